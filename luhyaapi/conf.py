@@ -1,0 +1,186 @@
+"""Every setting of every role, typed and documented: defaults < the role's TOML file < EDUCLOUD_<GROUP>__<FIELD>."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from luhyaapi.contracts.vocabulary import Role
+from luhyaapi.errors import Refused
+
+CONFIG_VARIABLE = "EDUCLOUD_CONFIG"
+_HOME = Path("/var/lib/educloud")
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Host(_Group):
+    """This role on this host."""
+
+    role: Role = Field(Role.CLC, description="which of the five roles this process is")
+    name: str = Field("", description="name shown in lists; empty: the machine's host name")
+    state: Path = Field(_HOME / "clc", description="folder of everything this role remembers; no other role reads it")
+    listen: str = Field("127.0.0.1", description="address the doors bind")
+    door_port: int = Field(8602, description="port of this role's own web service: health, bytes, joining")
+    stream_port: int = Field(8601, description="port on which children dial screens and logs outward (CLC and CC)")
+    log_level: str = Field("INFO", description="least severe line written to the log")
+    address: str = Field("127.0.0.1", description="address at which the boss and children reach this host")
+
+
+class Boss(_Group):
+    """Who commands this role; empty for the CLC."""
+
+    door: str = Field("", description="address of the boss's door, e.g. http://10.0.0.1:8603")
+    token_file: Path | None = Field(None, description="file with the one-time join token; needed until joined")
+
+
+class Broker(_Group):
+    """The broker a boss (CLC, CC) runs for its children."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8610, description="AMQP port")
+    admin_port: int = Field(8611, description="port of the broker's management API, loopback")
+    vhost: str = Field("clc", description="virtual host of this boss")
+    user: str = Field("clc", description="the boss's own account")
+    password_file: Path | None = Field(None, description="file with that account's password")
+
+
+class Board(_Group):
+    """memcached with the last picture of everything (CLC only)."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8614, description="port; 0 keeps the board in this process (tests, demo)")
+
+
+class Database(_Group):
+    """What the CLC and each CC remember in."""
+
+    url: str = Field("", description="mysql://user@host:port/name, or empty for SQLite in the state folder")
+    password_file: Path | None = None
+
+
+class Beat(_Group):
+    """Rhythms, in seconds."""
+
+    every_s: float = Field(5, description="heartbeat")
+    reconcile_s: float = Field(10, description="wanted against found")
+    silent_after: int = Field(3, description="missed beats until a host is silent")
+    queue_patience_s: float = Field(30, description="expiry of one command message; reconcilers say it again")
+
+
+class Cache(_Group):
+    """Image bytes kept by CC and NC, or by Walrus as the store."""
+
+    quota_mib: int = Field(50 * 1024, description="largest size of the image cache, MiB")
+    keep_free_mib: int = Field(512, description="space never taken, MiB")
+
+
+class Hypervisor(_Group):
+    """How a node runs guests."""
+
+    driver: str = Field("libvirt", description="libvirt or fake")
+    uri: str = Field("qemu:///system", description="libvirt connection; xen:///system for Xen")
+    accelerator: str = Field("auto", description="auto: proved by booting a guest; kvm or tcg: believed")
+    boots: int = Field(2, description="guests booted at the same time on this node")
+    probe_kernel: Path | None = Field(None, description="kernel of the accelerator proof")
+    probe_initrd: Path | None = Field(None, description="initial ram disk of the accelerator proof")
+    probe_deadline_s: float = Field(15, description="the proof counts as failed after this")
+    cpus: int = Field(0, description="virtual CPUs offered; 0: four per real one")
+    memory_mib: int = Field(0, description="memory offered, MiB; 0: all but 1 GiB")
+
+
+class Network(_Group):
+    """The cluster's guest network."""
+
+    driver: str = Field("dnsmasq", description="edge driver of the CC: dnsmasq or fake")
+    node_driver: str = Field("bridge", description="network driver of the NC: bridge or fake")
+    bridge: str = Field("edubr0", description="bridge of the guests")
+    subnet: str = Field("10.231.0.0/24", description="guest addresses; the first is the gateway on the bridge")
+    cooldown_s: float = Field(60, description="a released address, MAC or port rests this long")
+    display_first: int = Field(8700, description="first display port lent to guests")
+    display_count: int = Field(400, description="how many display ports are lent")
+
+
+class Console(_Group):
+    """The web console and API (CLC only)."""
+
+    port: int = Field(8600, description="port of console and API")
+    secret_file: Path | None = Field(None, description="file with the session secret")
+    origins: tuple[str, ...] = Field((), description="further addresses the console is reached by")
+    language: str = Field("en", description="language before a user chooses: en or zh-hans")
+
+
+class Settings(BaseSettings):
+    """The settings of one role process."""
+
+    model_config = SettingsConfigDict(env_prefix="EDUCLOUD_", env_nested_delimiter="__", extra="ignore")
+
+    host: Host = Host()
+    boss: Boss = Boss()
+    broker: Broker = Broker()
+    board: Board = Board()
+    database: Database = Database()
+    beat: Beat = Beat()
+    cache: Cache = Cache()
+    hypervisor: Hypervisor = Hypervisor()
+    network: Network = Network()
+    console: Console = Console()
+
+    @classmethod
+    def settings_customise_sources(  # noqa: PLR0913 - the library's signature
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Later sources fill what earlier ones leave open: arguments, environment, file."""
+        file = os.environ.get(CONFIG_VARIABLE, "")
+        if not file:
+            return (init_settings, env_settings)
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file))
+
+
+def load(path: Path | None = None, **over: Any) -> Settings:
+    """The settings of this process. ``path`` wins over EDUCLOUD_CONFIG. Raises Refused(invalid) with the field named."""
+    if path:
+        os.environ[CONFIG_VARIABLE] = str(path)
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named and not Path(named).is_file():
+        raise Refused("not_found", f"The configuration {named} is not there")
+    try:
+        return Settings(**over)
+    except ValueError as e:
+        raise Refused("invalid", "The configuration is not valid", str(e)) from e
+
+
+def read_secret(path: Path | None) -> str:
+    """The one line of a secret's file. Raises Refused(not_found)."""
+    if path is None:
+        raise Refused("not_found", "A secret is needed and no file is named")
+    try:
+        return path.read_text("utf-8").strip()
+    except OSError as e:
+        raise Refused("not_found", f"The secret file {path} cannot be read", str(e)) from e
+
+
+def table(settings: Settings) -> list[tuple[str, str, str]]:
+    """Every setting: name, effective value, description. Secrets are files, so none stands here."""
+    rows = []
+    for group, model in type(settings).model_fields.items():
+        value = getattr(settings, group)
+        rows += [
+            (f"{group}.{name}", str(getattr(value, name)), field.description or "")
+            for name, field in type(value).model_fields.items()
+        ]
+        del model
+    return rows
+
+
+def given(name: str, default: str = "") -> str:
+    """An EDUCLOUD_<NAME> variable of the installing user (profile, port base, listen)."""
+    return os.environ.get(f"EDUCLOUD_{name}", default)

@@ -1,0 +1,164 @@
+"""Every command there is. Noun and imperative verb; the class names the receiver and the time it may take."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from luhyaapi.contracts.base import Command
+from luhyaapi.contracts.specs import Blob, ImageRef, Ipv4, MachineSpec, Mac, Name
+from luhyaapi.contracts.vocabulary import Lane, Role, Usage
+from luhyaapi.ids import HostId, ImgId, InsId, TaskId
+
+ALL_ROLES = (Role.WALRUS, Role.CC, Role.NC, Role.SC)
+
+
+class ImagePublish(Command):
+    """Check the uploaded parts of an image version and make it visible, or refuse it and leave nothing."""
+
+    to, timeout_s, lane = Role.WALRUS, 3600, Lane.TRANSFER
+    image: ImgId
+    version: int
+    upload: str = Field(max_length=64)
+    parts: tuple[Blob, ...] = Field(min_length=1)
+
+
+class ImageDelete(Command):
+    """Remove blobs that no version of any image needs any more."""
+
+    to, timeout_s, lane = (Role.WALRUS, Role.CC, Role.NC), 600, Lane.QUICK
+    image: ImgId
+    blobs: tuple[Blob, ...]
+
+
+class InstanceRun(Command):
+    """Have an instance running on some node of the cluster; where it already has a place, there."""
+
+    to, timeout_s = Role.CC, 1800
+    instance: InsId
+    name: Name
+    usage: Usage
+    cpus: int
+    memory_mib: int
+    image: ImageRef
+    image_url: str
+    image_ticket: str
+    owner: str = ""
+    ssh_keys: tuple[str, ...] = ()
+
+
+class InstanceStop(Command):
+    """Have an instance stopped: asked politely first, by force after ``grace_s`` seconds."""
+
+    to, timeout_s = Role.CC, 300
+    instance: InsId
+    grace_s: float = 30
+
+
+class InstanceReboot(Command):
+    """Stop and start an instance in place; its addresses stay."""
+
+    to, timeout_s = Role.CC, 600
+    instance: InsId
+    grace_s: float = 30
+
+
+class InstanceDelete(Command):
+    """Have nothing left of an instance: no domain, overlay, lease, DHCP entry or tap."""
+
+    to, timeout_s = Role.CC, 600
+    instance: InsId
+
+
+class ImageFetch(Command):
+    """Have the blobs of an image version in the own cache; bytes already here do not move."""
+
+    to, timeout_s, lane = (Role.CC, Role.NC), 3600, Lane.TRANSFER
+    image: ImgId
+    ref: ImageRef
+    url: str
+    ticket: str
+
+
+class DomainStart(Command):
+    """Have a domain running as specified; its image is in the cache."""
+
+    to, timeout_s, lane = Role.NC, 600, Lane.DOMAIN
+    instance: InsId
+    spec: MachineSpec
+
+
+class DomainStop(Command):
+    """Have a domain stopped; its overlay stays."""
+
+    to, timeout_s, lane = Role.NC, 300, Lane.DOMAIN
+    instance: InsId
+    grace_s: float = 30
+
+
+class DomainDelete(Command):
+    """Have no domain, overlay or tap of an instance on this node."""
+
+    to, timeout_s, lane = Role.NC, 300, Lane.DOMAIN
+    instance: InsId
+
+
+class StreamOpen(Command):
+    """Dial outward, boss by boss, and join the named channel of an instance (``screen`` or ``log``) with the stream."""
+
+    to, timeout_s = (Role.CC, Role.NC), 30
+    instance: InsId
+    channel: str = Field(pattern="^(screen|log)$")
+    stream: str = Field(max_length=64)
+
+
+class HostAdmit(Command):
+    """Let a child in: its certificate is signed, make its queues and its broker account."""
+
+    to, timeout_s = Role.CC, 60
+    request: str = Field(max_length=64)
+    host: HostId
+    role: Role
+    name: Name
+    certificate: str
+    authority: str
+
+
+class HostRefuse(Command):
+    """Turn a joining request away, with the reason."""
+
+    to, timeout_s = Role.CC, 60
+    request: str = Field(max_length=64)
+    why: str
+
+
+class HostRemove(Command):
+    """Forget a child: its account, its queues, its place in the plan."""
+
+    to, timeout_s = Role.CC, 60
+    host: HostId
+
+
+class HostDrain(Command):
+    """Place nothing new on a host (``on``), or place there again."""
+
+    to, timeout_s = Role.CC, 60
+    host: HostId
+    on: bool
+
+
+class HostRefresh(Command):
+    """Send all facts now; a boss passes it on to the host it is about."""
+
+    to, timeout_s = ALL_ROLES, 30
+    host: HostId
+
+
+class TaskCancel(Command):
+    """Stop what is being done for a task, undo its half, and refuse its later commands."""
+
+    to, timeout_s = ALL_ROLES, 120
+    target: TaskId
+
+
+COMMANDS: dict[str, type[Command]] = {c.kind: c for c in Command.__subclasses__()}
+__all__ = [*(c.__name__ for c in COMMANDS.values()), "ALL_ROLES", "COMMANDS", "Ipv4", "Mac"]

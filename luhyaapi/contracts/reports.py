@@ -1,0 +1,150 @@
+"""Every report there is. Noun and fact; durable ones are kept until the boss's broker has them."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from luhyaapi.contracts.base import Report
+from luhyaapi.contracts.specs import Blob, Capacity, Display, Fault, Nic
+from luhyaapi.contracts.vocabulary import Accelerator, InstanceState, Role
+from luhyaapi.ids import HostId, InsId, Sha256
+
+
+class Hello(Report):
+    """A role started or reconnected. ``speaks`` lists each command kind with its version."""
+
+    host: HostId
+    role: Role
+    name: str
+    version: str
+    boot: str
+    address: str = ""
+    capacity: Capacity = Capacity()
+    hypervisor: str = ""
+    accelerator: Accelerator = Accelerator.UNPROVED
+    accelerator_why: str = ""
+    speaks: dict[str, int] = {}
+
+    @property
+    def subject(self) -> str:
+        """One picture per host."""
+        return f"hello:{self.host}"
+
+
+class HostFacts(Report):
+    """The heartbeat: how a host is right now. May be lost without harm. Sizes in MiB, load as of one minute."""
+
+    durable = False
+    host: HostId
+    at: float
+    uptime_s: float = 0
+    load: float = 0
+    cpus: int = 0
+    memory_mib: int = 0
+    memory_free_mib: int = 0
+    disk_mib: int = 0
+    disk_free_mib: int = 0
+    process_mib: int = 0
+    services: dict[str, str] = {}
+    guests: int = 0
+    blobs: tuple[Sha256, ...] = ()
+    open_commands: int = 0
+    refused: dict[str, int] = {}
+    health: str = ""
+
+    @property
+    def subject(self) -> str:
+        """One picture per host."""
+        return f"facts:{self.host}"
+
+
+class InstanceFacts(Report):
+    """How one instance is on its node. ``gen`` is the generation of the order it answers."""
+
+    instance: InsId
+    state: InstanceState
+    node: str = ""
+    nics: tuple[Nic, ...] = ()
+    display: Display = Display()
+    accelerator: Accelerator = Accelerator.UNPROVED
+    fence: int = 0
+    gen: int = 0
+    error: Fault | None = None
+
+
+class Progress(Report):
+    """A task moved a little. May be lost without harm. Bytes of the running step; ``percent`` of it, 0 to 100."""
+
+    durable = False
+    command: str
+    task: str
+    phase: str
+    percent: int = Field(default=0, ge=0, le=100)
+    bytes_done: int = 0
+    bytes_total: int = 0
+    prompt: str = ""
+
+
+class StepFacts(Report):
+    """A step of a task began or ended (``state``: running, done, failed, undone)."""
+
+    task: str
+    step: str
+    state: str
+    host: str = ""
+    started_at: float = 0
+    ended_at: float = 0
+    note: str = ""
+
+    @property
+    def subject(self) -> str:
+        """One picture per step."""
+        return f"step:{self.task}:{self.step}"
+
+
+class Outcome(Report):
+    """How one command ended; ``error`` is empty when it was done, ``blobs`` is what an image command found."""
+
+    command: str
+    task: str
+    error: Fault | None = None
+    blobs: tuple[Blob, ...] = ()
+    display: Display = Display()
+    accelerator: Accelerator = Accelerator.UNPROVED
+
+
+class JoinAsked(Report):
+    """A host asks to be let in below the reporting boss. ``proof`` is the one-time token's hash, never the token."""
+
+    request: str
+    role: Role
+    name: str
+    csr: str
+    proof: str
+    address: str = ""
+
+    @property
+    def subject(self) -> str:
+        """One picture per request."""
+        return f"join:{self.request}"
+
+
+class PlacementFacts(Report):
+    """Where the cluster placed an instance, and why each other node was not chosen."""
+
+    instance: InsId
+    task: str
+    node: str
+    fence: int
+    nics: tuple[Nic, ...] = ()
+    display: Display = Display()
+    why: dict[str, str] = {}
+
+    @property
+    def subject(self) -> str:
+        """One picture per instance, apart from its state."""
+        return f"place:{self.instance}"
+
+
+REPORTS: dict[str, type[Report]] = {r.kind: r for r in Report.__subclasses__()}
+__all__ = [*(r.__name__ for r in REPORTS.values()), "REPORTS"]

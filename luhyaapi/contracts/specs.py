@@ -1,0 +1,93 @@
+"""Value objects that commands and reports share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from luhyaapi.contracts.base import Model
+from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, DomainState, Part
+from luhyaapi.ids import ImgId, InsId, Sha256
+
+Mac = Annotated[str, StringConstraints(pattern="^([0-9a-f]{2}:){5}[0-9a-f]{2}$")]
+Ipv4 = Annotated[str, StringConstraints(pattern=r"^(\d{1,3}\.){3}\d{1,3}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
+MIB = 1024 * 1024
+
+
+class Blob(Model):
+    """One file of an image version, named by its content. ``size`` in bytes as stored; ``virtual_size`` in bytes, disks only."""
+
+    part: Part
+    sha256: Sha256
+    size: int = Field(ge=0)
+    format: DiskFormat = DiskFormat.RAW
+    virtual_size: int = Field(default=0, ge=0)
+
+
+class ImageRef(Model):
+    """One version of an image: what to run. ``cmdline`` stands on the kernel's command line."""
+
+    image: ImgId
+    version: int = Field(ge=1)
+    blobs: tuple[Blob, ...] = Field(min_length=1)
+    cmdline: str = Field(default="", max_length=1024)
+
+    def blob(self, part: Part) -> Blob | None:
+        """The file of that part, or None."""
+        return next((b for b in self.blobs if b.part is part), None)
+
+
+class Nic(Model):
+    """One network card with its leased addresses. ``network`` names a network of the cluster."""
+
+    mac: Mac
+    ip: Ipv4
+    network: Name = "default"
+
+
+class MachineSpec(Model):
+    """Everything a node needs to define a domain, complete: a driver asks nothing back."""
+
+    instance: InsId
+    name: Name
+    cpus: int = Field(ge=1, le=64)
+    memory_mib: int = Field(ge=64, le=1024 * 1024)
+    image: ImageRef
+    nics: tuple[Nic, ...] = ()
+    display_port: int = Field(default=0, ge=0, le=65535)
+    ssh_keys: tuple[str, ...] = Field(default=(), max_length=16)
+
+
+class Display(Model):
+    """Where a guest's screen listens on its own node (loopback there). ``port`` 0: no screen."""
+
+    protocol: str = "vnc"
+    port: int = 0
+
+
+class DomainFacts(Model):
+    """What a hypervisor says of one domain."""
+
+    instance: InsId
+    state: DomainState
+    display: Display = Display()
+    accelerator: Accelerator = Accelerator.UNPROVED
+
+
+class Capacity(Model):
+    """What a host has in all: durable, so in Hello. Sizes in MiB."""
+
+    cpus: int = 0
+    memory_mib: int = 0
+    disk_mib: int = 0
+
+
+class Fault(Model):
+    """An error as it crosses the wire."""
+
+    code: str
+    what: str
+    why: str = ""
+    hint: str = ""

@@ -1,0 +1,133 @@
+"""Every enumeration, with its label in English and Chinese and its colour: one word per thing everywhere."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Word(StrEnum):
+    """A word with a label in two languages and a colour of the console."""
+
+    en: str
+    zh: str
+    colour: str
+
+    def __new__(cls, value: str, en: str = "", zh: str = "", colour: str = "secondary") -> Word:
+        word = str.__new__(cls, value)
+        word._value_ = value
+        word.en = en or value
+        word.zh = zh or word.en
+        word.colour = colour
+        return word
+
+
+class Role(Word):
+    """One of the five programs."""
+
+    CLC = "clc", "Cloud controller", "云控制器"
+    WALRUS = "walrus", "Image store", "镜像仓库"
+    CC = "cc", "Cluster controller", "集群控制器"
+    NC = "nc", "Node controller", "节点控制器"
+    SC = "sc", "Storage controller", "存储控制器"
+
+
+class Lane(StrEnum):
+    """Where a command waits for its turn: long copies, domains, and everything quick."""
+
+    TRANSFER = "transfer"
+    DOMAIN = "domain"
+    QUICK = "quick"
+
+
+class TaskState(Word):
+    """Where one intention of a user stands."""
+
+    QUEUED = "queued", "Queued", "排队中", "secondary"
+    RUNNING = "running", "Running", "进行中", "blue"
+    CANCELLING = "cancelling", "Cancelling", "取消中", "orange"
+    DONE = "done", "Done", "完成", "green"
+    FAILED = "failed", "Failed", "失败", "red"
+    CANCELLED = "cancelled", "Cancelled", "已取消", "secondary"
+    LOST = "lost", "No news", "失去音讯", "orange"
+
+
+class InstanceState(Word):
+    """Where a virtual machine stands."""
+
+    DEFINED = "defined", "Defined", "已定义", "secondary"
+    STARTING = "starting", "Starting", "启动中", "blue"
+    RUNNING = "running", "Running", "运行中", "green"
+    STOPPING = "stopping", "Stopping", "停止中", "orange"
+    STOPPED = "stopped", "Stopped", "已停止", "secondary"
+    DELETED = "deleted", "Deleted", "已删除", "secondary"
+    FAILED = "failed", "Failed", "失败", "red"
+    UNKNOWN = "unknown", "Unknown", "未知", "orange"
+
+
+class HostState(Word):
+    """Where a host of one role stands."""
+
+    NEW = "new", "Waiting for approval", "待批准", "orange"
+    UP = "up", "Up", "正常", "green"
+    SILENT = "silent", "Silent", "无响应", "red"
+    DRAINING = "draining", "Draining", "排空中", "orange"
+    DOWN = "down", "Down", "停机", "secondary"
+    RETIRED = "retired", "Retired", "已移除", "secondary"
+
+
+class ImageState(Word):
+    """Where a version of an image stands."""
+
+    DRAFT = "draft", "Draft", "草稿", "secondary"
+    BUILDING = "building", "Being checked", "检查中", "blue"
+    PUBLISHED = "published", "Published", "已发布", "green"
+    RETIRED = "retired", "Retired", "已撤下", "secondary"
+    FAILED = "failed", "Refused", "被拒绝", "red"
+
+
+class Usage(Word):
+    """What an image is for; also the kind of an instance."""
+
+    DESKTOP = "desktop", "Desktop", "虚拟桌面"
+    SERVER = "server", "Server", "虚拟服务器"
+
+
+class DiskFormat(StrEnum):
+    """The formats a disk may have, stated and never guessed."""
+
+    QCOW2 = "qcow2"
+    RAW = "raw"
+
+
+class Part(StrEnum):
+    """The files an image version may consist of."""
+
+    DISK = "disk"
+    KERNEL = "kernel"
+    INITRD = "initrd"
+
+
+class DomainState(StrEnum):
+    """What a hypervisor says of a domain."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    CRASHED = "crashed"
+    ABSENT = "absent"
+
+
+class Accelerator(Word):
+    """How a node runs guests, proved by booting one."""
+
+    KVM = "kvm", "Hardware (KVM)", "硬件加速 (KVM)", "green"
+    TCG = "tcg", "Emulated (TCG)", "软件模拟 (TCG)", "orange"
+    SIMULATED = "simulated", "Simulated", "模拟", "purple"
+    UNPROVED = "unproved", "Not proved yet", "尚未验证", "secondary"
+
+
+class Health(Word):
+    """The colour of a part of the cloud in `educloud status`."""
+
+    OK = "ok", "OK", "正常", "green"
+    WARN = "warn", "Attention", "注意", "orange"
+    BAD = "bad", "Down", "故障", "red"

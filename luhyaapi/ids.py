@@ -1,0 +1,56 @@
+"""Typed identifiers: a short noun, a dash, eight hexadecimal digits."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+_HEX = "[0-9a-f]{8}"
+HOST_ROLES = ("clc", "walrus", "cc", "nc", "sc")
+
+
+def _typed(prefix: str) -> StringConstraints:
+    return StringConstraints(pattern=rf"^{prefix}-{_HEX}$")
+
+
+ImgId = Annotated[str, _typed("img")]
+InsId = Annotated[str, _typed("ins")]
+TaskId = Annotated[str, _typed("tsk")]
+HostId = Annotated[str, StringConstraints(pattern=rf"^({'|'.join(HOST_ROLES)})-{_HEX}$")]
+CommandId = Annotated[str, StringConstraints(pattern=rf"^tsk-{_HEX}#[a-z0-9.-]+$", max_length=64)]
+Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+
+_ANY = re.compile(rf"^[a-z]+-{_HEX}$")
+
+
+def new(prefix: str) -> str:
+    """A fresh id of the given noun, for example ``ins-3fa21c00``."""
+    return f"{prefix}-{secrets.token_hex(4)}"
+
+
+def secret() -> str:
+    """An unguessable text of 192 bits, safe in a URL."""
+    return secrets.token_urlsafe(24)
+
+
+def is_id(text: str, prefix: str) -> bool:
+    """Whether ``text`` is an id of the noun ``prefix``."""
+    return text.startswith(prefix + "-") and bool(_ANY.match(text))
+
+
+def command_id(task: str, step: str | int, attempt: int = 0) -> str:
+    """``<task>#<step>.<attempt>``: computed, so that saying a step again repeats its id."""
+    return f"{task}#{step}.{attempt}"
+
+
+def task_of(command: str) -> str:
+    """The task a command id belongs to."""
+    return command.split("#", 1)[0]
+
+
+def role_of(host: str) -> str:
+    """The role a host id names, for example ``nc``."""
+    return host.rsplit("-", 1)[0]

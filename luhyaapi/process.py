@@ -1,0 +1,171 @@
+"""The only door to outside programs and to loops: bounded, cancellable, logged."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from luhyaapi import clock, log
+from luhyaapi.errors import Failed, Refused, of
+
+_log = log.get(__name__)
+_KEEP = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a program ended: exit code and what it printed (at most 64 KiB of each in errors, all here)."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self) -> str:
+        """Standard output as text."""
+        return self.stdout.decode("utf-8", "replace")
+
+
+def run(  # noqa: PLR0913 - each is a bound or a place, all keyword only
+    argv: Sequence[str | Path],
+    *,
+    timeout_s: float,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+    check: bool = True,
+    cancelled: Callable[[], bool] | None = None,
+) -> Finished:
+    """Run a program to its end, never through a shell.
+
+    ``env`` is added to a minimal environment. Raises Failed(missing) when the program is not there,
+    Failed(timeout), Refused(cancelled), and with ``check`` Failed(program) on a non-zero exit.
+    """
+    args = [str(a) for a in argv]
+    name = Path(args[0]).name
+    try:
+        child = subprocess.Popen(
+            args, cwd=cwd, env=environment(env), stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        )
+    except FileNotFoundError as e:
+        raise Failed("missing", f"The program {name} is not there", str(e)) from e
+    until = clock.monotonic() + timeout_s
+    data: bytes | None = stdin
+    while True:
+        try:
+            out, err = child.communicate(data, timeout=0.25 if cancelled else max(until - clock.monotonic(), 0.01))
+            break
+        except subprocess.TimeoutExpired:
+            data = None
+            stop = bool(cancelled and cancelled())
+            if stop or clock.monotonic() >= until:
+                _end_group(child)
+                if stop:
+                    raise Refused("cancelled", f"{name} was cancelled") from None
+                raise Failed("timeout", f"{name} did not end in {timeout_s:.0f} s") from None
+    _log.debug("program ended", program=name, code=child.returncode)
+    if check and child.returncode != 0:
+        tail = (err or out)[-_KEEP:].decode("utf-8", "replace").strip()
+        raise Failed("program", f"{name} ended with {child.returncode}", tail)
+    return Finished(child.returncode, out, err)
+
+
+def spawn(argv: Sequence[str | Path], *, output: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> int:
+    """Start a program that outlives us, in a session of its own; its output is appended to a file. Returns its pid."""
+    with output.open("ab") as out:
+        child = subprocess.Popen(
+            [str(a) for a in argv], cwd=cwd, env=environment(env), stdin=subprocess.DEVNULL,
+            stdout=out, stderr=out, start_new_session=True,
+        )
+    return child.pid
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The small environment outside programs get: search path, home, plain language, and ``extra``."""
+    keep = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "TMPDIR", "TZ")}
+    keep.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    return {**keep, "LC_ALL": "C.UTF-8", **(extra or {})}
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of that number runs (a zombie does not)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
+    except OSError:
+        return False
+    return stat.rsplit(")", 1)[-1].split()[0] not in ("Z", "X")
+
+
+def end(pid: int, grace_s: float = 5.0) -> bool:
+    """Ask a process to end, then make it. Whether it is gone. Only for processes we started."""
+    for sig, patience in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 5.0)):
+        try:
+            os.kill(pid, sig)
+        except ProcessLookupError:
+            return True
+        until = clock.monotonic() + patience
+        while clock.monotonic() < until:
+            _reap(pid)
+            if not alive(pid):
+                return True
+            clock.sleep(0.02)
+    return not alive(pid)
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def _end_group(child: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    child.communicate()
+
+
+class Loop:
+    """Calls ``step()`` every ``every_s`` seconds, at once when woken, until stopped; a failing step is logged, never fatal."""
+
+    def __init__(self, name: str, step: Callable[[], object], every_s: float) -> None:
+        self.name = name
+        self._step = step
+        self._every_s = every_s
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> Loop:
+        """Begin in a thread of its own."""
+        self._thread.start()
+        return self
+
+    def wake(self) -> None:
+        """Do the next step now."""
+        self._wake.set()
+
+    def stop(self, patience_s: float = 5.0) -> None:
+        """Let the current step end, then no more."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(patience_s)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.clear()
+            try:
+                self._step()
+            except Exception as error:  # noqa: BLE001 - a loop outlives any step
+                trouble = of(error)
+                _log.warning("step failed", loop=self.name, code=trouble.code, why=str(error), exc_info=trouble.code == "bug")
+            clock.wait(self._wake, self._every_s)
