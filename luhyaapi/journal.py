@@ -1,0 +1,182 @@
+"""SQLite beside every role: orders accepted and how they ended, reports not yet confirmed; what makes handling idempotent."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from luhyaapi import clock
+from luhyaapi.contracts.base import Envelope
+
+_TABLES = """
+create table if not exists commands (
+  id text primary key, kind text not null, task text not null, subject text not null, lane text not null,
+  envelope text not null, state text not null, outcome text not null default '', due real not null,
+  attempts integer not null default 0, accepted_at real not null, ended_at real not null default 0);
+create index if not exists commands_open on commands (state, due);
+create table if not exists reports (
+  n integer primary key autoincrement, subject text not null, message blob not null, at real not null);
+create table if not exists tombstones (task text primary key, at real not null);
+create table if not exists facts (name text primary key, value text not null);
+"""
+ACCEPTED, PENDING, DONE = "accepted", "pending", "done"
+KEEP_S = 7 * 86400.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One accepted order."""
+
+    id: str
+    kind: str
+    task: str
+    subject: str
+    lane: str
+    envelope: Envelope
+    state: str
+    outcome: str
+    due: float
+    attempts: int
+
+
+class Journal:
+    """Durable before anything is acknowledged: WAL, fully synchronous. Safe for threads: one connection each."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._local = threading.local()
+        with self._write() as db:
+            db.executescript(_TABLES)
+        path.chmod(0o600)
+
+    def _connect(self) -> sqlite3.Connection:
+        db: sqlite3.Connection | None = getattr(self._local, "db", None)
+        if db is None:
+            db = sqlite3.connect(self._path, timeout=20, isolation_level=None)
+            db.execute("pragma journal_mode=wal")
+            db.execute("pragma synchronous=full")
+            self._local.db = db
+        return db
+
+    @contextlib.contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        db = self._connect()
+        db.execute("begin immediate")
+        try:
+            yield db
+        except BaseException:
+            db.execute("rollback")
+            raise
+        if db.in_transaction:
+            db.execute("commit")
+
+    def next_epoch(self) -> int:
+        """A counter raised at each start: reports of a later life are always newer."""
+        with self._write() as db:
+            db.execute("insert into facts values ('epoch', '1') on conflict (name) do update set value = value + 1")
+            return int(db.execute("select value from facts where name = 'epoch'").fetchone()[0])
+
+    def accept(self, envelope: Envelope, lane: str) -> Row | None:
+        """Keep an order; None when it is new, else the row that was there."""
+        now = clock.now()
+        with self._write() as db:
+            known = self._row(db, envelope.id)
+            if known is None:
+                db.execute(
+                    "insert into commands (id, kind, task, subject, lane, envelope, state, due, accepted_at)"
+                    " values (?,?,?,?,?,?,?,?,?)",
+                    (envelope.id, envelope.kind, envelope.task, envelope.subject, lane, envelope.model_dump_json(),
+                     ACCEPTED, now, now),
+                )
+        return known
+
+    def row(self, command: str) -> Row | None:
+        """One order, or None."""
+        return self._row(self._connect(), command)
+
+    def open_rows(self, state: str = ACCEPTED) -> list[Row]:
+        """Orders not ended yet, oldest first."""
+        db = self._connect()
+        found = db.execute("select id from commands where state = ? order by accepted_at, rowid", (state,)).fetchall()
+        return [r for (i,) in found if (r := self._row(db, i))]
+
+    def open_subjects(self) -> set[str]:
+        """What open orders are about: reconcilers leave these alone."""
+        db = self._connect()
+        return {s for (s,) in db.execute("select subject from commands where state = ?", (ACCEPTED,)) if s}
+
+    def postpone(self, command: str, until: float) -> None:
+        """Try an order again later."""
+        with self._write() as db:
+            db.execute("update commands set due = ?, attempts = attempts + 1 where id = ?", (until, command))
+
+    def pend(self, command: str) -> None:
+        """A flow goes on with it and will end it."""
+        with self._write() as db:
+            db.execute("update commands set state = ? where id = ? and state = ?", (PENDING, command, ACCEPTED))
+
+    def end(self, command: str, outcome: str, report: tuple[str, bytes] | None = None) -> bool:
+        """Keep how an order ended, and its report, in one transaction; False when it had ended before."""
+        with self._write() as db:
+            changed = db.execute(
+                "update commands set state = ?, outcome = ?, ended_at = ? where id = ? and state != ?",
+                (DONE, outcome, clock.now(), command, DONE),
+            ).rowcount
+            if changed and report:
+                self._put(db, *report)
+        return bool(changed)
+
+    def bury(self, task: str) -> None:
+        """Refuse this task's orders from now on."""
+        with self._write() as db:
+            db.execute("insert or ignore into tombstones values (?, ?)", (task, clock.now()))
+
+    def is_buried(self, task: str) -> bool:
+        """Whether the task was cancelled."""
+        return bool(self._connect().execute("select 1 from tombstones where task = ?", (task,)).fetchone())
+
+    def put_report(self, subject: str, message: bytes) -> None:
+        """Keep a report until the boss's broker has it."""
+        with self._write() as db:
+            self._put(db, subject, message)
+
+    def reports(self, limit: int = 200) -> list[tuple[int, bytes]]:
+        """Reports not confirmed yet, in order."""
+        return self._connect().execute("select n, message from reports order by n limit ?", (limit,)).fetchall()
+
+    def report_confirmed(self, numbers: list[int]) -> None:
+        """The broker has them."""
+        with self._write() as db:
+            db.executemany("delete from reports where n = ?", [(n,) for n in numbers])
+
+    def counts(self) -> tuple[int, int]:
+        """Open orders and unconfirmed reports."""
+        db = self._connect()
+        return (
+            db.execute("select count(*) from commands where state = ?", (ACCEPTED,)).fetchone()[0],
+            db.execute("select count(*) from reports").fetchone()[0],
+        )
+
+    def sweep(self) -> None:
+        """Forget what is older than a week."""
+        old = clock.now() - KEEP_S
+        with self._write() as db:
+            db.execute("delete from commands where state = ? and ended_at < ?", (DONE, old))
+            db.execute("delete from tombstones where at < ?", (old,))
+
+    @staticmethod
+    def _put(db: sqlite3.Connection, subject: str, message: bytes) -> None:
+        db.execute("insert into reports (subject, message, at) values (?,?,?)", (subject, message, clock.now()))
+
+    @staticmethod
+    def _row(db: sqlite3.Connection, command: str) -> Row | None:
+        r = db.execute(
+            "select id, kind, task, subject, lane, envelope, state, outcome, due, attempts from commands where id = ?",
+            (command,),
+        ).fetchone()
+        return Row(*r[:5], Envelope.model_validate_json(r[5]), *r[6:]) if r else None
