@@ -1,0 +1,201 @@
+"""The loop every host runs: hello, beat, reconcile, carry out orders, publish reports, stop cleanly."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from luhyaapi import clock, log
+from luhyaapi.command.worker import Worker
+from luhyaapi.conf import Settings
+from luhyaapi.contracts.base import Envelope, Report
+from luhyaapi.errors import Unavailable
+from luhyaapi.journal import Journal
+from luhyaapi.process import Loop
+from luhyaapi.role import RoleShape
+from luhyaapi.status.relay import Relay
+from luhyaapi.wire.identity import Membership, public_key
+from luhyaapi.wire.link import DownLink, UpLink
+from luhyaapi.wire.signing import seal
+
+_log = log.get(__name__)
+_REPORT_LIFE_S = 30 * 86400.0
+
+
+class Agent:
+    """One running role. Roles that remember override the hooks marked so (see ``luhyadb.memory``)."""
+
+    def __init__(
+        self, shape: RoleShape, settings: Settings, membership: Membership, key: Ed25519PrivateKey,
+        *, up: UpLink | None = None, down: DownLink | None = None, inline: bool = False,
+    ) -> None:
+        self.shape = shape
+        self.settings = settings
+        self.membership = membership
+        self.me = membership.host
+        self.boss = membership.boss
+        self.key = key
+        self.up = up
+        self.down = down
+        self.services: Any = None
+        self.journal = Journal(settings.host.state / "journal.sqlite")
+        self.epoch = self.journal.next_epoch()
+        self._seq = 0
+        self._seq_lock = threading.Lock()
+        self._boss_key = public_key(membership.boss_certificate, membership.authority) if membership.boss else None
+        self.relay = Relay(self)
+        self.worker = Worker(self, inline=inline)
+        self.beat: Callable[[], None] = lambda: None
+        self.hello: Callable[[], None] = lambda: None
+        self.reconcile: Callable[[], None] = lambda: None
+        self.loops: list[Loop] = []
+        self._working: Loop | None = None
+        self._publishing: Loop | None = None
+
+    # ---- hooks of roles that remember
+
+    @contextlib.contextmanager
+    def memory(self) -> Iterator[None]:
+        """Surrounds every piece of work; a role with a database opens it here."""
+        yield
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All or nothing, where there is a database."""
+        return contextlib.nullcontext()
+
+    def is_fresh(self, envelope: Envelope) -> bool:
+        """Whether a durable report is newer than the last on its subject, and remember it."""
+        return self.relay._is_fresh(envelope)  # noqa: SLF001 - the same rule, kept in memory
+
+    def report_key(self, _host: str) -> Ed25519PublicKey | None:
+        """The key of a host below, by id."""
+        return None
+
+    def is_below(self, _host: str, _boss: str) -> bool:
+        """Whether a host is below a child of ours."""
+        return False
+
+    # ---- up
+
+    def boss_key(self, sender: str) -> Ed25519PublicKey | None:
+        """The key that orders must be signed with."""
+        return self._boss_key if sender == self.boss else None
+
+    def envelope(self, report: Report, task: str = "") -> Envelope:
+        """A numbered envelope for a fact of ours."""
+        with self._seq_lock:
+            self._seq += 1
+            seq = self._seq
+        now = clock.now()
+        return Envelope(
+            id=f"{self.me}:{self.epoch}:{seq}", task=task, kind=report.kind, v=report.v, sender=self.me,
+            to=self.boss or self.me, subject=report.subject, issued_at=now, expires_at=now + _REPORT_LIFE_S,
+            deadline=now + _REPORT_LIFE_S, epoch=self.epoch, seq=seq, body=report.model_dump_json(),
+        )
+
+    def seal_report(self, report: Report, task: str = "") -> bytes:
+        """A fact, numbered and signed."""
+        return seal(self.envelope(report, task), self.key)
+
+    def report(self, report: Report, task: str = "") -> None:
+        """The one way up. Durable facts are kept until the boss's broker has them; others may be lost."""
+        if not self.boss:
+            self.reduce_own(report, task)
+        elif report.durable:
+            self.journal.put_report(report.subject, self.seal_report(report, task))
+            self.wake_publisher()
+        else:
+            self._post_transient(self.seal_report(report, task))
+
+    def reduce_own(self, report: Report, task: str = "") -> None:
+        """A fact about our own work, which we are the boss of."""
+        self.relay.reduce(self.envelope(report, task), report)
+
+    def pass_up(self, envelope: Envelope, message: bytes, *, durable: bool) -> None:
+        """A fact from below, unchanged."""
+        if durable:
+            self.journal.put_report(envelope.subject, message)
+            self.wake_publisher()
+        else:
+            self._post_transient(message)
+
+    def _post_transient(self, message: bytes) -> None:
+        if self.up is not None and self.up.is_connected():
+            with contextlib.suppress(Unavailable):
+                self.up.report(message, durable=False)
+
+    def publish(self) -> int:
+        """Post kept reports in order until none is left or the broker does not answer; how many."""
+        if self.up is None:
+            return 0
+        posted = 0
+        while rows := self.journal.reports():
+            sent: list[int] = []
+            try:
+                for n, message in rows:
+                    self.up.report(message, durable=True)
+                    sent.append(n)
+            except Unavailable as e:
+                _log.debug("reports wait", why=e.why)
+                return posted + len(sent)
+            finally:
+                self.journal.report_confirmed(sent)
+            posted += len(sent)
+        return posted
+
+    # ---- life
+
+    def start(self) -> None:
+        """Begin all loops; returns at once."""
+        every = self.settings.beat
+        self._working = Loop("worker", self.worker.step, 1.0).start()
+        self._publishing = Loop("publisher", self.publish, 1.0).start()
+        self.loops += [
+            self._working, self._publishing,
+            Loop("beat", self._in_memory("beat"), every.every_s).start(),
+            Loop("reconcile", self._in_memory("reconcile"), every.reconcile_s).start(),
+            Loop("sweep", self.journal.sweep, 3600).start(),
+        ]
+        if self.down is not None:
+            self.down.start(self.relay.take)
+        if self.up is not None:
+            self.up.start(self.worker.accept, self._greet)
+        else:
+            self._greet()
+
+    def stop(self) -> None:
+        """Stop taking orders, let running ones reach a checkpoint, publish what there is."""
+        for link in (self.up, self.down):
+            if link is not None:
+                link.stop()
+        self.worker.stop()
+        for loop in self.loops:
+            loop.stop()
+        self.loops.clear()
+
+    def wake_worker(self) -> None:
+        """An order may be due."""
+        if self._working:
+            self._working.wake()
+
+    def wake_publisher(self) -> None:
+        """A report waits."""
+        if self._publishing:
+            self._publishing.wake()
+
+    def _greet(self) -> None:
+        with self.memory():
+            self.hello()
+            self.beat()
+
+    def _in_memory(self, name: str) -> Callable[[], None]:
+        def step() -> None:
+            with self.memory():
+                getattr(self, name)()
+
+        return step

@@ -1,0 +1,82 @@
+"""Writing files with holes: blocks of zeros take no space on the disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Self
+
+BLOCK = 64 * 1024
+_ZEROS = bytes(BLOCK)
+
+
+class SparseFile:
+    """A file written from front to back, with holes where zeros are; ``position`` counts every byte, holes too.
+
+    Opened at ``position`` (what lies behind it is cut off). Raises OSError like any file.
+    """
+
+    def __init__(self, path: Path, position: int = 0) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        self.position = position
+        os.ftruncate(self._fd, position)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def write(self, data: bytes) -> None:
+        """Add ``data`` at the end."""
+        begin = 0
+        for start, end in _filled(data):
+            self._put(data if (start, end) == (0, len(data)) else data[start:end], self.position + start)
+            begin = end
+        if begin < len(data):
+            os.ftruncate(self._fd, self.position + len(data))
+        self.position += len(data)
+
+    def restart(self) -> None:
+        """Throw away what was written."""
+        os.ftruncate(self._fd, 0)
+        self.position = 0
+
+    def sync(self) -> None:
+        """Have everything on the disk."""
+        os.fsync(self._fd)
+
+    def close(self) -> None:
+        """Close it; what was written stays."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _put(self, data: bytes, offset: int) -> None:
+        view = memoryview(data)
+        while view:
+            done = os.pwrite(self._fd, view, offset)
+            view, offset = view[done:], offset + done
+
+
+def _filled(data: bytes) -> list[tuple[int, int]]:
+    """The runs of ``data`` that are not whole blocks of zeros, as (start, end)."""
+    runs: list[tuple[int, int]] = []
+    for start in range(0, len(data), BLOCK):
+        end = min(start + BLOCK, len(data))
+        if end - start == BLOCK and data[start] == 0 and data[end - 1] == 0 and data[start:end] == _ZEROS:
+            continue
+        if runs and runs[-1][1] == start:
+            runs[-1] = (runs[-1][0], end)
+        else:
+            runs.append((start, end))
+    return runs
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in ``folder`` on the disk."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,43 @@
+"""The two ends a role may have: a link up to its boss, a link down to its children. Transports implement them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+OnCommand = Callable[[bytes], None]
+OnReport = Callable[[str, bytes], None]
+
+
+@dataclass(frozen=True)
+class Account:
+    """A child's own account at the boss's broker, good for its own queues only. ``url`` holds the password."""
+
+    url: str
+
+
+class UpLink(Protocol):
+    """To the boss. ``on_command`` must have made the order durable when it returns; raising puts it back."""
+
+    def start(self, on_command: OnCommand, on_connect: Callable[[], None]) -> None: ...
+    def report(self, message: bytes, *, durable: bool) -> None:
+        """Returns when the broker has it. Raises Unavailable(broker_down)."""
+
+    def is_connected(self) -> bool: ...
+    def stop(self) -> None: ...
+
+
+class DownLink(Protocol):
+    """To the children. ``on_report(sender, message)`` gets the sender as the broker proves it."""
+
+    def start(self, on_report: OnReport) -> None: ...
+    def command(self, to: str, message: bytes, *, control: bool) -> None:
+        """Returns when the broker has it. Raises Unavailable(broker_down), Refused(not_found) without a queue."""
+
+    def admit(self, child: str) -> Account:
+        """Make a child's queues, exchange and account; again gives it a new password."""
+
+    def remove(self, child: str) -> None: ...
+    def is_connected(self) -> bool: ...
+    def stop(self) -> None: ...
