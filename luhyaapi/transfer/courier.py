@@ -2,62 +2,48 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import threading
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from luhyaapi import clock, log
+from luhyaapi import clock
 from luhyaapi.contracts.specs import Blob
-from luhyaapi.errors import Failed, Refused, Trouble, Unavailable, of
-from luhyaapi.transfer.base import CHUNK, Cancelled, Progress, Source, Span, Transfer, never, no_progress
+from luhyaapi.errors import Bug, Refused, Trouble, from_wire, of
+from luhyaapi.transfer.base import Cancelled, Progress, Source, never, no_progress
 from luhyaapi.transfer.cache import BlobCache
-from luhyaapi.transfer.curl import Curl
-from luhyaapi.transfer.sparse import SparseFile
+from luhyaapi.transfer.download import PROTOCOLS, Download, Patience
 
-_log = log.get(__name__)
 _LOOK_S = 0.1
-_PROGRESS_S = 0.5
-_FIRST_PAUSE_S = 0.2
-_LONGEST_PAUSE_S = 10.0
-
-PROTOCOLS: dict[str, Transfer] = {scheme: Curl() for scheme in sorted(Curl.schemes)}
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long a fetch goes on: ``total_s`` in all, ``idle_s`` without a single new byte (seconds)."""
-
-    total_s: float = 3600.0
-    idle_s: float = 120.0
+_LANDING_S = 5.0
 
 
 def fetch(  # noqa: PLR0913 - what, whence, and how its caller follows it
     cache: BlobCache, blob: Blob, url: str, ticket: str, *,
-    on_progress: Progress = no_progress, cancelled: Cancelled = never, patience: Patience = Patience(), ca: str = "",
+    on_progress: Progress = no_progress, cancelled: Cancelled = never, patience: Patience | None = None, ca: str = "",
 ) -> Path:
     """Have ``blob`` in ``cache``, from ``url`` opened by ``ticket``; returns its file. What is here does not move.
 
     Any number of threads and processes may ask for the same content: it is downloaded once. ``cancelled`` ends only the
     own waiting; the download ends when nobody waits for it any more. ``ca``: file with the authority for https.
     Raises Unavailable(transfer) after ``patience``, Failed(digest) when other bytes come, Failed(disk_full),
-    Refused(cancelled), and what the other side refuses.
+    Refused(cancelled), and what the other side refuses. Only after Unavailable a half file stays, to be resumed.
     """
-    source = Source(url, {"Authorization": f"Ticket {ticket}"}, ca)
     if urlsplit(url).scheme not in PROTOCOLS:
-        raise Refused("unsupported", "No way to fetch from there", f"known are {', '.join(PROTOCOLS)}")
+        raise Refused("unsupported", "There is no way to fetch from there", f"known are {', '.join(PROTOCOLS)}")
     here = cache.path(blob.sha256)
     if here:
         on_progress(blob.size, blob.size)
         return here
-    flight = _board_flight(cache, blob, source, patience)
+    source = Source(url, {"Authorization": f"Ticket {ticket}"}, ca)
+    flight = _board(cache, blob, source, patience or Patience())
+    told = -1
     try:
-        while not clock.wait(flight.landed, _PROGRESS_S if flight.quiet else _LOOK_S):
-            on_progress(flight.done, blob.size)
+        while not clock.wait(flight.landed, _LOOK_S):
             if cancelled():
                 raise Refused("cancelled", "Fetching the image was cancelled")
+            if flight.done != told:
+                told = flight.done
+                on_progress(told, blob.size)
     finally:
         flight.leave()
     path = flight.result()
@@ -65,18 +51,74 @@ def fetch(  # noqa: PLR0913 - what, whence, and how its caller follows it
     return path
 
 
+class _Flight:
+    """One running download and those who wait for it."""
+
+    def __init__(self, cache: BlobCache, blob: Blob, patience: Patience, key: tuple[str, str]) -> None:
+        self.landed = threading.Event()
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._waiting = 0
+        self._key = key
+        self._path: Path | None = None
+        self._error: Trouble | None = None
+        self._download = Download(cache, blob, self._stop, patience)
+
+    @property
+    def done(self) -> int:
+        """Bytes here so far."""
+        return self._download.position
+
+    def join(self, source: Source) -> bool:
+        """Wait for it too, and lend it the own source; false when it is already ending."""
+        with self._lock:
+            if self._stop.is_set() or self.landed.is_set():
+                return False
+            self._waiting += 1
+            self._download.offer(source)
+            return True
+
+    def leave(self) -> None:
+        """Wait no more. The last one stops the download, and sees it stopped."""
+        with self._lock:
+            self._waiting -= 1
+            last = self._waiting == 0
+            if last:
+                self._stop.set()
+        if last:
+            clock.wait(self.landed, _LANDING_S)
+
+    def result(self) -> Path:
+        """The file, or the error of the download."""
+        if self._error:
+            raise from_wire(self._error.wire()) from self._error
+        if self._path is None:
+            raise Bug("A download ended without a result")
+        return self._path
+
+    def run(self) -> None:
+        """The thread of the download."""
+        try:
+            self._path = self._download.run()
+        except Exception as error:  # noqa: BLE001 - handed to everybody who waits
+            self._error = of(error)
+        finally:
+            with _flights_lock:
+                if _flights.get(self._key) is self:
+                    del _flights[self._key]
+            self.landed.set()
+
+
 _flights: dict[tuple[str, str], _Flight] = {}
 _flights_lock = threading.Lock()
 
 
-def _board_flight(cache: BlobCache, blob: Blob, source: Source, patience: Patience) -> _Flight:
+def _board(cache: BlobCache, blob: Blob, source: Source, patience: Patience) -> _Flight:
     key = (str(cache.folder.resolve()), blob.sha256)
     with _flights_lock:
         flight = _flights.get(key)
-        if flight is None or flight.left_alone:
+        if flight is None or not flight.join(source):
             flight = _flights[key] = _Flight(cache, blob, patience, key)
             flight.join(source)
             threading.Thread(target=flight.run, name=f"fetch-{blob.sha256[:8]}", daemon=True).start()
-        else:
-            flight.join(source)
     return flight

@@ -1,0 +1,69 @@
+"""The memcached projection: the last picture of everything, disposable at any time; only the CLC touches it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+from pymemcache.client.base import PooledClient
+from pymemcache.exceptions import MemcacheError
+
+from luhyaapi import clock, log
+
+_log = log.get(__name__)
+BEATS = 10
+
+
+class Board:
+    """Pictures by key, for example ``host:nc-…``; each carries ``at``. A board that is away reads as empty and is no error."""
+
+    def __init__(self, host: str, port: int, beat_s: float) -> None:
+        self._life_s = max(int(beat_s * BEATS), 1)
+        self._local: dict[str, tuple[float, str]] | None = None if port else {}
+        self._client = PooledClient((host, port), connect_timeout=0.5, timeout=1, max_pool_size=8) if port else None
+        self._lock = threading.Lock()
+
+    def write(self, key: str, picture: dict[str, Any]) -> None:
+        """Keep a picture for ten beats."""
+        text = json.dumps({**picture, "at": picture.get("at") or clock.now()})
+        if self._local is not None:
+            with self._lock:
+                self._local[key] = clock.now() + self._life_s, text
+            return
+        try:
+            assert self._client is not None  # noqa: S101 - one of the two is always there
+            self._client.set(f"edu:{key}", text.encode(), expire=self._life_s)
+        except (MemcacheError, OSError) as e:
+            _log.debug("board does not answer", why=str(e))
+
+    def read(self, keys: list[str]) -> dict[str, dict[str, Any]]:
+        """The pictures there are, by key."""
+        if not keys:
+            return {}
+        if self._local is not None:
+            with self._lock:
+                return {k: json.loads(v[1]) for k in keys if (v := self._local.get(k)) and v[0] > clock.now()}
+        try:
+            assert self._client is not None  # noqa: S101
+            found = self._client.get_many([f"edu:{k}" for k in keys])
+        except (MemcacheError, OSError):
+            return {}
+        return {k.removeprefix("edu:"): json.loads(v) for k, v in found.items()}
+
+    def clear(self) -> None:
+        """Forget everything."""
+        if self._local is not None:
+            self._local.clear()
+        elif self._client is not None:
+            self._client.flush_all()
+
+    def is_alive(self) -> bool:
+        """Whether the board answers."""
+        if self._client is None:
+            return True
+        try:
+            self._client.version()
+        except (MemcacheError, OSError):
+            return False
+        return True

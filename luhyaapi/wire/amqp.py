@@ -1,0 +1,331 @@
+"""Transport over RabbitMQ: Celery carries commands, kombu publishes, pika consumes reports. The only module that knows a broker.
+
+The boss declares everything; a child may only read its two queues and write its own exchange. Queues are quorum
+queues with a delivery limit and a dead-letter queue; every message is persistent, confirmed and mandatory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import kombu
+import pika
+from amqp.exceptions import AMQPError, ChannelError, MessageNacked
+from celery import Celery
+from celery.exceptions import Reject
+from celery.worker.consumer import Consumer as CeleryConsumer
+from kombu.exceptions import KombuError
+from pika.adapters.blocking_connection import BlockingChannel
+
+from luhyaapi import clock, ids, log
+from luhyaapi.conf import Broker, read_secret
+from luhyaapi.errors import Failed, Refused, Unavailable
+from luhyaapi.process import Loop
+from luhyaapi.wire import topology
+from luhyaapi.wire.link import Account, OnCommand, OnReport
+
+_log = log.get(__name__)
+TASK = "educloud.execute"
+_QUORUM = {"x-queue-type": "quorum"}
+_DELIVERY_LIMIT = 5
+_CONFIRM_S = 5.0
+_DOWN = (OSError, AMQPError, KombuError, pika.exceptions.AMQPError, TimeoutError)
+
+
+class QuietConsumer(CeleryConsumer):
+    """Celery's consumer without what a child may not and need not do at the broker."""
+
+    class Blueprint(CeleryConsumer.Blueprint):
+        """Delayed delivery would declare exchanges; gossip, mingle, control and events would declare queues."""
+
+        default_steps = [
+            s for s in CeleryConsumer.Blueprint.default_steps
+            if not any(w in str(s) for w in ("delayed_delivery", "gossip", "mingle", "control", "events", "heart", "agent"))
+        ]
+
+
+def _queue(name: str) -> kombu.Queue:
+    return kombu.Queue(name, exchange="", routing_key=name, no_declare=True, queue_arguments=dict(_QUORUM))
+
+
+def _celery(url: str) -> Celery:
+    app = Celery("educloud", broker=url, set_as_current=False)
+    app.conf.update(
+        task_default_queue_type="quorum",
+        task_create_missing_queues=False,
+        task_acks_late=True,
+        task_ignore_result=True,
+        worker_prefetch_multiplier=1,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_consumer="luhyaapi.wire.amqp:QuietConsumer",
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_heartbeat=10,
+        broker_transport_options={"confirm_publish": True},
+        task_serializer="json",
+        accept_content=["json"],
+    )
+    return app
+
+
+class _Publisher:
+    """One confirmed kombu connection, opened when needed, discarded after any trouble. Safe for threads."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._lock = threading.Lock()
+        self._connection: kombu.Connection | None = None
+        self._producer: kombu.Producer | None = None
+
+    @contextlib.contextmanager
+    def producer(self) -> Any:
+        """A producer for one message. Raises Unavailable(broker_down), Refused(not_found) for no route."""
+        with self._lock:
+            try:
+                yield self._open()
+            except ChannelError as e:
+                self._discard()
+                if getattr(e, "reply_code", getattr(e, "code", 0)) in (312, 404):
+                    raise Refused("not_found", "Nobody reads that queue", str(e)) from e
+                raise Unavailable("broker_down", "The broker did not take a message", str(e)) from e
+            except MessageNacked as e:
+                self._discard()
+                raise Unavailable("busy", "A queue is full", str(e)) from e
+            except _DOWN as e:
+                self._discard()
+                raise Unavailable("broker_down", "The broker does not answer", f"{type(e).__name__}: {e}") from e
+
+    def _open(self) -> kombu.Producer:
+        if self._producer is None:
+            self._connection = kombu.Connection(
+                self._url, heartbeat=0, connect_timeout=3, transport_options={"confirm_publish": True, "socket_settings": {}},
+            )
+            self._connection.connect()
+            self._producer = kombu.Producer(self._connection.channel())
+        return self._producer
+
+    def _discard(self) -> None:
+        connection, self._connection, self._producer = self._connection, None, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection.collect(socket_timeout=1)
+
+    def close(self) -> None:
+        with self._lock:
+            self._discard()
+
+
+class AmqpUpLink:
+    """A child's end: a Celery worker on its two queues, a publisher to its own exchange."""
+
+    def __init__(self, url: str, me: str) -> None:
+        self._me = me
+        self._url = url
+        self._publisher = _Publisher(url)
+        self._app = _celery(url)
+        self._worker: Any = None
+        self._thread: threading.Thread | None = None
+        self._connected = threading.Event()
+        self._stopping = threading.Event()
+
+    def start(self, on_command: OnCommand, on_connect: Callable[[], None]) -> None:
+        app = self._app
+
+        @app.task(name=TASK)
+        def execute(message: str) -> None:
+            try:
+                on_command(message.encode())
+            except Exception as e:
+                _log.exception("order could not be kept, it comes again")
+                clock.sleep(1)
+                raise Reject(str(e), requeue=True) from e
+
+        queues = [_queue(topology.command_queue(self._me, control=c)) for c in (True, False)]
+        app.conf.task_queues = queues
+        app.conf.task_default_queue = queues[1].name
+        self._thread = threading.Thread(target=self._work, args=(on_connect,), name="celery", daemon=True)
+        self._thread.start()
+        self._greeter = Loop("greeter", lambda: self._greet(on_connect), 1.0).start()
+
+    def _work(self, _on_connect: Callable[[], None]) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._worker = self._app.WorkController(
+                    app=self._app, pool_cls="threads", concurrency=1, loglevel="ERROR", hostname=f"educloud@{self._me}",
+                    without_heartbeat=True, without_gossip=True, without_mingle=True,
+                )
+                self._worker.start()
+            except Exception as e:
+                _log.warning("command consumer ended, starts again", why=f"{type(e).__name__}: {e}")
+            clock.wait(self._stopping, 2.0)
+
+    def _greet(self, on_connect: Callable[[], None]) -> None:
+        """Says hello once per connection: the publisher's connection stands for the broker's life."""
+        connection = self._publisher._connection  # noqa: SLF001 - same module
+        if connection is not None and connection.connected and self._connected.is_set():
+            return
+        with self._publisher.producer():
+            pass
+        self._connected.set()
+        _log.info("connected to the boss's broker")
+        on_connect()
+
+    def report(self, message: bytes, *, durable: bool) -> None:
+        try:
+            with self._publisher.producer() as producer:
+                producer.publish(
+                    message, exchange=topology.out_exchange(self._me), routing_key="", content_type="application/json",
+                    content_encoding="utf-8", delivery_mode=2 if durable else 1, mandatory=True, retry=False,
+                    timeout=_CONFIRM_S, confirm_timeout=_CONFIRM_S,
+                )
+        except Refused as e:
+            raise Unavailable("broker_down", "The boss has no queue for us yet", e.why) from e
+        except Unavailable:
+            self._connected.clear()
+            raise
+
+    def is_connected(self) -> bool:
+        return self._connected.is_set()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if hasattr(self, "_greeter"):
+            self._greeter.stop()
+        if self._worker is not None:
+            with contextlib.suppress(Exception):
+                self._worker.stop()
+        self._publisher.close()
+
+
+class AmqpDownLink:
+    """A boss's end: a pika consumer of its report queue, a Celery publisher of commands, the broker's accounts."""
+
+    def __init__(self, broker: Broker, me: str, children: Callable[[], Iterable[str]]) -> None:
+        self._conf = broker
+        self._me = me
+        self._children = children
+        password = read_secret(broker.password_file)
+        self._auth = (broker.user, password)
+        self._url = self._address(broker.user, password)
+        self._publisher = _Publisher(self._url)
+        self._app = _celery(self._url)
+        self._connected = threading.Event()
+        self._stopping = threading.Event()
+        self._consuming: Loop | None = None
+
+    def _address(self, user: str, password: str) -> str:
+        c = self._conf
+        return f"amqp://{quote(user, safe='')}:{quote(password, safe='')}@{c.host}:{c.port}/{quote(c.vhost, safe='')}"
+
+    def start(self, on_report: OnReport) -> None:
+        self._consuming = Loop("reports", lambda: self._consume(on_report), 1.0).start()
+
+    def _connect(self) -> pika.BlockingConnection:
+        params = pika.URLParameters(f"{self._url}?heartbeat=30&connection_attempts=1&socket_timeout=5&blocked_connection_timeout=30")
+        return pika.BlockingConnection(params)
+
+    def _consume(self, on_report: OnReport) -> None:
+        try:
+            connection = self._connect()
+        except _DOWN as e:
+            self._connected.clear()
+            raise Unavailable("broker_down", "The broker does not answer", f"{type(e).__name__}: {e}") from e
+        try:
+            channel = connection.channel()
+            self._declare(channel)
+            channel.basic_qos(prefetch_count=200)
+            channel.basic_consume(topology.report_queue(self._me), lambda c, m, _p, b: self._deliver(on_report, c, m, b))
+            self._connected.set()
+            _log.info("consuming reports")
+            while not self._stopping.is_set():
+                connection.process_data_events(time_limit=0.5)
+        except _DOWN as e:
+            raise Unavailable("broker_down", "The broker went away", f"{type(e).__name__}: {e}") from e
+        finally:
+            self._connected.clear()
+            with contextlib.suppress(Exception):
+                connection.close()
+
+    def _deliver(self, on_report: OnReport, channel: BlockingChannel, method: Any, body: bytes) -> None:
+        try:
+            on_report(topology.host_of_exchange(method.exchange), body)
+        except Exception:
+            _log.exception("report could not be kept, it comes again")
+            clock.sleep(0.5)
+            channel.basic_nack(method.delivery_tag, requeue=True)
+        else:
+            channel.basic_ack(method.delivery_tag)
+
+    def _declare(self, channel: BlockingChannel, only: str | None = None) -> None:
+        dead = topology.dead_queue(self._me)
+        limits = {**_QUORUM, "x-delivery-limit": _DELIVERY_LIMIT, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}
+        if only is None:
+            channel.queue_declare(dead, durable=True, arguments=dict(_QUORUM))
+            channel.queue_declare(topology.report_queue(self._me), durable=True, arguments=limits)
+        for child in [only] if only else self._children():
+            exchange = topology.out_exchange(child)
+            channel.exchange_declare(exchange, "topic", durable=True)
+            channel.queue_bind(topology.report_queue(self._me), exchange, "#")
+            for control in (False, True):
+                channel.queue_declare(topology.command_queue(child, control=control), durable=True, arguments=limits)
+
+    def command(self, to: str, message: bytes, *, control: bool) -> None:
+        queue = _queue(topology.command_queue(to, control=control))
+        with self._publisher.producer() as producer:
+            self._app.send_task(
+                TASK, args=(message.decode(),), queue=queue, producer=producer, retry=False, mandatory=True,
+                confirm_timeout=_CONFIRM_S, timeout=_CONFIRM_S, ignore_result=True,
+            )
+
+    def admit(self, child: str) -> Account:
+        password = ids.secret()
+        try:
+            connection = self._connect()
+            with contextlib.closing(connection):
+                channel = connection.channel()
+                self._declare(channel)
+                self._declare(channel, only=child)
+        except _DOWN as e:
+            raise Unavailable("broker_down", "The broker does not answer", f"{type(e).__name__}: {e}") from e
+        self._api("PUT", f"users/{child}", {"password": password, "tags": ""})
+        own = child.replace("-", "\\-")
+        self._api("PUT", f"permissions/{quote(self._conf.vhost, safe='')}/{child}", {
+            "configure": "^$", "write": rf"^out\.{own}\.v1$", "read": rf"^(cmd|ctl)\.{own}\.v1$",
+        })
+        return Account(self._address(child, password))
+
+    def remove(self, child: str) -> None:
+        self._api("DELETE", f"users/{child}", missing_ok=True)
+        vhost = quote(self._conf.vhost, safe="")
+        for control in (False, True):
+            self._api("DELETE", f"queues/{vhost}/{topology.command_queue(child, control=control)}", missing_ok=True)
+        self._api("DELETE", f"exchanges/{vhost}/{topology.out_exchange(child)}", missing_ok=True)
+
+    def _api(self, method: str, path: str, body: dict[str, Any] | None = None, *, missing_ok: bool = False) -> None:
+        url = f"http://{self._conf.host}:{self._conf.admin_port}/api/{path}"
+        try:
+            answer = httpx.request(method, url, json=body, auth=self._auth, timeout=10)
+        except httpx.HTTPError as e:
+            raise Unavailable("broker_down", "The broker's management does not answer", str(e)) from e
+        if answer.status_code == 404 and missing_ok:  # noqa: PLR2004 - HTTP
+            return
+        if answer.is_error:
+            raise Failed("program", "The broker refused", f"{method} {path.split('/')[0]}: {answer.status_code}")
+
+    def is_connected(self) -> bool:
+        return self._connected.is_set()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._consuming:
+            self._consuming.stop()
+        self._publisher.close()
