@@ -1,0 +1,38 @@
+"""What a node can be driven by. A new driver is one line here and one line in its conformance suite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from luhyaapi.conf import Settings
+    from nc.drivers.base import Hypervisor, NodeNetwork
+
+
+def _libvirt(settings: Settings) -> Hypervisor:
+    from nc.drivers.libvirt_hypervisor import LibvirtHypervisor
+
+    return LibvirtHypervisor(settings)
+
+
+def _fake(settings: Settings) -> Hypervisor:
+    from nc.drivers.fake import FakeHypervisor
+
+    return FakeHypervisor(settings.host.state / "fake")
+
+
+def _bridge(settings: Settings) -> NodeNetwork:
+    from nc.drivers.bridge_network import BridgeNetwork
+
+    return BridgeNetwork(settings.network.bridge)
+
+
+def _fake_network(settings: Settings) -> NodeNetwork:
+    from nc.drivers.fake import FakeNetwork
+
+    return FakeNetwork(settings.host.state / "fake")
+
+
+HYPERVISORS: dict[str, Callable[[Settings], Hypervisor]] = {"libvirt": _libvirt, "fake": _fake}
+NETWORKS: dict[str, Callable[[Settings], NodeNetwork]] = {"bridge": _bridge, "fake": _fake_network}

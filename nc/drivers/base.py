@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from luhyaapi import clock
 from luhyaapi.contracts.specs import DomainFacts, MachineSpec, Nic
 from luhyaapi.contracts.vocabulary import Accelerator, Part
+from luhyaapi.errors import Refused
+
+ASK_EVERY_S = 5.0
+LOOK_EVERY_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,10 @@ class Probe:
 
 @dataclass(frozen=True)
 class Files:
-    """The files of one domain on this node. ``disk`` is the writable overlay (qcow2), the others are read-only."""
+    """The files of one domain on this node. ``disk`` is the writable overlay (qcow2), the others are read-only.
+
+    ``taps`` names the tap of each card by its MAC, as :meth:`NodeNetwork.plug` answered it.
+    """
 
     console_log: Path
     disk: Path | None = None
@@ -40,10 +48,13 @@ class Files:
 class Hypervisor(Protocol):
     """Seven verbs. Every verb is idempotent and speaks our instance id only.
 
-    Raises Unavailable(hypervisor_down) when it does not answer, Failed(hypervisor) when it answers no.
-    Never reports, never waits without a limit. ``stop`` asks by ACPI and pulls the plug after ``grace_s``
-    seconds. ``remove`` leaves no definition; files belong to the caller. ``inspect`` of an absent domain
-    answers DomainState.ABSENT; only a hypervisor that answered may say so.
+    Raises Unavailable(hypervisor_down) when it does not answer, Failed(hypervisor) when it answers no
+    (also: ``start`` of what is not defined, or whose files are not there).
+    Never reports, never waits without a limit. ``define`` leaves it as it runs and changes the next start.
+    ``stop`` asks by ACPI and pulls the plug after ``grace_s`` seconds; cancelled, it raises Refused(cancelled)
+    and pulls nothing. ``remove`` also ends what runs and leaves no definition; files belong to the caller.
+    ``inspect`` of an absent domain answers DomainState.ABSENT; only a hypervisor that answered may say so.
+    ``list`` names our domains only.
     """
 
     def probe(self) -> Probe: ...
@@ -55,9 +66,57 @@ class Hypervisor(Protocol):
     def list(self) -> list[DomainFacts]: ...
 
 
+@runtime_checkable
+class Watched(Protocol):
+    """A hypervisor that tells of changes at once, also of those nobody asked for.
+
+    ``callback`` gets the instance that changed, or an empty text when anything may have changed (the connection
+    broke or came back). It runs in a thread of the driver: it may wake a loop, and does no work itself.
+    """
+
+    def watch(self, callback: Callable[[str], None]) -> None: ...
+
+
 class NodeNetwork(Protocol):
-    """Taps of guests on the bridges of this node. ``plug`` is idempotent and answers the tap's name."""
+    """Taps of guests on the bridges of this node. All verbs are idempotent.
+
+    ``plug`` makes the bridge ready and answers the tap's name; the tap itself may come and go with the guest.
+    ``unplug`` leaves no tap of that instance. ``found`` answers the taps there are: tap name to instance.
+    Raises Refused(not_found) for a network this node does not have, Failed(network) otherwise.
+    """
 
     def plug(self, instance: str, nic: Nic) -> str: ...
     def unplug(self, instance: str) -> None: ...
     def found(self) -> dict[str, str]: ...
+
+
+def never() -> bool:
+    """Nobody cancels."""
+    return False
+
+
+def tap_name(instance: str, mac: str) -> str:
+    """The tap of that card: 15 characters, the most Linux takes, told from instance and MAC alone."""
+    return "t" + instance.rsplit("-", 1)[-1] + mac.replace(":", "")[-6:]
+
+
+def ends_politely(
+    ask: Callable[[], None], runs: Callable[[], bool], grace_s: float, cancelled: Callable[[], bool],
+) -> bool:
+    """Ask a guest to end, again every few seconds since one that still boots is deaf; whether it ended in ``grace_s``.
+
+    Raises Refused(cancelled).
+    """
+    until = clock.monotonic() + grace_s
+    ask_at = clock.monotonic()
+    while runs():
+        now = clock.monotonic()
+        if cancelled():
+            raise Refused("cancelled", "Stopping was cancelled", "the guest may still end by itself")
+        if now >= until:
+            return False
+        if now >= ask_at:
+            ask()
+            ask_at = now + ASK_EVERY_S
+        clock.sleep(min(LOOK_EVERY_S, max(until - clock.monotonic(), 0.0)))
+    return True

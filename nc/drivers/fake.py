@@ -1,0 +1,196 @@
+"""A hypervisor and a network without a machine: files, latency, faults; the same laws as the real ones."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from luhyaapi import clock, ids
+from luhyaapi.contracts.specs import DomainFacts, MachineSpec, Nic
+from luhyaapi.contracts.vocabulary import Accelerator, DomainState
+from luhyaapi.errors import CODES, Bug, Failed, Refused, Trouble, Unavailable
+from nc.drivers.base import Files, Probe, ends_politely, never, tap_name
+
+NETWORK = "default"
+VERBS = ("probe", "define", "start", "stop", "remove", "inspect", "list", "plug", "unplug", "found")
+
+
+class Faults:
+    """What goes wrong, and how slow: ``always`` and ``latency_s`` by verb until taken away, :meth:`fail_next` once."""
+
+    def __init__(self) -> None:
+        self.always: dict[str, str] = {}
+        self.latency_s: dict[str, float] = {}
+        self._once: dict[str, list[str]] = {}
+
+    def fail_next(self, verb: str, code: str) -> None:
+        """Have the next ``verb`` end in ``code`` (one of errors.CODES), with nothing changed."""
+        if verb not in VERBS or code not in CODES:
+            raise Bug(f"No fault {verb} {code}")
+        self._once.setdefault(verb, []).append(code)
+
+    def strike(self, verb: str, about: str = "") -> None:
+        """Be slow or fail now, as told."""
+        clock.sleep(self.latency_s.get(verb, 0.0))
+        once = self._once.get(verb)
+        code = once.pop(0) if once else self.always.get(verb)
+        if code:
+            raise _trouble(code, f"{verb} {about}".strip())
+
+
+def _trouble(code: str, what: str) -> Trouble:
+    family = {"refused": Refused, "unavailable": Unavailable, "failed": Failed}[CODES[code].family]
+    return family(code, what, "a fault was asked for")
+
+
+class FakeHypervisor:
+    """One JSON file per domain in ``folder``/domains, so domains outlive this process.
+
+    ``stubborn`` names guests that do not end when asked. ``faults`` is what goes wrong.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._domains = folder / "domains"
+        self._domains.mkdir(parents=True, exist_ok=True)
+        self.faults = Faults()
+        self.stubborn: set[str] = set()
+        self._callback: Callable[[str], None] = lambda _instance: None
+
+    def probe(self) -> Probe:
+        self.faults.strike("probe")
+        return Probe("fake", "1", Accelerator.SIMULATED, "no machine: guests are only pretended")
+
+    def define(self, spec: MachineSpec, files: Files) -> None:
+        self.faults.strike("define", spec.instance)
+        if not files.kernel and not files.disk:
+            raise Refused("invalid", "There is nothing to boot", "neither a kernel nor a disk")
+        needed = [str(path) for path in (files.disk, files.kernel, files.initrd, files.seed) if path]
+        self._write(spec.instance, {
+            "state": self._read(spec.instance).get("state", DomainState.STOPPED),
+            "spec": spec.model_dump(mode="json"), "needed": needed, "console_log": str(files.console_log),
+        })
+
+    def start(self, instance: str) -> DomainFacts:
+        self.faults.strike("start", instance)
+        domain = self._read(instance)
+        what = f"{instance} could not be started"
+        if not domain:
+            raise Failed("hypervisor", what, "it is not defined here")
+        if domain["state"] != DomainState.RUNNING:
+            gone = [path for path in domain["needed"] if not Path(path).is_file()]
+            if gone:
+                raise Failed("hypervisor", what, f"{gone[0]} is not there")
+            self._say(domain, f"{instance} starts")
+            self._become(instance, DomainState.RUNNING)
+        return self._facts(instance)
+
+    def stop(self, instance: str, grace_s: float, cancelled: Callable[[], bool] = never) -> None:
+        self.faults.strike("stop", instance)
+        if not self._runs(instance):
+            return
+
+        def ask() -> None:
+            if instance not in self.stubborn:
+                self._say(self._read(instance), f"{instance} ends")
+                self._become(instance, DomainState.STOPPED)
+
+        if not ends_politely(ask, lambda: self._runs(instance), grace_s, cancelled):
+            self._become(instance, DomainState.STOPPED)
+
+    def remove(self, instance: str) -> None:
+        self.faults.strike("remove", instance)
+        if self._read(instance):
+            self._file(instance).unlink(missing_ok=True)
+            self._callback(instance)
+
+    def inspect(self, instance: str) -> DomainFacts:
+        self.faults.strike("inspect", instance)
+        return self._facts(instance)
+
+    def list(self) -> builtins.list[DomainFacts]:
+        self.faults.strike("list")
+        found = [self._facts(path.stem) for path in sorted(self._domains.glob("ins-*.json"))]
+        return [facts for facts in found if facts.state is not DomainState.ABSENT]
+
+    def watch(self, callback: Callable[[str], None]) -> None:
+        """See :class:`nc.drivers.base.Watched`."""
+        self._callback = callback
+
+    def kill(self, instance: str) -> None:
+        """What happens behind our back: the guest crashes."""
+        if self._runs(instance):
+            self._become(instance, DomainState.CRASHED)
+
+    def _facts(self, instance: str) -> DomainFacts:
+        domain = self._read(instance)
+        state = DomainState(domain["state"]) if domain else DomainState.ABSENT
+        return DomainFacts(
+            instance=instance, state=state,
+            accelerator=Accelerator.SIMULATED if domain else Accelerator.UNPROVED,
+        )
+
+    def _runs(self, instance: str) -> bool:
+        return self._read(instance).get("state") == DomainState.RUNNING
+
+    def _become(self, instance: str, state: DomainState) -> None:
+        domain = self._read(instance)
+        if domain and domain["state"] != state:
+            self._write(instance, {**domain, "state": state})
+            self._callback(instance)
+
+    def _say(self, domain: dict[str, Any], line: str) -> None:
+        try:
+            with Path(domain["console_log"]).open("a", encoding="utf-8") as console:
+                console.write(f"{clock.rfc3339()} {line}\n")
+        except OSError as error:
+            raise Failed("hypervisor", "The console log could not be written", str(error)) from error
+
+    def _file(self, instance: str) -> Path:
+        if not ids.is_id(instance, "ins"):
+            raise Refused("invalid", f"{instance!r} is not an instance")
+        return self._domains / f"{instance}.json"
+
+    def _read(self, instance: str) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self._file(instance).read_text("utf-8")))
+        except FileNotFoundError:
+            return {}
+
+    def _write(self, instance: str, domain: dict[str, Any]) -> None:
+        _replace(self._file(instance), json.dumps(domain, ensure_ascii=False))
+
+
+class FakeNetwork:
+    """One file per tap in ``folder``/taps, holding the instance it belongs to."""
+
+    def __init__(self, folder: Path) -> None:
+        self._taps = folder / "taps"
+        self._taps.mkdir(parents=True, exist_ok=True)
+        self.faults = Faults()
+
+    def plug(self, instance: str, nic: Nic) -> str:
+        self.faults.strike("plug", instance)
+        if nic.network != NETWORK:
+            raise Refused("not_found", f"This node has no network {nic.network}")
+        name = tap_name(instance, nic.mac)
+        _replace(self._taps / name, instance)
+        return name
+
+    def unplug(self, instance: str) -> None:
+        self.faults.strike("unplug", instance)
+        for path in self._taps.glob(f"{tap_name(instance, '')}*"):
+            path.unlink(missing_ok=True)
+
+    def found(self) -> dict[str, str]:
+        self.faults.strike("found")
+        return {p.name: p.read_text("utf-8") for p in sorted(self._taps.iterdir()) if not p.suffix}
+
+
+def _replace(target: Path, text: str) -> None:
+    part = target.with_suffix(f".{os.getpid()}-{ids.secret()[:8]}.part")
+    part.write_text(text, "utf-8")
+    part.replace(target)

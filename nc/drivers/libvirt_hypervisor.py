@@ -1,0 +1,213 @@
+"""Seven verbs by libvirt, for KVM, plain emulation and Xen: the URI and the proof decide."""
+
+from __future__ import annotations
+
+import builtins
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import libvirt
+from lxml import etree
+
+from luhyaapi import ids, log
+from luhyaapi.conf import Settings
+from luhyaapi.contracts.specs import Display, DomainFacts, MachineSpec
+from luhyaapi.contracts.vocabulary import Accelerator, DomainState
+from luhyaapi.errors import Failed
+from nc.drivers import kvm_proof, libvirt_xml
+from nc.drivers.base import Files, Probe, ends_politely, never
+from nc.drivers.libvirt_link import Absent, Link
+
+_log = log.get(__name__)
+
+QUICK_S = 30.0
+START_S = 120.0
+DESTROY_S = 60.0
+_RUNNING = {
+    libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_BLOCKED, libvirt.VIR_DOMAIN_PAUSED,
+    libvirt.VIR_DOMAIN_SHUTDOWN, libvirt.VIR_DOMAIN_PMSUSPENDED,
+}
+_ACCELERATORS = {"kvm": Accelerator.KVM, "qemu": Accelerator.TCG}
+_UNDEFINE = (
+    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+)
+
+
+class LibvirtHypervisor:
+    """Domains named by instance id, defined so that they outlive a reboot, started only by us."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._link = Link(settings.hypervisor.uri, QUICK_S)
+        network = settings.network
+        self._bridge = network.bridge if network.node_driver == "bridge" else ""
+        self._proof: kvm_proof.Proof | None = None
+        self._proving = threading.Lock()
+
+    def probe(self) -> Probe:
+        """What libvirt drives here; the first time this boots the accelerator proof."""
+        name, number = self._link.ask(
+            lambda c: (str(c.getType()), int(c.getVersion())), what="The hypervisor was asked for its version",
+        )
+        version = f"{number // 1_000_000}.{number // 1_000 % 1_000}.{number % 1_000}"
+        if self._xen:
+            return Probe(name, version, Accelerator.UNPROVED, "Xen runs its guests itself")
+        proof = self._proved()
+        return Probe(name, version, proof.accelerator, proof.why)
+
+    def define(self, spec: MachineSpec, files: Files) -> None:
+        accelerator = Accelerator.UNPROVED if self._xen else self._proved().accelerator
+        kind: libvirt_xml.Kind = "xen" if self._xen else "kvm" if accelerator is Accelerator.KVM else "qemu"
+        xml = libvirt_xml.domain_xml(spec, files, accelerator, kind, self._bridge)
+        self._link.ask(
+            lambda c: c.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE),
+            what=f"{spec.instance} could not be defined",
+        )
+
+    def start(self, instance: str) -> DomainFacts:
+        def act(connection: Any) -> DomainFacts:
+            domain = _find(connection, instance)
+            if not domain.isActive():
+                _begin(domain)
+            elif domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
+                domain.resume()
+            return _facts(domain)
+
+        what = f"{instance} could not be started"
+        try:
+            return self._link.ask(act, what=what, timeout_s=START_S)
+        except Absent:
+            raise Failed("hypervisor", what, "it is not defined here") from None
+
+    def stop(self, instance: str, grace_s: float, cancelled: Callable[[], bool] = never) -> None:
+        what = f"{instance} could not be stopped"
+        try:
+            ended = ends_politely(
+                lambda: self._link.ask(lambda c: _shutdown(_find(c, instance)), what=what),
+                lambda: self._link.ask(lambda c: bool(_find(c, instance).isActive()), what=what),
+                grace_s, cancelled,
+            )
+            if not ended:
+                _log.info("guest did not end by itself", instance=instance, grace_s=grace_s)
+                self._link.ask(lambda c: _destroy(_find(c, instance)), what=what, timeout_s=DESTROY_S)
+        except Absent:
+            return
+
+    def remove(self, instance: str) -> None:
+        def act(connection: Any) -> None:
+            domain = _find(connection, instance)
+            _destroy(domain)
+            if domain.isPersistent():
+                domain.undefineFlags(_UNDEFINE)
+
+        try:
+            self._link.ask(act, what=f"{instance} could not be removed", timeout_s=DESTROY_S)
+        except Absent:
+            return
+
+    def inspect(self, instance: str) -> DomainFacts:
+        try:
+            return self._link.ask(lambda c: _facts(_find(c, instance)), what=f"{instance} could not be looked at")
+        except Absent:
+            return DomainFacts(instance=instance, state=DomainState.ABSENT)
+
+    def list(self) -> builtins.list[DomainFacts]:
+        return self._link.ask(_all_facts, what="The domains could not be listed")
+
+    def watch(self, callback: Callable[[str], None]) -> None:
+        """See :class:`nc.drivers.base.Watched`."""
+        self._link.watch(lambda name: callback(name) if not name or ids.is_id(name, "ins") else None)
+
+    def close(self) -> None:
+        """End the connection; the next verb opens it again."""
+        self._link.close()
+
+    @property
+    def _xen(self) -> bool:
+        return self._settings.hypervisor.uri.startswith("xen")
+
+    def _proved(self) -> kvm_proof.Proof:
+        with self._proving:
+            if self._proof is None:
+                self._proof = kvm_proof.prove(self._settings)
+            return self._proof
+
+
+def _find(connection: Any, instance: str) -> Any:
+    domain = connection.lookupByName(instance)
+    if not _is_ours(domain):
+        raise Failed("hypervisor", f"{instance} is not ours", "another domain has that name")
+    return domain
+
+
+def _is_ours(domain: Any) -> bool:
+    name = domain.name()
+    return ids.is_id(name, "ins") and domain.UUIDString() == libvirt_xml.domain_uuid(name)
+
+
+def _begin(domain: Any) -> None:
+    try:
+        domain.create()
+    except libvirt.libvirtError:
+        if not domain.isActive():
+            raise
+
+
+def _shutdown(domain: Any) -> None:
+    try:
+        domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+    except libvirt.libvirtError as error:
+        # a guest that cannot be asked (paused, just ended) is left to the deadline
+        if error.get_error_code() not in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_SUPPORT):
+            raise
+
+
+def _destroy(domain: Any) -> None:
+    if not domain.isActive():
+        return
+    try:
+        domain.destroy()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID or domain.isActive():
+            raise
+
+
+def _all_facts(connection: Any) -> list[DomainFacts]:
+    found = []
+    for domain in connection.listAllDomains():
+        try:
+            if _is_ours(domain):
+                found.append(_facts(domain))
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+    return sorted(found, key=lambda facts: facts.instance)
+
+
+def _facts(domain: Any) -> DomainFacts:
+    state, reason = domain.state()
+    tree = etree.fromstring(domain.XMLDesc().encode())
+    running = state in _RUNNING
+    return DomainFacts(
+        instance=domain.name(),
+        state=_state(state, reason),
+        display=Display(port=_port(tree) if running else 0),
+        accelerator=_ACCELERATORS.get(tree.get("type", ""), Accelerator.UNPROVED),
+    )
+
+
+def _state(state: int, reason: int) -> DomainState:
+    if state in _RUNNING:
+        return DomainState.RUNNING
+    crashed = state == libvirt.VIR_DOMAIN_CRASHED or (
+        state == libvirt.VIR_DOMAIN_SHUTOFF and reason == libvirt.VIR_DOMAIN_SHUTOFF_CRASHED
+    )
+    return DomainState.CRASHED if crashed else DomainState.STOPPED
+
+
+def _port(tree: Any) -> int:
+    graphics = tree.find("devices/graphics")
+    port = int(graphics.get("port", "0")) if graphics is not None else 0
+    return max(port, 0)

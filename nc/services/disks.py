@@ -1,0 +1,184 @@
+"""Files of one instance: a writable overlay on a read-only base, the seed of its first boot; no copy of an image."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shutil
+import struct
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pycdlib
+
+from luhyaapi import ids
+from luhyaapi.contracts.vocabulary import DiskFormat
+from luhyaapi.errors import Failed, Refused
+from luhyaapi.process import run
+
+QEMU_IMG = "qemu-img"
+TIMEOUT_S = 30.0
+LOG_KEPT_BYTES = 1024 * 1024
+KEY_TYPES = (
+    "ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
+    "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com",
+)
+_KEY = re.compile(r"([a-z0-9@.-]+) ([A-Za-z0-9+/]+={0,3})(?: ([^\x00-\x1f\x7f\x85\u2028\u2029]*))?")
+_LABEL = re.compile("[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+
+
+def overlay(
+    base: Path, base_format: DiskFormat, target: Path, size_bytes: int | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Path:
+    """A qcow2 file ``target`` that holds what differs from ``base``; ``size_bytes`` makes the guest's disk larger.
+
+    One that is there on the same base stays as it is, with all that was written to it.
+    Raises Refused(not_found) without the base, Refused(conflict) when ``target`` is something else,
+    Refused(invalid) for a size below the base's, Failed(disk_full, program, missing).
+    """
+    if not base.is_file():
+        raise Refused("not_found", f"The image file {base.name} is not there")
+    if target.exists():
+        _same_base(target, base, base_format)
+        return target
+    if size_bytes is not None:
+        least = int(_info(base, base_format)["virtual-size"])
+        if size_bytes < least:
+            raise Refused("invalid", f"A disk of {size_bytes} bytes is too small", f"its image needs {least}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = _part_of(target)
+    size = [str(size_bytes)] if size_bytes is not None else []
+    try:
+        _qemu_img("create", "-q", "-f", "qcow2", "-F", base_format, "-b", base.absolute(), part, *size, cancelled=cancelled)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def remove(folder: Path) -> None:
+    """Have nothing left of an instance's folder; the files its overlay stands on are elsewhere and stay."""
+    if not ids.is_id(folder.name, "ins"):
+        raise Refused("invalid", f"{folder} is not the folder of an instance")
+    if folder.is_symlink():
+        folder.unlink()
+        return
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+
+
+def seed_iso(path: Path, instance_id: str, hostname: str, ssh_keys: Iterable[str]) -> Path:
+    """Write the NoCloud seed cloud-init reads at first boot: instance id, host name, keys of the default user.
+
+    Raises Refused(invalid) for a host name or a key that is none, Failed(disk_full).
+    """
+    if not _LABEL.fullmatch(hostname):
+        raise Refused("invalid", f"{hostname!r} cannot be a host name", "1 to 63 letters, digits and inner dashes")
+    user = {
+        "hostname": hostname, "users": ["default"], "ssh_authorized_keys": list(checked_keys(ssh_keys)),
+        "disable_root": True, "ssh_pwauth": False,
+    }
+    texts = {
+        "meta-data": json.dumps({"instance-id": instance_id, "local-hostname": hostname}) + "\n",
+        "user-data": "#cloud-config\n" + json.dumps(user, ensure_ascii=False) + "\n",
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = _part_of(path)
+    try:
+        _write_iso(part, {name: text.encode() for name, text in texts.items()})
+        part.replace(path)
+    except OSError as error:
+        if error.errno == 28:
+            raise Failed("disk_full", f"{path.name} could not be written", str(error)) from error
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def hostname_of(name: str, instance_id: str) -> str:
+    """The host name of an instance: its name as far as a host may be called so, else its id."""
+    label = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")[:63].rstrip("-")
+    return label or instance_id
+
+
+def checked_keys(keys: Iterable[str]) -> tuple[str, ...]:
+    """The public SSH keys, each a single line of a known type without options. Raises Refused(invalid)."""
+    return tuple(_checked_key(key, number) for number, key in enumerate(keys, start=1))
+
+
+def trim_log(path: Path, keep_bytes: int = LOG_KEPT_BYTES) -> None:
+    """Keep only the last ``keep_bytes`` of a console log; a guest that is writing it goes on writing at its end."""
+    try:
+        with path.open("r+b") as log:
+            size = log.seek(0, io.SEEK_END)
+            if size <= keep_bytes:
+                return
+            log.seek(size - keep_bytes)
+            tail = log.read(keep_bytes)
+            log.seek(0)
+            log.write(tail)
+            log.truncate()
+    except FileNotFoundError:
+        return
+
+
+def _checked_key(key: str, number: int) -> str:
+    line = key.strip(" \n")
+    match = _KEY.fullmatch(line)
+    if not match or match[1] not in KEY_TYPES:
+        raise Refused("invalid", f"SSH key {number} is not a public key", f"one line: type, key, comment; types: {', '.join(KEY_TYPES)}")
+    try:
+        blob = base64.b64decode(match[2], validate=True)
+        (length,) = struct.unpack_from(">I", blob)
+        named = blob[4 : 4 + length].decode("ascii")
+    except (ValueError, struct.error) as error:
+        raise Refused("invalid", f"SSH key {number} is damaged", str(error)) from error
+    if named != match[1] or len(blob) <= 4 + length:
+        raise Refused("invalid", f"SSH key {number} is damaged", f"it says {match[1]} and holds something else")
+    return line
+
+
+def _write_iso(path: Path, files: dict[str, bytes]) -> None:
+    iso: Any = pycdlib.PyCdlib()
+    iso.new(interchange_level=3, vol_ident="cidata", joliet=3, rock_ridge="1.09")
+    for name, data in files.items():
+        plain = name.upper().replace("-", "_")
+        iso.add_fp(io.BytesIO(data), len(data), f"/{plain}.;1", rr_name=name, joliet_path=f"/{name}")
+    iso.write(str(path))
+    iso.close()
+
+
+def _part_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{ids.secret()[:8]}.part")
+
+
+def _info(path: Path, disk_format: DiskFormat) -> dict[str, Any]:
+    # -U: a running guest holds the lock, and only the header is read
+    return dict(json.loads(_qemu_img("info", "-U", "--output=json", "-f", disk_format, path)))
+
+
+def _same_base(target: Path, base: Path, base_format: DiskFormat) -> None:
+    try:
+        found = _info(target, DiskFormat.QCOW2)
+    except Failed as error:
+        if error.code != "program":
+            raise
+        raise Refused("conflict", f"{target.name} is there and is no overlay", error.why) from error
+    if found.get("backing-filename") != str(base.absolute()) or found.get("backing-filename-format") != base_format:
+        raise Refused("conflict", f"{target.name} is there on another image", str(found.get("backing-filename", "none")))
+
+
+def _qemu_img(*arguments: str | Path, cancelled: Callable[[], bool] | None = None) -> bytes:
+    try:
+        return run([QEMU_IMG, *arguments], timeout_s=TIMEOUT_S, cancelled=cancelled).stdout
+    except Failed as error:
+        if "No space left" in error.why:
+            raise Failed("disk_full", "The disk of an instance could not be made", error.why) from error
+        raise
