@@ -1,0 +1,1 @@
+"""The command line client: a user of the REST API and of nothing else."""

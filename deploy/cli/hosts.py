@@ -1,0 +1,99 @@
+"""`educloud host`: the machines of the cloud and what they are allowed to do."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import typer
+
+from deploy.cli import api, output
+from deploy.cli.session import Session, noun, verb
+
+app = noun("host", "The cloud's hosts: list, approve, drain, remove.")
+HostName = Annotated[str, typer.Argument(metavar="ID", help="The host's id or name.")]
+Role = Literal["walrus", "cc", "nc", "sc"]
+
+
+def host_rows(hosts: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """The cells of a table of hosts."""
+    return [(h.get("id"), h.get("role"), h.get("name"), h.get("state"), h.get("last_heartbeat_age_s")) for h in hosts]
+
+
+HEADS = ("id", "role", "name", "state", "heartbeat (s ago)")
+
+
+def _print(session: Session, host: dict[str, Any]) -> None:
+    if session.json:
+        output.document(host)
+    else:
+        output.fields(host, ("id", "role", "name", "state", "last_heartbeat_age_s"))
+
+
+@verb(app, "list")
+def list_hosts(session: Session) -> None:
+    """List all hosts with the age of their last heartbeat."""
+    found = session.api.everything(api.path("hosts"))
+    if session.json:
+        output.document(found)
+    else:
+        output.table(HEADS, host_rows(found))
+
+
+@verb(app, "show")
+def show(session: Session, host: HostName) -> None:
+    """Show one host and its facts."""
+    _print(session, session.api.get(api.path("hosts", host)))
+
+
+@verb(app, "token")
+def token(session: Session, role: Annotated[Role, typer.Option(help="Which role the new host will play.")] = "nc") -> None:
+    """Make a one-time token with which a new host may join."""
+    made = session.api.post(api.path("hosts", "tokens"), {"role": role})
+    if session.json:
+        output.document(made)
+        return
+    output.line(made["token"])
+    output.note(f"For one host of role {made.get('role', role)}, until {made.get('expires_at')}. On that machine:")
+    output.note(f"  make join ROLE={made.get('role', role)} BOSS=ADDRESS TOKEN={made['token']}")
+
+
+def _act(session: Session, host: str, action: str) -> None:
+    answer = session.api.post(api.path("hosts", host, action))
+    known = isinstance(answer, dict) and answer.get("id")
+    _print(session, answer if known else session.api.get(api.path("hosts", host)))
+
+
+@verb(app, "approve")
+def approve(session: Session, host: HostName) -> None:
+    """Let a waiting host in."""
+    _act(session, host, "approve")
+
+
+@verb(app, "refresh")
+def refresh(session: Session, host: HostName) -> None:
+    """Ask a host for fresh facts now."""
+    _act(session, host, "refresh")
+
+
+@verb(app, "drain")
+def drain(session: Session, host: HostName) -> None:
+    """Give a host no new work."""
+    _act(session, host, "drain")
+
+
+@verb(app, "resume")
+def resume(session: Session, host: HostName) -> None:
+    """Give a drained host work again."""
+    _act(session, host, "resume")
+
+
+@verb(app, "remove")
+def remove(session: Session, host: HostName, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+    """Remove a host from the cloud; it must join anew to come back."""
+    where = api.path("hosts", host)
+    output.confirm(f"Removing the host {host}", yes=yes, terminal=session.terminal)
+    answer = session.api.delete(where) or {"id": host, "state": "retired"}
+    if session.json:
+        output.document(answer)
+    else:
+        output.note(f"The host {host} is removed.")

@@ -1,0 +1,227 @@
+"""`educloud image`: what instances run."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from deploy.cli import api, output, sizes, upload, waiting
+from deploy.cli.session import Session, noun, verb
+from luhyaapi import clock
+from luhyaapi.errors import Failed, Refused
+
+app = noun("image", "Images: upload, list, download, delete.")
+ImageName = Annotated[str, typer.Argument(metavar="N", help="The image's name or id.")]
+Usage = Literal["desktop", "server"]
+Format = Literal["qcow2", "raw"]
+Part = Literal["disk", "kernel", "initrd"]
+_WAIT_S = 1800.0
+_CUTS = 5
+
+Image = dict[str, Any]
+
+
+def fetch(session: Session, name: str) -> Image:
+    """The image as the cloud sees it now, by name or id."""
+    found: Image = session.api.get(api.path("images", name))
+    return found
+
+
+def print_one(session: Session, image: Image) -> None:
+    """Print one image."""
+    if session.json:
+        output.document(image)
+        return
+    output.fields({k: v for k, v in image.items() if k != "versions"}, ("id", "name", "usage"))
+    _print_versions(image.get("versions") or [])
+
+
+def _print_versions(versions: list[dict[str, Any]]) -> None:
+    output.table(
+        ("version", "format", "size", "virtual size", "sha256", "created"),
+        [
+            (v.get("version"), v.get("format"), sizes.show(v.get("size_bytes")), sizes.show(v.get("virtual_size_bytes")), str(v.get("sha256") or "-")[:16], v.get("created_at"))
+            for v in versions
+        ],
+    )
+
+
+@verb(app, "list")
+def list_images(session: Session) -> None:
+    """List images."""
+    found = session.api.everything(api.path("images"))
+    if session.json:
+        output.document(found)
+        return
+    rows = []
+    for image in found:
+        last = (sorted(image.get("versions") or [], key=lambda v: v.get("version") or 0) or [{}])[-1]
+        cached = ", ".join(str(c) for c in image.get("cached_on") or [])
+        rows.append((image.get("id"), image.get("name"), image.get("usage"), last.get("version"), last.get("format"), sizes.show(last.get("size_bytes")), cached))
+    output.table(("id", "name", "usage", "version", "format", "size", "cached on"), rows)
+
+
+@verb(app, "show")
+def show(session: Session, image: ImageName) -> None:
+    """Show one image and its versions."""
+    print_one(session, fetch(session, image))
+
+
+@verb(app, "versions")
+def versions(session: Session, image: ImageName) -> None:
+    """List the versions of an image."""
+    found = session.api.everything(api.path("images", image, "versions"))
+    if session.json:
+        output.document(found)
+    else:
+        _print_versions(found)
+
+
+@verb(app, "delete")
+def delete(session: Session, image: ImageName, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+    """Delete an image and all its versions."""
+    where = api.path("images", image)
+    output.confirm(f"Deleting the image {image} and all its versions", yes=yes, terminal=session.terminal)
+    answer = session.api.delete(where) or {"id": image, "state": "deleted"}
+    if answer.get("task") or str(answer.get("id", "")).startswith("tsk-"):
+        waiting.finished(session, waiting.id_of(answer), _WAIT_S)
+    if session.json:
+        output.document(answer)
+    else:
+        output.note(f"The image {image} is deleted.")
+
+
+@verb(app, "upload")
+def upload_image(  # noqa: PLR0917 - the options people have
+    session: Session,
+    name: Annotated[str, typer.Option(help="Name of the image; an existing one gets a new version.")],
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The disk; left out for a kernel package without one.")] = None,
+    kernel: Annotated[Path | None, typer.Option(help="Kernel to boot directly.")] = None,
+    initrd: Annotated[Path | None, typer.Option(help="Initial ram disk of that kernel.")] = None,
+    cmdline: Annotated[str, typer.Option(help="Command line of that kernel.")] = "",
+    usage: Annotated[Usage, typer.Option(help="What it is for.")] = "server",
+    format: Annotated[Format | None, typer.Option("--format", help="Format of the disk; otherwise its name and first bytes tell.")] = None,
+    description: Annotated[str, typer.Option(help="One line for people.")] = "",
+    os_type: Annotated[str, typer.Option(help="Which system is in it, for example linux.")] = "",
+    resume: Annotated[str, typer.Option(metavar="UPLOAD", help="Take up an upload that was cut.")] = "",
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the checking task at once instead of waiting for it.")] = False,
+    timeout: Annotated[float, typer.Option(metavar="S", help="Give up waiting for the check after so many seconds; 0: never.")] = _WAIT_S,
+) -> None:
+    """Upload an image: a disk, a kernel with its ram disk, or all three."""
+    api.segment(name, "name of an image")
+    files = {"disk": file, "kernel": kernel, "initrd": initrd}
+    if initrd and not kernel:
+        raise Refused("invalid", "A ram disk needs its kernel", hint="Add --kernel FILE.")
+    sources = [upload.source(part, f, (format or "") if part == "disk" else "") for part, f in files.items() if f]
+    if not sources:
+        raise Refused("invalid", "There is nothing to upload", hint="Name the disk's FILE, or --kernel and --initrd.")
+    order = {"name": name, "usage": usage, "description": description, "os_type": os_type, "cmdline": cmdline}
+    send(session, {k: v for k, v in order.items() if v}, sources, resume=resume, no_wait=no_wait, timeout_s=timeout)
+
+
+def send(session: Session, order: dict[str, Any], sources: list[upload.Source], *, resume: str = "", no_wait: bool = False, timeout_s: float = _WAIT_S, show: bool = True) -> Image:
+    """Upload, wait for the check, and the image afterwards (the task with ``no_wait``), printed with ``show``."""
+    task = upload.bring(session, order, sources, resume=resume)
+    if no_wait:
+        if show and session.json:
+            output.document(task)
+        elif show:
+            output.line(str(task["id"]))
+        return task
+    waiting.finished(session, waiting.id_of(task), timeout_s)
+    image = fetch(session, str(order["name"]))
+    if show:
+        print_one(session, image)
+    return image
+
+
+@verb(app, "download")
+def download(
+    session: Session,
+    image: ImageName,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")],
+    version: Annotated[int | None, typer.Option(min=1, help="Which version; the newest when left out.")] = None,
+    part: Annotated[Part, typer.Option(help="Which of its files.")] = "disk",
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE when it is there.")] = False,
+) -> None:
+    """Download one file of an image; it appears whole or not at all."""
+    if file.is_dir() or (file.exists() and not force):
+        raise Refused("exists", f"{file} is there already", hint="Choose another name, or add --force.")
+    if not file.absolute().parent.is_dir():
+        raise Refused("invalid", f"{file} cannot be written", "its folder is not there")
+    known = sorted(session.api.everything(api.path("images", image, "versions")), key=lambda v: v["version"])
+    chosen = next((v for v in reversed(known) if version in (None, v["version"])), None)
+    if chosen is None:
+        raise Refused("not_found", f"The image {image} has no version {version or ''}".rstrip())
+    expected = _digest_of(chosen, part)
+    draft = file.with_name(f".{file.name}.part")
+    try:
+        found = _pull(session, api.path("images", image, "versions", str(chosen["version"]), "parts", part), draft, part)
+        if expected and found != expected:
+            raise Failed("digest", f"{part} of {image} did not arrive as it was sent", f"sha256 {found}, expected {expected}")
+        os.replace(draft, file)  # noqa: PTH105 - replaces, which is what is meant
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+    done = {"image": image, "version": chosen["version"], "part": part, "file": str(file), "size_bytes": file.stat().st_size, "sha256": found}
+    if session.json:
+        output.document(done)
+    else:
+        output.note(f"{file}: {sizes.show(done['size_bytes'])}, sha256 {found}")
+
+
+def _digest_of(version: dict[str, Any], part: str) -> str:
+    for each in version.get("parts") or []:
+        if each.get("part") == part:
+            return str(each.get("sha256") or "")
+    return str(version.get("sha256") or "") if part == "disk" and not version.get("parts") else ""
+
+
+def _pull(session: Session, where: str, draft: Path, part: str) -> str:
+    """Fetch into ``draft``, resumed after cuts; the sha256 of what arrived."""
+    total, cuts = 0, 0
+    sum_ = hashlib.sha256()
+    with draft.open("wb") as out, output.Bars() as bars:
+        while True:
+            try:
+                for size, offset, piece in session.api.stream(where, out.tell()):
+                    if offset < out.tell():
+                        out.seek(0)
+                        out.truncate()
+                        sum_ = hashlib.sha256()
+                    out.write(piece)
+                    sum_.update(piece)
+                    total = size
+                    bars.show(f"download {part}", out.tell(), total)
+                if out.tell() >= total:
+                    return sum_.hexdigest()
+                raise api.Unreachable(session.api.context.url, "the bytes ended early")
+            except api.Unreachable:
+                cuts += 1
+                if cuts >= _CUTS:
+                    raise
+                clock.sleep(0.2 * 2**cuts)
+
+
+@verb(app, "build-demo")
+def build_demo(
+    session: Session,
+    only: Annotated[Literal["tiny", "debian"] | None, typer.Option(help="Only this one.")] = None,
+    no_debian: Annotated[bool, typer.Option("--no-debian", help="Only the tiny one.")] = False,
+) -> None:
+    """Build the demonstration images from the system's packages and upload what is new."""
+    from deploy.cli import demo
+
+    names = [n for n in ("tiny", "debian") if only in (None, n) and not (no_debian and n == "debian")]
+    if not names:
+        raise Refused("invalid", "There is nothing to build", "--only debian and --no-debian exclude each other")
+    found = [demo.provide(session, name) for name in names]
+    if session.json:
+        output.document(found)
+    else:
+        output.table(("image", "id", "what happened"), [(f["name"], f["id"], "uploaded" if f["uploaded"] else "was there already") for f in found])

@@ -1,0 +1,310 @@
+"""`educloud instance`: virtual machines, from the wish to the screen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urljoin
+
+import typer
+
+from deploy.cli import api, output, sizes, waiting
+from deploy.cli.session import Session, noun, verb
+from luhyaapi.errors import Failed, Refused, Trouble, from_wire
+
+app = noun("instance", "Virtual machines: run, stop, look, delete.")
+InstanceName = Annotated[str, typer.Argument(metavar="ID", help="The instance's id, or its name if only one has it.")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Print the task at once instead of waiting for it.")]
+Timeout = Annotated[float, typer.Option(metavar="S", help="Give up waiting after so many seconds; 0: never. The cloud goes on.")]
+Kind = Literal["desktop", "server"]
+
+_ID = re.compile(r"ins-[0-9a-f]{8}")
+_WAIT_S = 900.0
+_SETTLE_S = 20.0
+_LARGEST_KEY = 16 * 1024
+_ORDER = ("id", "name", "state", "kind", "image", "image_version", "cpus", "memory_bytes", "owner", "cluster", "host")
+
+Instance = dict[str, Any]
+
+
+def resolve(session: Session, name: str) -> str:
+    """The id of the instance called ``name``. Raises Refused(not_found), Refused(invalid) when several have that name."""
+    if _ID.fullmatch(name):
+        return name
+    api.segment(name, "name of an instance")
+    ids = [str(i["id"]) for i in session.api.everything(api.path("instances")) if i.get("name") == name and i.get("state") != "deleted"]
+    if not ids:
+        raise Refused("not_found", f"There is no instance {name!r}", hint="`educloud instance list` shows what there is.")
+    if len(ids) > 1:
+        raise Refused("invalid", f"Several instances are called {name!r}", ", ".join(ids), hint="Name one of them by its id.")
+    return ids[0]
+
+
+def fetch(session: Session, instance: str) -> Instance:
+    """The instance as the cloud sees it now."""
+    found: Instance = session.api.get(api.path("instances", instance))
+    return found
+
+
+def address(instance: Instance) -> str:
+    """Its addresses in one text."""
+    return " ".join(str(n.get("ip")) for n in instance.get("nics") or [] if n.get("ip"))
+
+
+def print_one(session: Session, instance: Instance) -> None:
+    """Print one instance."""
+    if session.json:
+        output.document(instance)
+        return
+    shown = {k: v for k, v in instance.items() if k not in {"nics", "error"}}
+    shown["memory_bytes"] = sizes.show(instance.get("memory_bytes"))
+    output.fields({**shown, "address": address(instance)}, (*_ORDER, "address"))
+    if instance.get("error"):
+        output.trouble(instance_error(instance))
+
+
+def print_many(session: Session, instances: list[Instance]) -> None:
+    """Print a list of instances."""
+    if session.json:
+        output.document(instances)
+        return
+    output.table(
+        ("id", "name", "state", "image", "cpus", "memory", "address", "host", "owner"),
+        [
+            (i.get("id"), i.get("name"), i.get("state"), i.get("image"), i.get("cpus"), sizes.show(i.get("memory_bytes")), address(i), i.get("host"), i.get("owner"))
+            for i in instances
+        ],
+    )
+
+
+def instance_error(instance: Instance) -> Trouble:
+    """The error that stands on an instance."""
+    form = instance.get("error") or {"code": "guest", "what": f"The instance {instance.get('id')} is {instance.get('state')}"}
+    error = from_wire({k: str(v or "") for k, v in form.items()})
+    error.params["task"] = instance.get("task")
+    return error
+
+
+def read_key(file: Path) -> str:
+    """The public ssh key in ``file``. Raises Refused(invalid) for anything else, above all for a private key."""
+    size = api.readable(file, "ssh key")
+    text = file.read_bytes()[: _LARGEST_KEY + 1].decode("utf-8", "replace").strip()
+    if "PRIVATE KEY" in text:
+        raise Refused("invalid", f"{file} is a private key", "it must never leave this machine", hint=f"Name the public one, usually {file}.pub.")
+    if size > _LARGEST_KEY or not text.isprintable() or not re.match(r"(ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/=]{16,}", text):
+        raise Refused("invalid", f"{file} is no public ssh key", "it must be one line like: ssh-ed25519 AAAA... name")
+    return text
+
+
+def _settled(session: Session, instance: Instance, deadline: waiting.Deadline) -> Instance:
+    """The instance once it runs and has its addresses; its record may come a moment after its task."""
+    ident = str(instance["id"])
+    seen, good = waiting.settle(
+        lambda: fetch(session, ident),
+        lambda i: i.get("state") == "failed" or (i.get("state") == "running" and all(n.get("ip") for n in i.get("nics") or [{}])),
+        deadline, task=waiting.id_of(instance), patience_s=_SETTLE_S,
+    )  # fmt: skip
+    if seen.get("state") == "failed":
+        raise instance_error(seen)
+    if seen.get("state") == "running":
+        if not good:
+            output.note(f"{ident} runs and has no address yet.")
+        return seen
+    raise Failed("timeout", f"The instance {ident} does not run yet", f"its task is done and it is {seen.get('state')}", task=waiting.id_of(instance))
+
+
+def _why(session: Session, instance: Instance) -> dict[str, Any]:
+    found: dict[str, Any] = session.api.get(api.path("instances", str(instance["id"]), "why")) or {}
+    reasons = found.get("why") or {}
+    output.note(f"{instance['id']}: chosen node {found.get('node') or '-'}")
+    for host, reason in reasons.items():
+        output.note(f"  {host}: {reason}")
+    return {"node": found.get("node"), "why": reasons}
+
+
+def _order(
+    image: str, name: str, cpus: int | None, memory: str, count: int | None, kind: str, keys: list[Path]
+) -> dict[str, Any]:
+    api.segment(image, "name of an image")
+    if name:
+        api.segment(name, "name of an instance")
+    body: dict[str, Any] = {"image": image, "name": name, "cpus": cpus, "count": count, "kind": kind}
+    body["memory_bytes"] = sizes.parse(memory) if memory else None
+    body["ssh_keys"] = [read_key(k) for k in keys]
+    return {k: v for k, v in body.items() if v not in (None, "", [])}
+
+
+@verb(app, "run")
+def run(  # noqa: PLR0917 - the options people have
+    session: Session,
+    image: Annotated[str, typer.Option(help="Name or id of the image.")],
+    name: Annotated[str, typer.Option(help="Name of the instance; made up when left out.")] = "",
+    cpus: Annotated[int | None, typer.Option(min=1, max=1024, help="Virtual CPUs.")] = None,
+    memory: Annotated[str, typer.Option(metavar="SIZE", help="Memory, for example 512M or 2GiB.")] = "",
+    count: Annotated[int | None, typer.Option(min=1, max=10_000, help="How many; prints a list.")] = None,
+    kind: Annotated[Kind | None, typer.Option(help="What it is for.")] = None,
+    ssh_key: Annotated[list[Path] | None, typer.Option(help="File of a public key to let in; may be repeated.")] = None,
+    why: Annotated[bool, typer.Option("--why", help="Also say why each node was taken or not.")] = False,
+    no_wait: NoWait = False,
+    timeout: Timeout = _WAIT_S,
+) -> None:
+    """Run new instances and wait until they run."""
+    body = _order(image, name, cpus, memory, count, kind or "", ssh_key or [])
+    made: list[Instance] = session.api.post(api.path("instances"), body)["results"]
+    tasks = [waiting.id_of(i) for i in made]
+    if no_wait:
+        _print_tasks(session, tasks, many=count is not None)
+        return
+    deadline = waiting.Deadline(timeout)
+    with waiting.detaching(tasks):
+        ended = waiting.until_final(session, tasks, deadline)
+        results, errors = [], []
+        for instance, task in zip(made, ended, strict=True):
+            shown, error = _outcome(session, instance, task, deadline)
+            results.append({**shown, "placement": _why(session, instance)} if why else shown)
+            errors += [error] if error else []
+    if count is None and errors:
+        raise errors[0]
+    if count is None:
+        print_one(session, results[0])
+        return
+    print_many(session, results)
+    for error in errors:
+        output.trouble(error)
+    if errors:
+        raise typer.Exit(api.exit_of(errors[0]))
+
+
+def _outcome(session: Session, instance: Instance, task: dict[str, Any], deadline: waiting.Deadline) -> tuple[Instance, Trouble | None]:
+    try:
+        if task["state"] != "done":
+            raise api.task_error(task)
+        return _settled(session, instance, deadline), None
+    except Trouble as error:
+        return {**instance, "state": "failed", "error": error.wire()}, error
+
+
+def _print_tasks(session: Session, tasks: list[str], *, many: bool) -> None:
+    found = [waiting.fetch(session, t) for t in dict.fromkeys(tasks)]
+    if session.json:
+        output.document(found if many else found[0])
+        return
+    output.table(("task", "kind", "state"), [(t.get("id"), t.get("kind"), t.get("state")) for t in found])
+    output.note(f"Watch it: educloud task watch {found[0]['id']}")
+
+
+def _act(session: Session, ident: str, ask: Callable[[], Instance | None], *, no_wait: bool, timeout_s: float) -> Instance | None:
+    """Ask, wait for the task, and the instance afterwards; None when only the task was wanted and printed."""
+    asked = ask() or {"id": ident, "state": "deleted"}
+    if not asked.get("task"):
+        return asked
+    task = waiting.id_of(asked)
+    if no_wait:
+        _print_tasks(session, [task], many=False)
+        return None
+    waiting.finished(session, task, timeout_s)
+    try:
+        return fetch(session, ident)
+    except Refused as e:
+        if e.code != "not_found":
+            raise
+        return {**asked, "state": "deleted"}
+
+
+def _post(session: Session, name: str, action: str, body: dict[str, Any], *, no_wait: bool, timeout_s: float) -> None:
+    ident = resolve(session, name)
+    done = _act(session, ident, lambda: session.api.post(api.path("instances", ident, action), body), no_wait=no_wait, timeout_s=timeout_s)
+    if done:
+        print_one(session, done)
+
+
+@verb(app, "list")
+def list_instances(session: Session) -> None:
+    """List instances."""
+    print_many(session, session.api.everything(api.path("instances")))
+
+
+@verb(app, "show")
+def show(session: Session, instance: InstanceName) -> None:
+    """Show one instance."""
+    print_one(session, fetch(session, resolve(session, instance)))
+
+
+@verb(app, "stop")
+def stop(
+    session: Session, instance: InstanceName,
+    grace: Annotated[float | None, typer.Option(min=0, metavar="S", help="Seconds the guest has to stop by itself.")] = None,
+    no_wait: NoWait = False, timeout: Timeout = _WAIT_S,
+) -> None:  # fmt: skip
+    """Stop an instance: ask the guest, then pull the plug."""
+    _post(session, instance, "stop", {} if grace is None else {"grace_s": grace}, no_wait=no_wait, timeout_s=timeout)
+
+
+@verb(app, "start")
+def start(session: Session, instance: InstanceName, no_wait: NoWait = False, timeout: Timeout = _WAIT_S) -> None:
+    """Start a stopped instance."""
+    _post(session, instance, "start", {}, no_wait=no_wait, timeout_s=timeout)
+
+
+@verb(app, "reboot")
+def reboot(
+    session: Session, instance: InstanceName,
+    grace: Annotated[float | None, typer.Option(min=0, metavar="S", help="Seconds the guest has to stop by itself.")] = None,
+    no_wait: NoWait = False, timeout: Timeout = _WAIT_S,
+) -> None:  # fmt: skip
+    """Stop and start an instance."""
+    _post(session, instance, "reboot", {} if grace is None else {"grace_s": grace}, no_wait=no_wait, timeout_s=timeout)
+
+
+@verb(app, "delete")
+def delete(
+    session: Session, instance: InstanceName,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    no_wait: NoWait = False, timeout: Timeout = _WAIT_S,
+) -> None:  # fmt: skip
+    """Delete an instance and everything on its disk."""
+    api.segment(instance, "name of an instance")
+    output.confirm(f"Deleting the instance {instance} and its disk", yes=yes, terminal=session.terminal)
+    ident = resolve(session, instance)
+    done = _act(session, ident, lambda: session.api.delete(api.path("instances", ident)), no_wait=no_wait, timeout_s=timeout)
+    if not done:
+        return
+    if session.json:
+        output.document(done)
+    else:
+        output.note(f"The instance {ident} is deleted.")
+
+
+@verb(app, "console")
+def console(session: Session, instance: InstanceName, browse: Annotated[bool, typer.Option("--open", help="Also open it in the browser.")] = False) -> None:
+    """Print the address of the page that shows the instance's screen."""
+    found = fetch(session, resolve(session, instance))
+    display = found.get("display") or {}
+    if not display.get("url"):
+        raise Refused("state", f"The instance {found['id']} shows no screen", f"it is {found.get('state')}")
+    url = urljoin(session.api.context.url + "/", str(display["url"]))
+    if session.json:
+        output.document({"instance": found["id"], "protocol": display.get("protocol"), "url": url})
+    else:
+        output.line(url)
+    if browse:
+        import webbrowser
+
+        webbrowser.open(url)
+
+
+@verb(app, "log")
+def log(session: Session, instance: InstanceName) -> None:
+    """Print what the guest wrote on its serial console."""
+    import sys
+
+    ident = resolve(session, instance)
+    text = session.api.text(api.path("instances", ident, "log"))
+    if session.json:
+        output.document({"instance": ident, "log": text})
+        return
+    # a guest may write what steers a terminal; a file or a pipe gets it as it is
+    shown = output.clean(text, keep="\n\t") if text and sys.stdout.isatty() else text
+    sys.stdout.write(shown if not shown or shown.endswith("\n") else shown + "\n")

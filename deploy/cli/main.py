@@ -1,0 +1,93 @@
+"""The entry point of `educloud`: its verbs put together, and how each outcome becomes an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from deploy.cli import cloud, hosts, images, instances, output, tasks
+from deploy.cli.session import AsJson, InContext, Session
+from luhyaapi.errors import Trouble, of
+
+if TYPE_CHECKING:
+    from typer.exceptions import TyperException
+
+USAGE_EXIT = 2
+app = typer.Typer(
+    name="educloud", help="A private cloud for schools, universities and labs: its command line.",
+    no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings={"help_option_names": ["--help", "-h"]},
+)  # fmt: skip
+cloud.register(app)
+for _noun in (hosts.app, images.app, instances.app, tasks.app, cloud.users, cloud.administrator):
+    app.add_typer(_noun)
+
+
+@app.callback()
+def options(ctx: typer.Context, as_json: AsJson = False, context: InContext = "") -> None:
+    """A private cloud for schools, universities and labs: its command line."""
+    session = ctx.obj or Session()
+    session.json = as_json
+    session.context_name = context
+    ctx.obj = session
+
+
+def main(argv: Sequence[str] | None = None, session: Session | None = None) -> int:
+    """Run one call; its exit code. Never raises: every outcome is an exit code and, if bad, an explanation on stderr."""
+    session = session or Session()
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = app(args, prog_name="educloud", standalone_mode=False, obj=session)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except typer.TyperException as e:
+        return _misused(e, as_json=session.json or "--json" in args)
+    except typer.Abort:
+        return 130
+    except BrokenPipeError:
+        # whoever read our output has gone; nothing more can be said there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as e:
+        return _explained(e, as_json=session.json)
+    finally:
+        session.close()
+
+
+def _explained(error: Exception, *, as_json: bool) -> int:
+    from deploy.cli.api import exit_of
+
+    trouble = of(error)
+    output.trouble(trouble)
+    if as_json:
+        output.document(output.trouble_form(trouble))
+    if os.environ.get("EDUCLOUD_DEBUG") and not isinstance(error, Trouble):
+        import traceback
+
+        traceback.print_exception(error)
+    return exit_of(trouble)
+
+
+def _misused(error: TyperException, *, as_json: bool) -> int:
+    from luhyaapi.errors import Refused
+
+    message = error.format_message()
+    context: Any = getattr(error, "ctx", None)
+    if message.startswith("Usage: "):
+        sys.stderr.write(message + "\n")
+        message = "a verb is missing"
+    where = context.command_path if context is not None else "educloud"
+    trouble = Refused("invalid", "The command is not understood", message, hint=f"See `{where} --help`.")
+    output.trouble(trouble)
+    if as_json:
+        output.document(output.trouble_form(trouble))
+    return USAGE_EXIT
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+
+

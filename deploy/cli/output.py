@@ -1,0 +1,133 @@
+"""What reaches the terminal: one JSON document or a table on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self
+
+from luhyaapi.errors import Trouble
+
+Row = Sequence[Any]
+
+
+def clean(value: Any, *, keep: str = "") -> str:
+    """``value`` as one printable text: what could steer a terminal is written as an escape; ``keep`` passes."""
+    text = "-" if value is None or value == "" else str(value)
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def document(thing: Any) -> None:
+    """Print the one JSON document of this call."""
+    sys.stdout.write(json.dumps(thing, ensure_ascii=False, indent=2, sort_keys=False) + "\n")
+    sys.stdout.flush()
+
+
+def line(text: str) -> None:
+    """One line of result on stdout."""
+    sys.stdout.write(clean(text) + "\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """One line beside the result, on stderr."""
+    sys.stderr.write(clean(text) + "\n")
+    sys.stderr.flush()
+
+
+def table(heads: Sequence[str], rows: Iterable[Row]) -> None:
+    """A table on stdout; cells are cleaned and never wrapped into the void of a pipe."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for head in heads:
+        grid.add_column(head, overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(clean(cell)) for cell in row))
+    console = Console(file=sys.stdout, highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(file=sys.stdout, highlight=False, markup=False, width=400)
+    console.print(grid)
+
+
+def fields(thing: dict[str, Any], names: Sequence[str] = ()) -> None:
+    """One thing as two columns; ``names`` first, then the rest."""
+    order = [*(n for n in names if n in thing), *(k for k in thing if k not in names)]
+    table(("field", "value"), [(name, _flat(thing[name])) for name in order])
+
+
+def _flat(value: Any) -> Any:
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False) if value else "-"
+    return value
+
+
+def trouble(error: Trouble) -> None:
+    """The three lines of an error and its code, on stderr."""
+    note(f"what: {error.what}")
+    note(f"why:  {error.why or 'no more is known'}")
+    note(f"hint: {error.hint}")
+    task = f"  task: {error.params['task']}" if error.params.get("task") else ""
+    note(f"code: {error.code}{task}  (educloud explain {error.code})")
+
+
+def trouble_form(error: Trouble) -> dict[str, Any]:
+    """The JSON document of a call that failed."""
+    form: dict[str, Any] = {"error": dict(error.wire())}
+    if error.params.get("task"):
+        form["error"]["task"] = error.params["task"]
+    return form
+
+
+class Bars:
+    """Progress on stderr: bars on a terminal, a line per change elsewhere. Use as a context."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._live: Any = None
+        self._known: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        if not self._quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+            columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+            self._live = Progress(*columns, console=Console(file=sys.stderr))
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, name: str, done: float, total: float, state: str = "") -> None:
+        """Bring the bar ``name`` to ``done`` of ``total``; ``state`` is a word behind the name."""
+        label = clean(f"{name} {state}".strip())
+        if self._live:
+            if name not in self._known:
+                self._known[name] = self._live.add_task(label, total=total or None)
+            self._live.update(self._known[name], completed=done, total=total or None, description=label)
+            return
+        quarter = int(4 * done / total) if total else 0
+        if not self._quiet and self._known.get(name) != (state, quarter):
+            self._known[name] = (state, quarter)
+            note(f"  {label} {25 * quarter}%" if total else f"  {label}")
+
+
+def confirm(question: str, *, yes: bool, terminal: Callable[[], bool]) -> None:
+    """Go on only with ``--yes`` or a yes on the terminal. Raises Refused(invalid) elsewhere, Refused(cancelled) on a no."""
+    from luhyaapi.errors import Refused
+
+    if yes:
+        return
+    if not terminal():
+        raise Refused("invalid", f"{question} is not done without --yes", "nobody is there to ask", hint="Add --yes if it is meant.")
+    sys.stderr.write(clean(f"{question}? [y/N] "))
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise Refused("cancelled", "Nothing was done", "the answer was no")

@@ -1,0 +1,110 @@
+"""What one call of the client carries: its options, its cloud, its ways of asking."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deploy.cli import contexts
+from luhyaapi.errors import Refused
+
+if TYPE_CHECKING:
+    import httpx
+
+    from deploy.cli.api import Api
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
+InContext = Annotated[str, typer.Option("--context", metavar="NAME", help="Which cloud of the configuration to use.")]
+
+
+def _terminal() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+@dataclass
+class Session:
+    """One call. ``transport`` replaces the network; ``config`` is the client's configuration file."""
+
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    config: Path = field(default_factory=contexts.default_path)
+    transport: httpx.BaseTransport | None = None
+    terminal: Callable[[], bool] = _terminal
+    json: bool = False
+    context_name: str = ""
+    _api: Api | None = None
+
+    @property
+    def api(self) -> Api:
+        """The chosen cloud, opened at first use. Raises Refused(invalid) when none is chosen."""
+        if self._api is None:
+            from deploy.cli import output
+            from deploy.cli.api import Api
+
+            warning = contexts.too_open(self.config)
+            if warning:
+                output.note(f"warning: {warning}")
+            self._api = Api(contexts.choose(self.context_name, self.environ, self.config), self.transport)
+        return self._api
+
+    def close(self) -> None:
+        """Give back what was opened."""
+        if self._api:
+            self._api.close()
+
+    def password(self, file: str, *, prompt: str) -> str:
+        """A password from ``file`` (``-``: stdin), EDUCLOUD_PASSWORD_FILE, or asked twice; empty when nobody can be asked."""
+        named = file or self.environ.get("EDUCLOUD_PASSWORD_FILE", "")
+        if named == "-":
+            line = sys.stdin.readline().strip()
+            if not line:
+                raise Refused("invalid", "No password came on standard input")
+            return line
+        if named:
+            return contexts.first_line(Path(named), "password")
+        if not self.terminal():
+            return ""
+        import getpass
+
+        return getpass.getpass(f"{prompt}: ")
+
+
+def verb(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function of (session, ...) as the verb ``name``, with the options every verb has."""
+
+    def register(work: Callable[..., None]) -> Callable[..., None]:
+        first, *own = inspect.signature(work, eval_str=True).parameters.values()
+
+        @functools.wraps(work)
+        def call(ctx: typer.Context, *, as_json: bool, context: str, **given: Any) -> None:
+            session: Session = ctx.obj
+            session.json = session.json or as_json
+            session.context_name = context or session.context_name
+            work(session, **given)
+
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        parameters = [
+            inspect.Parameter("ctx", keyword, annotation=typer.Context),
+            *(p.replace(kind=keyword) for p in own),
+            inspect.Parameter("as_json", keyword, default=False, annotation=AsJson),
+            inspect.Parameter("context", keyword, default="", annotation=InContext),
+        ]
+        call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        call.__annotations__ = {p.name: p.annotation for p in parameters}
+        app.command(name)(call)
+        del first
+        return work
+
+    return register
+
+
+def noun(name: str, purpose: str) -> typer.Typer:
+    """An empty group of verbs."""
+    return typer.Typer(name=name, help=purpose, no_args_is_help=True, rich_markup_mode=None)
