@@ -17,7 +17,7 @@ _LOOK_S = 0.1
 _LANDING_S = 5.0
 
 
-def fetch(  # noqa: PLR0913 - what, whence, and how its caller follows it
+def fetch(
     cache: BlobCache, blob: Blob, url: str, ticket: str, *,
     on_progress: Progress = no_progress, cancelled: Cancelled = never, patience: Patience | None = None, ca: str = "",
 ) -> Path:
@@ -100,7 +100,7 @@ class _Flight:
         """The thread of the download."""
         try:
             self._path = self._download.run()
-        except Exception as error:  # noqa: BLE001 - handed to everybody who waits
+        except Exception as error:
             self._error = of(error)
         finally:
             with _flights_lock:

@@ -63,7 +63,7 @@ class _Get:
 
     def _set(self, curl: pycurl.Curl) -> None:
         curl.setopt(pycurl.URL, self._source.url)
-        curl.setopt(pycurl.PROTOCOLS_STR, "http,https")
+        curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
         curl.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in self._source.headers.items()])
         if self._start:
             curl.setopt(pycurl.RANGE, f"{self._start}-")
@@ -102,7 +102,7 @@ class _Get:
             self._buffer += data
             if len(self._buffer) >= CHUNK:
                 self._flush()
-        except BaseException as e:  # noqa: BLE001 - nothing may be thrown through libcurl; raised again after it
+        except BaseException as e:
             self._error = e
             return -1
         return None

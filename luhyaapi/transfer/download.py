@@ -23,7 +23,7 @@ _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
 _CURL = Curl()
 
-PROTOCOLS: dict[str, Transfer] = {scheme: _CURL for scheme in sorted(Curl.schemes)}
+PROTOCOLS: dict[str, Transfer] = dict.fromkeys(sorted(Curl.schemes), _CURL)
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,12 @@ class Download:
                 return self._whole()
         except Unavailable:
             raise
-        except Exception as error:
+        except OSError as error:
             self._part.unlink(missing_ok=True)
             raise of(error) from error
+        except Exception:
+            self._part.unlink(missing_ok=True)
+            raise
 
     def _whole(self) -> Path:
         self._read_half()

@@ -1,0 +1,143 @@
+"""Bytes over a role's door: blobs down in ranges, uploads up in pieces, both opened by a ticket."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from luhyaapi.errors import Refused, Unavailable
+from luhyaapi.wire.http import Answer, FileSpan, Request, Route, json_answer, json_route, route
+
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_SHA256 = "(?P<sha256>[0-9a-f]{64})"
+_UPLOAD = "(?P<upload>[A-Za-z0-9][A-Za-z0-9_-]{0,63})"
+_PART = "(?P<part>[a-z]{1,16})"
+_UNSATISFIABLE = (-1, -1)
+PIECE_AT_MOST = 64 * 1024 * 1024
+
+Authorize = Callable[[str, str, str], object]
+"""``authorize(ticket, subject, action)`` raises Refused. Subject: a blob's sha256 for ``get``, an upload's id for ``put``."""
+
+
+class Stream(Protocol):
+    """Where the bytes of a piece come from."""
+
+    def read(self, size: int) -> bytes:
+        """At most ``size`` bytes; empty at the end."""
+
+
+class Uploads(Protocol):
+    """Who takes uploads: see ``walrus.services.library.Library``."""
+
+    def open_upload(self, upload_id: str, parts: Sequence[tuple[str, int]]) -> None:
+        """Begin, or find it begun."""
+
+    def write(self, upload_id: str, part: str, offset: int, stream: Stream, length: int) -> int:
+        """Take a piece; bytes received of that part."""
+
+    def received(self, upload_id: str) -> dict[str, int]:
+        """Bytes received of each part."""
+
+    def abandon(self, upload_id: str) -> None:
+        """Forget it."""
+
+
+def blob_routes(role: str, find: Callable[[str], Path | None], authorize: Authorize) -> list[Route]:
+    """GET and HEAD ``/<role>/api/1.0/blobs/<sha256>``, with Range (one), ETag and flat memory."""
+    def serve(request: Request) -> Answer:
+        sha256 = request.params["sha256"]
+        authorize(request.ticket, sha256, "get")
+        path = find(sha256)
+        if path is None:
+            raise Refused("not_found", "These bytes are not here", sha256)
+        return _file_answer(path, sha256, request)
+
+    return [route("GET", rf"/{role}/api/1\.0/blobs/{_SHA256}", serve)]
+
+
+def upload_routes(role: str, uploads: Uploads, authorize: Authorize) -> list[Route]:
+    """Uploads in pieces below ``/<role>/api/1.0/uploads/<upload>``.
+
+    POST there with ``{"parts": [{"part", "size"}]}`` begins; GET tells ``{"received": {part: bytes}}``; DELETE forgets;
+    PUT ``.../<part>?offset=N`` with at most 64 MiB adds a piece and answers ``{"received": bytes}`` of that part.
+    """
+    base = rf"/{role}/api/1\.0/uploads/{_UPLOAD}"
+
+    def allowed(request: Request) -> str:
+        upload = request.params["upload"]
+        authorize(request.ticket, upload, "put")
+        return upload
+
+    def begin(value: object, request: Request) -> dict[str, dict[str, int]]:
+        upload = allowed(request)
+        uploads.open_upload(upload, _parts(value))
+        return {"received": uploads.received(upload)}
+
+    def tell(request: Request) -> Answer:
+        return json_answer({"received": uploads.received(allowed(request))})
+
+    def forget(request: Request) -> Answer:
+        uploads.abandon(allowed(request))
+        return json_answer({})
+
+    def add(request: Request) -> Answer:
+        upload, offset = allowed(request), request.query.get("offset", "")
+        if not re.fullmatch("[0-9]{1,18}", offset):
+            raise Refused("invalid", "The offset is missing", "?offset=N tells where the piece belongs")
+        received = uploads.write(upload, request.params["part"], int(offset), request.body, request.body.length)
+        return json_answer({"received": received})
+
+    return [
+        json_route(base, begin),
+        route("GET", base, tell),
+        route("DELETE", base, forget),
+        route("PUT", f"{base}/{_PART}", add, body_at_most=PIECE_AT_MOST),
+    ]
+
+
+def _parts(value: object) -> list[tuple[str, int]]:
+    parts = value.get("parts") if isinstance(value, dict) else None
+    if not isinstance(parts, list) or not all(
+        isinstance(p, dict) and isinstance(p.get("part"), str) and type(p.get("size")) is int for p in parts
+    ):
+        raise Refused("invalid", "The upload is not described", '{"parts": [{"part": "disk", "size": bytes}]} is expected')
+    return [(p["part"], p["size"]) for p in parts]
+
+
+def _file_answer(path: Path, sha256: str, request: Request) -> Answer:
+    try:
+        file = path.open("rb")
+    except OSError as e:
+        raise Unavailable("interrupted", "These bytes cannot be read now", str(e)) from e
+    size = os.fstat(file.fileno()).st_size
+    headers = {"ETag": f'"{sha256}"', "Accept-Ranges": "bytes", "Cache-Control": "private, immutable"}
+    span = _wanted(request, sha256, size)
+    if span == _UNSATISFIABLE:
+        file.close()
+        return Answer(416, headers={**headers, "Content-Range": f"bytes */{size}"})
+    if span is None:
+        return Answer(200, FileSpan(file, 0, size), headers=headers)
+    start, end = span
+    headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    return Answer(206, FileSpan(file, start, end - start), headers=headers)
+
+
+def _wanted(request: Request, sha256: str, size: int) -> tuple[int, int] | None:
+    """The wanted bytes as (start, end); None: all of them; _UNSATISFIABLE: there are no such bytes."""
+    text = request.headers.get("range", "")
+    if not text or request.headers.get("if-range", f'"{sha256}"').strip('"') != sha256:
+        return None
+    found = _RANGE.fullmatch(text.replace(" ", ""))
+    if not found or not (found[1] or found[2]):
+        return None
+    if not found[1]:
+        last = min(int(found[2]), size)
+        return (size - last, size) if last else _UNSATISFIABLE
+    start = int(found[1])
+    end = min(int(found[2]) + 1, size) if found[2] else size
+    if found[2] and int(found[2]) < start:
+        return None
+    return (start, end) if start < size else _UNSATISFIABLE

@@ -1,0 +1,257 @@
+"""The image store: uploads that grow piece by piece, checked as a whole, then kept by their content."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from luhyaapi import clock, log
+from luhyaapi.contracts.specs import MIB, Blob
+from luhyaapi.contracts.vocabulary import Part
+from luhyaapi.errors import Failed, Refused, Trouble, Unavailable
+from luhyaapi.transfer.base import CHUNK, Cancelled, Progress, never, no_progress
+from luhyaapi.transfer.cache import BlobCache
+from luhyaapi.transfer.sparse import SparseFile, sync_folder
+from walrus.services.inspection import LARGEST_MIB, Inspected, inspect
+
+_log = log.get(__name__)
+_ID = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_UPLOADS_AT_MOST = 64
+IDLE_S = 24 * 3600.0
+
+Inspect = Callable[..., Inspected]
+
+
+class Stream(Protocol):
+    """Where the bytes of a piece come from."""
+
+    def read(self, size: int) -> bytes:
+        """At most ``size`` bytes; empty at the end."""
+
+
+class Library:
+    """Uploads below ``folder``, finished images in ``store`` (the same file system). Safe for several processes.
+
+    ``largest_mib`` bounds a disk, as file and as disk (MiB).
+    """
+
+    def __init__(self, folder: Path, store: BlobCache, *, largest_mib: int = LARGEST_MIB) -> None:
+        self._uploads = folder / "uploads"
+        self._uploads.mkdir(parents=True, exist_ok=True)
+        self._store = store
+        self._largest_mib = largest_mib
+
+    def open_upload(self, upload_id: str, parts: Sequence[tuple[str, int]]) -> None:
+        """Begin an upload of ``parts`` (name, size in bytes); the same again is harmless.
+
+        Raises Refused(invalid), Refused(conflict) for other parts, Refused(quota), Failed(disk_full).
+        """
+        wanted = self._checked(parts)
+        folder = self._folder(upload_id)
+        if folder.is_dir():
+            if self._sizes(upload_id) != wanted:
+                raise Refused("conflict", "This upload was begun with other parts")
+            return
+        if sum(1 for _ in self._uploads.iterdir()) >= _UPLOADS_AT_MOST:
+            raise Refused("quota", "Too many uploads are open", f"at most {_UPLOADS_AT_MOST}")
+        self._store.room(sum(wanted.values()))
+        fresh = self._uploads / f".{upload_id}.{os.getpid()}"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir()
+        (fresh / "parts.json").write_text(json.dumps(wanted), "ascii")
+        with contextlib.suppress(OSError):
+            # somebody else may have begun the same upload meanwhile: theirs stays
+            fresh.rename(folder)
+        shutil.rmtree(fresh, ignore_errors=True)
+
+    def write(self, upload_id: str, part: str, offset: int, stream: Stream, length: int) -> int:
+        """Take ``length`` bytes from ``stream`` that belong at ``offset``; returns the bytes received of that part.
+
+        Bytes that are here already are read over, so that saying a piece again is harmless. What came before a cut stays.
+        Raises Refused(not_found), Refused(state) when bytes before ``offset`` are missing, Refused(invalid) beyond the
+        announced size, Unavailable(busy) while somebody else writes that part, Unavailable(transfer), Failed(disk_full).
+        """
+        size = self._sizes(upload_id).get(part)
+        if size is None:
+            raise Refused("not_found", "This upload has no such part", repr(part[:40]))
+        if offset < 0 or length < 0 or offset + length > size:
+            raise Refused("invalid", "The piece does not fit", f"{offset} + {length} is more than the announced {size} bytes")
+        file = self._folder(upload_id) / f"{part}.part"
+        with _alone(file) as received:
+            if offset > received:
+                raise Refused("state", "A piece before this one is missing", f"{received} bytes were received so far")
+            with SparseFile(file, received) as growing:
+                _pour(stream, length, received - offset, growing)
+                return growing.position
+
+    def received(self, upload_id: str) -> dict[str, int]:
+        """Bytes received of each part. Raises Refused(not_found)."""
+        folder = self._folder(upload_id)
+        return {part: _size(folder / f"{part}.part") for part in self._sizes(upload_id)}
+
+    def abandon(self, upload_id: str) -> None:
+        """Forget an upload; harmless when there is none."""
+        shutil.rmtree(self._folder(upload_id), ignore_errors=True)
+
+    def publish(
+        self, upload_id: str, parts: tuple[Blob, ...], *,
+        cancelled: Cancelled = never, on_progress: Progress = no_progress,
+    ) -> tuple[Blob, ...]:
+        """Check a finished upload against what was announced and keep it; returns the blobs with their virtual sizes.
+
+        Harmless when said again, also after a crash in the middle. Whatever is wrong, nothing of the upload stays:
+        Refused(image_format), Failed(digest), Refused(invalid) when it is not complete, Refused(cancelled),
+        Refused(not_found) when there never was one.
+        """
+        if len({blob.part for blob in parts}) != len(parts):
+            raise Refused("invalid", "A part is named twice")
+        folder = self._folder(upload_id)
+        if not folder.is_dir() and not all(self._store.path(blob.sha256) for blob in parts):
+            raise Refused("not_found", "There is no such upload", repr(upload_id))
+        try:
+            checked = self._checked_blobs(folder, parts, cancelled, on_progress)
+            for blob in checked:
+                file = _part_file(folder, blob.part)
+                if file.is_file():
+                    self._store.adopt(file, blob.sha256)
+        except (Refused, Failed) as e:
+            _log.info("upload refused", upload=upload_id, code=e.code, why=e.why)
+            self.abandon(upload_id)
+            raise
+        self.abandon(upload_id)
+        sync_folder(self._uploads)
+        return checked
+
+    def delete(self, blobs: Sequence[Blob], keep: set[str]) -> int:
+        """Remove these blobs, except the digests in ``keep`` that other versions need; how many went."""
+        return sum(self._store.remove(sha256) for sha256 in {blob.sha256 for blob in blobs} - keep)
+
+    def sweep(self, idle_s: float = IDLE_S) -> list[str]:
+        """Forget uploads that nobody touched for ``idle_s`` seconds; their ids."""
+        before = clock.now() - idle_s
+        old = [folder for folder in self._uploads.iterdir() if _latest(folder) < before]
+        for folder in old:
+            shutil.rmtree(folder, ignore_errors=True)
+        return sorted(folder.name for folder in old)
+
+    def _checked(self, parts: Sequence[tuple[str, int]]) -> dict[str, int]:
+        wanted = dict(parts)
+        if not parts or len(wanted) != len(parts) or not all(part in list(Part) for part in wanted):
+            raise Refused("invalid", "The parts of the upload are not valid", f"each at most once: {', '.join(Part)}")
+        for part, size in wanted.items():
+            if not 0 < size <= self._largest_mib * MIB:
+                raise Refused("invalid", f"The {part} file cannot have that size", f"1 byte to {self._largest_mib} MiB")
+        return wanted
+
+    def _checked_blobs(
+        self, folder: Path, parts: tuple[Blob, ...], cancelled: Cancelled, on_progress: Progress
+    ) -> tuple[Blob, ...]:
+        done, total = 0, sum(blob.size for blob in parts)
+        files = []
+        for blob in parts:
+            file = _part_file(folder, blob.part)
+            if not file.is_file():
+                file = self._store.path(blob.sha256) or file
+            if _size(file) != blob.size:
+                raise Refused(
+                    "invalid", f"The {blob.part.value} file is not complete", f"{_size(file)} of {blob.size} bytes are here"
+                )
+            files.append((blob, file))
+        checked = []
+        for blob, file in files:
+            found = _sha256(file, cancelled, lambda n, before=done: on_progress(before + n, total))  # type: ignore[misc]
+            if found != blob.sha256:
+                raise Failed(
+                    "digest", f"The {blob.part.value} file is not the announced one", f"its sha256 is {found}, not {blob.sha256}"
+                )
+            done += blob.size
+            looked = inspect(file, blob.part, blob.format, largest_mib=self._largest_mib)
+            checked.append(blob.model_copy(update={"format": looked.format, "virtual_size": looked.virtual_size}))
+        return tuple(checked)
+
+    def _folder(self, upload_id: str) -> Path:
+        if not _ID.fullmatch(upload_id):
+            raise Refused("invalid", "That is not the id of an upload", repr(upload_id[:80]))
+        return self._uploads / upload_id
+
+    def _sizes(self, upload_id: str) -> dict[str, int]:
+        try:
+            sizes = json.loads((self._folder(upload_id) / "parts.json").read_text("ascii"))
+        except (OSError, ValueError) as e:
+            raise Refused("not_found", "There is no such upload", repr(upload_id)) from e
+        return {str(part): int(size) for part, size in sizes.items()}
+
+
+def _part_file(folder: Path, part: Part) -> Path:
+    return folder / f"{part.value}.part"
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[int]:
+    """Be the only writer of ``file``; yields its size."""
+    try:
+        fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    except FileNotFoundError as e:
+        raise Refused("not_found", "The upload was abandoned meanwhile") from e
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield os.fstat(fd).st_size
+    except BlockingIOError as e:
+        raise Unavailable("busy", "Somebody else is sending this part just now") from e
+    finally:
+        os.close(fd)
+
+
+def _pour(stream: Stream, length: int, known: int, growing: SparseFile) -> None:
+    """Read ``length`` bytes, leave out the first ``known``, write the rest."""
+    left = length
+    while left > 0:
+        data = stream.read(min(left, CHUNK))
+        if not data:
+            raise Unavailable("transfer", "The sender stopped in the middle", f"{left} bytes are missing")
+        left -= len(data)
+        fresh, known = data[known:], max(known - len(data), 0)
+        if fresh:
+            _grow(growing, fresh)
+
+
+def _grow(growing: SparseFile, data: bytes) -> None:
+    try:
+        growing.write(data)
+    except OSError as e:
+        raise Failed("disk_full", "The upload could not be stored", str(e)) from e
+
+
+def _sha256(file: Path, cancelled: Cancelled, on_progress: Callable[[int], object]) -> str:
+    found, done = hashlib.sha256(), 0
+    with file.open("rb") as opened:
+        while data := opened.read(CHUNK):
+            found.update(data)
+            done += len(data)
+            if cancelled():
+                raise Refused("cancelled", "Checking the upload was cancelled")
+            on_progress(done)
+    return found.hexdigest()
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _latest(folder: Path) -> float:
+    try:
+        return max(each.stat().st_mtime for each in (folder, *folder.iterdir()))
+    except FileNotFoundError:
+        return float("inf")
