@@ -1,0 +1,11 @@
+"""Edge drivers of the cluster controller, by the name a setting calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cc.drivers import dnsmasq, fake
+from cc.drivers.base import EdgeDriver
+from luhyaapi.conf import Settings
+
+EDGES: dict[str, Callable[[Settings], EdgeDriver]] = {"dnsmasq": dnsmasq.make, "fake": fake.make}

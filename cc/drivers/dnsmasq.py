@@ -1,0 +1,349 @@
+"""Edge driver for a Linux host: one bridge by iproute2, one dnsmasq that serves exactly the leased addresses."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import json
+import os
+import re
+import shutil
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cc.drivers.base import EdgeLease, EdgePlan, check
+from luhyaapi import clock, log, process
+from luhyaapi.conf import Settings
+from luhyaapi.errors import Failed
+
+_log = log.get(__name__)
+_START_S, _GRACE_S, _IP_S = 5.0, 2.0, 10.0
+_LOG_KEPT = 1024 * 1024
+_ALIAS_KEPT = 200
+# Words and times that dnsmasq would take for an order ("ignore this host", "lease for 10 minutes") and not for a name.
+_NO_NAME = re.compile(r"^(ignore|infinite|\d+[smhdw]?)?$")
+
+
+@dataclass(frozen=True)
+class _Link:
+    """A device as the kernel shows it; ``ips`` are its IPv4 addresses as ``address/prefix``."""
+
+    index: int
+    bridge: bool
+    alias: str
+    up: bool
+    ips: tuple[str, ...]
+
+
+class DnsmasqEdge:
+    """One guest network of this host, in the network namespace of the caller.
+
+    ``folder`` holds dnsmasq.pid, dnsmasq.log, plan.json, running.json and hosts/ (one file per MAC).
+    What dnsmasq 2.90 does, measured: it reads a new or rewritten file at once; a removed file it forgets only after
+    SIGHUP; an address it has once leased it refuses to another MAC until it is restarted. So additions cost nothing,
+    removals one signal, and an address that changes its MAC a restart (leases are for ever, so no guest notices).
+    """
+
+    def __init__(self, folder: Path, bridge: str) -> None:
+        self._folder = folder.absolute()
+        self._bridge = bridge
+        self._hosts = self._folder / "hosts"
+        self._pid_file = self._folder / "dnsmasq.pid"
+        self._plan_file = self._folder / "plan.json"
+        self._running_file = self._folder / "running.json"
+        self._alias = f"educloud {self._folder}"[:_ALIAS_KEPT]
+        self._lock = threading.Lock()
+
+    def apply(self, plan: EdgePlan) -> None:
+        """Make bridge, dnsmasq and its hosts as planned, touching only what differs."""
+        subnet = check(plan)
+        with self._lock, _files(self._folder):
+            self._hosts.mkdir(parents=True, exist_ok=True)
+            before = self._read_plan()
+            if before and before.bridge != plan.bridge:
+                self._end_all()
+                self._drop_bridge(before.bridge)
+            index = self._make_bridge(plan, subnet)
+            text = plan.model_dump_json()
+            if _read(self._plan_file) != text:
+                _write(self._plan_file, text, durable=True)
+            self._serve(plan, index, _argv(self._folder, plan, subnet))
+
+    def found(self) -> EdgePlan | None:
+        """The plan as it is served now: None without bridge or dnsmasq, and only leases whose host file is right."""
+        with self._lock:
+            plan = self._read_plan()
+            if plan is None:
+                return None
+            link = _look(plan.bridge)
+            subnet = ipaddress.IPv4Network(plan.subnet)
+            if link is None or not link.up or f"{plan.gateway}/{subnet.prefixlen}" not in link.ips:
+                return None
+            if self._pid() is None:
+                return None
+            there = self._host_files()
+            leases = tuple(each for each in plan.leases if there.get(_file_name(each)) == _host_line(each))
+            return plan.model_copy(update={"leases": leases})
+
+    def close(self) -> None:
+        """The network outlives us; the next driver of this folder takes it over."""
+
+    def down(self) -> None:
+        """End dnsmasq, remove our bridge and every file."""
+        with self._lock, _files(self._folder):
+            plan = self._read_plan()
+            self._end_all()
+            for bridge in {self._bridge, plan.bridge if plan else self._bridge}:
+                self._drop_bridge(bridge)
+            if self._folder.exists():
+                shutil.rmtree(self._folder)
+
+    def _make_bridge(self, plan: EdgePlan, subnet: ipaddress.IPv4Network) -> int:
+        """The bridge up with the gateway's address as its only one; its index."""
+        wanted = f"{plan.gateway}/{subnet.prefixlen}"
+        link = _look(plan.bridge)
+        if link and self._foreign(link, wanted):
+            raise Failed(
+                "network", f"The bridge {plan.bridge} is somebody else's",
+                f"{link.alias or ', '.join(link.ips) or 'it is no bridge'}; choose another name in network.bridge",
+            )
+        if link and link.up and link.ips == (wanted,) and link.alias == self._alias:
+            return link.index
+        _refuse_overlap(plan.bridge, subnet)
+        try:
+            if link is None:
+                # A fixed address of its own: else the bridge takes a guest's, and every guest's gateway changes with it.
+                mac = bytes((2, 0, *ipaddress.IPv4Address(plan.gateway).packed)).hex(":")
+                _ip("link", "add", "name", plan.bridge, "address", mac, "type", "bridge", "stp_state", "0", "forward_delay", "0")
+            _ip("link", "set", "dev", plan.bridge, "alias", self._alias)
+            for other in set(link.ips if link else ()) - {wanted}:
+                _ip("address", "del", other, "dev", plan.bridge)
+            _ip("address", "replace", wanted, "dev", plan.bridge)
+            _ip("link", "set", "dev", plan.bridge, "up")
+        except Failed:
+            if link is None and _look(plan.bridge):
+                _ip("link", "del", "dev", plan.bridge)
+            raise
+        made = _look(plan.bridge)
+        if made is None:
+            raise Failed("network", f"The bridge {plan.bridge} is gone again", "something else on this host removes it")
+        _log.info("bridge made", bridge=plan.bridge, gateway=wanted)
+        return made.index
+
+    def _foreign(self, link: _Link, wanted: str) -> bool:
+        if not link.bridge:
+            return True
+        if link.alias:
+            return link.alias != self._alias
+        return bool(set(link.ips) - {wanted})
+
+    def _drop_bridge(self, bridge: str) -> None:
+        link = _look(bridge)
+        if link and link.alias == self._alias:
+            _ip("link", "del", "dev", bridge)
+
+    def _serve(self, plan: EdgePlan, index: int, argv: list[str]) -> None:
+        """Host files as planned, and a dnsmasq that knows them and nothing else."""
+        wanted = {_file_name(each): _host_line(each) for each in plan.leases}
+        there = self._host_files()
+        gone, new = there.keys() - wanted.keys(), {n: t for n, t in wanted.items() if there.get(n) != t}
+        pid, served = self._current(argv, index)
+        restart = pid is None or any(served.get(each.ip, each.mac) != each.mac for each in plan.leases)
+        if not (restart or gone or new):
+            return
+        running = {"index": index, "served": ({} if restart else served) | {each.ip: each.mac for each in plan.leases}}
+        if restart or gone:
+            # Cut off before the end, the next call finds no note and starts afresh: nothing removed stays served.
+            self._running_file.unlink(missing_ok=True)
+        else:
+            _write(self._running_file, json.dumps(running))
+        for name in gone:
+            (self._hosts / name).unlink(missing_ok=True)
+        for name, text in new.items():
+            _write(self._hosts / name, text, by_way_of=self._folder)
+        if restart:
+            self._end_all()
+            self._start(argv)
+        elif gone and pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGHUP)
+        if restart or gone:
+            _write(self._running_file, json.dumps(running))
+
+    def _current(self, argv: list[str], index: int) -> tuple[int | None, dict[str, str]]:
+        """The dnsmasq that runs with exactly these arguments on this very bridge, and which MAC it knows per address."""
+        pid = self._pid()
+        if pid is None or _cmdline(pid) != argv:
+            return None, {}
+        try:
+            note = json.loads(_read(self._running_file))
+            served = dict(note["served"])
+        except (ValueError, KeyError, TypeError):
+            return None, {}
+        return (pid, served) if note.get("index") == index else (None, {})
+
+    def _start(self, argv: list[str]) -> None:
+        output = self._folder / "dnsmasq.log"
+        if output.exists() and output.stat().st_size > _LOG_KEPT:
+            output.replace(output.with_suffix(".log.1"))
+        self._pid_file.unlink(missing_ok=True)
+        said_before = output.stat().st_size if output.exists() else 0
+        try:
+            pid = process.spawn(argv, output=output)
+        except FileNotFoundError as e:
+            raise Failed("missing", "The program dnsmasq is not there", str(e), hint="Install the package dnsmasq-base.") from e
+        until = clock.monotonic() + _START_S
+        while _read(self._pid_file).strip() != str(pid):
+            if not process.alive(pid) or clock.monotonic() > until:
+                process.end(pid, _GRACE_S)
+                said = _read(output)[said_before:].strip().splitlines()
+                raise Failed("network", "dnsmasq did not start", said[-1] if said else "it said nothing")
+            clock.sleep(0.005)
+        _log.info("dnsmasq started", pid=pid)
+
+    def _pid(self) -> int | None:
+        """The running dnsmasq that our pid file names; never a stranger that got its number."""
+        text = _read(self._pid_file).strip()
+        return int(text) if text.isdigit() and self._ours(int(text)) else None
+
+    def _ours(self, pid: int) -> bool:
+        return _hosts_argument(self._folder) in _cmdline(pid) and process.alive(pid) and _same_namespace(pid)
+
+    def _end_all(self) -> None:
+        """End every dnsmasq of this folder, also one whose pid file was lost: two would answer guests differently."""
+        for pid in [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit()]:
+            if self._ours(pid) and not process.end(pid, _GRACE_S):
+                raise Failed("network", "dnsmasq does not end", f"process {pid} is still there")
+        self._pid_file.unlink(missing_ok=True)
+
+    def _host_files(self) -> dict[str, str]:
+        if not self._hosts.is_dir():
+            return {}
+        return {each.name: _read(each) for each in self._hosts.iterdir()}
+
+    def _read_plan(self) -> EdgePlan | None:
+        try:
+            return EdgePlan.model_validate_json(_read(self._plan_file))
+        except ValueError:
+            return None
+
+
+def make(settings: Settings) -> DnsmasqEdge:
+    """The driver of the cluster's network, remembering below the role's state folder."""
+    return DnsmasqEdge(settings.host.state / "edge", settings.network.bridge)
+
+
+def hostname(text: str, instance: str) -> str:
+    """``text`` as a host name a guest can bear (a-z, 0-9, dash; 63 at most), or the instance's id when nothing is left."""
+    name = re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")[:63].strip("-")
+    return instance if _NO_NAME.match(name) else name
+
+
+def _hosts_argument(folder: Path) -> str:
+    return f"--dhcp-hostsdir={folder / 'hosts'}"
+
+
+def _argv(folder: Path, plan: EdgePlan, subnet: ipaddress.IPv4Network) -> list[str]:
+    return [
+        "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--port=0",
+        f"--interface={plan.bridge}", "--bind-interfaces", "--except-interface=lo",
+        f"--dhcp-range={subnet.network_address},static,{subnet.netmask},infinite",
+        f"--dhcp-lease-max={subnet.num_addresses}", f"--dhcp-option=option:router,{plan.gateway}",
+        "--dhcp-authoritative", "--dhcp-ignore=tag:!known", "--no-ping", "--leasefile-ro",
+        _hosts_argument(folder), f"--pid-file={folder / 'dnsmasq.pid'}", "--log-facility=-", "--user=root",
+    ]
+
+
+def _file_name(lease: EdgeLease) -> str:
+    return lease.mac.replace(":", "-")
+
+
+def _host_line(lease: EdgeLease) -> str:
+    return f"{lease.mac},{lease.ip},{hostname(lease.hostname, lease.instance)},infinite\n"
+
+
+def _ip(*words: str) -> str:
+    try:
+        return process.run(["ip", *words], timeout_s=_IP_S).text
+    except Failed as e:
+        if e.code != "program":
+            raise
+        raise Failed("network", "The bridge could not be set up", f"ip {' '.join(words)}: {e.why}") from e
+
+
+def _look(device: str) -> _Link | None:
+    """The device, or None when there is none of that name."""
+    done = process.run(["ip", "-json", "-details", "address", "show", "dev", device], timeout_s=_IP_S, check=False)
+    if done.code != 0:
+        if b"does not exist" in done.stderr:
+            return None
+        raise Failed("network", f"The bridge {device} cannot be seen", done.stderr.decode("utf-8", "replace").strip())
+    shown = next(each for each in json.loads(done.text) if each)
+    return _Link(
+        index=shown["ifindex"],
+        bridge=shown.get("linkinfo", {}).get("info_kind") == "bridge",
+        alias=shown.get("ifalias", ""),
+        up="UP" in shown["flags"],
+        ips=tuple(ip for ip, _name in _ips([shown])),
+    )
+
+
+def _ips(shown: list[Mapping[str, object]]) -> Iterator[tuple[str, str]]:
+    """Every IPv4 address of the devices, as ``address/prefix``, with its device's name."""
+    for device in shown:
+        for each in device.get("addr_info", ()):  # type: ignore[attr-defined]
+            if each["family"] == "inet":
+                yield f"{each['local']}/{each['prefixlen']}", str(device["ifname"])
+
+
+def _refuse_overlap(bridge: str, subnet: ipaddress.IPv4Network) -> None:
+    """A guest network over one the host is already in would cut the host off from it."""
+    for ip, device in _ips(json.loads(_ip("-json", "-4", "address", "show"))):
+        if device != bridge and ipaddress.IPv4Interface(ip).network.overlaps(subnet):
+            raise Failed(
+                "network", f"The guest network {subnet} is in use", f"{device} of this host has {ip}",
+                hint="Choose another network.subnet.",
+            )
+
+
+def _cmdline(pid: int) -> list[str]:
+    return _read(Path(f"/proc/{pid}/cmdline")).split("\0")[:-1]
+
+
+def _same_namespace(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/ns/net").readlink() == Path("/proc/thread-self/ns/net").readlink()
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _files(folder: Path) -> Iterator[None]:
+    """A file that cannot be written is trouble of this host, not a fault of ours."""
+    try:
+        yield
+    except OSError as e:
+        code = "disk_full" if e.errno == errno.ENOSPC else "network"
+        raise Failed(code, f"The network's files in {folder} could not be written", str(e)) from e
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _write(path: Path, text: str, *, by_way_of: Path | None = None, durable: bool = False) -> None:
+    """Write whole or not at all: a neighbour (in ``by_way_of``) is written first, then takes the name."""
+    part = (by_way_of or path.parent) / f".{path.name}.part"
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    part.replace(path)

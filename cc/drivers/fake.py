@@ -1,0 +1,40 @@
+"""Edge driver that only remembers the plan: for tests, the simulation and hosts without rights."""
+
+from __future__ import annotations
+
+from cc.drivers.base import EdgePlan, check
+from luhyaapi.conf import Settings
+from luhyaapi.errors import Trouble
+
+
+class FakeEdge:
+    """Keeps the laws of EdgeDriver in memory. ``trouble``, when set, is raised by every ``apply``; ``applied`` counts the kept ones."""
+
+    def __init__(self) -> None:
+        self.trouble: Trouble | None = None
+        self.applied = 0
+        self._plan: EdgePlan | None = None
+
+    def apply(self, plan: EdgePlan) -> None:
+        """Remember the whole plan."""
+        check(plan)
+        if self.trouble:
+            raise self.trouble
+        self._plan = plan
+        self.applied += 1
+
+    def found(self) -> EdgePlan | None:
+        """The plan last applied."""
+        return self._plan
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def down(self) -> None:
+        """Forget the plan."""
+        self._plan = None
+
+
+def make(_settings: Settings) -> FakeEdge:
+    """The driver, the same for every setting."""
+    return FakeEdge()

@@ -1,0 +1,116 @@
+"""The laws of EdgeDriver, over every registered driver."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cc.drivers import EDGES
+from cc.drivers.base import EdgeDriver, EdgeLease, EdgePlan
+from luhyaapi import conf, process
+from luhyaapi.errors import Refused
+
+NEEDS_ROOT = {"dnsmasq"}
+DRIVERS = [pytest.param(name, marks=[pytest.mark.live] if name in NEEDS_ROOT else []) for name in sorted(EDGES)]
+
+
+def lease(number: int, **over: str) -> EdgeLease:
+    fields = {"instance": f"ins-{number:08x}", "mac": f"02:00:0a:4d:00:{number:02x}", "ip": f"10.77.0.{number}", "hostname": f"pc-{number}"}
+    return EdgeLease(**{**fields, **over})
+
+
+def plan(*leases: EdgeLease, **over: str) -> EdgePlan:
+    fields = {"bridge": "edutest0", "subnet": "10.77.0.0/24", "gateway": "10.77.0.1"}
+    return EdgePlan(**{**fields, **over}, leases=leases)
+
+
+@pytest.fixture(params=DRIVERS)
+def edge(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EdgeDriver]:
+    settings = conf.Settings(
+        host=conf.Host(role=conf.Role.CC, state=tmp_path), network=conf.Network(driver=request.param, bridge="edutest0"),
+    )
+    if request.param in NEEDS_ROOT:
+        request.getfixturevalue("namespace")
+    driver = EDGES[request.param](settings)
+    yield driver
+    driver.down()
+
+
+@pytest.fixture
+def namespace() -> Iterator[None]:
+    from pyroute2 import netns
+
+    name = f"edu-edge-{secrets.token_hex(3)}"
+    process.run(["ip", "netns", "add", name], timeout_s=10)
+    netns.pushns(name)
+    try:
+        yield
+    finally:
+        netns.popns()
+        process.run(["ip", "netns", "del", name], timeout_s=10)
+
+
+def test_nothing_is_found_before_the_first_plan(edge: EdgeDriver) -> None:
+    assert edge.found() is None
+
+
+def test_what_was_applied_is_found(edge: EdgeDriver) -> None:
+    edge.apply(plan())
+    assert edge.found() == plan()
+    edge.apply(plan(lease(10), lease(11)))
+    assert edge.found() == plan(lease(10), lease(11))
+
+
+def test_each_plan_replaces_the_one_before_whole(edge: EdgeDriver) -> None:
+    edge.apply(plan(lease(10), lease(11)))
+    swapped = plan(lease(12), lease(11, ip="10.77.0.10"), lease(10, ip="10.77.0.11"))
+    for wanted in (swapped, swapped, plan(lease(10)), plan()):
+        edge.apply(wanted)
+        assert edge.found() == wanted
+
+
+@pytest.mark.parametrize("broken", [
+    plan(lease(10), lease(11, ip="10.77.0.10")),
+    plan(lease(10), lease(11, mac="02:00:0a:4d:00:0a")),
+    plan(lease(10, ip="10.78.0.10")),
+    plan(lease(10, ip="10.77.0.300")),
+    plan(lease(10, ip="10.77.0.1")),
+    plan(lease(10, ip="10.77.0.0")),
+    plan(lease(10, ip="10.77.0.255")),
+    plan(lease(10, mac="01:00:0a:4d:00:0a")),
+    plan(gateway="10.77.1.1"),
+    plan(gateway="10.77.0.255"),
+    plan(subnet="10.77.0.1/24"),
+    plan(subnet="everything"),
+])
+def test_a_broken_plan_is_refused_and_changes_nothing(edge: EdgeDriver, broken: EdgePlan) -> None:
+    edge.apply(plan(lease(20)))
+    with pytest.raises(Refused) as caught:
+        edge.apply(broken)
+    assert (caught.value.code, caught.value.why != "") == ("invalid", True)
+    assert edge.found() == plan(lease(20))
+
+
+@pytest.mark.parametrize("name", ["", "a" * 16, "br0; reboot", "../br", "-br", "br\n"])
+def test_a_bridge_name_no_kernel_takes_is_no_plan(name: str) -> None:
+    with pytest.raises(ValueError, match="bridge"):
+        plan(bridge=name)
+
+
+def test_down_leaves_nothing_and_may_be_said_twice(edge: EdgeDriver, tmp_path: Path) -> None:
+    edge.apply(plan(lease(10)))
+    edge.down()
+    edge.down()
+    assert edge.found() is None
+    assert list(tmp_path.iterdir()) == []
+    edge.apply(plan(lease(11)))
+    assert edge.found() == plan(lease(11))
+
+
+def test_closing_does_not_take_the_network_from_the_guests(edge: EdgeDriver) -> None:
+    edge.apply(plan(lease(10)))
+    edge.close()
+    assert edge.found() == plan(lease(10))

@@ -1,0 +1,298 @@
+"""The dnsmasq edge against real guests' DHCP clients, inside network namespaces the test makes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyroute2 import netns
+
+from cc.drivers.base import EdgeLease, EdgePlan
+from cc.drivers.dnsmasq import DnsmasqEdge
+from luhyaapi import clock, process
+from luhyaapi.errors import Failed
+
+pytestmark = pytest.mark.live
+
+A, B, C = "02:00:0a:4d:00:0a", "02:00:0a:4d:00:0b", "02:00:0a:4d:00:0c"
+BRIDGE = "edutest0"
+
+
+def ip(*words: str) -> None:
+    process.run(["ip", *words], timeout_s=10)
+
+
+def lease(mac: str, address: str, name: str = "guest") -> EdgeLease:
+    return EdgeLease(instance=f"ins-{mac.replace(':', '')[-8:]}", mac=mac, ip=address, hostname=name)
+
+
+def plan(*leases: EdgeLease, bridge: str = BRIDGE, subnet: str = "10.77.0.0/24", gateway: str = "10.77.0.1") -> EdgePlan:
+    return EdgePlan(bridge=bridge, subnet=subnet, gateway=gateway, leases=leases)
+
+
+class Guests:
+    """A namespace with one card on the bridge, which asks for an address under any MAC."""
+
+    def __init__(self, host: str, guest: str, script: Path) -> None:
+        self.host, self.guest, self.script = host, guest, script
+
+    def connect(self, bridge: str = BRIDGE) -> None:
+        ip("-n", self.host, "link", "add", "tap0", "type", "veth", "peer", "name", "eth0", "netns", self.guest)
+        ip("-n", self.host, "link", "set", "tap0", "master", bridge, "up")
+
+    def ask(self, mac: str, tries: int = 1) -> list[str]:
+        """Address, mask, router and host name that a DHCP client got; empty when nobody answered."""
+        ip("-n", self.guest, "link", "set", "eth0", "down")
+        ip("-n", self.guest, "link", "set", "eth0", "address", mac)
+        ip("-n", self.guest, "link", "set", "eth0", "up")
+        done = process.run(
+            ["ip", "netns", "exec", self.guest, "busybox", "udhcpc", "-i", "eth0", "-s", self.script,
+             "-n", "-q", "-f", "-t", str(tries), "-T", "1", "-A", "1"],
+            timeout_s=15, check=False,
+        )
+        return next((line.split()[1:] for line in done.text.splitlines() if line.startswith("GOT")), [])
+
+    def pings(self, address: str, mask: str) -> bool:
+        """Whether the host's side answers a guest that took its address."""
+        ip("-n", self.guest, "address", "replace", f"{address}/{mask}", "dev", "eth0")
+        argv = ["ip", "netns", "exec", self.guest, "busybox", "ping", "-c", "1", "-W", "2", "10.77.0.1"]
+        return process.run(argv, timeout_s=10, check=False).code == 0
+
+
+@pytest.fixture
+def guests(tmp_path: Path) -> Iterator[Guests]:
+    tag = secrets.token_hex(3)
+    host, guest = f"edu-host-{tag}", f"edu-guest-{tag}"
+    script = tmp_path / "dhcp"
+    script.write_text('#!/bin/sh\n[ "$1" = bound ] && echo "GOT $ip $mask $router $hostname"\nexit 0\n')
+    script.chmod(0o755)
+    for name in (host, guest):
+        ip("netns", "add", name)
+    netns.pushns(host)
+    try:
+        ip("link", "set", "lo", "up")
+        yield Guests(host, guest, script)
+    finally:
+        netns.popns()
+        for name in (host, guest):
+            ip("netns", "del", name)
+
+
+@pytest.fixture
+def edge(guests: Guests, tmp_path: Path) -> Iterator[DnsmasqEdge]:
+    driver = DnsmasqEdge(tmp_path / "edge", BRIDGE)
+    try:
+        yield driver
+    finally:
+        driver.down()
+
+
+def pid_of(tmp_path: Path) -> int:
+    return int((tmp_path / "edge" / "dnsmasq.pid").read_text())
+
+
+def test_known_card_gets_exactly_its_address_and_a_stranger_none(edge: DnsmasqEdge, guests: Guests) -> None:
+    edge.apply(plan())
+    guests.connect()
+    edge.apply(plan(lease(A, "10.77.0.10", "Web server"), lease(B, "10.77.0.200", "Web server")))
+    assert guests.ask(A) == ["10.77.0.10", "24", "10.77.0.1", "web-server"]
+    assert guests.pings("10.77.0.10", "24")
+    assert guests.ask(B) == ["10.77.0.200", "24", "10.77.0.1", "web-server"]
+    assert guests.ask(C) == []
+
+
+def test_released_address_serves_its_new_card_only(edge: DnsmasqEdge, guests: Guests) -> None:
+    edge.apply(plan(lease(A, "10.77.0.10"), lease(C, "10.77.0.12")))
+    guests.connect()
+    assert guests.ask(A)[0] == "10.77.0.10"
+    edge.apply(plan(lease(C, "10.77.0.12")))
+    assert guests.ask(A) == []
+    edge.apply(plan(lease(B, "10.77.0.10"), lease(C, "10.77.0.12")))
+    assert guests.ask(B)[0] == "10.77.0.10"
+    assert guests.ask(A) == []
+    assert guests.ask(C)[0] == "10.77.0.12"
+
+
+def test_card_follows_its_lease_to_another_address(edge: DnsmasqEdge, guests: Guests) -> None:
+    edge.apply(plan(lease(A, "10.77.0.10"), lease(B, "10.77.0.11")))
+    guests.connect()
+    assert (guests.ask(A)[0], guests.ask(B)[0]) == ("10.77.0.10", "10.77.0.11")
+    edge.apply(plan(lease(A, "10.77.0.11"), lease(B, "10.77.0.10")))
+    assert (guests.ask(A)[0], guests.ask(B)[0]) == ("10.77.0.11", "10.77.0.10")
+
+
+def test_only_a_changed_card_costs_a_restart(edge: DnsmasqEdge, guests: Guests, tmp_path: Path) -> None:
+    edge.apply(plan(lease(A, "10.77.0.10")))
+    first = pid_of(tmp_path)
+    edge.apply(plan(lease(A, "10.77.0.10"), lease(B, "10.77.0.11")))
+    edge.apply(plan(lease(B, "10.77.0.11")))
+    edge.apply(plan(lease(A, "10.77.0.10"), lease(B, "10.77.0.11")))
+    assert pid_of(tmp_path) == first
+    edge.apply(plan(lease(C, "10.77.0.10")))
+    assert pid_of(tmp_path) != first
+    assert not process.alive(first)
+
+
+@pytest.mark.parametrize("name", ["ignore", "infinite", "10m", "42", "", "---", "a,b\n02:00:00:00:00:01,10.77.0.9", "x" * 300])
+def test_no_name_of_a_guest_is_an_order_to_dnsmasq(edge: DnsmasqEdge, guests: Guests, name: str) -> None:
+    edge.apply(plan(lease(A, "10.77.0.10", name)))
+    guests.connect()
+    address, _mask, _router, told = guests.ask(A)
+    assert address == "10.77.0.10"
+    assert 0 < len(told) < 64
+
+
+def test_dead_dnsmasq_runs_again_after_the_next_apply(edge: DnsmasqEdge, guests: Guests, tmp_path: Path) -> None:
+    wanted = plan(lease(A, "10.77.0.10"))
+    edge.apply(wanted)
+    guests.connect()
+    os.kill(pid_of(tmp_path), signal.SIGKILL)
+    until = clock.monotonic() + 5
+    while edge.found() is not None and clock.monotonic() < until:
+        clock.sleep(0.01)
+    assert edge.found() is None
+    edge.apply(wanted)
+    assert edge.found() == wanted
+    assert guests.ask(A)[0] == "10.77.0.10"
+
+
+def test_next_driver_takes_over_what_runs(edge: DnsmasqEdge, guests: Guests, tmp_path: Path) -> None:
+    wanted = plan(lease(A, "10.77.0.10"))
+    edge.apply(wanted)
+    edge.close()
+    again = DnsmasqEdge(tmp_path / "edge", BRIDGE)
+    before = pid_of(tmp_path)
+    again.apply(wanted)
+    assert (pid_of(tmp_path), again.found()) == (before, wanted)
+    again.apply(plan(lease(B, "10.77.0.10")))
+    guests.connect()
+    assert guests.ask(B)[0] == "10.77.0.10"
+
+
+def test_lost_pid_file_leaves_no_second_dnsmasq(edge: DnsmasqEdge, guests: Guests, tmp_path: Path) -> None:
+    edge.apply(plan(lease(A, "10.77.0.10")))
+    first = pid_of(tmp_path)
+    (tmp_path / "edge" / "dnsmasq.pid").unlink()
+    edge.apply(plan(lease(A, "10.77.0.10")))
+    assert not process.alive(first)
+    assert process.alive(pid_of(tmp_path))
+
+
+def test_pid_file_that_names_a_stranger_ends_nobody(edge: DnsmasqEdge, guests: Guests, tmp_path: Path) -> None:
+    folder = tmp_path / "edge"
+    folder.mkdir()
+    (folder / "dnsmasq.pid").write_text(f"{os.getpid()}\n")
+    edge.apply(plan(lease(A, "10.77.0.10")))
+    assert pid_of(tmp_path) != os.getpid()
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"served": 3}', "[]"])
+def test_damaged_notes_are_made_anew(edge: DnsmasqEdge, guests: Guests, tmp_path: Path, damage: str) -> None:
+    wanted = plan(lease(A, "10.77.0.10"))
+    edge.apply(wanted)
+    for name in ("plan.json", "running.json"):
+        (tmp_path / "edge" / name).write_text(damage)
+    (tmp_path / "edge" / "hosts" / "02-00-00-00-00-99").write_text("rubbish\n")
+    edge.apply(wanted)
+    assert edge.found() == wanted
+
+
+def test_bridge_removed_behind_our_back_is_made_and_served_again(edge: DnsmasqEdge, guests: Guests) -> None:
+    wanted = plan(lease(A, "10.77.0.10"))
+    edge.apply(wanted)
+    ip("link", "del", BRIDGE)
+    assert edge.found() is None
+    edge.apply(wanted)
+    guests.connect()
+    assert guests.ask(A)[0] == "10.77.0.10"
+
+
+def test_network_may_move_to_another_subnet_and_bridge(edge: DnsmasqEdge, guests: Guests) -> None:
+    edge.apply(plan(lease(A, "10.77.0.10")))
+    moved = plan(lease(A, "10.78.0.10"), subnet="10.78.0.0/24", gateway="10.78.0.1")
+    edge.apply(moved)
+    guests.connect()
+    assert guests.ask(A)[:3] == ["10.78.0.10", "24", "10.78.0.1"]
+    renamed = plan(lease(A, "10.78.0.10"), bridge="edutest1", subnet="10.78.0.0/24", gateway="10.78.0.1")
+    edge.apply(renamed)
+    assert edge.found() == renamed
+    ip("link", "set", "dev", "tap0", "nomaster")
+    ip("link", "set", "dev", "tap0", "master", "edutest1")
+    assert guests.ask(A)[0] == "10.78.0.10"
+    assert process.run(["ip", "link", "show", BRIDGE], timeout_s=5, check=False).code != 0
+
+
+def test_guests_coming_and_going_do_not_change_the_gateways_card(edge: DnsmasqEdge, guests: Guests) -> None:
+    edge.apply(plan())
+    before = process.run(["ip", "-br", "link", "show", BRIDGE], timeout_s=5).text.split()[2]
+    guests.connect()
+    ip("link", "set", "tap0", "address", "00:00:00:00:00:01")
+    assert process.run(["ip", "-br", "link", "show", BRIDGE], timeout_s=5).text.split()[2] == before
+
+
+def test_down_leaves_nothing(edge: DnsmasqEdge, guests: Guests, tmp_path: Path) -> None:
+    edge.apply(plan(lease(A, "10.77.0.10")))
+    guests.connect()
+    pid = pid_of(tmp_path)
+    edge.down()
+    assert not process.alive(pid)
+    assert not (tmp_path / "edge").exists()
+    assert BRIDGE not in process.run(["ip", "link", "show"], timeout_s=5).text
+    assert edge.found() is None
+    edge.down()
+
+
+@pytest.mark.parametrize("strange", [
+    ["link", "add", BRIDGE, "type", "veth", "peer", "name", "peer0"],
+    ["link", "add", BRIDGE, "type", "bridge"],
+])
+def test_somebody_elses_device_is_neither_used_nor_removed(edge: DnsmasqEdge, guests: Guests, strange: list[str]) -> None:
+    ip(*strange)
+    ip("address", "add", "10.99.0.1/24", "dev", BRIDGE)
+    with pytest.raises(Failed, match="somebody else") as caught:
+        edge.apply(plan())
+    assert caught.value.code == "network"
+    edge.down()
+    assert "10.99.0.1/24" in process.run(["ip", "address", "show", BRIDGE], timeout_s=5).text
+
+
+def test_second_cloud_does_not_take_the_bridge_of_the_first(edge: DnsmasqEdge, guests: Guests, tmp_path: Path) -> None:
+    edge.apply(plan())
+    other = DnsmasqEdge(tmp_path / "other", BRIDGE)
+    with pytest.raises(Failed, match="somebody else"):
+        other.apply(plan())
+    other.down()
+    assert edge.found() == plan()
+
+
+def test_network_the_host_is_already_in_is_refused(edge: DnsmasqEdge, guests: Guests) -> None:
+    ip("link", "add", "wan0", "type", "bridge")
+    ip("address", "add", "10.77.0.77/16", "dev", "wan0")
+    with pytest.raises(Failed, match="in use") as caught:
+        edge.apply(plan())
+    assert "wan0" in caught.value.why
+    assert BRIDGE not in process.run(["ip", "link", "show"], timeout_s=5).text
+
+
+def test_dnsmasq_that_cannot_start_says_why_and_starts_later(edge: DnsmasqEdge, guests: Guests) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other_server:
+        other_server.bind(("0.0.0.0", 67))
+        with pytest.raises(Failed, match="in use") as caught:
+            edge.apply(plan())
+        assert caught.value.code == "network"
+        assert edge.found() is None
+    edge.apply(plan())
+    assert edge.found() == plan()
+
+
+def test_files_that_cannot_be_written_are_trouble_of_the_host(guests: Guests, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Failed, match="could not be written") as caught:
+        DnsmasqEdge(tmp_path / "file" / "edge", BRIDGE).apply(plan())
+    assert caught.value.code == "network"
+    assert BRIDGE not in process.run(["ip", "link", "show"], timeout_s=5).text

@@ -1,0 +1,89 @@
+"""Addresses, MACs and ports: never outside, never twice, and numbers when nothing is left."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cc.services import pools
+from luhyaapi.errors import Refused, Unavailable
+
+subnets = st.builds(
+    lambda number, prefix: ipaddress.IPv4Network((0x0A000000 | number, prefix), strict=False),
+    st.integers(0, 2**24 - 1), st.integers(24, 29),
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(subnets)
+def test_addresses_are_all_hosts_of_the_subnet_but_the_gateway(subnet: ipaddress.IPv4Network) -> None:
+    lent = list(pools.addresses(subnet))
+    assert lent == [str(host) for host in subnet.hosts() if str(host) != pools.gateway_of(subnet)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(subnets, st.text(max_size=12))
+def test_macs_are_locally_administered_single_and_unique(subnet: ipaddress.IPv4Network, cluster: str) -> None:
+    lent = [pools.gateway_of(subnet), *pools.addresses(subnet)]
+    macs = [pools.mac_of(cluster, ip) for ip in lent]
+    assert len(set(macs)) == len(lent)
+    assert all(mac.startswith("02:") and len(mac) == 17 for mac in macs)
+    assert macs == [pools.mac_of(cluster, ip) for ip in lent]
+
+
+@settings(max_examples=30, deadline=None)
+@given(subnets, st.data())
+def test_whatever_is_taken_the_pick_is_free_inside_and_lowest(subnet: ipaddress.IPv4Network, data: st.DataObject) -> None:
+    every = list(pools.addresses(subnet))
+    taken = data.draw(st.sets(st.sampled_from(every)))
+    cooling = data.draw(st.sets(st.sampled_from(every)))
+    free = [ip for ip in every if ip not in taken | cooling]
+    if free:
+        assert pools.pick(pools.addresses(subnet), taken, cooling) == free[0]
+    else:
+        with pytest.raises(Unavailable):
+            pools.pick(pools.addresses(subnet), taken, cooling)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1024, 65000), st.integers(1, 400), st.sets(st.integers(0, 399)))
+def test_lending_until_nothing_is_left_gives_each_port_once(first: int, count: int, rests: set[int]) -> None:
+    cooling = {first + each for each in rests if each < count}
+    taken: set[int] = set()
+    for _ in range(count - len(cooling)):
+        port = pools.pick(pools.ports(first, count), taken, cooling, "display port")
+        assert port not in taken | cooling
+        taken.add(port)
+    with pytest.raises(Unavailable) as caught:
+        pools.pick(pools.ports(first, count), taken, cooling, "display port")
+    assert taken | cooling == set(range(first, first + count))
+    assert caught.value.code == "no_capacity"
+    assert caught.value.why == f"of {count}, {len(taken)} are lent and {len(cooling)} rest after their last use"
+
+
+def test_two_clusters_have_different_macs_for_one_address() -> None:
+    assert pools.mac_of("cc-00000001", "10.231.0.7") != pools.mac_of("cc-00000002", "10.231.0.7")
+
+
+def test_the_gateway_is_the_first_address() -> None:
+    assert pools.gateway_of(pools.subnet_of("10.231.0.0/24")) == "10.231.0.1"
+
+
+@pytest.mark.parametrize("text", [
+    "", "everything", "10.231.0.1/24", "10.0.0.0/8", "10.231.0.0/30", "10.231.0.0/33", "127.0.0.0/24",
+    "224.0.0.0/24", "169.254.0.0/24", "fd00::/64",
+])
+def test_a_subnet_that_is_none_for_guests_is_refused(text: str) -> None:
+    with pytest.raises(Refused) as caught:
+        pools.subnet_of(text)
+    assert caught.value.code == "invalid"
+
+
+@pytest.mark.parametrize(("first", "count"), [(0, 10), (80, 10), (8700, 0), (8700, -1), (65000, 1000), (70000, 1)])
+def test_ports_beyond_the_ordinary_are_refused(first: int, count: int) -> None:
+    with pytest.raises(Refused) as caught:
+        pools.ports(first, count)
+    assert caught.value.code == "invalid"
