@@ -1,0 +1,59 @@
+"""``python -m deploy.host VERB``: up, down, reset, and services-up for the services alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from deploy.host import ground, plan
+from deploy.host.down import down, reset
+from deploy.host.up import services_up, up
+from luhyaapi.errors import CODES, Refused, Trouble
+
+_ROOT = Path(__file__).resolve().parents[2]
+_VERBS = ("up", "down", "reset", "services-up")
+_SOFT_EXIT = 2
+
+
+def main(argv: list[str]) -> int:
+    """Exit code: 0 done, else the error's own."""
+    if len(argv) != 1 or argv[0] not in _VERBS:
+        print(f"usage: python -m deploy.host {'|'.join(_VERBS)}", file=sys.stderr)
+        return _SOFT_EXIT
+    profile = os.environ.get("PROFILE") or "full"
+    if profile != "full":
+        print(f"PROFILE={profile} is not built yet; as root PROFILE=full works.", file=sys.stderr)
+        return _SOFT_EXIT
+    if os.environ.get("LISTEN"):
+        print("LISTEN is not built yet; everything binds loopback.", file=sys.stderr)
+        return _SOFT_EXIT
+    try:
+        _run(argv[0])
+    except Trouble as e:
+        print(f"{e.what}\n  why:  {e.why or CODES[e.code].title}\n  next: {e.hint}\n  code: {e.code}", file=sys.stderr)
+        return CODES[e.code].exit
+    return 0
+
+
+def _run(verb: str) -> None:
+    if os.geteuid() != 0:
+        raise Refused("forbidden", "PROFILE=full needs root", hint="Run it as root.")
+    where = plan.make(os.environ, _ROOT, Path(sys.executable))
+    if verb in ("down", "reset") and not where.home.exists():
+        print(f"nothing to do: there is no {where.home}")
+        return
+    # The lock is the folder itself, and a folder made only for the lock must not survive a refusal of reset.
+    with ground.alone(where.home):
+        if verb == "up":
+            up(where, os.environ)
+        elif verb == "services-up":
+            services_up(where)
+        elif verb == "down":
+            down(where)
+        else:
+            reset(where, os.environ)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,66 @@
+"""The calling user's client configuration: our one entry put in and taken out."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.cli import contexts
+from deploy.host.plan import Plan
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who called: under sudo the user behind it."""
+
+    home: Path
+    uid: int
+    gid: int
+
+    @property
+    def config(self) -> Path:
+        """The client's configuration file."""
+        return self.home / ".config" / "educloud" / "config.toml"
+
+
+def caller(environ: Mapping[str, str]) -> Caller:
+    """The calling user."""
+    sudo = environ.get("SUDO_USER", "")
+    if os.geteuid() == 0 and sudo and sudo != "root":
+        found = pwd.getpwnam(sudo)
+        return Caller(Path(found.pw_dir), found.pw_uid, found.pw_gid)
+    return Caller(Path(environ.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir), os.geteuid(), os.getegid())
+
+
+def has_entry(plan: Plan, who: Caller) -> bool:
+    """Whether the user's file names this cloud with a token."""
+    entry = contexts.load(who.config)[1].get(plan.context)
+    return bool(entry and entry.token and entry.url == plan.console.rstrip("/"))
+
+
+def put_entry(plan: Plan, who: Caller, source: Path) -> None:
+    """Take the entry that a file of ours holds into the user's file, 0600, others kept."""
+    current, found = contexts.load(source)
+    entry = found.get(current) or next(iter(found.values()))
+    made = [folder for folder in (who.config.parent, who.config.parent.parent) if not folder.exists()]
+    contexts.save(contexts.Context(plan.context, plan.console.rstrip("/"), entry.token, entry.ca_file), who.config)
+    for path in (*made, who.config):
+        os.chown(path, who.uid, who.gid)
+
+
+def drop_entry(plan: Plan, who: Caller) -> None:
+    """Take this cloud's entry out again; the file goes when it was the only one."""
+    current, found = contexts.load(who.config)
+    if found.get(plan.context, contexts.Context("", "")).url != plan.console.rstrip("/"):
+        return
+    del found[plan.context]
+    who.config.unlink()
+    # The last one saved becomes the current one.
+    for name in sorted(found, key=lambda name: name == current):
+        contexts.save(found[name], who.config)
+        os.chown(who.config, who.uid, who.gid)
+    if not found and not any(who.config.parent.iterdir()):
+        who.config.parent.rmdir()

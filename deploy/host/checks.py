@@ -1,0 +1,61 @@
+"""What must hold before a cloud is started here; each refusal says what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import psutil
+
+from deploy.host import enclose
+from deploy.host.plan import Plan
+from luhyaapi.errors import Refused
+
+PROGRAMS = (
+    "/usr/lib/rabbitmq/bin/rabbitmq-server", "/usr/bin/memcached", "/usr/sbin/libvirtd", "/usr/bin/virsh",
+    "/usr/bin/qemu-system-x86_64", "/usr/bin/qemu-img", "/usr/sbin/dnsmasq", "/usr/sbin/ip",
+)
+_LEAST_FREE_MIB = 2048
+
+
+def preconditions(plan: Plan) -> None:
+    """Raises Refused with everything named that stands in the way."""
+    if os.geteuid() != 0:
+        raise Refused("forbidden", "PROFILE=full needs root", hint="Run it as root.")
+    absent = [p for p in PROGRAMS if not Path(p).exists()]
+    if absent:
+        raise Refused("invalid", "Programs are not installed", ", ".join(absent), hint="`make up` installs them.")
+    _localhost()
+    free_mib = shutil.disk_usage(plan.home).free // 2**20
+    if free_mib < _LEAST_FREE_MIB:
+        raise Refused("quota", f"{plan.home} has {free_mib} MiB free", f"{_LEAST_FREE_MIB} are needed at least")
+    foreign = strangers(plan)
+    if foreign:
+        raise Refused(
+            "conflict", "Ports of this cloud are taken by somebody else", "; ".join(foreign),
+            hint="Stop that program, or choose other ports by EDUCLOUD_PORT_BASE.",
+        )
+
+
+def _localhost() -> None:
+    try:
+        found = {row[4][0] for row in socket.getaddrinfo("localhost", None, socket.AF_INET)}
+    except OSError:
+        found = set()
+    if "127.0.0.1" not in found:
+        raise Refused("invalid", "localhost is not 127.0.0.1 here", hint="Add the line `127.0.0.1 localhost` to /etc/hosts.")
+
+
+def strangers(plan: Plan) -> list[str]:
+    """Ports of the plan on which a program listens that is not of this cloud."""
+    mine = enclose.ours(str(plan.home))
+    names = {port: name for name, port in plan.ports.table.items()}
+    found = set()
+    for row in psutil.net_connections("tcp"):
+        if row.status != psutil.CONN_LISTEN or row.laddr.port not in names or row.pid in mine:
+            continue
+        who = f"{enclose.command(row.pid)}, process {row.pid}" if row.pid else "a process not visible from here"
+        found.add(f"{row.laddr.port} ({names[row.laddr.port]}): {who}")
+    return sorted(found)

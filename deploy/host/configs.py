@@ -1,0 +1,216 @@
+"""The text of every configuration file of one cloud; pure."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deploy.host.plan import FOLDERS, PROGRAMS, ROLE_PROGRAMS, Plan
+
+_DOORS = {role: f"{role}_door" for role in ("clc", "walrus", "cc", "nc", "sc")}
+_BOSS = {"walrus": "clc", "cc": "clc", "nc": "cc", "sc": "cc"}
+_STOP_WAIT_S = {"broker": 40, "libvirtd": 15}
+_LIBVIRT_SHADOWS = {
+    "etc": "/etc/libvirt", "lib": "/var/lib/libvirt", "cache": "/var/cache/libvirt", "log/libvirt": "/var/log/libvirt",
+}
+
+
+def toml(groups: Mapping[str, Mapping[str, Any]]) -> str:
+    """Groups of plain values as TOML. A JSON string is a TOML string."""
+    lines = []
+    for group, fields in groups.items():
+        lines.append(f"[{group}]")
+        for name, value in fields.items():
+            lines.append(f"{name} = {json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def role(plan: Plan, name: str) -> str:
+    """A role's own configuration. Beside the port numbers it names nothing of another role but its boss's door."""
+    ports = plan.ports
+    groups: dict[str, dict[str, Any]] = {
+        "host": {"role": name, "state": plan.home / name, "listen": "127.0.0.1", "door_port": ports[_DOORS[name]]},
+    }
+    if name in ("clc", "cc"):
+        groups["host"]["stream_port"] = ports[f"{name}_stream"]
+        groups["broker"] = {
+            "host": "127.0.0.1", "port": ports["amqp"], "admin_port": ports["management"],
+            "vhost": name, "user": name, "password_file": plan.secret(name, "broker-password"),
+        }
+    if name in _BOSS:
+        groups["boss"] = {"door": f"http://127.0.0.1:{ports[_DOORS[_BOSS[name]]]}", "token_file": plan.join_token(name)}
+    if name == "clc":
+        groups["board"] = {"host": "127.0.0.1", "port": ports["memcached"]}
+        groups["console"] = {"port": ports["console"], "secret_file": plan.secret("clc", "session-secret")}
+    if name == "nc":
+        groups["hypervisor"] = {"driver": "libvirt", "uri": plan.libvirt_uri}
+    if name in ("cc", "nc"):
+        groups["network"] = {
+            "bridge": plan.bridge, "subnet": plan.subnet,
+            "display_first": ports.displays.start, "display_count": len(ports.displays),
+        }
+    return toml(groups)
+
+
+def password_hash(password: str) -> str:
+    """RabbitMQ's form of a password. The salt comes from the password, so that the file stays the same; ours are 256 random bits."""
+    salt = hashlib.sha256(b"educloud salt " + password.encode()).digest()[:4]
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+
+
+def broker_definitions(passwords: Mapping[str, str]) -> str:
+    """The two bosses' accounts, each with its own virtual host and nothing else."""
+    return json.dumps(
+        {
+            "users": [
+                {
+                    "name": user, "password_hash": password_hash(password),
+                    "hashing_algorithm": "rabbit_password_hashing_sha256", "tags": "administrator", "limits": {},
+                }
+                for user, password in passwords.items()
+            ],
+            "vhosts": [{"name": user} for user in passwords],
+            "permissions": [{"user": user, "vhost": user, "configure": ".*", "write": ".*", "read": ".*"} for user in passwords],
+        },
+        indent=1,
+    )
+
+
+def broker(plan: Plan) -> str:
+    """The broker's settings."""
+    return "\n".join(
+        (
+            f"listeners.tcp.1 = 127.0.0.1:{plan.ports['amqp']}",
+            "management.tcp.ip = 127.0.0.1",
+            f"management.tcp.port = {plan.ports['management']}",
+            f"load_definitions = {plan.home}/broker/definitions.json",
+            # A message is acknowledged at once here; the limit only must not cut a consumer that waits for its database.
+            "consumer_timeout = 259200000",
+            "disk_free_limit.absolute = 100MB",
+            "vm_memory_high_watermark.absolute = 512MB",
+            "log.console = true",
+            "log.console.level = warning",
+            "log.file = false",
+            "",
+        )
+    )
+
+
+def qemu() -> str:
+    """The private libvirt's settings for guests."""
+    return "\n".join(
+        (
+            # Guests run as root without any capability (libvirt clears them), so the node's files can stay closed to everybody else.
+            'user = "root"',
+            'group = "root"',
+            'stdio_handler = "file"',
+            'security_driver = "none"',
+            "namespaces = []",
+            "cgroup_controllers = []",
+            "remember_owner = 0",
+            'vnc_listen = "127.0.0.1"',
+            "max_core = 0",
+            "",
+        )
+    )
+
+
+def libvirtd() -> str:
+    """The private libvirt's settings of its door: its folder is closed, so the socket asks no further question."""
+    return "\n".join(
+        (
+            'auth_unix_ro = "none"', 'auth_unix_rw = "none"', 'unix_sock_ro_perms = "0700"', 'unix_sock_rw_perms = "0700"',
+            'log_outputs = "3:stderr"', "",
+        )
+    )
+
+
+def enclosure(plan: Plan, program: str, program_folder: Path) -> dict[str, Any]:
+    """What ``deploy.host.enclose`` needs to become a program: account, environment, mounts, log and the program itself.
+
+    ``program_folder`` is where the account can read the programs: the checkout, or an empty folder it is bound to.
+    """
+    folder = plan.folder(program)
+    environ = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": str(folder),
+        "EDUCLOUD_HOME": str(plan.home), "EDUCLOUD_PROGRAM": program,
+    }
+    spec: dict[str, Any] = {
+        "program": program, "home": str(plan.home), "user": plan.user(program), "log": str(plan.log(program)),
+        "cwd": str(folder), "environ": environ, "binds": [], "hide_kvm_unless": None, "keep": [],
+    }
+    if program in ROLE_PROGRAMS:
+        _enclose_role(plan, program, program_folder, spec)
+    elif program == "broker":
+        environ.update(_broker_environ(plan))
+        spec["argv"] = ["/usr/lib/rabbitmq/bin/rabbitmq-server"]
+        spec["keep"] = ["epmd"]
+    elif program == "board":
+        spec["argv"] = ["/usr/bin/memcached", "-l", "127.0.0.1", "-p", str(plan.ports["memcached"]), "-U", "0", "-m", "64"]
+    else:
+        spec["binds"] = [[str(folder / own), shadowed] for own, shadowed in {**_LIBVIRT_SHADOWS, "run": "/run"}.items()]
+        spec["hide_kvm_unless"] = str(folder / "kvm")
+        spec["argv"] = ["/usr/sbin/libvirtd", "-f", "/etc/libvirt/libvirtd.conf"]
+    return spec
+
+
+def _enclose_role(plan: Plan, program: str, program_folder: Path, spec: dict[str, Any]) -> None:
+    python = plan.python
+    if program_folder != plan.program:
+        spec["binds"] = [[str(plan.program), str(program_folder)]]
+        if plan.python.is_relative_to(plan.program):
+            python = program_folder / plan.python.relative_to(plan.program)
+    spec["environ"] |= {
+        "EDUCLOUD_CONFIG": str(plan.config(FOLDERS.get(program, program))), "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(program_folder),
+    }
+    spec["cwd"] = str(program_folder)
+    spec["python"] = str(python)
+    spec["argv"] = [str(python), "-m", "deploy.processes", program]
+
+
+def _broker_environ(plan: Plan) -> dict[str, str]:
+    folder = plan.home / "broker"
+    return {
+        "RABBITMQ_NODENAME": plan.broker_node,
+        "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+        "RABBITMQ_CONFIG_FILE": f"{folder}/rabbitmq.conf",
+        "RABBITMQ_ADVANCED_CONFIG_FILE": f"{folder}/advanced.config",
+        "RABBITMQ_ENABLED_PLUGINS_FILE": f"{folder}/enabled_plugins",
+        "RABBITMQ_MNESIA_BASE": f"{folder}/mnesia",
+        "RABBITMQ_LOG_BASE": f"{folder}/log",
+        "RABBITMQ_PID_FILE": f"{folder}/broker.pid",
+        "RABBITMQ_DIST_PORT": str(plan.ports["distribution"]),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": '-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none',
+        "ERL_EPMD_PORT": str(plan.ports["epmd"]),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "ERL_CRASH_DUMP_SECONDS": "0",
+        # Without it a shell stays between the supervisor and the broker, and a killed shell would leave the broker behind.
+        "RUNNING_UNDER_SYSTEMD": "true",
+    }
+
+
+def supervisor(plan: Plan) -> str:
+    """The supervisor's settings. Programs write their logs themselves, so they outlive the supervisor."""
+    lines = [
+        "[unix_http_server]", f"file = {plan.supervisor_socket}", "chmod = 0700", "",
+        "[supervisord]", "nodaemon = true", "user = root", f"directory = {plan.supervisor}",
+        f"logfile = {plan.supervisor}/supervisor.log", "logfile_maxbytes = 5MB", "logfile_backups = 2", "silent = true",
+        f"pidfile = {plan.supervisor}/supervisor.pid", f"childlogdir = {plan.supervisor}", "",
+        "[rpcinterface:supervisor]", "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface", "",
+    ]
+    for rank, program in enumerate(PROGRAMS):
+        whole_group = "false" if program == "libvirtd" else "true"
+        lines += [
+            f"[program:{program}]",
+            f"command = {plan.python} -m deploy.host.enclose {plan.supervisor}/{program}.json",
+            f"directory = {plan.program}",
+            f"priority = {10 + rank}", "autostart = false", "autorestart = true", "startsecs = 1", "startretries = 1000000",
+            f"stopwaitsecs = {_STOP_WAIT_S.get(program, 20)}", f"stopasgroup = {whole_group}", f"killasgroup = {whole_group}",
+            "stdout_logfile = NONE", "stderr_logfile = NONE", "",
+        ]
+    return "\n".join(lines)

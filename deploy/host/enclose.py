@@ -1,0 +1,142 @@
+"""Become one program of this cloud: end its predecessor, take its mounts, account, environment and log, then be it."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import pwd
+import sys
+from pathlib import Path
+from typing import Any
+
+_CLONE_NEWNS = 0x00020000
+_MS_BIND, _MS_REC, _MS_PRIVATE, _MS_REMOUNT, _MS_NODEV = 4096, 16384, 1 << 18, 32, 4
+_PR_SET_NO_NEW_PRIVS = 38
+_KVM = "/dev/kvm"
+_GRACE_S = {"broker": 30.0, "supervisor": 60.0}
+
+
+def main(argv: list[str]) -> None:
+    """``enclose FILE``: be the program. ``enclose FILE -- ARG...``: run other words in the same enclosure, once, on our own output."""
+    spec = json.loads(Path(argv[0]).read_text("utf-8"))
+    once = argv[2:] if argv[1:2] == ["--"] else []
+    if not once:
+        end_predecessors(spec)
+    isolate(spec)
+    drop(spec["user"])
+    os.umask(0o022 if spec["user"] == "root" else 0o027)
+    if not once:
+        _redirect(Path(spec["log"]))
+    os.chdir(spec["cwd"])
+    words = once or spec["argv"]
+    os.execve(words[0], words, spec["environ"])  # noqa: S606 - this is the purpose
+
+
+def ours(home: str, program: str | None = None) -> dict[int, str]:
+    """Processes marked as this cloud's (or one program's) by their environment: number to program."""
+    found = {}
+    want = f"EDUCLOUD_HOME={home}".encode()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            words = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if want not in words:
+            continue
+        name = next((w[17:].decode("utf-8", "replace") for w in words if w.startswith(b"EDUCLOUD_PROGRAM=")), "")
+        if name and program in (None, name) and not _zombie(entry):
+            found[int(entry.name)] = name
+    return found
+
+
+def command(pid: int) -> str:
+    """The short name of a process, empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
+def end_predecessors(spec: dict[str, Any]) -> None:
+    """End what is left of the same program of the same cloud, e.g. after the supervisor's own death."""
+    left = [pid for pid in ours(spec["home"], spec["program"]) if command(pid) not in spec["keep"]]
+    if not left:
+        return
+    from luhyaapi import process  # noqa: PLC0415 - only here, since every start would pay for it
+
+    for pid in left:
+        process.end(pid, _GRACE_S.get(spec["program"], 15.0))
+
+
+def isolate(spec: dict[str, Any]) -> None:
+    """Own mounts, if the program wants any: binds of folders, and /dev/kvm closed until a proof passed."""
+    proof = spec["hide_kvm_unless"]
+    hide_kvm = bool(proof) and Path(_KVM).exists() and not proved(Path(proof))
+    if not spec["binds"] and not hide_kvm:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    _check(libc.unshare(_CLONE_NEWNS), "unshare")
+    _mount(libc, "none", "/", _MS_REC | _MS_PRIVATE)
+    for source, target in spec["binds"]:
+        _mount(libc, source, target, _MS_BIND)
+    if hide_kvm:
+        # A device on a mount without devices opens for nobody, not even for root.
+        _mount(libc, _KVM, _KVM, _MS_BIND)
+        _mount(libc, "none", _KVM, _MS_BIND | _MS_REMOUNT | _MS_NODEV)
+
+
+def proved(verdict: Path) -> bool:
+    """Whether a proof in this boot found hardware acceleration usable. The file says ``usable <boot id>``."""
+    try:
+        return verdict.read_text("ascii").split() == ["usable", boot_id()]
+    except (OSError, ValueError):
+        return False
+
+
+def boot_id() -> str:
+    """This boot of this machine."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+
+
+def drop(user: str) -> None:
+    """Take the account of the program for good."""
+    if user == "root":
+        return
+    account = pwd.getpwnam(user)
+    os.initgroups(user, account.pw_gid)
+    os.setgid(account.pw_gid)
+    os.setuid(account.pw_uid)
+    _check(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
+
+
+def _redirect(log: Path) -> None:
+    # After the account was taken: whoever owns the folder cannot make root write elsewhere.
+    out = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o640)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+
+
+def _zombie(entry: Path) -> bool:
+    try:
+        return (entry / "stat").read_text("ascii", "replace").rsplit(")", 1)[-1].split()[0] in ("Z", "X")
+    except OSError:
+        return True
+
+
+def _mount(libc: ctypes.CDLL, source: str, target: str, flags: int) -> None:
+    _check(libc.mount(source.encode(), target.encode(), None, flags, None), f"mount {source} on {target}")
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,210 @@
+"""Folders, secrets and configuration files of one cloud on disk: made once, owned by their program, never made anew."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pwd
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.host import configs, enclose
+from deploy.host.plan import ACTING, FOLDERS, PROGRAMS, ROLE_PROGRAMS, ROLES, Plan
+from luhyaapi import clock
+from luhyaapi.errors import Failed, Unavailable
+
+MARK = ".educloud"
+_SECRETS = (("clc", "broker-password"), ("cc", "broker-password"), ("clc", "session-secret"), ("clc", "admin-password"))
+
+
+@dataclass(frozen=True)
+class Owner:
+    """An account's numbers."""
+
+    uid: int
+    gid: int
+
+
+def owner(user: str) -> Owner:
+    """The numbers of an account. Raises Failed(missing)."""
+    try:
+        account = pwd.getpwnam(user)
+    except KeyError as e:
+        raise Failed("missing", f"The account {user} is not there", "`make up` makes it, or its package does") from e
+    return Owner(account.pw_uid, account.pw_gid)
+
+
+@contextmanager
+def alone(home: Path, patience_s: float = 900.0) -> Iterator[None]:
+    """Hold this cloud's lock (the folder itself), made if missing. Raises Unavailable(busy) when another up or down holds it too long."""
+    until = clock.monotonic() + patience_s
+    told = False
+    while True:
+        home.mkdir(mode=0o755, parents=True, exist_ok=True)
+        handle = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
+        if _locked(handle):
+            # A reset may have removed the folder while we waited for it: then the lock is on nothing.
+            if home.exists() and os.fstat(handle).st_ino == home.stat().st_ino:
+                break
+            os.close(handle)
+            continue
+        os.close(handle)
+        if clock.monotonic() >= until:
+            raise Unavailable("busy", f"Another run of this cloud's up, down or reset is busy with {home}")
+        if not told:
+            print(f"waiting: another up, down or reset is busy with {home}", flush=True)
+            told = True
+        clock.sleep(0.2)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def write(path: Path, text: str, to: Owner, mode: int = 0o600) -> bool:
+    """Put a file in place at once, if it differs; whether it was written."""
+    try:
+        same = path.read_text("utf-8") == text
+    except OSError:
+        same = False
+    if not same:
+        part = path.with_name(f".{path.name}.part")
+        part.unlink(missing_ok=True)
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(text)
+            os.fchown(out.fileno(), to.uid, to.gid)
+            os.fchmod(out.fileno(), mode)
+        part.replace(path)
+        return True
+    # Seen through a handle, so that a link its owner left there gains nothing.
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.fchown(handle, to.uid, to.gid)
+        os.fchmod(handle, mode)
+    finally:
+        os.close(handle)
+    return False
+
+
+def folder(path: Path, to: Owner, mode: int = 0o700) -> None:
+    """A folder of that owner and mode."""
+    path.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        os.fchown(handle, to.uid, to.gid)
+        os.fchmod(handle, mode)
+    finally:
+        os.close(handle)
+
+
+def prepare(plan: Plan) -> set[str]:
+    """Everything on disk a start needs, made or completed; the programs whose configuration changed."""
+    root = Owner(0, 0)
+    (plan.home / MARK).touch()
+    folder(plan.supervisor, root)
+    for program in PROGRAMS:
+        to = owner(plan.user(program))
+        folder(plan.folder(program), to)
+        folder(plan.log(program).parent, to)
+    for role, name in _SECRETS:
+        _secret(plan.secret(role, name), owner(plan.user(role)))
+    changed = _broker(plan)
+    changed |= _libvirt(plan)
+    for role in ROLES:
+        if write(plan.config(role), configs.role(plan, role), owner(plan.user(role))):
+            changed |= {p for p in ROLE_PROGRAMS if FOLDERS.get(p, p) == role}
+    changed |= _enclosures(plan)
+    return changed
+
+
+def _secret(path: Path, to: Owner) -> str:
+    """The secret in that file, made if missing."""
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        text = secrets.token_urlsafe(32 if path.name != "admin-password" else 12) + "\n"
+    write(path, text, to)
+    return text.strip()
+
+
+def _broker(plan: Plan) -> set[str]:
+    home, to = plan.home / "broker", owner(plan.user("broker"))
+    folder(home / "mnesia", to)
+    passwords = {boss: plan.secret(boss, "broker-password").read_text("utf-8").strip() for boss in ("clc", "cc")}
+    cookie = home / ".erlang.cookie"
+    text = cookie.read_text("ascii") if cookie.exists() else secrets.token_hex(20)
+    wrote = [
+        write(cookie, text, to, 0o400),
+        write(home / "definitions.json", configs.broker_definitions(passwords), to),
+        write(home / "rabbitmq.conf", configs.broker(plan), to),
+        write(home / "enabled_plugins", "[rabbitmq_management].\n", to),
+    ]
+    return {"broker"} if any(wrote) else set()
+
+
+def _libvirt(plan: Plan) -> set[str]:
+    home, root = plan.hypervisor, Owner(0, 0)
+    forget_last_boot(home / "run")
+    # 0711: a guest's process must reach its own folder below; the closed door is the folder above.
+    for name in ("etc", "lib", "cache", "log/libvirt", "log/libvirt/qemu", "run", "run/libvirt", "run/lock"):
+        folder(home / name, root, 0o711)
+    (home / "run" / "boot-id").write_text(enclose.boot_id(), "ascii")
+    wrote = [write(home / "etc/qemu.conf", configs.qemu(), root), write(home / "etc/libvirtd.conf", configs.libvirtd(), root)]
+    return {"libvirtd"} if any(wrote) else set()
+
+
+def forget_last_boot(run: Path) -> None:
+    """Empty the folder that stands for /run when it is from an earlier boot: its process numbers belong to others now."""
+    mark = run / "boot-id"
+    if mark.exists() and mark.read_text("ascii") != enclose.boot_id():
+        shutil.rmtree(run)
+
+
+def _enclosures(plan: Plan) -> set[str]:
+    changed = set()
+    root = Owner(0, 0)
+    for program in PROGRAMS:
+        place = program_folder(plan, program)
+        folder(place, root, 0o755) if place != plan.program else None
+        text = json.dumps(configs.enclosure(plan, program, place), indent=1)
+        if write(plan.supervisor / f"{program}.json", text, root):
+            changed.add(program)
+    if write(plan.supervisor / "supervisord.conf", configs.supervisor(plan), root):
+        changed.add("supervisor")
+    return changed
+
+
+def program_folder(plan: Plan, program: str) -> Path:
+    """Where the program's account can read the programs: the checkout, or a folder it gets bound to (a checkout below /root)."""
+    if reachable(plan.program, owner(plan.user(program))):
+        return plan.program
+    return plan.home / "program"
+
+
+def reachable(path: Path, who: Owner) -> bool:
+    """Whether an account may enter a folder and all above it."""
+    for step in (path, *path.parents):
+        seen = step.stat()
+        bit = 0o100 if seen.st_uid == who.uid else 0o010 if seen.st_gid == who.gid else 0o001
+        if who.uid != 0 and not seen.st_mode & bit:
+            return False
+    return True
+
+
+def join_tokens_missing(plan: Plan) -> list[str]:
+    """Acting roles that have neither joined nor hold a token."""
+    return [role for role in ACTING if not plan.certificate(role).exists() and not plan.join_token(role).exists()]

@@ -1,0 +1,194 @@
+"""Where everything of one cloud on one host lives: every port, path, name and account, from a few choices; pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from luhyaapi.errors import Refused
+
+DEFAULT_HOME = Path("/var/lib/educloud")
+DEFAULT_BASE = 8600
+CONFIG_FILE = Path("/etc/educloud/educloud.toml")
+PORT_SPAN = 500
+DISPLAY_OFFSET = 100
+DISPLAY_COUNT = 400
+_LONGEST_HOME = 70  # a Unix socket's path has 107 characters, and ours add up to 35
+
+ACTING = ("walrus", "cc", "nc", "sc")
+ROLES = ("clc", *ACTING)
+SERVICES = ("broker", "board", "libvirtd")
+ROLE_PROGRAMS = ("clc-web", "clc-relay", "walrus", "cc", "nc", "sc")
+PROGRAMS = (*SERVICES, *ROLE_PROGRAMS)
+FOLDERS = {"board": "board", "broker": "broker", "libvirtd": "hypervisor", "clc-web": "clc", "clc-relay": "clc"}
+USERS = {
+    "broker": "rabbitmq", "board": "memcache", "libvirtd": "root",
+    "clc": "educloud", "walrus": "educloud", "sc": "educloud",
+    # The CC sets up a bridge, addresses and dnsmasq; the NC plugs taps and opens disks for the hypervisor.
+    "cc": "root", "nc": "root",
+}
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Every port of one cloud; all on loopback."""
+
+    base: int
+
+    @property
+    def table(self) -> dict[str, int]:
+        """Name to port, without the display ports."""
+        offsets = {
+            "console": 0, "clc_stream": 1, "walrus_door": 2, "cc_door": 3, "cc_stream": 4, "nc_door": 5, "sc_door": 6,
+            "clc_door": 7, "amqp": 10, "management": 11, "epmd": 12, "distribution": 13, "memcached": 14,
+        }
+        return {name: self.base + offset for name, offset in offsets.items()}
+
+    def __getitem__(self, name: str) -> int:
+        """The port of that name."""
+        return self.table[name]
+
+    @property
+    def displays(self) -> range:
+        """Ports lent to guests' screens."""
+        return range(self.base + DISPLAY_OFFSET, self.base + DISPLAY_OFFSET + DISPLAY_COUNT)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One cloud on one host. ``program`` is the folder of the programs, ``python`` their interpreter."""
+
+    home: Path
+    ports: Ports
+    subnet: str
+    program: Path
+    python: Path
+
+    @property
+    def bridge(self) -> str:
+        """The guests' bridge."""
+        return f"edu{self.ports.base}"
+
+    @property
+    def table(self) -> str:
+        """The packet filter table, should a role make one."""
+        return f"educloud_{self.ports.base}"
+
+    @property
+    def broker_node(self) -> str:
+        """The broker's node name; with the port, so that two clouds do not meet."""
+        return f"educloud-{self.ports.base}@localhost"
+
+    @property
+    def context(self) -> str:
+        """The name of this cloud in a user's client configuration."""
+        return "default" if self.ports.base == DEFAULT_BASE else f"cloud-{self.ports.base}"
+
+    @property
+    def console(self) -> str:
+        """The console's address."""
+        return f"http://127.0.0.1:{self.ports['console']}/"
+
+    @property
+    def supervisor(self) -> Path:
+        """Folder of the supervisor: its configuration, socket, log and the programs' enclosures."""
+        return self.home / "supervisor"
+
+    @property
+    def supervisor_socket(self) -> Path:
+        """Where the supervisor takes orders; root only."""
+        return self.supervisor / "supervisor.sock"
+
+    @property
+    def hypervisor(self) -> Path:
+        """Folder of the private libvirt."""
+        return self.home / "hypervisor"
+
+    @property
+    def libvirt_uri(self) -> str:
+        """How a program outside libvirt's mount namespace reaches it."""
+        return f"qemu:///system?socket={self.hypervisor / 'run/libvirt/libvirt-sock'}"
+
+    @property
+    def admin_password(self) -> Path:
+        """File with the administrator's one-time password."""
+        return self.home / "clc" / "admin-password"
+
+    @property
+    def dnsmasq_pid(self) -> Path:
+        """Where the CC's edge driver leaves dnsmasq's process number."""
+        return self.home / "cc" / "edge" / "dnsmasq.pid"
+
+    def folder(self, program: str) -> Path:
+        """The folder a program remembers in."""
+        return self.home / FOLDERS.get(program, program)
+
+    def user(self, program: str) -> str:
+        """The account a program runs as."""
+        return USERS.get(program) or USERS[FOLDERS[program]]
+
+    def config(self, role: str) -> Path:
+        """A role's own configuration."""
+        return self.home / role / f"{role}.toml"
+
+    def log(self, program: str) -> Path:
+        """Where a program's output goes."""
+        return self.folder(program) / "log" / f"{program}.log"
+
+    def join_token(self, role: str) -> Path:
+        """Where an acting role finds its one-time join token."""
+        return self.home / role / "join-token"
+
+    def certificate(self, role: str) -> Path:
+        """What an acting role has once it joined."""
+        return self.home / role / "identity" / "certificate.pem"
+
+    def secret(self, owner: str, name: str) -> Path:
+        """A secret's file."""
+        return self.home / owner / name
+
+
+def make(environ: Mapping[str, str], program: Path, python: Path, config_file: Path = CONFIG_FILE) -> Plan:
+    """The plan from EDUCLOUD_HOME, EDUCLOUD_PORT_BASE, EDUCLOUD_SUBNET, else the file's ``home``, ``port_base``, ``subnet``.
+
+    Raises Refused(invalid) with the choice named.
+    """
+    given = _file(config_file)
+    home = Path(environ.get("EDUCLOUD_HOME") or str(given.get("home", DEFAULT_HOME)))
+    base = _base(environ.get("EDUCLOUD_PORT_BASE") or str(given.get("port_base", DEFAULT_BASE)))
+    subnet = environ.get("EDUCLOUD_SUBNET") or str(given.get("subnet", "")) or _subnet_of(base)
+    if not home.is_absolute() or len(home.parts) < 3 or any(c in str(home) for c in "%\"'\\\n;, "):
+        raise Refused("invalid", f"EDUCLOUD_HOME={home} cannot be used", "an absolute path of at least two plain names is needed")
+    if len(str(home)) > _LONGEST_HOME:
+        raise Refused("invalid", f"EDUCLOUD_HOME={home} is too long", f"sockets live in it: at most {_LONGEST_HOME} characters")
+    try:
+        network = ipaddress.IPv4Network(subnet)
+    except ValueError as e:
+        raise Refused("invalid", f"EDUCLOUD_SUBNET={subnet} is not a network", str(e)) from e
+    if not 16 <= network.prefixlen <= 28:
+        raise Refused("invalid", f"EDUCLOUD_SUBNET={subnet} has the wrong size", "between /16 and /28 is needed")
+    return Plan(home, Ports(base), str(network), program, python)
+
+
+def _file(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as e:
+        raise Refused("invalid", f"{path} cannot be read", str(e)) from e
+
+
+def _base(text: str) -> int:
+    highest = 65535 - PORT_SPAN
+    if not text.isascii() or not text.isdigit() or not 1024 <= int(text) <= highest:
+        raise Refused("invalid", f"EDUCLOUD_PORT_BASE={text} cannot be used", f"a number from 1024 to {highest} is needed")
+    return int(text)
+
+
+def _subnet_of(base: int) -> str:
+    # Clouds a whole port span apart get networks apart without being told.
+    return f"10.231.{(base - DEFAULT_BASE) // PORT_SPAN % 256}.0/24"

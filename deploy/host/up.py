@@ -1,0 +1,210 @@
+"""Bring the cloud up: each phase finds what is done already and does the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from deploy.host import account, checks, enclose, ground
+from deploy.host.plan import FOLDERS, ROLE_PROGRAMS, ROLES, SERVICES, USERS, Plan
+from deploy.host.supervision import Supervision, tail
+from luhyaapi import clock, process
+from luhyaapi.errors import Failed, Trouble
+
+_BROKER_PATIENCE_S = 60.0
+_ROLES_PATIENCE_S = 120.0
+
+
+@contextlib.contextmanager
+def phase(name: str) -> Iterator[None]:
+    """Say how long a phase took, on standard error."""
+    began = clock.monotonic()
+    yield
+    print(f"{clock.monotonic() - began:7.2f} s  {name}", file=sys.stderr, flush=True)
+
+
+def services_up(plan: Plan) -> Supervision:
+    """Broker, board and libvirt run and answer; also the part of ``up`` that needs no role."""
+    with phase("folders, secrets, configuration"):
+        checks.preconditions(plan)
+        changed = ground.prepare(plan)
+    supervision = Supervision(plan)
+    with phase("supervisor"):
+        _supervise(supervision, changed)
+    with phase("broker, cache, libvirt"):
+        for name in SERVICES:
+            supervision.start(name)
+        # First, since its first answer is slow (it asks QEMU what it can do) and the broker starts beside it.
+        _until(lambda: _libvirt_answers(plan), 90, "libvirt did not start", plan.log("libvirtd"))
+        _until(lambda: _listens(plan.ports["amqp"]), _BROKER_PATIENCE_S, "The broker did not start", plan.log("broker"))
+        _until(lambda: _listens(plan.ports["management"]), 20, "The broker's management did not start", plan.log("broker"))
+        _until(lambda: _listens(plan.ports["memcached"]), 10, "The cache did not start", plan.log("board"))
+    return supervision
+
+
+def _supervise(supervision: Supervision, changed: set[str]) -> None:
+    if supervision.answers() and "supervisor" in changed:
+        supervision.shutdown()
+    if not supervision.answers():
+        supervision.launch()
+        return
+    running = {name for name, state in supervision.states().items() if state in ("RUNNING", "STARTING", "BACKOFF")}
+    for program in sorted(changed & running):
+        supervision.restart(program)
+
+
+def up(plan: Plan, environ: Mapping[str, str]) -> None:
+    """The whole cloud runs, the administrator and the first image exist. Raises a Trouble that says what is missing."""
+    began = clock.monotonic()
+    who = account.caller(environ)
+    supervision = services_up(plan)
+    with phase("databases, administrator, join tokens"):
+        _settle(plan, supervision)
+    with phase("roles started"):
+        for program in ROLE_PROGRAMS:
+            supervision.start(program)
+    with phase("client context"):
+        if not account.has_entry(plan, who):
+            _client_context(plan, who)
+    with phase("five roles up"):
+        _until_roles_up(plan, who)
+    _demo_images(plan, who, environ.get("EDUCLOUD_DEMO", "all"))
+    print(f"{clock.monotonic() - began:7.2f} s  in all", file=sys.stderr, flush=True)
+    print(f"console         {plan.console}")
+    print("administrator   admin")
+    print(f"password file   {plan.admin_password}")
+
+
+def as_role(plan: Plan, role: str, *words: str, timeout_s: float = 120.0) -> str:
+    """Run ``python -m deploy.admin ...`` with a role's account and configuration; its standard output."""
+    program = next(p for p in ROLE_PROGRAMS if FOLDERS.get(p, p) == role)
+    file = plan.supervisor / f"{program}.json"
+    python = json.loads(file.read_text("utf-8"))["python"]
+    return process.run(
+        [plan.python, "-m", "deploy.host.enclose", file, "--", python, "-m", "deploy.admin", *words],
+        timeout_s=timeout_s, cwd=plan.program,
+    ).text
+
+
+def _settle(plan: Plan, supervision: Supervision) -> None:
+    done = plan.supervisor / "settled"
+    stamp = _migrations(plan.program)
+    if not done.exists() or done.read_text("utf-8") != stamp:
+        # A schema changes under nobody: what runs on the old one stops first.
+        for program in ROLE_PROGRAMS:
+            supervision.stop(program)
+        for role in ("clc", "cc"):
+            as_role(plan, role, "migrate")
+        as_role(plan, "clc", "create-admin", "--password-file", str(plan.admin_password))
+        done.write_text(stamp, "utf-8")
+    for role in ground.join_tokens_missing(plan):
+        token = as_role(plan, "clc", "join-token", "--role", role).strip().splitlines()[-1]
+        ground.write(plan.join_token(role), token + "\n", ground.owner(USERS[role]))
+
+
+def _migrations(program: Path) -> str:
+    return "\n".join(sorted(p.name for p in (program / "luhyadb" / "migrations").glob("*.py")))
+
+
+def _client_context(plan: Plan, who: account.Caller) -> None:
+    file = plan.home / "clc" / "client-context.toml"
+    file.unlink(missing_ok=True)
+    as_role(plan, "clc", "client-context", "--file", str(file))
+    account.put_entry(plan, who, file)
+    file.unlink()
+
+
+def client(plan: Plan, who: account.Caller, *words: str, timeout_s: float, check: bool = True) -> process.Finished:
+    """One call of the command line client as the calling user's context has it."""
+    return process.run(
+        [plan.python.with_name("educloud"), "--context", plan.context, *words],
+        timeout_s=timeout_s, env={"HOME": str(who.home), "EDUCLOUD_HOME": str(plan.home)}, check=check,
+    )
+
+
+def roles_seen(document: Any) -> dict[str, str]:
+    """Role to state, from the client's status document: every object with a role and a state; ``up`` wins."""
+    found: dict[str, str] = {}
+    if isinstance(document, dict):
+        role, state = document.get("role"), document.get("state") or document.get("status")
+        if role in ROLES and isinstance(state, str):
+            found[role] = state
+        document = list(document.values())
+    if isinstance(document, list):
+        for part in document:
+            for role, state in roles_seen(part).items():
+                if found.get(role) != "up":
+                    found[role] = state
+    return found
+
+
+def _until_roles_up(plan: Plan, who: account.Caller) -> None:
+    until = clock.monotonic() + _ROLES_PATIENCE_S
+    last = ""
+    while True:
+        seen: dict[str, str] = {}
+        try:
+            answer = client(plan, who, "--json", "status", timeout_s=20, check=False)
+            last = answer.stderr.decode("utf-8", "replace").strip()
+            seen = roles_seen(json.loads(answer.text)) if answer.text.strip() else {}
+        except (Trouble, ValueError) as e:
+            last = str(e)
+        missing = [role for role in ROLES if seen.get(role) != "up"]
+        if not missing:
+            return
+        if clock.monotonic() > until:
+            raise Failed("timeout", f"Not up after {_ROLES_PATIENCE_S:.0f} s: {', '.join(missing)}", _explain(plan, missing, seen, last))
+        clock.sleep(0.5)
+
+
+def _explain(plan: Plan, missing: list[str], seen: dict[str, str], last: str) -> str:
+    parts = [last] if last else []
+    for role in missing:
+        for program in (p for p in ROLE_PROGRAMS if FOLDERS.get(p, p) == role):
+            log = plan.log(program)
+            parts.append(f"--- {role} is {seen.get(role, 'unknown')}; the end of {log}:\n{tail(log)}")
+    return "\n".join(parts)
+
+
+def _demo_images(plan: Plan, who: account.Caller, wanted: str) -> None:
+    if wanted == "none":
+        return
+    with phase("demonstration image tiny"):
+        client(plan, who, "image", "build-demo", "--only", "tiny", timeout_s=600)
+    done = plan.supervisor / "demo-debian"
+    if wanted == "all" and not done.exists() and not enclose.ours(str(plan.home), "demo"):
+        process.spawn(
+            [plan.python, "-m", "deploy.host.demo", done, plan.python.with_name("educloud"), "--context", plan.context],
+            output=plan.supervisor / "demo-debian.log", cwd=plan.program,
+            env={"HOME": str(who.home), "EDUCLOUD_HOME": str(plan.home), "EDUCLOUD_PROGRAM": "demo"},
+        )
+
+
+def _listens(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def _libvirt_answers(plan: Plan) -> bool:
+    if not Path(plan.libvirt_uri.split("=", 1)[1]).exists():
+        return False
+    try:
+        return bool(process.run(["/usr/bin/virsh", "-q", "-c", plan.libvirt_uri, "domcapabilities", "--virttype", "qemu"], timeout_s=60).text)
+    except Trouble:
+        return False
+
+
+def _until(true: Callable[[], bool], patience_s: float, what: str, log: Path) -> None:
+    until = clock.monotonic() + patience_s
+    while not true():
+        if clock.monotonic() > until:
+            raise Failed("timeout", what, tail(log))
+        clock.sleep(0.1)
