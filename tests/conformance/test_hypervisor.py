@@ -1,0 +1,236 @@
+"""The laws of a hypervisor, kept by every registered driver."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from luhyaapi import clock, conf
+from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec
+from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, DomainState, Part
+from luhyaapi.errors import Failed, Refused
+from nc.drivers import HYPERVISORS
+from nc.drivers.base import Files, Hypervisor, Watched
+from nc.services import disks
+from tests.support.private_libvirtd import PrivateLibvirtd, private_libvirtd
+
+A, B = "ins-0000000a", "ins-0000000b"
+IMAGE = ImageRef(image="img-00000001", version=1, blobs=(Blob(part=Part.DISK, sha256="0" * 64, size=512, format="raw"),))
+
+
+@dataclass
+class Bench:
+    """One driver on trial. ``again`` makes a second one that remembers what the first did."""
+
+    driver: Hypervisor
+    folder: Path
+    kill: Callable[[str], None]
+    again: Callable[[], Hypervisor]
+
+    def spec(self, instance: str = A, **over: object) -> MachineSpec:
+        return MachineSpec(**{"instance": instance, "name": "trial", "cpus": 1, "memory_mib": 64, "image": IMAGE, **over})
+
+    def files(self, instance: str = A) -> Files:
+        """Of a guest that shows its firmware for ever and hears no ACPI."""
+        folder = self.folder / "instances" / instance
+        folder.mkdir(parents=True, exist_ok=True)
+        base = self.folder / "base.img"
+        if not base.exists():
+            base.write_bytes(bytes(1024 * 1024))
+        return Files(folder / "console.log", disk=disks.overlay(base, DiskFormat.RAW, folder / "disk.qcow2"))
+
+    def running(self, instance: str = A) -> None:
+        self.driver.define(self.spec(instance), self.files(instance))
+        assert self.driver.start(instance).state is DomainState.RUNNING
+
+    def becomes(self, instance: str, *states: DomainState) -> DomainState:
+        until = clock.monotonic() + 10
+        while (state := self.driver.inspect(instance).state) not in states and clock.monotonic() < until:
+            clock.sleep(0.05)
+        return state
+
+
+@pytest.fixture(scope="module")
+def libvirtd() -> Iterator[PrivateLibvirtd]:
+    with private_libvirtd() as private:
+        yield private
+
+
+def _settings(**over: object) -> conf.Settings:
+    return conf.Settings(**over)
+
+
+def _fake(tmp_path: Path) -> Iterator[Bench]:
+    settings = _settings(host={"state": tmp_path})
+    driver = HYPERVISORS["fake"](settings)
+    driver.stubborn |= {A, B}
+    yield Bench(driver, tmp_path, driver.kill, lambda: HYPERVISORS["fake"](settings))
+
+
+def _libvirt(private: PrivateLibvirtd) -> Iterator[Bench]:
+    settings = _settings(
+        host={"state": private.folder}, hypervisor={"uri": private.uri, "accelerator": "tcg"},
+        network={"bridge": private.bridge},
+    )
+    driver = HYPERVISORS["libvirt"](settings)
+
+    def kill(instance: str) -> None:
+        for pid in private.pids(f"guest={instance},"):
+            os.kill(pid, signal.SIGKILL)
+
+    yield Bench(driver, private.folder, kill, lambda: HYPERVISORS["libvirt"](settings))
+    for facts in driver.list():
+        driver.remove(facts.instance)
+        disks.remove(private.folder / "instances" / facts.instance)
+    driver.close()
+
+
+@pytest.fixture(params=["fake", pytest.param("libvirt", marks=pytest.mark.live)])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    if request.param == "fake":
+        yield from _fake(tmp_path)
+    else:
+        yield from _libvirt(request.getfixturevalue("libvirtd"))
+
+
+def test_every_registered_driver_is_on_trial() -> None:
+    assert set(HYPERVISORS) == {"fake", "libvirt"}
+
+
+def test_says_what_it_is(bench: Bench) -> None:
+    probe = bench.driver.probe()
+    assert probe.name
+    assert probe.version
+    assert probe.why
+    assert probe.accelerator in (Accelerator.SIMULATED, Accelerator.TCG)
+
+
+def test_from_nothing_to_nothing(bench: Bench) -> None:
+    assert bench.driver.inspect(A).state is DomainState.ABSENT
+    bench.driver.define(bench.spec(), bench.files())
+    assert bench.driver.inspect(A).state is DomainState.STOPPED
+    started = bench.driver.start(A)
+    assert started.state is DomainState.RUNNING
+    assert started.accelerator is bench.driver.probe().accelerator
+    bench.driver.stop(A, 0)
+    assert bench.driver.inspect(A).state is DomainState.STOPPED
+    assert bench.driver.inspect(A).display.port == 0
+    bench.driver.remove(A)
+    assert bench.driver.inspect(A).state is DomainState.ABSENT
+    assert bench.driver.list() == []
+
+
+def test_twice_is_as_once(bench: Bench) -> None:
+    for _ in range(2):
+        bench.driver.define(bench.spec(), bench.files())
+    for _ in range(2):
+        assert bench.driver.start(A).state is DomainState.RUNNING
+    bench.driver.define(bench.spec(memory_mib=80), bench.files())
+    assert bench.driver.inspect(A).state is DomainState.RUNNING
+    for _ in range(2):
+        bench.driver.stop(A, 0)
+    for _ in range(2):
+        bench.driver.remove(A)
+    assert bench.driver.inspect(A).state is DomainState.ABSENT
+
+
+def test_stop_and_remove_of_the_absent_are_done_already(bench: Bench) -> None:
+    bench.driver.stop(B, 0)
+    bench.driver.remove(B)
+    assert bench.driver.inspect(B).state is DomainState.ABSENT
+
+
+def test_start_of_the_undefined_is_refused_with_its_name(bench: Bench) -> None:
+    with pytest.raises(Failed, match=B) as trouble:
+        bench.driver.start(B)
+    assert trouble.value.code == "hypervisor"
+    assert bench.driver.list() == []
+
+
+def test_start_without_its_disk_says_so_and_starts_nothing(bench: Bench) -> None:
+    files = bench.files()
+    bench.driver.define(bench.spec(), files)
+    assert files.disk
+    files.disk.unlink()
+    with pytest.raises(Failed, match=r"disk\.qcow2") as trouble:
+        bench.driver.start(A)
+    assert trouble.value.code == "hypervisor"
+    assert bench.driver.inspect(A).state is DomainState.STOPPED
+    bench.files()
+    assert bench.driver.start(A).state is DomainState.RUNNING
+
+
+def test_nothing_to_boot_is_refused(bench: Bench) -> None:
+    with pytest.raises(Refused):
+        bench.driver.define(bench.spec(), Files(bench.folder / "console.log"))
+    assert bench.driver.inspect(A).state is DomainState.ABSENT
+
+
+def test_a_deaf_guest_has_its_grace_and_no_more(bench: Bench) -> None:
+    bench.running()
+    before = clock.monotonic()
+    bench.driver.stop(A, 0.5)
+    assert 0.5 <= clock.monotonic() - before < 5
+    assert bench.driver.inspect(A).state is DomainState.STOPPED
+
+
+def test_cancelled_stop_pulls_no_plug(bench: Bench) -> None:
+    bench.running()
+    with pytest.raises(Refused) as trouble:
+        bench.driver.stop(A, 30, lambda: True)
+    assert trouble.value.code == "cancelled"
+    assert bench.driver.inspect(A).state is DomainState.RUNNING
+
+
+def test_removing_also_ends_what_runs_and_leaves_files_alone(bench: Bench) -> None:
+    bench.running()
+    bench.driver.remove(A)
+    assert bench.driver.inspect(A).state is DomainState.ABSENT
+    assert bench.files().disk.is_file()
+
+
+def test_killed_behind_our_back_is_crashed_and_starts_again(bench: Bench) -> None:
+    bench.running()
+    bench.kill(A)
+    assert bench.becomes(A, DomainState.CRASHED, DomainState.STOPPED) is DomainState.CRASHED
+    assert bench.driver.start(A).state is DomainState.RUNNING
+
+
+def test_lists_all_of_ours(bench: Bench) -> None:
+    bench.driver.define(bench.spec(B), bench.files(B))
+    bench.running(A)
+    states = {facts.instance: facts.state for facts in bench.driver.list()}
+    assert states == {A: DomainState.RUNNING, B: DomainState.STOPPED}
+
+
+def test_outlives_the_one_who_started_it(bench: Bench) -> None:
+    bench.running()
+    other = bench.again()
+    assert other.inspect(A).state is DomainState.RUNNING
+    other.remove(A)
+    assert bench.driver.inspect(A).state is DomainState.ABSENT
+
+
+def test_the_console_log_is_kept_over_starts(bench: Bench) -> None:
+    bench.driver.define(bench.spec(), files := bench.files())
+    files.console_log.write_text("of the last start\n")
+    bench.driver.start(A)
+    assert files.console_log.read_text("utf-8", "replace").startswith("of the last start\n")
+
+
+def test_tells_of_changes_nobody_asked_for(bench: Bench) -> None:
+    assert isinstance(bench.driver, Watched)
+    told: list[str] = []
+    bench.driver.watch(told.append)
+    bench.running()
+    told.clear()
+    bench.kill(A)
+    until = clock.monotonic() + 5
+    while A not in told and clock.monotonic() < until:
+        clock.sleep(0.02)
+    assert A in told
