@@ -1,0 +1,115 @@
+"""The laws of a node's network, kept by every registered driver."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from luhyaapi import conf
+from luhyaapi.contracts.specs import Nic
+from luhyaapi.errors import Failed, Refused
+from nc.drivers import NETWORKS
+from nc.drivers.base import NodeNetwork
+from nc.drivers.bridge_network import BridgeNetwork
+
+A, B = "ins-0000000a", "ins-0000000b"
+ONE, TWO = Nic(mac="52:54:00:00:00:01", ip="10.0.0.1"), Nic(mac="52:54:00:00:00:02", ip="10.0.0.2")
+SPACE, BRIDGE = "educloud-taps", "edutest0"
+
+
+@dataclass
+class Bench:
+    """One driver on trial; ``guest(tap)`` does what a starting guest does."""
+
+    driver: NodeNetwork
+    guest: Callable[[str], None]
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+def _bridge() -> Iterator[Bench]:
+    _ip("netns", "add", SPACE)
+    try:
+        def guest(tap: str) -> None:
+            _ip("-n", SPACE, "tuntap", "add", tap, "mode", "tap")
+            _ip("-n", SPACE, "link", "set", tap, "master", BRIDGE)
+
+        yield Bench(BridgeNetwork(BRIDGE, SPACE), guest)
+    finally:
+        _ip("netns", "delete", SPACE)
+
+
+@pytest.fixture(params=["fake", pytest.param("bridge", marks=pytest.mark.live)])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    if request.param == "fake":
+        yield Bench(NETWORKS["fake"](conf.Settings(host={"state": tmp_path})), lambda _tap: None)
+    else:
+        yield from _bridge()
+
+
+def test_every_registered_driver_is_on_trial() -> None:
+    assert set(NETWORKS) == {"fake", "bridge"}
+
+
+def test_from_nothing_to_nothing(bench: Bench) -> None:
+    assert bench.driver.found() == {}
+    tap = bench.driver.plug(A, ONE)
+    bench.guest(tap)
+    assert bench.driver.found() == {tap: A}
+    bench.driver.unplug(A)
+    assert bench.driver.found() == {}
+
+
+def test_twice_is_as_once(bench: Bench) -> None:
+    assert bench.driver.plug(A, ONE) == bench.driver.plug(A, ONE)
+    for _ in range(2):
+        bench.driver.unplug(A)
+
+
+def test_each_card_has_its_own_tap(bench: Bench) -> None:
+    taps = {bench.driver.plug(instance, nic) for instance in (A, B) for nic in (ONE, TWO)}
+    assert len(taps) == 4
+    assert all(len(tap) <= 15 for tap in taps)
+
+
+def test_unplug_leaves_the_others_alone(bench: Bench) -> None:
+    for instance in (A, B):
+        bench.guest(bench.driver.plug(instance, ONE))
+    bench.driver.unplug(A)
+    assert list(bench.driver.found().values()) == [B]
+
+
+def test_a_network_that_is_not_here_is_refused(bench: Bench) -> None:
+    with pytest.raises(Refused) as trouble:
+        bench.driver.plug(A, Nic(mac=ONE.mac, ip=ONE.ip, network="other"))
+    assert trouble.value.code == "not_found"
+    assert bench.driver.found() == {}
+
+
+@pytest.mark.parametrize("name", ["", "a" * 16, "a b", "-a", "../a"])
+def test_a_bridge_that_cannot_be_called_so_is_refused(name: str) -> None:
+    with pytest.raises(Refused):
+        BridgeNetwork(name)
+
+
+@pytest.mark.live
+def test_other_links_of_the_bridge_are_not_ours() -> None:
+    for bench in _bridge():
+        bench.driver.plug(A, ONE)
+        bench.guest("vnet0")
+        assert bench.driver.found() == {}
+
+
+@pytest.mark.live
+def test_a_link_of_that_name_that_is_no_bridge_is_said() -> None:
+    for bench in _bridge():
+        _ip("-n", SPACE, "tuntap", "add", BRIDGE, "mode", "tap")
+        with pytest.raises(Failed, match="not a bridge") as trouble:
+            bench.driver.plug(A, ONE)
+        assert trouble.value.code == "network"

@@ -1,0 +1,123 @@
+"""Domain XML against golden files; ``python -m tests.unit.test_libvirt_xml`` writes them anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lxml import etree
+
+from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec, Nic
+from luhyaapi.contracts.vocabulary import Accelerator, Part
+from luhyaapi.errors import Refused
+from nc.drivers.base import Files, tap_name
+from nc.drivers.libvirt_xml import domain_uuid, domain_xml
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+INSTANCE = "ins-3fa21c00"
+NIC = Nic(mac="52:54:00:ab:cd:ef", ip="10.231.0.5")
+HOME = Path("/srv/nc")
+KERNEL = (Blob(part=Part.KERNEL, sha256="1" * 64, size=9), Blob(part=Part.INITRD, sha256="2" * 64, size=9))
+DISK = (Blob(part=Part.DISK, sha256="3" * 64, size=9, format="qcow2", virtual_size=99),)
+LOG = HOME / "console.log"
+OF_KERNEL = Files(LOG, kernel=HOME / "kernel", initrd=HOME / "initrd", taps={NIC.mac: "t3fa21c00abcdef"})
+OF_DISK = Files(LOG, disk=HOME / "disk.qcow2", seed=HOME / "seed.iso")
+OF_ALL = Files(LOG, disk=HOME / "disk.qcow2", seed=HOME / "seed.iso", kernel=HOME / "kernel", initrd=HOME / "initrd")
+
+
+def image(*blobs: Blob, cmdline: str = "") -> ImageRef:
+    return ImageRef(image="img-00c0ffee", version=2, blobs=blobs, cmdline=cmdline)
+
+
+def spec(**over: Any) -> MachineSpec:
+    given = {
+        "instance": INSTANCE, "name": "lab-1", "cpus": 2, "memory_mib": 512,
+        "image": image(*KERNEL, cmdline="console=ttyS0 quiet"), "nics": (NIC,), "display_port": 8700,
+    }
+    return MachineSpec(**{**given, **over})
+
+
+SAMPLES = {
+    "kernel-tcg": lambda: domain_xml(spec(), OF_KERNEL, Accelerator.TCG, "qemu", "edubr0"),
+    "disk-tcg": lambda: domain_xml(spec(image=image(*DISK)), OF_DISK, Accelerator.TCG, "qemu", "edubr0"),
+    "disk-kvm": lambda: domain_xml(spec(image=image(*DISK)), OF_DISK, Accelerator.KVM, "kvm", "edubr0"),
+    "all-tcg-no-bridge": lambda: domain_xml(
+        spec(image=image(*DISK, *KERNEL), display_port=0), OF_ALL, Accelerator.TCG, "qemu",
+    ),
+    "kernel-xen": lambda: domain_xml(spec(), OF_KERNEL, Accelerator.UNPROVED, "xen", "edubr0"),
+    "disk-xen": lambda: domain_xml(spec(image=image(*DISK)), OF_DISK, Accelerator.UNPROVED, "xen", "edubr0"),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_golden(name: str) -> None:
+    assert SAMPLES[name]() == (GOLDEN / f"{name}.xml").read_text("utf-8")
+
+
+def test_no_golden_file_without_a_sample() -> None:
+    assert {path.stem for path in GOLDEN.glob("*.xml")} == set(SAMPLES)
+
+
+VARIED: dict[str, Any] = {
+    "instance": "ins-00000001", "name": "other", "cpus": 3, "memory_mib": 513, "image": image(*KERNEL, cmdline="quiet"),
+    "nics": (), "display_port": 8701,
+}
+IN_THE_SEED = {"ssh_keys"}
+
+
+def test_every_field_is_exercised() -> None:
+    assert set(VARIED) | IN_THE_SEED == set(MachineSpec.model_fields)
+    assert set(MachineSpec.model_fields) >= IN_THE_SEED
+
+
+@pytest.mark.parametrize("field", VARIED)
+def test_each_field_shows(field: str) -> None:
+    plain = SAMPLES["kernel-tcg"]()
+    assert domain_xml(spec(**{field: VARIED[field]}), OF_KERNEL, Accelerator.TCG, "qemu", "edubr0") != plain
+
+
+def test_every_file_shows() -> None:
+    text = SAMPLES["all-tcg-no-bridge"]()
+    for path in (OF_ALL.disk, OF_ALL.seed, OF_ALL.kernel, OF_ALL.initrd, OF_ALL.console_log):
+        assert str(path) in text
+
+
+def test_the_same_instance_is_the_same_domain() -> None:
+    assert domain_uuid(INSTANCE) == domain_uuid(INSTANCE)
+    assert domain_uuid(INSTANCE) != domain_uuid("ins-00000001")
+
+
+def test_markup_in_a_command_line_stays_text() -> None:
+    evil = "</cmdline></os><devices><x>&\"'"
+    text = domain_xml(spec(image=image(*KERNEL, cmdline=evil)), OF_KERNEL, Accelerator.TCG, "qemu", "edubr0")
+    assert etree.fromstring(text).findtext("os/cmdline") == f"{evil} iid={INSTANCE}"
+
+
+@pytest.mark.parametrize("cmdline", ["a\0b", "a\x1bb"])
+def test_control_characters_are_refused(cmdline: str) -> None:
+    with pytest.raises(Refused) as trouble:
+        domain_xml(spec(image=image(*KERNEL, cmdline=cmdline)), OF_KERNEL, Accelerator.TCG, "qemu", "edubr0")
+    assert trouble.value.code == "invalid"
+
+
+def test_nothing_to_boot_is_refused() -> None:
+    with pytest.raises(Refused, match="nothing to boot"):
+        domain_xml(spec(), Files(LOG), Accelerator.TCG, "qemu")
+
+
+def test_a_display_port_no_screen_can_have_is_refused() -> None:
+    with pytest.raises(Refused, match="5900"):
+        domain_xml(spec(display_port=80), OF_KERNEL, Accelerator.TCG, "qemu")
+
+
+def test_the_tap_has_a_name_also_when_nobody_gave_one() -> None:
+    text = domain_xml(spec(), Files(LOG, kernel=HOME / "kernel"), Accelerator.TCG, "qemu", "edubr0")
+    assert etree.fromstring(text).find("devices/interface/target").get("dev") == tap_name(INSTANCE, NIC.mac)
+    assert len(tap_name(INSTANCE, NIC.mac)) == 15
+
+
+if __name__ == "__main__":
+    GOLDEN.mkdir(exist_ok=True)
+    for sample, make in SAMPLES.items():
+        (GOLDEN / f"{sample}.xml").write_text(make(), "utf-8")
