@@ -48,6 +48,9 @@ class BlobCache:
             os.utime(file, (clock.now(), clock.now()))
         except FileNotFoundError:
             return None
+        except PermissionError:
+            # a hypervisor may have taken the file over while a guest runs on it; it is pinned then
+            return file
         return file
 
     def part(self, sha256: str) -> Path:
@@ -74,6 +77,7 @@ class BlobCache:
             final.parent.mkdir(exist_ok=True)
             sync_folder(self._blobs)
             os.utime(file, (clock.now(), clock.now()))
+            file.chmod(0o444)
             file.rename(final)
             sync_folder(final.parent)
         return final

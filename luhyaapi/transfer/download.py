@@ -15,15 +15,15 @@ from luhyaapi.errors import Failed, Refused, Unavailable, of
 from luhyaapi.transfer.base import CHUNK, Source, Span, Transfer
 from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.curl import Curl
+from luhyaapi.transfer.local import Local
 from luhyaapi.transfer.sparse import SparseFile
 
 _log = log.get(__name__)
 _LOOK_S = 0.1
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
-_CURL = Curl()
 
-PROTOCOLS: dict[str, Transfer] = dict.fromkeys(sorted(Curl.schemes), _CURL)
+PROTOCOLS: dict[str, Transfer] = {scheme: each for each in (Curl(), Local()) for scheme in sorted(each.schemes)}
 
 
 @dataclass(frozen=True)

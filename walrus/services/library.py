@@ -10,14 +10,15 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from luhyaapi import clock, log
 from luhyaapi.contracts.specs import MIB, Blob
 from luhyaapi.contracts.vocabulary import Part
-from luhyaapi.errors import Failed, Refused, Trouble, Unavailable
+from luhyaapi.errors import Failed, Refused, Unavailable
 from luhyaapi.transfer.base import CHUNK, Cancelled, Progress, never, no_progress
 from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.sparse import SparseFile, sync_folder
@@ -110,7 +111,7 @@ class Library:
 
         Harmless when said again, also after a crash in the middle. Whatever is wrong, nothing of the upload stays:
         Refused(image_format), Failed(digest), Refused(invalid) when it is not complete, Refused(cancelled),
-        Refused(not_found) when there never was one.
+        Refused(not_found) when there never was one. Unavailable(busy) while somebody still sends changes nothing.
         """
         if len({blob.part for blob in parts}) != len(parts):
             raise Refused("invalid", "A part is named twice")
@@ -118,11 +119,14 @@ class Library:
         if not folder.is_dir() and not all(self._store.path(blob.sha256) for blob in parts):
             raise Refused("not_found", "There is no such upload", repr(upload_id))
         try:
-            checked = self._checked_blobs(folder, parts, cancelled, on_progress)
-            for blob in checked:
-                file = _part_file(folder, blob.part)
-                if file.is_file():
-                    self._store.adopt(file, blob.sha256)
+            with ExitStack() as quiet:
+                for file in (_part_file(folder, blob.part) for blob in parts):
+                    if file.is_file():
+                        quiet.enter_context(_alone(file))
+                checked = self._checked_blobs(folder, parts, cancelled, on_progress)
+                for blob in checked:
+                    if _part_file(folder, blob.part).is_file():
+                        self._store.adopt(_part_file(folder, blob.part), blob.sha256)
         except (Refused, Failed) as e:
             _log.info("upload refused", upload=upload_id, code=e.code, why=e.why)
             self.abandon(upload_id)
@@ -168,7 +172,7 @@ class Library:
             files.append((blob, file))
         checked = []
         for blob, file in files:
-            found = _sha256(file, cancelled, lambda n, before=done: on_progress(before + n, total))  # type: ignore[misc]
+            found = _sha256(file, cancelled, partial(_onward, on_progress, done, total))
             if found != blob.sha256:
                 raise Failed(
                     "digest", f"The {blob.part.value} file is not the announced one", f"its sha256 is {found}, not {blob.sha256}"
@@ -241,6 +245,10 @@ def _sha256(file: Path, cancelled: Cancelled, on_progress: Callable[[int], objec
                 raise Refused("cancelled", "Checking the upload was cancelled")
             on_progress(done)
     return found.hexdigest()
+
+
+def _onward(on_progress: Progress, before: int, total: int, done: int) -> None:
+    on_progress(before + done, total)
 
 
 def _size(file: Path) -> int:
