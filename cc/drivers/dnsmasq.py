@@ -123,6 +123,7 @@ class DnsmasqEdge:
             for other in set(link.ips if link else ()) - {wanted}:
                 _ip("address", "del", other, "dev", plan.bridge)
             _ip("address", "replace", wanted, "dev", plan.bridge)
+            _no_ipv6(plan.bridge)
             _ip("link", "set", "dev", plan.bridge, "up")
         except Failed:
             if link is None and _look(plan.bridge):
@@ -298,6 +299,17 @@ def _ips(shown: list[Mapping[str, object]]) -> Iterator[tuple[str, str]]:
         for each in device.get("addr_info", ()):  # type: ignore[attr-defined]
             if each["family"] == "inet":
                 yield f"{each['local']}/{each['prefixlen']}", str(device["ifname"])
+
+
+def _no_ipv6(bridge: str) -> None:
+    """The network is IPv4 only: else any guest could announce itself to the host as an IPv6 router."""
+    switch = Path(f"/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6")
+    if not switch.exists():
+        return
+    try:
+        switch.write_text("1\n", "ascii")
+    except OSError as e:
+        _log.warning("IPv6 stays on", bridge=bridge, why=str(e))
 
 
 def _refuse_overlap(bridge: str, subnet: ipaddress.IPv4Network) -> None:

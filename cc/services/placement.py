@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
+from operator import itemgetter
 
 from luhyaapi.contracts.commands import DomainStart
 from luhyaapi.contracts.specs import Capacity
@@ -53,10 +55,18 @@ class NodeView:
 
 @dataclass(frozen=True)
 class Choice:
-    """The node that takes it, and for every other one, by host id, a sentence why not."""
+    """The node that takes it, how it weighed, and all that were looked at."""
 
     node: NodeView
-    why: dict[str, str]
+    weight: float
+    wanted: Wanted
+    nodes: tuple[NodeView, ...]
+
+    @cached_property
+    def why(self) -> dict[str, str]:
+        """For every other node, by host id, a sentence why not; made when first asked for."""
+        others = [each for each in self.nodes if each is not self.node]
+        return {each.host: refusal(self.wanted, each) or _outweighed(self, each) for each in others}
 
 
 Filter = Callable[[Wanted, NodeView], str]
@@ -101,8 +111,10 @@ def enough_disk(wanted: Wanted, node: NodeView) -> str:
 
 
 def _short(what: str, unit: str, wanted: int, used: int, offered: int) -> str:
+    if wanted <= offered - used or wanted == 0:
+        return ""
     free = max(offered - used, 0)
-    return "" if wanted <= free else f"not enough {what}: {wanted} {unit} wanted, {free} of {offered} free"
+    return f"not enough {what}: {wanted} {unit} wanted, {free} of {offered} free"
 
 
 def memory_left(wanted: Wanted, node: NodeView) -> float:
@@ -142,7 +154,10 @@ def refusal(wanted: Wanted, node: NodeView) -> str:
 
 def weigh(wanted: Wanted, node: NodeView) -> float:
     """How good a fitting node is, 0 to 3.5."""
-    return sum(weight * value(wanted, node) for _name, weight, value in WEIGHERS)
+    total = 0.0
+    for _name, weight, value in WEIGHERS:
+        total += weight * value(wanted, node)
+    return total
 
 
 def choose(wanted: Wanted, nodes: Iterable[NodeView]) -> Choice:
@@ -150,33 +165,26 @@ def choose(wanted: Wanted, nodes: Iterable[NodeView]) -> Choice:
 
     Raises Unavailable(no_capacity) with each node's reason; ``params["nodes"]`` holds them all by host id.
     """
-    why: dict[str, str] = {}
-    fitting: list[tuple[float, NodeView]] = []
-    for node in nodes:
-        if sentence := refusal(wanted, node):
-            why[node.host] = sentence
-        else:
-            fitting.append((weigh(wanted, node), node))
+    every = tuple(nodes)
+    fitting = [(-weigh(wanted, each), each.host, each) for each in every if not refusal(wanted, each)]
     if not fitting:
-        raise _nobody(wanted, why)
-    best_weight, best = min(fitting, key=lambda pair: (-pair[0], pair[1].host))
-    for weight, node in fitting:
-        if node is not best:
-            why[node.host] = _outweighed(wanted, node, weight, best.host, best_weight)
-    return Choice(best, why)
+        raise _nobody(wanted, {each.host: refusal(wanted, each) for each in every})
+    lightness, _host, best = min(fitting, key=itemgetter(0, 1))
+    return Choice(best, -lightness, wanted, every)
 
 
-def _outweighed(wanted: Wanted, node: NodeView, weight: float, best: str, best_weight: float) -> str:
-    parts = ", ".join(f"{name} {value(wanted, node):.2f}" for name, _weight, value in WEIGHERS)
-    if weight == best_weight:
+def _outweighed(choice: Choice, node: NodeView) -> str:
+    parts = ", ".join(f"{name} {value(choice.wanted, node):.2f}" for name, _weight, value in WEIGHERS)
+    weight, best = weigh(choice.wanted, node), choice.node.host
+    if weight == choice.weight:
         return f"fits, but {best} weighed the same and has the lower id ({parts})"
-    return f"fits, but {best} weighed more ({best_weight:.2f} against {weight:.2f}: {parts})"
+    return f"fits, but {best} weighed more ({choice.weight:.2f} against {weight:.2f}: {parts})"
 
 
 def _nobody(wanted: Wanted, why: dict[str, str]) -> Unavailable:
-    what = f"None of {len(why)} nodes can take {wanted.cpus} CPUs and {wanted.memory_mib} MiB of memory"
     if not why:
         return Unavailable("no_capacity", "No node can take it", "no node has joined this cluster", nodes=why)
+    what = f"None of {len(why)} nodes can take {wanted.cpus} CPUs and {wanted.memory_mib} MiB of memory"
     told = [f"{host} {why[host]}" for host in sorted(why)]
     more = [f"and {len(told) - _NAMED} more"] if len(told) > _NAMED else []
     return Unavailable("no_capacity", what, "; ".join(told[:_NAMED] + more), nodes=why)

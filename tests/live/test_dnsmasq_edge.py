@@ -202,6 +202,24 @@ def test_damaged_notes_are_made_anew(edge: DnsmasqEdge, guests: Guests, tmp_path
     assert edge.found() == wanted
 
 
+def test_removal_cut_in_the_middle_is_ended_by_the_next_apply(edge: DnsmasqEdge, guests: Guests, tmp_path: Path) -> None:
+    edge.apply(plan(lease(A, "10.77.0.10"), lease(C, "10.77.0.12")))
+    guests.connect()
+    assert guests.ask(A)[0] == "10.77.0.10"
+    (tmp_path / "edge" / "running.json").unlink()
+    (tmp_path / "edge" / "hosts" / A.replace(":", "-")).unlink()
+    edge.apply(plan(lease(C, "10.77.0.12")))
+    assert guests.ask(A) == []
+    edge.apply(plan(lease(B, "10.77.0.10"), lease(C, "10.77.0.12")))
+    assert guests.ask(B)[0] == "10.77.0.10"
+
+
+def test_guests_cannot_announce_themselves_as_the_hosts_router(edge: DnsmasqEdge, guests: Guests) -> None:
+    edge.apply(plan())
+    guests.connect()
+    assert process.run(["ip", "-6", "address", "show", "dev", BRIDGE], timeout_s=5).text == ""
+
+
 def test_bridge_removed_behind_our_back_is_made_and_served_again(edge: DnsmasqEdge, guests: Guests) -> None:
     wanted = plan(lease(A, "10.77.0.10"))
     edge.apply(wanted)
