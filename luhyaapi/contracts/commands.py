@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from luhyaapi.contracts.base import Command
-from luhyaapi.contracts.specs import Blob, ImageRef, Ipv4, MachineSpec, Mac, Name
+from luhyaapi.contracts.specs import Blob, ImageRef, Ipv4, MachineSpec, Mac, Name, UploadPart
 from luhyaapi.contracts.vocabulary import Lane, Role, Usage
 from luhyaapi.ids import HostId, ImgId, InsId, TaskId
 
@@ -19,7 +19,7 @@ class ImagePublish(Command):
     image: ImgId
     version: int
     upload: str = Field(max_length=64)
-    parts: tuple[Blob, ...] = Field(min_length=1)
+    parts: tuple[UploadPart, ...] = Field(min_length=1)
 
 
 class ImageDelete(Command):
@@ -77,6 +77,12 @@ class ImageFetch(Command):
     ref: ImageRef
     url: str
     ticket: str
+
+
+class EdgeApply(Command):
+    """Have DHCP and forwards of the cluster as the leases say."""
+
+    to, timeout_s = Role.CC, 120
 
 
 class DomainStart(Command):

@@ -26,6 +26,15 @@ class Blob(Model):
     virtual_size: int = Field(default=0, ge=0)
 
 
+class UploadPart(Model):
+    """One uploaded file as its sender announced it. An empty ``sha256`` was not announced: the store computes it."""
+
+    part: Part
+    size: int = Field(gt=0)
+    format: DiskFormat = DiskFormat.RAW
+    sha256: Annotated[str, StringConstraints(pattern="^([0-9a-f]{64})?$")] = ""
+
+
 class ImageRef(Model):
     """One version of an image: what to run. ``cmdline`` stands on the kernel's command line."""
 

@@ -1,0 +1,47 @@
+"""The CLC's own rhythm: its facts, silent hosts, overdue tasks, unfinished uploads."""
+
+from __future__ import annotations
+
+from clc.services import hosts, images, tasks
+from luhyaapi import clock
+from luhyaapi.agent import Agent
+from luhyaapi.facts import host_facts
+from luhyadb import outbox
+
+_SAVE_EVERY_BEATS = 12
+
+
+class Beat:
+    """Plugs into the agent: ``hello``, ``beat`` and ``reconcile``."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._beats = 0
+
+    def hello(self) -> None:
+        """Our own row is there."""
+        hosts.ensure_own(self._agent.settings.host.name)
+
+    def beat(self) -> None:
+        """Our own facts; who fell silent."""
+        agent = self._agent
+        queued = agent.journal.counts()[0] + outbox.waiting()
+        services = {
+            "broker": "ok" if agent.down and agent.down.is_connected() else "does not answer",
+            "board": "ok" if agent.services.board.is_alive() else "does not answer",
+        }
+        agent.report(host_facts(agent.me, agent.settings, services=services, open_commands=queued))
+        agent.relay.heard[agent.me] = clock.now()
+        self._beats += 1
+        limit = agent.settings.beat.every_s * agent.settings.beat.silent_after
+        hosts.silence(agent.relay.heard, limit)
+        if self._beats % _SAVE_EVERY_BEATS == 1:
+            hosts.heard(agent.relay.heard)
+        else:
+            hosts.awake(agent.relay.heard, limit)
+
+    def reconcile(self) -> None:
+        """Wanted against heard."""
+        tasks.say_again(self._agent.settings.beat.queue_patience_s)
+        tasks.lose_overdue()
+        images.sweep_uploads()

@@ -1,0 +1,65 @@
+"""Reports become rows, events and the board. Each runs in one transaction, once, newest only."""
+
+from __future__ import annotations
+
+from clc.services import hosts, images, instances, tasks
+from clc.services.office import Office
+from luhyaapi.contracts.base import Envelope
+from luhyaapi.contracts.reports import (
+    Hello, HostFacts, InstanceFacts, JoinAsked, Outcome, PlacementFacts, Progress, StepFacts,
+)
+from luhyaapi.role import reduces
+
+
+@reduces(Hello)
+def hello(_office: Office, _envelope: Envelope, report: Hello) -> None:
+    """A host is there."""
+    hosts.hello(report)
+
+
+@reduces(HostFacts)
+def host_facts(office: Office, _envelope: Envelope, report: HostFacts) -> None:
+    """How a host is now."""
+    office.board.write(f"host:{report.host}", report.model_dump())
+
+
+@reduces(Progress)
+def progress(office: Office, _envelope: Envelope, report: Progress) -> None:
+    """How far a task is."""
+    office.board.write(f"task:{report.task}", report.model_dump())
+
+
+@reduces(InstanceFacts)
+def instance_facts(_office: Office, _envelope: Envelope, report: InstanceFacts) -> None:
+    """How an instance is on its node."""
+    instances.found(report)
+
+
+@reduces(PlacementFacts)
+def placement_facts(_office: Office, _envelope: Envelope, report: PlacementFacts) -> None:
+    """Where an instance was placed."""
+    instances.placed(report)
+
+
+@reduces(StepFacts)
+def step_facts(_office: Office, _envelope: Envelope, report: StepFacts) -> None:
+    """A step of a task."""
+    tasks.step(report)
+
+
+@reduces(JoinAsked)
+def join_asked(_office: Office, envelope: Envelope, report: JoinAsked) -> None:
+    """Somebody wants in below a CC."""
+    hosts.join_asked(report, envelope.sender)
+
+
+@reduces(Outcome)
+def outcome(_office: Office, _envelope: Envelope, report: Outcome) -> None:
+    """A task's own order ended."""
+    task = tasks.ended(report)
+    if task is None:
+        return
+    if task.kind.startswith("image/"):
+        images.ended(task, report)
+    else:
+        instances.ended(task, report)

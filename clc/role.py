@@ -1,0 +1,9 @@
+"""The root of the tree: it reduces and decides; it has no boss and handles no commands."""
+
+from __future__ import annotations
+
+from clc import reducers
+from luhyaapi.contracts.vocabulary import Role
+from luhyaapi.role import RoleShape, reducers_of
+
+ROLE = RoleShape(Role.CLC, None, reducers=reducers_of(reducers))

@@ -1,0 +1,223 @@
+"""Admit, watch, drain and remove hosts: the only writer of Host and JoinToken."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from clc.services import events
+from clc.services.own import own
+from luhyaapi import clock, ids, log
+from luhyaapi.contracts.commands import HostAdmit, HostDrain, HostRefresh, HostRefuse, HostRemove
+from luhyaapi.contracts.reports import Hello, JoinAsked
+from luhyaapi.contracts.vocabulary import HostState, InstanceState, Role
+from luhyaapi.errors import Refused
+from luhyaapi.machines import HOST
+from luhyaapi.wire import identity
+from luhyaapi.wire.link import DownLink
+from luhyaapi.wire.topology import boss_of
+from luhyadb import memory, outbox, scope
+from luhyadb.models import Account, Host, Instance, JoinToken
+
+_log = log.get(__name__)
+TOKEN_LIFE_S = 24 * 3600.0
+_TOKEN = "ejt"
+
+
+def proof_of(token: str) -> str:
+    """What is kept of a token. Raises Refused(invalid) for something that is no token."""
+    parts = token.strip().split(".")
+    if len(parts) != 3 or parts[0] != _TOKEN:  # noqa: PLR2004 - ejt.secret.fingerprint
+        raise Refused("invalid", "This is not a join token", "it has the form ejt.<secret>.<fingerprint>")
+    return hashlib.sha256(parts[1].encode()).hexdigest()
+
+
+def make_token(account: Account | None, role: str) -> tuple[str, float]:
+    """A one-time token for one host of a role, and when it ends. It carries our authority's fingerprint."""
+    if account is not None:
+        scope.require_admin(account)
+    if role not in [r for r in Role if r is not Role.CLC]:
+        raise Refused("invalid", "No host can join as that", f"roles are walrus, cc, nc, sc; not {role[:20]!r}")
+    token = f"{_TOKEN}.{ids.secret()}.{identity.fingerprint(own().authority)}"
+    expires_at = clock.now() + TOKEN_LIFE_S
+    JoinToken.objects.create(proof=proof_of(token), role=role, expires_at=expires_at)
+    return token, expires_at
+
+
+def join_asked(report: JoinAsked, boss: str) -> Host:
+    """Somebody below ``boss`` asks to be let in: admitted with a good token, else kept for an administrator."""
+    host = Host.objects.filter(request=report.request).first()
+    if host is None:
+        if boss_of(report.role) != ids.role_of(boss):
+            raise Refused("invalid", f"A {report.role} does not join below {boss}", f"its boss is a {boss_of(report.role)}")
+        host = Host.objects.create(
+            id=ids.new(report.role), role=report.role, name=report.name, boss=boss, address=report.address,
+            request=report.request, csr=report.csr, created_at=clock.now(),
+        )
+        events.record("host", host.id, "host asks to join", host=host.id, role=str(report.role), name=report.name)
+    if host.state == HostState.NEW and _spend(report.proof, host):
+        admit(host)
+    return host
+
+
+def _spend(proof: str, host: Host) -> bool:
+    """Whether the token was good; it is good once, for its role, in time."""
+    good = JoinToken.objects.filter(proof=proof, role=host.role, used_by="", expires_at__gt=clock.now())
+    return bool(good.update(used_by=host.id))
+
+
+def admit(host: Host) -> None:
+    """Sign the host's certificate; below a CC the CC makes its account."""
+    host.certificate = identity.certify(own().authority_key, own().authority, host.csr, host.id)
+    _move(host, "admit", certificate=host.certificate)
+    if ids.role_of(host.boss) == Role.CC:
+        outbox.send(
+            HostAdmit(request=host.request, host=host.id, role=Role(host.role), name=host.name, certificate=host.certificate,
+                      authority=own().authority),
+            host.boss, sender=own().id, task=ids.new("tsk"), deadline=clock.now() + TOKEN_LIFE_S,
+        )
+
+
+def membership(request: str, down: DownLink) -> dict[str, str] | None:
+    """What an admitted direct child gets, with a fresh broker account; None while it waits. Raises Refused(not_found)."""
+    host = Host.objects.filter(request=request, boss=own().id).exclude(state=HostState.RETIRED).first()
+    if host is None:
+        raise Refused("not_found", "There is no such request to join")
+    if not host.certificate:
+        return None
+    return {
+        "host": host.id, "certificate": host.certificate, "authority": own().authority, "boss": own().id,
+        "boss_certificate": own().membership.certificate, "broker": down.admit(host.id).url,
+    }
+
+
+def approve(account: Account, host_id: str) -> Host:
+    """Let a waiting host in."""
+    scope.require_admin(account)
+    with memory.atomic():
+        host = scope.one(account, Host, pk=host_id)
+        if host.state != HostState.NEW:
+            raise Refused("state", f"{host.name} does not wait for approval", f"it is {host.state}")
+        admit(host)
+    return host
+
+
+def hello(report: Hello) -> None:
+    """A host started or reconnected."""
+    host = Host.objects.filter(pk=report.host).exclude(state=HostState.RETIRED).first()
+    if host is None or host.role != report.role:
+        _log.warning("hello of an unknown host", host=report.host)
+        return
+    facts: dict[str, Any] = {
+        "name": report.name or host.name, "version": report.version, "boot": report.boot, "address": report.address,
+        "hypervisor": report.hypervisor, "accelerator": report.accelerator, "accelerator_why": report.accelerator_why,
+        "speaks": report.speaks, "cpus": report.capacity.cpus, "memory_mib": report.capacity.memory_mib,
+        "disk_mib": report.capacity.disk_mib, "last_heard": clock.now(),
+    }
+    _move(host, "hello", **facts)
+
+
+def heard(host_ids: dict[str, float]) -> None:
+    """Save when hosts were last heard of; a silent one is up again."""
+    for host in Host.objects.filter(pk__in=host_ids).exclude(state__in=[HostState.RETIRED, HostState.NEW]):
+        Host.objects.filter(pk=host.pk, last_heard__lt=host_ids[host.pk]).update(last_heard=host_ids[host.pk])
+        if host.state in (HostState.SILENT, HostState.DOWN):
+            _move(host, "hello")
+
+
+def awake(last_heard: dict[str, float], limit_s: float) -> None:
+    """A silent host that was heard again is up again."""
+    for host in Host.objects.filter(state__in=[HostState.SILENT, HostState.DOWN]):
+        if clock.now() - last_heard.get(host.pk, 0) <= limit_s:
+            _move(host, "hello", last_heard=last_heard[host.pk])
+
+
+def silence(last_heard: dict[str, float], limit_s: float) -> list[str]:
+    """Mark hosts silent that were not heard of for ``limit_s``; their instances become unknown, never more."""
+    gone = []
+    for host in Host.objects.filter(state__in=[HostState.UP, HostState.DRAINING]).exclude(pk=own().id):
+        if clock.now() - max(last_heard.get(host.pk, 0), host.last_heard) <= limit_s:
+            continue
+        with memory.atomic():
+            _move(host, "silence")
+            _forget_guests(host)
+        gone.append(host.pk)
+    return gone
+
+
+def _forget_guests(host: Host) -> None:
+    from clc.services import instances
+
+    below = [host.pk] if host.role == Role.NC else list(Host.objects.filter(boss=host.pk).values_list("pk", flat=True))
+    for row in Instance.objects.filter(node__in=below, state__in=[
+        InstanceState.STARTING, InstanceState.RUNNING, InstanceState.STOPPING,
+    ]):
+        instances.move(row, "host_silent", what=f"its host {host.name} is silent")
+
+
+def drain(account: Account, host_id: str, *, on: bool) -> Host:
+    """Place nothing new there, or again."""
+    scope.require_admin(account)
+    with memory.atomic():
+        host = scope.one(account, Host, pk=host_id)
+        if host.role != Role.NC:
+            raise Refused("invalid", "Only a node can be drained", f"{host.name} is a {host.role}")
+        _move(host, "drain" if on else "resume")
+        outbox.send(HostDrain(host=host.id, on=on), host.boss, sender=own().id, task=ids.new("tsk"))
+    return host
+
+
+def refresh(account: Account, host_id: str) -> Host:
+    """Have a host send all its facts now."""
+    scope.require_admin(account)
+    with memory.atomic():
+        host = scope.one(account, Host, pk=host_id)
+        to = host.id if host.boss == own().id else host.boss
+        if host.id != own().id:
+            outbox.send(HostRefresh(host=host.id), to, sender=own().id, task=ids.new("tsk"))
+    return host
+
+
+def remove(account: Account, host_id: str, down: DownLink) -> Host:
+    """Forget a host that runs nothing any more. Raises Refused(state) while it has guests or children."""
+    scope.require_admin(account)
+    with memory.atomic():
+        host = scope.one(account, Host, pk=host_id)
+        if host.id == own().id:
+            raise Refused("state", "The cloud controller cannot remove itself")
+        guests = Instance.objects.filter(node=host.id).exclude(state=InstanceState.DELETED).count()
+        children = Host.objects.filter(boss=host.id).exclude(state=HostState.RETIRED).count()
+        if guests or children:
+            raise Refused("state", f"{host.name} is still in use", f"{guests} instances and {children} hosts depend on it",
+                          hint="Delete or move them first; drain keeps new ones away.")
+        was_new = host.state == HostState.NEW
+        _move(host, "retire")
+        if host.boss != own().id:
+            order = HostRefuse(request=host.request, why="removed") if was_new else HostRemove(host=host.id)
+            outbox.send(order, host.boss, sender=own().id, task=ids.new("tsk"), deadline=clock.now() + TOKEN_LIFE_S)
+    if host.boss == own().id and not was_new:
+        down.remove(host.id)
+    return host
+
+
+def _move(host: Host, event: str, **changes: Any) -> None:
+    new = HOST.advance(host.state, event)
+    Host.objects.filter(pk=host.pk).update(state=new, **changes)
+    if new != host.state:
+        events.record("host", host.pk, f"host {new}", host=host.pk)
+    host.refresh_from_db()
+
+
+def ensure_own(name: str) -> Host:
+    """The CLC's own row."""
+    me = own()
+    host, _ = Host.objects.get_or_create(
+        pk=me.id, defaults={"role": Role.CLC, "name": name, "state": HostState.UP, "certificate": me.membership.certificate,
+                            "created_at": clock.now(), "last_heard": clock.now()},
+    )
+    return host
+
+
+def hosts_of(role: Role) -> list[Host]:
+    """Hosts of a role that may work now, by id."""
+    return list(Host.objects.filter(role=role, state__in=[HostState.UP, HostState.DRAINING]).order_by("pk"))

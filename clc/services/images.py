@@ -1,0 +1,208 @@
+"""Upload, publish, list and delete images: the only writer of Image, ImageVersion and Upload."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from clc.services import events, hosts, tasks
+from clc.services.own import own
+from luhyaapi import clock, ids
+from luhyaapi.contracts.commands import ImageDelete, ImagePublish
+from luhyaapi.contracts.reports import Outcome
+from luhyaapi.contracts.specs import Blob, ImageRef, UploadPart
+from luhyaapi.contracts.vocabulary import DiskFormat, ImageState, InstanceState, Part, Role, Usage
+from luhyaapi.errors import Refused, Unavailable
+from luhyaapi.machines import IMAGE
+from luhyaapi.wire.signing import make_ticket
+from luhyadb import memory, scope
+from luhyadb.models import Account, Host, Image, ImageVersion, Instance, Task, Upload
+
+_NAME = re.compile(r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
+_CMDLINE = re.compile(r"^[\x20-\x7e]{0,1024}$")
+MAX_PART_BYTES = 4 * 1024**4
+_UPLOAD_LIFE_S = 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What somebody wants to upload: a new image, or the next version of their image of that name."""
+
+    name: str
+    parts: tuple[dict[str, Any], ...]
+    usage: str = Usage.SERVER
+    description: str = ""
+    os_type: str = ""
+    cmdline: str = ""
+
+
+def _parts(rows: tuple[dict[str, Any], ...]) -> list[UploadPart]:
+    found: dict[str, UploadPart] = {}
+    for row in rows:
+        name = str(row.get("part", ""))[:20]
+        try:
+            part = UploadPart(part=Part(name), size=int(row["size_bytes"]), sha256=str(row.get("sha256") or ""),
+                              format=DiskFormat(row.get("format") or DiskFormat.RAW))
+        except (ValueError, KeyError, TypeError) as e:
+            raise Refused("invalid", f"The part {name!r} cannot be taken",
+                          "give part (disk, kernel, initrd), size_bytes above 0, format (qcow2, raw)", field="parts") from e
+        if name in found or part.size > MAX_PART_BYTES:
+            raise Refused("invalid", f"The part {name!r} cannot be taken", "named twice, or larger than 4 TiB", field="parts")
+        found[name] = part
+    if not found or ("disk" not in found and "kernel" not in found) or ("initrd" in found and "kernel" not in found):
+        raise Refused("invalid", "The parts make no image", "give a disk, or a kernel with or without initrd and disk", field="parts")
+    return list(found.values())
+
+
+def begin_upload(account: Account, ask: Ask) -> Upload:
+    """Room for a new version. Raises Refused(invalid | exists | forbidden)."""
+    scope.require_admin(account)
+    if not _NAME.match(ask.name):
+        raise Refused("invalid", "The name is not possible", "letters, digits, dot, dash and underscore, at most 63, no other sign",
+                      field="name")
+    if ask.usage not in list(Usage):
+        raise Refused("invalid", "usage is not possible", f"give desktop or server, not {ask.usage[:20]!r}", field="usage")
+    if not _CMDLINE.match(ask.cmdline):
+        raise Refused("invalid", "cmdline is not possible", "printable ASCII, at most 1024 signs", field="cmdline")
+    parts = _parts(ask.parts)
+    now = clock.now()
+    with memory.atomic():
+        image = Image.objects.filter(name=ask.name).first()
+        if image is None:
+            image = Image.objects.create(
+                id=ids.new("img"), name=ask.name, usage=ask.usage, os_type=ask.os_type[:40], description=ask.description[:2000],
+                owner=account, created_at=now,
+            )
+        elif image.retired:
+            Image.objects.filter(pk=image.pk).update(retired=False)
+        last = image.versions.order_by("-version").first()
+        version = ImageVersion.objects.create(
+            image=image, version=last.version + 1 if last else 1, cmdline=ask.cmdline, created_at=now,
+        )
+        upload = Upload.objects.create(
+            id=ids.secret(), version=version, account=account, parts=[p.model_dump() for p in parts], created_at=now,
+        )
+        events.record("image", image.id, "upload began", owner=account, version=version.version)
+    return upload
+
+
+def store_door(upload: Upload) -> tuple[str, str]:
+    """Where the bytes of an upload go, and the ticket for it. Raises Unavailable(host_silent)."""
+    walrus = next(iter(hosts.hosts_of(Role.WALRUS)), None)
+    if walrus is None or not walrus.address:
+        raise Unavailable("host_silent", "The image store does not answer now")
+    sizes = {p["part"]: p["size"] for p in upload.parts}
+    ticket = make_ticket(own().key, {"put": upload.id, "parts": sizes, "to": walrus.id})
+    return f"{walrus.address}/walrus/api/1.0/uploads/{upload.id}", ticket
+
+
+def find_upload(account: Account, upload: str) -> Upload:
+    """An upload of this account that is under way. Raises Refused(not_found)."""
+    return scope.one(account, Upload, pk=upload)
+
+
+def complete(account: Account, upload_id: str, announced: tuple[dict[str, Any], ...] = ()) -> Task:
+    """All bytes are there: have the store check and publish them."""
+    with memory.atomic():
+        upload = find_upload(account, upload_id)
+        version = upload.version
+        if version.state != ImageState.DRAFT:
+            return Task.objects.get(pk=version.task)
+        digests = {str(a.get("part")): str(a.get("sha256") or "") for a in announced}
+        try:
+            parts = tuple(UploadPart(**{**p, "sha256": digests.get(p["part"]) or p["sha256"]}) for p in upload.parts)
+        except ValueError as e:
+            raise Refused("invalid", "A sha256 is not possible", "64 hexadecimal digits", field="parts") from e
+        walrus = next(iter(hosts.hosts_of(Role.WALRUS)), None)
+        if walrus is None:
+            raise Unavailable("host_silent", "The image store does not answer now")
+        task = tasks.open_task("image/publish", account, version.image_id, version.image.name, ImagePublish.timeout_s)
+        tasks.send(task, ImagePublish(image=version.image_id, version=version.version, upload=upload.id, parts=parts), walrus)
+        _move(version, "build", task=task.id)
+    return task
+
+
+def ended(task: Task, report: Outcome) -> None:
+    """The store published a version, or refused it."""
+    version = ImageVersion.objects.filter(task=task.id).first()
+    if version is None or version.state != ImageState.BUILDING:
+        return
+    if report.error is None:
+        _move(version, "publish", blobs=[b.model_dump() for b in report.blobs])
+    else:
+        _move(version, "refuse", why=f"{report.error.what}: {report.error.why}"[:2000])
+    Upload.objects.filter(version=version).delete()
+
+
+def runnable(account: Account, text: str) -> ImageVersion:
+    """The newest published version of an image by id or name, ``name:version`` for a certain one. Raises Refused(not_found | state)."""
+    name, _, number = text.partition(":")
+    image = resolve(account, name)
+    rows = image.versions.filter(state=ImageState.PUBLISHED)
+    if number:
+        rows = rows.filter(version=int(number) if number.isdigit() else -1)
+    version = rows.order_by("-version").first()
+    if version is None:
+        raise Refused("state", f"The image {name!r} has no published version" + (f" {number}" if number else ""),
+                      "wait until it is checked, or look at its versions")
+    return version
+
+
+def resolve(account: Account, text: str) -> Image:
+    """The visible image with that id or name. Raises Refused(not_found)."""
+    by = {"pk": text} if ids.is_id(text, "img") else {"name": text}
+    image = scope.one(account, Image, **by)
+    if image.retired:
+        raise Refused("not_found", f"There is no image {text[:63]!r}")
+    return image
+
+
+def reference(version: ImageVersion) -> ImageRef:
+    """A version as commands name it."""
+    return ImageRef(image=version.image_id, version=version.version, cmdline=version.cmdline,
+                    blobs=tuple(Blob(**b) for b in version.blobs))
+
+
+def delete(account: Account, text: str) -> Image:
+    """Retire an image nobody uses; its blobs go unless another version needs them. Raises Refused(state)."""
+    scope.require_admin(account)
+    with memory.atomic():
+        image = resolve(account, text)
+        used = Instance.objects.filter(image__image=image).exclude(state=InstanceState.DELETED).count()
+        if used:
+            raise Refused("state", f"The image {image.name} is in use", f"{used} instances need it",
+                          hint="Delete those instances first.")
+        mine = list(image.versions.all())
+        kept = {b["sha256"] for v in ImageVersion.objects.filter(state=ImageState.PUBLISHED).exclude(image=image) for b in v.blobs}
+        gone = {b["sha256"]: Blob(**b) for v in mine for b in v.blobs if b["sha256"] not in kept}
+        for version in mine:
+            if IMAGE.allows(version.state, "retire"):
+                _move(version, "retire")
+        Image.objects.filter(pk=image.pk).update(retired=True)
+        events.record("image", image.id, "image retired", owner=account)
+        if gone:
+            for host in Host.objects.filter(role__in=[Role.WALRUS, Role.CC]).exclude(state="retired"):
+                from luhyadb import outbox
+
+                outbox.send(ImageDelete(image=image.id, blobs=tuple(gone.values())), host.id, sender=own().id, task=ids.new("tsk"),
+                            deadline=clock.now() + _UPLOAD_LIFE_S)
+    return image
+
+
+def sweep_uploads() -> int:
+    """Give up uploads nobody finished for a day; how many."""
+    old = Upload.objects.filter(created_at__lt=clock.now() - _UPLOAD_LIFE_S, version__state=ImageState.DRAFT)
+    for upload in old:
+        with memory.atomic():
+            _move(upload.version, "refuse", why="the upload was never finished")
+            upload.delete()
+    return len(old)
+
+
+def _move(version: ImageVersion, event: str, **changes: Any) -> None:
+    new = IMAGE.advance(version.state, event)
+    if ImageVersion.objects.filter(pk=version.pk, state=version.state).update(state=new, **changes):
+        version.refresh_from_db()
+        events.record("image", version.image_id, f"version {version.version} {new}", owner_id=version.image.owner_id,
+                      task=version.task, version=version.version, **({"why": version.why} if version.why else {}))

@@ -1,0 +1,59 @@
+"""Looks at screens and logs: one-time tickets, bound to an account and an instance: the only writer of ScreenTicket."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from clc.services import events
+from clc.services.own import own
+from luhyaapi import clock, ids
+from luhyaapi.contracts.commands import StreamOpen
+from luhyaapi.contracts.vocabulary import InstanceState
+from luhyaapi.errors import Refused
+from luhyadb import memory, outbox, scope
+from luhyadb.models import Account, Instance, ScreenTicket
+
+LIFE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Look:
+    """A permission to look once. ``ticket`` goes into the address of the websocket, ``stream`` down to the node."""
+
+    ticket: str
+    stream: str
+    expires_at: float
+
+
+def hashed(secret: str) -> str:
+    """What is kept of a secret."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def open_look(account: Account, ident: str, channel: str = "screen") -> Look:
+    """Have the node dial its screen (or log) outward. Raises Refused(not_found | state)."""
+    with memory.atomic():
+        row = scope.one(account, Instance, pk=ident)
+        if not row.node:
+            raise Refused("state", f"{row.name} is on no node", f"it is {row.state}")
+        if channel == "screen" and row.state not in (InstanceState.RUNNING, InstanceState.STARTING, InstanceState.STOPPING):
+            raise Refused("state", f"{row.name} shows no screen", f"it is {row.state}", hint="Start it first.")
+        look = Look(ids.secret(), ids.secret(), clock.now() + LIFE_S)
+        ScreenTicket.objects.filter(expires_at__lt=clock.now() - LIFE_S).delete()
+        ScreenTicket.objects.create(
+            ticket=hashed(look.ticket), stream=hashed(look.stream), account=account, instance=row, channel=channel,
+            expires_at=look.expires_at,
+        )
+        outbox.send(StreamOpen(instance=row.id, channel=channel, stream=look.stream), row.cluster, sender=own().id,
+                    task=ids.new("tsk"), step=channel)
+        events.record("instance", row.id, f"{channel} opened", owner_id=row.owner_id, by=account.username)
+    return look
+
+
+def redeem(ticket: str, account: Account) -> ScreenTicket:
+    """Use a ticket, once, by the account it was given to. Raises Refused(forbidden)."""
+    mine = ScreenTicket.objects.filter(ticket=hashed(ticket), account=account, used=False, expires_at__gt=clock.now())
+    if not mine.update(used=True):
+        raise Refused("forbidden", "This ticket is not valid", "it was used, is too old, or belongs to somebody else")
+    return ScreenTicket.objects.get(ticket=hashed(ticket))

@@ -1,0 +1,124 @@
+"""Open, advance and cancel tasks: the only writer of Task and TaskStep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clc.services import events
+from clc.services.own import own
+from luhyaapi import clock, ids
+from luhyaapi.command.send import Order
+from luhyaapi.contracts.base import Command
+from luhyaapi.contracts.commands import TaskCancel
+from luhyaapi.contracts.reports import Outcome, StepFacts
+from luhyaapi.contracts.vocabulary import TaskState
+from luhyaapi.machines import TASK
+from luhyadb import memory, outbox, scope
+from luhyadb.models import Account, Host, Task, TaskStep
+
+_SLACK_S = 60.0
+
+
+def open_task(kind: str, owner: Account | None, subject: str, subject_name: str, timeout_s: float) -> Task:
+    """A new task, queued. Call it in the transaction of the change it stands for."""
+    now = clock.now()
+    task = Task.objects.create(
+        id=ids.new("tsk"), kind=kind, owner=owner, subject=subject, subject_name=subject_name,
+        deadline=now + timeout_s + _SLACK_S, created_at=now,
+    )
+    events.record("task", task.id, "task opened", owner=owner, task=task.id, kind=kind, subject=subject)
+    return task
+
+
+def send(task: Task, command: Command, to: Host, *, gen: int = 0) -> None:
+    """Give the one order of a task to a child, in the open transaction."""
+    order = outbox.send(
+        command, to.id, sender=own().id, task=task.id, deadline=task.deadline - _SLACK_S, gen=gen, speaks=to.speaks,
+    )
+    task.command, task.order, task.receiver = order.id, order.model_dump_json(), to.id
+    task.save(update_fields=["command", "order", "receiver"])
+
+
+def advance(task: Task, event: str, *, what: str = "", **changes: Any) -> Task:
+    """Move a task by its life cycle, by compare and set. Raises Refused(state)."""
+    new = TASK.advance(task.state, event)
+    if new in TASK.final:
+        changes.setdefault("ended_at", clock.now())
+    if new == TaskState.DONE:
+        changes["progress"] = 100
+    moved = Task.objects.filter(pk=task.pk, state=task.state).update(state=new, **changes)
+    task.refresh_from_db()
+    if moved:
+        events.record("task", task.id, what or f"task {new}", owner_id=task.owner_id, task=task.id,
+                      **({"error": task.error} if task.error else {}))
+    return task
+
+
+def ended(report: Outcome) -> Task | None:
+    """An Outcome of a task's own order; None when it ends nothing of ours or was ended before."""
+    task = Task.objects.filter(command=report.command).first()
+    if task is None or task.state in TASK.final:
+        return None
+    if report.error is None:
+        return advance(task, "finish")
+    event = "end_cancelled" if report.error.code == "cancelled" else "fail"
+    return advance(task, event, error=report.error.model_dump())
+
+
+def step(report: StepFacts) -> None:
+    """A step began or ended."""
+    task = Task.objects.filter(pk=report.task).first()
+    if task is None:
+        return
+    if task.state in (TaskState.QUEUED, TaskState.LOST) and TASK.allows(task.state, "start"):
+        advance(task, "start")
+    TaskStep.objects.update_or_create(
+        task=task, name=report.step,
+        defaults={"state": report.state, "host": report.host, "note": report.note, "started_at": report.started_at,
+                  "ended_at": report.ended_at},
+    )
+    Task.objects.filter(pk=task.pk).update(phase=report.step)
+    events.record("task", task.id, f"step {report.step} {report.state}", owner_id=task.owner_id, task=task.id, host=report.host,
+                  **({"note": report.note} if report.note else {}))
+
+
+def cancel(account: Account, task_id: str) -> Task:
+    """Ask for a task to be undone; its own Outcome decides how it ended. Raises Refused(not_found | state)."""
+    with memory.atomic():
+        task = scope.one(account, Task, pk=task_id)
+        before = task.state
+        task = advance(task, "cancel", what="cancel asked")
+        if before != TaskState.CANCELLING and task.receiver:
+            receiver = Host.objects.get(pk=task.receiver)
+            outbox.send(TaskCancel(target=task.id), receiver.id, sender=own().id, task=task.id, step="cancel")
+    return task
+
+
+def lose_overdue() -> int:
+    """Tasks without an outcome after their deadline are lost, which is not final; how many."""
+    lost = 0
+    for task in Task.objects.filter(state__in=[TaskState.QUEUED, TaskState.RUNNING, TaskState.CANCELLING], deadline__lt=clock.now()):
+        with memory.atomic():
+            advance(task, "lose", error={
+                "code": "timeout", "what": "No news before the deadline", "why": f"the last step was {task.phase or 'none'}",
+                "hint": "Look at `educloud status`; if the host comes back the task goes on.",
+            })
+        lost += 1
+    return lost
+
+
+def say_again(patience_s: float) -> int:
+    """Give an order again that nobody has answered, under the same id; the receiver does it once."""
+    said = 0
+    old = clock.now() - 1.5 * patience_s
+    for task in Task.objects.filter(state__in=[TaskState.QUEUED, TaskState.CANCELLING], created_at__lt=old, deadline__gt=clock.now()):
+        said += _again(task)
+    return said
+
+
+def _again(task: Task) -> int:
+    if not task.order or outbox.is_waiting(task.command):
+        return 0
+    with memory.atomic():
+        outbox.put(Order.model_validate_json(task.order))
+    return 1

@@ -1,0 +1,3 @@
+"""REST routes and pages."""
+
+urlpatterns: list[object] = []

@@ -1,0 +1,77 @@
+"""Which database a piece of work belongs to: the CLC and each CC remember apart, also inside one process."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+from django.conf import settings
+from django.db import connections, models, transaction
+
+from luhyaapi.errors import Bug
+
+_role: contextvars.ContextVar[str | None] = contextvars.ContextVar("educloud_role", default=None)
+BOTH = "both"
+
+
+def current() -> str:
+    """The role whose memory is open: ``clc`` or ``cc``."""
+    return _role.get() or settings.EDUCLOUD_ROLE
+
+
+def alias(role: str | None = None) -> str:
+    """The database alias of a role; the role of this process owns ``default``."""
+    role = role or current()
+    return "default" if role == settings.EDUCLOUD_ROLE else role
+
+
+@contextlib.contextmanager
+def of(role: str) -> Iterator[None]:
+    """Open a role's memory for the work inside."""
+    token = _role.set(role)
+    try:
+        yield
+    finally:
+        _role.reset(token)
+
+
+@contextlib.contextmanager
+def thread_of(role: str) -> Iterator[None]:
+    """As ``of``, for a thread of our own: stale connections are closed before and after."""
+    with of(role):
+        connection = connections[alias()]
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
+        yield
+
+
+def atomic() -> AbstractContextManager[Any]:
+    """All or nothing, in the open memory."""
+    return transaction.atomic(using=alias())
+
+
+def on_commit(call: Any) -> None:
+    """After the surrounding transaction is durable."""
+    transaction.on_commit(call, using=alias())
+
+
+class Router:
+    """Sends each table to its home; a question to somebody else's table is a Bug."""
+
+    def _route(self, model: type[models.Model]) -> str:
+        home = getattr(model, "home", "clc")
+        if home not in (BOTH, current()):
+            raise Bug(f"{model.__name__} belongs to the {home}", f"asked by the {current()}")
+        return alias()
+
+    def db_for_read(self, model: type[models.Model], **_hints: Any) -> str:
+        return self._route(model)
+
+    def db_for_write(self, model: type[models.Model], **_hints: Any) -> str:
+        return self._route(model)
+
+    def allow_relation(self, one: models.Model, two: models.Model, **_hints: Any) -> bool:
+        return getattr(one, "home", "clc") == getattr(two, "home", "clc")

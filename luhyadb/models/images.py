@@ -1,0 +1,52 @@
+"""Tables: Image, ImageVersion, Upload."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from luhyaapi.contracts.vocabulary import ImageState, Usage
+from luhyadb.models.base import Table, pk, word
+from luhyadb.models.people import Account
+
+
+class Image(Table):
+    """A name with an ordered list of versions. Writer: clc.services.images."""
+
+    id = pk()
+    name = models.CharField(max_length=63, unique=True)
+    usage = word(Usage, default=Usage.SERVER)
+    os_type = models.CharField(max_length=40, default="", blank=True)
+    description = models.TextField(default="", blank=True)
+    owner = models.ForeignKey(Account, models.PROTECT)
+    retired = models.BooleanField(default=False)
+    created_at = models.FloatField()
+
+    class Meta:
+        ordering = ["name"]
+
+
+class ImageVersion(Table):
+    """One immutable version; ``blobs`` lists its files. Writer: clc.services.images."""
+
+    image = models.ForeignKey(Image, models.CASCADE, related_name="versions")
+    version = models.PositiveIntegerField()
+    state = word(ImageState, default=ImageState.DRAFT)
+    blobs = models.JSONField(default=list)
+    cmdline = models.CharField(max_length=1024, default="", blank=True)
+    task = models.CharField(max_length=20, default="", blank=True)
+    why = models.TextField(default="", blank=True)
+    created_at = models.FloatField()
+
+    class Meta:
+        ordering = ["image", "version"]
+        constraints = [models.UniqueConstraint(fields=["image", "version"], name="one_version_number")]
+
+
+class Upload(Table):
+    """An upload that is under way. Writer: clc.services.images."""
+
+    id = models.CharField(max_length=40, primary_key=True)
+    version = models.OneToOneField(ImageVersion, models.CASCADE, related_name="upload")
+    account = models.ForeignKey(Account, models.CASCADE)
+    parts = models.JSONField(default=list)
+    created_at = models.FloatField()

@@ -1,0 +1,35 @@
+"""Tables: Account."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+
+from luhyadb.models.base import Table
+
+
+class Account(AbstractUser):
+    """Somebody who may sign in; ``is_staff`` marks an administrator. Writer: clc.services.people."""
+
+    home = "clc"
+    language = models.CharField(max_length=10, default="", blank=True)
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether everything may be seen and changed."""
+        return bool(self.is_staff)
+
+
+class IdempotencyKey(Table):
+    """One POST already answered. Writer: clc.services.people."""
+
+    account = models.ForeignKey(Account, models.CASCADE)
+    key = models.CharField(max_length=200)
+    request = models.CharField(max_length=64)
+    status = models.PositiveSmallIntegerField(default=0)
+    answer = models.TextField(default="")
+    location = models.CharField(max_length=200, default="")
+    at = models.FloatField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["account", "key"], name="one_answer_per_key")]

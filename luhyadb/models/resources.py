@@ -1,0 +1,62 @@
+"""Tables of a cluster: Child, Placement, AddressLease, PortLease."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from luhyaapi.contracts.vocabulary import InstanceState, Role
+from luhyadb.models.base import Table, pk, word
+
+
+class Child(Table):
+    """A host below this CC. Writer: cc.services.children."""
+
+    home = "cc"
+    id = pk()
+    role = word(Role)
+    name = models.CharField(max_length=63)
+    certificate = models.TextField()
+    draining = models.BooleanField(default=False)
+    cpus = models.IntegerField(default=0)
+    memory_mib = models.IntegerField(default=0)
+    disk_mib = models.IntegerField(default=0)
+    speaks = models.JSONField(default=dict)
+    hypervisor = models.CharField(max_length=80, default="")
+    last_heard = models.FloatField(default=0)
+
+
+class Placement(Table):
+    """Where an instance is and what the cluster wants of it. Writer: cc.services.placements."""
+
+    home = "cc"
+    instance = pk()
+    node = models.CharField(max_length=20, db_index=True)
+    fence = models.PositiveIntegerField(default=1)
+    gen = models.PositiveIntegerField(default=0)
+    wanted = word(InstanceState, default=InstanceState.RUNNING)
+    found = word(InstanceState, default=InstanceState.DEFINED)
+    spec = models.JSONField()
+    cpus = models.PositiveIntegerField()
+    memory_mib = models.PositiveIntegerField()
+    why = models.JSONField(default=dict)
+
+
+class AddressLease(Table):
+    """A MAC and an IP lent to an instance; unique while lent and until cooled down. Writer: cc.services.leases."""
+
+    home = "cc"
+    ip = models.CharField(max_length=15, unique=True)
+    mac = models.CharField(max_length=17, unique=True)
+    network = models.CharField(max_length=63)
+    instance = models.CharField(max_length=20, default="", db_index=True)
+    name = models.CharField(max_length=63, default="")
+    released_at = models.FloatField(default=0)
+
+
+class PortLease(Table):
+    """A display port lent to an instance on every node. Writer: cc.services.leases."""
+
+    home = "cc"
+    port = models.PositiveIntegerField(unique=True)
+    instance = models.CharField(max_length=20, default="", db_index=True)
+    released_at = models.FloatField(default=0)

@@ -1,0 +1,109 @@
+"""Tables: Task, TaskStep, Event, Outbox, Heard, FlowRun."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from luhyaapi.contracts.vocabulary import TaskState
+from luhyadb.memory import BOTH
+from luhyadb.models.base import Table, pk, word
+from luhyadb.models.people import Account
+
+
+class Task(Table):
+    """One intention of a user. Writer: clc.services.tasks."""
+
+    id = pk()
+    kind = models.CharField(max_length=40)
+    owner = models.ForeignKey(Account, models.PROTECT, null=True)
+    subject = models.CharField(max_length=20, default="", db_index=True)
+    subject_name = models.CharField(max_length=63, default="")
+    state = word(TaskState, default=TaskState.QUEUED)
+    command = models.CharField(max_length=64, default="", db_index=True)
+    order = models.TextField(default="")
+    receiver = models.CharField(max_length=20, default="")
+    phase = models.CharField(max_length=40, default="")
+    progress = models.PositiveSmallIntegerField(default=0)
+    error = models.JSONField(null=True, default=None)
+    deadline = models.FloatField()
+    created_at = models.FloatField()
+    ended_at = models.FloatField(default=0)
+
+    class Meta:
+        ordering = ["-created_at", "id"]
+        indexes = [models.Index(fields=["owner", "created_at"]), models.Index(fields=["state", "deadline"])]
+
+
+class TaskStep(Table):
+    """One step of a task as its role told it. Writer: clc.services.tasks."""
+
+    task = models.ForeignKey(Task, models.CASCADE, related_name="steps")
+    name = models.CharField(max_length=40)
+    state = models.CharField(max_length=16)
+    host = models.CharField(max_length=20, default="")
+    note = models.TextField(default="")
+    started_at = models.FloatField(default=0)
+    ended_at = models.FloatField(default=0)
+
+    class Meta:
+        ordering = ["started_at", "id"]
+        constraints = [models.UniqueConstraint(fields=["task", "name"], name="one_row_per_step")]
+
+
+class Event(Table):
+    """What happened, append-only, numbered; browsers follow it. Writer: clc.services.events."""
+
+    at = models.FloatField()
+    noun = models.CharField(max_length=16)
+    subject = models.CharField(max_length=64)
+    owner = models.ForeignKey(Account, models.SET_NULL, null=True)
+    task = models.CharField(max_length=20, default="", db_index=True)
+    host = models.CharField(max_length=20, default="")
+    what = models.CharField(max_length=80)
+    fields = models.JSONField(default=dict)
+
+
+class Outbox(Table):
+    """An order written with the change that wants it, posted after commit. Writer: luhyadb.outbox."""
+
+    home = BOTH
+    order = models.TextField()
+    command = models.CharField(max_length=64, db_index=True)
+    to = models.CharField(max_length=20)
+    subject = models.CharField(max_length=80, default="")
+    at = models.FloatField()
+    attempts = models.PositiveIntegerField(default=0)
+    why = models.CharField(max_length=200, default="")
+
+
+class Heard(Table):
+    """The newest report on each subject of each origin. Writer: luhyadb.heard."""
+
+    home = BOTH
+    origin = models.CharField(max_length=20)
+    subject = models.CharField(max_length=100)
+    epoch = models.BigIntegerField()
+    seq = models.BigIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["origin", "subject"], name="one_newest")]
+
+
+class FlowRun(Table):
+    """A flow under way on a CC: the order that opened it and the step it is at. Writer: cc.services.flows."""
+
+    home = "cc"
+    command = models.CharField(max_length=64, primary_key=True)
+    task = models.CharField(max_length=20, db_index=True)
+    kind = models.CharField(max_length=40)
+    instance = models.CharField(max_length=20, db_index=True)
+    envelope = models.TextField()
+    step = models.PositiveSmallIntegerField(default=0)
+    attempt = models.PositiveSmallIntegerField(default=0)
+    waiting = models.CharField(max_length=64, default="", db_index=True)
+    said_at = models.FloatField(default=0)
+    back = models.BooleanField(default=False)
+    error = models.JSONField(null=True, default=None)
+    facts = models.JSONField(default=dict)
+    deadline = models.FloatField()
+    ended_at = models.FloatField(default=0)
