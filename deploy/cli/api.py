@@ -115,8 +115,6 @@ class Api:
         while page and page not in seen:
             seen.add(page)
             answer = self.get(page)
-            if isinstance(answer, list):
-                return [*found, *answer]
             found += answer.get("results", [])
             page = self._next(where, answer.get("next"))
         return found
@@ -190,9 +188,12 @@ class Api:
         if answer.status_code in {204, 404} or not answer.content:
             return None
         try:
-            return answer.json()
-        except ValueError as e:
-            raise Unreachable(self.context.url, "it answered with something that is no JSON", "Check the address: it must be the cloud's console and API.") from e
+            form = answer.json()
+        except ValueError:
+            form = None
+        if not isinstance(form, dict):
+            raise Unreachable(self.context.url, "it answered, and not as a cloud does", "Check the address: it must be the cloud's console and API.")
+        return form
 
 
 def task_error(task: dict[str, Any]) -> Trouble:

@@ -1,22 +1,18 @@
-"""The verbs that stand alone: status, login, explain, doctor, version; and accounts."""
+"""The verbs that stand alone: status, login, explain, doctor, version."""
 
 from __future__ import annotations
 
 import platform
-import secrets
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from deploy.cli import contexts, output
-from deploy.cli.session import Session, noun, verb
+from deploy.cli.session import PasswordFile, Session, verb
 from luhyaapi.errors import CODES, Refused, Trouble
 
-users = noun("user", "Accounts.")
-administrator = noun("admin", "One's own account.")
-PasswordFile = Annotated[str, typer.Option(metavar="FILE", help="File with the password; - reads standard input.")]
 _OLDEST = (3, 11)
 
 
@@ -164,44 +160,6 @@ def doctor(session: Session) -> None:
         output.table(("check", "health", ""), [(c["name"], c["health"], c["line"]) for c in found])
     if worst == "bad":
         raise typer.Exit(1)
-
-
-@verb(users, "add")
-def add_user(
-    session: Session,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the account.")],
-    role: Annotated[Literal["user", "admin"], typer.Option(help="What it may do.")] = "user",
-    password_file: PasswordFile = "",
-) -> None:
-    """Add an account. Without a password one is made up and shown once."""
-    from deploy.cli import api
-
-    api.segment(name, "name of an account")
-    given = session.password(password_file, prompt=f"Password of {name} (empty: make one up)")
-    password = given or secrets.token_urlsafe(12)
-    made = session.api.post(api.path("users"), {"username": name, "role": role, "password": password}) or {}
-    shown = {k: v for k, v in made.items() if k != "password"} or {"username": name, "role": role}
-    if not given:
-        shown["password"] = password
-    if session.json:
-        output.document(shown)
-    else:
-        output.fields(shown, ("id", "username", "role", "password"))
-
-
-@verb(administrator, "password")
-def password(session: Session, password_file: PasswordFile = "") -> None:
-    """Change one's own password."""
-    from deploy.cli import api
-
-    chosen = session.password(password_file, prompt="New password")
-    if not chosen:
-        raise Refused("invalid", "A new password is needed", "none was given", hint="Add --password-file FILE.")
-    answer = session.api.post(api.path("users", "me", "password"), {"password": chosen})
-    if session.json:
-        output.document({k: v for k, v in (answer or {}).items() if k != "password"} | {"changed": True})
-    else:
-        output.note("The password is changed.")
 
 
 def register(app: typer.Typer) -> None:

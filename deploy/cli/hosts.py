@@ -9,7 +9,7 @@ import typer
 from deploy.cli import api, output
 from deploy.cli.session import Session, noun, verb
 
-app = noun("host", "The cloud's hosts: list, approve, drain, remove.")
+app = noun("host")
 HostName = Annotated[str, typer.Argument(metavar="ID", help="The host's id or name.")]
 Role = Literal["walrus", "cc", "nc", "sc"]
 

@@ -15,7 +15,7 @@ from deploy.cli.session import Session, noun, verb
 from luhyaapi import clock
 from luhyaapi.errors import Failed, Refused
 
-app = noun("image", "Images: upload, list, download, delete.")
+app = noun("image")
 ImageName = Annotated[str, typer.Argument(metavar="N", help="The image's name or id.")]
 Usage = Literal["desktop", "server"]
 Format = Literal["qcow2", "raw"]
@@ -97,7 +97,7 @@ def delete(session: Session, image: ImageName, yes: Annotated[bool, typer.Option
 
 
 @verb(app, "upload")
-def upload_image(  # noqa: PLR0917 - the options people have
+def upload_image(  # noqa: PLR0913, PLR0917 - the options people have
     session: Session,
     name: Annotated[str, typer.Option(help="Name of the image; an existing one gets a new version.")],
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The disk; left out for a kernel package without one.")] = None,

@@ -14,7 +14,7 @@ from deploy.cli import api, output, sizes, waiting
 from deploy.cli.session import Session, noun, verb
 from luhyaapi.errors import Failed, Refused, Trouble, from_wire
 
-app = noun("instance", "Virtual machines: run, stop, look, delete.")
+app = noun("instance")
 InstanceName = Annotated[str, typer.Argument(metavar="ID", help="The instance's id, or its name if only one has it.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Print the task at once instead of waiting for it.")]
 Timeout = Annotated[float, typer.Option(metavar="S", help="Give up waiting after so many seconds; 0: never. The cloud goes on.")]
@@ -137,7 +137,7 @@ def _order(
 
 
 @verb(app, "run")
-def run(  # noqa: PLR0917 - the options people have
+def run(  # noqa: PLR0913, PLR0917 - the options people have
     session: Session,
     image: Annotated[str, typer.Option(help="Name or id of the image.")],
     name: Annotated[str, typer.Option(help="Name of the instance; made up when left out.")] = "",

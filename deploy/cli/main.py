@@ -5,30 +5,37 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from deploy.cli import cloud, hosts, images, instances, output, tasks
-from deploy.cli.session import AsJson, InContext, Session
+from deploy.cli import cloud, output
+from deploy.cli.session import NOUNS, AsJson, InContext, Session, noun
 from luhyaapi.errors import Trouble, of
 
 if TYPE_CHECKING:
     from typer.exceptions import TyperException
 
 USAGE_EXIT = 2
-app = typer.Typer(
-    name="educloud", help="A private cloud for schools, universities and labs: its command line.",
-    no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings={"help_option_names": ["--help", "-h"]},
-)  # fmt: skip
-cloud.register(app)
-for _noun in (hosts.app, images.app, instances.app, tasks.app, cloud.users, cloud.administrator):
-    app.add_typer(_noun)
+_ABOUT = "A private cloud for schools, universities and labs: its command line."
 
 
-@app.callback()
-def options(ctx: typer.Context, as_json: AsJson = False, context: InContext = "") -> None:
-    """A private cloud for schools, universities and labs: its command line."""
+def assembled(args: Sequence[str]) -> typer.Typer:
+    """The client with the nouns that ``args`` name; the others only by name, so that a call starts quickly."""
+    app = typer.Typer(
+        name="educloud", help=_ABOUT, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["--help", "-h"]},
+    )  # fmt: skip
+    app.callback()(_options)
+    cloud.register(app)
+    completing = "_EDUCLOUD_COMPLETE" in os.environ
+    for name, (module, _) in NOUNS.items():
+        app.add_typer(import_module(module).app if completing or name in args else noun(name))
+    return app
+
+
+def _options(ctx: typer.Context, as_json: AsJson = False, context: InContext = "") -> None:
     session = ctx.obj or Session()
     session.json = as_json
     session.context_name = context
@@ -40,7 +47,7 @@ def main(argv: Sequence[str] | None = None, session: Session | None = None) -> i
     session = session or Session()
     args = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = app(args, prog_name="educloud", standalone_mode=False, obj=session)
+        code = assembled(args)(args, prog_name="educloud", standalone_mode=False, obj=session)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except typer.TyperException as e:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 InContext = Annotated[str, typer.Option("--context", metavar="NAME", help="Which cloud of the configuration to use.")]
+PasswordFile = Annotated[str, typer.Option(metavar="FILE", help="File with the password; - reads standard input.")]
 
 
 def _terminal() -> bool:
@@ -105,6 +106,16 @@ def verb(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callabl
     return register
 
 
-def noun(name: str, purpose: str) -> typer.Typer:
+NOUNS = {
+    "host": ("deploy.cli.hosts", "The cloud's hosts: list, approve, drain, remove."),
+    "image": ("deploy.cli.images", "Images: upload, list, download, delete."),
+    "instance": ("deploy.cli.instances", "Virtual machines: run, stop, look, delete."),
+    "task": ("deploy.cli.tasks", "Long actions: look, watch, cancel, trace."),
+    "user": ("deploy.cli.users", "Accounts."),
+    "admin": ("deploy.cli.administrator", "One's own account."),
+}
+
+
+def noun(name: str) -> typer.Typer:
     """An empty group of verbs."""
-    return typer.Typer(name=name, help=purpose, no_args_is_help=True, rich_markup_mode=None)
+    return typer.Typer(name=name, help=NOUNS[name][1], no_args_is_help=True, rich_markup_mode=None)

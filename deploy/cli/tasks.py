@@ -9,7 +9,7 @@ import typer
 from deploy.cli import api, output, waiting
 from deploy.cli.session import Session, noun, verb
 
-app = noun("task", "Long actions: look, watch, cancel, trace.")
+app = noun("task")
 TaskName = Annotated[str, typer.Argument(metavar="TID", help="The task's id, tsk-xxxxxxxx.")]
 
 

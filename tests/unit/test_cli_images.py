@@ -1,0 +1,192 @@
+"""Images through the client: what is refused before talking, cuts and resumes, honest formats, sizes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deploy.cli import demo, sizes, upload
+from luhyaapi.errors import Refused
+from tests.support.cli_calls import Cli, cli_fixture
+
+_client = cli_fixture
+QCOW2 = b"QFI\xfb" + b"\0" * 60
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload, "CHUNK", 10)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    file = tmp_path / "disk.raw"
+    file.write_bytes(bytes(range(95)))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("512M", 512 << 20), ("2G", 2 << 30), ("1GiB", 1 << 30), ("3K", 3072), ("1T", 1 << 40), ("7B", 7), ("1048576", 1 << 20)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert sizes.parse(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "0M", "-1G", "1.5G", "G", "1g", "1 G", "1GB", "1e9", "٣M", "9999999T", "1G\n", "0x10"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(Refused) as refused:
+        sizes.parse(text)
+    assert refused.value.code == "invalid"
+
+
+def test_sizes_for_people() -> None:
+    assert [sizes.show(s) for s in (None, 0, 512 << 20, 1536, 1 << 41)] == ["-", "0 B", "512 MiB", "1.5 KiB", "2.0 TiB"]
+
+
+def test_upload_of_a_disk(cli: Cli, disk: Path, small_pieces: None) -> None:
+    ended = cli("image", "upload", str(disk), "--name", "mine", "--json")
+    assert ended.code == 0
+    assert ended.json["name"] == "mine"
+    (image,) = cli.cloud.images.values()
+    assert cli.cloud.blobs[image["id"], 1, "disk"] == disk.read_bytes()
+    assert cli("image", "versions", "mine", "--json").json[0]["version"] == 1
+
+
+def test_upload_of_a_kernel_package(cli: Cli, tmp_path: Path) -> None:
+    kernel, initrd = tmp_path / "k", tmp_path / "i"
+    kernel.write_bytes(b"kernel")
+    initrd.write_bytes(b"\x1f\x8binitrd")
+    args = ("image", "upload", "--name", "t", "--kernel", str(kernel), "--initrd", str(initrd), "--cmdline", "quiet")
+    assert cli(*args).code == 0
+    assert {part for _, _, part in cli.cloud.blobs} == {"kernel", "initrd"}
+
+
+def test_bad_files_are_refused_before_talking(cli: Cli, tmp_path: Path) -> None:
+    empty, folder, pipe = tmp_path / "empty", tmp_path / "folder", tmp_path / "pipe"
+    empty.touch()
+    folder.mkdir()
+    os.mkfifo(pipe)
+    for bad in (empty, folder, pipe, tmp_path / "missing", tmp_path / ("x" * 300), Path("a\0b")):
+        ended = cli("image", "upload", str(bad), "--name", "x", "--json")
+        assert ended.code == 2, bad
+        assert ended.json["error"]["code"] == "invalid"
+    assert cli("image", "upload", "--name", "x").code == 2
+    assert cli("image", "upload", "--name", "x", "--initrd", str(empty)).code == 2
+    assert not cli.line.tries
+
+
+@pytest.mark.parametrize("name", ["a\x1b[2Jb", "../up", "", "..", "a\nb", "x" * 300])
+def test_bad_names_are_refused_before_talking(cli: Cli, disk: Path, name: str) -> None:
+    ended = cli("image", "upload", str(disk), "--name", name)
+    assert ended.code == 2
+    assert "\x1b" not in ended.err
+    assert not cli.line.tries
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "flag"),
+    [("a.qcow2", b"noise" * 9, ""), ("a.raw", QCOW2, ""), ("a.img", QCOW2, "raw"), ("a.img", b"noise", "qcow2"), ("a.vmdk", b"KDMV....", ""), ("a.img", b"\x1f\x8bzip", "raw")],
+)  # fmt: skip
+def test_a_format_that_is_not_true_is_refused(cli: Cli, tmp_path: Path, name: str, data: bytes, flag: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(data)
+    ended = cli("image", "upload", str(file), "--name", "x", "--json", *(("--format", flag) if flag else ()))
+    assert ended.code == 1
+    assert ended.json["error"]["code"] == "image_format"
+    assert not cli.line.tries
+
+
+def test_the_first_bytes_state_the_format(tmp_path: Path) -> None:
+    file = tmp_path / "a.img"
+    file.write_bytes(QCOW2)
+    assert upload.disk_format(file) == "qcow2"
+    file.write_bytes(b"\0" * 9)
+    assert upload.disk_format(file, "raw") == "raw"
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_an_upload_goes_on_after_cuts(cli: Cli, disk: Path, small_pieces: None, where: str) -> None:
+    count = iter(range(1000))
+    cli.line.cuts = lambda r: where if r.method == "PUT" and next(count) % 3 else ""
+    assert cli("image", "upload", str(disk), "--name", "mine").code == 0
+    (image,) = cli.cloud.images.values()
+    assert cli.cloud.blobs[image["id"], 1, "disk"] == disk.read_bytes()
+
+
+def test_an_upload_that_cannot_go_on_says_how_to_take_it_up(cli: Cli, disk: Path, small_pieces: None) -> None:
+    def cut(request: httpx.Request) -> str:
+        return "before" if request.method == "PUT" and request.url.params["offset"] != "0" else ""
+
+    cli.line.cuts = cut
+    ended = cli("image", "upload", str(disk), "--name", "mine")
+    assert ended.code == 8
+    (ident,) = cli.cloud.uploads
+    assert f"--resume {ident}" in ended.err
+    cli.line.cuts = lambda _request: ""
+    sent = len(cli.line.tries)
+    assert cli("image", "upload", str(disk), "--name", "mine", "--resume", ident).code == 0
+    offsets = [int(r.url.params["offset"]) for r in cli.line.tries[sent:] if r.method == "PUT"]
+    assert min(offsets) == 10
+    (image,) = cli.cloud.images.values()
+    assert cli.cloud.blobs[image["id"], 1, "disk"] == disk.read_bytes()
+
+
+def test_a_resume_with_another_file_is_refused(cli: Cli, disk: Path, tmp_path: Path) -> None:
+    cli("image", "upload", str(disk), "--name", "mine")
+    (ident,) = cli.cloud.uploads
+    other = tmp_path / "other.raw"
+    other.write_bytes(b"short")
+    assert cli("image", "upload", str(other), "--name", "mine", "--resume", ident).code == 2
+
+
+def test_a_file_that_shrinks_is_noticed(cli: Cli, disk: Path, small_pieces: None) -> None:
+    def shrink(request: httpx.Request) -> str:
+        if request.method == "PUT" and request.url.params["offset"] == "20":
+            disk.write_bytes(b"only this is left")
+        return ""
+
+    cli.line.cuts = shrink
+    ended = cli("image", "upload", str(disk), "--name", "mine", "--json")
+    assert ended.code == 1
+    assert ended.json["error"]["code"] == "digest"
+    assert not cli.cloud.images
+
+
+def test_a_refused_image_ends_with_the_reason(cli: Cli, disk: Path) -> None:
+    cli.cloud.fail_tasks_with = {"code": "image_format", "what": "It has a backing file", "why": "x", "hint": ""}
+    ended = cli("image", "upload", str(disk), "--name", "mine", "--json")
+    assert ended.code == 1
+    assert ended.json["error"]["what"] == "It has a backing file"
+
+
+def test_download_whole_or_not_at_all(cli: Cli, tmp_path: Path) -> None:
+    image = cli.cloud.add_image("mine", disk=b"0123456789")
+    target = tmp_path / "out"
+    assert cli("image", "download", "mine", str(target), "--json").json["size_bytes"] == 10
+    assert target.read_bytes() == b"0123456789"
+    assert cli("image", "download", "mine", str(target)).code == 5
+    cli.cloud.blobs[image["id"], 1, "disk"] = b"tampered!!"
+    assert cli("image", "download", "mine", str(target), "--force").code == 1
+    assert target.read_bytes() == b"0123456789"
+    assert cli("image", "download", "mine", str(tmp_path / "no" / "where")).code == 2
+    assert cli("image", "download", "mine", str(tmp_path / "v9"), "--version", "9").code == 3
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_delete_and_show(cli: Cli) -> None:
+    cli.cloud.add_image("mine", disk=b"x")
+    assert cli("image", "show", "mine").out
+    assert cli("image", "delete", "mine", "--yes", "--json").json["state"] == "deleted"
+    assert cli("image", "show", "mine").code == 3
+
+
+def test_a_demo_image_with_the_same_bytes_is_not_sent_again() -> None:
+    image = {"versions": [{"version": 3, "parts": [{"part": "kernel", "sha256": "a"}, {"part": "initrd", "sha256": "b"}]}]}
+    assert demo.same(image, {"kernel": "a", "initrd": "b"}) == 3
+    assert demo.same(image, {"kernel": "a", "initrd": "c"}) is None
+    assert demo.same({"versions": [{"version": 1, "sha256": "d"}]}, {"disk": "d"}) == 1
+    assert demo.same(None, {"disk": "d"}) is None
