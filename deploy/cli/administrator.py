@@ -12,7 +12,7 @@ app = noun("admin")
 @verb(app, "password")
 def password(session: Session, password_file: PasswordFile = "") -> None:
     """Change one's own password."""
-    chosen = session.password(password_file, prompt="New password")
+    chosen = session.password(password_file, prompt="New password", new=True)
     if not chosen:
         raise Refused("invalid", "A new password is needed", "none was given", hint="Add --password-file FILE.")
     answer = session.api.post(api.path("users", "me", "password"), {"password": chosen})

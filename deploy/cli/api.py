@@ -36,6 +36,11 @@ def exit_of(error: Trouble) -> int:
     return UNREACHABLE_EXIT if isinstance(error, Unreachable) else CODES[error.code].exit
 
 
+def loopback(url: str) -> bool:
+    """Whether ``url`` is on this very machine."""
+    return bool(_LOOPBACK.fullmatch(urlsplit(url).hostname or ""))
+
+
 def segment(name: str, noun: str = "name") -> str:
     """``name`` as one piece of a path. Raises Refused(invalid) for what can be no name: empty, dots, control characters."""
     if not name.strip() or name in {".", ".."} or "/" in name or not name.isprintable() or len(name) > 200:
@@ -59,7 +64,6 @@ class Api:
 
         self.context = context
         self._httpx = httpx
-        loopback = bool(_LOOPBACK.fullmatch(urlsplit(context.url).hostname or ""))
         headers = {"Accept": "application/json", "User-Agent": "educloud-cli"}
         if context.token:
             if not (context.token.isascii() and context.token.isprintable()):
@@ -67,7 +71,7 @@ class Api:
             headers["Authorization"] = f"Bearer {context.token}"
         self._http = httpx.Client(
             base_url=context.url, headers=headers, transport=transport, verify=self._trust(),
-            timeout=httpx.Timeout(60, connect=5), trust_env=not loopback,
+            timeout=httpx.Timeout(60, connect=5), trust_env=not loopback(context.url),
         )
 
     def _trust(self) -> Any:

@@ -45,6 +45,8 @@ def login(
     password = session.password(password_file, prompt=f"Password of {user}")
     if not password:
         raise Refused("invalid", "A password is needed", "nobody is there to ask", hint="Add --password-file FILE.")
+    if base.startswith("http:") and not api.loopback(base):
+        output.note("warning: without https the password and the token can be read on the way")
     trust = str(ca_file.absolute()) if ca_file else ""
     cloud = api.Api(contexts.Context(name, base, "", trust), session.transport)
     try:

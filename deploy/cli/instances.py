@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import typer
 
 from deploy.cli import api, output, sizes, waiting
 from deploy.cli.session import Session, noun, verb
-from luhyaapi.errors import Failed, Refused, Trouble, from_wire
+from luhyaapi.errors import Failed, Refused, Trouble, Unavailable, from_wire
 
 app = noun("instance")
 InstanceName = Annotated[str, typer.Argument(metavar="ID", help="The instance's id, or its name if only one has it.")]
@@ -116,7 +116,11 @@ def _settled(session: Session, instance: Instance, deadline: waiting.Deadline) -
 
 
 def _why(session: Session, instance: Instance) -> dict[str, Any]:
-    found: dict[str, Any] = session.api.get(api.path("instances", str(instance["id"]), "why")) or {}
+    try:
+        found: dict[str, Any] = session.api.get(api.path("instances", str(instance["id"]), "why"))
+    except Trouble as e:
+        output.note(f"{instance['id']}: why is not known: {e}")
+        return {"node": None, "why": {}}
     reasons = found.get("why") or {}
     output.note(f"{instance['id']}: chosen node {found.get('node') or '-'}")
     for host, reason in reasons.items():
@@ -158,7 +162,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options people have
         _print_tasks(session, tasks, many=count is not None)
         return
     deadline = waiting.Deadline(timeout)
-    with waiting.detaching(tasks):
+    with waiting.detaching(session, tasks):
         ended = waiting.until_final(session, tasks, deadline)
         results, errors = [], []
         for instance, task in zip(made, ended, strict=True):
@@ -183,7 +187,8 @@ def _outcome(session: Session, instance: Instance, task: dict[str, Any], deadlin
             raise api.task_error(task)
         return _settled(session, instance, deadline), None
     except Trouble as error:
-        return {**instance, "state": "failed", "error": error.wire()}, error
+        unseen = task["state"] == "done" and isinstance(error, Unavailable)
+        return {**instance, "state": "unknown" if unseen else "failed", "error": error.wire()}, error
 
 
 def _print_tasks(session: Session, tasks: list[str], *, many: bool) -> None:
@@ -285,6 +290,8 @@ def console(session: Session, instance: InstanceName, browse: Annotated[bool, ty
     if not display.get("url"):
         raise Refused("state", f"The instance {found['id']} shows no screen", f"it is {found.get('state')}")
     url = urljoin(session.api.context.url + "/", str(display["url"]))
+    if urlsplit(url).scheme not in {"http", "https"}:
+        raise Refused("invalid", "The address of the screen is none a browser should open", url)
     if session.json:
         output.document({"instance": found["id"], "protocol": display.get("protocol"), "url": url})
     else:

@@ -60,8 +60,11 @@ class Session:
         if self._api:
             self._api.close()
 
-    def password(self, file: str, *, prompt: str) -> str:
-        """A password from ``file`` (``-``: stdin), EDUCLOUD_PASSWORD_FILE, or asked twice; empty when nobody can be asked."""
+    def password(self, file: str, *, prompt: str, new: bool = False) -> str:
+        """A password from ``file`` (``-``: stdin), EDUCLOUD_PASSWORD_FILE, or asked for; empty when nobody can be asked.
+
+        A ``new`` one is asked for twice. Raises Refused(invalid) when both differ or a source is empty.
+        """
         named = file or self.environ.get("EDUCLOUD_PASSWORD_FILE", "")
         if named == "-":
             line = sys.stdin.readline().strip()
@@ -74,7 +77,10 @@ class Session:
             return ""
         import getpass
 
-        return getpass.getpass(f"{prompt}: ")
+        typed = getpass.getpass(f"{prompt}: ")
+        if new and typed and getpass.getpass("The same again: ") != typed:
+            raise Refused("invalid", "The two passwords differ")
+        return typed
 
 
 def verb(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

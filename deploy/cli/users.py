@@ -22,7 +22,7 @@ def add_user(
 ) -> None:
     """Add an account. Without a password one is made up and shown once."""
     api.segment(name, "name of an account")
-    given = session.password(password_file, prompt=f"Password of {name} (empty: make one up)")
+    given = session.password(password_file, prompt=f"Password of {name} (empty: make one up)", new=True)
     password = given or secrets.token_urlsafe(12)
     made = session.api.post(api.path("users"), {"username": name, "role": role, "password": password}) or {}
     shown = {k: v for k, v in made.items() if k != "password"} or {"username": name, "role": role}

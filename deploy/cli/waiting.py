@@ -11,7 +11,7 @@ import typer
 from deploy.cli import api, output
 from deploy.cli.session import Session
 from luhyaapi import clock
-from luhyaapi.errors import Failed, Refused
+from luhyaapi.errors import Failed, Refused, Unavailable
 
 PAUSE_S = 0.5
 PATIENCE_S = 30.0
@@ -40,7 +40,7 @@ def fetch(session: Session, task: str) -> Task:
 
 
 @contextmanager
-def detaching(tasks: list[str]) -> Iterator[None]:
+def detaching(session: Session, tasks: list[str]) -> Iterator[None]:
     """Turn Ctrl-C into leaving: what runs in the cloud goes on, and how to look again is said."""
     try:
         yield
@@ -49,6 +49,8 @@ def detaching(tasks: list[str]) -> Iterator[None]:
         output.note("Detached. The cloud goes on with it; look again with:")
         for task in tasks:
             output.note(f"  educloud task watch {task}")
+        if session.json:
+            output.document({"detached": True, "tasks": tasks})
         raise typer.Exit(DETACHED_EXIT) from None
 
 
@@ -79,7 +81,7 @@ class _Patience:
     def look(self, task: str) -> Task | None:
         try:
             found = fetch(self._session, task)
-        except api.Unreachable:
+        except Unavailable:
             first = self._since is None
             self._since = clock.monotonic() if self._since is None else self._since
             if clock.monotonic() - self._since > PATIENCE_S:
@@ -98,7 +100,7 @@ def until_final(session: Session, tasks: list[str], deadline: Deadline) -> list[
     """
     ended: dict[str, Task] = {}
     patience = _Patience(session)
-    with detaching(tasks), output.Bars() as bars:
+    with detaching(session, tasks), output.Bars() as bars:
         while True:
             for task in (t for t in tasks if t not in ended):
                 found = patience.look(task)

@@ -99,6 +99,9 @@ def test_ctrl_c_detaches_and_says_how_to_come_back(cli: Cli) -> None:
     (task,) = cli.cloud.tasks
     assert f"educloud task watch {task}" in ended.err
     assert cli.cloud.tasks[task]["state"] == "running"
+    said = cli("task", "watch", cli.cloud.task("y")["id"], "--json")
+    assert said.code == 130
+    assert said.json["detached"]
     clock.use(clock.ManualClock())
     assert cli("task", "watch", task, "--json").json["state"] == "done"
 
