@@ -36,11 +36,14 @@ _UNDEFINE = (
 
 
 class LibvirtHypervisor:
-    """Domains named by instance id, defined so that they outlive a reboot, started only by us."""
+    """Domains named by instance id, defined so that they outlive a reboot, started only by us.
 
-    def __init__(self, settings: Settings) -> None:
+    ``quick_s`` is how long libvirt may take for anything but starting and ending a guest.
+    """
+
+    def __init__(self, settings: Settings, quick_s: float = QUICK_S) -> None:
         self._settings = settings
-        self._link = Link(settings.hypervisor.uri, QUICK_S)
+        self._link = Link(settings.hypervisor.uri, quick_s)
         network = settings.network
         self._bridge = network.bridge if network.node_driver == "bridge" else ""
         self._proof: kvm_proof.Proof | None = None

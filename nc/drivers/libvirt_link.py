@@ -85,7 +85,8 @@ class Link:
     def __init__(self, uri: str, timeout_s: float = 30.0) -> None:
         self._uri = uri
         self._timeout_s = timeout_s
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
+        self._opening = threading.Lock()
         self._connection: Any = None
         self._stuck: list[_Call] = []
         self._callback: Callable[[str], None] | None = None
@@ -123,24 +124,29 @@ class Link:
             self._abandon(connection)
 
     def _open(self) -> Any:
-        with self._lock:
-            if self._connection is not None and self._connection.isAlive():
-                return self._connection
-            self._connection = None
-            _events.begin()
-            try:
-                self._connection = self._within(self._connect, self._timeout_s)
-            except TimeoutError:
-                raise Unavailable(
-                    "hypervisor_down", f"{self._uri} does not answer", f"no connection in {self._timeout_s:.0f} s",
-                ) from None
-            except libvirt.libvirtError as error:
-                raise Unavailable("hypervisor_down", f"{self._uri} does not answer", _words(error)) from error
-            callback = self._callback
+        # who waits for somebody else's attempt waits no longer than for an own one
+        if not self._opening.acquire(timeout=self._timeout_s):
+            raise self._down(f"no connection in {self._timeout_s:.0f} s")
+        try:
             connection = self._connection
-        if callback:
-            callback("")
+            if connection is not None and connection.isAlive():
+                return connection
+            _events.begin()
+            connection = self._within(self._connect, self._timeout_s)
+            with self._lock:
+                self._connection = connection
+        except TimeoutError:
+            raise self._down(f"no connection in {self._timeout_s:.0f} s") from None
+        except libvirt.libvirtError as error:
+            raise self._down(_words(error)) from error
+        finally:
+            self._opening.release()
+        if self._callback:
+            self._callback("")
         return connection
+
+    def _down(self, why: str) -> Unavailable:
+        return Unavailable("hypervisor_down", f"{self._uri} does not answer", why)
 
     def _connect(self) -> Any:
         connection = libvirt.open(self._uri)
@@ -168,7 +174,7 @@ class Link:
         with self._lock:
             self._stuck = [c for c in self._stuck if not c.done]
             if len(self._stuck) >= STUCK_CALLS:
-                raise Unavailable("hypervisor_down", f"{self._uri} does not answer", f"{STUCK_CALLS} calls hang in it")
+                raise self._down(f"{STUCK_CALLS} calls hang in it")
         running = _Call(call)
         try:
             return running.result(timeout_s)

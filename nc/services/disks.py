@@ -54,6 +54,7 @@ def overlay(
     size = [str(size_bytes)] if size_bytes is not None else []
     try:
         _qemu_img("create", "-q", "-f", "qcow2", "-F", base_format, "-b", base.absolute(), part, *size, cancelled=cancelled)
+        part.chmod(0o600)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)

@@ -33,10 +33,9 @@ FIRST = textwrap.dedent("""
     run("ip", "link", "set", "lo", "up")
     run("ip", "link", "add", bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0")
     run("ip", "link", "set", bridge, "up")
-    subprocess.Popen(["libvirtd"])
+    daemon = subprocess.Popen(["libvirtd"]).pid
     while True:
-        try: os.wait()
-        except ChildProcessError: break
+        if os.wait()[0] == daemon: daemon = subprocess.Popen(["libvirtd"]).pid
 """) % (FOLDERS,)
 
 

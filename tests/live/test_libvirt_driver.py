@@ -1,0 +1,195 @@
+"""The libvirt driver with a real guest, and with a libvirt that is down, hung, killed or shared with others."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import libvirt
+import pytest
+from lxml import etree
+
+from deploy.demo_images.build import build_tiny
+from luhyaapi import clock, conf
+from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec, Nic
+from luhyaapi.contracts.vocabulary import DiskFormat, DomainState, Part
+from luhyaapi.errors import Failed, Unavailable
+from nc.drivers.base import Files, tap_name
+from nc.drivers.libvirt_hypervisor import LibvirtHypervisor
+from nc.drivers.libvirt_link import Link
+from nc.drivers.libvirt_xml import domain_xml
+from nc.services import disks
+from tests.support.private_libvirtd import PrivateLibvirtd, private_libvirtd
+
+pytestmark = pytest.mark.live
+SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
+GOLDEN = Path(__file__).parent.parent / "golden"
+A, FOREIGN = "ins-0000000a", "ins-0000000f"
+NIC = Nic(mac="52:54:00:00:00:0a", ip="10.231.0.7")
+ZERO = "0" * 64
+
+
+@pytest.fixture(scope="module")
+def private() -> Iterator[PrivateLibvirtd]:
+    with private_libvirtd() as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def driver(private: PrivateLibvirtd) -> Iterator[LibvirtHypervisor]:
+    made = LibvirtHypervisor(settings(private), quick_s=5)
+    yield made
+    made.remove(A)
+    shutil.rmtree(private.folder / A, ignore_errors=True)
+    made.close()
+
+
+def settings(private: PrivateLibvirtd, uri: str = "") -> conf.Settings:
+    return conf.Settings(
+        host={"state": private.folder}, hypervisor={"uri": uri or private.uri, "accelerator": "tcg"},
+        network={"bridge": private.bridge},
+    )
+
+
+def spec(cmdline: str = "", display_port: int = 0, nics: tuple[Nic, ...] = ()) -> MachineSpec:
+    image = ImageRef(image="img-00000001", version=1, blobs=(Blob(part=Part.KERNEL, sha256=ZERO, size=1),), cmdline=cmdline)
+    return MachineSpec(
+        instance=A, name="trial", cpus=1, memory_mib=96, image=image, nics=nics, display_port=display_port,
+    )
+
+
+def of_disk(private: PrivateLibvirtd) -> Files:
+    base = private.folder / "base.img"
+    base.write_bytes(bytes(1024 * 1024))
+    folder = private.folder / A
+    return Files(folder / "console.log", disk=disks.overlay(base, DiskFormat.RAW, folder / "disk.qcow2"))
+
+
+def soon(holds: Callable[[], bool], within_s: float = 10) -> bool:
+    until = clock.monotonic() + within_s
+    while not (answer := holds()) and clock.monotonic() < until:
+        clock.sleep(0.05)
+    return answer
+
+
+def links(private: PrivateLibvirtd) -> str:
+    return private.enter("ip", "-brief", "link", "show", "master", private.bridge)
+
+
+def test_a_guest_from_start_to_its_own_end(private: PrivateLibvirtd, driver: LibvirtHypervisor, tmp_path: Path) -> None:
+    tiny = build_tiny(tmp_path / "out", tmp_path / "work")
+    folder = private.folder / A
+    folder.mkdir()
+    kernel, initrd = (Path(shutil.copy(tiny.files[name], folder)) for name in ("kernel", "initrd"))
+    log = folder / "console.log"
+    for boots in (1, 2):
+        driver.define(spec(tiny.cmdline, 8700, (NIC,)), Files(log, kernel=kernel, initrd=initrd, taps={}))
+        assert driver.start(A).display.port == 8700
+        assert tap_name(A, NIC.mac) in links(private)
+        assert soon(lambda boots=boots: log.read_text("utf-8", "replace").count(f"{A} is up") == boots, 60)
+        before = clock.monotonic()
+        driver.stop(A, 60)
+        assert clock.monotonic() - before < 50
+        assert driver.inspect(A).state is DomainState.STOPPED
+        assert links(private) == ""
+    assert log.read_text("utf-8", "replace").count("power button") == 2
+
+
+def test_golden_files_are_what_libvirt_takes() -> None:
+    schema = etree.RelaxNG(etree.parse(SCHEMA))
+    for path in sorted(GOLDEN.glob("*.xml")):
+        assert schema.validate(etree.parse(path)), (path.name, schema.error_log)
+
+
+def test_no_libvirt_is_unavailable(private: PrivateLibvirtd) -> None:
+    nobody = LibvirtHypervisor(settings(private, f"qemu:///system?socket={private.folder}/none"))
+    for verb in (nobody.list, nobody.probe, lambda: nobody.inspect(A), lambda: nobody.start(A), lambda: nobody.stop(A, 0)):
+        with pytest.raises(Unavailable, match="none") as trouble:
+            verb()
+        assert trouble.value.code == "hypervisor_down"
+
+
+def test_a_hung_libvirt_is_unavailable_until_it_goes_on(private: PrivateLibvirtd) -> None:
+    driver = LibvirtHypervisor(settings(private), quick_s=0.5)
+    assert driver.list() == []
+    (daemon,) = private.pids("libvirtd")[-1:]
+    os.kill(daemon, signal.SIGSTOP)
+    try:
+        for _ in range(3):
+            before = clock.monotonic()
+            with pytest.raises(Unavailable):
+                driver.list()
+            assert clock.monotonic() - before < 3
+    finally:
+        os.kill(daemon, signal.SIGCONT)
+    assert soon(lambda: answers(driver))
+    driver.close()
+
+
+def answers(driver: LibvirtHypervisor) -> bool:
+    try:
+        return driver.list() is not None
+    except Unavailable:
+        return False
+
+
+def test_guests_and_news_outlive_a_killed_libvirt(private: PrivateLibvirtd, driver: LibvirtHypervisor) -> None:
+    told: list[str] = []
+    driver.watch(told.append)
+    driver.define(spec(), of_disk(private))
+    driver.start(A)
+    os.kill(private.pids("libvirtd")[-1], signal.SIGKILL)
+    assert soon(lambda: "" in told)
+    assert soon(lambda: answers(driver), 20)
+    assert driver.inspect(A).state is DomainState.RUNNING
+    told.clear()
+    for pid in private.pids(f"guest={A},"):
+        os.kill(pid, signal.SIGKILL)
+    assert soon(lambda: A in told)
+    assert soon(lambda: driver.inspect(A).state is DomainState.CRASHED)
+
+
+def test_a_domain_of_somebody_else_is_left_alone(private: PrivateLibvirtd, driver: LibvirtHypervisor) -> None:
+    connection = libvirt.open(private.uri)
+    for name in (FOREIGN, "somebody"):
+        connection.defineXML(f"<domain type='qemu'><name>{name}</name><memory>65536</memory><os><type>hvm</type></os></domain>")
+    try:
+        assert driver.list() == []
+        for verb in (driver.remove, driver.start, driver.inspect):
+            with pytest.raises(Failed, match="not ours"):
+                verb(FOREIGN)
+        assert connection.lookupByName(FOREIGN).isActive() == 0
+    finally:
+        for name in (FOREIGN, "somebody"):
+            connection.lookupByName(name).undefine()
+        connection.close()
+
+
+def test_a_screen_that_cannot_listen_is_said(private: PrivateLibvirtd, driver: LibvirtHypervisor) -> None:
+    files = of_disk(private)
+    other = spec(display_port=8701).model_copy(update={"instance": "ins-0000000b"})
+    driver.define(other, files)
+    driver.start(other.instance)
+    try:
+        disk = disks.overlay(private.folder / "base.img", DiskFormat.RAW, private.folder / A / "second.qcow2")
+        driver.define(spec(display_port=8701), Files(private.folder / A / "second.log", disk=disk))
+        with pytest.raises(Failed) as trouble:
+            driver.start(A)
+        assert trouble.value.code == "hypervisor"
+        assert trouble.value.why
+        assert driver.inspect(A).state is DomainState.STOPPED
+    finally:
+        driver.remove(other.instance)
+
+
+def test_bad_xml_is_answered_with_libvirts_words(private: PrivateLibvirtd, driver: LibvirtHypervisor) -> None:
+    xml = domain_xml(spec(), of_disk(private), driver.probe().accelerator, "qemu").replace("<vcpu>1<", "<vcpu>no<")
+    link = Link(private.uri)
+    with pytest.raises(Failed) as trouble:
+        link.ask(lambda c: c.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE), what="defined")
+    assert trouble.value.code == "hypervisor"
+    assert driver.list() == []
+    link.close()
