@@ -9,6 +9,7 @@ from pathlib import Path
 from deploy.host import ground, plan
 from deploy.host.down import down, reset
 from deploy.host.up import services_up, up
+from luhyaapi import log
 from luhyaapi.errors import CODES, Refused, Trouble
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +29,7 @@ def main(argv: list[str]) -> int:
     if os.environ.get("LISTEN"):
         print("LISTEN is not built yet; everything binds loopback.", file=sys.stderr)
         return _SOFT_EXIT
+    log.setup("WARNING")
     try:
         _run(argv[0])
     except Trouble as e:

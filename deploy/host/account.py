@@ -10,6 +10,7 @@ from pathlib import Path
 
 from deploy.cli import contexts
 from deploy.host.plan import Plan
+from luhyaapi.errors import Refused
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ def has_entry(plan: Plan, who: Caller) -> bool:
 
 def put_entry(plan: Plan, who: Caller, source: Path) -> None:
     """Take the entry that a file of ours holds into the user's file, 0600, others kept."""
+    if source.is_symlink():
+        raise Refused("invalid", f"{source} is a link", "it should be the file just made")
     current, found = contexts.load(source)
     entry = found.get(current) or next(iter(found.values()))
     made = [folder for folder in (who.config.parent, who.config.parent.parent) if not folder.exists()]

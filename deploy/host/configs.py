@@ -103,31 +103,21 @@ def broker(plan: Plan) -> str:
 
 def qemu() -> str:
     """The private libvirt's settings for guests."""
-    return "\n".join(
-        (
-            # Guests run as root without any capability (libvirt clears them), so the node's files can stay closed to everybody else.
-            'user = "root"',
-            'group = "root"',
-            'stdio_handler = "file"',
-            'security_driver = "none"',
-            "namespaces = []",
-            "cgroup_controllers = []",
-            "remember_owner = 0",
-            'vnc_listen = "127.0.0.1"',
-            "max_core = 0",
-            "",
-        )
-    )
+    # Guests run as root without any capability (libvirt clears them), so the node's files can stay closed to everybody else.
+    settings = {
+        "user": '"root"', "group": '"root"', "stdio_handler": '"file"', "security_driver": '"none"', "namespaces": "[]",
+        "cgroup_controllers": "[]", "remember_owner": "0", "vnc_listen": '"127.0.0.1"', "max_core": "0",
+    }
+    return "".join(f"{name} = {value}\n" for name, value in settings.items())
 
 
 def libvirtd() -> str:
     """The private libvirt's settings of its door: its folder is closed, so the socket asks no further question."""
-    return "\n".join(
-        (
-            'auth_unix_ro = "none"', 'auth_unix_rw = "none"', 'unix_sock_ro_perms = "0700"', 'unix_sock_rw_perms = "0700"',
-            'log_outputs = "3:stderr"', "",
-        )
-    )
+    settings = {
+        "auth_unix_ro": "none", "auth_unix_rw": "none", "unix_sock_ro_perms": "0700", "unix_sock_rw_perms": "0700",
+        "log_outputs": "3:stderr",
+    }
+    return "".join(f'{name} = "{value}"\n' for name, value in settings.items())
 
 
 def enclosure(plan: Plan, program: str, program_folder: Path) -> dict[str, Any]:
@@ -185,7 +175,7 @@ def _broker_environ(plan: Plan) -> dict[str, str]:
         "RABBITMQ_LOG_BASE": f"{folder}/log",
         "RABBITMQ_PID_FILE": f"{folder}/broker.pid",
         "RABBITMQ_DIST_PORT": str(plan.ports["distribution"]),
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": '-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none',
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none",
         "ERL_EPMD_PORT": str(plan.ports["epmd"]),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "ERL_CRASH_DUMP_SECONDS": "0",

@@ -65,7 +65,7 @@ def end_predecessors(spec: dict[str, Any]) -> None:
     left = [pid for pid in ours(spec["home"], spec["program"]) if command(pid) not in spec["keep"]]
     if not left:
         return
-    from luhyaapi import process  # noqa: PLC0415 - only here, since every start would pay for it
+    from luhyaapi import process  # only here: every start would pay for it
 
     for pid in left:
         process.end(pid, _GRACE_S.get(spec["program"], 15.0))
@@ -97,7 +97,7 @@ def proved(verdict: Path) -> bool:
 
 
 def boot_id() -> str:
-    """This boot of this machine."""
+    """What the kernel calls the machine's present boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
 
 

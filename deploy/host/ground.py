@@ -8,7 +8,7 @@ import os
 import pwd
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,13 +74,21 @@ def _locked(handle: int) -> bool:
     return True
 
 
+def read(path: Path) -> str | None:
+    """The text of a file in a folder that another account owns; None when there is none, or a link in its place.
+
+    Root must not follow a link there: the account could have a file of root's copied into its own.
+    """
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), encoding="utf-8") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
 def write(path: Path, text: str, to: Owner, mode: int = 0o600) -> bool:
     """Put a file in place at once, if it differs; whether it was written."""
-    try:
-        same = path.read_text("utf-8") == text
-    except OSError:
-        same = False
-    if not same:
+    if read(path) != text:
         part = path.with_name(f".{path.name}.part")
         part.unlink(missing_ok=True)
         handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
@@ -90,7 +98,6 @@ def write(path: Path, text: str, to: Owner, mode: int = 0o600) -> bool:
             os.fchmod(out.fileno(), mode)
         part.replace(path)
         return True
-    # Seen through a handle, so that a link its owner left there gains nothing.
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         os.fchown(handle, to.uid, to.gid)
@@ -111,42 +118,37 @@ def folder(path: Path, to: Owner, mode: int = 0o700) -> None:
         os.close(handle)
 
 
-def prepare(plan: Plan) -> set[str]:
-    """Everything on disk a start needs, made or completed; the programs whose configuration changed."""
-    root = Owner(0, 0)
+def prepare(plan: Plan, owner_of: Callable[[str], Owner] = owner) -> set[str]:
+    """Everything on disk a start needs, made or completed; the programs whose configuration changed.
+
+    ``owner_of`` says the numbers of an account. Raises Failed(missing) when there is none.
+    """
+    root = owner_of("root")
     (plan.home / MARK).touch()
     folder(plan.supervisor, root)
     for program in PROGRAMS:
-        to = owner(plan.user(program))
+        to = owner_of(plan.user(program))
         folder(plan.folder(program), to)
         folder(plan.log(program).parent, to)
     for role, name in _SECRETS:
-        _secret(plan.secret(role, name), owner(plan.user(role)))
-    changed = _broker(plan)
-    changed |= _libvirt(plan)
+        _secret(plan.secret(role, name), owner_of(plan.user(role)))
+    changed = _broker(plan, owner_of(plan.user("broker"))) | _libvirt(plan, root) | _enclosures(plan, owner_of)
     for role in ROLES:
-        if write(plan.config(role), configs.role(plan, role), owner(plan.user(role))):
+        if write(plan.config(role), configs.role(plan, role), owner_of(plan.user(role))):
             changed |= {p for p in ROLE_PROGRAMS if FOLDERS.get(p, p) == role}
-    changed |= _enclosures(plan)
     return changed
 
 
-def _secret(path: Path, to: Owner) -> str:
-    """The secret in that file, made if missing."""
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
-        text = secrets.token_urlsafe(32 if path.name != "admin-password" else 12) + "\n"
-    write(path, text, to)
-    return text.strip()
+def _secret(path: Path, to: Owner) -> None:
+    write(path, read(path) or secrets.token_urlsafe(32 if path.name != "admin-password" else 12) + "\n", to)
 
 
-def _broker(plan: Plan) -> set[str]:
-    home, to = plan.home / "broker", owner(plan.user("broker"))
+def _broker(plan: Plan, to: Owner) -> set[str]:
+    home = plan.home / "broker"
     folder(home / "mnesia", to)
-    passwords = {boss: plan.secret(boss, "broker-password").read_text("utf-8").strip() for boss in ("clc", "cc")}
+    passwords = {boss: (read(plan.secret(boss, "broker-password")) or "").strip() for boss in ("clc", "cc")}
     cookie = home / ".erlang.cookie"
-    text = cookie.read_text("ascii") if cookie.exists() else secrets.token_hex(20)
+    text = read(cookie) or secrets.token_hex(20)
     wrote = [
         write(cookie, text, to, 0o400),
         write(home / "definitions.json", configs.broker_definitions(passwords), to),
@@ -156,10 +158,10 @@ def _broker(plan: Plan) -> set[str]:
     return {"broker"} if any(wrote) else set()
 
 
-def _libvirt(plan: Plan) -> set[str]:
-    home, root = plan.hypervisor, Owner(0, 0)
+def _libvirt(plan: Plan, root: Owner) -> set[str]:
+    home = plan.hypervisor
     forget_last_boot(home / "run")
-    # 0711: a guest's process must reach its own folder below; the closed door is the folder above.
+    # Open to pass through: the closed door is the folder above.
     for name in ("etc", "lib", "cache", "log/libvirt", "log/libvirt/qemu", "run", "run/libvirt", "run/lock"):
         folder(home / name, root, 0o711)
     (home / "run" / "boot-id").write_text(enclose.boot_id(), "ascii")
@@ -174,25 +176,19 @@ def forget_last_boot(run: Path) -> None:
         shutil.rmtree(run)
 
 
-def _enclosures(plan: Plan) -> set[str]:
+def _enclosures(plan: Plan, owner_of: Callable[[str], Owner]) -> set[str]:
     changed = set()
-    root = Owner(0, 0)
+    root = owner_of("root")
     for program in PROGRAMS:
-        place = program_folder(plan, program)
-        folder(place, root, 0o755) if place != plan.program else None
-        text = json.dumps(configs.enclosure(plan, program, place), indent=1)
-        if write(plan.supervisor / f"{program}.json", text, root):
+        place = plan.program if reachable(plan.program, owner_of(plan.user(program))) else plan.home / "program"
+        if place != plan.program:
+            # A checkout below /root: the account sees it through a mount of its own.
+            folder(place, root, 0o755)
+        if write(plan.supervisor / f"{program}.json", json.dumps(configs.enclosure(plan, program, place), indent=1), root):
             changed.add(program)
     if write(plan.supervisor / "supervisord.conf", configs.supervisor(plan), root):
         changed.add("supervisor")
     return changed
-
-
-def program_folder(plan: Plan, program: str) -> Path:
-    """Where the program's account can read the programs: the checkout, or a folder it gets bound to (a checkout below /root)."""
-    if reachable(plan.program, owner(plan.user(program))):
-        return plan.program
-    return plan.home / "program"
 
 
 def reachable(path: Path, who: Owner) -> bool:

@@ -73,7 +73,7 @@ def up(plan: Plan, environ: Mapping[str, str]) -> None:
             _client_context(plan, who)
     with phase("five roles up"):
         _until_roles_up(plan, who)
-    _demo_images(plan, who, environ.get("EDUCLOUD_DEMO", "all"))
+    _demo_images(plan, who, environ.get("EDUCLOUD_DEMO") or "all")
     print(f"{clock.monotonic() - began:7.2f} s  in all", file=sys.stderr, flush=True)
     print(f"console         {plan.console}")
     print("administrator   admin")
@@ -149,7 +149,7 @@ def _until_roles_up(plan: Plan, who: account.Caller) -> None:
     while True:
         seen: dict[str, str] = {}
         try:
-            answer = client(plan, who, "--json", "status", timeout_s=20, check=False)
+            answer = client(plan, who, "status", "--json", timeout_s=20, check=False)
             last = answer.stderr.decode("utf-8", "replace").strip()
             seen = roles_seen(json.loads(answer.text)) if answer.text.strip() else {}
         except (Trouble, ValueError) as e:

@@ -1,0 +1,45 @@
+# eduCloud: `make up` on a fresh Debian 12 machine brings a whole cloud; `make help` lists the rest.
+SHELL := /bin/sh
+PYTHON := .venv/bin/python
+PROFILE ?= full
+NAME ?=
+export PROFILE EDUCLOUD_HOME EDUCLOUD_PORT_BASE EDUCLOUD_SUBNET EDUCLOUD_DEMO LISTEN
+.DEFAULT_GOAL := help
+.PHONY: up down reset test quick lint bench help install install-test profile
+
+up: profile install ## Install what is missing and start the cloud; ends when the first image is ready
+	@$(PYTHON) -m deploy.host up
+
+down: profile ## Stop everything `make up` started, guests gracefully first; the state stays
+	@if [ -x $(PYTHON) ]; then $(PYTHON) -m deploy.host down; else echo "nothing to do: nothing is installed here"; fi
+
+reset: profile ## Like down, and delete the state; Debian packages and .venv stay
+	@if [ -x $(PYTHON) ]; then $(PYTHON) -m deploy.host reset; else echo "nothing to do: nothing is installed here"; fi
+
+test: install-test ## The whole suite with real services and guests; installs what it needs
+	@$(MAKE) --no-print-directory quick
+	@$(PYTHON) -m pytest -m live
+
+quick: ## The fast part: in-process, no sockets, under a minute
+	@$(PYTHON) -m pytest -q -n auto -m "not live"
+
+lint: ## Lint, types, import contract
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy luhyaapi
+	@.venv/bin/lint-imports
+
+bench: ## Benchmarks, all or NAME=start|up|...: a table and bench/results/<name>.json
+	@$(PYTHON) -m bench.run $(NAME)
+
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+
+install:
+	@deploy/install.sh
+
+install-test:
+	@deploy/install.sh --test
+
+profile:
+	@case "$(PROFILE)" in full) ;; rootless|demo) echo "PROFILE=$(PROFILE) is not built yet; as root PROFILE=full works." >&2; exit 2 ;; *) echo "PROFILE=$(PROFILE) is unknown: full, rootless or demo." >&2; exit 2 ;; esac
+	@if [ -n "$(LISTEN)" ]; then echo "LISTEN is not built yet; everything binds loopback." >&2; exit 2; fi

@@ -1,0 +1,248 @@
+"""One host's plan: ports, paths and files of two clouds never meet, and every file reads back."""
+
+import json
+import os
+import stat
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from deploy.host import account, checks, configs, enclose, ground, keeper, plan, up
+from luhyaapi import conf
+from luhyaapi.errors import Refused
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = ROOT / ".venv/bin/python"
+NO_FILE = Path("/nonexistent/educloud.toml")
+
+
+def make(home, config_file=NO_FILE, **environ):
+    return plan.make({"EDUCLOUD_HOME": str(home), **environ}, ROOT, PYTHON, config_file)
+
+
+def me(_user):
+    return ground.Owner(os.getuid(), os.getgid())
+
+
+@pytest.fixture
+def cloud(tmp_path_factory):
+    # pytest's own folders have names too long for a socket below them
+    home = tmp_path_factory.mktemp("h", numbered=True)
+    made = make("/var/lib/educloud")
+    return plan.Plan(home, made.ports, made.subnet, made.program, made.python)
+
+
+def test_defaults():
+    made = plan.make({}, ROOT, PYTHON, NO_FILE)
+    assert (made.home, made.ports["console"], made.subnet, made.bridge) == (Path("/var/lib/educloud"), 8600, "10.231.0.0/24", "edu8600")
+    assert made.ports.displays == range(8700, 9100)
+
+
+def test_ports_are_distinct():
+    ports = make("/tmp/a").ports
+    every = [*ports.table.values(), *ports.displays]
+    assert len(every) == len(set(every))
+
+
+def test_two_clouds_share_nothing():
+    one, two = make("/tmp/a"), make("/tmp/b", EDUCLOUD_PORT_BASE="9100")
+    assert not {*one.ports.table.values(), *one.ports.displays} & {*two.ports.table.values(), *two.ports.displays}
+    for name in ("bridge", "subnet", "broker_node", "table", "context", "supervisor_socket", "libvirt_uri"):
+        assert getattr(one, name) != getattr(two, name), name
+
+
+def test_every_default_subnet_is_private_to_its_base():
+    seen = {make("/tmp/a", EDUCLOUD_PORT_BASE=str(base)).subnet for base in range(1100, 65035, 500)}
+    assert len(seen) == len(range(1100, 65035, 500))
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"EDUCLOUD_PORT_BASE": "80"}, {"EDUCLOUD_PORT_BASE": "65200"}, {"EDUCLOUD_PORT_BASE": "many"}, {"EDUCLOUD_PORT_BASE": "-1"},
+        {"EDUCLOUD_SUBNET": "10.0.0.1/24"}, {"EDUCLOUD_SUBNET": "10.0.0.0/30"}, {"EDUCLOUD_SUBNET": "here"},
+        {"EDUCLOUD_HOME": "relative/path"}, {"EDUCLOUD_HOME": "/"}, {"EDUCLOUD_HOME": "/var"}, {"EDUCLOUD_HOME": "/tmp/with space"},
+        {"EDUCLOUD_HOME": "/tmp/%(here)s"}, {"EDUCLOUD_HOME": "/tmp/" + "long" * 20},
+    ],
+)  # fmt: skip
+def test_bad_choices_are_named(environ):
+    with pytest.raises(Refused) as refusal:
+        plan.make({"EDUCLOUD_HOME": "/tmp/a", **environ}, ROOT, PYTHON, NO_FILE)
+    assert refusal.value.code == "invalid"
+    assert next(iter(environ)) in refusal.value.what
+
+
+def test_file_is_read_and_environment_wins(tmp_path):
+    file = tmp_path / "educloud.toml"
+    file.write_text('home = "/srv/cloud"\nport_base = 20000\nsubnet = "10.9.0.0/24"\n', "utf-8")
+    made = plan.make({}, ROOT, PYTHON, file)
+    assert (made.home, made.ports.base, made.subnet) == (Path("/srv/cloud"), 20000, "10.9.0.0/24")
+    assert plan.make({"EDUCLOUD_PORT_BASE": "21000"}, ROOT, PYTHON, file).ports.base == 21000
+    file.write_text("home = [", "utf-8")
+    with pytest.raises(Refused, match="cannot be read"):
+        plan.make({}, ROOT, PYTHON, file)
+
+
+@pytest.mark.parametrize("role", plan.ROLES)
+def test_role_configuration_loads(tmp_path, monkeypatch, role):
+    monkeypatch.setenv(conf.CONFIG_VARIABLE, "")
+    made = make("/tmp/a", EDUCLOUD_PORT_BASE="18600")
+    file = tmp_path / "role.toml"
+    file.write_text(configs.role(made, role), "utf-8")
+    settings = conf.load(file)
+    assert settings.host.role == role
+    assert settings.host.state == made.home / role
+    assert settings.host.door_port == made.ports[f"{role}_door"]
+    given = tomllib.loads(file.read_text("utf-8"))
+    for group, fields in given.items():
+        for name in fields:
+            assert name in type(getattr(settings, group)).model_fields, f"{group}.{name}"
+    # nothing but the boss's door points to another role
+    others = [str(made.home / other) for other in plan.ROLES if other != role]
+    assert not any(other + "/" in json.dumps(given) for other in others)
+
+
+def test_each_child_dials_its_boss():
+    made = make("/tmp/a")
+    doors = {role: tomllib.loads(configs.role(made, role)).get("boss", {}).get("door") for role in plan.ROLES}
+    clc, cc = "http://127.0.0.1:8607", "http://127.0.0.1:8603"
+    assert doors == {"clc": None, "walrus": clc, "cc": clc, "nc": cc, "sc": cc}
+
+
+def test_prepare_makes_closed_files_once(cloud):
+    first = ground.prepare(cloud, me)
+    assert {"broker", "libvirtd", "clc-web", "nc", "supervisor"} <= first
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in cloud.home.rglob("*") if p.is_file() and p.name not in ("boot-id", ".educloud")}
+    assert ground.prepare(cloud, me) == set()
+    assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in before} == before
+    for path in before:
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+    for role in plan.ROLES:
+        assert stat.S_IMODE((cloud.home / role).stat().st_mode) == 0o700
+
+
+def test_a_changed_port_names_who_must_restart(cloud):
+    ground.prepare(cloud, me)
+    cloud.config("walrus").write_text("", "utf-8")
+    assert ground.prepare(cloud, me) == {"walrus"}
+
+
+def test_secrets_differ_and_a_link_is_not_followed(cloud, tmp_path):
+    ground.prepare(cloud, me)
+    secrets = [cloud.secret(owner, name).read_text("utf-8") for owner, name in ground._SECRETS]
+    assert len(set(secrets)) == len(secrets)
+    victim = tmp_path / "victim"
+    victim.write_text("theirs", "utf-8")
+    target = cloud.config("clc")
+    target.unlink()
+    target.symlink_to(victim)
+    ground.prepare(cloud, me)
+    assert victim.read_text("utf-8") == "theirs"
+    assert not target.is_symlink()
+    secret = cloud.secret("clc", "session-secret")
+    secret.unlink()
+    secret.symlink_to(victim)
+    ground.prepare(cloud, me)
+    assert "theirs" not in secret.read_text("utf-8")
+
+
+def test_the_last_boots_process_numbers_are_forgotten(cloud):
+    ground.prepare(cloud, me)
+    stale = cloud.hypervisor / "run/libvirt/stale.pid"
+    stale.write_text("1", "ascii")
+    ground.prepare(cloud, me)
+    assert stale.exists()
+    (cloud.hypervisor / "run/boot-id").write_text("an earlier one", "ascii")
+    ground.prepare(cloud, me)
+    assert not stale.exists()
+
+
+def test_broker_definitions_bind_each_boss_to_its_own_vhost():
+    form = json.loads(configs.broker_definitions({"clc": "one", "cc": "two"}))
+    assert {(p["user"], p["vhost"]) for p in form["permissions"]} == {("clc", "clc"), ("cc", "cc")}
+    assert "one" not in json.dumps(form)
+    assert configs.password_hash("a") != configs.password_hash("b")
+
+
+def test_programs_without_need_are_not_root():
+    made = make("/tmp/a")
+    assert {p for p in plan.PROGRAMS if made.user(p) == "root"} == {"libvirtd", "cc", "nc"}
+
+
+def test_a_closed_checkout_is_bound_where_the_account_reads_it(cloud):
+    spec = configs.enclosure(cloud, "walrus", cloud.home / "program")
+    assert spec["binds"] == [[str(ROOT), str(cloud.home / "program")]]
+    assert spec["argv"][0] == str(cloud.home / "program/.venv/bin/python")
+    assert configs.enclosure(cloud, "walrus", ROOT)["binds"] == []
+
+
+def test_reachable_looks_at_every_folder_above(tmp_path):
+    inner = tmp_path / "closed" / "inner"
+    inner.mkdir(parents=True)
+    (tmp_path / "closed").chmod(0o700)
+    assert ground.reachable(inner, ground.Owner(0, 0))
+    assert not ground.reachable(inner, ground.Owner(54321, 54321))
+
+
+def test_the_lock_is_held_by_one(tmp_path):
+    home = tmp_path / "home"
+    with ground.alone(home), pytest.raises(Exception, match="busy"), ground.alone(home, patience_s=0):
+        pass
+    with ground.alone(home, patience_s=0):
+        pass
+
+
+def test_kvm_is_believed_only_after_a_proof_in_this_boot(tmp_path):
+    verdict = tmp_path / "kvm"
+    assert not enclose.proved(verdict)
+    verdict.write_text("usable some-other-boot", "ascii")
+    assert not enclose.proved(verdict)
+    verdict.write_text(f"usable {enclose.boot_id()}\n", "ascii")
+    assert enclose.proved(verdict)
+
+
+def test_a_long_log_is_rotated_and_a_link_is_not(tmp_path):
+    log = tmp_path / "clc.log"
+    for text in ("first", "second", "third", "fourth"):
+        log.write_text(text, "utf-8")
+        keeper.rotate(log, limit_bytes=3)
+    assert (tmp_path / "clc.log.1").read_text("utf-8") == "fourth"
+    assert (tmp_path / "clc.log.2").read_text("utf-8") == "third"
+    assert log.stat().st_size == 0
+    assert not (tmp_path / "clc.log.3").exists()
+    link = tmp_path / "link.log"
+    link.symlink_to(tmp_path / "clc.log.1")
+    keeper.rotate(link, limit_bytes=3)
+    assert (tmp_path / "clc.log.1").read_text("utf-8") == "fourth"
+
+
+def test_client_entry_is_put_in_and_taken_out(tmp_path):
+    who = account.Caller(tmp_path, os.getuid(), os.getgid())
+    one, two = make("/tmp/a"), make("/tmp/b", EDUCLOUD_PORT_BASE="9100")
+    source = tmp_path / "made.toml"
+    source.write_text('current = "x"\n[contexts."x"]\nurl = "http://127.0.0.1:1"\ntoken = "t"\n', "utf-8")
+    account.put_entry(one, who, source)
+    account.put_entry(two, who, source)
+    assert account.has_entry(one, who)
+    assert stat.S_IMODE(who.config.stat().st_mode) == 0o600
+    account.drop_entry(one, who)
+    assert not account.has_entry(one, who)
+    assert account.has_entry(two, who)
+    account.drop_entry(two, who)
+    assert not who.config.parent.exists()
+
+
+def test_roles_are_found_in_the_status_document():
+    document = {"health": "ok", "hosts": [{"role": "nc", "state": "down"}, {"role": "nc", "state": "up"}, {"role": "clc", "state": "up"}]}
+    assert up.roles_seen(document) == {"nc": "up", "clc": "up"}
+    assert up.roles_seen({"code": "unauthenticated"}) == {}
+
+
+def test_a_missing_localhost_is_said(monkeypatch):
+    def refuse(*_args):
+        raise OSError("no such name")
+
+    monkeypatch.setattr(checks.socket, "getaddrinfo", refuse)
+    with pytest.raises(Refused, match="localhost"):
+        checks._localhost()
