@@ -54,10 +54,10 @@ def main(argv: Sequence[str] | None = None, session: Session | None = None) -> i
         return _misused(e, as_json=session.json or "--json" in args)
     except typer.Abort:
         return 130
-    except BrokenPipeError:
-        # whoever read our output has gone; nothing more can be said there
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except (BrokenPipeError, SystemExit):
+        # whoever read our output has gone; nothing more can be said there (typer exits by itself on that)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
     except Exception as e:
         return _explained(e, as_json=session.json)
     finally:

@@ -32,26 +32,21 @@ def line(text: str) -> None:
 
 def note(text: str) -> None:
     """One line beside the result, on stderr."""
-    sys.stderr.write(clean(text) + "\n")
+    sys.stderr.write((clean(text) if text else "") + "\n")
     sys.stderr.flush()
 
 
 def table(heads: Sequence[str], rows: Iterable[Row]) -> None:
-    """A table on stdout; cells are cleaned and never wrapped into the void of a pipe."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """A table on stdout: one row a line however long, so that ids can be copied and lines be searched."""
+    from rich.cells import cell_len
 
-    grid = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for head in heads:
-        grid.add_column(head, overflow="fold")
-    for row in rows:
-        grid.add_row(*(Text(clean(cell)) for cell in row))
-    console = Console(file=sys.stdout, highlight=False, markup=False)
-    if not console.is_terminal:
-        console = Console(file=sys.stdout, highlight=False, markup=False, width=400)
-    console.print(grid)
+    grid = [[clean(cell) for cell in row] for row in rows]
+    titles = [head.upper() for head in heads]
+    widths = [max(cell_len(row[n]) for row in [titles, *grid]) for n in range(len(titles))]
+    for row in [titles, *grid]:
+        cells = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+    sys.stdout.flush()
 
 
 def fields(thing: dict[str, Any], names: Sequence[str] = ()) -> None:

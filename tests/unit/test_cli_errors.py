@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from deploy.cli.main import main
+from luhyaapi import process
 from luhyaapi.errors import CODES
 from tests.support.cli_calls import Cli, cli_fixture
 
@@ -104,6 +108,12 @@ def test_help_needs_no_cloud_and_a_noun_alone_shows_its_verbs(capsys: pytest.Cap
     assert "instance" in capsys.readouterr().out
     assert main(["image"]) == 2
     assert "build-demo" in capsys.readouterr().err
+
+
+def test_help_loads_neither_the_network_nor_the_console_nor_django() -> None:
+    script = "import sys; from deploy.cli.main import main; main(['--help']); print(sorted({'django', 'httpx', 'rich', 'pydantic'} & set(sys.modules)))"
+    ended = process.run([sys.executable, "-c", script], timeout_s=20, cwd=Path(__file__).parents[2])
+    assert ended.text.splitlines()[-1] == "[]"
 
 
 def test_explain_and_version(cli: Cli) -> None:

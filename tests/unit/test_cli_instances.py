@@ -152,6 +152,16 @@ def test_a_name_that_several_have_is_not_guessed(cli: Cli) -> None:
     assert second["id"] in ended.err
 
 
+def test_a_table_keeps_each_row_on_its_line_and_wide_letters_aligned(cli: Cli) -> None:
+    cli.cloud.add_instance("课堂")
+    cli.cloud.add_instance("n" * 150)
+    lines = cli("instance", "list").out.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("ID ")
+    assert lines[1].index("running") + len("课堂") == lines[2].index("running")
+    assert all(one == one.rstrip() for one in lines)
+
+
 def test_all_pages_of_a_list_are_one_array(cli: Cli) -> None:
     cli.cloud.page = 2
     for n in range(5):
