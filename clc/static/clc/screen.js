@@ -1,0 +1,169 @@
+// A guest's screen: asks for a ticket, opens the line, and opens it again when it is cut.
+import RFB from "../vendor/novnc/core/rfb.js";
+
+const TRIES = 8;
+const root = document.documentElement;
+const box = document.getElementById("screen");
+const say = (name) => box.dataset[`text${name}`] || "";
+const part = (name) => box.querySelector(`[data-screen-${name}]`);
+const buttons = (name) => [...box.querySelectorAll(`[data-screen="${name}"]`)];
+const view = part("view");
+const cover = part("cover");
+let rfb = null;
+let tries = 0;
+let timer = null;
+let attempt = 0;
+let scale = true;
+
+function show(state, title, why = "", code = "") {
+  root.dataset.screen = state;
+  const line = part("state");
+  line.dataset.state = state;
+  line.textContent = title;
+  part("what").textContent = title;
+  part("why").textContent = why;
+  part("code").textContent = code;
+  cover.hidden = state === "connected";
+  cover.querySelector(".icon").style.display = state === "ended" ? "none" : "";
+  for (const button of cover.querySelectorAll("button")) button.hidden = state !== "ended";
+  for (const name of ["cad", "paste"]) for (const button of buttons(name)) button.disabled = state !== "connected";
+}
+
+async function ticket() {
+  const key = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const answer = await fetch(box.dataset.ticketUrl, {
+    method: "POST",
+    credentials: "same-origin",
+    headers: {
+      Accept: "application/json",
+      "Content-Type": "application/json",
+      "X-CSRFToken": document.querySelector("meta[name=csrf-token]").content,
+      "Idempotency-Key": key,
+    },
+    body: "{}",
+  });
+  const form = await answer.json().catch(() => ({}));
+  if (answer.ok) return form;
+  const problem = new Error(form.what || form.title || `HTTP ${answer.status}`);
+  problem.why = [form.why || form.detail, form.hint].filter(Boolean).join(" ");
+  problem.code = form.code || String(answer.status);
+  // A refusal stays a refusal; an overloaded or absent node may answer later.
+  problem.final = answer.status < 500 && answer.status !== 429;
+  throw problem;
+}
+
+function drawn() {
+  const canvas = view.querySelector("canvas");
+  if (!canvas || !canvas.width || !canvas.height) return false;
+  const probe = document.createElement("canvas");
+  probe.width = probe.height = 8;
+  const pen = probe.getContext("2d", { willReadFrequently: true });
+  pen.drawImage(canvas, 0, 0, 8, 8);
+  const pixels = pen.getImageData(0, 0, 8, 8).data;
+  for (let at = 3; at < pixels.length; at += 4) if (pixels[at]) return true;
+  return false;
+}
+
+function close() {
+  clearTimeout(timer);
+  attempt += 1;
+  if (rfb) {
+    const old = rfb;
+    rfb = null;
+    old.disconnect();
+  }
+  view.replaceChildren();
+}
+
+function again(problem) {
+  if (problem?.final || tries >= TRIES) {
+    show("ended", problem?.message || say("Ended"), problem?.why || say("GaveUp"), problem?.code || "");
+    return;
+  }
+  tries += 1;
+  const wait = Math.min(10000, 400 * 2 ** (tries - 1)) * (0.75 + Math.random() / 2);
+  show("waiting", say("Waiting"), problem?.message ? [problem.message, problem.why].filter(Boolean).join(". ") : say("Dropped"), problem?.code || "");
+  timer = setTimeout(open, wait);
+}
+
+async function open() {
+  close();
+  const mine = attempt;
+  if (tries === 0) show("starting", say("Starting"), say("Ticket"));
+  let form;
+  try {
+    form = await ticket();
+  } catch (problem) {
+    if (mine === attempt) again(problem);
+    return;
+  }
+  if (mine !== attempt) return;
+  const url = new URL(form.url, location.href);
+  url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  rfb = new RFB(view, url.href, { wsProtocols: ["binary"], shared: true, credentials: form.password ? { password: form.password } : {} });
+  rfb.scaleViewport = scale;
+  rfb.clipViewport = !scale;
+  rfb.background = "#05080d";
+  rfb.showDotCursor = true;
+  rfb.addEventListener("connect", () => {
+    show("waiting", say("Waiting"), say("First"));
+    const look = () => {
+      if (mine !== attempt) return;
+      if (!drawn()) { setTimeout(look, 80); return; }
+      tries = 0;
+      show("connected", say("Connected"));
+      if (!document.activeElement || document.activeElement === document.body) rfb.focus({ preventScroll: true });
+    };
+    look();
+  });
+  rfb.addEventListener("disconnect", () => {
+    if (mine !== attempt) return;
+    rfb = null;
+    again(null);
+  });
+  rfb.addEventListener("securityfailure", (event) => {
+    close();
+    show("ended", say("Ended"), event.detail.reason || "", String(event.detail.status));
+  });
+}
+
+const actions = {
+  cad: () => rfb?.sendCtrlAltDel(),
+  again: () => { tries = 0; open(); },
+  full: () => (document.fullscreenElement ? document.exitFullscreen() : box.requestFullscreen()),
+  scale: (button) => {
+    scale = !scale;
+    button.setAttribute("aria-pressed", String(scale));
+    if (rfb) { rfb.scaleViewport = scale; rfb.clipViewport = !scale; rfb.dragViewport = !scale; }
+  },
+  paste: (button) => {
+    const form = part("paste");
+    form.hidden = !form.hidden;
+    button.setAttribute("aria-expanded", String(!form.hidden));
+    if (!form.hidden) form.querySelector("textarea").focus();
+  },
+};
+box.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-screen]");
+  if (button) actions[button.dataset.screen](button);
+});
+
+// A text console has no clipboard, so the text is typed, key by key.
+part("paste").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const field = event.target.querySelector("textarea");
+  const line = field.value;
+  field.value = "";
+  actions.paste(buttons("paste")[0]);
+  for (const letter of line) {
+    if (!rfb) return;
+    const code = letter.codePointAt(0);
+    const keysym = letter === "\n" ? 0xff0d : letter === "\t" ? 0xff09 : code < 0x100 ? code : 0x01000000 + code;
+    rfb.sendKey(keysym, null);
+    await new Promise((done) => { setTimeout(done, 12); });
+  }
+  rfb?.focus();
+});
+addEventListener("pagehide", close);
+addEventListener("online", () => { if (!rfb) actions.again(); });
+open();

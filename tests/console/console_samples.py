@@ -1,0 +1,408 @@
+"""Sample contexts of every console page, and a stand-in for the address table: what a page may rely on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+from django.views.i18n import set_language
+
+from luhyaapi import clock
+from luhyaapi.contracts.vocabulary import Accelerator, Health, HostState, ImageState, InstanceState, Role, TaskState, Usage
+from luhyaapi.errors import CODES
+
+GIB = 1024**3
+MIB = 1024**2
+BASE = 1_800_000_000.0
+
+
+def _nothing(request: HttpRequest, **_: Any) -> HttpResponse:
+    return HttpResponse("")
+
+
+_PATHS = {
+    "overview": "",
+    "login": "login/",
+    "logout": "logout/",
+    "instances": "instances/",
+    "instance_run": "instances/run/",
+    "instance_rows": "instances/rows/",
+    "instance": "instances/<str:id>/",
+    "instance_row": "instances/<str:id>/row/",
+    "instance_action": "instances/<str:id>/<str:action>/",
+    "instance_screen": "screens/<str:id>/",
+    "images": "images/",
+    "image_upload": "images/upload/",
+    "image": "images/<str:id>/",
+    "image_delete": "images/<str:id>/delete/",
+    "tasks": "tasks/",
+    "task": "tasks/<str:id>/",
+    "task_cancel": "tasks/<str:id>/cancel/",
+    "task_row": "tasks/<str:id>/row/",
+    "task_steps": "tasks/<str:id>/steps/",
+    "hosts": "hosts/",
+    "host_token": "hosts/token/",
+    "host": "hosts/<str:id>/",
+    "host_action": "hosts/<str:id>/<str:action>/",
+    "people": "people/",
+    "person_add": "people/add/",
+    "portal": "portal/",
+    "overview_roles": "overview/roles/",
+}
+urlpatterns = [path(where, _nothing, name=name) for name, where in _PATHS.items()]
+urlpatterns.append(path("i18n/setlang/", set_language, name="set_language"))
+
+
+def stamp(ago_s: float) -> str:
+    return clock.rfc3339(clock.now() - ago_s)
+
+
+def error(code: str, what: str, why: str) -> dict[str, str]:
+    return {"code": code, "what": what, "why": why, "hint": CODES[code].hint}
+
+
+def instance(name: str, state: InstanceState, number: int, **more: Any) -> dict[str, Any]:
+    up = state in {InstanceState.RUNNING, InstanceState.STARTING, InstanceState.UNKNOWN}
+    return {
+        "id": f"ins-3fa21c{number:02x}",
+        "name": name,
+        "state": state,
+        "kind": Usage.DESKTOP,
+        "image": "debian",
+        "image_name": "debian",
+        "image_id": "img-5e20b1aa",
+        "image_version": 2,
+        "cpus": 2,
+        "memory_bytes": 2 * GIB,
+        "owner": "wei.zhang",
+        "cluster": "cc-77aa10b2",
+        "host": "nc-0c11b2d4" if up else "",
+        "host_name": "nc-02" if up else "",
+        "nics": [{"mac": f"52:54:00:3f:a2:{number:02x}", "ip": f"10.42.0.{17 + number}", "network": "default"}] if up else [],
+        "display": {"protocol": "vnc", "port": 5901, "url": ""},
+        "accelerator": Accelerator.TCG,
+        "error": None,
+        "created_at": stamp(3600 * number + 140),
+        "task": "",
+        "work": None,
+        **more,
+    }
+
+
+def instances() -> list[dict[str, Any]]:
+    return [
+        instance("physics-lab-301", InstanceState.RUNNING, 1),
+        instance("web-server", InstanceState.RUNNING, 2, kind=Usage.SERVER, cpus=4, memory_bytes=8 * GIB, host_name="nc-01"),
+        instance(
+            "exam-room-4",
+            InstanceState.STARTING,
+            3,
+            task="tsk-77c0aa19",
+            nics=[],
+            work={
+                "kind": "instance.run",
+                "phase": "fetching",
+                "progress": 63,
+                "bytes_done": int(1.9 * GIB),
+                "bytes_total": 3 * GIB,
+                "rate": 118 * MIB,
+            },
+        ),
+        instance(
+            "old-course",
+            InstanceState.FAILED,
+            4,
+            error=error("digest", "The image does not match its digest", "nc-03 read sha256 9f31… where the store says 27bc…"),
+        ),
+        instance("homework-kit", InstanceState.STOPPED, 5),
+        instance("library-kiosk", InstanceState.UNKNOWN, 6, host_name="nc-04"),
+    ]
+
+
+def image(name: str, number: int, **more: Any) -> dict[str, Any]:
+    return {
+        "id": f"img-5e20b1{number:02x}",
+        "name": name,
+        "usage": Usage.DESKTOP,
+        "state": ImageState.PUBLISHED,
+        "owner": "admin",
+        "versions": [
+            {
+                "version": n,
+                "sha256": f"{n}7bc4e10a9d3" * 5,
+                "size_bytes": 184 * MIB * number * n,
+                "virtual_size_bytes": 8 * GIB,
+                "format": "qcow2",
+                "created_at": stamp(86400 * (3 - n)),
+            }
+            for n in (1, 2)
+        ],
+        "cached_on": ["nc-01", "nc-02"] if number == 1 else [],
+        "error": None,
+        "work": None,
+        **more,
+    }
+
+
+def images() -> list[dict[str, Any]]:
+    return [
+        image("debian", 1),
+        image("tiny", 2, usage=Usage.SERVER),
+        image("office-desktop", 6),
+        image("geo-lab", 9, state=ImageState.BUILDING, versions=[], work={"phase": "checking", "progress": 40}),
+    ]
+
+
+def step(name: str, state: str, start: float, end: float | None, **more: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "state": state,
+        "started_at": stamp(start) if start else None,
+        "ended_at": stamp(end) if end else None,
+        "bytes_done": 0,
+        "bytes_total": 0,
+        "host": "cc-77aa10b2",
+        **more,
+    }
+
+
+def task(state: TaskState = TaskState.RUNNING, kind: str = "instance.run", name: str = "exam-room-4", **more: Any) -> dict[str, Any]:
+    ended = state in {TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED}
+    return {
+        "id": "tsk-77c0aa19",
+        "tid": "img-5e20b101:img-5e20b101:ins-3fa21c03",
+        "kind": kind,
+        "state": state,
+        "phase": "fetching",
+        "progress": 63,
+        "bytes_done": int(1.9 * GIB),
+        "bytes_total": 3 * GIB,
+        "owner": "wei.zhang",
+        "subject": "ins-3fa21c03",
+        "subject_name": name,
+        "subject_url": "/instances/ins-3fa21c03/",
+        "created_at": stamp(71),
+        "started_at": stamp(70),
+        "ended_at": stamp(12) if ended else None,
+        "error": None,
+        "steps": [
+            step("choose", "done", 70, 69.8, note="nc-02: least loaded of 4"),
+            step("lease", "done", 69.8, 69.6),
+            step("fetch", "running", 69, None, host="nc-0c11b2d4", bytes_done=int(1.9 * GIB), bytes_total=3 * GIB),
+            step("start", "waiting", 0, None, host=""),
+        ],
+        **more,
+    }
+
+
+def tasks() -> list[dict[str, Any]]:
+    return [
+        task(),
+        task(TaskState.DONE, name="web-server", id="tsk-10aa0001", created_at=stamp(410)),
+        task(TaskState.DONE, "image.publish", "debian", id="tsk-10aa0002", created_at=stamp(3800)),
+        task(
+            TaskState.FAILED,
+            name="old-course",
+            id="tsk-10aa0003",
+            created_at=stamp(8000),
+            error=error("digest", "The image does not match its digest", "nc-03 read sha256 9f31… where the store says 27bc…"),
+        ),
+        task(TaskState.QUEUED, "instance.delete", "spare-2", id="tsk-10aa0004", created_at=stamp(3)),
+    ]
+
+
+def host(role: Role, name: str, state: HostState = HostState.UP, **facts: Any) -> dict[str, Any]:
+    node = {
+        "cpus": 16,
+        "cpus_used": 6,
+        "memory_bytes": 64 * GIB,
+        "memory_used_bytes": 21 * GIB,
+        "disk_bytes": 900 * GIB,
+        "disk_used_bytes": 240 * GIB,
+        "accelerator": Accelerator.TCG,
+        "accelerator_why": "KVM is present and unusable: a tiny kernel printed nothing in 15 s. Machines run emulated.",
+    }
+    return {
+        "id": f"{role}-0c11b2d4",
+        "role": role,
+        "name": name,
+        "state": state,
+        "last_heartbeat_age_s": 2.4,
+        "boss": "cc-77aa10b2" if role is Role.NC else "",
+        "facts": {**(node if role is Role.NC else {}), **facts},
+    }
+
+
+def hosts() -> list[dict[str, Any]]:
+    return [
+        host(Role.CLC, "clc-01"),
+        host(Role.WALRUS, "walrus-01"),
+        host(Role.CC, "cc-01"),
+        host(Role.NC, "nc-01", accelerator=Accelerator.KVM, cpus_used=11),
+        host(Role.NC, "nc-02"),
+        {**host(Role.NC, "nc-04", HostState.SILENT), "last_heartbeat_age_s": 42},
+        {**host(Role.NC, "nc-05", HostState.NEW), "last_heartbeat_age_s": None, "facts": {}},
+    ]
+
+
+def roles() -> list[dict[str, Any]]:
+    rows = (
+        (Role.CLC, 1, 1, 1.2, Health.OK, "Console, API and all decisions"),
+        (Role.WALRUS, 1, 1, 2.1, Health.OK, "4 images, 3.1 GiB"),
+        (Role.CC, 1, 1, 0.4, Health.OK, "cluster default, 4 nodes"),
+        (Role.NC, 3, 4, 1.8, Health.WARN, "nc-04 silent, 1 machine unknown"),
+        (Role.SC, 1, 1, 3.0, Health.OK, "waits for its first volume"),
+    )
+    return [
+        {"role": role, "up": up, "total": total, "last_heartbeat_age_s": age, "health": health, "line": line}
+        for role, up, total, age, health, line in rows
+    ]
+
+
+CAPACITY = {
+    "cpus_used": 23,
+    "cpus_total": 64,
+    "cpus_free": 41,
+    "memory_used_bytes": 96 * GIB,
+    "memory_total_bytes": 256 * GIB,
+    "memory_free_bytes": 160 * GIB,
+    "addresses_used": 31,
+    "addresses_total": 200,
+    "store_used_bytes": int(3.1 * 1024 * GIB),
+    "store_total_bytes": 4 * 1024 * GIB,
+}
+PARTS = [
+    {"name": "broker", "health": Health.OK, "line": "RabbitMQ, 7 queues, nothing waiting"},
+    {"name": "board", "health": Health.OK, "line": "memcached, 38 pictures"},
+    {"name": "database", "health": Health.OK, "line": "SQLite, 1.2 MiB, WAL"},
+]
+FAILING = [
+    {
+        "id": "ins-3fa21c04",
+        "title": "old-course",
+        "url": "/instances/ins-3fa21c04/",
+        "at": stamp(400),
+        "error": error("digest", "The image does not match its digest", "nc-03 read another sha256 than the store has"),
+    },
+]
+TRACE = [
+    {"at": "10:41:02.118", "role": Role.CLC, "host": "clc-0c11b2d4", "what": "instance.run accepted"},
+    {"at": "10:41:02.204", "role": Role.CC, "host": "cc-77aa10b2", "what": "nc-02 chosen of 4"},
+    {"at": "10:41:02.377", "role": Role.NC, "host": "nc-0c11b2d4", "what": "image.fetch begun"},
+]
+ME = {"username": "li.na", "is_admin": True, "language": "en"}
+LOG = {"text": "[    0.000000] Linux version 6.1.0\n[    1.204511] Run /init as init process\ntiny: address 10.42.0.18\n", "at": stamp(4)}
+MENU_ICONS = {
+    "overview": "layout-dashboard",
+    "instances": "device-desktop",
+    "images": "photo",
+    "tasks": "list-check",
+    "hosts": "server-2",
+    "people": "users",
+    "portal": "layout-grid",
+}
+MENU_TITLES = {
+    "en": ("Overview", "Instances", "Images", "Tasks", "Hosts", "People", "Portal"),
+    "zh-hans": ("概览", "实例", "镜像", "任务", "主机", "用户", "门户"),
+}
+
+
+def menu(active: str, language: str) -> list[dict[str, Any]]:
+    titles = MENU_TITLES[language]
+    return [
+        {"slug": slug, "title": titles[n], "url": "/" + _PATHS[slug], "icon": icon, "active": slug == active}
+        for n, (slug, icon) in enumerate(MENU_ICONS.items())
+    ]
+
+
+FORM: dict[str, Any] = {"values": {}, "errors": {}}
+_WRONG = {"values": {"name": "../x"}, "errors": {"name": "Letters, digits, dot and dash only.", "image": "Choose one.", "ssh_key": "Not a key."}}
+_ERROR = error("no_capacity", "No node can take it now", "nc-01: 0 of 16 CPUs free; nc-02: draining")
+
+
+def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
+    """Page name -> template, menu entry, context."""
+    one = instances()
+    return {
+        "login": ("login.html", "", {"form": FORM, "me": None, "cloud_name": "Longyou school cloud"}),
+        "login-refused": (
+            "login.html",
+            "",
+            {"form": {"values": {"username": "li.na"}, "errors": {}}, "me": None, "error": error("unauthenticated", "Name or password is wrong", "")},
+        ),
+        "overview": (
+            "overview.html",
+            "overview",
+            {"roles": roles(), "parts": PARTS, "capacity": CAPACITY, "tasks": tasks(), "failing": FAILING, "cloud_name": "Longyou school cloud"},
+        ),
+        "overview-new": (
+            "overview.html",
+            "overview",
+            {"roles": roles(), "parts": PARTS, "capacity": {**CAPACITY, "cpus_used": 0}, "tasks": [], "failing": [], "simulated": True},
+        ),
+        "instances": ("instances/list.html", "instances", {"rows": one, "filters": {}, "next_url": "?after=x"}),
+        "instances-none": ("instances/list.html", "instances", {"rows": [], "filters": {}}),
+        "instances-filtered": ("instances/list.html", "instances", {"rows": [], "filters": {"q": "abc", "state": "failed"}}),
+        "instance": ("instances/detail.html", "instances", {"instance": one[0], "tab": "overview"}),
+        "instance-starting": ("instances/detail.html", "instances", {"instance": one[2], "tab": "overview"}),
+        "instance-failed": ("instances/detail.html", "instances", {"instance": one[3], "tab": "overview"}),
+        "instance-unknown": ("instances/detail.html", "instances", {"instance": one[5], "tab": "overview"}),
+        "instance-screen": ("instances/detail.html", "instances", {"instance": one[0], "tab": "screen"}),
+        "instance-log": ("instances/detail.html", "instances", {"instance": one[0], "tab": "log", "log": LOG}),
+        "instance-log-none": ("instances/detail.html", "instances", {"instance": one[0], "tab": "log", "log": {}}),
+        "instance-tasks": ("instances/detail.html", "instances", {"instance": one[0], "tab": "tasks", "tasks": tasks()}),
+        "screen": ("instances/screen.html", "", {"instance": one[0]}),
+        "run": ("instances/run.html", "instances", {"form": FORM, "images": images()[:3], "capacity": CAPACITY}),
+        "run-wrong": ("instances/run.html", "instances", {"form": _WRONG, "images": images()[:3], "error": _ERROR}),
+        "run-none": ("instances/run.html", "instances", {"form": FORM, "images": []}),
+        "images": ("images/list.html", "images", {"rows": images(), "filters": {}}),
+        "images-none": ("images/list.html", "images", {"rows": [], "filters": {}}),
+        "image": ("images/detail.html", "images", {"image": images()[0], "instances": one[:2]}),
+        "upload": ("images/upload.html", "images", {"form": FORM}),
+        "tasks": ("tasks/list.html", "tasks", {"rows": tasks(), "filters": {}}),
+        "tasks-none": ("tasks/list.html", "tasks", {"rows": [], "filters": {}}),
+        "task": ("tasks/detail.html", "tasks", {"task": task(), "trace": TRACE}),
+        "task-failed": ("tasks/detail.html", "tasks", {"task": {**tasks()[3], "steps": [step("fetch", "failed", 60, 50), step("undo", "undone", 50, 49)]}}),
+        "hosts": ("hosts/list.html", "hosts", {"rows": hosts(), "filters": {}}),
+        "hosts-none": ("hosts/list.html", "hosts", {"rows": [], "filters": {}}),
+        "host": (
+            "hosts/detail.html",
+            "hosts",
+            {"host": hosts()[4], "instances": one[:2], "fact_rows": [("Kernel", "6.1.0-28-amd64"), ("libvirt", "9.0.0"), ("QEMU", "7.2.15")]},
+        ),
+        "host-silent": ("hosts/detail.html", "hosts", {"host": hosts()[5], "instances": []}),
+        "token": ("hosts/token.html", "hosts", {"form": FORM}),
+        "token-made": (
+            "hosts/token.html",
+            "hosts",
+            {"form": FORM, "join": {"command": "make join ROLE=nc BOSS=10.0.0.5:8443 TOKEN=k7Qm-…", "expires_at": stamp(-3600), "role": Role.NC}},
+        ),
+        "people": (
+            "people/list.html",
+            "people",
+            {
+                "rows": [
+                    {"username": "li.na", "is_admin": True, "instances": 3, "last_login_at": stamp(60)},
+                    {"username": "wei.zhang", "is_admin": False, "instances": 0, "last_login_at": None},
+                ],
+                "form": FORM,
+                "created": {"username": "wei.zhang", "password": "brave-otter-19"},
+            },
+        ),
+        "portal": ("portal/home.html", "", {"rows": one[:5], "images": images()[:3]}),
+        "portal-none": ("portal/home.html", "", {"rows": [], "images": []}),
+        "error": ("error.html", "", {"error": error("not_found", "There is no instance ins-00000000", "It may be deleted, or belong to somebody else."), "status": 404, "request_id": "req-9a31c0de"}),
+    }
+
+
+def fragments() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Fragment name -> template, context."""
+    return {
+        "instance_row": ("instances/_row.html", {"i": instances()[2]}),
+        "instance_rows": ("instances/_rows.html", {"rows": instances(), "filters": {}}),
+        "task_row": ("tasks/_row.html", {"t": task()}),
+        "task_steps": ("tasks/_steps.html", {"task": task()}),
+        "overview_roles": ("overview/_roles.html", {"roles": roles()}),
+        "toast": ("_toast.html", {"toast": {"kind": "success", "title": "Stopping", "text": "physics-lab-301", "url": "/tasks/tsk-77c0aa19/"}}),
+    }
