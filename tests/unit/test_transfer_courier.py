@@ -177,7 +177,7 @@ def test_many_waiters_one_download(cache, far):
     far.gate.set()
     for thread in threads:
         thread.join(5)
-    assert {r for r in results} == {cache.path(BLOB.sha256)}
+    assert set(results) == {cache.path(BLOB.sha256)}
     assert len(far.gets) == 1
 
 
