@@ -31,7 +31,8 @@ def write(disk: Path, root: Path, grub: Path, scratch: Path, cancelled: Cancelle
     with disk.open("wb") as f:
         f.truncate(DISK_BYTES)
     size = f"{(DISK_BYTES - _START * _SECTOR) // 1024}k"
-    argv = ["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "1", "-L", LABEL, "-d", root, *_EXT4, disk, size]
+    look = ["-t", "ext4", "-b", "4096", "-m", "1", "-L", LABEL, *_EXT4]
+    argv: list[str | Path] = ["mke2fs", "-q", "-F", *look, "-d", root, disk, size]
     process.run(argv, timeout_s=600, cancelled=cancelled)
     with disk.open("r+b") as f:
         f.write(master_boot_record(boot, DISK_BYTES // _SECTOR))
@@ -57,7 +58,8 @@ def _core(grub: Path, scratch: Path) -> bytes:
     config = scratch / "early.cfg"
     config.write_text(_CONFIG)
     image = scratch / "core.img"
-    argv = [grub / "usr/bin/grub-mkimage", "-O", "i386-pc", "-d", grub / "usr/lib/grub/i386-pc", "-p", "/boot/grub"]
+    modules = grub / "usr/lib/grub/i386-pc"
+    argv: list[str | Path] = [grub / "usr/bin/grub-mkimage", "-O", "i386-pc", "-d", modules, "-p", "/boot/grub"]
     libraries = {"LD_LIBRARY_PATH": str(grub / "lib/x86_64-linux-gnu")}
     process.run([*argv, "-c", config, "-o", image, *_MODULES], timeout_s=60, env=libraries)
     core = image.read_bytes()
