@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -198,6 +199,16 @@ class Api:
         if not isinstance(form, dict):
             raise Unreachable(self.context.url, "it answered, and not as a cloud does", "Check the address: it must be the cloud's console and API.")
         return form
+
+
+def sign_in(context: Context, user: str, password: str, transport: httpx.BaseTransport | None = None) -> dict[str, Any]:
+    """``token`` and ``expires_at`` of a new session. A token of ``context`` is not sent: it may have ended."""
+    cloud = Api(replace(context, token=""), transport)
+    try:
+        made: dict[str, Any] = cloud.post(path("login"), {"username": user, "password": password})
+    finally:
+        cloud.close()
+    return made
 
 
 def task_error(task: dict[str, Any]) -> Trouble:

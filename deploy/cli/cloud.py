@@ -48,12 +48,8 @@ def login(
     if base.startswith("http:") and not api.loopback(base):
         output.note("warning: without https the password and the token can be read on the way")
     trust = str(ca_file.absolute()) if ca_file else ""
-    cloud = api.Api(contexts.Context(name, base, "", trust), session.transport)
-    try:
-        made = cloud.post(api.path("login"), {"username": user, "password": password})
-    finally:
-        cloud.close()
-    chosen = contexts.Context(name, base, str(made["token"]), trust)
+    made = api.sign_in(contexts.Context(name, base, "", trust), user, password, session.transport)
+    chosen = contexts.Context(name, base, str(made["token"]), trust, user)
     contexts.save(chosen, session.config)
     if session.json:
         output.document(contexts.as_json(chosen) | {"user": user, "expires_at": made.get("expires_at")})

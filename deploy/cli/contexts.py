@@ -9,7 +9,7 @@ import stat
 import tempfile
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ _LOGIN = "Sign in with `educloud login URL`, or set EDUCLOUD_URL and EDUCLOUD_TO
 
 @dataclass(frozen=True)
 class Context:
-    """One cloud as one user. ``url`` without a trailing slash; ``token`` may be empty before the login."""
+    """One cloud as one user. ``url`` without a trailing slash; ``token`` may be empty before the login; ``user`` when known."""
 
     name: str
     url: str
     token: str = field(default="", repr=False)
     ca_file: str = ""
+    user: str = ""
 
 
 def default_path() -> Path:
@@ -60,7 +61,7 @@ def load(path: Path) -> tuple[str, dict[str, Context]]:
     if not isinstance(found, dict) or not all(isinstance(c, dict) and c.get("url") for c in found.values()):
         raise Refused("invalid", f"The configuration {path} is not valid", "each [contexts.NAME] needs a url", hint=_LOGIN)
     contexts = {
-        name: Context(name, checked_url(str(c["url"])), str(c.get("token", "")), str(c.get("ca_file", "")))
+        name: Context(name, checked_url(str(c["url"])), str(c.get("token", "")), str(c.get("ca_file", "")), str(c.get("user", "")))
         for name, c in found.items()
     }
     return str(form.get("current", "")), contexts
@@ -82,17 +83,17 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def save(context: Context, path: Path) -> None:
-    """Write ``context`` into the file as the current one, others kept; whole or not at all, mode 0600."""
+def save(context: Context, path: Path, *, current: bool = True) -> None:
+    """Write ``context`` into the file, others kept; whole or not at all, mode 0600. With ``current`` it becomes the current one."""
     if not _NAME.fullmatch(context.name):
         raise Refused("invalid", f"{context.name!r} cannot be the name of a context", "letters, digits, - and _ only")
-    _, contexts = load(path)
+    before, contexts = load(path)
     contexts[context.name] = context
-    lines = [f"current = {_quoted(context.name)}"]
+    lines = [f"current = {_quoted(context.name if current or not before else before)}"]
     for name in sorted(contexts):
         c = contexts[name]
         lines += ["", f"[contexts.{_quoted(name)}]", f"url = {_quoted(c.url)}", f"token = {_quoted(c.token)}"]
-        lines += [f"ca_file = {_quoted(c.ca_file)}"] if c.ca_file else []
+        lines += [f"{key} = {_quoted(value)}" for key, value in (("ca_file", c.ca_file), ("user", c.user)) if value]
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".config-")
@@ -148,7 +149,7 @@ def choose(wanted: str, environ: Mapping[str, str], path: Path) -> Context:
         known = ", ".join(sorted(contexts)) or "none"
         raise Refused("invalid", "No cloud is chosen", f"there is no context {name!r} in {path} (known: {known})", hint=_LOGIN)
     found = contexts[name]
-    return Context(found.name, found.url, token or found.token, found.ca_file)
+    return replace(found, token=token or found.token)
 
 
 def as_json(context: Context) -> dict[str, Any]:

@@ -70,6 +70,8 @@ class FakeCloud:
     fail_tasks_with: dict[str, str] | None = None
     refuse_with: str = ""
     page: int = 50
+    tokens: set[str] = field(default_factory=lambda: {TOKEN})
+    password: str = ADMIN_PASSWORD
     _ends: dict[str, Callable[[], None]] = field(default_factory=dict)
 
     def add_image(self, name: str, **parts: bytes) -> dict[str, Any]:
@@ -140,7 +142,7 @@ class FakeCloud:
         return [raw.data]
 
     def _answer(self, request: Request) -> tuple[int, Any]:
-        if request.path != "/api/v1/login/" and request.headers.get("authorization") != f"Bearer {TOKEN}":
+        if request.path != "/api/v1/login/" and request.headers.get("authorization", "").removeprefix("Bearer ") not in self.tokens:
             raise Refused("unauthenticated", "No valid token came with the request")
         if self.refuse_with:
             family = CODES[self.refuse_with].family
@@ -177,9 +179,11 @@ class FakeCloud:
 
     @_route("POST", "login/")
     def login(self, request: Request) -> tuple[int, Any]:
-        if request.form["password"] != ADMIN_PASSWORD:
+        if request.form["password"] != self.password or "authorization" in request.headers:
             raise Refused("unauthenticated", "The name or the password is wrong")
-        return 200, {"token": TOKEN, "expires_at": "2027-01-01T00:00:00Z"}
+        token = TOKEN if not self.users else ids.secret()
+        self.tokens.add(token)
+        return 200, {"token": token, "expires_at": "2027-01-01T00:00:00Z"}
 
     @_route("GET", "status/")
     def status(self, request: Request) -> tuple[int, Any]:
@@ -331,6 +335,8 @@ class FakeCloud:
     @_route("POST", "users/me/password/")
     def user_password(self, request: Request) -> tuple[int, Any]:
         self.users["me"] = request.form
+        self.password = request.form["password"]
+        self.tokens.clear()
         return 204, Raw(b"", status=204)
 
 

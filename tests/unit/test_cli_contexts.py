@@ -18,7 +18,7 @@ _client = cli_fixture
 
 def test_what_is_saved_is_loaded_and_private(tmp_path: Path) -> None:
     file = tmp_path / "deep" / "config.toml"
-    first, second = Context("one", "http://a:1", 'tok"en\\', ""), Context("two", "https://b", "t", "/ca.pem")
+    first, second = Context("one", "http://a:1", 'tok"en\\', ""), Context("two", "https://b", "t", "/ca.pem", "ann")
     contexts.save(first, file)
     contexts.save(second, file)
     assert contexts.load(file) == ("two", {"one": first, "two": second})
@@ -98,5 +98,24 @@ def test_accounts(cli: Cli, tmp_path: Path) -> None:
     assert cli.cloud.users["bob"] == {"username": "bob", "role": "admin", "password": "given-one"}
     assert cli("user", "add", "bob").code == 5
     assert cli("admin", "password").code == 2
-    assert cli("admin", "password", "--password-file", str(secret), "--json").json == {"changed": True}
+
+
+def test_a_new_password_ends_all_sessions_and_the_client_signs_in_again(cli: Cli, tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("given-one\n")
+    contexts.save(Context("mine", URL, TOKEN), cli.config)
+    contexts.save(Context("other", "http://else", "t"), cli.config)
+    cli.environ.clear()
+    assert cli("admin", "password", "--password-file", str(secret), "--context", "mine", "--json").json["signed_in"]
     assert cli.cloud.users["me"] == {"password": "given-one"}
+    assert TOKEN not in cli.cloud.tokens
+    assert cli("status", "--context", "mine").code == 0
+    assert contexts.load(cli.config)[0] == "other"
+
+
+def test_a_new_password_with_a_token_from_elsewhere_says_to_sign_in(cli: Cli, tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("given-one\n")
+    ended = cli("admin", "password", "--password-file", str(secret))
+    assert ended.code == 0
+    assert f"educloud login {URL}" in ended.err

@@ -9,6 +9,8 @@ import httpx
 import pytest
 
 from deploy.cli import demo, sizes, upload
+from deploy.demo_images import build
+from deploy.demo_images.stage import Built
 from luhyaapi.errors import Refused
 from tests.support.cli_calls import Cli, cli_fixture
 
@@ -190,3 +192,25 @@ def test_a_demo_image_with_the_same_bytes_is_not_sent_again() -> None:
     assert demo.same(image, {"kernel": "a", "initrd": "c"}) is None
     assert demo.same({"versions": [{"version": 1, "sha256": "d"}]}, {"disk": "d"}) == 1
     assert demo.same(None, {"disk": "d"}) is None
+
+
+def test_build_demo_uploads_what_is_new_and_only_that(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel, initrd = tmp_path / "kernel", tmp_path / "initrd"
+    kernel.write_bytes(b"kernel")
+    initrd.write_bytes(b"initrd 1")
+
+    def builder(out: Path, work: Path, progress: build.Progress) -> Built:
+        progress("pack", 0.5)
+        return Built("tiny", out, {"kernel": kernel, "initrd": initrd}, "quiet", "x", fresh=True, took_s=0.1)
+
+    monkeypatch.setattr(build, "build_tiny", builder)
+    cli.environ["EDUCLOUD_HOME"] = str(tmp_path / "home")
+    first = cli("image", "build-demo", "--only", "tiny", "--json")
+    (made,) = first.json
+    assert (made["name"], made["version"], made["uploaded"]) == ("tiny", 1, True)
+    assert "pack" in first.err
+    assert cli("image", "build-demo", "--no-debian", "--json").json[0]["uploaded"] is False
+    assert len(cli.cloud.uploads) == 1
+    initrd.write_bytes(b"initrd 2")
+    assert cli("image", "build-demo", "--only", "tiny", "--json").json[0]["version"] == 2
+    assert cli("image", "build-demo", "--only", "debian", "--no-debian").code == 2
