@@ -48,7 +48,10 @@ def role(plan: Plan, name: str) -> str:
         groups["board"] = {"host": "127.0.0.1", "port": ports["memcached"]}
         groups["console"] = {"port": ports["console"], "secret_file": plan.secret("clc", "session-secret")}
     if name == "nc":
-        groups["hypervisor"] = {"driver": "libvirt", "uri": plan.libvirt_uri}
+        groups["hypervisor"] = {
+            "driver": "libvirt", "uri": plan.libvirt_uri,
+            "probe_kernel": plan.demo_images / "probe" / "kernel", "probe_initrd": plan.demo_images / "probe" / "initrd",
+        }
     if name in ("cc", "nc"):
         groups["network"] = {
             "bridge": plan.bridge, "subnet": plan.subnet,
@@ -144,7 +147,7 @@ def enclosure(plan: Plan, program: str, program_folder: Path) -> dict[str, Any]:
         spec["argv"] = ["/usr/bin/memcached", "-l", "127.0.0.1", "-p", str(plan.ports["memcached"]), "-U", "0", "-m", "64"]
     else:
         spec["binds"] = [[str(folder / own), shadowed] for own, shadowed in {**_LIBVIRT_SHADOWS, "run": "/run"}.items()]
-        spec["hide_kvm_unless"] = str(folder / "kvm")
+        spec["hide_kvm_unless"] = str(plan.accelerator_verdict)
         spec["argv"] = ["/usr/sbin/libvirtd", "-f", "/etc/libvirt/libvirtd.conf"]
     return spec
 

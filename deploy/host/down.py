@@ -65,9 +65,18 @@ def _clear_network(plan: Plan) -> None:
     pid = guests.number(plan.dnsmasq_pid)
     if pid and enclose.command(pid) == "dnsmasq":
         process.end(pid)
-    if Path(f"/sys/class/net/{plan.bridge}").exists():
+    if _is_ours(plan):
         process.run(["/usr/sbin/ip", "link", "delete", plan.bridge], timeout_s=10)
     try:
         process.run(["/usr/sbin/nft", "delete", "table", "inet", plan.table], timeout_s=10, check=False)
     except Trouble:
         return  # no nft here, so no table of ours
+
+
+def _is_ours(plan: Plan) -> bool:
+    # The CC writes its folder, cut to the kernel's limit, into the bridge's alias.
+    try:
+        alias = Path(f"/sys/class/net/{plan.bridge}/ifalias").read_text("utf-8").strip()
+    except OSError:
+        return False
+    return bool(alias) and f"educloud {plan.dnsmasq_pid.parent}".startswith(alias)

@@ -89,10 +89,11 @@ def isolate(spec: dict[str, Any]) -> None:
 
 
 def proved(verdict: Path) -> bool:
-    """Whether a proof in this boot found hardware acceleration usable. The file says ``usable <boot id>``."""
+    """Whether the node's proof, in this boot, found hardware acceleration usable."""
     try:
-        return verdict.read_text("ascii").split() == ["usable", boot_id()]
-    except (OSError, ValueError):
+        said = json.loads(verdict.read_text("utf-8"))
+        return bool(said["accelerator"] == "kvm" and said["key"]["boot"] == boot_id())
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 

@@ -113,6 +113,16 @@ class Plan:
         return f"qemu:///system?socket={self.hypervisor / 'run/libvirt/libvirt-sock'}"
 
     @property
+    def demo_images(self) -> Path:
+        """Where the demonstration images are built, and the guest of the accelerator proof."""
+        return self.home / "demo-images"
+
+    @property
+    def accelerator_verdict(self) -> Path:
+        """Where the node remembers what its accelerator proof said."""
+        return self.home / "nc" / "accelerator.json"
+
+    @property
     def admin_password(self) -> Path:
         """File with the administrator's one-time password."""
         return self.home / "clc" / "admin-password"

@@ -7,6 +7,7 @@ import json
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,12 @@ def up(plan: Plan, environ: Mapping[str, str]) -> None:
     """The whole cloud runs, the administrator and the first image exist. Raises a Trouble that says what is missing."""
     began = clock.monotonic()
     who = account.caller(environ)
-    supervision = services_up(plan)
+    wanted = environ.get("EDUCLOUD_DEMO") or "all"
+    with ThreadPoolExecutor(1) as beside:
+        guests = beside.submit(_build_guests, plan, wanted)
+        supervision = services_up(plan)
+        with phase("first guests built"):
+            guests.result()
     with phase("databases, administrator, join tokens"):
         _settle(plan, supervision)
     with phase("roles started"):
@@ -73,7 +79,8 @@ def up(plan: Plan, environ: Mapping[str, str]) -> None:
             _client_context(plan, who)
     with phase("five roles up"):
         _until_roles_up(plan, who)
-    _demo_images(plan, who, environ.get("EDUCLOUD_DEMO") or "all")
+    _open_kvm(plan, supervision)
+    _demo_images(plan, who, wanted)
     print(f"{clock.monotonic() - began:7.2f} s  in all", file=sys.stderr, flush=True)
     print(f"console         {plan.console}")
     print("administrator   admin")
@@ -169,6 +176,31 @@ def _explain(plan: Plan, missing: list[str], seen: dict[str, str], last: str) ->
             log = plan.log(program)
             parts.append(f"--- {role} is {seen.get(role, 'unknown')}; the end of {log}:\n{tail(log)}")
     return "\n".join(parts)
+
+
+def _build_guests(plan: Plan, wanted: str) -> None:
+    """Build, while the services start, what is needed soon: the accelerator proof's guest and ``tiny``."""
+    names = [("probe", Path("/dev/kvm").exists()), ("tiny", wanted != "none")]
+    for name in (name for name, needed in names if needed and not (plan.demo_images / name / "kernel").exists()):
+        try:
+            process.run(
+                [plan.python, "-m", "deploy.demo_images", name, "--out", plan.demo_images, "--work", plan.demo_images / ".work"],
+                timeout_s=600, cwd=plan.program,
+            )
+        except Trouble as e:
+            # Without the proof guests are emulated; without tiny the phase that uploads it says why.
+            print(f"the guest {name} was not built: {e}", file=sys.stderr, flush=True)
+
+
+def _open_kvm(plan: Plan, supervision: Supervision) -> None:
+    """Let libvirt see /dev/kvm once the node proved it, which happens after libvirt's first start. Guests stay."""
+    if not enclose.proved(plan.accelerator_verdict):
+        return
+    mounts = Path(f"/proc/{supervision.pid('libvirtd')}/mounts")
+    if " /dev/kvm " in mounts.read_text("utf-8"):
+        with phase("libvirt opened to the proved accelerator"):
+            supervision.restart("libvirtd")
+            _until(lambda: _libvirt_answers(plan), 90, "libvirt did not start", plan.log("libvirtd"))
 
 
 def _demo_images(plan: Plan, who: account.Caller, wanted: str) -> None:

@@ -194,12 +194,13 @@ def test_the_lock_is_held_by_one(tmp_path):
 
 
 def test_kvm_is_believed_only_after_a_proof_in_this_boot(tmp_path):
-    verdict = tmp_path / "kvm"
+    verdict = tmp_path / "accelerator.json"
     assert not enclose.proved(verdict)
-    verdict.write_text("usable some-other-boot", "ascii")
+    for accelerator, boot, believed in (("kvm", "an earlier one", False), ("tcg", enclose.boot_id(), False), ("kvm", enclose.boot_id(), True)):
+        verdict.write_text(json.dumps({"key": {"boot": boot}, "accelerator": accelerator, "why": "tried"}), "utf-8")
+        assert enclose.proved(verdict) is believed
+    verdict.write_text("[]", "utf-8")
     assert not enclose.proved(verdict)
-    verdict.write_text(f"usable {enclose.boot_id()}\n", "ascii")
-    assert enclose.proved(verdict)
 
 
 def test_a_long_log_is_rotated_and_a_link_is_not(tmp_path):
@@ -246,3 +247,11 @@ def test_a_missing_localhost_is_said(monkeypatch):
     monkeypatch.setattr(checks.socket, "getaddrinfo", refuse)
     with pytest.raises(Refused, match="localhost"):
         checks._localhost()
+
+
+@pytest.mark.parametrize("program", plan.ROLE_PROGRAMS)
+def test_every_role_program_has_a_unit_with_its_account(program):
+    lines = (ROOT / f"deploy/systemd/educloud-{program}.service").read_text("utf-8").splitlines()
+    assert f"ExecStart=/opt/educloud/.venv/bin/python -m deploy.processes {program}" in lines
+    assert ("User=educloud" in lines) is (make("/tmp/a").user(program) == "educloud")
+    assert "NoNewPrivileges=yes" in lines
