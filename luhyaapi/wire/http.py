@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,9 @@ _log = log.get(__name__)
 _JSON_AT_MOST = 64 * 1024
 _JSON_WITHIN_S = 15.0
 _HEADERS_AT_MOST = 16 * 1024
-_DRAIN_AT_MOST = 256 * 1024
+_DRAIN_AT_MOST = 64 * 1024
+_LINGER_AT_MOST = 1024 * 1024
+_LINGER_S = 0.5
 _SILENCE_S = 20
 _THREADS = 4
 _THREADS_AT_MOST = 32
@@ -260,6 +263,8 @@ class Door:
 class _Gateway(wsgi.Gateway_10):
     """cheroot's WSGI gateway, with sendfile and with a way to close a connection whose body nobody wants."""
 
+    _unread = False
+
     def get_environ(self) -> dict[str, Any]:  # type: ignore[override]
         environ: dict[str, Any] = super().get_environ()  # type: ignore[no-untyped-call]
         environ["educloud.close"] = self._close_after
@@ -283,8 +288,21 @@ class _Gateway(wsgi.Gateway_10):
             with contextlib.suppress(AttributeError):
                 response.close()
 
+        if self._unread:
+            self._linger()
+
     def _close_after(self) -> None:
-        self.req.close_connection = True
+        self._unread = self.req.close_connection = True
+
+    def _linger(self) -> None:
+        """Read a little of what still comes: closing at once would take the answer away from a client that is sending."""
+        sock, left = self.req.conn.socket, _LINGER_AT_MOST
+        with contextlib.suppress(OSError, ValueError):
+            self.req.conn.wfile.flush()
+            sock.settimeout(_LINGER_S)
+            sock.shutdown(socket.SHUT_WR)
+            while left > 0 and (data := sock.recv(_PIECE)):
+                left -= len(data)
 
 
 def _announced(environ: Mapping[str, Any]) -> int:

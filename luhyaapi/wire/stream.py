@@ -207,9 +207,11 @@ class Exchange:
     def stop(self) -> None:
         """Take no more dials and end the running streams."""
         self._stop.set()
-        if self._thread.ident:
-            self._thread.join(5)
         if self._listener:
+            with contextlib.suppress(OSError):
+                # wakes the thread that accepts
+                self._listener.shutdown(socket.SHUT_RDWR)
+            self._thread.join(5)
             self._listener.close()
 
     def expect(self, stream: str, ttl_s: float) -> None:
@@ -237,8 +239,8 @@ class Exchange:
             except TimeoutError:
                 continue
             except OSError as e:
-                _log.warning("stream door cannot accept", why=str(e))
-                clock.wait(self._stop, _LOOK_S)
+                if not clock.wait(self._stop, _LOOK_S / 10):
+                    _log.warning("stream door cannot accept", why=str(e))
                 continue
             if not self._unmatched.acquire(blocking=False):
                 _log.warning("too many unmatched streams", peer=peer[0])
