@@ -1,0 +1,359 @@
+"""How rows look to the outside: one shape per noun for API, pages and events; bytes, UTC texts, plain words."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError
+from django.db.models import Sum, prefetch_related_objects
+
+from clc.services.own import own
+from luhyaapi import clock, ids
+from luhyaapi.contracts.vocabulary import (
+    Accelerator,
+    Health,
+    HostState,
+    ImageState,
+    InstanceState,
+    Part,
+    Role,
+    TaskState,
+)
+from luhyaapi.machines import TASK
+from luhyaapi.status.board import Board
+from luhyadb import outbox
+from luhyadb.models import Account, Event, Host, Image, ImageVersion, Instance, Outbox, Task, TaskStep, Upload
+
+MIB = 1024 * 1024
+Picture = dict[str, Any]
+_NOT_FACTS = frozenset({"host", "at", "health"})
+
+
+@functools.cache
+def board() -> Board:
+    """The board of this process."""
+    s = settings.EDUCLOUD
+    return Board(s.board.host, s.board.port, s.beat.every_s)
+
+
+def when(stamp: float) -> str | None:
+    """RFC 3339 in UTC; None for a moment that has not come."""
+    return clock.rfc3339(stamp) if stamp else None
+
+
+def _error(fault: Mapping[str, Any] | None) -> dict[str, str] | None:
+    return {k: str(fault.get(k) or "") for k in ("code", "what", "why", "hint")} if fault else None
+
+
+# instances
+
+
+def _names(host_ids: Iterable[str]) -> dict[str, str]:
+    return dict(Host.objects.filter(pk__in={h for h in host_ids if h}).values_list("pk", "name"))
+
+
+def instances(rows: Iterable[Instance]) -> list[Picture]:
+    """Pictures of many instances, with two more queries in all."""
+    known = list(rows)
+    prefetch_related_objects(known, "image__image", "owner")
+    names = _names(h for r in known for h in (r.cluster, r.node))
+    return [_instance(r, names) for r in known]
+
+
+def instance(row: Instance) -> Picture:
+    """One instance."""
+    return instances([row])[0]
+
+
+def _instance(row: Instance, names: Mapping[str, str]) -> Picture:
+    return {
+        "id": row.pk, "name": row.name, "state": str(row.state), "wanted": str(row.wanted), "kind": str(row.usage),
+        "image": row.image.image.name, "image_id": row.image.image_id, "image_version": row.image.version,
+        "cpus": row.cpus, "memory_bytes": row.memory_mib * MIB, "owner": row.owner.username,
+        "cluster": row.cluster or None, "cluster_name": names.get(row.cluster, ""),
+        "host": row.node or None, "host_name": names.get(row.node, ""),
+        "nics": [{"mac": n.get("mac"), "ip": n.get("ip"), "network": n.get("network")} for n in row.nics],
+        "display": {"protocol": "vnc", "port": row.display_port, "url": f"/instances/{row.pk}/screen/"},
+        "accelerator": str(row.accelerator), "error": _error(row.error), "created_at": when(row.created_at),
+        "changed_at": when(row.changed_at), "task": row.task or None,
+    }
+
+
+def why(row: Instance) -> Picture:
+    """Why an instance is where it is: the node it got, and the reason of each node it did not get."""
+    return {"id": row.pk, "node": row.node or None, "why": {str(k): str(v) for k, v in row.why.items()}}
+
+
+# images
+
+
+def images(rows: Iterable[Image]) -> list[Picture]:
+    """Pictures of many images, with one look at the board."""
+    known = list(rows)
+    prefetch_related_objects(known, "versions", "owner")
+    kept = _kept()
+    return [_image(r, kept) for r in known]
+
+
+def image(row: Image) -> Picture:
+    """One image. ``cached_on`` lists the hosts that hold all files of its newest published version."""
+    return images([row])[0]
+
+
+def _kept() -> dict[str, set[str]]:
+    hosts_ = Host.objects.filter(role__in=[Role.CC, Role.NC]).exclude(state=HostState.RETIRED).values_list("pk", flat=True)
+    return {k.removeprefix("host:"): set(v.get("blobs") or ()) for k, v in board().read([f"host:{h}" for h in hosts_]).items()}
+
+
+def _image(row: Image, kept: Mapping[str, set[str]]) -> Picture:
+    listed = sorted(row.versions.all(), key=lambda v: v.version)
+    published = [v for v in listed if v.state == ImageState.PUBLISHED]
+    newest = published[-1] if published else listed[-1] if listed else None
+    needed = {b["sha256"] for b in newest.blobs} if newest else set()
+    state = ImageState.RETIRED if row.retired else newest.state if newest else ImageState.DRAFT
+    return {
+        "id": row.pk, "name": row.name, "usage": str(row.usage), "state": str(state), "description": row.description,
+        "os_type": row.os_type, "owner": row.owner.username, "versions": [version(v) for v in listed],
+        "cached_on": sorted(h for h, blobs in kept.items() if needed and needed <= blobs), "created_at": when(row.created_at),
+    }
+
+
+def version(row: ImageVersion) -> Picture:
+    """One version of an image; ``sha256`` and ``format`` are those of its disk, else of its kernel."""
+    first: Mapping[str, Any] = min(row.blobs, key=lambda b: list(Part).index(Part(b["part"])), default={})
+    return {
+        "version": row.version, "state": str(row.state), "sha256": first.get("sha256", ""),
+        "size_bytes": sum(int(b["size"]) for b in row.blobs), "virtual_size_bytes": int(first.get("virtual_size") or 0),
+        "format": str(first.get("format", "")), "cmdline": row.cmdline, "why": row.why, "task": row.task or None,
+        "created_at": when(row.created_at),
+        "parts": [
+            {"part": str(b["part"]), "sha256": b["sha256"], "size_bytes": int(b["size"]),
+             "virtual_size_bytes": int(b.get("virtual_size") or 0), "format": str(b.get("format", ""))} for b in row.blobs
+        ],
+    }
+
+
+def upload(row: Upload, received: Mapping[str, int]) -> Picture:
+    """An upload under way; ``received`` says what the store has of each part, in bytes."""
+    return {
+        "id": row.pk, "image": row.version.image.name, "image_id": row.version.image_id, "version": row.version.version,
+        "state": str(row.version.state), "created_at": when(row.created_at),
+        "parts": [{"part": str(p["part"]), "size_bytes": int(p["size"]), "received_bytes": received.get(p["part"], 0),
+                   "format": str(p["format"])} for p in row.parts],
+    }
+
+
+# tasks
+
+
+def tasks(rows: Iterable[Task]) -> list[Picture]:
+    """Pictures of many tasks, with one look at the board."""
+    known = list(rows)
+    prefetch_related_objects(known, "steps", "owner")
+    moving = board().read([f"task:{t.pk}" for t in known if t.state not in TASK.final])
+    return [_task(t, moving.get(f"task:{t.pk}")) for t in known]
+
+
+def task(row: Task, progress: Mapping[str, Any] | None = None) -> Picture:
+    """One task; ``progress`` is its picture on the board, looked up when left out."""
+    return tasks([row])[0] if progress is None else _task(row, progress)
+
+
+def _task(row: Task, progress: Mapping[str, Any] | None) -> Picture:
+    open_ = row.state not in TASK.final
+    moving = progress if open_ and progress else {}
+    phase = str(moving.get("phase") or row.phase)
+    percent = min(int(moving.get("percent") or 0), 99)
+    return {
+        "id": row.pk, "tid": f"{own().id}:{row.receiver}:{row.subject}", "kind": row.kind, "state": str(row.state), "phase": phase,
+        "progress": 100 if row.state == TaskState.DONE else max(row.progress, percent),
+        "prompt": str(moving.get("prompt") or ""), "steps": _steps(row, moving), "error": _error(row.error),
+        "subject": row.subject, "subject_name": row.subject_name, "owner": row.owner.username if row.owner else None,
+        "created_at": when(row.created_at), "ended_at": when(row.ended_at), "deadline": when(row.deadline),
+    }
+
+
+def _steps(row: Task, moving: Mapping[str, Any]) -> list[Picture]:
+    made = [_step(s, moving if s.name == moving.get("phase") and s.state == "running" else {}) for s in row.steps.all()]
+    if moving.get("phase") and moving["phase"] not in [s["name"] for s in made]:
+        made.append(_step(TaskStep(name=str(moving["phase"]), state="running"), moving))
+    return made
+
+
+def _step(row: TaskStep, moving: Mapping[str, Any]) -> Picture:
+    return {
+        "name": row.name, "state": row.state, "host": row.host or None, "note": row.note, "started_at": when(row.started_at),
+        "ended_at": when(row.ended_at), "bytes_done": int(moving.get("bytes_done") or 0),
+        "bytes_total": int(moving.get("bytes_total") or 0),
+    }
+
+
+# hosts
+
+
+def hosts(rows: Iterable[Host]) -> list[Picture]:
+    """Pictures of many hosts, with one look at the board and one query for what their guests take."""
+    known = list(rows)
+    facts = board().read([f"host:{h.pk}" for h in known])
+    taken = _taken(h.pk for h in known if h.role == Role.NC)
+    return [_host(h, facts.get(f"host:{h.pk}", {}), taken.get(h.pk)) for h in known]
+
+
+def host(row: Host, facts: Mapping[str, Any] | None = None) -> Picture:
+    """One host; ``facts`` is its picture on the board, looked up when left out.
+
+    Among its facts: ``cpus`` and ``memory_bytes`` it offers to guests, ``cpus_used`` and ``memory_used_bytes`` taken of that,
+    ``machine_*`` of the machine itself. ``last_heartbeat_age_s`` is None for a host that was never heard of.
+    """
+    return hosts([row])[0] if facts is None else _host(row, facts, _taken([row.pk]).get(row.pk))
+
+
+def _taken(nodes: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """CPUs and MiB that guests hold, by node."""
+    there = Instance.objects.filter(node__in=list(nodes)).exclude(state__in=[
+        InstanceState.DEFINED, InstanceState.STOPPED, InstanceState.DELETED, InstanceState.FAILED,
+    ])
+    rows = there.order_by().values_list("node").annotate(Sum("cpus"), Sum("memory_mib"))
+    return {node: (cpus, memory) for node, cpus, memory in rows}
+
+
+def _host(row: Host, facts: Mapping[str, Any], taken: tuple[int, int] | None) -> Picture:
+    heard = max(row.last_heard, float(facts.get("at") or 0))
+    shown: Picture = {
+        "version": row.version, "boot": row.boot, "address": row.address, "hypervisor": row.hypervisor,
+        "accelerator": str(row.accelerator) if row.role == Role.NC else "", "accelerator_why": row.accelerator_why,
+        "cpus": row.cpus, "memory_mib": row.memory_mib, "disk_mib": row.disk_mib, "speaks": row.speaks,
+    }
+    shown |= {f"machine_{k}" if k in shown else k: v for k, v in facts.items() if k not in _NOT_FACTS}
+    if facts:
+        shown["disk_used_mib"] = max(int(facts.get("disk_mib") or 0) - int(facts.get("disk_free_mib") or 0), 0)
+    if row.role == Role.NC:
+        shown["cpus_used"], shown["memory_used_mib"] = taken or (0, 0)
+    elif facts:
+        shown["memory_used_mib"] = max(int(facts.get("memory_mib") or 0) - int(facts.get("memory_free_mib") or 0), 0)
+    return {
+        "id": row.pk, "role": str(row.role), "name": row.name, "state": str(row.state), "boss": row.boss or None,
+        "last_heartbeat_age_s": round(max(clock.now() - heard, 0), 1) if heard else None,
+        "last_heard_at": when(heard), "created_at": when(row.created_at), "facts": _in_bytes(shown),
+    }
+
+
+def _in_bytes(facts: Mapping[str, Any]) -> Picture:
+    return {
+        f"{name.removesuffix('_mib')}_bytes" if name.endswith("_mib") else name: int(value or 0) * MIB if name.endswith("_mib") else value
+        for name, value in facts.items()
+    }
+
+
+# the rest
+
+
+def event(row: Event) -> Picture:
+    """One thing that happened; ``role`` is that of the host it happened on, the CLC's own when none is named."""
+    return {
+        "id": row.pk, "at": when(row.at), "noun": row.noun, "subject": row.subject, "what": row.what, "task": row.task or None,
+        "host": row.host or None, "role": ids.role_of(row.host) if row.host else str(Role.CLC), "fields": row.fields,
+    }
+
+
+def account(row: Account) -> Picture:
+    """One account."""
+    return {
+        "id": row.pk, "username": row.username, "role": "admin" if row.is_admin else "user", "active": row.is_active,
+        "language": row.language, "created_at": clock.rfc3339(row.date_joined.timestamp()),
+    }
+
+
+def accounts(rows: Sequence[Account]) -> list[Picture]:
+    """Many accounts."""
+    return [account(r) for r in rows]
+
+
+# the whole cloud
+
+_ORDER = (Health.OK, Health.WARN, Health.BAD)
+_LATE_BEATS = 3
+_LONG_WAIT_S = 60.0
+
+
+def _part(name: str, health: Health, line: str) -> Picture:
+    return {"name": name, "health": str(health), "line": line}
+
+
+def status() -> Picture:
+    """How the cloud is: ``health`` (ok, warn, bad), ``parts`` (name, health, line), ``hosts``; the worst part decides.
+
+    Parts are broker, board, database, outbox, then one per role: what an operator must know of it, in one line.
+    """
+    try:
+        rows = list(Host.objects.exclude(state=HostState.RETIRED))
+        known = hosts(rows)
+        parts = [*_services(), _part("database", Health.OK, "answers"), _outbox(), *_roles(known)]
+    except DatabaseError as e:
+        known, parts = [], [*_services(), _part("database", Health.BAD, f"does not answer: {type(e).__name__}")]
+    worst = max((Health(p["health"]) for p in parts), key=_ORDER.index)
+    return {"health": str(worst), "parts": parts, "hosts": known}
+
+
+def _services() -> list[Picture]:
+    """Broker and board as the process that uses them says: the relay."""
+    alive = board().is_alive()
+    facts = board().read([f"host:{own().id}"]).get(f"host:{own().id}") if alive else None
+    board_part = _part("board", Health.OK if alive else Health.BAD, "answers" if alive else "memcached does not answer; load and progress are not shown")
+    if not alive:
+        return [_part("broker", Health.WARN, "not known while the board does not answer"), board_part]
+    if facts is None or clock.now() - float(facts.get("at") or 0) > _LATE_BEATS * settings.EDUCLOUD.beat.every_s:
+        return [_part("broker", Health.BAD, "clc-relay does not report"), board_part]
+    said = str(facts.get("services", {}).get("broker", "does not answer"))
+    good = said == "ok"
+    return [_part("broker", Health.OK if good else Health.BAD, "answers" if good else f"{said}; orders wait and go out by themselves"), board_part]
+
+
+def _outbox() -> Picture:
+    count = outbox.waiting()
+    oldest = Outbox.objects.order_by("id").first() if count else None
+    if oldest is None:
+        return _part("outbox", Health.OK, "no orders wait")
+    age_s = max(clock.now() - oldest.at, 0)
+    line = f"{count} orders wait, the first for {age_s:.0f} s" + (f": {oldest.why}" if oldest.why else "")
+    return _part("outbox", Health.WARN if age_s > _LONG_WAIT_S else Health.OK, line)
+
+
+_NEEDED = {
+    Role.WALRUS: "none has joined: images cannot be uploaded or started",
+    Role.CC: "none has joined: instances cannot be placed",
+    Role.NC: "none has joined: there is no room for instances",
+}
+
+
+def _roles(known: Sequence[Picture]) -> list[Picture]:
+    parts = []
+    for role in Role:
+        mine = [h for h in known if h["role"] == role]
+        if mine or role in _NEEDED:
+            parts.append(_role(role, mine))
+    return parts
+
+
+def _role(role: Role, mine: Sequence[Picture]) -> Picture:
+    by = {s: [h["name"] for h in mine if h["state"] == s] for s in HostState}
+    there = len(mine) - len(by[HostState.NEW])
+    notes = [f"{', '.join(by[s][:5])}: {words}" for s, words in (
+        (HostState.SILENT, "no heartbeat"), (HostState.DOWN, "not started yet"), (HostState.DRAINING, "draining"),
+        (HostState.NEW, "waits for approval"),
+    ) if by[s]]
+    working = len(by[HostState.UP]) + len(by[HostState.DRAINING])
+    if not there:
+        notes.insert(0, _NEEDED.get(role, "none has joined"))
+    refused = sum(sum((h["facts"].get("refused") or {}).values()) for h in mine)
+    if refused:
+        notes.append(f"{refused} messages refused at the door")
+    emulated = [h["name"] for h in mine if h["facts"].get("accelerator") in (Accelerator.TCG, Accelerator.UNPROVED)]
+    if emulated and role == Role.NC:
+        notes.append(f"{', '.join(emulated[:5])}: without hardware acceleration")
+    absent = by[HostState.SILENT] or by[HostState.DOWN]
+    health = Health.BAD if not working and (there or role in _NEEDED) else Health.WARN if absent or by[HostState.NEW] or refused else Health.OK
+    return _part(str(role), health, "; ".join([f"{working} of {there} up", *notes]))
