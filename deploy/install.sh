@@ -84,7 +84,8 @@ ensure_account() {
 }
 
 find_python() {
-    for python in python3 python3.14 python3.13 python3.12 python3.11; do
+    # The system's own first: the roles' account can run it, which one below /root takes mounts for.
+    for python in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11; do
         path=$(command -v "$python" 2>/dev/null) || continue
         "$path" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$path"; return 0; }
     done

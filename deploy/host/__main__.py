@@ -41,7 +41,9 @@ def main(argv: list[str]) -> int:
 def _run(verb: str) -> None:
     if os.geteuid() != 0:
         raise Refused("forbidden", "PROFILE=full needs root", hint="Run it as root.")
-    where = plan.make(os.environ, _ROOT, Path(sys.executable))
+    # A virtual environment may be a link, and its interpreter may live anywhere, e.g. below somebody's home.
+    runtime = (Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve())
+    where = plan.make(os.environ, _ROOT, Path(sys.executable), runtime=runtime)
     if verb in ("down", "reset") and not where.home.exists():
         print(f"nothing to do: there is no {where.home}")
         return

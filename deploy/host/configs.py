@@ -123,11 +123,8 @@ def libvirtd() -> str:
     return "".join(f'{name} = "{value}"\n' for name, value in settings.items())
 
 
-def enclosure(plan: Plan, program: str, program_folder: Path) -> dict[str, Any]:
-    """What ``deploy.host.enclose`` needs to become a program: account, environment, mounts, log and the program itself.
-
-    ``program_folder`` is where the account can read the programs: the checkout, or an empty folder it is bound to.
-    """
+def enclosure(plan: Plan, program: str) -> dict[str, Any]:
+    """What ``deploy.host.enclose`` needs to become a program: account, environment, folders it must reach, mounts, log, words."""
     folder = plan.folder(program)
     environ = {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": str(folder),
@@ -135,10 +132,14 @@ def enclosure(plan: Plan, program: str, program_folder: Path) -> dict[str, Any]:
     }
     spec: dict[str, Any] = {
         "program": program, "home": str(plan.home), "user": plan.user(program), "log": str(plan.log(program)),
-        "cwd": str(folder), "environ": environ, "binds": [], "hide_kvm_unless": None, "keep": [],
+        "cwd": str(folder), "environ": environ, "needs": [str(folder)], "binds": [], "hide_kvm_unless": None, "keep": [],
     }
     if program in ROLE_PROGRAMS:
-        _enclose_role(plan, program, program_folder, spec)
+        environ["EDUCLOUD_CONFIG"] = str(plan.config(FOLDERS.get(program, program)))
+        environ |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(plan.program)}
+        spec["cwd"] = str(plan.program)
+        spec["needs"] += [str(plan.program), *(str(path) for path in plan.runtime)]
+        spec["argv"] = [str(plan.python), "-m", "deploy.processes", program]
     elif program == "broker":
         environ.update(_broker_environ(plan))
         spec["argv"] = ["/usr/lib/rabbitmq/bin/rabbitmq-server"]
@@ -150,20 +151,6 @@ def enclosure(plan: Plan, program: str, program_folder: Path) -> dict[str, Any]:
         spec["hide_kvm_unless"] = str(plan.accelerator_verdict)
         spec["argv"] = ["/usr/sbin/libvirtd", "-f", "/etc/libvirt/libvirtd.conf"]
     return spec
-
-
-def _enclose_role(plan: Plan, program: str, program_folder: Path, spec: dict[str, Any]) -> None:
-    python = plan.python
-    if program_folder != plan.program:
-        spec["binds"] = [[str(plan.program), str(program_folder)]]
-        if plan.python.is_relative_to(plan.program):
-            python = program_folder / plan.python.relative_to(plan.program)
-    spec["environ"] |= {
-        "EDUCLOUD_CONFIG": str(plan.config(FOLDERS.get(program, program))), "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(program_folder),
-    }
-    spec["cwd"] = str(program_folder)
-    spec["python"] = str(python)
-    spec["argv"] = [str(python), "-m", "deploy.processes", program]
 
 
 def _broker_environ(plan: Plan) -> dict[str, str]:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 _CLONE_NEWNS = 0x00020000
-_MS_BIND, _MS_REC, _MS_PRIVATE, _MS_REMOUNT, _MS_NODEV = 4096, 16384, 1 << 18, 32, 4
+_MS_BIND, _MS_REC, _MS_PRIVATE, _MS_REMOUNT, _MS_NOSUID, _MS_NODEV, _MS_MOVE = 4096, 16384, 1 << 18, 32, 2, 4, 8192
 _PR_SET_NO_NEW_PRIVS = 38
 _KVM = "/dev/kvm"
+_STAGE = Path("/mnt")
 _GRACE_S = {"broker": 30.0, "supervisor": 60.0}
 
 
@@ -72,20 +73,55 @@ def end_predecessors(spec: dict[str, Any]) -> None:
 
 
 def isolate(spec: dict[str, Any]) -> None:
-    """Own mounts, if the program wants any: binds of folders, and /dev/kvm closed until a proof passed."""
+    """Own mounts, if the program wants any: ways through closed folders, binds, and /dev/kvm closed until a proof passed."""
     proof = spec["hide_kvm_unless"]
     hide_kvm = bool(proof) and Path(_KVM).exists() and not proved(Path(proof))
-    if not spec["binds"] and not hide_kvm:
+    ways = closed([Path(path) for path in spec["needs"]], spec["user"])
+    if not (spec["binds"] or hide_kvm or ways):
         return
     libc = ctypes.CDLL(None, use_errno=True)
     _check(libc.unshare(_CLONE_NEWNS), "unshare")
     _mount(libc, "none", "/", _MS_REC | _MS_PRIVATE)
+    if ways:
+        _open_ways(libc, ways)
     for source, target in spec["binds"]:
         _mount(libc, source, target, _MS_BIND)
     if hide_kvm:
         # A device on a mount without devices opens for nobody, not even for root.
         _mount(libc, _KVM, _KVM, _MS_BIND)
         _mount(libc, "none", _KVM, _MS_BIND | _MS_REMOUNT | _MS_NODEV)
+
+
+def closed(needs: list[Path], user: str) -> dict[Path, Path]:
+    """Which of the folders the account cannot reach, each with the topmost folder that is in its way, e.g. /root."""
+    account = pwd.getpwnam(user)
+    found: dict[Path, Path] = {}
+    for path in sorted(set(needs)):
+        above = next((step for step in reversed(path.parents) if not _enterable(step, account)), None)
+        if above and not any(path.is_relative_to(other) for other in found):
+            found[path] = above
+    return found
+
+
+def _enterable(folder: Path, account: pwd.struct_passwd) -> bool:
+    seen = folder.stat()
+    bit = 0o100 if seen.st_uid == account.pw_uid else 0o010 if seen.st_gid == account.pw_gid else 0o001
+    return account.pw_uid == 0 or bool(seen.st_mode & bit)
+
+
+def _open_ways(libc: ctypes.CDLL, ways: dict[Path, Path]) -> None:
+    # An empty folder takes the place of the closed one, and in it, at their own paths, stands only what the program needs.
+    _tmpfs(libc, _STAGE)
+    stages = {path: _STAGE / str(number) for number, path in enumerate(ways)}
+    for path, stage in stages.items():
+        stage.mkdir()
+        _mount(libc, str(path), str(stage), _MS_BIND | _MS_REC)
+    for folder in sorted(set(ways.values())):
+        _tmpfs(libc, folder)
+    for path, stage in stages.items():
+        path.mkdir(parents=True, exist_ok=True)
+        _mount(libc, str(stage), str(path), _MS_MOVE)
+    _check(libc.umount(str(_STAGE).encode()), "umount")
 
 
 def proved(verdict: Path) -> bool:
@@ -131,6 +167,11 @@ def _zombie(entry: Path) -> bool:
 
 def _mount(libc: ctypes.CDLL, source: str, target: str, flags: int) -> None:
     _check(libc.mount(source.encode(), target.encode(), None, flags, None), f"mount {source} on {target}")
+
+
+def _tmpfs(libc: ctypes.CDLL, folder: Path) -> None:
+    where = str(folder).encode()
+    _check(libc.mount(b"none", where, b"tmpfs", _MS_NOSUID | _MS_NODEV, b"mode=0755,size=1m"), f"an empty folder on {folder}")
 
 
 def _check(result: int, what: str) -> None:

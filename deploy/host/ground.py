@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import pwd
@@ -19,6 +20,8 @@ from luhyaapi import clock
 from luhyaapi.errors import Failed, Unavailable
 
 MARK = ".educloud"
+_TOKEN_FRESH_S = 300
+_PARTS = ("luhyaapi", "luhyadb", "clc", "walrus", "cc", "nc", "sc")
 _SECRETS = (("clc", "broker-password"), ("cc", "broker-password"), ("clc", "session-secret"), ("clc", "admin-password"))
 
 
@@ -132,7 +135,7 @@ def prepare(plan: Plan, owner_of: Callable[[str], Owner] = owner) -> set[str]:
         folder(plan.log(program).parent, to)
     for role, name in _SECRETS:
         _secret(plan.secret(role, name), owner_of(plan.user(role)))
-    changed = _broker(plan, owner_of(plan.user("broker"))) | _libvirt(plan, root) | _enclosures(plan, owner_of)
+    changed = _broker(plan, owner_of(plan.user("broker"))) | _libvirt(plan, root) | _enclosures(plan, root)
     for role in ROLES:
         if write(plan.config(role), configs.role(plan, role), owner_of(plan.user(role))):
             changed |= {p for p in ROLE_PROGRAMS if FOLDERS.get(p, p) == role}
@@ -176,31 +179,37 @@ def forget_last_boot(run: Path) -> None:
         shutil.rmtree(run)
 
 
-def _enclosures(plan: Plan, owner_of: Callable[[str], Owner]) -> set[str]:
+def _enclosures(plan: Plan, root: Owner) -> set[str]:
     changed = set()
-    root = owner_of("root")
+    made_of = release(plan.program)
     for program in PROGRAMS:
-        place = plan.program if reachable(plan.program, owner_of(plan.user(program))) else plan.home / "program"
-        if place != plan.program:
-            # A checkout below /root: the account sees it through a mount of its own.
-            folder(place, root, 0o755)
-        if write(plan.supervisor / f"{program}.json", json.dumps(configs.enclosure(plan, program, place), indent=1), root):
+        spec = configs.enclosure(plan, program) | ({"release": made_of} if program in ROLE_PROGRAMS else {})
+        if write(plan.supervisor / f"{program}.json", json.dumps(spec, indent=1), root):
             changed.add(program)
     if write(plan.supervisor / "supervisord.conf", configs.supervisor(plan), root):
         changed.add("supervisor")
     return changed
 
 
-def reachable(path: Path, who: Owner) -> bool:
-    """Whether an account may enter a folder and all above it."""
-    for step in (path, *path.parents):
-        seen = step.stat()
-        bit = 0o100 if seen.st_uid == who.uid else 0o010 if seen.st_gid == who.gid else 0o001
-        if who.uid != 0 and not seen.st_mode & bit:
-            return False
-    return True
-
-
 def join_tokens_missing(plan: Plan) -> list[str]:
-    """Acting roles that have neither joined nor hold a token."""
-    return [role for role in ACTING if not plan.certificate(role).exists() and not plan.join_token(role).exists()]
+    """Acting roles that have not joined and hold no fresh token; an old one may be used up or expired."""
+    missing = [role for role in ACTING if not plan.certificate(role).exists()]
+    return [role for role in missing if not _is_fresh(plan.join_token(role))]
+
+
+def _is_fresh(path: Path) -> bool:
+    try:
+        return clock.now() - path.stat().st_mtime < _TOKEN_FRESH_S
+    except OSError:
+        return False
+
+
+def release(program: Path) -> str:
+    """What the programs are made of, in a word: another one after an update, and then the roles start anew."""
+    digest = hashlib.sha256()
+    for part in _PARTS:
+        for file in sorted((program / part).rglob("*")):
+            if file.suffix in (".py", ".html", ".mo", ".js", ".css"):
+                seen = file.stat()
+                digest.update(f"{file.relative_to(program)} {seen.st_size} {seen.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]

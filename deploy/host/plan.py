@@ -59,13 +59,17 @@ class Ports:
 
 @dataclass(frozen=True)
 class Plan:
-    """One cloud on one host. ``program`` is the folder of the programs, ``python`` their interpreter."""
+    """One cloud on one host.
+
+    ``program`` is the folder of the programs, ``python`` their interpreter, ``runtime`` the folders that one lives in.
+    """
 
     home: Path
     ports: Ports
     subnet: str
     program: Path
     python: Path
+    runtime: tuple[Path, ...] = ()
 
     @property
     def bridge(self) -> str:
@@ -161,7 +165,9 @@ class Plan:
         return self.home / owner / name
 
 
-def make(environ: Mapping[str, str], program: Path, python: Path, config_file: Path = CONFIG_FILE) -> Plan:
+def make(
+    environ: Mapping[str, str], program: Path, python: Path, config_file: Path = CONFIG_FILE, runtime: tuple[Path, ...] = (),
+) -> Plan:
     """The plan from EDUCLOUD_HOME, EDUCLOUD_PORT_BASE, EDUCLOUD_SUBNET, else the file's ``home``, ``port_base``, ``subnet``.
 
     Raises Refused(invalid) with the choice named.
@@ -180,7 +186,7 @@ def make(environ: Mapping[str, str], program: Path, python: Path, config_file: P
         raise Refused("invalid", f"EDUCLOUD_SUBNET={subnet} is not a network", str(e)) from e
     if not 16 <= network.prefixlen <= 28:
         raise Refused("invalid", f"EDUCLOUD_SUBNET={subnet} has the wrong size", "between /16 and /28 is needed")
-    return Plan(home, Ports(base), str(network), program, python)
+    return Plan(home, Ports(base), str(network), program, python, runtime)
 
 
 def _file(path: Path) -> dict[str, object]:

@@ -49,7 +49,7 @@ class Supervision:
         plan = self._plan
         spec = {
             "program": "supervisor", "home": str(plan.home), "user": "root", "log": str(plan.supervisor / "output.log"),
-            "cwd": str(plan.program), "binds": [], "hide_kvm_unless": None, "keep": [],
+            "cwd": str(plan.program), "needs": [], "binds": [], "hide_kvm_unless": None, "keep": [],
             "environ": {
                 "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/",
                 "EDUCLOUD_HOME": str(plan.home), "EDUCLOUD_PROGRAM": "supervisor",

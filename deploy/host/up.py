@@ -90,12 +90,8 @@ def up(plan: Plan, environ: Mapping[str, str]) -> None:
 def as_role(plan: Plan, role: str, *words: str, timeout_s: float = 120.0) -> str:
     """Run ``python -m deploy.admin ...`` with a role's account and configuration; its standard output."""
     program = next(p for p in ROLE_PROGRAMS if FOLDERS.get(p, p) == role)
-    file = plan.supervisor / f"{program}.json"
-    python = json.loads(file.read_text("utf-8"))["python"]
-    return process.run(
-        [plan.python, "-m", "deploy.host.enclose", file, "--", python, "-m", "deploy.admin", *words],
-        timeout_s=timeout_s, cwd=plan.program,
-    ).text
+    enclosed: list[str | Path] = [plan.python, "-m", "deploy.host.enclose", plan.supervisor / f"{program}.json", "--"]
+    return process.run([*enclosed, plan.python, "-m", "deploy.admin", *words], timeout_s=timeout_s, cwd=plan.program).text
 
 
 def _settle(plan: Plan, supervision: Supervision) -> None:

@@ -170,19 +170,47 @@ def test_programs_without_need_are_not_root():
     assert {p for p in plan.PROGRAMS if made.user(p) == "root"} == {"libvirtd", "cc", "nc"}
 
 
-def test_a_closed_checkout_is_bound_where_the_account_reads_it(cloud):
-    spec = configs.enclosure(cloud, "walrus", cloud.home / "program")
-    assert spec["binds"] == [[str(ROOT), str(cloud.home / "program")]]
-    assert spec["argv"][0] == str(cloud.home / "program/.venv/bin/python")
-    assert configs.enclosure(cloud, "walrus", ROOT)["binds"] == []
+def test_what_is_in_the_way_of_an_account_is_found(tmp_path):
+    tmp_path.chmod(0o755)
+    shut, inner, beside = tmp_path / "shut", tmp_path / "shut/deeper/inner", tmp_path / "beside"
+    for folder in (inner, inner / "below", beside):
+        folder.mkdir(parents=True)
+    shut.chmod(0o700)
+    ways = enclose.closed([inner, inner / "below", beside], "nobody")
+    outer = {above for path, above in enclose.closed([beside], "nobody").items()}
+    # pytest's own folder may itself be closed; then that is what is in the way
+    assert ways[inner] == next(iter(outer), shut)
+    assert inner / "below" not in ways
+    assert enclose.closed([inner], "root") == {}
 
 
-def test_reachable_looks_at_every_folder_above(tmp_path):
-    inner = tmp_path / "closed" / "inner"
-    inner.mkdir(parents=True)
-    (tmp_path / "closed").chmod(0o700)
-    assert ground.reachable(inner, ground.Owner(0, 0))
-    assert not ground.reachable(inner, ground.Owner(54321, 54321))
+def test_a_role_needs_its_folder_the_programs_and_the_interpreter():
+    made = plan.make({}, ROOT, PYTHON, NO_FILE, (Path("/opt/python"),))
+    assert configs.enclosure(made, "walrus")["needs"] == ["/var/lib/educloud/walrus", str(ROOT), "/opt/python"]
+    assert configs.enclosure(made, "broker")["needs"] == ["/var/lib/educloud/broker"]
+
+
+def test_an_update_of_the_programs_is_noticed(tmp_path):
+    file = tmp_path / "nc/role.py"
+    file.parent.mkdir()
+    file.write_text("a", "utf-8")
+    before = ground.release(tmp_path)
+    assert ground.release(tmp_path) == before
+    file.write_text("ab", "utf-8")
+    assert ground.release(tmp_path) != before
+
+
+def test_an_old_join_token_is_replaced_until_the_role_joined(cloud):
+    ground.prepare(cloud, me)
+    assert ground.join_tokens_missing(cloud) == list(plan.ACTING)
+    for role in plan.ACTING:
+        cloud.join_token(role).write_text("t", "utf-8")
+    assert ground.join_tokens_missing(cloud) == []
+    os.utime(cloud.join_token("nc"), (1, 1))
+    assert ground.join_tokens_missing(cloud) == ["nc"]
+    cloud.certificate("nc").parent.mkdir()
+    cloud.certificate("nc").write_text("c", "utf-8")
+    assert ground.join_tokens_missing(cloud) == []
 
 
 def test_the_lock_is_held_by_one(tmp_path):
