@@ -1,0 +1,20 @@
+"""The web process: what stays open goes to ``clc.web.live``, everything else to the pages and the API."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "deploy.settings")
+
+from django.core.asgi import get_asgi_application
+
+_pages = get_asgi_application()
+
+from clc.web.live import Receive, Scope, Send, live  # noqa: E402 - the models must be ready first
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """Served by one uvicorn worker: event streams and screens are counted per process."""
+    app: Any = live if live.serves(scope) else _pages
+    await app(scope, receive, send)
