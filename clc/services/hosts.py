@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from django.conf import settings
+
 from clc.services import events
 from clc.services.own import own
 from luhyaapi import clock, ids, log
@@ -88,6 +90,7 @@ def membership(request: str, down: DownLink) -> dict[str, str] | None:
     return {
         "host": host.id, "certificate": host.certificate, "authority": own().authority, "boss": own().id,
         "boss_certificate": own().membership.certificate, "broker": down.admit(host.id).url,
+        "streams": f"{settings.EDUCLOUD.host.address}:{settings.EDUCLOUD.host.stream_port}",
     }
 
 

@@ -81,7 +81,7 @@ def begin_upload(account: Account, ask: Ask) -> Upload:
             image=image, version=last.version + 1 if last else 1, cmdline=ask.cmdline, created_at=now,
         )
         upload = Upload.objects.create(
-            id=ids.secret(), version=version, account=account, parts=[p.model_dump() for p in parts], created_at=now,
+            id=f"u{ids.secret()}", version=version, account=account, parts=[p.model_dump() for p in parts], created_at=now,
         )
         events.record("image", image.id, "upload began", owner=account, version=version.version)
     return upload

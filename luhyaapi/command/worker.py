@@ -37,12 +37,17 @@ class RunningJob:
         self._agent = agent
         self._stopping = stopping
         self._told_at = -1.0
+        self._is_undo = "#undo-" in row.id
+
+    def _is_buried(self) -> bool:
+        """Taking back is not refused by the cancel that asked for it."""
+        return not self._is_undo and self._agent.journal.is_buried(self.task)
 
     def cancelled(self) -> bool:
-        return self._stopping() or self._agent.journal.is_buried(self.task)
+        return self._stopping() or self._is_buried()
 
     def checkpoint(self) -> None:
-        if self._agent.journal.is_buried(self.task):
+        if self._is_buried():
             raise Refused("cancelled", "It was cancelled")
         if self._stopping():
             raise Unavailable("interrupted", "The role is stopping")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -34,6 +35,39 @@ class Patience:
     idle_s: float = 120.0
 
 
+class _Digest:
+    """sha256 of what is fed, computed beside the writing: one piece is hashed while the next one comes."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._pool = ThreadPoolExecutor(1, "digest")
+        self._busy: Future[None] | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Add ``data``; waits for the piece before."""
+        self._settle()
+        self._busy = self._pool.submit(self._hash.update, data)
+
+    def restart(self) -> None:
+        """Begin anew."""
+        self._settle()
+        self._hash = hashlib.sha256()
+
+    def result(self) -> str:
+        """The digest of all that was fed."""
+        self._settle()
+        return self._hash.hexdigest()
+
+    def close(self) -> None:
+        """No more."""
+        self._pool.shutdown()
+
+    def _settle(self) -> None:
+        if self._busy:
+            self._busy.result()
+            self._busy = None
+
+
 class Download:
     """Brings one blob into a cache. ``position`` counts the bytes that are here, for those who watch."""
 
@@ -42,7 +76,7 @@ class Download:
         self._cache, self._blob, self._stop, self._patience = cache, blob, stop, patience
         self._sources: list[Source] = []
         self._part = cache.part(blob.sha256)
-        self._hash = hashlib.sha256()
+        self._digest = _Digest()
         self._file: SparseFile | None = None
         self._found_half = False
 
@@ -87,24 +121,28 @@ class Download:
         except Exception:
             self._part.unlink(missing_ok=True)
             raise
+        finally:
+            self._digest.close()
 
     def _whole(self) -> Path:
         self._read_half()
         self._cache.room(self._blob.size - self.position)
         with SparseFile(self._part, self.position) as self._file:
             self._attempts()
-            if self._hash.hexdigest() != self._blob.sha256:
-                raise Failed("digest", "Other bytes came than expected", f"their sha256 is {self._hash.hexdigest()}")
+            found = self._digest.result()
+            if found != self._blob.sha256:
+                raise Failed("digest", "Other bytes came than expected", f"their sha256 is {found}")
             self._file.sync()
         return self._cache.adopt(self._part, self._blob.sha256)
 
     def _read_half(self) -> None:
         """Take over what an earlier process left, hashing it again."""
-        self._hash, self.position, self._found_half = hashlib.sha256(), 0, False
+        self._digest.restart()
+        self.position, self._found_half = 0, False
         with contextlib.suppress(FileNotFoundError), self._part.open("rb") as half:
             while (data := half.read(CHUNK)) and self.position < self._blob.size:
                 data = data[: self._blob.size - self.position]
-                self._hash.update(data)
+                self._digest.feed(data)
                 self.position += len(data)
                 self._go_on()
             self._found_half = self.position > 0
@@ -143,13 +181,14 @@ class Download:
         if span.start != 0 or self._file is None:
             raise Failed("digest", "Other bytes came than asked for", f"from {span.start} instead of {self.position}")
         self._file.restart()
-        self._hash, self.position = hashlib.sha256(), 0
+        self._digest.restart()
+        self.position = 0
 
     def _take(self, data: bytes) -> None:
         if self._file is None or self.position + len(data) > self._blob.size:
             raise Failed("digest", "Other bytes came than expected", f"more than {self._blob.size} bytes")
+        self._digest.feed(data)
         self._file.write(data)
-        self._hash.update(data)
         self.position += len(data)
 
     def _go_on(self) -> None:

@@ -102,7 +102,8 @@ def fingerprint(certificate: str) -> str:
 
 @dataclass(frozen=True)
 class Membership:
-    """What a role holds once it was admitted. ``broker`` is the AMQP address with its own credentials."""
+    """What a role holds once it was admitted. ``broker`` is the AMQP address with its own credentials,
+    ``streams`` the boss's stream door as host:port."""
 
     host: str
     certificate: str
@@ -110,6 +111,7 @@ class Membership:
     boss: str
     boss_certificate: str
     broker: str
+    streams: str = ""
 
     def save(self, folder: Path) -> None:
         """Keep it, certificate last: its presence means joined."""

@@ -1,0 +1,57 @@
+"""The CC's rhythm: its facts; leases against placements, DHCP against leases, flows against their deadlines."""
+
+from __future__ import annotations
+
+from cc.services import flows, leases, placements
+from cc.services.office import Office
+from luhyaapi import log
+from luhyaapi.agent import Agent
+from luhyaapi.errors import Trouble
+from luhyaapi.facts import hello, host_facts
+from luhyadb import memory, outbox
+from luhyadb.models import Child
+
+_log = log.get(__name__)
+
+
+class Beat:
+    """Plugs into the agent: ``hello``, ``beat`` and ``reconcile``."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._trouble = ""
+
+    @property
+    def _office(self) -> Office:
+        office: Office = self._agent.services
+        return office
+
+    def hello(self) -> None:
+        """We are there."""
+        self._agent.report(hello(self._agent.me, self._agent.shape, self._agent.settings))
+
+    def beat(self) -> None:
+        """How we are."""
+        agent = self._agent
+        services = {"broker": "ok" if agent.down and agent.down.is_connected() else "does not answer",
+                    "dhcp": self._trouble or "ok"}
+        agent.report(host_facts(
+            agent.me, agent.settings, services=services, blobs=tuple(self._office.cache.sha256s()),
+            open_commands=agent.journal.counts()[0] + outbox.waiting(), health=self._trouble,
+        ))
+        for child, at in list(agent.relay.heard.items()):
+            Child.objects.filter(pk=child, last_heard__lt=at - 60).update(last_heard=at)
+
+    def reconcile(self) -> None:
+        """Repair what does not fit."""
+        with memory.atomic():
+            for instance in leases.orphans(placements.known()):
+                _log.warning("lease without a placement given back", instance=instance)
+                leases.give_back(instance)
+        flows.look_after(self._office)
+        try:
+            self._office.edge.apply(leases.plan(self._agent.settings.network))
+            self._trouble = ""
+        except Trouble as e:
+            self._trouble = f"{e.what}: {e.why}"
+            raise

@@ -1,0 +1,37 @@
+"""The CC's door for its children: joining, and bytes of images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cc.services import children
+from cc.services.office import Office
+from luhyaapi.errors import Refused
+from luhyaapi.wire.blobs import blob_routes
+from luhyaapi.wire.http import Answer, Door, Request, json_answer, json_route, route
+from luhyaapi.wire.signing import open_ticket
+
+
+def make(office: Office) -> Door:
+    """The door, not yet open."""
+    host = office.agent.settings.host
+
+    def ask(form: Any, request: Request) -> Any:
+        with office.agent.memory():
+            return children.ask(office, form, request.remote)
+
+    def fetch(request: Request) -> Answer:
+        with office.agent.memory():
+            form = children.answer(office, request.params["request"])
+        return json_answer({"state": "new"}, 202) if form is None else json_answer(form)
+
+    def authorize(ticket: str, sha256: str, action: str) -> None:
+        claims = open_ticket(office.agent.key.public_key(), ticket)
+        if sha256 not in claims.get(action, ()):
+            raise Refused("forbidden", "The ticket is for something else")
+
+    return Door("cc", host.listen, host.door_port, [
+        json_route("/cc/api/1.0/join/?", ask),
+        route("GET", "/cc/api/1.0/join/(?P<request>[A-Za-z0-9_-]{20,64})/?", fetch),
+        *blob_routes("cc", office.cache.path, authorize),
+    ], ready=lambda: [] if office.agent.up and office.agent.up.is_connected() else ["not connected to the CLC"])

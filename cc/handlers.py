@@ -1,0 +1,144 @@
+"""Orders of the CLC: each opens a flow, or is the cluster's own step."""
+
+from __future__ import annotations
+
+from cc.services import children, flows, leases, library, placements, steps
+from luhyaapi import clock
+from luhyaapi.contracts.commands import (
+    EdgeApply, HostAdmit, HostDrain, HostRefresh, HostRefuse, HostRemove, ImageDelete, ImageFetch, InstanceDelete,
+    InstanceReboot, InstanceRun, InstanceStop, StreamOpen, TaskCancel,
+)
+from luhyaapi.contracts.base import Command
+from luhyaapi.errors import Refused, Unavailable
+from luhyaapi.role import PENDING, Done, Handler, Job, handles
+from luhyadb import memory, outbox
+from luhyadb.models import Child, FlowRun
+
+__all__ = ["steps"]
+
+
+class _Flow(Handler[Command]):
+    """Opens the flow of its order; the flow sends the Outcome. Orders on one instance take turns."""
+
+    def run(self, job: Job, command: Command) -> Done:
+        with memory.atomic():
+            before = FlowRun.objects.filter(instance=command.subject, ended_at=0).exclude(pk=job.id).exists()
+            if before:
+                raise Unavailable("busy", "Something else is being done with this instance", "it waits for that to end")
+            flows.open_flow(job.envelope)
+        flows.go(job.services, job.id)
+        return PENDING
+
+
+@handles(InstanceRun)
+class RunInstance(_Flow):
+    """Place it, bring its image, give it an address, boot it."""
+
+
+@handles(InstanceStop)
+class StopInstance(_Flow):
+    """Stop it on its node."""
+
+
+@handles(InstanceReboot)
+class RebootInstance(_Flow):
+    """Stop it and boot it in its place."""
+
+
+@handles(InstanceDelete)
+class DeleteInstance(_Flow):
+    """Leave nothing of it."""
+
+
+@handles(ImageFetch)
+class FetchImage(Handler[ImageFetch]):
+    """Bring an image from Walrus into the cluster's cache."""
+
+    def run(self, job: Job, command: ImageFetch) -> None:
+        library.fetch(job, command)
+
+
+@handles(ImageDelete)
+class DeleteImage(Handler[ImageDelete]):
+    """Drop blobs here, and on the nodes."""
+
+    def run(self, job: Job, command: ImageDelete) -> None:
+        library.forget(job.services, command.blobs)
+        for child in Child.objects.filter(role="nc"):
+            outbox.send(command, child.pk, sender=job.services.agent.me, task=job.task, step=child.pk)
+
+
+@handles(EdgeApply)
+class ApplyEdge(Handler[EdgeApply]):
+    """Make DHCP as the leases say."""
+
+    def run(self, job: Job, command: EdgeApply) -> None:  # noqa: ARG002 - the whole state is applied
+        job.services.edge.apply(leases.plan(job.services.agent.settings.network))
+
+
+@handles(HostAdmit)
+class AdmitHost(Handler[HostAdmit]):
+    """Let a child in."""
+
+    def run(self, job: Job, command: HostAdmit) -> None:
+        children.admit(job.services, command)
+
+
+@handles(HostRefuse)
+class RefuseHost(Handler[HostRefuse]):
+    """Turn a child away."""
+
+    def run(self, job: Job, command: HostRefuse) -> None:
+        children.refuse(job.services, command.request, command.why)
+
+
+@handles(HostRemove)
+class RemoveHost(Handler[HostRemove]):
+    """Forget a child."""
+
+    def run(self, job: Job, command: HostRemove) -> None:
+        children.remove(job.services, command.host)
+
+
+@handles(HostDrain)
+class DrainHost(Handler[HostDrain]):
+    """Place nothing new there."""
+
+    def run(self, job: Job, command: HostDrain) -> None:  # noqa: ARG002
+        children.drain(command.host, on=command.on)
+
+
+@handles(HostRefresh)
+class RefreshHost(Handler[HostRefresh]):
+    """Our own facts, or a child's."""
+
+    def run(self, job: Job, command: HostRefresh) -> None:
+        agent = job.services.agent
+        if command.host == agent.me:
+            agent.hello()
+            agent.beat()
+        else:
+            outbox.send(command, command.host, sender=agent.me, task=job.task)
+
+
+@handles(StreamOpen)
+class OpenStream(Handler[StreamOpen]):
+    """Expect a dial from the node and pass the order on."""
+
+    def run(self, job: Job, command: StreamOpen) -> None:
+        office = job.services
+        place = placements.find(command.instance)
+        if place is None:
+            raise Refused("state", "The instance has no place in this cluster")
+        if office.streams is not None:
+            office.streams.expect(command.stream, command.timeout_s)
+        outbox.send(command, place.node, sender=office.agent.me, task=job.task, step="stream", deadline=clock.now() + command.timeout_s)
+
+
+@handles(TaskCancel)
+class CancelTask(Handler[TaskCancel]):
+    """Turn back what is being done for a task."""
+
+    def run(self, job: Job, command: TaskCancel) -> None:
+        with memory.atomic():
+            flows.cancel(job.services, command.target)

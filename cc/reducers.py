@@ -1,0 +1,34 @@
+"""Reports from below: an Outcome ends a step of a flow, facts keep the picture of the nodes."""
+
+from __future__ import annotations
+
+from cc.services import children, flows, placements
+from cc.services.office import Office
+from luhyaapi.contracts.base import Envelope
+from luhyaapi.contracts.reports import Hello, HostFacts, InstanceFacts, Outcome
+from luhyaapi.role import reduces
+
+
+@reduces(Hello)
+def hello(office: Office, _envelope: Envelope, report: Hello) -> None:
+    """A child is there."""
+    children.hello(report)
+    children.joined(office, report.host)
+
+
+@reduces(HostFacts)
+def host_facts(office: Office, _envelope: Envelope, report: HostFacts) -> None:
+    """How a child is now."""
+    office.facts[report.host] = report
+
+
+@reduces(InstanceFacts)
+def instance_facts(_office: Office, _envelope: Envelope, report: InstanceFacts) -> None:
+    """How an instance is on its node."""
+    placements.found(report)
+
+
+@reduces(Outcome)
+def outcome(office: Office, _envelope: Envelope, report: Outcome) -> None:
+    """A step ended."""
+    flows.ended(office, report)

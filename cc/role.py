@@ -1,0 +1,9 @@
+"""The middle of the tree: handles the CLC's orders, commands nodes and storage, reduces and passes up their reports."""
+
+from __future__ import annotations
+
+from cc import handlers, reducers
+from luhyaapi.contracts.vocabulary import Role
+from luhyaapi.role import RoleShape, handlers_of, reducers_of
+
+ROLE = RoleShape(Role.CC, Role.CLC, handlers=handlers_of(handlers), reducers=reducers_of(reducers))

@@ -1,0 +1,145 @@
+"""The hosts below this CC: let in, watched, forgotten: the only writer of Child; and the joining requests of its door."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from cc.services.office import Office
+from cc.services.placement import NodeView
+from luhyaapi import clock, log
+from luhyaapi.contracts.commands import HostAdmit
+from luhyaapi.contracts.reports import Hello, JoinAsked
+from luhyaapi.contracts.specs import Capacity
+from luhyaapi.contracts.vocabulary import HostState, InstanceState, Role
+from luhyaapi.errors import Refused
+from luhyaapi.wire.identity import write_atomic
+from luhyadb.models import Child, Placement
+
+_log = log.get(__name__)
+_REQUEST = re.compile(r"^[A-Za-z0-9_-]{20,64}$")
+_WAITING_AT_MOST = 64
+
+
+def ask(office: Office, form: object, remote: str) -> dict[str, str]:
+    """Somebody at the door wants to join; the CLC decides. Raises Refused(invalid | quota)."""
+    if not isinstance(form, dict):
+        raise Refused("invalid", "The request to join cannot be read")
+    request, token = str(form.get("request", "")), str(form.get("token", ""))
+    if not _REQUEST.match(request):
+        raise Refused("invalid", "The request to join has no good name", "20 to 64 letters, digits, - and _")
+    file = _file(office, request)
+    if not file.exists() and sum(1 for _ in office.joins.glob("*.json")) >= _WAITING_AT_MOST:
+        raise Refused("quota", "Too many hosts wait to join")
+    secret = token.split(".")[1] if token.count(".") == 2 else ""  # noqa: PLR2004 - ejt.secret.fingerprint
+    try:
+        report = JoinAsked(
+            request=request, role=Role(str(form.get("role"))), name=str(form.get("name"))[:63], csr=str(form.get("csr"))[:4000],
+            proof=hashlib.sha256(secret.encode()).hexdigest(), address=str(form.get("address") or remote)[:100],
+        )
+    except ValueError as e:
+        raise Refused("invalid", "The request to join cannot be read", str(e)[:200]) from e
+    if report.role not in (Role.NC, Role.SC):
+        raise Refused("invalid", f"A {report.role} does not join below a cluster", "nodes and storage do")
+    if not file.exists():
+        write_atomic(file, json.dumps({"state": HostState.NEW}).encode())
+    office.agent.report(report)
+    return {"state": HostState.NEW}
+
+
+def answer(office: Office, request: str) -> dict[str, str] | None:
+    """What a joining host gets; None while it waits. Raises Refused(not_found | forbidden)."""
+    if not _REQUEST.match(request) or not _file(office, request).exists():
+        raise Refused("not_found", "There is no such request to join")
+    form: dict[str, str] = json.loads(_file(office, request).read_text())
+    if form.get("state") == HostState.RETIRED:
+        raise Refused("forbidden", "The administrator refused this host", form.get("why", ""))
+    return None if form.get("state") == HostState.NEW else form
+
+
+def admit(office: Office, order: HostAdmit) -> None:
+    """Make a child's account and keep what it will fetch; again it gets a new password."""
+    agent = office.agent
+    if agent.down is None:
+        raise Refused("unsupported", "This host has no broker")
+    Child.objects.update_or_create(
+        pk=order.host, defaults={"role": order.role, "name": order.name, "certificate": order.certificate},
+    )
+    account = agent.down.admit(order.host)
+    own = agent.membership
+    write_atomic(_file(office, order.request), json.dumps({
+        "host": order.host, "certificate": order.certificate, "authority": order.authority, "boss": agent.me,
+        "boss_certificate": own.certificate, "broker": account.url,
+        "streams": f"{agent.settings.host.address}:{agent.settings.host.stream_port}",
+    }).encode())
+    _log.info("child let in", host=order.host)
+
+
+def refuse(office: Office, request: str, why: str) -> None:
+    """Turn a joining host away."""
+    if _REQUEST.match(request):
+        write_atomic(_file(office, request), json.dumps({"state": HostState.RETIRED, "why": why}).encode())
+
+
+def remove(office: Office, host: str) -> None:
+    """Forget a child; its account and queues go too."""
+    if office.agent.down is not None:
+        office.agent.down.remove(host)
+    Child.objects.filter(pk=host).delete()
+    office.facts.pop(host, None)
+
+
+def hello(report: Hello) -> None:
+    """A child started or reconnected."""
+    Child.objects.filter(pk=report.host).update(
+        name=report.name, cpus=report.capacity.cpus, memory_mib=report.capacity.memory_mib,
+        disk_mib=report.capacity.disk_mib, speaks=report.speaks, hypervisor=report.hypervisor, last_heard=clock.now(),
+    )
+
+
+def joined(office: Office, host: str) -> None:
+    """A child works now: what it fetched at the door, with its password, is not kept."""
+    for file in office.joins.glob("*.json"):
+        if json.loads(file.read_text()).get("host") == host:
+            file.unlink()
+
+
+def drain(host: str, *, on: bool) -> None:
+    """Place nothing new there, or again."""
+    Child.objects.filter(pk=host).update(draining=on)
+
+
+def nodes(office: Office) -> list[NodeView]:
+    """The nodes as placement sees them: capacity from Hello, use from placements, the rest from the last heartbeat."""
+    settings = office.agent.settings.beat
+    used: dict[str, list[int]] = {}
+    for node, cpus, memory in Placement.objects.exclude(wanted=InstanceState.STOPPED).values_list("node", "cpus", "memory_mib"):
+        row = used.setdefault(node, [0, 0, 0])
+        row[0], row[1], row[2] = row[0] + cpus, row[1] + memory, row[2] + 1
+    views = []
+    for child in Child.objects.filter(role=Role.NC).order_by("pk"):
+        facts = office.facts.get(child.pk)
+        heard = office.agent.relay.heard.get(child.pk, child.last_heard)
+        age = clock.now() - heard
+        cpus, memory, guests = used.get(child.pk, [0, 0, 0])
+        silent = age > settings.every_s * settings.silent_after
+        views.append(NodeView(
+            host=child.pk, name=child.name, state=HostState.SILENT if silent else HostState.UP, draining=child.draining,
+            capacity=Capacity(cpus=child.cpus, memory_mib=child.memory_mib, disk_mib=child.disk_mib),
+            used=Capacity(cpus=cpus, memory_mib=memory), cached=frozenset(facts.blobs) if facts else frozenset(),
+            guests=guests, load=facts.load if facts else 0.0, last_heard_age_s=age, speaks=frozenset(child.speaks),
+            hypervisor_trouble=facts.health if facts else "",
+        ))
+    return views
+
+
+def speaks(host: str) -> dict[str, int]:
+    """What a child understands; empty when unknown."""
+    row = Child.objects.filter(pk=host).values_list("speaks", flat=True).first()
+    return dict(row or {})
+
+
+def _file(office: Office, request: str) -> Path:
+    return office.joins / f"{request}.json"

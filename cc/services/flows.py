@@ -1,0 +1,261 @@
+"""FLOWS: the ordered steps of each order of the CLC. A step ends only by an Outcome; a crash anywhere resumes here.
+
+A step begins with an order (to a node, or to this CC itself) or is done at once inside the transaction. Failure and
+cancel walk back through the steps that were begun. Moving is one compare-and-set in one transaction with the outbox row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cc.services import children
+from cc.services.office import Office
+from luhyaapi import clock, log
+from luhyaapi.command.send import compose, stamp
+from luhyaapi.contracts.base import Command, Envelope
+from luhyaapi.contracts.commands import COMMANDS, TaskCancel
+from luhyaapi.contracts.reports import Outcome, StepFacts
+from luhyaapi.errors import Failed, Refused, Trouble, from_wire, of
+from luhyadb import memory, outbox
+from luhyadb.models import FlowRun
+
+_log = log.get(__name__)
+
+
+@dataclass(frozen=True)
+class Say:
+    """An order that a step begins with; ``to`` may be this CC itself."""
+
+    command: Command
+    to: str
+    gen: int = 0
+    fence: int = 0
+
+
+Begin = Callable[[Office, FlowRun], Say | None]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step. ``begin`` answers the order that does it, or None when it is done already. ``undo`` likewise, backwards."""
+
+    name: str
+    begin: Begin
+    undo: Begin = lambda _office, _run: None
+
+
+FLOWS: dict[str, tuple[Step, ...]] = {}
+
+
+def open_flow(envelope: Envelope) -> None:
+    """Begin the flow of an order; again it is there already."""
+    if FlowRun.objects.filter(pk=envelope.id).exists():
+        return
+    FlowRun.objects.create(
+        command=envelope.id, task=envelope.task, kind=envelope.kind, instance=envelope.subject,
+        envelope=envelope.model_dump_json(), deadline=envelope.deadline, said_at=clock.now(),
+    )
+
+
+def order_of(run: FlowRun) -> Command:
+    """The order that opened a flow."""
+    return COMMANDS[run.kind].model_validate_json(Envelope.model_validate_json(run.envelope).body)
+
+
+def gen_of(run: FlowRun) -> int:
+    """The generation of the order that opened a flow."""
+    return Envelope.model_validate_json(run.envelope).gen
+
+
+def go(office: Office, command: str) -> None:
+    """Move a flow as far as it goes now: until a step waits for its Outcome, or the flow ends."""
+    while _move(office, command):
+        pass
+
+
+def _move(office: Office, command: str) -> bool:
+    """One step forward or back; whether another may follow."""
+    with memory.atomic():
+        run = FlowRun.objects.filter(pk=command).first()
+        if run is None or run.waiting:
+            return False
+        if run.ended_at:
+            memory.on_commit(lambda: _end(office, run))
+            return False
+        steps = FLOWS[run.kind]
+        step = steps[run.step]
+        try:
+            with memory.atomic():
+                say = step.undo(office, run) if run.back else step.begin(office, run)
+                if say is not None:
+                    _say(office, run, step, say)
+        except Exception as error:
+            trouble = of(error)
+            if trouble.code == "bug":
+                _log.error("a step is faulty", step=step.name, why=str(error), exc_info=error)
+            _tell(office, run, step, "failed", str(trouble))
+            _turn_back(run, trouble)
+            _settle(office, run, steps)
+            return True
+        if say is None:
+            if not run.back:
+                _tell(office, run, step, "done")
+            _advance(run)
+            _settle(office, run, steps)
+            return True
+        _tell(office, run, step, "undone" if run.back else "running")
+        run.save()
+        return False
+
+
+def _say(office: Office, run: FlowRun, step: Step, say: Say) -> None:
+    """Post the order of a step under its computed id; to ourselves it goes straight into the journal after commit."""
+    me = office.agent.me
+    name = f"undo-{step.name}" if run.back else step.name
+    deadline = min(max(run.deadline, clock.now() + 60), clock.now() + say.command.timeout_s)
+    if say.to == me:
+        order = compose(say.command, me, sender=me, task=run.task, step=name, attempt=run.attempt, deadline=deadline, gen=say.gen)
+        envelope = stamp(order, me, say.command.timeout_s)
+        memory.on_commit(lambda: office.agent.worker.take(envelope))
+    else:
+        order = outbox.send(
+            say.command, say.to, sender=me, task=run.task, step=name, attempt=run.attempt, deadline=deadline, gen=say.gen,
+            fence=say.fence, speaks=children.speaks(say.to),
+        )
+    run.waiting, run.said_at = order.id, clock.now()
+
+
+def _advance(run: FlowRun) -> None:
+    run.step += -1 if run.back else 1
+    run.waiting = ""
+
+
+def _turn_back(run: FlowRun, trouble: Trouble) -> None:
+    """Go back from the step that failed; a step that fails while going back is passed over, and the first error is told."""
+    run.waiting = ""
+    if run.back:
+        run.step -= 1
+        return
+    run.back, run.error = True, run.error or trouble.wire()
+
+
+def _settle(office: Office, run: FlowRun, steps: tuple[Step, ...]) -> None:
+    if (run.back and run.step < 0) or (not run.back and run.step >= len(steps)):
+        run.step = max(run.step, 0)
+        run.ended_at = clock.now()
+        memory.on_commit(lambda: _end(office, run))
+    run.save()
+
+
+def _end(office: Office, run: FlowRun) -> None:
+    """The one Outcome of the CLC's order."""
+    error = from_wire(run.error) if run.error else None
+    office.agent.worker.end(Envelope.model_validate_json(run.envelope), error, dict(run.facts.get("outcome", {})))
+
+
+def ended(office: Office, report: Outcome) -> None:
+    """An Outcome moves the one flow whose current step it ends; any other is old news."""
+    run = FlowRun.objects.filter(waiting=report.command, ended_at=0).first()
+    if run is None:
+        return
+    steps = FLOWS[run.kind]
+    step = steps[run.step]
+    if report.error is None:
+        _tell(office, run, step, "undone" if run.back else "done")
+        if report.display.port:
+            outcome = {"display": report.display.model_dump(), "accelerator": report.accelerator}
+            run.facts = {**run.facts, "outcome": outcome}
+        if run.error and not run.back:
+            run.back, run.waiting = True, ""
+        else:
+            _advance(run)
+    else:
+        _tell(office, run, step, "failed", f"{report.error.what}: {report.error.why}")
+        _turn_back(run, from_wire(report.error.model_dump()))
+    _settle(office, run, steps)
+    memory.on_commit(lambda: go(office, run.command))
+
+
+def cancel(office: Office, task: str) -> int:
+    """Turn the open flows of a task back; a step under way is asked to stop and its Outcome turns the flow."""
+    turned = 0
+    for run in FlowRun.objects.filter(task=task, ended_at=0, back=False):
+        run.error = Refused("cancelled", "It was cancelled").wire()
+        if run.waiting:
+            row = _receiver(run)
+            if row and row != office.agent.me:
+                outbox.send(TaskCancel(target=run.task), row, sender=office.agent.me, task=run.task, step=f"cancel-{run.step}")
+        else:
+            run.back = True
+        run.save()
+        turned += 1
+        memory.on_commit(lambda run=run: go(office, run.command))
+    return turned
+
+
+def _receiver(run: FlowRun) -> str:
+    from cc.services import placements
+
+    place = placements.find(run.instance)
+    return place.node if place else ""
+
+
+def look_after(office: Office) -> int:
+    """Say overdue steps again under the same id, end flows past their deadline, finish what a crash left; how many."""
+    now = clock.now()
+    patience = office.agent.settings.beat.queue_patience_s
+    touched = 0
+    for run in FlowRun.objects.filter(ended_at=0):
+        if now > run.deadline + 30 and run.waiting:
+            _give_up(office, run)
+        elif not run.waiting:
+            go(office, run.command)
+        elif now - run.said_at > patience * 1.5:
+            _say_again(office, run)
+        else:
+            continue
+        touched += 1
+    for run in FlowRun.objects.filter(ended_at__gt=now - 600):
+        row = office.agent.journal.row(run.command)
+        if row is not None and row.state != "done":
+            _end(office, run)
+    return touched
+
+
+def _say_again(office: Office, run: FlowRun) -> None:
+    with memory.atomic():
+        fresh = FlowRun.objects.filter(pk=run.pk, waiting=run.waiting, said_at=run.said_at).first()
+        if fresh is None or outbox.is_waiting(run.waiting):
+            return
+        step = FLOWS[run.kind][run.step]
+        say = step.undo(office, fresh) if fresh.back else step.begin(office, fresh)
+        if say is None:
+            return
+        _say(office, fresh, step, say)
+        fresh.save()
+
+
+def _give_up(office: Office, run: FlowRun) -> None:
+    with memory.atomic():
+        fresh = FlowRun.objects.filter(pk=run.pk, waiting=run.waiting).first()
+        if fresh is None:
+            return
+        steps = FLOWS[run.kind]
+        _turn_back(fresh, Failed("timeout", f"The step {steps[fresh.step].name} had no answer before the deadline"))
+        fresh.deadline = clock.now() + 120
+        _settle(office, fresh, steps)
+    go(office, run.command)
+
+
+def _tell(office: Office, run: FlowRun, step: Step, state: str, note: str = "") -> None:
+    begun = run.facts.get("began", {})
+    if state == "running":
+        run.facts = {**run.facts, "began": {**begun, step.name: clock.now()}}
+    now = clock.now()
+    ended_at = 0.0 if state == "running" else now
+    report = StepFacts(
+        task=run.task, step=step.name, state=state, host=office.agent.me,
+        started_at=begun.get(step.name, now), ended_at=ended_at, note=note,
+    )
+    memory.on_commit(lambda: office.agent.report(report, run.task))

@@ -1,0 +1,32 @@
+"""The cluster's image cache, between Walrus and the nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cc.services.office import Office
+from luhyaapi.contracts.commands import ImageFetch
+from luhyaapi.contracts.specs import Blob
+from luhyaapi.role import Job
+from luhyaapi.transfer import courier
+
+
+def fetch(job: Job, order: ImageFetch) -> None:
+    """Have every blob of an image version here; what is here does not move."""
+    total = sum(b.size for b in order.ref.blobs)
+    before = 0
+    for blob in order.ref.blobs:
+        job.checkpoint()
+        courier.fetch(
+            job.services.cache, blob, f"{order.url}/blobs/{blob.sha256}", order.ticket,
+            on_progress=lambda done, _size, before=before: job.progress("fetch", before + done, total),
+            cancelled=job.cancelled,
+        )
+        before += blob.size
+    job.progress("fetch", total, total)
+
+
+def forget(office: Office, blobs: Iterable[Blob]) -> None:
+    """Drop blobs nobody needs any more."""
+    for blob in blobs:
+        office.cache.remove(blob.sha256)

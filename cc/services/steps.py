@@ -1,0 +1,116 @@
+"""The steps of every flow, in order: which order each begins with and how it is taken back."""
+
+from __future__ import annotations
+
+from cc.services import flows, placements
+from cc.services.flows import Say, Step
+from cc.services.office import Office
+from luhyaapi.contracts.commands import (
+    DomainDelete, DomainStart, DomainStop, EdgeApply, ImageFetch, InstanceDelete, InstanceReboot, InstanceRun, InstanceStop,
+)
+from luhyaapi.contracts.vocabulary import InstanceState
+from luhyaapi.errors import Refused
+from luhyaapi.wire.signing import make_ticket
+from luhyadb.models import FlowRun, Placement
+
+_TICKET_LIFE_S = 6 * 3600.0
+
+
+def _placed(run: FlowRun) -> Placement:
+    place = placements.find(run.instance)
+    if place is None:
+        raise Refused("state", "The instance has no place in this cluster", "it was never run here, or was deleted")
+    return place
+
+
+def _run_order(run: FlowRun) -> InstanceRun:
+    order = flows.order_of(run)
+    assert isinstance(order, InstanceRun)  # noqa: S101 - these steps stand in this flow only
+    return order
+
+
+def _place(office: Office, run: FlowRun) -> None:
+    _, is_new = placements.place(office, _run_order(run), run.task, flows.gen_of(run))
+    run.facts = {**run.facts, "is_new": is_new or run.facts.get("is_new", False)}
+
+
+def _give_place_back(office: Office, run: FlowRun) -> Say | None:
+    if not run.facts.get("is_new"):
+        placements.want(run.instance, InstanceState.STOPPED, flows.gen_of(run))
+        return None
+    placements.release(run.instance)
+    return Say(EdgeApply(), office.agent.me)
+
+
+def _fetch_here(office: Office, run: FlowRun) -> Say:
+    order = _run_order(run)
+    return Say(
+        ImageFetch(image=order.image.image, ref=order.image, url=f"{order.image_url}/walrus/api/1.0", ticket=order.image_ticket),
+        office.agent.me,
+    )
+
+
+def _fetch_there(office: Office, run: FlowRun) -> Say:
+    place, order = _placed(run), _run_order(run)
+    ticket = make_ticket(
+        office.agent.key, {"get": [b.sha256 for b in order.image.blobs], "to": place.node}, _TICKET_LIFE_S,
+    )
+    return Say(ImageFetch(image=order.image.image, ref=order.image, url=f"{office.door}/cc/api/1.0", ticket=ticket), place.node)
+
+
+def _edge(office: Office, _run: FlowRun) -> Say:
+    return Say(EdgeApply(), office.agent.me)
+
+
+def _boot(_office: Office, run: FlowRun) -> Say:
+    place = _placed(run)
+    return Say(DomainStart(instance=run.instance, spec=placements.spec_of(place)), place.node, flows.gen_of(run), place.fence)
+
+
+def _take_boot_back(_office: Office, run: FlowRun) -> Say | None:
+    place = placements.find(run.instance)
+    if place is None:
+        return None
+    if run.facts.get("is_new"):
+        return Say(DomainDelete(instance=run.instance), place.node, flows.gen_of(run), place.fence)
+    return Say(DomainStop(instance=run.instance, grace_s=0), place.node, flows.gen_of(run), place.fence)
+
+
+def _halt(_office: Office, run: FlowRun) -> Say | None:
+    place = placements.find(run.instance)
+    if place is None:
+        return None
+    order = flows.order_of(run)
+    grace_s = order.grace_s if isinstance(order, InstanceStop | InstanceReboot) else 30
+    if isinstance(order, InstanceStop):
+        placements.want(run.instance, InstanceState.STOPPED, flows.gen_of(run))
+    return Say(DomainStop(instance=run.instance, grace_s=grace_s), place.node, flows.gen_of(run), place.fence)
+
+
+def _wipe(_office: Office, run: FlowRun) -> Say | None:
+    place = placements.find(run.instance)
+    if place is None:
+        return None
+    placements.want(run.instance, InstanceState.DELETED, flows.gen_of(run))
+    return Say(DomainDelete(instance=run.instance), place.node, flows.gen_of(run), place.fence)
+
+
+def _release(office: Office, run: FlowRun) -> Say:
+    placements.release(run.instance)
+    return Say(EdgeApply(), office.agent.me)
+
+
+_BOOT = Step("boot", _boot, _take_boot_back)
+
+flows.FLOWS.update({
+    InstanceRun.kind: (
+        Step("place", _place, _give_place_back),
+        Step("fetch-cluster", _fetch_here),
+        Step("fetch-node", _fetch_there),
+        Step("address", _edge),
+        _BOOT,
+    ),
+    InstanceStop.kind: (Step("halt", _halt),),
+    InstanceReboot.kind: (Step("halt", _halt), Step("boot", _boot)),
+    InstanceDelete.kind: (Step("wipe", _wipe), Step("release", _release)),
+})

@@ -1,0 +1,82 @@
+"""What the installation does inside a role: ``python -m deploy.admin migrate|create-admin|join-token|client-context``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from luhyaapi import conf, ids
+from luhyaapi.contracts.vocabulary import Role
+from luhyaapi.errors import Trouble
+
+ADMIN = "admin"
+
+
+def main(argv: list[str]) -> int:
+    """Run one step; every step may be run again."""
+    parser = argparse.ArgumentParser(prog="deploy.admin")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("migrate")
+    verbs.add_parser("create-admin").add_argument("--password-file", type=Path, required=True)
+    verbs.add_parser("join-token").add_argument("--role", required=True)
+    verbs.add_parser("client-context").add_argument("--file", type=Path, required=True)
+    given = parser.parse_args(argv)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "deploy.settings")
+    import django
+
+    django.setup()
+    try:
+        {"migrate": _migrate, "create-admin": _create_admin, "join-token": _join_token, "client-context": _context}[given.verb](given)
+    except Trouble as e:
+        sys.stderr.write(f"{e.what}\n{e.why}\n{e.hint}\n")
+        return 1
+    return 0
+
+
+def _migrate(_given: argparse.Namespace) -> None:
+    from django.core.management import call_command
+
+    call_command("migrate", verbosity=0, skip_checks=True)
+    settings = conf.load()
+    if settings.host.role is Role.CLC:
+        from clc.services import hosts, own
+
+        own.make(settings.host.state)
+        hosts.ensure_own(settings.host.name)
+
+
+def _create_admin(given: argparse.Namespace) -> None:
+    from clc.services import people
+    from luhyaapi.wire.identity import write_atomic
+    from luhyadb.models import Account
+
+    if Account.objects.filter(is_staff=True).exists():
+        return
+    password = ids.secret()
+    write_atomic(given.password_file, f"{password}\n".encode())
+    people.add(None, ADMIN, password, "admin")
+
+
+def _join_token(given: argparse.Namespace) -> None:
+    from clc.services import hosts
+
+    print(hosts.make_token(None, given.role)[0])
+
+
+def _context(given: argparse.Namespace) -> None:
+    from clc.services import people
+    from deploy.cli import contexts
+    from luhyadb.models import Account
+
+    settings = conf.load()
+    account = Account.objects.filter(is_staff=True, is_active=True).order_by("pk").first()
+    if account is None:
+        raise SystemExit("there is no administrator yet")
+    url = f"http://{settings.host.address}:{settings.console.port}"
+    contexts.save(contexts.Context("local", url, people.make_token(account), user=account.username), given.file)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,123 @@
+"""The processes of a host: ``python -m deploy.processes clc-web|clc-relay|walrus|cc|nc|sc``; EDUCLOUD_CONFIG names the configuration."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+from luhyaapi import clock, conf, log
+from luhyaapi.conf import Settings
+from luhyaapi.contracts.vocabulary import Role
+from luhyaapi.errors import Trouble, of
+
+_log = log.get(__name__)
+_REMEMBER = {"clc-web", "clc-relay", "cc"}
+PROCESSES = ("clc-web", "clc-relay", "walrus", "cc", "nc", "sc")
+
+
+def main(name: str) -> int:
+    """Run one process until it is told to stop; its exit code."""
+    settings = conf.load()
+    log.setup(settings.host.log_level, role=str(settings.host.role), process=name)
+    try:
+        if name in _REMEMBER:
+            _open_database()
+        return _web(settings) if name == "clc-web" else _role(settings, name)
+    except Trouble as e:
+        _log.error("cannot run", code=e.code, what=e.what, why=e.why, hint=e.hint)
+        return 1
+
+
+def _open_database() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "deploy.settings")
+    import django
+
+    django.setup()
+
+
+def _web(settings: Settings) -> int:
+    import uvicorn
+
+    log_config: dict[str, object] = {"version": 1, "disable_existing_loggers": False}
+    uvicorn.run(
+        "deploy.asgi:application", host=settings.host.listen, port=settings.console.port, log_config=log_config,
+        access_log=False, lifespan="on", ws="websockets", ws_per_message_deflate=False, timeout_graceful_shutdown=3,
+        server_header=False, proxy_headers=False, h11_max_incomplete_event_size=32 * 1024,
+    )
+    return 0
+
+
+def _role(settings: Settings, name: str) -> int:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    house = _clc(settings) if name == "clc-relay" else _child(settings, stop)
+    if house is None:
+        return 0
+    house.start()
+    _log.info("role runs", host=house.agent.me)
+    while not clock.wait(stop, 3600):
+        pass
+    _log.info("role stops")
+    threading.Thread(target=_give_up, daemon=True).start()
+    house.stop()
+    return 0
+
+
+def _give_up() -> None:
+    """A handler that does not reach a checkpoint is resumed at the next start."""
+    clock.sleep(8)
+    os._exit(0)
+
+
+def _clc(settings: Settings):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a House; imported late
+    from clc.services import own
+    from deploy.roles import Links, clc
+    from luhyaapi.wire.amqp import AmqpDownLink
+    from luhyadb import memory
+    from luhyadb.models import Host
+
+    me = own.load(settings.host.state)
+
+    def children() -> list[str]:
+        with memory.thread_of("clc"):
+            return list(Host.objects.filter(boss=me.id).exclude(state__in=["retired", "new"]).values_list("pk", flat=True))
+
+    return clc(settings, me.membership, me.key, Links(down=AmqpDownLink(settings.broker, me.id, children)))
+
+
+def _child(settings: Settings, stop: threading.Event):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    from deploy.roles import ROLES, Links
+    from luhyaapi.wire import identity, joining
+    from luhyaapi.wire.amqp import AmqpDownLink, AmqpUpLink
+
+    try:
+        own = joining.membership(settings, stop.is_set)
+    except Trouble as e:
+        if e.code == "interrupted":
+            return None
+        raise
+    key = identity.own_key(settings.host.state / "identity")
+    down = None
+    if settings.host.role is Role.CC:
+        from luhyadb import memory
+        from luhyadb.models import Child
+
+        def children() -> list[str]:
+            with memory.thread_of("cc"):
+                return list(Child.objects.values_list("pk", flat=True))
+
+        down = AmqpDownLink(settings.broker, own.host, children)
+    return ROLES[settings.host.role](settings, own, key, Links(AmqpUpLink(own.broker, own.host), down))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1] not in PROCESSES:  # noqa: PLR2004 - name and process
+        sys.exit(f"usage: python -m deploy.processes {'|'.join(PROCESSES)}")
+    try:
+        sys.exit(main(sys.argv[1]))
+    except Exception as error:
+        _log.error("process ended by a fault", why=str(of(error)), exc_info=error)
+        sys.exit(1)

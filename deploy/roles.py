@@ -1,0 +1,201 @@
+"""How each role's process is put together: agent, links, drivers, door. The only place that knows all roles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from luhyaapi.agent import Agent
+from luhyaapi.conf import Settings
+from luhyaapi.contracts.vocabulary import Role
+from luhyaapi.process import Loop
+from luhyaapi.transfer.cache import BlobCache
+from luhyaapi.wire.http import Door
+from luhyaapi.wire.identity import Membership
+from luhyaapi.wire.link import DownLink, UpLink
+
+
+@dataclass
+class House:
+    """One running role: its agent, its door and further loops."""
+
+    agent: Agent
+    door: Door | None = None
+    loops: list[Loop] = field(default_factory=list)
+    extras: list[Any] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Open the door, begin the loops."""
+        for extra in self.extras:
+            extra.start()
+        if self.door:
+            self.door.start()
+        self.agent.start()
+        for loop in self.loops:
+            loop.start()
+
+    def stop(self) -> None:
+        """Close everything, orderly."""
+        for loop in self.loops:
+            loop.stop()
+        self.agent.stop()
+        if self.door:
+            self.door.stop()
+        for extra in self.extras:
+            extra.stop()
+
+
+@dataclass(frozen=True)
+class Links:
+    """The ends of the wire a role gets."""
+
+    up: UpLink | None = None
+    down: DownLink | None = None
+    inline: bool = False
+
+
+def _cache(settings: Settings, name: str) -> BlobCache:
+    c = settings.cache
+    return BlobCache(settings.host.state / name, c.quota_mib, c.keep_free_mib)
+
+
+def _plug(agent: Agent, beat: Any) -> None:
+    agent.hello, agent.beat, agent.reconcile = beat.hello, beat.beat, beat.reconcile
+
+
+def clc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links) -> House:
+    """The relay of the CLC: reports in, orders out."""
+    from clc.beat import Beat
+    from clc.role import ROLE
+    from clc.services.office import Office
+    from luhyaapi.status.board import Board
+    from luhyadb.boss import BossAgent
+    from luhyadb.models import Host
+
+    class ClcAgent(BossAgent):
+        """Knows every host."""
+
+        @staticmethod
+        def certificate_of(host: str) -> str:
+            row = Host.objects.filter(pk=host).exclude(state="retired").values_list("certificate", flat=True).first()
+            return str(row or "")
+
+        @staticmethod
+        def below(host: str, boss: str) -> bool:
+            return Host.objects.filter(pk=host, boss=boss).exists()
+
+    agent = ClcAgent(ROLE, settings, own, key, down=links.down, inline=links.inline)
+    agent.services = Office(board=Board(settings.board.host, settings.board.port, settings.beat.every_s))
+    _plug(agent, Beat(agent))
+    return House(agent)
+
+
+def cc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links) -> House:
+    """A cluster controller."""
+    from cc import door
+    from cc.beat import Beat
+    from cc.drivers import EDGES
+    from cc.role import ROLE
+    from cc.services.office import Office
+    from luhyaapi.wire.stream import Exchange, dial
+    from luhyadb.boss import BossAgent
+    from luhyadb.models import Child
+
+    class CcAgent(BossAgent):
+        """Knows its children."""
+
+        @staticmethod
+        def certificate_of(host: str) -> str:
+            return str(Child.objects.filter(pk=host).values_list("certificate", flat=True).first() or "")
+
+    agent = CcAgent(ROLE, settings, own, key, up=links.up, down=links.down, inline=links.inline)
+    joins = settings.host.state / "joins"
+    joins.mkdir(parents=True, exist_ok=True)
+    office = Office(agent, EDGES[settings.network.driver](settings), _cache(settings, "cache"), joins)
+    agent.services = office
+    _plug(agent, Beat(agent))
+    house = House(agent)
+    if not links.inline:
+        host, _, port = own.streams.rpartition(":")
+        office.streams = Exchange(
+            settings.host.listen, settings.host.stream_port, lambda stream, _child: dial((host, int(port)), stream, agent.me),
+        )
+        house.extras.append(office.streams)
+        house.door = door.make(office)
+    return house
+
+
+def nc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links) -> House:
+    """A node controller."""
+    from nc import door
+    from nc.beat import Beat
+    from nc.drivers import HYPERVISORS, NETWORKS
+    from nc.role import ROLE
+    from nc.services.domains import Domains, Hands
+    from nc.services.office import Office
+
+    agent = Agent(ROLE, settings, own, key, up=links.up, inline=links.inline)
+    cache = _cache(settings, "cache")
+    hypervisor = HYPERVISORS[settings.hypervisor.driver](settings)
+    hands = Hands(hypervisor, NETWORKS[settings.network.node_driver](settings), cache)
+    office = Office(agent, cache, Domains(settings, hands, own.host, agent.report))
+    agent.services = office
+    beat = Beat(agent, hypervisor)
+    _plug(agent, beat)
+    house = House(agent)
+    house.extras.append(_Probing(beat))
+    if not links.inline:
+        house.extras.clear()
+        house.door = door.make(office)
+        house.loops = [Loop("prove", beat.prove, settings.beat.reconcile_s), Loop("look", beat.look, 0.2)]
+    return house
+
+
+@dataclass
+class _Probing:
+    """In one process the proof is made once, at the start."""
+
+    beat: Any
+
+    def start(self) -> None:
+        self.beat.prove()
+
+    def stop(self) -> None:
+        """Nothing runs."""
+
+
+def walrus(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links) -> House:
+    """The image store."""
+    from walrus import door
+    from walrus.beat import Beat
+    from walrus.role import ROLE
+    from walrus.services.library import Library
+    from walrus.services.office import Office
+
+    agent = Agent(ROLE, settings, own, key, up=links.up, inline=links.inline)
+    store = _cache(settings, "store")
+    office = Office(agent, store, Library(settings.host.state / "store", store))
+    agent.services = office
+    _plug(agent, Beat(agent))
+    return House(agent, None if links.inline else door.make(office))
+
+
+def sc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links) -> House:
+    """A storage controller."""
+    from sc import door
+    from sc.beat import Beat
+    from sc.role import ROLE
+    from sc.services.office import Office
+
+    agent = Agent(ROLE, settings, own, key, up=links.up, inline=links.inline)
+    agent.services = Office(agent)
+    _plug(agent, Beat(agent))
+    return House(agent, None if links.inline else door.make(agent.services))
+
+
+ROLES: dict[Role, Callable[[Settings, Membership, Ed25519PrivateKey, Links], House]] = {
+    Role.CLC: clc, Role.CC: cc, Role.NC: nc, Role.WALRUS: walrus, Role.SC: sc,
+}

@@ -1,0 +1,73 @@
+"""The agent of a role that remembers: its work runs in its own database, its orders go out of its outbox."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from luhyaapi.agent import Agent
+from luhyaapi.contracts.base import Envelope
+from luhyaapi.process import Loop
+from luhyaapi.wire.identity import public_key
+from luhyaapi.wire.signing import seal
+from luhyadb import heard, memory, outbox
+
+Certificates = Callable[[str], str]
+Below = Callable[[str, str], bool]
+
+
+class BossAgent(Agent):
+    """``certificate_of(host)`` answers the PEM of a host below, or an empty text; ``below(host, child)`` who is under whom."""
+
+    certificate_of: Certificates = staticmethod(lambda _host: "")
+    below: Below = staticmethod(lambda _host, _child: False)
+
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        self._keys: dict[str, tuple[str, Ed25519PublicKey]] = {}
+        self.publisher = outbox.Publisher(self.me, self.settings.beat.queue_patience_s, self._post)
+        self._posting: Loop | None = None
+
+    @contextlib.contextmanager
+    def memory(self) -> Iterator[None]:
+        with memory.thread_of(self.shape.name):
+            yield
+
+    def transaction(self) -> AbstractContextManager[None]:
+        return memory.atomic()
+
+    def is_fresh(self, envelope: Envelope) -> bool:
+        return heard.is_fresh(envelope)
+
+    def report_key(self, host: str) -> Ed25519PublicKey | None:
+        with self.memory():
+            pem = type(self).certificate_of(host)
+        if not pem:
+            return None
+        known = self._keys.get(host)
+        if known is None or known[0] != pem:
+            known = self._keys[host] = pem, public_key(pem)
+        return known[1]
+
+    def is_below(self, host: str, boss: str) -> bool:
+        with self.memory():
+            return type(self).below(host, boss)
+
+    def post_orders(self) -> int:
+        """Post what waits in the outbox; how many."""
+        with self.memory():
+            return self.publisher.step()
+
+    def _post(self, to: str, envelope: Envelope, control: bool) -> None:
+        assert self.down is not None  # noqa: S101 - a boss has a link down
+        self.down.command(to, seal(envelope, self.key), control=control)
+
+    def start(self) -> None:
+        self._posting = Loop("outbox", self.post_orders, 0.5).start()
+        outbox.on_new(self._posting.wake)
+        self.loops.append(self._posting)
+        super().start()

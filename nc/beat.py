@@ -1,0 +1,78 @@
+"""The node's rhythm: facts, and domains wanted against domains found."""
+
+from __future__ import annotations
+
+import queue
+
+from luhyaapi import log
+from luhyaapi.agent import Agent
+from luhyaapi.contracts.vocabulary import Accelerator
+from luhyaapi.errors import Trouble
+from luhyaapi.facts import hello, host_facts
+from nc.drivers.base import Hypervisor, Probe, Watched
+from nc.services.office import Office
+
+_log = log.get(__name__)
+_UNPROVED = Probe("", "", Accelerator.UNPROVED, "the hypervisor has not answered yet")
+
+
+class Beat:
+    """Plugs into the agent: ``hello``, ``beat``, ``reconcile``; ``prove`` and ``look`` run in loops of their own."""
+
+    def __init__(self, agent: Agent, hypervisor: Hypervisor) -> None:
+        self._agent = agent
+        self._hypervisor = hypervisor
+        self._probe = _UNPROVED
+        self._trouble = _UNPROVED.why
+        self._changed: queue.SimpleQueue[str] = queue.SimpleQueue()
+        if isinstance(hypervisor, Watched):
+            hypervisor.watch(self._changed.put)
+
+    @property
+    def _office(self) -> Office:
+        office: Office = self._agent.services
+        return office
+
+    def hello(self) -> None:
+        """We are there, with this hypervisor; and so are our instances."""
+        p = self._probe
+        self._agent.report(hello(
+            self._agent.me, self._agent.shape, self._agent.settings, hypervisor=f"{p.name} {p.version}".strip(),
+            accelerator=p.accelerator, accelerator_why=p.why,
+        ))
+        self._office.domains.tell_all()
+
+    def beat(self) -> None:
+        """How we are."""
+        agent = self._agent
+        agent.report(host_facts(
+            agent.me, agent.settings, services={"hypervisor": self._trouble or "ok"}, guests=self._office.domains.counts(),
+            blobs=tuple(self._office.cache.sha256s()), open_commands=agent.journal.counts()[0], health=self._trouble,
+        ))
+
+    def prove(self) -> None:
+        """Ask the hypervisor what it is; the first time this boots the accelerator proof. A change is told at once."""
+        try:
+            probe, trouble = self._hypervisor.probe(), ""
+        except Trouble as e:
+            probe, trouble = self._probe, f"{e.what}: {e.why}"
+        if (probe, trouble) != (self._probe, self._trouble):
+            self._probe, self._trouble = probe, trouble
+            self.hello()
+            self.beat()
+
+    def reconcile(self) -> None:
+        """Domains wanted against domains found."""
+        if self._probe.accelerator is not Accelerator.UNPROVED or self._probe.name:
+            self._office.domains.reconcile(self._agent.journal.open_subjects())
+
+    def look(self) -> None:
+        """What the hypervisor told of."""
+        busy = self._agent.journal.open_subjects()
+        while True:
+            try:
+                instance = self._changed.get_nowait()
+            except queue.Empty:
+                return
+            if instance:
+                self._office.domains.look(instance, busy)

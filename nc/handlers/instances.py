@@ -1,0 +1,44 @@
+"""Handlers: DomainStart, DomainStop, DomainDelete, StreamOpen."""
+
+from __future__ import annotations
+
+from luhyaapi.contracts.commands import DomainDelete, DomainStart, DomainStop, StreamOpen
+from luhyaapi.role import Done, Handler, Job, handles
+from luhyaapi.wire import stream
+
+
+@handles(DomainStart)
+class StartDomain(Handler[DomainStart]):
+    """Have it running."""
+
+    def run(self, job: Job, command: DomainStart) -> Done:
+        e = job.envelope
+        facts = job.services.domains.start(job, command.spec, e.gen, e.fence)
+        return Done({"display": facts.display, "accelerator": facts.accelerator})
+
+
+@handles(DomainStop)
+class StopDomain(Handler[DomainStop]):
+    """Have it stopped."""
+
+    def run(self, job: Job, command: DomainStop) -> None:
+        job.services.domains.stop(job, command.instance, command.grace_s, job.envelope.gen, job.envelope.fence)
+
+
+@handles(DomainDelete)
+class DeleteDomain(Handler[DomainDelete]):
+    """Have nothing of it."""
+
+    def run(self, job: Job, command: DomainDelete) -> None:
+        job.services.domains.delete(command.instance, job.envelope.gen, job.envelope.fence)
+
+
+@handles(StreamOpen)
+class OpenStream(Handler[StreamOpen]):
+    """Dial outward and join a screen or a log with the stream."""
+
+    def run(self, job: Job, command: StreamOpen) -> None:
+        agent, domains = job.services.agent, job.services.domains
+        host, _, port = agent.membership.streams.rpartition(":")
+        local = domains.screen(command.instance) if command.channel == "screen" else domains.log(command.instance)
+        stream.bridge(local, (host, int(port)), command.stream, agent.me)

@@ -1,0 +1,219 @@
+"""The instances of this node: wanted files, driver calls, found state."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from luhyaapi import clock, log
+from luhyaapi.conf import Settings
+from luhyaapi.contracts.reports import InstanceFacts
+from luhyaapi.contracts.specs import DomainFacts, Fault, MachineSpec
+from luhyaapi.contracts.vocabulary import DiskFormat, DomainState, InstanceState, Part
+from luhyaapi.errors import Failed, Refused, Trouble
+from luhyaapi.role import Job
+from luhyaapi.transfer.cache import BlobCache
+from nc.drivers.base import Files, Hypervisor, NodeNetwork
+from nc.services import disks
+from nc.services.wanted import Wanted, WantedFiles
+
+_log = log.get(__name__)
+RESTARTS, RESTARTS_WITHIN_S = 5, 8 * 3600.0
+Tell = Callable[[InstanceFacts], None]
+
+
+@dataclass(frozen=True)
+class Hands:
+    """The drivers of this node."""
+
+    hypervisor: Hypervisor
+    network: NodeNetwork
+    cache: BlobCache
+
+
+class Domains:
+    """Instances by id. Every verb is idempotent; ``tell`` reports what changed; an older fence is refused."""
+
+    def __init__(self, settings: Settings, hands: Hands, node: str, tell: Tell) -> None:
+        self._settings = settings
+        self._hands = hands
+        self._node = node
+        self._tell = tell
+        self._boots = threading.BoundedSemaphore(max(1, settings.hypervisor.boots))
+        self._told: dict[str, tuple[str, int]] = {}
+        self._watched = False
+        self.wanted = WantedFiles(settings.host.state / "instances")
+
+    # ---- orders
+
+    def start(self, job: Job, spec: MachineSpec, gen: int, fence: int) -> DomainFacts:
+        """Have it running. Raises Refused(state) for an older fence, Failed(hypervisor), Refused(not_found) without image."""
+        before = self._unfenced(spec.instance, fence)
+        restarts = before.restarts if before else ()
+        wanted = self.wanted.write(Wanted(spec=spec, state=InstanceState.RUNNING, gen=gen, fence=fence, restarts=restarts))
+        job.checkpoint()
+        facts = self._boot(wanted, job.cancelled)
+        self._report(wanted, facts)
+        return facts
+
+    def stop(self, job: Job, instance: str, grace_s: float, gen: int, fence: int) -> None:
+        """Have it stopped; its overlay stays."""
+        wanted = self._unfenced(instance, fence)
+        if wanted is not None:
+            wanted = self.wanted.write(wanted.model_copy(update={"state": InstanceState.STOPPED, "gen": gen, "restarts": ()}))
+        self._hands.hypervisor.stop(instance, grace_s, job.cancelled)
+        if wanted is not None:
+            self._report(wanted, self._hands.hypervisor.inspect(instance))
+
+    def delete(self, instance: str, gen: int, fence: int) -> None:
+        """Have nothing of it: no domain, tap, overlay, pin."""
+        wanted = self._unfenced(instance, fence)
+        if wanted is not None:
+            self.wanted.write(wanted.model_copy(update={"state": InstanceState.DELETED, "gen": gen}))
+        self._wipe(instance, wanted)
+
+    def _wipe(self, instance: str, wanted: Wanted | None) -> None:
+        self._hands.hypervisor.stop(instance, 0)
+        self._hands.hypervisor.remove(instance)
+        self._hands.network.unplug(instance)
+        if wanted is not None:
+            for blob in wanted.spec.image.blobs:
+                self._hands.cache.unpin(blob.sha256, instance)
+        self.wanted.forget(instance)
+        self._told.pop(instance, None)
+
+    def screen(self, instance: str) -> int:
+        """The port of its screen on this host's loopback. Raises Refused(state)."""
+        facts = self._hands.hypervisor.inspect(instance)
+        if facts.state is not DomainState.RUNNING or not facts.display.port:
+            raise Refused("state", "The instance shows no screen", f"on its node it is {facts.state}")
+        return facts.display.port
+
+    def log(self, instance: str) -> Path:
+        """Its console log. Raises Refused(not_found)."""
+        file = self.wanted.folder(instance) / "console.log"
+        if not file.exists():
+            raise Refused("not_found", "The instance has no console log yet")
+        return file
+
+    def _unfenced(self, instance: str, fence: int) -> Wanted | None:
+        wanted = self.wanted.read(instance)
+        if wanted is not None and fence < wanted.fence:
+            raise Refused("state", "The order is older than what this node knows", f"fence {fence}, here {wanted.fence}")
+        return wanted
+
+    # ---- booting
+
+    def _boot(self, wanted: Wanted, cancelled: Callable[[], bool]) -> DomainFacts:
+        spec = wanted.spec
+        found = self._hands.hypervisor.inspect(spec.instance)
+        if found.state is DomainState.RUNNING:
+            return found
+        files = self._files(spec)
+        with self._boots:
+            if cancelled():
+                raise Refused("cancelled", "It was cancelled before it booted")
+            self._hands.hypervisor.define(spec, files)
+            return self._hands.hypervisor.start(spec.instance)
+
+    def _files(self, spec: MachineSpec) -> Files:
+        folder = self.wanted.folder(spec.instance)
+        paths: dict[Part, Path] = {}
+        for blob in spec.image.blobs:
+            path = self._hands.cache.path(blob.sha256)
+            if path is None:
+                raise Refused("not_found", f"The {blob.part} of the image is not on this node", blob.sha256[:12])
+            self._hands.cache.pin(blob.sha256, spec.instance)
+            paths[blob.part] = path
+        log_file = folder / "console.log"
+        disks.trim_log(log_file)
+        disk = seed = None
+        if base := spec.image.blob(Part.DISK):
+            disk = disks.overlay(paths[Part.DISK], DiskFormat(base.format), folder / "disk.qcow2")
+            hostname = disks.hostname_of(spec.name, spec.instance)
+            seed = disks.seed_iso(folder / "seed.iso", spec.instance, hostname, spec.ssh_keys)
+        taps = {nic.mac: self._hands.network.plug(spec.instance, nic) for nic in spec.nics}
+        return Files(console_log=log_file, disk=disk, kernel=paths.get(Part.KERNEL), initrd=paths.get(Part.INITRD), seed=seed, taps=taps)
+
+    # ---- wanted against found
+
+    def reconcile(self, busy: set[str]) -> None:
+        """Look at every instance that no order is about; the first time, start what should run."""
+        found = {d.instance: d for d in self._hands.hypervisor.list()}
+        for instance in self.wanted.all():
+            if instance not in busy:
+                self._look(instance, found.get(instance) or DomainFacts(instance=instance, state=DomainState.ABSENT))
+        self._watched = True
+        for stranger in sorted(set(found) - set(self.wanted.all())):
+            _log.warning("domain without an order is left alone", instance=stranger, state=found[stranger].state)
+
+    def look(self, instance: str, busy: set[str]) -> None:
+        """Look at one instance now: something changed."""
+        if instance not in busy and self.wanted.folder(instance).exists():
+            self._look(instance, self._hands.hypervisor.inspect(instance))
+
+    def _look(self, instance: str, found: DomainFacts) -> None:
+        wanted = self.wanted.read(instance)
+        if wanted is None:
+            return
+        if wanted.state == InstanceState.DELETED:
+            self._wipe(instance, wanted)
+            return
+        if wanted.state == InstanceState.RUNNING and found.state is not DomainState.RUNNING:
+            wanted, found = self._fell(wanted, found)
+        elif wanted.state == InstanceState.STOPPED and found.state is DomainState.RUNNING:
+            self._hands.hypervisor.stop(instance, 0)
+            found = self._hands.hypervisor.inspect(instance)
+        self._report(wanted, found)
+
+    def _fell(self, wanted: Wanted, found: DomainFacts) -> tuple[Wanted, DomainFacts]:
+        """A guest that should run does not: it ended by itself while watched, or it crashed, or the host was away."""
+        if self._watched and found.state is DomainState.STOPPED:
+            return self.wanted.write(wanted.model_copy(update={"state": InstanceState.STOPPED})), found
+        now = clock.now()
+        recent = tuple(t for t in wanted.restarts if now - t < RESTARTS_WITHIN_S)
+        if self._watched:
+            if len(recent) >= RESTARTS:
+                return wanted, found
+            wanted = self.wanted.write(wanted.model_copy(update={"restarts": (*recent, now)}))
+        _log.info("guest is started again", instance=wanted.spec.instance, found=found.state, times=len(recent))
+        try:
+            return wanted, self._boot(wanted, lambda: False)
+        except Trouble as e:
+            if e.family == "unavailable":
+                raise
+            self._tell(self._facts(wanted, found, Fault(**e.wire())))
+            return wanted, found
+
+    # ---- reports
+
+    def tell_all(self) -> None:
+        """Say every instance's state again: the boss may have forgotten."""
+        self._told.clear()
+
+    def _report(self, wanted: Wanted, found: DomainFacts) -> None:
+        facts = self._facts(wanted, found, None)
+        mark = (facts.state, wanted.gen)
+        if self._told.get(facts.instance) != mark:
+            self._tell(facts)
+            self._told[facts.instance] = mark
+
+    def _facts(self, wanted: Wanted, found: DomainFacts, error: Fault | None) -> InstanceFacts:
+        state = InstanceState.STOPPED
+        if error:
+            state = InstanceState.FAILED
+        elif found.state is DomainState.RUNNING:
+            state = InstanceState.RUNNING
+        elif wanted.state == InstanceState.RUNNING:
+            trouble = Failed("guest", "The guest ended unexpectedly", f"it was restarted {RESTARTS} times in 8 hours")
+            state, error = InstanceState.FAILED, Fault(**trouble.wire())
+        return InstanceFacts(
+            instance=wanted.spec.instance, state=state, node=self._node, nics=wanted.spec.nics, display=found.display,
+            accelerator=found.accelerator, fence=wanted.fence, gen=wanted.gen, error=error,
+        )
+
+    def counts(self) -> int:
+        """Instances on this node."""
+        return len(self.wanted.all())

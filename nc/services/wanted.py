@@ -1,0 +1,69 @@
+"""What shall be on this node, one file per instance: written before anything is done, so that a crash resumes it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from luhyaapi import ids, log
+from luhyaapi.contracts.base import Model
+from luhyaapi.contracts.specs import MachineSpec
+from luhyaapi.contracts.vocabulary import InstanceState
+from luhyaapi.wire.identity import write_atomic
+
+_log = log.get(__name__)
+
+
+class Wanted(Model):
+    """One instance: its machine, what shall become of it, and when it had to be restarted (seconds since 1970)."""
+
+    spec: MachineSpec
+    state: InstanceState
+    gen: int = 0
+    fence: int = 0
+    restarts: tuple[float, ...] = ()
+
+
+class WantedFiles:
+    """The folder of all instances of this node: ``<folder>/<instance>/wanted.json``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def folder(self, instance: str) -> Path:
+        """Everything of one instance."""
+        return self._folder / instance
+
+    def read(self, instance: str) -> Wanted | None:
+        """What is wanted, or None."""
+        file = self.folder(instance) / "wanted.json"
+        try:
+            return Wanted.model_validate_json(file.read_text())
+        except FileNotFoundError:
+            return None
+        except (ValidationError, json.JSONDecodeError) as e:
+            _log.error("wanted file cannot be read", instance=instance, why=str(e)[:200])
+            return None
+
+    def write(self, wanted: Wanted) -> Wanted:
+        """Keep it, durably."""
+        write_atomic(self.folder(wanted.spec.instance) / "wanted.json", wanted.model_dump_json().encode())
+        return wanted
+
+    def forget(self, instance: str) -> None:
+        """Nothing of the instance stays here; the file goes last, so that a crash in between forgets again."""
+        folder = self.folder(instance)
+        if not folder.exists():
+            return
+        for entry in folder.iterdir():
+            if entry.name != "wanted.json":
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        shutil.rmtree(folder)
+
+    def all(self) -> list[str]:
+        """Every instance with a folder."""
+        return sorted(f.name for f in self._folder.iterdir() if ids.is_id(f.name, "ins"))

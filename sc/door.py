@@ -1,0 +1,13 @@
+"""The SC's door: health and metrics."""
+
+from __future__ import annotations
+
+from luhyaapi.wire.http import Door
+from sc.services.office import Office
+
+
+def make(office: Office) -> Door:
+    """The door, not yet open."""
+    host = office.agent.settings.host
+    return Door("sc", host.listen, host.door_port, [],
+                ready=lambda: [] if office.agent.up and office.agent.up.is_connected() else ["not connected to the CC"])

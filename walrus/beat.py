@@ -1,0 +1,34 @@
+"""The store's rhythm: facts, and uploads nobody finished."""
+
+from __future__ import annotations
+
+from luhyaapi.agent import Agent
+from luhyaapi.facts import hello, host_facts
+from walrus.services.office import Office
+
+
+class Beat:
+    """Plugs into the agent: ``hello``, ``beat`` and ``reconcile``."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    @property
+    def _office(self) -> Office:
+        office: Office = self._agent.services
+        return office
+
+    def hello(self) -> None:
+        """We are there."""
+        self._agent.report(hello(self._agent.me, self._agent.shape, self._agent.settings))
+
+    def beat(self) -> None:
+        """How we are."""
+        agent = self._agent
+        agent.report(host_facts(
+            agent.me, agent.settings, blobs=tuple(self._office.store.sha256s()), open_commands=agent.journal.counts()[0],
+        ))
+
+    def reconcile(self) -> None:
+        """Uploads that were left alone for a day go."""
+        self._office.library.sweep()

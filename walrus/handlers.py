@@ -1,0 +1,29 @@
+"""Handlers: ImagePublish, ImageDelete."""
+
+from __future__ import annotations
+
+from luhyaapi.contracts.commands import ImageDelete, ImagePublish
+from luhyaapi.role import Done, Handler, Job, handles
+
+
+@handles(ImagePublish)
+class PublishImage(Handler[ImagePublish]):
+    """Check an upload and make it visible, or refuse it and leave nothing."""
+
+    def run(self, job: Job, command: ImagePublish) -> Done:
+        blobs = job.services.library.publish(
+            command.upload, command.parts, cancelled=job.cancelled,
+            on_progress=lambda done, total: job.progress("check", done, total),
+        )
+        return Done({"blobs": blobs})
+
+    def undo(self, job: Job, command: ImagePublish) -> None:
+        job.services.library.abandon(command.upload)
+
+
+@handles(ImageDelete)
+class DeleteImage(Handler[ImageDelete]):
+    """Remove blobs nobody needs; the CLC has looked that no version does."""
+
+    def run(self, job: Job, command: ImageDelete) -> None:
+        job.services.library.delete(command.blobs, set())
