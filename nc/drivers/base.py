@@ -9,10 +9,10 @@ from typing import Protocol, runtime_checkable
 
 from luhyaapi import clock
 from luhyaapi.contracts.specs import DomainFacts, MachineSpec, Nic
-from luhyaapi.contracts.vocabulary import Accelerator, Part
+from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, Part
 from luhyaapi.errors import Refused
 
-ASK_EVERY_S = 5.0
+ASK_EVERY_S = 2.0
 LOOK_EVERY_S = 0.2
 
 
@@ -30,7 +30,8 @@ class Probe:
 class Files:
     """The files of one domain on this node. ``disk`` is the writable overlay (qcow2), the others are read-only.
 
-    ``taps`` names the tap of each card by its MAC, as :meth:`NodeNetwork.plug` answered it.
+    ``taps`` names the tap of each card by its MAC, as :meth:`NodeNetwork.plug` answered it. ``base`` is what the
+    overlay stands on; named, the hypervisor takes it as it is and does not make it its own (it must be readable to all).
     """
 
     console_log: Path
@@ -39,6 +40,8 @@ class Files:
     initrd: Path | None = None
     seed: Path | None = None
     taps: Mapping[str, str] = field(default_factory=dict)
+    base: Path | None = None
+    base_format: DiskFormat = DiskFormat.RAW
 
     def of(self, part: Part) -> Path | None:
         """The file of that part, or None."""

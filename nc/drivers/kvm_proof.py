@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,12 +36,15 @@ class Proof:
 def prove(settings: Settings, device: Path = DEVICE) -> Proof:
     """The accelerator of this node. Never raises: what cannot be proved is emulated.
 
-    A trial counts until the next boot of the host, another probe kernel or another QEMU.
+    A trial counts until the next boot of the host, another probe kernel or another QEMU. What was decided stands in
+    ``accelerator.json`` of the role's state: key (boot, guest, qemu), accelerator, why.
     """
     wish = settings.hypervisor.accelerator
     if wish != "auto":
         believed = Accelerator.KVM if wish == "kvm" else Accelerator.TCG
-        return Proof(believed, f"set to {wish} by the administrator, not proved")
+        return _kept(settings, {"boot": _boot(), "guest": wish, "qemu": ""}, lambda: Proof(
+            believed, f"set to {wish} by the administrator, not proved",
+        ))
     kernel, initrd = settings.hypervisor.probe_kernel, settings.hypervisor.probe_initrd
     if not device.exists():
         return Proof(Accelerator.TCG, f"{device} is not there: no hardware virtualization on this host")
@@ -50,19 +54,24 @@ def prove(settings: Settings, device: Path = DEVICE) -> Proof:
         key = _key(kernel, initrd)
     except (Trouble, OSError) as error:
         return Proof(Accelerator.TCG, f"hardware virtualization could not be tried: {error}")
-    memory = settings.host.state / FILE
-    known = _recall(memory, key)
-    if known:
-        return known
-    proof = _try(kernel, initrd, settings.hypervisor.probe_deadline_s)
-    _log.info("accelerator proved", accelerator=str(proof.accelerator), why=proof.why)
-    _remember(memory, key, proof)
-    return proof
+    return _kept(settings, key, lambda: _try(kernel, initrd, settings.hypervisor.probe_deadline_s))
 
 
 def forget(settings: Settings) -> None:
     """Have the next :func:`prove` try again."""
     (settings.host.state / FILE).unlink(missing_ok=True)
+
+
+def _kept(settings: Settings, key: dict[str, str], find: Callable[[], Proof]) -> Proof:
+    # also what was only believed is written down: who opens the device to libvirt reads it there
+    memory = settings.host.state / FILE
+    known = _recall(memory, key)
+    if known:
+        return known
+    proof = find()
+    _log.info("accelerator decided", accelerator=str(proof.accelerator), why=proof.why)
+    _remember(memory, key, proof)
+    return proof
 
 
 def _try(kernel: Path, initrd: Path, deadline_s: float) -> Proof:
@@ -93,7 +102,11 @@ def _key(kernel: Path, initrd: Path) -> dict[str, str]:
     digest = hashlib.sha256()
     for path in (kernel, initrd):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return {"boot": _BOOT_ID.read_text("ascii").strip(), "guest": digest.hexdigest(), "qemu": version}
+    return {"boot": _boot(), "guest": digest.hexdigest(), "qemu": version}
+
+
+def _boot() -> str:
+    return _BOOT_ID.read_text("ascii").strip()
 
 
 def _recall(memory: Path, key: dict[str, str]) -> Proof | None:

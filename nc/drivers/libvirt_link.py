@@ -150,9 +150,16 @@ class Link:
 
     def _connect(self) -> Any:
         connection = libvirt.open(self._uri)
-        if connection.setKeepAlive(KEEPALIVE_S, KEEPALIVE_MISSES) != 0:
-            _log.debug("libvirt offers no keepalive", uri=self._uri)
-        connection.registerCloseCallback(self._closed, None)
+        offers: tuple[Callable[[], Any], ...] = (
+            lambda: connection.setKeepAlive(KEEPALIVE_S, KEEPALIVE_MISSES),
+            lambda: connection.registerCloseCallback(self._closed, None),
+        )
+        for offer in offers:
+            try:
+                offer()
+            except libvirt.libvirtError as error:
+                # hypervisors libvirt drives inside this process have no connection to watch
+                _log.debug("libvirt does not watch this connection", uri=self._uri, why=_words(error))
         if self._callback:
             self._register(connection)
         return connection

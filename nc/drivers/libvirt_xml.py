@@ -16,6 +16,8 @@ from nc.drivers.base import Files, tap_name
 Kind = Literal["qemu", "kvm", "xen"]
 NAMESPACE = "https://educloud/ns"
 TRANSLATION_CACHE_MIB = 32
+TEXT_VRAM_KIB = 1024
+DESKTOP_VRAM_KIB = 16 * 1024
 FIRST_VNC_PORT = 5900
 AGENT = "org.qemu.guest_agent.0"
 _OURS = uuid.uuid5(uuid.NAMESPACE_URL, NAMESPACE)
@@ -47,7 +49,7 @@ def domain_xml(spec: MachineSpec, files: Files, accelerator: Accelerator, kind: 
     for event, then in (("on_poweroff", "destroy"), ("on_reboot", "restart"), ("on_crash", "destroy")):
         _add(domain, event, then)
     _devices(_add(domain, "devices"), spec, files, kind, bridge)
-    return etree.tostring(domain, pretty_print=True, encoding="unicode")
+    return str(etree.tostring(domain, pretty_print=True, encoding="unicode"))
 
 
 def _add(parent: Any, tag: str, text: str | None = None, **attributes: str) -> Any:
@@ -119,9 +121,13 @@ def _machine(domain: Any, accelerator: Accelerator, kind: Kind) -> None:
 
 def _devices(devices: Any, spec: MachineSpec, files: Files, kind: Kind, bridge: str) -> None:
     if files.disk:
-        _disk(devices, files.disk, "a", kind, boot=not files.kernel)
+        disk = _disk(devices, files.disk, "a", kind)
+        if files.base:
+            _base(disk, files.base, files.base_format)
+        if not files.kernel and kind != "xen":
+            _add(disk, "boot", order="1")
     if files.seed:
-        _disk(devices, files.seed, "z", kind, read_only=True)
+        _add(_disk(devices, files.seed, "z", kind, read_only=True), "readonly")
     if kind != "xen":
         _add(devices, "controller", type="usb", model="none")
     for nic in spec.nics:
@@ -133,15 +139,19 @@ def _devices(devices: Any, spec: MachineSpec, files: Files, kind: Kind, bridge: 
     _add(_add(devices, "serial", type="file"), "source", path=str(files.console_log), append="on")
     if files.disk:
         _add(_add(devices, "channel", type="unix"), "target", type="virtio", name=AGENT)
+    if files.disk:
+        # a pointer that follows the one in the browser, for guests that know it; the others take the mouse
+        _add(devices, "input", type="tablet", bus="virtio")
     _add(devices, "input", type="mouse", bus="ps2")
     _add(devices, "input", type="keyboard", bus="ps2")
     _screen(devices, spec)
     _add(devices, "audio", id="1", type="none")
-    _add(_add(devices, "video"), "model", type="vga", vram="1024", heads="1", primary="yes")
+    vram_kib = DESKTOP_VRAM_KIB if files.disk else TEXT_VRAM_KIB
+    _add(_add(devices, "video"), "model", type="vga", vram=str(vram_kib), heads="1", primary="yes")
     _add(devices, "memballoon", model="none")
 
 
-def _disk(devices: Any, path: Path, letter: str, kind: Kind, *, boot: bool = False, read_only: bool = False) -> None:
+def _disk(devices: Any, path: Path, letter: str, kind: Kind, *, read_only: bool = False) -> Any:
     disk = _add(devices, "disk", type="file", device="disk")
     if read_only:
         _add(disk, "driver", name="qemu", type=DiskFormat.RAW)
@@ -150,10 +160,15 @@ def _disk(devices: Any, path: Path, letter: str, kind: Kind, *, boot: bool = Fal
         _add(disk, "driver", name="qemu", type=DiskFormat.QCOW2, cache="writeback", discard="unmap")
     _add(disk, "source", file=str(path))
     _add(disk, "target", dev=("xvd" if kind == "xen" else "vd") + letter, bus="xen" if kind == "xen" else "virtio")
-    if read_only:
-        _add(disk, "readonly")
-    if boot and kind != "xen":
-        _add(disk, "boot", order="1")
+    return disk
+
+
+def _base(disk: Any, path: Path, disk_format: DiskFormat) -> None:
+    # many guests share it: libvirt would give the file to the account guests run as, which could then write it
+    base = _add(disk, "backingStore", type="file")
+    _add(base, "format", type=disk_format)
+    _add(_add(base, "source", file=str(path)), "seclabel", model="dac", relabel="no")
+    _add(base, "backingStore")
 
 
 def _card(devices: Any, instance: str, nic: Nic, files: Files, kind: Kind, bridge: str) -> None:

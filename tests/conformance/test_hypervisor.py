@@ -42,7 +42,8 @@ class Bench:
         base = self.folder / "base.img"
         if not base.exists():
             base.write_bytes(bytes(1024 * 1024))
-        return Files(folder / "console.log", disk=disks.overlay(base, DiskFormat.RAW, folder / "disk.qcow2"))
+        disk = disks.overlay(base, DiskFormat.RAW, folder / "disk.qcow2")
+        return Files(folder / "console.log", disk=disk, base=base, base_format=DiskFormat.RAW)
 
     def running(self, instance: str = A) -> None:
         self.driver.define(self.spec(instance), self.files(instance))
@@ -192,6 +193,12 @@ def test_removing_also_ends_what_runs_and_leaves_files_alone(bench: Bench) -> No
     bench.driver.remove(A)
     assert bench.driver.inspect(A).state is DomainState.ABSENT
     assert bench.files().disk.is_file()
+
+
+def test_the_image_below_stays_ours(bench: Bench) -> None:
+    bench.running()
+    below = (bench.folder / "base.img").stat()
+    assert (below.st_uid, below.st_mode & 0o022) == (os.getuid(), 0)
 
 
 def test_killed_behind_our_back_is_crashed_and_starts_again(bench: Bench) -> None:

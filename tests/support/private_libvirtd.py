@@ -61,10 +61,16 @@ class PrivateLibvirtd:
                 continue
         return found
 
+    @property
+    def daemon(self) -> int:
+        """The process number of libvirtd itself, not of a child it is just forking."""
+        named = [p for p in self.pids("libvirtd") if Path(f"/proc/{p}/cmdline").read_bytes().startswith(b"libvirtd\0")]
+        return min(named)
+
     def enter(self, *argv: str) -> str:
         """What a program prints in its namespaces."""
         return subprocess.run(
-            ["nsenter", "-t", str(self.inside), "-n", "-m", *argv], check=True, capture_output=True, text=True, timeout=20,
+            ["nsenter", "-t", str(self.inside), "-n", "-m", "-p", *argv], check=True, capture_output=True, text=True, timeout=20,
         ).stdout
 
 

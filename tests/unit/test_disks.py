@@ -302,14 +302,18 @@ def test_a_damaged_memory_is_tried_anew(host: Host) -> None:
 
 
 @pytest.mark.parametrize(("wish", "given"), [("kvm", Accelerator.KVM), ("tcg", Accelerator.TCG)])
-def test_an_administrator_is_believed(host: Host, wish: str, given: Accelerator) -> None:
+def test_an_administrator_is_believed_and_it_is_written_down(host: Host, wish: str, given: Accelerator) -> None:
+    assert host.prove().accelerator is Accelerator.TCG
+    tried = host.tried
     assert host.prove(accelerator=wish).accelerator is given
-    assert host.tried == 0
+    assert host.tried == tried
+    assert json.loads((host.folder / "state" / kvm_proof.FILE).read_text())["accelerator"] == given
 
 
 def test_again_forgets(host: Host) -> None:
     settings = host.settings(accelerator="tcg")
-    (host.folder / "state").mkdir()
-    (host.folder / "state" / kvm_proof.FILE).write_text("{}")
-    assert accelerator.again(settings) == accelerator.verdict(settings)
-    assert not (host.folder / "state" / kvm_proof.FILE).exists()
+    memory = host.folder / "state" / kvm_proof.FILE
+    assert accelerator.verdict(settings).accelerator is Accelerator.TCG
+    memory.write_text(memory.read_text().replace("not proved", "long ago"))
+    assert "long ago" in accelerator.verdict(settings).why
+    assert "long ago" not in accelerator.again(settings).why

@@ -9,7 +9,7 @@ import pytest
 from lxml import etree
 
 from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec, Nic
-from luhyaapi.contracts.vocabulary import Accelerator, Part
+from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, Part
 from luhyaapi.errors import Refused
 from nc.drivers.base import Files, tap_name
 from nc.drivers.libvirt_xml import domain_uuid, domain_xml
@@ -23,7 +23,10 @@ DISK = (Blob(part=Part.DISK, sha256="3" * 64, size=9, format="qcow2", virtual_si
 LOG = HOME / "console.log"
 OF_KERNEL = Files(LOG, kernel=HOME / "kernel", initrd=HOME / "initrd", taps={NIC.mac: "t3fa21c00abcdef"})
 OF_DISK = Files(LOG, disk=HOME / "disk.qcow2", seed=HOME / "seed.iso")
-OF_ALL = Files(LOG, disk=HOME / "disk.qcow2", seed=HOME / "seed.iso", kernel=HOME / "kernel", initrd=HOME / "initrd")
+OF_ALL = Files(
+    LOG, disk=HOME / "disk.qcow2", seed=HOME / "seed.iso", kernel=HOME / "kernel", initrd=HOME / "initrd",
+    base=HOME / "base", base_format=DiskFormat.QCOW2,
+)
 
 
 def image(*blobs: Blob, cmdline: str = "") -> ImageRef:
@@ -79,7 +82,7 @@ def test_each_field_shows(field: str) -> None:
 
 def test_every_file_shows() -> None:
     text = SAMPLES["all-tcg-no-bridge"]()
-    for path in (OF_ALL.disk, OF_ALL.seed, OF_ALL.kernel, OF_ALL.initrd, OF_ALL.console_log):
+    for path in (OF_ALL.disk, OF_ALL.seed, OF_ALL.kernel, OF_ALL.initrd, OF_ALL.console_log, OF_ALL.base):
         assert str(path) in text
 
 
