@@ -86,7 +86,7 @@ class Playground:
         state = self.clc_state if name == "clc" else self.folder / name
         state.mkdir(parents=True, exist_ok=True)
         return Settings(**{  # type: ignore[arg-type]
-            "host": {"role": role, "name": name, "state": state, "address": "near"},
+            "host": {"role": role, "name": name, "state": state, "address": f"near://{name}"},
             "board": {"port": 0}, "hypervisor": {"driver": "fake", "cpus": 16, "memory_mib": 16384},
             "network": {"driver": "fake", "node_driver": "fake", "cooldown_s": 60},
         })
@@ -112,12 +112,10 @@ class Playground:
     def _shorten(self, name: str, house: House) -> None:
         """Bytes go from cache to cache by name instead of by port."""
         services: Any = house.agent.services
-        host = house.agent.settings.host
-        host.address, host.door_port = name, 0
         if name == "cc":
-            _NEAR[f"{name}:0"] = lambda: services.cache
+            _NEAR[name] = lambda: services.cache
         if name == "walrus":
-            _NEAR[f"{name}:0"] = lambda: services.store
+            _NEAR[name] = lambda: services.store
 
     def _join(self, name: str, boss: House) -> None:
         folder = self.folder / name / "identity"

@@ -32,6 +32,11 @@ class Host(_Group):
     log_level: str = Field("INFO", description="least severe line written to the log")
     address: str = Field("127.0.0.1", description="address at which the boss and children reach this host")
 
+    @property
+    def door(self) -> str:
+        """Where this role's own web service is reached."""
+        return self.address if "://" in self.address else f"http://{self.address}:{self.door_port}"
+
 
 class Boss(_Group):
     """Who commands this role; empty for the CLC."""

@@ -52,5 +52,5 @@ def hello(host: str, shape: RoleShape, settings: Settings, **more: Any) -> Hello
     s = settings.host
     return Hello(
         host=host, role=Role(s.role), name=s.name or os.uname().nodename, version=__version__, boot=boot_id(),
-        address=f"http://{s.address}:{s.door_port}", capacity=capacity(settings), speaks=shape.speaks, **more,
+        address=s.door, capacity=capacity(settings), speaks=shape.speaks, **more,
     )

@@ -29,5 +29,4 @@ class Office:
     @property
     def door(self) -> str:
         """Where children fetch bytes."""
-        host = self.agent.settings.host
-        return f"http://{host.address}:{host.door_port}"
+        return self.agent.settings.host.door

@@ -30,7 +30,7 @@ def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Plac
             nics=(nic,), display_port=port, ssh_keys=order.ssh_keys,
         )
         row = Placement.objects.create(
-            instance=order.instance, node=choice.node, gen=gen, spec=spec.model_dump(mode="json"), cpus=order.cpus,
+            instance=order.instance, node=choice.node.host, gen=gen, spec=spec.model_dump(mode="json"), cpus=order.cpus,
             memory_mib=order.memory_mib, why=dict(choice.why),
         )
     else:

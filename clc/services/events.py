@@ -9,7 +9,7 @@ from luhyadb.models import Account, Event
 
 
 def record(  # noqa: PLR0913 - an event has these parts; all but three are keyword only
-    noun: str, subject: str, what: str, *, owner: Account | None = None, owner_id: int | None = None, task: str = "",
+    noun: str, subject: str, what: str, /, *, owner: Account | None = None, owner_id: int | None = None, task: str = "",
     host: str = "", **fields: Any,
 ) -> None:
     """Append one event; call it in the transaction of the change. ``what`` is a verb phrase."""

@@ -8,6 +8,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -15,24 +16,29 @@ from typing import IO, Any
 from urllib.parse import parse_qsl
 
 from cheroot import wsgi
+from cheroot.server import HTTPConnection, HTTPRequest
 from cheroot.ssl.builtin import BuiltinSSLAdapter
 from prometheus_client import REGISTRY, Counter, generate_latest
 
-from luhyaapi import clock, log
+from luhyaapi import log
 from luhyaapi.errors import CODES, Refused, Trouble, Unavailable, of
+from luhyaapi.wire.slowness import Slowness
 
 _log = log.get(__name__)
 _JSON_AT_MOST = 64 * 1024
-_JSON_WITHIN_S = 15.0
 _HEADERS_AT_MOST = 16 * 1024
 _DRAIN_AT_MOST = 64 * 1024
 _LINGER_AT_MOST = 1024 * 1024
 _LINGER_S = 0.5
 _SILENCE_S = 20
+_HEADERS_WITHIN_S = 20.0
+_IN_STEP, _IN_STEP_S = 64 * 1024, 20.0
+_OUT_STEP, _OUT_STEP_S = 1024 * 1024, 60.0
 _THREADS = 4
 _THREADS_AT_MOST = 32
 _WAITING_AT_MOST = 64
 _PIECE = 256 * 1024
+_LOOK_S = 2.0
 
 _answered = Counter("educloud_http_answers", "Requests answered by a role's door", ("role", "route", "status"))
 
@@ -48,21 +54,26 @@ class Tls:
 class Body:
     """The bytes of a request, read once, never more than announced. ``length`` in bytes."""
 
-    def __init__(self, stream: Any, length: int) -> None:
-        self._stream = stream
+    def __init__(self, stream: Any, length: int, watched: Callable[[], AbstractContextManager[None]]) -> None:
+        self._stream, self._watched = stream, watched
         self.length = self.remaining = length
 
     def read(self, size: int) -> bytes:
-        """At most ``size`` more bytes, empty at the end. Raises Unavailable(transfer) when the sender stops early."""
-        wanted = min(size, self.remaining)
+        """At most ``size`` and 64 KiB more bytes, empty at the end.
+
+        Raises Unavailable(transfer) when the sender stops early, or sends slower than 64 KiB in 20 s.
+        """
+        wanted = min(size, self.remaining, _IN_STEP)
         if wanted <= 0:
             return b""
         try:
-            data = bytes(self._stream.read(wanted))
+            with self._watched():
+                data = bytes(self._stream.read(wanted))
         except OSError as e:
             raise Unavailable("transfer", "The sender stopped in the middle", str(e)) from e
         if not data:
             raise Unavailable("transfer", "The sender stopped in the middle", f"{self.remaining} bytes are missing")
+        # fewer than wanted come only from a peer that ended or was cut off: the next read says so
         self.remaining -= len(data)
         return data
 
@@ -89,12 +100,9 @@ class Request:
 
     def json(self) -> Any:
         """The body as JSON. Raises Refused(invalid)."""
-        until = clock.monotonic() + _JSON_WITHIN_S
         data = b""
         while self.body.remaining:
-            data += self.body.read(4096)
-            if clock.monotonic() > until:
-                raise Unavailable("transfer", "The request came too slowly")
+            data += self.body.read(_JSON_AT_MOST)
         try:
             return json.loads(data)
         except (ValueError, RecursionError) as e:
@@ -175,7 +183,8 @@ class Door:
     """The web service of one role, in threads of its own: at most 32 requests at once, 64 more waiting.
 
     ``ready()`` returns the reasons why the role cannot work now; none: it is ready. ``port`` 0 takes a free one.
-    A peer that is silent for 20 s is cut off; headers may take 16 KiB, bodies what their route allows.
+    A peer that is silent or slow is cut off (headers in 20 s, 64 KiB in 20 s, 1 MiB out in 60 s); headers may take
+    16 KiB, bodies what their route allows.
     """
 
     def __init__(
@@ -184,6 +193,7 @@ class Door:
     ) -> None:
         self.role = role
         self._ready = ready
+        self._slowness = Slowness(f"slowness-{role}", _LOOK_S)
         self._routes = (
             route("GET", "/healthz", lambda _r: json_answer({"status": "ok", "role": role})),
             route("GET", "/readyz", self._readyz),
@@ -196,6 +206,8 @@ class Door:
             shutdown_timeout=2,
         )
         self._server.gateway = _Gateway
+        self._server.ConnectionClass = _Connection
+        self._server.slowness = self._slowness
         self._server.version = self._server.software = "educloud"
         self._server.max_request_header_size = _HEADERS_AT_MOST
         self._server.max_request_body_size = max([_JSON_AT_MOST, *(r.body_at_most for r in routes)])
@@ -216,10 +228,12 @@ class Door:
         except OSError as e:
             raise Unavailable("busy", "The door cannot be opened", f"{self._server.bind_addr}: {e}") from e
         self._thread.start()
+        self._slowness.start()
         return self
 
     def stop(self) -> None:
         """Let running requests end for 2 s, then close."""
+        self._slowness.stop()
         self._server.stop()
         if self._thread.ident:
             self._thread.join(5)
@@ -229,7 +243,7 @@ class Door:
         return json_answer({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     def _application(self, environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
-        body = Body(environ["wsgi.input"], _announced(environ))
+        body = Body(environ["wsgi.input"], _announced(environ), environ["educloud.watched"])
         chosen = None
         try:
             if body.length < 0:
@@ -260,6 +274,18 @@ class Door:
         _log.info("door", said=msg[:500], level=level, exc_info=traceback)
 
 
+class _Asked(HTTPRequest):
+    """cheroot's request, whose headers must come in time."""
+
+    def parse_request(self) -> None:
+        with self.server.slowness.within(self.conn.socket, _HEADERS_WITHIN_S):
+            super().parse_request()
+
+
+class _Connection(HTTPConnection):
+    RequestHandlerClass = _Asked
+
+
 class _Gateway(wsgi.Gateway_10):
     """cheroot's WSGI gateway, with sendfile and with a way to close a connection whose body nobody wants."""
 
@@ -268,6 +294,7 @@ class _Gateway(wsgi.Gateway_10):
     def get_environ(self) -> dict[str, Any]:  # type: ignore[override]
         environ: dict[str, Any] = super().get_environ()  # type: ignore[no-untyped-call]
         environ["educloud.close"] = self._close_after
+        environ["educloud.watched"] = lambda: self.req.server.slowness.within(self.req.conn.socket, _IN_STEP_S)
         return environ
 
     def respond(self) -> None:
@@ -276,10 +303,7 @@ class _Gateway(wsgi.Gateway_10):
             if isinstance(response, FileSpan):
                 self.req.ensure_headers_sent()
                 self.req.conn.wfile.flush()
-                sent = self.req.conn.socket.sendfile(response.file, response.start, response.count)
-                if sent != response.count:
-                    # the file is shorter than promised: only closing tells the other side
-                    self.req.close_connection = True
+                self._send_file(response)
             else:
                 for chunk in response:
                     self.write(chunk)
@@ -290,6 +314,17 @@ class _Gateway(wsgi.Gateway_10):
 
         if self._unread:
             self._linger()
+
+    def _send_file(self, span: FileSpan) -> None:
+        sock, at, end = self.req.conn.socket, span.start, span.start + span.count
+        while at < end:
+            with self.req.server.slowness.within(sock, _OUT_STEP_S):
+                sent = sock.sendfile(span.file, at, min(_OUT_STEP, end - at))
+            if not sent:
+                # the file is shorter than promised: only closing tells the other side
+                self.req.close_connection = True
+                return
+            at += sent
 
     def _close_after(self) -> None:
         self._unread = self.req.close_connection = True

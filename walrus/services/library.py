@@ -104,7 +104,7 @@ class Library:
         shutil.rmtree(self._folder(upload_id), ignore_errors=True)
 
     def publish(
-        self, upload_id: str, parts: tuple[Blob, ...], *,
+        self, upload_id: str, parts: Sequence[UploadPart], *,
         cancelled: Cancelled = never, on_progress: Progress = no_progress,
     ) -> tuple[Blob, ...]:
         """Check a finished upload against what was announced and keep it; returns the blobs with their virtual sizes.
@@ -116,7 +116,7 @@ class Library:
         if len({blob.part for blob in parts}) != len(parts):
             raise Refused("invalid", "A part is named twice")
         folder = self._folder(upload_id)
-        if not folder.is_dir() and not all(self._store.path(blob.sha256) for blob in parts):
+        if not folder.is_dir() and not all(blob.sha256 and self._store.path(blob.sha256) for blob in parts):
             raise Refused("not_found", "There is no such upload", repr(upload_id))
         try:
             with ExitStack() as quiet:
@@ -157,13 +157,13 @@ class Library:
         return wanted
 
     def _checked_blobs(
-        self, folder: Path, parts: tuple[Blob, ...], cancelled: Cancelled, on_progress: Progress
+        self, folder: Path, parts: Sequence[UploadPart], cancelled: Cancelled, on_progress: Progress
     ) -> tuple[Blob, ...]:
         done, total = 0, sum(blob.size for blob in parts)
         files = []
         for blob in parts:
             file = _part_file(folder, blob.part)
-            if not file.is_file():
+            if not file.is_file() and blob.sha256:
                 file = self._store.path(blob.sha256) or file
             if _size(file) != blob.size:
                 raise Refused(
@@ -173,13 +173,15 @@ class Library:
         checked = []
         for blob, file in files:
             found = _sha256(file, cancelled, partial(_onward, on_progress, done, total))
-            if found != blob.sha256:
+            if blob.sha256 and found != blob.sha256:
                 raise Failed(
                     "digest", f"The {blob.part.value} file is not the announced one", f"its sha256 is {found}, not {blob.sha256}"
                 )
             done += blob.size
             looked = inspect(file, blob.part, blob.format, largest_mib=self._largest_mib)
-            checked.append(blob.model_copy(update={"format": looked.format, "virtual_size": looked.virtual_size}))
+            checked.append(Blob(
+                part=blob.part, sha256=found, size=blob.size, format=looked.format, virtual_size=looked.virtual_size,
+            ))
         return tuple(checked)
 
     def _folder(self, upload_id: str) -> Path:
