@@ -8,11 +8,11 @@ from typing import Any
 
 from django import template
 from django.templatetags.static import static
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import get_language, gettext, gettext_noop, ngettext
+from django.utils.translation import gettext_noop
 
 from luhyaapi import clock
 from luhyaapi.contracts import vocabulary
@@ -127,7 +127,6 @@ KINDS = {
 SIZES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
-@register.simple_tag
 def icon(name: str, extra: str = "") -> SafeString:
     """The drawing ``name`` of the sprite; hidden from screen readers, so words must stand beside it."""
     return format_html(
@@ -138,11 +137,20 @@ def icon(name: str, extra: str = "") -> SafeString:
     )
 
 
+def gettext(text: str) -> str:
+    """``text`` in the reader's language."""
+    return str(translation.gettext(text))
+
+
+def ngettext(one: str, many: str, number: int) -> str:
+    """The form of ``one`` or ``many`` that fits ``number``, in the reader's language."""
+    return str(translation.ngettext(one, many, number))
+
+
 def _chinese() -> bool:
-    return (get_language() or "en").startswith("zh")
+    return (translation.get_language() or "en").startswith("zh")
 
 
-@register.filter
 def label(word: object) -> str:
     """A word of the vocabulary in the reader's language; a kind, phase or part by its name; other text as it is."""
     if isinstance(word, Word):
@@ -153,13 +161,11 @@ def label(word: object) -> str:
     return text.replace("_", " ")
 
 
-@register.filter
 def state_icon(word: object) -> str:
     """The name of the drawing that stands for a word of the vocabulary."""
     return STATE_ICONS.get(type(word).__name__, {}).get(str(word), "circle")
 
 
-@register.simple_tag
 def pill(word: object, extra: str = "") -> SafeString:
     """A state as icon and text on its colour. A plain string shows grey."""
     colour = word.colour if isinstance(word, Word) else "secondary"
@@ -175,7 +181,6 @@ def pill(word: object, extra: str = "") -> SafeString:
     )
 
 
-@register.simple_tag
 def words(noun: str) -> list[Word]:
     """All words of one enumeration (``instance``, ``task``, ``usage`` ...), for the choices of a form."""
     return list(ENUMS[noun])
@@ -189,7 +194,6 @@ def _scaled(number: float) -> str:
     return f"{text}\u00a0{SIZES[unit]}"
 
 
-@register.filter
 def size(number: object) -> str:
     """Bytes as text, in steps of 1024: ``1.5 GiB``; a dash where the size is not known."""
     try:
@@ -198,7 +202,6 @@ def size(number: object) -> str:
         return "–"
 
 
-@register.filter
 def percent(part: object, whole: object = 100) -> int:
     """``part`` of ``whole`` in 0..100; 0 where either is not known."""
     try:
@@ -208,14 +211,12 @@ def percent(part: object, whole: object = 100) -> int:
     return max(0, min(100, round(share)))
 
 
-@register.filter
 def fullness(share: object) -> str:
     """How worrying it is that a store is ``share`` percent full: ``ok``, ``warn`` or ``bad``."""
     level = percent(share)
     return "bad" if level >= 90 else "warn" if level >= 75 else "ok"
 
 
-@register.filter
 def short(text: object, length: int = 12) -> str:
     """The beginning of a digest."""
     return str(text or "")[: int(length)]
@@ -260,14 +261,12 @@ def _time(when: dt.datetime) -> SafeString:
     )
 
 
-@register.simple_tag
 def age(stamp: object) -> SafeString | str:
     """When something was (RFC 3339 text, datetime or seconds), as a ticking age with the exact time in its title."""
     when = _when(stamp)
     return _time(when) if when else "–"
 
 
-@register.simple_tag
 def heard(seconds: object) -> SafeString | str:
     """An age in seconds (``last_heartbeat_age_s``) as a ticking age; ``never`` where there is none."""
     if not isinstance(seconds, int | float):
@@ -275,7 +274,6 @@ def heard(seconds: object) -> SafeString | str:
     return _time(clock.utc(clock.now() - seconds))
 
 
-@register.simple_tag
 def took(start: object, end: object = None) -> str:
     """The time between two stamps (to now without an end): ``0.8 s``, ``42 s``, ``3 min 10 s``."""
     first, last = _when(start), _when(end) or clock.utc()
@@ -289,22 +287,18 @@ def took(start: object, end: object = None) -> str:
     return gettext("%(m)d min %(s)d s") % {"m": int(seconds // 60), "s": int(seconds % 60)}
 
 
-@register.filter
 def get(mapping: object, key: str) -> Any:
     """``mapping[key]``, empty where there is no such key."""
     return mapping.get(key, "") if isinstance(mapping, Mapping) else ""
 
 
-@register.filter
 def first_ip(nics: object) -> str:
     """The address of the first network card that has one."""
     cards: Iterable[Any] = nics if isinstance(nics, list | tuple) else ()
     return next((str(card["ip"]) for card in cards if isinstance(card, Mapping) and card.get("ip")), "")
 
 
-@register.filter
-def busy(word: object) -> bool:
-    """Whether a state will change by itself soon."""
-    return str(word) in {"starting", "stopping", "queued", "running", "cancelling", "building"} and not (
-        isinstance(word, vocabulary.InstanceState) and word is vocabulary.InstanceState.RUNNING
-    )
+for _filter in (label, state_icon, size, percent, fullness, short, get, first_ip):
+    register.filter(_filter)
+for _tag in (icon, pill, words, age, heard, took):
+    register.simple_tag(_tag)

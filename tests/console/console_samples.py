@@ -9,7 +9,16 @@ from django.urls import path
 from django.views.i18n import set_language
 
 from luhyaapi import clock
-from luhyaapi.contracts.vocabulary import Accelerator, Health, HostState, ImageState, InstanceState, Role, TaskState, Usage
+from luhyaapi.contracts.vocabulary import (
+    Accelerator,
+    Health,
+    HostState,
+    ImageState,
+    InstanceState,
+    Role,
+    TaskState,
+    Usage,
+)
 from luhyaapi.errors import CODES
 
 GIB = 1024**3
@@ -79,7 +88,9 @@ def instance(name: str, state: InstanceState, number: int, **more: Any) -> dict[
         "cluster": "cc-77aa10b2",
         "host": "nc-0c11b2d4" if up else "",
         "host_name": "nc-02" if up else "",
-        "nics": [{"mac": f"52:54:00:3f:a2:{number:02x}", "ip": f"10.42.0.{17 + number}", "network": "default"}] if up else [],
+        "nics": [{"mac": f"52:54:00:3f:a2:{number:02x}", "ip": f"10.42.0.{17 + number}", "network": "default"}]
+        if up
+        else [],
         "display": {"protocol": "vnc", "port": 5901, "url": ""},
         "accelerator": Accelerator.TCG,
         "error": None,
@@ -93,7 +104,9 @@ def instance(name: str, state: InstanceState, number: int, **more: Any) -> dict[
 def instances() -> list[dict[str, Any]]:
     return [
         instance("physics-lab-301", InstanceState.RUNNING, 1),
-        instance("web-server", InstanceState.RUNNING, 2, kind=Usage.SERVER, cpus=4, memory_bytes=8 * GIB, host_name="nc-01"),
+        instance(
+            "web-server", InstanceState.RUNNING, 2, kind=Usage.SERVER, cpus=4, memory_bytes=8 * GIB, host_name="nc-01"
+        ),
         instance(
             "exam-room-4",
             InstanceState.STARTING,
@@ -113,7 +126,9 @@ def instances() -> list[dict[str, Any]]:
             "old-course",
             InstanceState.FAILED,
             4,
-            error=error("digest", "The image does not match its digest", "nc-03 read sha256 9f31… where the store says 27bc…"),
+            error=error(
+                "digest", "The image does not match its digest", "nc-03 read sha256 9f31… where the store says 27bc…"
+            ),
         ),
         instance("homework-kit", InstanceState.STOPPED, 5),
         instance("library-kiosk", InstanceState.UNKNOWN, 6, host_name="nc-04"),
@@ -167,7 +182,9 @@ def step(name: str, state: str, start: float, end: float | None, **more: Any) ->
     }
 
 
-def task(state: TaskState = TaskState.RUNNING, kind: str = "instance.run", name: str = "exam-room-4", **more: Any) -> dict[str, Any]:
+def task(
+    state: TaskState = TaskState.RUNNING, kind: str = "instance.run", name: str = "exam-room-4", **more: Any
+) -> dict[str, Any]:
     ended = state in {TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED}
     return {
         "id": "tsk-77c0aa19",
@@ -206,7 +223,9 @@ def tasks() -> list[dict[str, Any]]:
             name="old-course",
             id="tsk-10aa0003",
             created_at=stamp(8000),
-            error=error("digest", "The image does not match its digest", "nc-03 read sha256 9f31… where the store says 27bc…"),
+            error=error(
+                "digest", "The image does not match its digest", "nc-03 read sha256 9f31… where the store says 27bc…"
+            ),
         ),
         task(TaskState.QUEUED, "instance.delete", "spare-2", id="tsk-10aa0004", created_at=stamp(3)),
     ]
@@ -224,7 +243,7 @@ def host(role: Role, name: str, state: HostState = HostState.UP, **facts: Any) -
         "accelerator_why": "KVM is present and unusable: a tiny kernel printed nothing in 15 s. Machines run emulated.",
     }
     return {
-        "id": f"{role}-0c11b2d4",
+        "id": f"{role}-0c11b2{name[-2:]:>02}",
         "role": role,
         "name": name,
         "state": state,
@@ -292,7 +311,10 @@ TRACE = [
     {"at": "10:41:02.377", "role": Role.NC, "host": "nc-0c11b2d4", "what": "image.fetch begun"},
 ]
 ME = {"username": "li.na", "is_admin": True, "language": "en"}
-LOG = {"text": "[    0.000000] Linux version 6.1.0\n[    1.204511] Run /init as init process\ntiny: address 10.42.0.18\n", "at": stamp(4)}
+LOG = {
+    "text": "[    0.000000] Linux version 6.1.0\n[    1.204511] Run /init as init process\ntiny: address 10.42.0.18\n",
+    "at": stamp(4),
+}
 MENU_ICONS = {
     "overview": "layout-dashboard",
     "instances": "device-desktop",
@@ -317,7 +339,10 @@ def menu(active: str, language: str) -> list[dict[str, Any]]:
 
 
 FORM: dict[str, Any] = {"values": {}, "errors": {}}
-_WRONG = {"values": {"name": "../x"}, "errors": {"name": "Letters, digits, dot and dash only.", "image": "Choose one.", "ssh_key": "Not a key."}}
+_WRONG = {
+    "values": {"name": "../x"},
+    "errors": {"name": "Letters, digits, dot and dash only.", "image": "Choose one.", "ssh_key": "Not a key."},
+}
 _ERROR = error("no_capacity", "No node can take it now", "nc-01: 0 of 16 CPUs free; nc-02: draining")
 
 
@@ -329,21 +354,43 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
         "login-refused": (
             "login.html",
             "",
-            {"form": {"values": {"username": "li.na"}, "errors": {}}, "me": None, "error": error("unauthenticated", "Name or password is wrong", "")},
+            {
+                "form": {"values": {"username": "li.na"}, "errors": {}},
+                "me": None,
+                "error": error("unauthenticated", "Name or password is wrong", ""),
+            },
         ),
         "overview": (
             "overview.html",
             "overview",
-            {"roles": roles(), "parts": PARTS, "capacity": CAPACITY, "tasks": tasks(), "failing": FAILING, "cloud_name": "Longyou school cloud"},
+            {
+                "roles": roles(),
+                "parts": PARTS,
+                "capacity": CAPACITY,
+                "tasks": tasks(),
+                "failing": FAILING,
+                "cloud_name": "Longyou school cloud",
+            },
         ),
         "overview-new": (
             "overview.html",
             "overview",
-            {"roles": roles(), "parts": PARTS, "capacity": {**CAPACITY, "cpus_used": 0}, "tasks": [], "failing": [], "simulated": True},
+            {
+                "roles": roles(),
+                "parts": PARTS,
+                "capacity": {**CAPACITY, "cpus_used": 0},
+                "tasks": [],
+                "failing": [],
+                "simulated": True,
+            },
         ),
         "instances": ("instances/list.html", "instances", {"rows": one, "filters": {}, "next_url": "?after=x"}),
         "instances-none": ("instances/list.html", "instances", {"rows": [], "filters": {}}),
-        "instances-filtered": ("instances/list.html", "instances", {"rows": [], "filters": {"q": "abc", "state": "failed"}}),
+        "instances-filtered": (
+            "instances/list.html",
+            "instances",
+            {"rows": [], "filters": {"q": "abc", "state": "failed"}},
+        ),
         "instance": ("instances/detail.html", "instances", {"instance": one[0], "tab": "overview"}),
         "instance-starting": ("instances/detail.html", "instances", {"instance": one[2], "tab": "overview"}),
         "instance-failed": ("instances/detail.html", "instances", {"instance": one[3], "tab": "overview"}),
@@ -351,7 +398,11 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
         "instance-screen": ("instances/detail.html", "instances", {"instance": one[0], "tab": "screen"}),
         "instance-log": ("instances/detail.html", "instances", {"instance": one[0], "tab": "log", "log": LOG}),
         "instance-log-none": ("instances/detail.html", "instances", {"instance": one[0], "tab": "log", "log": {}}),
-        "instance-tasks": ("instances/detail.html", "instances", {"instance": one[0], "tab": "tasks", "tasks": tasks()}),
+        "instance-tasks": (
+            "instances/detail.html",
+            "instances",
+            {"instance": one[0], "tab": "tasks", "tasks": tasks()},
+        ),
         "screen": ("instances/screen.html", "", {"instance": one[0]}),
         "run": ("instances/run.html", "instances", {"form": FORM, "images": images()[:3], "capacity": CAPACITY}),
         "run-wrong": ("instances/run.html", "instances", {"form": _WRONG, "images": images()[:3], "error": _ERROR}),
@@ -363,20 +414,35 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
         "tasks": ("tasks/list.html", "tasks", {"rows": tasks(), "filters": {}}),
         "tasks-none": ("tasks/list.html", "tasks", {"rows": [], "filters": {}}),
         "task": ("tasks/detail.html", "tasks", {"task": task(), "trace": TRACE}),
-        "task-failed": ("tasks/detail.html", "tasks", {"task": {**tasks()[3], "steps": [step("fetch", "failed", 60, 50), step("undo", "undone", 50, 49)]}}),
+        "task-failed": (
+            "tasks/detail.html",
+            "tasks",
+            {"task": {**tasks()[3], "steps": [step("fetch", "failed", 60, 50), step("undo", "undone", 50, 49)]}},
+        ),
         "hosts": ("hosts/list.html", "hosts", {"rows": hosts(), "filters": {}}),
         "hosts-none": ("hosts/list.html", "hosts", {"rows": [], "filters": {}}),
         "host": (
             "hosts/detail.html",
             "hosts",
-            {"host": hosts()[4], "instances": one[:2], "fact_rows": [("Kernel", "6.1.0-28-amd64"), ("libvirt", "9.0.0"), ("QEMU", "7.2.15")]},
+            {
+                "host": hosts()[4],
+                "instances": one[:2],
+                "fact_rows": [("Kernel", "6.1.0-28-amd64"), ("libvirt", "9.0.0"), ("QEMU", "7.2.15")],
+            },
         ),
         "host-silent": ("hosts/detail.html", "hosts", {"host": hosts()[5], "instances": []}),
         "token": ("hosts/token.html", "hosts", {"form": FORM}),
         "token-made": (
             "hosts/token.html",
             "hosts",
-            {"form": FORM, "join": {"command": "make join ROLE=nc BOSS=10.0.0.5:8443 TOKEN=k7Qm-…", "expires_at": stamp(-3600), "role": Role.NC}},
+            {
+                "form": FORM,
+                "join": {
+                    "command": "make join ROLE=nc BOSS=10.0.0.5:8443 TOKEN=k7Qm-…",
+                    "expires_at": stamp(-3600),
+                    "role": Role.NC,
+                },
+            },
         ),
         "people": (
             "people/list.html",
@@ -392,7 +458,17 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
         ),
         "portal": ("portal/home.html", "", {"rows": one[:5], "images": images()[:3]}),
         "portal-none": ("portal/home.html", "", {"rows": [], "images": []}),
-        "error": ("error.html", "", {"error": error("not_found", "There is no instance ins-00000000", "It may be deleted, or belong to somebody else."), "status": 404, "request_id": "req-9a31c0de"}),
+        "error": (
+            "error.html",
+            "",
+            {
+                "error": error(
+                    "not_found", "There is no instance ins-00000000", "It may be deleted, or belong to somebody else."
+                ),
+                "status": 404,
+                "request_id": "req-9a31c0de",
+            },
+        ),
     }
 
 
@@ -404,5 +480,15 @@ def fragments() -> dict[str, tuple[str, dict[str, Any]]]:
         "task_row": ("tasks/_row.html", {"t": task()}),
         "task_steps": ("tasks/_steps.html", {"task": task()}),
         "overview_roles": ("overview/_roles.html", {"roles": roles()}),
-        "toast": ("_toast.html", {"toast": {"kind": "success", "title": "Stopping", "text": "physics-lab-301", "url": "/tasks/tsk-77c0aa19/"}}),
+        "toast": (
+            "_toast.html",
+            {
+                "toast": {
+                    "kind": "success",
+                    "title": "Stopping",
+                    "text": "physics-lab-301",
+                    "url": "/tasks/tsk-77c0aa19/",
+                }
+            },
+        ),
     }

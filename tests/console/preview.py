@@ -53,7 +53,11 @@ def write(out: Path) -> None:
         with translation.override(language):
             for name, (template, entry, context) in console_samples.pages().items():
                 request = RequestFactory().get("/")
-                shown: dict[str, Any] = {"me": console_samples.ME, "menu": console_samples.menu(entry, language), **context}
+                shown: dict[str, Any] = {
+                    "me": console_samples.ME,
+                    "menu": console_samples.menu(entry, language),
+                    **context,
+                }
                 (folder / f"{name}.html").write_text(render_to_string(f"clc/{template}", shown, request))
     (out / "static").unlink(missing_ok=True)
     (out / "static").symlink_to(ROOT / "clc" / "static")
@@ -75,22 +79,36 @@ def shoot(out: Path, wanted: list[str]) -> None:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(out)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     base = f"http://127.0.0.1:{server.server_address[1]}"
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    flags = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ]
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
         for item in wanted:
             name, theme, language, width = (item.split(":") + ["light", "en", "1360"][item.count(":") :])[:4]
             page = browser.new_page(viewport={"width": int(width), "height": 900 if int(width) > 600 else 844})
-            page.on("console", lambda m, n=name: print(f"{n}: {m.type} {m.text}") if m.type in {"error", "warning"} else None)
+            page.on(
+                "console",
+                lambda m, n=name: print(f"{n}: {m.type} {m.text}") if m.type in {"error", "warning"} else None,
+            )
             page.on("pageerror", lambda e, n=name: print(f"{n}: {e}"))
-            page.on("request", lambda r, n=name: None if r.url.startswith((base, "data:")) else print(f"{n}: outside {r.url}"))
+            page.on(
+                "request",
+                lambda r, n=name: None if r.url.startswith((base, "data:")) else print(f"{n}: outside {r.url}"),
+            )
             page.add_init_script(f"localStorage.setItem('educloud-theme', '{theme}')")
             page.goto(f"{base}/{language}/{name}.html", wait_until="load")
             page.wait_for_timeout(350)
             wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             if wide > 0:
                 print(f"{item}: {wide} px too wide")
-            page.screenshot(path=str(out / f"{name}-{theme}-{language}-{width}.png"), full_page=os.environ.get("FULL", "") == "1")
+            page.screenshot(
+                path=str(out / f"{name}-{theme}-{language}-{width}.png"), full_page=os.environ.get("FULL", "") == "1"
+            )
             page.close()
         browser.close()
     server.shutdown()

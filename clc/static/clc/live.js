@@ -52,7 +52,7 @@
     }
   };
 
-  const show = (state) => { document.documentElement.dataset.live = state; };
+  const show = (state) => { document.documentElement.dataset.stream = state; };
   const startPoll = () => {
     if (poll) return;
     show("polling");
@@ -75,7 +75,7 @@
       if (errors || poll) everything();
       errors = 0;
       stopPoll();
-      show("stream");
+      show("open");
     };
     source.onmessage = read;
     for (const noun of NOUNS) source.addEventListener(noun, read);

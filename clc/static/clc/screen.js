@@ -144,7 +144,7 @@ const actions = {
   },
 };
 box.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-screen]");
+  const button = event.target.closest("button[data-screen]");
   if (button) actions[button.dataset.screen](button);
 });
 
