@@ -34,7 +34,7 @@ class Beat:
         agent.relay.heard[agent.me] = clock.now()
         self._beats += 1
         limit = agent.settings.beat.every_s * agent.settings.beat.silent_after
-        hosts.silence(agent.relay.heard, limit)
+        hosts.silence(agent.relay.heard, limit, agent.started_at)
         if self._beats % _SAVE_EVERY_BEATS == 1:
             hosts.heard(agent.relay.heard)
         else:

@@ -45,6 +45,7 @@ class Agent:
         self.services: Any = None
         self.journal = Journal(settings.host.state / "journal.sqlite")
         self.epoch = self.journal.next_epoch()
+        self.started_at = clock.now()
         self._seq = 0
         self._seq_lock = threading.Lock()
         self._boss_key = public_key(membership.boss_certificate, membership.authority) if membership.boss else None

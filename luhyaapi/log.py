@@ -49,7 +49,7 @@ def setup(level: str = "INFO", **bound: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    for noisy in ("amqp", "pika", "kombu", "celery.redirected", "urllib3", "httpx", "httpcore"):
+    for noisy in ("amqp", "pika", "kombu", "celery.redirected", "celery.app.trace", "celery.worker.strategy", "urllib3", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 

@@ -121,7 +121,7 @@ def nodes(office: Office) -> list[NodeView]:
     views = []
     for child in Child.objects.filter(role=Role.NC).order_by("pk"):
         facts = office.facts.get(child.pk)
-        heard = office.agent.relay.heard.get(child.pk, child.last_heard)
+        heard = office.agent.relay.heard.get(child.pk) or max(child.last_heard, office.agent.started_at)
         age = clock.now() - heard
         cpus, memory, guests = used.get(child.pk, [0, 0, 0])
         silent = age > settings.every_s * settings.silent_after

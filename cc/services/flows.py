@@ -124,6 +124,7 @@ def _say(office: Office, run: FlowRun, step: Step, say: Say) -> None:
             fence=say.fence, speaks=children.speaks(say.to),
         )
     run.waiting, run.said_at = order.id, clock.now()
+    run.facts = {**run.facts, "at": say.to}
 
 
 def _advance(run: FlowRun) -> None:
@@ -255,7 +256,7 @@ def _tell(office: Office, run: FlowRun, step: Step, state: str, note: str = "") 
     now = clock.now()
     ended_at = 0.0 if state == "running" else now
     report = StepFacts(
-        task=run.task, step=step.name, state=state, host=office.agent.me,
+        task=run.task, step=step.name, state=state, host=str(run.facts.get("at", office.agent.me)),
         started_at=begun.get(step.name, now), ended_at=ended_at, note=note,
     )
     memory.on_commit(lambda: office.agent.report(report, run.task))

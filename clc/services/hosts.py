@@ -135,11 +135,11 @@ def awake(last_heard: dict[str, float], limit_s: float) -> None:
             _move(host, "hello", last_heard=last_heard[host.pk])
 
 
-def silence(last_heard: dict[str, float], limit_s: float) -> list[str]:
-    """Mark hosts silent that were not heard of for ``limit_s``; their instances become unknown, never more."""
+def silence(last_heard: dict[str, float], limit_s: float, listening_since: float) -> list[str]:
+    """Mark hosts silent that were not heard of for ``limit_s`` while we listened; their instances become unknown, never more."""
     gone = []
     for host in Host.objects.filter(state__in=[HostState.UP, HostState.DRAINING]).exclude(pk=own().id):
-        if clock.now() - max(last_heard.get(host.pk, 0), host.last_heard) <= limit_s:
+        if clock.now() - max(last_heard.get(host.pk, 0), host.last_heard, listening_since) <= limit_s:
             continue
         with memory.atomic():
             _move(host, "silence")

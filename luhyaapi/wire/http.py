@@ -200,13 +200,12 @@ class Door:
             route("GET", "/metrics", lambda _r: Answer(200, generate_latest(REGISTRY), "text/plain; version=0.0.4")),
             *routes,
         )
-        self._server = wsgi.Server(
+        self._server = _Server(
             (host, port), self._application, numthreads=_THREADS, max=_THREADS_AT_MOST, server_name=f"educloud-{role}",
             timeout=_SILENCE_S, request_queue_size=_WAITING_AT_MOST, accepted_queue_size=_WAITING_AT_MOST,
             shutdown_timeout=2,
         )
         self._server.gateway = _Gateway
-        self._server.ConnectionClass = _Connection
         self._server.slowness = self._slowness
         self._server.version = self._server.software = "educloud"
         self._server.max_request_header_size = _HEADERS_AT_MOST
@@ -284,6 +283,11 @@ class _Asked(HTTPRequest):
 
 class _Connection(HTTPConnection):
     RequestHandlerClass = _Asked
+
+
+class _Server(wsgi.Server):
+    ConnectionClass = _Connection
+    slowness: Slowness
 
 
 class _Gateway(wsgi.Gateway_10):
