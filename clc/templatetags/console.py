@@ -90,32 +90,17 @@ KINDS = {
     "host.refresh": gettext_noop("Refresh host"),
     "task.cancel": gettext_noop("Cancel task"),
     "stream.open": gettext_noop("Open screen"),
-    "queued": gettext_noop("waiting for its turn"),
-    "choose": gettext_noop("choosing a node"),
     "place": gettext_noop("choosing a node"),
-    "placing": gettext_noop("choosing a node"),
-    "lease": gettext_noop("leasing addresses"),
+    "fetch-cluster": gettext_noop("fetching the image to the cluster"),
+    "fetch-node": gettext_noop("fetching the image to the node"),
     "fetch": gettext_noop("fetching the image"),
-    "fetching": gettext_noop("fetching the image"),
-    "copy": gettext_noop("copying"),
-    "downloading": gettext_noop("downloading"),
-    "cloning": gettext_noop("cloning"),
-    "checking": gettext_noop("checking"),
-    "digest": gettext_noop("checking the digest"),
-    "publish": gettext_noop("publishing"),
-    "preparing": gettext_noop("preparing"),
-    "define": gettext_noop("defining the machine"),
-    "start": gettext_noop("starting"),
-    "starting": gettext_noop("starting"),
+    "address": gettext_noop("setting up the address"),
     "boot": gettext_noop("booting"),
-    "booting": gettext_noop("booting"),
-    "stop": gettext_noop("stopping"),
-    "stopping": gettext_noop("stopping"),
-    "delete": gettext_noop("deleting"),
-    "deleting": gettext_noop("deleting"),
+    "halt": gettext_noop("stopping"),
+    "wipe": gettext_noop("cleaning up"),
     "release": gettext_noop("releasing addresses"),
-    "undo": gettext_noop("undoing"),
-    "done": gettext_noop("done"),
+    "check": gettext_noop("checking"),
+    "cancel": gettext_noop("undoing"),
     "kernel": gettext_noop("Kernel"),
     "initrd": gettext_noop("Initial ramdisk"),
     "disk": gettext_noop("Disk"),
@@ -156,9 +141,15 @@ def label(word: object) -> str:
     if isinstance(word, Word):
         return word.zh if _chinese() else word.en
     text = "" if word is None else str(word)
-    if text in KINDS:
-        return gettext(KINDS[text])
+    known = KINDS.get(text.replace("/", "."))
+    if known:
+        return gettext(known)
     return text.replace("_", " ")
+
+
+def said(text: object) -> str:
+    """A sentence of ours that comes from elsewhere, such as the hint of an error, in the reader's language."""
+    return gettext(str(text)) if text else ""
 
 
 def state_icon(word: object) -> str:
@@ -298,7 +289,7 @@ def first_ip(nics: object) -> str:
     return next((str(card["ip"]) for card in cards if isinstance(card, Mapping) and card.get("ip")), "")
 
 
-for _filter in (label, state_icon, size, percent, fullness, short, get, first_ip):
+for _filter in (label, said, state_icon, size, percent, fullness, short, get, first_ip):
     register.filter(_filter)
 for _tag in (icon, pill, words, age, heard, took):
     register.simple_tag(_tag)

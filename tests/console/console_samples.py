@@ -115,7 +115,7 @@ def instances() -> list[dict[str, Any]]:
             nics=[],
             work={
                 "kind": "instance.run",
-                "phase": "fetching",
+                "phase": "fetch-node",
                 "progress": 63,
                 "bytes_done": int(1.9 * GIB),
                 "bytes_total": 3 * GIB,
@@ -165,7 +165,7 @@ def images() -> list[dict[str, Any]]:
         image("debian", 1),
         image("tiny", 2, usage=Usage.SERVER),
         image("office-desktop", 6),
-        image("geo-lab", 9, state=ImageState.BUILDING, versions=[], work={"phase": "checking", "progress": 40}),
+        image("geo-lab", 9, state=ImageState.BUILDING, versions=[], work={"phase": "check", "progress": 40}),
     ]
 
 
@@ -183,7 +183,7 @@ def step(name: str, state: str, start: float, end: float | None, **more: Any) ->
 
 
 def task(
-    state: TaskState = TaskState.RUNNING, kind: str = "instance.run", name: str = "exam-room-4", **more: Any
+    state: TaskState = TaskState.RUNNING, kind: str = "instance/run", name: str = "exam-room-4", **more: Any
 ) -> dict[str, Any]:
     ended = state in {TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED}
     return {
@@ -191,7 +191,7 @@ def task(
         "tid": "img-5e20b101:img-5e20b101:ins-3fa21c03",
         "kind": kind,
         "state": state,
-        "phase": "fetching",
+        "phase": "fetch-node",
         "progress": 63,
         "bytes_done": int(1.9 * GIB),
         "bytes_total": 3 * GIB,
@@ -204,10 +204,10 @@ def task(
         "ended_at": stamp(12) if ended else None,
         "error": None,
         "steps": [
-            step("choose", "done", 70, 69.8, note="nc-02: least loaded of 4"),
-            step("lease", "done", 69.8, 69.6),
-            step("fetch", "running", 69, None, host="nc-0c11b2d4", bytes_done=int(1.9 * GIB), bytes_total=3 * GIB),
-            step("start", "waiting", 0, None, host=""),
+            step("place", "done", 70, 69.8, note="nc-02: least loaded of 4"),
+            step("fetch-cluster", "done", 69.8, 69.6),
+            step("fetch-node", "running", 69, None, host="nc-0c11b2d4", bytes_done=int(1.9 * GIB), bytes_total=3 * GIB),
+            step("boot", "waiting", 0, None, host=""),
         ],
         **more,
     }
@@ -417,7 +417,12 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
         "task-failed": (
             "tasks/detail.html",
             "tasks",
-            {"task": {**tasks()[3], "steps": [step("fetch", "failed", 60, 50), step("undo", "undone", 50, 49)]}},
+            {
+                "task": {
+                    **tasks()[3],
+                    "steps": [step("fetch-node", "failed", 60, 50), step("address", "undone", 50, 49)],
+                }
+            },
         ),
         "hosts": ("hosts/list.html", "hosts", {"rows": hosts(), "filters": {}}),
         "hosts-none": ("hosts/list.html", "hosts", {"rows": [], "filters": {}}),

@@ -18,6 +18,7 @@ from django.urls import clear_url_caches
 from django.utils import translation
 
 from luhyaapi.contracts.vocabulary import Word
+from luhyaapi.errors import CODES
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import console_samples
@@ -147,6 +148,11 @@ def test_every_text_of_the_templates_has_its_chinese() -> None:
             assert entries.get(key), (source.name, key)
         for key in re.findall(r"{%\s*blocktranslate[^%]*%}(.*?){%\s*endblocktranslate", text, re.DOTALL):
             assert entries.get(re.sub(r"{{\s*(\w+)\s*}}", r"%(\1)s", key)), (source.name, key)
+
+
+def test_the_next_step_of_every_error_has_its_chinese() -> None:
+    entries = _entries()
+    assert not [code.name for code in CODES.values() if not entries.get(code.hint)]
 
 
 def test_chinese_keeps_the_places_of_the_english() -> None:

@@ -69,6 +69,7 @@
 
   // Asking before deleting: resolves to whether to go on.
   const ask = (form) => new Promise((resolve) => {
+    $$("details.menu[open]").forEach((menu) => { menu.open = false; });
     const dialog = $("#ask");
     const { ask: title, askText, askName, askYes } = form.dataset;
     $("#ask-title").textContent = title;
