@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import http.client
 import json
+import multiprocessing
 import os
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from luhyaapi.errors import Failed, Refused, Unavailable
 from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.courier import fetch
 from luhyaapi.transfer.download import Patience
+from luhyaapi.wire import http as http_module
 from luhyaapi.wire.blobs import blob_routes, upload_routes
 from luhyaapi.wire.http import Door, Tls, json_route
 from walrus.services.library import Library
@@ -242,6 +244,8 @@ class CuttingWire:
     def __init__(self, target, after):
         self.target, self.after = target, after
         self.connections = 0
+        self.hang = threading.Event()
+        self.hang.set()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.run, daemon=True).start()
@@ -257,6 +261,7 @@ class CuttingWire:
                     while left > 0 and (data := far.recv(min(65536, left))):
                         near.sendall(data)
                         left -= len(data)
+                    self.hang.wait(10)
 
 
 def test_fetching_over_a_wire_that_keeps_breaking(door, tmp_path):
@@ -306,3 +311,67 @@ def test_over_tls(store, tmp_path):
         assert fetch(cache, BLOB, at, "good", ca=str(tmp_path / "crt")).read_bytes() == CONTENT
     finally:
         door.stop()
+
+
+def drip(door, data, step):
+    """Send ``data`` one byte per ``step`` seconds; seconds until the door has enough."""
+    started = time.monotonic()
+    with socket.create_connection(("127.0.0.1", door.port), timeout=5) as sock, contextlib.suppress(OSError):
+        for byte in data:
+            sock.sendall(bytes([byte]))
+            time.sleep(step)
+    return time.monotonic() - started
+
+
+POST = b"POST /walrus/api/1.0/echo/ HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+
+
+@pytest.mark.parametrize(("limit", "data"), [
+    ("_HEADERS_WITHIN_S", b"GET /healthz HTTP/1.1\r\nX: " + b"y" * 1000), ("_IN_STEP_S", POST + b"1" * 900),
+])
+def test_sending_one_byte_at_a_time_does_not_hold_a_thread(door, monkeypatch, limit, data):
+    monkeypatch.setattr(http_module, limit, 0.2)
+    assert drip(door, data, 0.005) < 4.5
+    assert ask(door, "GET", "/healthz")[0] == 200
+
+
+def test_taking_one_byte_at_a_time_does_not_hold_a_thread(store, monkeypatch, tmp_path):
+    monkeypatch.setattr(http_module, "_OUT_STEP_S", 0.2)
+    monkeypatch.setattr(http_module, "_LOOK_S", 0.1)
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", 64 * MIB)
+    door = Door("walrus", "127.0.0.1", 0, blob_routes("walrus", lambda _s: tmp_path / "large", authorize), lambda: ()).start()
+    with socket.create_connection(("127.0.0.1", door.port), timeout=5) as sock:
+        sock.sendall(f"GET {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Ticket good\r\n\r\n".encode())
+        time.sleep(1)
+        came = 0
+        with contextlib.suppress(ConnectionResetError):
+            while data := sock.recv(MIB):
+                came += len(data)
+    door.stop()
+    assert 0 < came < 64 * MIB
+
+
+def _fetch_and_hang(folder, at):
+    fetch(BlobCache(folder, 1000, 0), BLOB, at, "good")
+
+
+def test_after_kill_9_in_the_middle_it_goes_on(door, tmp_path):
+    wire = CuttingWire(door.port, MIB + 5000)
+    wire.hang.clear()
+    at = url(door).replace(str(door.port), str(wire.port))
+    child = multiprocessing.get_context("fork").Process(target=_fetch_and_hang, args=(tmp_path / "nc", at))
+    child.start()
+    cache = BlobCache(tmp_path / "nc", 1000, 0)
+    part, until = cache.part(SHA256), time.monotonic() + 5
+    while not (part.exists() and part.stat().st_size >= MIB):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    child.kill()
+    child.join(5)
+    assert cache.path(SHA256) is None
+    wire.hang.set()
+    wire.listener.close()
+    told = []
+    assert fetch(cache, BLOB, url(door), "good", on_progress=lambda done, _total: told.append(done)).read_bytes() == CONTENT
+    assert sorted(p.name for p in (cache.folder / "parts").iterdir()) == []
