@@ -133,11 +133,15 @@ class BlobCache:
                     file.unlink(missing_ok=True)
         return freed
 
-    def room(self, wanted: int) -> None:
-        """Make room for ``wanted`` more bytes. Raises Failed(disk_full) when it cannot be made."""
+    def room(self, wanted: int, *, evict: bool = True) -> None:
+        """Make room for ``wanted`` more bytes, by eviction unless this is a store that keeps everything.
+
+        Raises Failed(disk_full) when it cannot be made.
+        """
         if self._missing(wanted) <= 0:
             return
-        self.evict(wanted)
+        if evict:
+            self.evict(wanted)
         missing = self._missing(wanted)
         if missing > 0:
             raise Failed(

@@ -193,6 +193,18 @@ def test_no_room_is_found_before_a_byte_comes(tmp_path):
     assert uploads(tmp_path) == []
 
 
+def test_a_full_store_refuses_and_never_drops_an_image(tmp_path):
+    store = BlobCache(tmp_path / "store", 1, 0)
+    library = Library(tmp_path, store)
+    content = os.urandom(900_000)
+    upload(library, "up-1", disk=content)
+    library.publish("up-1", (blob("disk", content),))
+    with pytest.raises(Failed) as e:
+        library.open_upload("up-2", [("disk", 900_000)])
+    assert e.value.code == "disk_full"
+    assert len(store.sha256s()) == 1
+
+
 def test_too_many_uploads(library):
     for i in range(64):
         library.open_upload(f"up-{i}", [("disk", 1)])

@@ -64,7 +64,7 @@ class Library:
             return
         if sum(1 for _ in self._uploads.iterdir()) >= _UPLOADS_AT_MOST:
             raise Refused("quota", "Too many uploads are open", f"at most {_UPLOADS_AT_MOST}")
-        self._store.room(sum(wanted.values()))
+        self._store.room(sum(wanted.values()), evict=False)
         fresh = self._uploads / f".{upload_id}.{os.getpid()}"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
