@@ -47,18 +47,30 @@ def _block(key: str, plural: str, chinese: str, *, has_places: bool) -> str:
 def main() -> int:
     """Rewrite the catalogue; 1 where a text has no Chinese yet."""
     sys.path.insert(0, str(ROOT))
+    import django
     from django.conf import settings
     from django.core.management import call_command
 
     from luhyaapi import process
     from luhyaapi.errors import CODES
 
-    known = read(PO.read_text(encoding="utf-8"))
-    settings.configure(USE_I18N=True, LOCALE_PATHS=[str(HERE)])
+    before = PO.read_text(encoding="utf-8")
+    known = read(before)
+    settings.configure(USE_I18N=True)
+    django.setup()
     PO.unlink()
-    call_command(
-        "makemessages", locale=["zh_Hans"], no_location=True, no_wrap=True, ignore_patterns=["static/*"], verbosity=0
-    )
+    try:
+        call_command(
+            "makemessages",
+            locale=["zh_Hans"],
+            no_location=True,
+            no_wrap=True,
+            ignore_patterns=["static/*"],
+            verbosity=0,
+        )
+    finally:
+        if not PO.exists():
+            PO.write_text(before, encoding="utf-8")
     wanted = read(PO.read_text(encoding="utf-8"))
     for code in CODES.values():
         wanted.setdefault(code.hint.replace('"', '\\"'), ("", "", False))
