@@ -1,0 +1,79 @@
+"""Filters and pages of a list: by key, so that page one thousand costs what page one costs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlencode
+
+from django.db.models import Model, Q, QuerySet
+from django.http import HttpRequest
+
+from luhyaapi.contracts.vocabulary import Word
+
+M = TypeVar("M", bound=Model)
+PAGE_SIZE = 50
+
+
+@dataclass
+class Listed(Generic[M]):
+    """One page of rows, and the addresses of the next page and of the first."""
+
+    rows: list[M]
+    next_url: str
+    previous_url: str
+
+
+def filters(request: HttpRequest, states: Iterable[Word]) -> dict[str, str]:
+    """The filter of a list: ``q`` and ``state``; a state that is none is left out."""
+    state = request.GET.get("state", "")
+    return {"q": request.GET.get("q", "").strip()[:100], "state": state if state in set(map(str, states)) else ""}
+
+
+def matching(text: str, *fields: str) -> Q:
+    """Rows of which one of the fields contains the text."""
+    found = Q()
+    for field in fields:
+        found |= Q(**{f"{field}__icontains": text})
+    return found
+
+
+def listed(request: HttpRequest, rows: QuerySet[M], *order: str, size: int = PAGE_SIZE) -> Listed[M]:
+    """The page of ``rows`` the address names by ``after``; ``order`` ends in a unique field, ``-`` turns a field around."""
+    after = _decoded(request.GET.get("after", ""), len(order))
+    if after:
+        rows = rows.filter(_beyond(order, after))
+    found = list(rows.order_by(*order)[: size + 1])
+    kept = {k: v for k in ("q", "state") if (v := request.GET.get(k))}
+    next_url = ""
+    if len(found) > size:
+        last = [getattr(found[size - 1], name.removeprefix("-")) for name in order]
+        next_url = "?" + urlencode(kept | {"after": _encoded(last)})
+    return Listed(found[:size], next_url, f"?{urlencode(kept)}" if after else "")
+
+
+def _beyond(order: tuple[str, ...], after: list[Any]) -> Q:
+    found, same = Q(), Q()
+    for name, value in zip(order, after, strict=True):
+        field = name.removeprefix("-")
+        found |= same & Q(**{f"{field}__{'lt' if name.startswith('-') else 'gt'}": value})
+        same &= Q(**{field: value})
+    return found
+
+
+def _encoded(values: list[Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(values, default=str).encode()).decode().rstrip("=")
+
+
+def _decoded(text: str, length: int) -> list[Any]:
+    """The values of a cursor; nothing for one that was not ours."""
+    try:
+        values = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))) if text else []
+    except (binascii.Error, ValueError, RecursionError):
+        return []
+    fits = isinstance(values, list) and len(values) == length and all(isinstance(v, str | int | float) for v in values)
+    return values if fits else []

@@ -1,0 +1,143 @@
+"""Page: one address of the console; the registry makes the routes and the menu."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
+from django.shortcuts import render
+from django.urls import URLPattern, path, reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from luhyaapi.errors import CODES, Refused, Trouble
+
+View = Callable[..., HttpResponse]
+
+
+@dataclass(frozen=True)
+class Page:
+    """One address. ``slug`` is its URL name; ``rank`` above 0 puts it into the menu; ``under`` names its menu entry."""
+
+    slug: str
+    url: str
+    view: View
+    title: Any = ""
+    icon: str = ""
+    admin_only: bool = False
+    is_open: bool = False
+    rank: int = 0
+    under: str = ""
+    methods: tuple[str, ...] = ("GET", "HEAD")
+
+
+PAGES: dict[str, Page] = {}
+
+
+def page(url: str, slug: str, **facts: Any) -> Callable[[View], View]:
+    """Register a view ``(request, **of the url) -> HttpResponse`` as a page; it may raise any error with a code."""
+
+    def register(view: View) -> View:
+        PAGES[slug] = Page(slug, url, view, **facts)
+        return view
+
+    return register
+
+
+def routes() -> list[URLPattern]:
+    """The routes of all registered pages."""
+    return [path(one.url, _guarded(one), name=one.slug) for one in PAGES.values()]
+
+
+def _guarded(one: Page) -> View:
+    @functools.wraps(one.view)
+    def view(request: HttpRequest, **at: Any) -> HttpResponse:
+        if request.method not in one.methods:
+            return HttpResponseNotAllowed(one.methods)
+        if not one.is_open and not request.user.is_authenticated:
+            return _to_login(request)
+        try:
+            if one.admin_only and not request.user.is_admin:
+                raise Refused("not_found", "There is no such page")
+            answer = one.view(request, **at)
+        except Trouble as error:
+            answer = refusal(request, error)
+        answer.headers.setdefault("Cache-Control", "private, no-cache")
+        return answer
+
+    return view
+
+
+def is_fragment(request: HttpRequest) -> bool:
+    """Whether a script asks, for a part of a page."""
+    return "HX-Request" in request.headers or "X-Live" in request.headers
+
+
+def _to_login(request: HttpRequest) -> HttpResponse:
+    if is_fragment(request):
+        return HttpResponse(status=401)
+    target = request.get_full_path()
+    asked = f"?{urlencode({'next': target})}" if request.method == "GET" and target != "/" else ""
+    return HttpResponseRedirect(reverse("login") + asked)
+
+
+def show(request: HttpRequest, template: str, status: int = 200, /, **context: Any) -> HttpResponse:
+    """A rendered page or part of one, with what every page needs."""
+    me = request.user if request.user.is_authenticated else None
+    frame = {"me": me, "menu": _menu(request) if me else [], "request_id": getattr(request, "request_id", "")}
+    return render(request, f"clc/{template}", frame | context, status=status)
+
+
+def _menu(request: HttpRequest) -> list[dict[str, Any]]:
+    here = PAGES.get(getattr(request.resolver_match, "url_name", "") or "")
+    active = (here.under or here.slug) if here else ""
+    shown = sorted((p for p in PAGES.values() if p.rank and (request.user.is_admin or not p.admin_only)), key=lambda p: p.rank)
+    return [{"url": reverse(p.slug), "title": p.title, "icon": p.icon, "active": p.slug == active} for p in shown]
+
+
+def refusal(request: HttpRequest, error: Trouble) -> HttpResponse:
+    """An error as its page; to a script as a problem document."""
+    code = CODES[error.code]
+    if is_fragment(request):
+        form = {**error.wire(), "title": code.title, "status": code.http}
+        return JsonResponse(form, status=code.http, content_type="application/problem+json")
+    return show(request, "error.html", code.http, error=error.wire(), status=code.http)
+
+
+def toast(request: HttpRequest, title: str, text: str = "", url: str = "", kind: str = "success") -> HttpResponse:
+    """A short note, put into the open page."""
+    return show(request, "_toast.html", toast={"kind": kind, "title": title, "text": text, "url": url})
+
+
+def go(request: HttpRequest, url: str) -> HttpResponse:
+    """Send the browser on: to ``next`` of the form when it is one of our addresses, else to ``url``."""
+    asked = request.POST.get("next", "")
+    target = asked if url_has_allowed_host_and_scheme(asked, {request.get_host()}) else url
+    if "HX-Request" in request.headers:
+        return HttpResponse(status=204, headers={"HX-Redirect": target})
+    return HttpResponseRedirect(target)
+
+
+@dataclass
+class Form:
+    """What somebody typed and what is wrong with it, by field."""
+
+    values: dict[str, str]
+    errors: dict[str, str]
+
+    @classmethod
+    def of(cls, request: HttpRequest) -> Form:
+        """The form as it was sent, without its passwords."""
+        return cls({k: str(v) for k, v in request.POST.items() if "password" not in k}, {})
+
+    def blame(self, error: Trouble, **renamed: str) -> dict[str, str] | None:
+        """Put an error at its field; where it has none among the fields it is returned for the head of the page."""
+        field = str(error.params.get("field") or "")
+        field = renamed.get(field, field)
+        if not field:
+            return error.wire()
+        self.errors[field] = f"{error.what}: {error.why}" if error.why else error.what
+        return None

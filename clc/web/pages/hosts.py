@@ -1,0 +1,123 @@
+"""Hosts: list, one with its facts, tokens to join, and what can be done to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from clc.services import hosts
+from clc.web import joining
+from clc.web.listing import filters, listed, matching
+from clc.web.page import Form, go, is_fragment, page, show
+from clc.web.pages import words
+from luhyaapi import clock
+from luhyaapi.contracts.vocabulary import HostState, InstanceState, Role
+from luhyaapi.errors import Refused
+from luhyadb import scope
+from luhyadb.models import Host, Instance
+
+_SHOWN_INSTANCES = 100
+
+
+@page("hosts/", "hosts", title=_("Hosts"), icon="server-2", rank=50, admin_only=True)
+def index(request: HttpRequest) -> HttpResponse:
+    """All that have joined or wait."""
+    chosen = filters(request, HostState)
+    rows = scope.visible_to(request.user, Host)
+    rows = rows.filter(state=chosen["state"]) if chosen["state"] else rows.exclude(state=HostState.RETIRED)
+    if chosen["q"]:
+        rows = rows.filter(matching(chosen["q"], "name", "id", "address"))
+    found = listed(request, rows, "role", "name", "id")
+    return show(request, "hosts/list.html", rows=words.hosts(found.rows), filters=chosen, next_url=found.next_url,
+                previous_url=found.previous_url)
+
+
+@page("hosts/token/", "host_token", admin_only=True, under="hosts", methods=("GET", "HEAD", "POST"))
+def token(request: HttpRequest) -> HttpResponse:
+    """A permission to join, shown once."""
+    form = Form.of(request)
+    if request.method != "POST":
+        return show(request, "hosts/token.html", form=form)
+    try:
+        made, expires_at = hosts.make_token(request.user, form.values.get("role", ""))
+    except Refused as error:
+        form.errors["role"] = str(error)
+        return show(request, "hosts/token.html", 422, form=form)
+    role = form.values["role"]
+    join = {"command": f"make join ROLE={role} BOSS={_boss_door(role)} TOKEN={made}", "expires_at": clock.rfc3339(expires_at)}
+    return show(request, "hosts/token.html", form=form, join=join)
+
+
+def _boss_door(role: str) -> str:
+    """The door a new host of that role knocks at: ours, or that of the first cluster."""
+    cluster = Host.objects.filter(role=Role.CC).exclude(state=HostState.RETIRED).order_by("pk").first()
+    if role in (Role.NC, Role.SC) and cluster is not None and cluster.address:
+        return str(cluster.address)
+    own = settings.EDUCLOUD.host
+    return f"http://{own.address}:{own.door_port}"
+
+
+@page("hosts/<str:ident>/", "host", admin_only=True, under="hosts")
+def detail(request: HttpRequest, ident: str) -> HttpResponse:
+    """One host."""
+    return _detail(request, scope.one(request.user, Host, pk=ident), None)
+
+
+def _detail(request: HttpRequest, found: Host, error: Refused | None) -> HttpResponse:
+    shown = words.host(found)
+    here = scope.visible_to(request.user, Instance).filter(node=found.pk).exclude(state=InstanceState.DELETED)
+    return show(request, "hosts/detail.html", 409 if error else 200, host=shown, fact_rows=_fact_rows(shown["facts"]),
+                instances=words.instances(here.order_by("-created_at")[:_SHOWN_INSTANCES]), error=error.wire() if error else None)
+
+
+def _fact_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    services = ", ".join(f"{name}: {line}" for name, line in sorted((facts.get("services") or {}).items()))
+    refused = ", ".join(f"{code}: {number}" for code, number in sorted((facts.get("refused") or {}).items()))
+    rows = [
+        (gettext("Version"), facts.get("version")), (gettext("Address"), facts.get("address")),
+        (gettext("Hypervisor"), facts.get("hypervisor")), (gettext("Load"), facts.get("load")),
+        (gettext("Services"), services), (gettext("Refused messages"), refused),
+    ]
+    return [(title, str(value)) for title, value in rows if value not in (None, "")]
+
+
+_VERBS = ("approve", "refresh", "drain", "resume", "remove")
+
+
+@page("hosts/<str:ident>/<str:verb>/", "host_action", admin_only=True, under="hosts", methods=("POST",))
+def action(request: HttpRequest, ident: str, verb: str) -> HttpResponse:
+    """Approve, refresh, drain, resume or remove it."""
+    found = scope.one(request.user, Host, pk=ident)
+    if verb not in _VERBS:
+        raise Refused("not_found", "There is nothing at this address")
+    try:
+        said = _act(request, found, verb)
+    except Refused as error:
+        if is_fragment(request):
+            raise
+        return _detail(request, found, error)
+    messages.success(request, said)
+    return go(request, reverse("hosts") if verb == "remove" else reverse("host", args=[ident]))
+
+
+def _act(request: HttpRequest, found: Host, verb: str) -> str:
+    me, name = request.user, {"name": found.name}
+    match verb:
+        case "approve":
+            hosts.approve(me, found.pk)
+            return gettext("%(name)s may join") % name
+        case "refresh":
+            hosts.refresh(me, found.pk)
+            return gettext("%(name)s is asked for fresh facts") % name
+        case "remove":
+            hosts.remove(me, found.pk, joining.Later(joining.downlink))
+            return gettext("%(name)s is removed") % name
+        case _:
+            hosts.drain(me, found.pk, on=verb == "drain")
+            return gettext("%(name)s takes no new machine") % name if verb == "drain" else gettext("%(name)s takes machines again") % name

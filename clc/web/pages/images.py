@@ -1,0 +1,67 @@
+"""Images: list, one with its versions, upload, delete."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from clc.services import images
+from clc.web.listing import filters, listed, matching
+from clc.web.page import Form, go, is_fragment, page, show
+from clc.web.pages import words
+from luhyaapi.contracts.vocabulary import ImageState, InstanceState
+from luhyaapi.errors import Refused
+from luhyadb import scope
+from luhyadb.models import Image, ImageVersion, Instance
+
+_SHOWN_INSTANCES = 100
+
+
+@page("images/", "images", title=_("Images"), icon="photo", rank=30)
+def index(request: HttpRequest) -> HttpResponse:
+    """All that somebody may see, by name."""
+    chosen = filters(request, ImageState)
+    rows = scope.visible_to(request.user, Image).filter(retired=chosen["state"] == ImageState.RETIRED)
+    if chosen["state"]:
+        rows = rows.filter(pk__in=ImageVersion.objects.filter(state=chosen["state"]).values("image"))
+    if chosen["q"]:
+        rows = rows.filter(matching(chosen["q"], "name", "id", "description"))
+    found = listed(request, rows, "name")
+    return show(request, "images/list.html", rows=words.images(found.rows), filters=chosen, next_url=found.next_url,
+                previous_url=found.previous_url)
+
+
+@page("images/upload/", "image_upload", admin_only=True, under="images")
+def upload(request: HttpRequest) -> HttpResponse:
+    """The form; the bytes go by the API, in pieces."""
+    return show(request, "images/upload.html", form=Form({}, {}))
+
+
+@page("images/<str:ident>/", "image", under="images")
+def detail(request: HttpRequest, ident: str) -> HttpResponse:
+    """One image and the machines made from it."""
+    found = images.resolve(request.user, ident)
+    return _detail(request, found, None)
+
+
+def _detail(request: HttpRequest, found: Image, error: Refused | None) -> HttpResponse:
+    made = scope.visible_to(request.user, Instance).filter(image__image=found).exclude(state=InstanceState.DELETED)
+    return show(request, "images/detail.html", 409 if error else 200, image=words.image(found),
+                instances=words.instances(made.order_by("-created_at")[:_SHOWN_INSTANCES]), error=error.wire() if error else None)
+
+
+@page("images/<str:ident>/delete/", "image_delete", admin_only=True, under="images", methods=("POST",))
+def delete(request: HttpRequest, ident: str) -> HttpResponse:
+    """Retire it."""
+    found = images.resolve(request.user, ident)
+    try:
+        images.delete(request.user, found.pk)
+    except Refused as error:
+        if is_fragment(request):
+            raise
+        return _detail(request, found, error)
+    messages.success(request, gettext("%(name)s is deleted") % {"name": found.name})
+    return go(request, reverse("images"))

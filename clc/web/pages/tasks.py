@@ -1,0 +1,63 @@
+"""Tasks: list, one with its steps and its way through the roles, cancelling."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from clc.services import pictures, tasks
+from clc.web.listing import filters, listed, matching
+from clc.web.page import go, page, show
+from clc.web.pages import words
+from luhyaapi.contracts.vocabulary import Role, TaskState
+from luhyadb import scope
+from luhyadb.models import Event, Task
+
+_TRACED = 500
+
+
+@page("tasks/", "tasks", title=_("Tasks"), icon="list-check", rank=40)
+def index(request: HttpRequest) -> HttpResponse:
+    """All that somebody may see, newest first."""
+    chosen = filters(request, TaskState)
+    rows = scope.visible_to(request.user, Task).select_related("owner")
+    if chosen["state"]:
+        rows = rows.filter(state=chosen["state"])
+    if chosen["q"]:
+        rows = rows.filter(matching(chosen["q"], "id", "subject_name", "subject", "kind"))
+    found = listed(request, rows, "-created_at", "id")
+    return show(request, "tasks/list.html", rows=words.tasks(found.rows), filters=chosen, next_url=found.next_url,
+                previous_url=found.previous_url)
+
+
+@page("tasks/<str:ident>/row/", "task_row", under="tasks")
+def row(request: HttpRequest, ident: str) -> HttpResponse:
+    """One row of a list."""
+    shown = words.task(scope.one(request.user, Task, pk=ident))
+    return show(request, "tasks/_row.html", t=shown, short_row=bool(request.GET.get("short")))
+
+
+@page("tasks/<str:ident>/steps/", "task_steps", under="tasks")
+def steps(request: HttpRequest, ident: str) -> HttpResponse:
+    """Its steps alone."""
+    return show(request, "tasks/_steps.html", task=words.task(scope.one(request.user, Task, pk=ident)))
+
+
+@page("tasks/<str:ident>/", "task", under="tasks")
+def detail(request: HttpRequest, ident: str) -> HttpResponse:
+    """One task: steps, progress, trace."""
+    found = scope.one(request.user, Task, pk=ident)
+    events = scope.visible_to(request.user, Event).filter(task=found.pk).order_by("id")[:_TRACED]
+    trace = [e | {"role": Role(e["role"]), "host": e["host"] or "", "at": e["at"][11:23]} for e in map(pictures.event, events)]
+    return show(request, "tasks/detail.html", task=words.task(found), trace=trace)
+
+
+@page("tasks/<str:ident>/cancel/", "task_cancel", under="tasks", methods=("POST",))
+def cancel(request: HttpRequest, ident: str) -> HttpResponse:
+    """Have it undone."""
+    task = tasks.cancel(request.user, ident)
+    messages.info(request, gettext("The task is being cancelled"))
+    return go(request, reverse("task", args=[task.pk]))

@@ -1,0 +1,143 @@
+"""Pictures as the templates want them: words of the vocabulary in place of texts, and the work that is under way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.urls import reverse
+
+from clc.services import pictures
+from luhyaapi import ids
+from luhyaapi.contracts.vocabulary import (
+    Accelerator,
+    HostState,
+    ImageState,
+    InstanceState,
+    Role,
+    TaskState,
+    Usage,
+    Word,
+)
+from luhyaapi.errors import CODES
+from luhyaapi.machines import TASK
+from luhyadb.models import Host, Image, Instance, Task
+
+Shown = dict[str, Any]
+
+
+def _worded(picture: Shown, **kinds: type[Word]) -> Shown:
+    return picture | {name: kind(picture[name]) for name, kind in kinds.items() if picture.get(name)}
+
+
+def instances(rows: Iterable[Instance]) -> list[Shown]:
+    """Instances with ``work`` where a task moves them."""
+    shown = [
+        _worded(p, state=InstanceState, kind=Usage, accelerator=Accelerator) | {"image_name": p["image"]}
+        for p in pictures.instances(rows)
+    ]
+    working = _work(p["task"] for p in shown if p["state"] not in (InstanceState.RUNNING, InstanceState.STOPPED))
+    return [p | {"work": working.get(p["task"])} for p in shown]
+
+
+def instance(row: Instance) -> Shown:
+    """One instance."""
+    return instances([row])[0]
+
+
+def _work(task_ids: Iterable[str | None]) -> dict[str, Shown]:
+    known = {t for t in task_ids if t}
+    rows = Task.objects.filter(pk__in=known).exclude(state__in=TASK.final) if known else ()
+    return {t["id"]: t for t in tasks(rows)}
+
+
+def tasks(rows: Iterable[Task]) -> list[Shown]:
+    """Tasks with the bytes of their running step."""
+    return [_task(p) for p in pictures.tasks(rows)]
+
+
+def task(row: Task) -> Shown:
+    """One task, with the address of what it is about."""
+    return tasks([row])[0]
+
+
+def _task(picture: Shown) -> Shown:
+    running = next((s for s in picture["steps"] if s["state"] == "running"), {})
+    began = [s["started_at"] for s in picture["steps"] if s["started_at"]]
+    return _worded(picture, state=TaskState) | {
+        "kind": picture["kind"].replace("/", "."), "started_at": min(began, default=picture["created_at"]),
+        "bytes_done": running.get("bytes_done"), "bytes_total": running.get("bytes_total"),
+        "subject_url": _subject_url(picture["subject"]),
+    }
+
+
+def _subject_url(subject: str) -> str:
+    for prefix, name in (("ins", "instance"), ("img", "image")):
+        if ids.is_id(subject, prefix):
+            return reverse(name, args=[subject])
+    return ""
+
+
+def images(rows: Iterable[Image]) -> list[Shown]:
+    """Images; ``versions`` are those that passed their check, ``error`` says why the newest did not."""
+    shown = [_image(p) for p in pictures.images(rows)]
+    working = _work(p["task"] for p in shown)
+    return [p | {"work": working.get(p["task"])} for p in shown]
+
+
+def _image(picture: Shown) -> Shown:
+    every = [_worded(v, state=ImageState) for v in picture["versions"]]
+    last = every[-1] if every else {}
+    error = None
+    if last.get("state") == ImageState.FAILED:
+        what, _, why = last["why"].partition(": ")
+        error = {"code": "image_format", "what": what, "why": why, "hint": CODES["image_format"].hint}
+    published = [v for v in every if v["state"] == ImageState.PUBLISHED]
+    building = last.get("state") == ImageState.BUILDING
+    return _worded(picture, state=ImageState, usage=Usage) | {
+        "versions": published, "every_version": every, "error": error, "task": last.get("task") if building else None,
+    }
+
+
+def image(row: Image) -> Shown:
+    """One image, with every version once one has passed."""
+    shown = images([row])[0]
+    return shown | {"versions": shown["every_version"] if shown["versions"] else []}
+
+
+def hosts(rows: Iterable[Host]) -> list[Shown]:
+    """Hosts with what is used of them: by guests on a node, by the machine itself elsewhere."""
+    known = list(rows)
+    nodes = [h.pk for h in known if h.role == Role.NC]
+    used = _used(nodes) if nodes else {}
+    return [_host(p, used.get(p["id"], (0, 0))) for p in pictures.hosts(known)]
+
+
+def _used(nodes: list[str]) -> dict[str, tuple[int, int]]:
+    """Processors and memory in MiB that guests take, by node."""
+    gone = [InstanceState.STOPPED, InstanceState.DELETED]
+    sums: dict[str, tuple[int, int]] = {}
+    for node, cpus, memory in Instance.objects.filter(node__in=nodes).exclude(state__in=gone).values_list("node", "cpus", "memory_mib"):
+        before = sums.get(node, (0, 0))
+        sums[node] = before[0] + cpus, before[1] + memory
+    return sums
+
+
+def _host(picture: Shown, used: tuple[int, int]) -> Shown:
+    facts = dict(picture["facts"])
+    if picture["role"] == Role.NC:
+        facts |= {"cpus_used": used[0], "memory_used_bytes": used[1] * pictures.MIB, "accelerator": Accelerator(facts["accelerator"])}
+    else:
+        facts |= {"accelerator": "", "cpus_used": None, "cpus": facts.get("cpus_real") or facts["cpus"]}
+        if "memory_free_bytes" in facts:
+            facts["memory_bytes"] = facts["memory_bytes_real"]
+            facts["memory_used_bytes"] = facts["memory_bytes_real"] - facts["memory_free_bytes"]
+    if "disk_free_bytes" in facts:
+        facts["disk_bytes"] = facts["disk_bytes_real"]
+        facts["disk_used_bytes"] = facts["disk_bytes_real"] - facts["disk_free_bytes"]
+    return _worded(picture, state=HostState, role=Role) | {"facts": facts}
+
+
+def host(row: Host) -> Shown:
+    """One host."""
+    return hosts([row])[0]

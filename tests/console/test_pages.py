@@ -1,0 +1,345 @@
+"""The real pages over real rows: who sees what, in both languages, with much, with nothing, with bad input."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import pytest
+from django.conf import settings as django_settings
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from clc.services import events, own, pictures
+from clc.web.page import PAGES
+from clc.web.pages import session
+from luhyaapi import clock
+from luhyaapi.contracts.vocabulary import HostState, ImageState, InstanceState, TaskState
+from luhyadb.models import Account, Event, Host, Image, ImageVersion, Instance, Outbox, Task, TaskStep
+
+pytestmark = pytest.mark.django_db
+FAULT = {"code": "hypervisor", "what": "The hypervisor said no", "why": "no such machine", "hint": "Read the reason."}
+QUERIES_AT_MOST = 12
+
+
+@pytest.fixture(scope="session")
+def clc_state(tmp_path_factory):
+    state = tmp_path_factory.mktemp("pages")
+    own.make(state)
+    return state
+
+
+@pytest.fixture(autouse=True)
+def cloud(settings, clc_state, monkeypatch):
+    one = django_settings.EDUCLOUD
+    settings.EDUCLOUD = one.model_copy(update={
+        "host": one.host.model_copy(update={"state": clc_state}), "board": one.board.model_copy(update={"port": 0}),
+    })
+    pictures.board.cache_clear()
+    yield pictures.board()
+    pictures.board.cache_clear()
+
+
+def person(name, admin=False):
+    account = Account(username=name, is_staff=admin)
+    account.set_unusable_password()
+    account.save()
+    return account
+
+
+@pytest.fixture
+def admin():
+    return person("root", admin=True)
+
+
+@pytest.fixture
+def user():
+    return person("ann")
+
+
+@pytest.fixture
+def other():
+    return person("bob")
+
+
+def browser(account, language="en", **more):
+    client = Client(**more)
+    client.force_login(account)
+    client.cookies["django_language"] = language
+    return client
+
+
+def an_image(owner, n=1, state=ImageState.PUBLISHED, **more):
+    image = Image.objects.create(id=f"img-{n:08x}", name=f"image-{n}", owner=owner, created_at=clock.now(), **more)
+    blobs = [{"part": "disk", "sha256": "0" * 64, "size": 1024, "format": "qcow2", "virtual_size": 4096}]
+    ImageVersion.objects.create(image=image, version=1, state=state, blobs=blobs, created_at=clock.now(),
+                                why="A backing file: /etc/passwd" if state == ImageState.FAILED else "")
+    return image
+
+
+def a_task(owner, n=1, state=TaskState.RUNNING, subject="", **more):
+    return Task.objects.create(
+        id=f"tsk-{n:08x}", kind="instance/run", owner=owner, subject=subject, subject_name="m", state=state, receiver="cc-00000001",
+        deadline=clock.now() + 600, created_at=clock.now() + n, error=FAULT if state == TaskState.FAILED else None, **more,
+    )
+
+
+def an_instance(owner, image, n=1, state=InstanceState.RUNNING, **more):
+    return Instance.objects.create(
+        id=f"ins-{n:08x}", name=f"machine-{n}", live_name=f"machine-{n}", owner=owner, image=image.versions.get(), cpus=1,
+        memory_mib=128, state=state, cluster="cc-00000001", node="nc-00000001", created_at=clock.now() + n, changed_at=clock.now(),
+        nics=[{"mac": "52:54:00:00:00:01", "ip": "10.231.0.7", "network": "guests"}],
+        error=FAULT if state == InstanceState.FAILED else None, **more,
+    )
+
+
+def hosts():
+    for n, role in enumerate(["clc", "walrus", "cc", "nc", "sc"]):
+        Host.objects.create(id=f"{role}-00000001", role=role, name=f"the-{role}", state=HostState.UP, cpus=8, memory_mib=4096,
+                            boss="" if role == "clc" else "clc-00000001", address=f"http://10.0.0.{n}:8603", last_heard=clock.now())
+
+
+@pytest.fixture
+def filled(admin, user, other, cloud):
+    """Something in every state, and pictures on the board."""
+    hosts()
+    for n, state in enumerate(HostState):
+        Host.objects.create(id=f"nc-000000a{n}", role="nc", name=f"node-{n}", state=state, boss="cc-00000001", accelerator="tcg")
+    for n, state in enumerate(ImageState):
+        an_image(admin, 10 + n, state, retired=state == ImageState.RETIRED)
+    image = an_image(admin)
+    for n, state in enumerate(TaskState):
+        a_task(user, 10 + n, state, subject="ins-00000001")
+    for n, state in enumerate(InstanceState):
+        an_instance(user, image, 10 + n, state, task=f"tsk-{11:08x}")
+    an_instance(user, image)
+    an_instance(other, image, 2)
+    TaskStep.objects.create(task_id=f"tsk-{11:08x}", name="fetch", state="running", host="nc-00000001", started_at=clock.now())
+    events.record("task", f"tsk-{11:08x}", "step fetch running", owner=user, task=f"tsk-{11:08x}", host="nc-00000001")
+    cloud.write(f"task:tsk-{11:08x}", {"phase": "fetch", "percent": 40, "bytes_done": 4, "bytes_total": 10})
+    for host in Host.objects.all():
+        cloud.write(f"host:{host.id}", {"cpus": 2, "memory_mib": 4000, "memory_free_mib": 1000, "disk_mib": 9000, "disk_free_mib": 5000,
+                                        "services": {"broker": "ok", "libvirt": "does not answer"}, "load": 0.5, "at": clock.now()})
+
+
+AT = {"instance": "ins-00000001", "image": "img-00000001", "task": f"tsk-{11:08x}", "host": "nc-00000001"}
+READ = [p for p in PAGES.values() if "GET" in p.methods and p.slug not in ("login", "person_add")]
+
+
+def address(one):
+    noun = one.url.split("/", 1)[0].removesuffix("s")
+    return "/" + one.url.replace("<str:ident>", AT.get(noun, ""))
+
+
+@pytest.mark.parametrize("language", ["en", "zh-hans"])
+@pytest.mark.parametrize("one", READ, ids=lambda p: p.slug)
+def test_every_page_shows_for_both_kinds_of_people(filled, admin, user, one, language):
+    for account in (admin, user):
+        answer = browser(account, language).get(address(one))
+        if one.admin_only and account is user:
+            assert answer.status_code == 404
+        elif one.slug == "overview" and account is user:
+            assert answer["Location"] == "/portal/"
+        else:
+            assert answer.status_code == 200, answer.content.decode()[:2000]
+            text = answer.content.decode()
+            assert "<html" not in text or f'lang="{language}"' in text
+            assert "private" in answer["Cache-Control"]
+
+
+@pytest.mark.parametrize("one", [p for p in READ if "<" not in p.url], ids=lambda p: p.slug)
+def test_every_page_shows_with_nothing_there(admin, user, one):
+    assert browser(admin).get(address(one)).status_code == 200
+    assert browser(user).get(address(one)).status_code in (200, 302, 404)
+
+
+@pytest.mark.parametrize("tab", ["overview", "screen", "log", "tasks", "nonsense"])
+def test_every_tab_of_an_instance(filled, user, tab):
+    answer = browser(user).get(f"/instances/ins-00000001/?tab={tab}")
+    assert answer.status_code == 200
+    if tab == "log":
+        assert b"stream door" in answer.content
+
+
+@pytest.mark.parametrize("one", ["/instances/", "/tasks/", "/images/", "/hosts/", "/people/", "/portal/", "/"])
+def test_lists_ask_a_bounded_number_of_questions(admin, user, one):
+    hosts()
+    images = [an_image(admin, 100 + n) for n in range(10)]
+    for n in range(20):
+        task = a_task(user, 100 + n)
+        an_instance(admin, images[n % 10], 100 + n, InstanceState.STARTING, task=task.id)
+    client = browser(admin)
+    client.get(one)
+    with CaptureQueriesContext(connection, ) as asked:
+        assert client.get(one).status_code == 200
+    assert len(asked) <= QUERIES_AT_MOST, "\n".join(q["sql"][:150] for q in asked)
+
+
+def test_nobody_sees_what_belongs_to_others(filled, user, other):
+    Task.objects.update(owner=user)
+    stranger = browser(other)
+    for path in ("instances/ins-00000001/", "instances/ins-00000001/row/", "instances/ins-00000001/screen/", f"tasks/tsk-{11:08x}/",
+                 f"tasks/tsk-{11:08x}/row/", f"tasks/tsk-{11:08x}/steps/"):
+        assert stranger.get(f"/{path}").status_code == 404, path
+    for path in ("instances/ins-00000001/stop/", "instances/ins-00000001/delete/", f"tasks/tsk-{11:08x}/cancel/", "images/img-00000001/delete/",
+                 "hosts/nc-00000001/drain/", "hosts/token/", "people/add/"):
+        assert stranger.post(f"/{path}").status_code == 404, path
+    assert "machine-1<" not in stranger.get("/instances/").content.decode()
+    assert Instance.objects.get(pk="ins-00000001").state == InstanceState.RUNNING
+
+
+def test_without_signing_in_there_is_only_the_door(filled):
+    client = Client()
+    for one in READ:
+        answer = client.get(address(one))
+        assert (answer.status_code, answer["Location"].split("?")[0]) == (302, "/login/")
+    assert client.get("/instances/rows/", headers={"HX-Request": "true"}).status_code == 401
+    assert client.post("/instances/ins-00000001/stop/").status_code == 302
+
+
+def test_every_post_needs_its_token(filled, admin):
+    client = browser(admin, enforce_csrf_checks=True)
+    for path in ("/login/", "/logout/", "/language/", "/instances/run/", "/instances/ins-00000001/stop/", "/hosts/token/", "/people/add/",
+                 f"/tasks/tsk-{11:08x}/cancel/", "/images/img-00000001/delete/"):
+        assert client.post(path).status_code == 403, path
+
+
+def test_actions_are_posts(filled, user):
+    for path in ("/instances/ins-00000001/stop/", f"/tasks/tsk-{11:08x}/cancel/", "/logout/", "/language/"):
+        assert browser(user).get(path).status_code == 405
+    assert browser(user).post("/instances/ins-00000001/explode/").status_code == 404
+
+
+def test_signing_in_and_out(user):
+    user.set_password("correct horse battery")
+    user.save()
+    client = Client()
+    answer = client.post("/login/", {"username": "ann", "password": "wrong"})
+    assert answer.status_code == 401
+    assert 'value="ann"' in answer.content.decode()
+    assert "wrong" not in re.sub(r"(?i)Name or password is wrong|class=\"wrong\"", "", answer.content.decode())
+    answer = client.post("/login/", {"username": "ann", "password": "correct horse battery", "next": "https://evil.example/"})
+    assert answer["Location"] == "/portal/"
+    assert client.get("/login/?next=/tasks/")["Location"] == "/tasks/"
+    assert client.post("/logout/")["Location"] == "/login/"
+    assert client.get("/portal/").status_code == 302
+
+
+def test_guessing_is_slowed_down(user):
+    session.attempts = session.Attempts()
+    answers = [Client().post("/login/", {"username": "ann", "password": f"guess {n}"}).status_code for n in range(12)]
+    assert answers == [401] * 10 + [429] * 2
+    session.attempts = session.Attempts()
+
+
+def test_the_language_is_kept(user):
+    client = browser(user)
+    answer = client.post("/language/", {"language": "zh-hans", "next": "/portal/"})
+    assert answer["Location"] == "/portal/"
+    user.refresh_from_db()
+    assert user.language == "zh-hans"
+    assert client.post("/language/", {"language": "tlh", "next": "https://evil.example/"})["Location"] != "https://evil.example/"
+    user.refresh_from_db()
+    assert user.language == "zh-hans"
+
+
+BAD = [
+    ({"memory": "0"}, "memory"), ({"memory": "10 bananas"}, "memory"), ({"memory": "999999T"}, "memory"), ({"cpus": "0"}, "cpus"),
+    ({"cpus": "1e9"}, "cpus"), ({"cpus": "-1"}, "cpus"), ({"count": "101"}, "count"), ({"name": "../x"}, "name"),
+    ({"name": "a\x07b"}, "name"), ({"ssh_key": "not a key"}, "ssh_key"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "field"), BAD)
+def test_bad_input_stays_in_the_form_with_a_sentence(filled, user, wrong, field):
+    before = Instance.objects.count(), Task.objects.count(), Outbox.objects.count(), Event.objects.count()
+    sent = {"image": "image-1", "name": "mine", "cpus": "2", "memory": "512M", "count": "1", "ssh_key": ""} | wrong
+    answer = browser(user).post("/instances/run/", sent)
+    text = html.unescape(answer.content.decode())
+    assert answer.status_code == 422
+    assert 'class="wrong"' in text
+    assert wrong[field] in text
+    assert before == (Instance.objects.count(), Task.objects.count(), Outbox.objects.count(), Event.objects.count())
+
+
+def test_an_unknown_image_and_a_cloud_without_hosts_say_so(user, admin):
+    an_image(admin)
+    answer = browser(user).post("/instances/run/", {"image": "nothing"})
+    assert answer.status_code == 422
+    assert "There is no image" in html.unescape(answer.content.decode())
+    answer = browser(user).post("/instances/run/", {"image": "image-1", "name": "mine"})
+    assert "There is no cluster yet" in answer.content.decode()
+    assert 'value="mine"' in answer.content.decode()
+
+
+def test_run_stop_delete_by_the_pages(user, admin):
+    hosts()
+    an_image(admin)
+    client = browser(user)
+    answer = client.post("/instances/run/", {"image": "image-1", "name": "mine", "memory": "0.5G"})
+    made = Instance.objects.get(live_name="mine")
+    assert answer["Location"] == f"/instances/{made.id}/"
+    assert made.memory_mib == 512
+    answer = client.post("/instances/run/", {"image": "image-1", "next": "/portal/"})
+    assert answer["Location"] == "/portal/"
+    answer = client.post(f"/instances/{made.id}/stop/", headers={"HX-Request": "true"})
+    assert b"hx-swap-oob" in answer.content
+    answer = client.post(f"/instances/{made.id}/start/", headers={"HX-Request": "true"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "state")
+    assert client.post(f"/instances/{made.id}/start/").status_code == 409
+    assert client.post(f"/instances/{made.id}/delete/")["Location"] == "/instances/"
+    made.refresh_from_db()
+    assert made.wanted == InstanceState.DELETED
+
+
+def test_pages_of_a_list_show_each_row_once(user, admin):
+    image = an_image(admin)
+    for n in range(120):
+        an_instance(user, image, n)
+    client, url, seen = browser(user), "/instances/", []
+    while url:
+        text = client.get(url).content.decode()
+        seen += re.findall(r'<tr id="(ins-[0-9a-f]{8})"', text)
+        found = re.search(r'href="(\?after=[^"]+)"', text)
+        url = "/instances/" + html.unescape(found[1]) if found else ""
+    assert len(seen) == len(set(seen)) == 120
+    assert client.get("/instances/?after=garbage").status_code == 200
+    assert client.get("/instances/?after=W10").status_code == 200
+
+
+def test_filters_find_and_forgive(filled, user):
+    client = browser(user)
+    assert "machine-1<" in client.get("/instances/?q=10.231.0.7").content.decode()
+    assert "machine-1<" not in client.get("/instances/?q=nothing-like-it").content.decode()
+    assert client.get("/instances/?state=bogus&q=%00%27--").status_code == 200
+    assert "machine-1<" not in client.get("/instances/?state=failed").content.decode()
+
+
+def test_people_are_added_by_an_administrator(admin):
+    client = browser(admin)
+    text = client.post("/people/add/", {"username": "carol", "role": "user"}).content.decode()
+    password = re.search(r"<code>([A-Za-z0-9_-]{32})</code>", text)[1]
+    assert Client().login(username="carol", password=password)
+    answer = client.post("/people/add/", {"username": "carol", "role": "user"})
+    assert answer.status_code == 422
+    assert 'value="carol"' in answer.content.decode()
+    assert client.post("/people/add/", {"username": "x", "password": "short"}).status_code == 422
+
+
+def test_hosts_are_served(admin):
+    hosts()
+    client = browser(admin)
+    assert "make join ROLE=nc BOSS=http://10.0.0.2:8603 TOKEN=ejt." in client.post("/hosts/token/", {"role": "nc"}).content.decode()
+    assert client.post("/hosts/token/", {"role": "clc"}).status_code == 422
+    assert client.post("/hosts/nc-00000001/drain/")["Location"] == "/hosts/nc-00000001/"
+    assert Host.objects.get(pk="nc-00000001").state == HostState.DRAINING
+    assert client.post("/hosts/cc-00000001/drain/").status_code == 409
+    assert client.post("/hosts/clc-00000001/remove/").status_code == 409
+
+
+def test_texts_of_others_stay_texts(user, admin):
+    image = an_image(admin)
+    an_instance(user, image, 5, InstanceState.FAILED)
+    Instance.objects.update(error=FAULT | {"what": "<script>alert(1)</script>"})
+    assert b"<script>alert(1)" not in browser(admin).get("/").content
