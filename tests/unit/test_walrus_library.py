@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from luhyaapi import clock
-from luhyaapi.contracts.specs import Blob
+from luhyaapi.contracts.specs import Blob, UploadPart
 from luhyaapi.errors import Failed, Refused, Unavailable
 from luhyaapi.transfer.cache import BlobCache
 from walrus.services.library import Library
@@ -71,12 +71,47 @@ def test_publishing_again_is_harmless(library):
     assert library.publish("up-1", wanted) == first
 
 
-def test_publishing_goes_on_after_a_crash_in_the_middle(library, store, tmp_path):
+def unannounced(part, content):
+    return UploadPart(part=part, size=len(content))
+
+
+@pytest.mark.parametrize("announce", [blob, unannounced])
+def test_publishing_goes_on_after_a_crash_in_the_middle(library, store, tmp_path, monkeypatch, announce):
     upload(library, "up-1", kernel=KERNEL, disk=DISK)
-    store.adopt(tmp_path / "uploads" / "up-1" / "kernel.part", blob("kernel", KERNEL).sha256)
-    assert len(library.publish("up-1", (blob("kernel", KERNEL), blob("disk", DISK)))) == 2
+    wanted = (announce("kernel", KERNEL), announce("disk", DISK))
+    adopt, calls = BlobCache.adopt, []
+
+    def crash(self, file, sha256):
+        calls.append(sha256)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return adopt(self, file, sha256)
+    monkeypatch.setattr(BlobCache, "adopt", crash)
+    with pytest.raises(KeyboardInterrupt):
+        library.publish("up-1", wanted)
+    assert len(store.sha256s()) == 1
+    found = Library(tmp_path, store).publish("up-1", wanted)
+    assert [b.sha256 for b in found] == [blob("kernel", KERNEL).sha256, blob("disk", DISK).sha256]
     assert len(store.sha256s()) == 2
     assert uploads(tmp_path) == []
+    assert library.publish("up-1", wanted) == found
+
+
+def test_a_digest_that_was_not_announced_is_found(library):
+    upload(library, "up-1", disk=DISK)
+    assert library.publish("up-1", (unannounced("disk", DISK),))[0].sha256 == blob("disk", DISK).sha256
+
+
+def test_a_published_upload_takes_no_more(library, tmp_path):
+    upload(library, "up-1", disk=DISK)
+    library.publish("up-1", (blob("disk", DISK),))
+    with pytest.raises(Refused) as e:
+        library.open_upload("up-1", [("disk", len(DISK))])
+    assert e.value.code == "state"
+    past = clock.now() - 100
+    os.utime(tmp_path / "published" / "up-1.json", (past, past))
+    library.sweep(50)
+    assert list((tmp_path / "published").iterdir()) == []
 
 
 def test_the_same_content_is_kept_once(library, store):

@@ -15,8 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from pydantic import TypeAdapter
+
 from luhyaapi import clock, log
-from luhyaapi.contracts.specs import MIB, Blob
+from luhyaapi.contracts.specs import MIB, Blob, UploadPart
 from luhyaapi.contracts.vocabulary import Part
 from luhyaapi.errors import Failed, Refused, Unavailable
 from luhyaapi.transfer.base import CHUNK, Cancelled, Progress, never, no_progress
@@ -27,6 +29,7 @@ from walrus.services.inspection import LARGEST_MIB, Inspected, inspect
 _log = log.get(__name__)
 _ID = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _UPLOADS_AT_MOST = 64
+_BLOBS = TypeAdapter(tuple[Blob, ...])
 IDLE_S = 24 * 3600.0
 
 Inspect = Callable[..., Inspected]
@@ -47,17 +50,22 @@ class Library:
 
     def __init__(self, folder: Path, store: BlobCache, *, largest_mib: int = LARGEST_MIB) -> None:
         self._uploads = folder / "uploads"
-        self._uploads.mkdir(parents=True, exist_ok=True)
+        self._receipts = folder / "published"
+        for each in (self._uploads, self._receipts):
+            each.mkdir(parents=True, exist_ok=True)
         self._store = store
         self._largest_mib = largest_mib
 
     def open_upload(self, upload_id: str, parts: Sequence[tuple[str, int]]) -> None:
         """Begin an upload of ``parts`` (name, size in bytes); the same again is harmless.
 
-        Raises Refused(invalid), Refused(conflict) for other parts, Refused(quota), Failed(disk_full).
+        Raises Refused(invalid), Refused(conflict) for other parts, Refused(state) when it is published already,
+        Refused(quota), Failed(disk_full).
         """
         wanted = self._checked(parts)
         folder = self._folder(upload_id)
+        if self._receipt(upload_id).is_file():
+            raise Refused("state", "This upload is published already")
         if folder.is_dir():
             if self._sizes(upload_id) != wanted:
                 raise Refused("conflict", "This upload was begun with other parts")
@@ -104,7 +112,7 @@ class Library:
         shutil.rmtree(self._folder(upload_id), ignore_errors=True)
 
     def publish(
-        self, upload_id: str, parts: Sequence[UploadPart], *,
+        self, upload_id: str, parts: Sequence[UploadPart | Blob], *,
         cancelled: Cancelled = never, on_progress: Progress = no_progress,
     ) -> tuple[Blob, ...]:
         """Check a finished upload against what was announced and keep it; returns the blobs with their virtual sizes.
@@ -116,14 +124,17 @@ class Library:
         if len({blob.part for blob in parts}) != len(parts):
             raise Refused("invalid", "A part is named twice")
         folder = self._folder(upload_id)
-        if not folder.is_dir() and not all(blob.sha256 and self._store.path(blob.sha256) for blob in parts):
+        checked = self._published(upload_id)
+        if not checked and not folder.is_dir():
             raise Refused("not_found", "There is no such upload", repr(upload_id))
         try:
             with ExitStack() as quiet:
                 for file in (_part_file(folder, blob.part) for blob in parts):
                     if file.is_file():
                         quiet.enter_context(_alone(file))
-                checked = self._checked_blobs(folder, parts, cancelled, on_progress)
+                if not checked:
+                    checked = self._checked_blobs(folder, parts, cancelled, on_progress)
+                    self._write_receipt(upload_id, checked)
                 for blob in checked:
                     if _part_file(folder, blob.part).is_file():
                         self._store.adopt(_part_file(folder, blob.part), blob.sha256)
@@ -145,6 +156,9 @@ class Library:
         old = [folder for folder in self._uploads.iterdir() if _latest(folder) < before]
         for folder in old:
             shutil.rmtree(folder, ignore_errors=True)
+        for receipt in self._receipts.iterdir():
+            if receipt.stat().st_mtime < before:
+                receipt.unlink(missing_ok=True)
         return sorted(folder.name for folder in old)
 
     def _checked(self, parts: Sequence[tuple[str, int]]) -> dict[str, int]:
@@ -157,14 +171,12 @@ class Library:
         return wanted
 
     def _checked_blobs(
-        self, folder: Path, parts: Sequence[UploadPart], cancelled: Cancelled, on_progress: Progress
+        self, folder: Path, parts: Sequence[UploadPart | Blob], cancelled: Cancelled, on_progress: Progress
     ) -> tuple[Blob, ...]:
         done, total = 0, sum(blob.size for blob in parts)
         files = []
         for blob in parts:
             file = _part_file(folder, blob.part)
-            if not file.is_file() and blob.sha256:
-                file = self._store.path(blob.sha256) or file
             if _size(file) != blob.size:
                 raise Refused(
                     "invalid", f"The {blob.part.value} file is not complete", f"{_size(file)} of {blob.size} bytes are here"
@@ -183,6 +195,32 @@ class Library:
                 part=blob.part, sha256=found, size=blob.size, format=looked.format, virtual_size=looked.virtual_size,
             ))
         return tuple(checked)
+
+    def _receipt(self, upload_id: str) -> Path:
+        return self._receipts / f"{self._folder(upload_id).name}.json"
+
+    def _write_receipt(self, upload_id: str, blobs: tuple[Blob, ...]) -> None:
+        """Remember what was found, before anything is moved: a second publish goes on from here."""
+        receipt = self._receipt(upload_id)
+        fresh = receipt.with_suffix(f".{os.getpid()}")
+        with fresh.open("w", encoding="ascii") as file:
+            file.write(_BLOBS.dump_json(blobs).decode("ascii"))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.rename(receipt)
+        sync_folder(self._receipts)
+
+    def _published(self, upload_id: str) -> tuple[Blob, ...]:
+        """What an earlier publish of this upload found, if all of it is still here or can be moved; else nothing."""
+        try:
+            blobs = _BLOBS.validate_json(self._receipt(upload_id).read_bytes())
+        except (OSError, ValueError):
+            return ()
+        folder = self._folder(upload_id)
+        here = all(self._store.path(b.sha256) or _part_file(folder, b.part).is_file() for b in blobs)
+        if not here:
+            self._receipt(upload_id).unlink(missing_ok=True)
+        return blobs if here else ()
 
     def _folder(self, upload_id: str) -> Path:
         if not _ID.fullmatch(upload_id):
