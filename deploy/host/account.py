@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pwd
 from collections.abc import Mapping
@@ -49,7 +50,7 @@ def put_entry(plan: Plan, who: Caller, source: Path) -> None:
     current, found = contexts.load(source)
     entry = found.get(current) or next(iter(found.values()))
     made = [folder for folder in (who.config.parent, who.config.parent.parent) if not folder.exists()]
-    contexts.save(contexts.Context(plan.context, plan.console.rstrip("/"), entry.token, entry.ca_file), who.config)
+    contexts.save(dataclasses.replace(entry, name=plan.context, url=plan.console.rstrip("/")), who.config)
     for path in (*made, who.config):
         os.chown(path, who.uid, who.gid)
 

@@ -22,7 +22,7 @@ from luhyaapi.errors import Failed, Unavailable
 MARK = ".educloud"
 _TOKEN_FRESH_S = 300
 _PARTS = ("luhyaapi", "luhyadb", "clc", "walrus", "cc", "nc", "sc")
-_SECRETS = (("clc", "broker-password"), ("cc", "broker-password"), ("clc", "session-secret"), ("clc", "admin-password"))
+_SECRETS = (("clc", "broker-password"), ("cc", "broker-password"), ("clc", "session-secret"))
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def prepare(plan: Plan, owner_of: Callable[[str], Owner] = owner) -> set[str]:
 
 
 def _secret(path: Path, to: Owner) -> None:
-    write(path, read(path) or secrets.token_urlsafe(32 if path.name != "admin-password" else 12) + "\n", to)
+    write(path, read(path) or secrets.token_urlsafe(32) + "\n", to)
 
 
 def _broker(plan: Plan, to: Owner) -> set[str]:

@@ -106,11 +106,12 @@ class Supervision:
                 process.end(pid)
 
 
-def tail(log: Path, lines: int = 12) -> str:
-    """The last lines of a log."""
+def tail(log: Path, lines: int = 8, width: int = 400) -> str:
+    """The last lines of a log, long ones cut."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - 16384))
-            return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+            file.seek(max(0, log.stat().st_size - 128 * 1024))
+            last = file.read().decode("utf-8", "replace").splitlines()[-lines:]
     except OSError:
         return f"(no log at {log})"
+    return "\n".join(line if len(line) <= width else f"{line[:width]} ..." for line in last)

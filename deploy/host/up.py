@@ -7,7 +7,7 @@ import json
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,22 @@ def phase(name: str) -> Iterator[None]:
 
 def services_up(plan: Plan) -> Supervision:
     """Broker, board and libvirt run and answer; also the part of ``up`` that needs no role."""
+    supervision = _begin(plan)
+    _start_services(plan, supervision)
+    return supervision
+
+
+def _begin(plan: Plan) -> Supervision:
     with phase("folders, secrets, configuration"):
         checks.preconditions(plan)
         changed = ground.prepare(plan)
     supervision = Supervision(plan)
     with phase("supervisor"):
         _supervise(supervision, changed)
+    return supervision
+
+
+def _start_services(plan: Plan, supervision: Supervision) -> None:
     with phase("broker, cache, libvirt"):
         for name in SERVICES:
             supervision.start(name)
@@ -45,7 +55,6 @@ def services_up(plan: Plan) -> Supervision:
         _until(lambda: _listens(plan.ports["amqp"]), _BROKER_PATIENCE_S, "The broker did not start", plan.log("broker"))
         _until(lambda: _listens(plan.ports["management"]), 20, "The broker's management did not start", plan.log("broker"))
         _until(lambda: _listens(plan.ports["memcached"]), 10, "The cache did not start", plan.log("board"))
-    return supervision
 
 
 def _supervise(supervision: Supervision, changed: set[str]) -> None:
@@ -64,13 +73,15 @@ def up(plan: Plan, environ: Mapping[str, str]) -> None:
     began = clock.monotonic()
     who = account.caller(environ)
     wanted = environ.get("EDUCLOUD_DEMO") or "all"
-    with ThreadPoolExecutor(1) as beside:
+    supervision = _begin(plan)
+    with ThreadPoolExecutor(3) as beside:
+        settled = beside.submit(_settle, plan, supervision, beside)
         guests = beside.submit(_build_guests, plan, wanted)
-        supervision = services_up(plan)
-        with phase("first guests built"):
-            guests.result()
-    with phase("databases, administrator, join tokens"):
-        _settle(plan, supervision)
+        _start_services(plan, supervision)
+        with phase("waited for databases, administrator, join tokens"):
+            settled.result()
+    with phase("waited for the first guests' build"):
+        guests.result()
     with phase("roles started"):
         for program in ROLE_PROGRAMS:
             supervision.start(program)
@@ -94,16 +105,17 @@ def as_role(plan: Plan, role: str, *words: str, timeout_s: float = 120.0) -> str
     return process.run([*enclosed, plan.python, "-m", "deploy.admin", *words], timeout_s=timeout_s, cwd=plan.program).text
 
 
-def _settle(plan: Plan, supervision: Supervision) -> None:
+def _settle(plan: Plan, supervision: Supervision, beside: Executor) -> None:
     done = plan.supervisor / "settled"
     stamp = _migrations(plan.program)
     if not done.exists() or done.read_text("utf-8") != stamp:
         # A schema changes under nobody: what runs on the old one stops first.
         for program in ROLE_PROGRAMS:
             supervision.stop(program)
-        for role in ("clc", "cc"):
-            as_role(plan, role, "migrate")
+        cluster = beside.submit(as_role, plan, "cc", "migrate")
+        as_role(plan, "clc", "migrate")
         as_role(plan, "clc", "create-admin", "--password-file", str(plan.admin_password))
+        cluster.result()
         done.write_text(stamp, "utf-8")
     for role in ground.join_tokens_missing(plan):
         token = as_role(plan, "clc", "join-token", "--role", role).strip().splitlines()[-1]
