@@ -45,3 +45,5 @@ class Beat:
         tasks.say_again(self._agent.settings.beat.queue_patience_s)
         tasks.lose_overdue()
         images.sweep_uploads()
+        if self._agent.down is not None and self._agent.down.is_connected():
+            hosts.close_accounts(self._agent.down)

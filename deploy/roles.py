@@ -68,6 +68,7 @@ def _plug(agent: Agent, beat: Any) -> None:
 
 def clc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links) -> House:
     """The relay of the CLC: reports in, orders out."""
+    from clc import door
     from clc.beat import Beat
     from clc.role import ROLE
     from clc.services.office import Office
@@ -90,7 +91,7 @@ def clc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Link
     agent = ClcAgent(ROLE, settings, own, key, down=links.down, inline=links.inline)
     agent.services = Office(board=Board(settings.board.host, settings.board.port, settings.beat.every_s))
     _plug(agent, Beat(agent))
-    return House(agent)
+    return House(agent, None if links.inline else door.make(agent))
 
 
 def cc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links) -> House:

@@ -33,6 +33,7 @@ def ask(office: Office, form: object, remote: str) -> dict[str, str]:
     file = _file(office, request)
     if not file.exists() and sum(1 for _ in office.joins.glob("*.json")) >= _WAITING_AT_MOST:
         raise Refused("quota", "Too many hosts wait to join")
+    # Only a hash goes up: the token itself is for our eyes.
     secret = token.split(".")[1] if token.count(".") == 2 else ""  # noqa: PLR2004 - ejt.secret.fingerprint
     try:
         report = JoinAsked(

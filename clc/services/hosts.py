@@ -87,6 +87,8 @@ def membership(request: str, down: DownLink) -> dict[str, str] | None:
         raise Refused("not_found", "There is no such request to join")
     if not host.certificate:
         return None
+    if host.last_heard:
+        raise Refused("state", "This host has joined already", "what it was granted is given once")
     return {
         "host": host.id, "certificate": host.certificate, "authority": own().authority, "boss": own().id,
         "boss_certificate": own().membership.certificate, "broker": down.admit(host.id).url,
@@ -181,7 +183,7 @@ def refresh(account: Account, host_id: str) -> Host:
     return host
 
 
-def remove(account: Account, host_id: str, down: DownLink) -> Host:
+def remove(account: Account, host_id: str) -> Host:
     """Forget a host that runs nothing any more. Raises Refused(state) while it has guests or children."""
     scope.require_admin(account)
     with memory.atomic():
@@ -198,9 +200,17 @@ def remove(account: Account, host_id: str, down: DownLink) -> Host:
         if host.boss != own().id:
             order = HostRefuse(request=host.request, why="removed") if was_new else HostRemove(host=host.id)
             outbox.send(order, host.boss, sender=own().id, task=ids.new("tsk"), deadline=clock.now() + TOKEN_LIFE_S)
-    if host.boss == own().id and not was_new:
-        down.remove(host.id)
     return host
+
+
+def close_accounts(down: DownLink) -> int:
+    """Close the broker accounts of removed children of ours; how many. Again until the broker did it."""
+    closed = 0
+    for host in Host.objects.filter(state=HostState.RETIRED, boss=own().id).exclude(certificate=""):
+        down.remove(host.id)
+        Host.objects.filter(pk=host.pk).update(certificate="")
+        closed += 1
+    return closed
 
 
 def _move(host: Host, event: str, **changes: Any) -> None:

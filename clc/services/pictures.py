@@ -291,14 +291,14 @@ def status() -> Picture:
     try:
         rows = list(Host.objects.exclude(state=HostState.RETIRED))
         known = hosts(rows)
-        parts = [*_services(), _part("database", Health.OK, "answers"), _outbox(), *_roles(known)]
+        parts = [*services(), _part("database", Health.OK, "answers"), _outbox(), *_roles(known)]
     except DatabaseError as e:
-        known, parts = [], [*_services(), _part("database", Health.BAD, f"does not answer: {type(e).__name__}")]
+        known, parts = [], [*services(), _part("database", Health.BAD, f"does not answer: {type(e).__name__}")]
     worst = max((Health(p["health"]) for p in parts), key=_ORDER.index)
     return {"health": str(worst), "parts": parts, "hosts": known}
 
 
-def _services() -> list[Picture]:
+def services() -> list[Picture]:
     """Broker and board as the process that uses them says: the relay."""
     alive = board().is_alive()
     facts = board().read([f"host:{own().id}"]).get(f"host:{own().id}") if alive else None
