@@ -1,0 +1,74 @@
+"""/api/v1/images/: images, their versions and their bytes."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.http import StreamingHttpResponse
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from clc.services import images, pictures
+from clc.web.api import store
+from clc.web.api.endpoint import Endpoint
+from clc.web.api.shapes import BYTES, ImageShape, VersionShape, asks, listed, many, says
+from clc.web.rest import Filters, exactly, narrowed, page
+from luhyaapi.contracts.vocabulary import ImageState, Usage
+from luhyaapi.errors import Refused
+from luhyadb import scope
+from luhyadb.models import Image
+
+TAG = "images"
+
+
+class Images(Endpoint):
+    """All images."""
+
+    filters: ClassVar[Filters] = {
+        "name": exactly("name"), "usage": exactly("usage", Usage), "state": lambda rows, asked: exactly("versions__state", ImageState)(rows, asked).distinct(),
+    }
+
+    @says(listed("Image", ImageShape), parameters=asks(*filters), tag=TAG, operation_id="images_list")
+    def get(self, request: Request) -> Response:
+        """List images, newest first."""
+        rows = narrowed(request, scope.visible_to(self.account, Image).filter(retired=False), self.filters)
+        return page(request, rows, pictures.images)
+
+
+class OneImage(Endpoint):
+    """One image, by id or name."""
+
+    @says(ImageShape, tag=TAG, operation_id="images_show")
+    def get(self, _request: Request, image: str) -> Response:
+        """Show an image with its versions."""
+        return Response(pictures.image(images.resolve(self.account, image)))
+
+    @says(None, 204, tag=TAG, operation_id="images_delete")
+    def delete(self, _request: Request, image: str) -> Response:
+        """Delete an image and all its versions (administrators)."""
+        images.delete(self.account, image)
+        return Response(status=204)
+
+
+class Versions(Endpoint):
+    """The versions of an image."""
+
+    @says(many("Version", VersionShape), tag=TAG, operation_id="images_versions")
+    def get(self, _request: Request, image: str) -> Response:
+        """List the versions of an image, oldest first."""
+        rows = images.resolve(self.account, image).versions.order_by("version")
+        return Response({"results": [pictures.version(v) for v in rows], "next": None})
+
+
+class PartBytes(Endpoint):
+    """One file of a version."""
+
+    @says(BYTES, tag=TAG, operation_id="images_download")
+    def get(self, request: Request, image: str, version: int, part: str) -> StreamingHttpResponse:
+        """Download one file (disk, kernel, initrd) of a published version; Range is honoured."""
+        row = images.resolve(self.account, image)
+        found = row.versions.filter(version=min(version, 2**31 - 1), state=ImageState.PUBLISHED).first()
+        file = next((b for b in found.blobs if b["part"] == part), None) if found else None
+        if found is None or file is None:
+            raise Refused("not_found", f"There is no {part[:20]!r} of version {version} of {row.name}", "only published versions can be read")
+        return store.blob(request._request, file["sha256"], f"{row.name}-{found.version}-{part}.{file.get('format') or 'raw'}")  # noqa: SLF001

@@ -1,0 +1,94 @@
+"""/api/v1/login/ and /api/v1/users/: who may sign in."""
+
+from __future__ import annotations
+
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from clc.services import people, pictures
+from clc.web.api.attempts import Attempts
+from clc.web.api.endpoint import Endpoint
+from clc.web.api.once import once
+from clc.web.api.shapes import KEY, PAGES, AccountShape, LoginShape, listed, says
+from clc.web.rest import Form, Text, narrowed, page
+from luhyadb import scope
+from luhyadb.models import Account
+
+TAG = "users"
+_attempts = Attempts()
+
+
+class LoginForm(Form):
+    """Name and password."""
+
+    username = Text(max_length=150)
+    password = Text(max_length=1024)
+
+
+class UserForm(Form):
+    """A new account."""
+
+    username = Text(max_length=150)
+    password = Text(max_length=1024)
+    role = Text(max_length=20, required=False, default="user")
+
+
+class PasswordForm(Form):
+    """A new password."""
+
+    password = Text(max_length=1024)
+
+
+class Login(Endpoint):
+    """Signing in."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+    @says(LoginShape, sends=LoginForm, tag=TAG, operation_id="login")
+    def post(self, request: Request) -> Response:
+        """Make a token for the command line. It does not expire; a new password ends it."""
+        sent = self.sent(LoginForm)
+        who = str(request.META.get("REMOTE_ADDR", "")), sent["username"].casefold()
+        with _attempts.of(who):
+            token = people.sign_in(sent["username"], sent["password"])
+        return Response({"token": token, "expires_at": None})
+
+
+class Users(Endpoint):
+    """All accounts."""
+
+    @says(listed("Account", AccountShape), parameters=PAGES, tag=TAG, operation_id="users_list")
+    def get(self, request: Request) -> Response:
+        """List accounts (administrators)."""
+        scope.require_admin(self.account)
+        rows = narrowed(request, scope.visible_to(self.account, Account), {})
+        return page(request, rows, pictures.accounts, by="id", newest=False)
+
+    @says(AccountShape, 201, sends=UserForm, parameters=[KEY], tag=TAG, operation_id="users_add")
+    @once
+    def post(self, _request: Request) -> Response:
+        """Add an account (administrators)."""
+        scope.require_admin(self.account)
+        return Response(pictures.account(people.add(self.account, **self.sent(UserForm))), 201)
+
+
+class Me(Endpoint):
+    """One's own account."""
+
+    @says(AccountShape, tag=TAG, operation_id="users_me")
+    def get(self, _request: Request) -> Response:
+        """Show who is signed in."""
+        return Response(pictures.account(self.account))
+
+
+class MyPassword(Endpoint):
+    """One's own password."""
+
+    @says(None, 204, sends=PasswordForm, parameters=[KEY], tag=TAG, operation_id="users_me_password")
+    @once
+    def post(self, _request: Request) -> Response:
+        """Change one's own password; every token and session of the account ends."""
+        people.set_password(self.account, self.sent(PasswordForm)["password"])
+        return Response(status=204)

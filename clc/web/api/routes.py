@@ -1,0 +1,54 @@
+"""Every address that is no page: API, its description, joining, health."""
+
+from __future__ import annotations
+
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from clc.web import joining
+from clc.web.api import hosts, images, instances, people, status, tasks, uploads
+
+api = [
+    path("login/", people.Login.as_view(), name="api_login"),
+    path("status/", status.Status.as_view()),
+    path("users/", people.Users.as_view()),
+    path("users/me/", people.Me.as_view()),
+    path("users/me/password/", people.MyPassword.as_view()),
+    path("hosts/", hosts.Hosts.as_view()),
+    path("hosts/tokens/", hosts.Tokens.as_view()),
+    path("hosts/<str:host>/", hosts.OneHost.as_view()),
+    path("hosts/<str:host>/approve/", hosts.Approve.as_view()),
+    path("hosts/<str:host>/refresh/", hosts.Refresh.as_view()),
+    path("hosts/<str:host>/drain/", hosts.Drain.as_view()),
+    path("hosts/<str:host>/resume/", hosts.Resume.as_view()),
+    path("images/", images.Images.as_view()),
+    path("images/<str:image>/", images.OneImage.as_view()),
+    path("images/<str:image>/versions/", images.Versions.as_view()),
+    path("images/<str:image>/versions/<int:version>/parts/<str:part>/", images.PartBytes.as_view()),
+    path("uploads/", uploads.Uploads.as_view(), name="api_uploads"),
+    path("uploads/<str:upload>/", uploads.OneUpload.as_view()),
+    path("uploads/<str:upload>/complete/", uploads.Complete.as_view()),
+    path("uploads/<str:upload>/<str:part>/", uploads.Piece.as_view()),
+    path("instances/", instances.Instances.as_view()),
+    path("instances/<str:instance>/", instances.OneInstance.as_view()),
+    path("instances/<str:instance>/stop/", instances.Stop.as_view()),
+    path("instances/<str:instance>/start/", instances.Start.as_view()),
+    path("instances/<str:instance>/reboot/", instances.Reboot.as_view()),
+    path("instances/<str:instance>/why/", instances.Why.as_view()),
+    path("instances/<str:instance>/screen/", instances.Screen.as_view(), name="api_instance_screen"),
+    path("tasks/", tasks.Tasks.as_view()),
+    path("tasks/<str:task>/", tasks.OneTask.as_view()),
+    path("tasks/<str:task>/cancel/", tasks.Cancel.as_view()),
+    path("tasks/<str:task>/trace/", tasks.Trace.as_view()),
+]
+
+urlpatterns = [
+    path("api/v1/", include(api)),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema")),
+    path("clc/api/1.0/join/", joining.join),
+    path("clc/api/1.0/join/<str:wanted>/", joining.joined),
+    path("healthz", joining.healthz),
+    path("readyz", joining.readyz),
+    path("metrics", joining.metrics),
+]

@@ -1,0 +1,311 @@
+"""The answers of the API as OpenAPI describes them; ``clc.services.pictures`` makes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
+from rest_framework import serializers as s
+
+from luhyaapi.contracts.vocabulary import (
+    Accelerator,
+    Health,
+    HostState,
+    ImageState,
+    InstanceState,
+    Role,
+    TaskState,
+    Usage,
+)
+from luhyaapi.errors import CODES
+
+
+def word(words: Any) -> s.ChoiceField:
+    """One word of an enumeration."""
+    return s.ChoiceField(choices=[(str(w), w.en) for w in words])
+
+
+class FaultShape(s.Serializer):  # type: ignore[misc]
+    """What went wrong, why, and what to do."""
+
+    code = s.ChoiceField(choices=sorted(CODES))
+    what = s.CharField()
+    why = s.CharField()
+    hint = s.CharField()
+
+
+class ProblemShape(FaultShape):
+    """Every error of the API (application/problem+json)."""
+
+    type = s.CharField()
+    title = s.CharField()
+    status = s.IntegerField()
+    detail = s.CharField()
+    field = s.CharField(required=False)
+    request = s.CharField(required=False)
+
+
+class NicShape(s.Serializer):  # type: ignore[misc]
+    """One network card."""
+
+    mac = s.CharField()
+    ip = s.CharField()
+    network = s.CharField()
+
+
+class DisplayShape(s.Serializer):  # type: ignore[misc]
+    """Where the screen is shown."""
+
+    protocol = s.CharField()
+    port = s.IntegerField()
+    url = s.CharField()
+
+
+class InstanceShape(s.Serializer):  # type: ignore[misc]
+    """A virtual machine."""
+
+    id = s.CharField()
+    name = s.CharField()
+    state = word(InstanceState)
+    wanted = word(InstanceState)
+    kind = word(Usage)
+    image = s.CharField()
+    image_id = s.CharField()
+    image_version = s.IntegerField()
+    cpus = s.IntegerField()
+    memory_bytes = s.IntegerField()
+    owner = s.CharField()
+    cluster = s.CharField(allow_null=True)
+    cluster_name = s.CharField()
+    host = s.CharField(allow_null=True)
+    host_name = s.CharField()
+    nics = NicShape(many=True)
+    display = DisplayShape()
+    accelerator = word(Accelerator)
+    error = FaultShape(allow_null=True)
+    created_at = s.DateTimeField()
+    changed_at = s.DateTimeField()
+    task = s.CharField(allow_null=True)
+
+
+class WhyShape(s.Serializer):  # type: ignore[misc]
+    """Why an instance is where it is."""
+
+    id = s.CharField()
+    node = s.CharField(allow_null=True)
+    why = s.DictField(child=s.CharField())
+
+
+class TicketShape(s.Serializer):  # type: ignore[misc]
+    """A permission to look at a screen once: ``url`` is the address of the websocket."""
+
+    ticket = s.CharField()
+    url = s.CharField()
+    expires_at = s.DateTimeField()
+
+
+class PartShape(s.Serializer):  # type: ignore[misc]
+    """One file of a version."""
+
+    part = s.CharField()
+    sha256 = s.CharField()
+    size_bytes = s.IntegerField()
+    virtual_size_bytes = s.IntegerField()
+    format = s.CharField()
+
+
+class VersionShape(s.Serializer):  # type: ignore[misc]
+    """One version of an image."""
+
+    version = s.IntegerField()
+    state = word(ImageState)
+    sha256 = s.CharField()
+    size_bytes = s.IntegerField()
+    virtual_size_bytes = s.IntegerField()
+    format = s.CharField()
+    cmdline = s.CharField()
+    why = s.CharField()
+    task = s.CharField(allow_null=True)
+    created_at = s.DateTimeField()
+    parts = PartShape(many=True)
+
+
+class ImageShape(s.Serializer):  # type: ignore[misc]
+    """An image with its versions."""
+
+    id = s.CharField()
+    name = s.CharField()
+    usage = word(Usage)
+    state = word(ImageState)
+    description = s.CharField()
+    os_type = s.CharField()
+    owner = s.CharField()
+    versions = VersionShape(many=True)
+    cached_on = s.ListField(child=s.CharField())
+    created_at = s.DateTimeField()
+
+
+class ArrivedShape(s.Serializer):  # type: ignore[misc]
+    """What has arrived of one file."""
+
+    part = s.CharField()
+    received_bytes = s.IntegerField()
+
+
+class UploadPartShape(ArrivedShape):
+    """One file of an upload."""
+
+    size_bytes = s.IntegerField()
+    format = s.CharField()
+
+
+class UploadShape(s.Serializer):  # type: ignore[misc]
+    """An upload under way."""
+
+    id = s.CharField()
+    image = s.CharField()
+    image_id = s.CharField()
+    version = s.IntegerField()
+    state = word(ImageState)
+    created_at = s.DateTimeField()
+    parts = UploadPartShape(many=True)
+
+
+class StepShape(s.Serializer):  # type: ignore[misc]
+    """One step of a task."""
+
+    name = s.CharField()
+    state = s.CharField()
+    host = s.CharField(allow_null=True)
+    note = s.CharField()
+    started_at = s.DateTimeField(allow_null=True)
+    ended_at = s.DateTimeField(allow_null=True)
+    bytes_done = s.IntegerField()
+    bytes_total = s.IntegerField()
+
+
+class TaskShape(s.Serializer):  # type: ignore[misc]
+    """A long action."""
+
+    id = s.CharField()
+    tid = s.CharField()
+    kind = s.CharField()
+    state = word(TaskState)
+    phase = s.CharField()
+    progress = s.IntegerField()
+    prompt = s.CharField()
+    steps = StepShape(many=True)
+    error = FaultShape(allow_null=True)
+    subject = s.CharField()
+    subject_name = s.CharField()
+    owner = s.CharField(allow_null=True)
+    created_at = s.DateTimeField()
+    ended_at = s.DateTimeField(allow_null=True)
+    deadline = s.DateTimeField()
+
+
+class EventShape(s.Serializer):  # type: ignore[misc]
+    """Something that happened."""
+
+    id = s.IntegerField()
+    at = s.DateTimeField()
+    noun = s.CharField()
+    subject = s.CharField()
+    what = s.CharField()
+    task = s.CharField(allow_null=True)
+    host = s.CharField(allow_null=True)
+    role = s.CharField()
+    fields = s.DictField()  # type: ignore[assignment] - the name is part of the contract
+
+
+class TraceShape(s.Serializer):  # type: ignore[misc]
+    """A task's way through all roles, in order."""
+
+    id = s.CharField()
+    events = s.ListField(child=s.DictField())
+
+
+class HostShape(s.Serializer):  # type: ignore[misc]
+    """One role on one machine."""
+
+    id = s.CharField()
+    role = word(Role)
+    name = s.CharField()
+    state = word(HostState)
+    boss = s.CharField(allow_null=True)
+    last_heartbeat_age_s = s.FloatField(allow_null=True)
+    last_heard_at = s.DateTimeField(allow_null=True)
+    created_at = s.DateTimeField()
+    facts = s.DictField()
+
+
+class TokenShape(s.Serializer):  # type: ignore[misc]
+    """A one-time token for one host."""
+
+    token = s.CharField()
+    role = word(Role)
+    expires_at = s.DateTimeField()
+
+
+class AccountShape(s.Serializer):  # type: ignore[misc]
+    """Somebody who may sign in."""
+
+    id = s.IntegerField()
+    username = s.CharField()
+    role = s.ChoiceField(choices=["user", "admin"])
+    active = s.BooleanField()
+    language = s.CharField()
+    created_at = s.DateTimeField()
+
+
+class LoginShape(s.Serializer):  # type: ignore[misc]
+    """A token for ``Authorization: Bearer``."""
+
+    token = s.CharField()
+    expires_at = s.DateTimeField(allow_null=True)
+
+
+class HealthShape(s.Serializer):  # type: ignore[misc]
+    """One part of the cloud."""
+
+    name = s.CharField()
+    health = word(Health)
+    line = s.CharField()
+
+
+class StatusShape(s.Serializer):  # type: ignore[misc]
+    """How the cloud is."""
+
+    health = word(Health)
+    parts = HealthShape(many=True)
+    hosts = HostShape(many=True)
+
+
+def listed(name: str, shape: type[s.Serializer]) -> Any:
+    """One page of a list."""
+    return inline_serializer(f"{name}Page", {"results": shape(many=True), "next": s.URLField(allow_null=True)})
+
+
+def many(name: str, shape: type[s.Serializer]) -> Any:
+    """A whole list."""
+    return inline_serializer(f"{name}List", {"results": shape(many=True)})
+
+
+KEY = OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER, description="Said again with the same key, the request is done once.")
+PAGES = [
+    OpenApiParameter("cursor", str, description="Where the page begins; taken from `next`."),
+    OpenApiParameter("limit", int, description="Entries on the page, 1 to 200."),
+]
+BYTES = OpenApiTypes.BINARY
+
+
+def asks(*names: str) -> list[OpenApiParameter]:
+    """The parameters of a list: its filters and pages."""
+    return [*(OpenApiParameter(n, str, description="Only these; several separated by commas.") for n in names), *PAGES]
+
+
+def says(answer: Any, status: int = 200, *, sends: Any = None, parameters: Any = (), tag: str, **more: Any) -> Any:
+    """The description of one method: what it answers, and problem documents for all that goes wrong."""
+    answers = {status: answer, "4XX": ProblemShape, "5XX": ProblemShape}
+    return extend_schema(request=sends, responses=answers, parameters=list(parameters), tags=[tag], **more)

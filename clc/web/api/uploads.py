@@ -1,0 +1,143 @@
+"""/api/v1/uploads/: bringing images in, piece by piece."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from clc.services import images, pictures
+from clc.web.api import store
+from clc.web.api.endpoint import Endpoint
+from clc.web.api.once import once
+from clc.web.api.shapes import BYTES, KEY, ArrivedShape, TaskShape, UploadShape, says
+from clc.web.rest import Form, Text, Whole, accepted
+from luhyaapi.errors import Refused, Trouble
+from luhyadb import memory, scope
+from luhyadb.models import Account, Upload
+
+TAG = "uploads"
+PIECE_AT_MOST = 16 * 1024 * 1024
+
+
+class PartForm(Form):
+    """One file of the new version."""
+
+    part = Text(max_length=20)
+    size_bytes = Whole()
+    format = Text(max_length=20, required=False, allow_blank=True, default="")
+    sha256 = Text(max_length=64, required=False, allow_blank=True, default="")
+
+
+class UploadForm(Form):
+    """A new image, or the next version of an image."""
+
+    name = Text(max_length=80)
+    parts = PartForm(many=True, allow_empty=False)
+    usage = Text(max_length=20, required=False, default="server")
+    description = Text(max_length=2000, required=False, allow_blank=True, default="", lines=True)
+    os_type = Text(max_length=40, required=False, allow_blank=True, default="")
+    cmdline = Text(max_length=1024, required=False, allow_blank=True, default="")
+
+
+class DoneForm(Form):
+    """What was sent."""
+
+    class Part(Form):
+        """One file as it was sent."""
+
+        part = Text(max_length=20)
+        sha256 = Text(max_length=64, required=False, allow_blank=True, default="")
+        size_bytes = Whole(required=False)
+
+    parts = Part(many=True, required=False, default=list)
+
+
+class AnyBytes(BaseParser):  # type: ignore[misc]
+    """Leaves the body where it is: it is read in pieces."""
+
+    media_type = "*/*"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        """The stream itself."""
+        del media_type, parser_context
+        return stream
+
+
+def _mine(account: Account, upload: str) -> Upload:
+    scope.require_admin(account)
+    return images.find_upload(account, upload)
+
+
+class Uploads(Endpoint):
+    """New uploads."""
+
+    @says(UploadShape, 201, sends=UploadForm, parameters=[KEY], tag=TAG, operation_id="uploads_begin")
+    @once
+    def post(self, _request: Request) -> Response:
+        """Begin to upload a new image, or the next version of an image (administrators)."""
+        scope.require_admin(self.account)
+        sent = self.sent(UploadForm)
+        sent["parts"] = tuple(dict(p) for p in sent["parts"])
+        with memory.atomic():
+            row = images.begin_upload(self.account, images.Ask(**sent))
+            received = store.begin(*images.store_door(row), row.parts)
+        return Response(pictures.upload(row, received), 201)
+
+
+class OneUpload(Endpoint):
+    """An upload under way."""
+
+    @says(UploadShape, tag=TAG, operation_id="uploads_show")
+    def get(self, _request: Request, upload: str) -> Response:
+        """Show what has arrived: where to go on after a cut."""
+        row = _mine(self.account, upload)
+        return Response(pictures.upload(row, store.begin(*images.store_door(row), row.parts)))
+
+
+class Piece(Endpoint):
+    """The bytes of an upload."""
+
+    parser_classes = (AnyBytes,)
+
+    @says(ArrivedShape, sends={"application/octet-stream": BYTES}, tag=TAG, operation_id="uploads_piece",
+          parameters=[OpenApiParameter("offset", int, required=True, description="Where the piece belongs, in bytes.")])
+    def put(self, request: Request, upload: str, part: str) -> Response:
+        """Send the next piece of a file, at most 16 MiB; a piece that is there already is harmless."""
+        row = _mine(self.account, upload)
+        offset, length = request.query_params.get("offset", ""), request.META.get("CONTENT_LENGTH") or ""
+        if not (offset.isascii() and offset.isdigit() and len(offset) < 19):
+            raise Refused("invalid", "The offset is missing", "?offset=N tells where the piece belongs", field="offset")
+        if not (length.isascii() and length.isdigit() and len(length) < 19 and 0 < int(length) <= PIECE_AT_MOST):
+            raise Refused("invalid", "The piece cannot be taken", f"Content-Length is 1 to {PIECE_AT_MOST}")
+        if part not in [p["part"] for p in row.parts]:
+            raise Refused("not_found", f"This upload has no part {part[:20]!r}")
+        door, ticket = images.store_door(row)
+        before = store.begin(door, ticket, row.parts)
+        try:
+            received = store.send(door, ticket, part, int(offset), request._request, int(length))  # noqa: SLF001 - Django's own stream
+        except Trouble as e:
+            if e.code == "state":
+                e.params["received_bytes"] = before.get(part, 0)
+            raise
+        return Response({"part": part, "received_bytes": received})
+
+
+class Complete(Endpoint):
+    """The end of an upload."""
+
+    @says(TaskShape, 202, sends=DoneForm, parameters=[KEY], tag=TAG, operation_id="uploads_complete")
+    @once
+    def post(self, _request: Request, upload: str) -> Response:
+        """Everything is sent: have it checked and published; the task tells how that goes."""
+        row = _mine(self.account, upload)
+        said = self.sent(DoneForm)["parts"]
+        sizes = {p["part"]: p["size"] for p in row.parts}
+        for each in said:
+            if each["part"] not in sizes or each.get("size_bytes", sizes[each["part"]]) != sizes[each["part"]]:
+                raise Refused("invalid", f"The part {each['part']!r} is not as announced", "its name or size is another", field="parts")
+        task = images.complete(self.account, row.pk, tuple(dict(p) for p in said))
+        return accepted(task.pk, pictures.task(task))

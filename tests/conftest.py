@@ -1,0 +1,122 @@
+"""For every test: a world of its own on disk, two databases, no network unless the test is marked live."""
+
+import atexit
+import importlib
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+STATE = Path(tempfile.mkdtemp(prefix="educloud-test-"))
+(STATE / "static").mkdir()
+_OWNER = os.getpid()
+DATABASES = ["default", "cc"]
+_WORLDLY = {"db", "transactional_db", "world", "admin", "user", "other", "api", "client", "admin_client", "rf_page"}
+
+os.environ |= {
+    "EDUCLOUD_ONE_PROCESS": str(STATE), "EDUCLOUD_HOST__STATE": str(STATE), "EDUCLOUD_HOST__ROLE": "clc", "EDUCLOUD_BOARD__PORT": "0",
+    "DJANGO_SETTINGS_MODULE": "deploy.settings",
+}
+os.environ.pop("EDUCLOUD_CONFIG", None)
+
+
+@atexit.register
+def _sweep() -> None:
+    if os.getpid() == _OWNER:
+        shutil.rmtree(STATE, ignore_errors=True)
+
+
+def _settle() -> None:
+    """Have the settings computed from this environment: they may have been read before this file was."""
+    import django
+    from django.conf import settings
+    from django.db import connections
+
+    fresh = importlib.reload(importlib.import_module("deploy.settings"))
+    for name in filter(str.isupper, dir(fresh)):
+        setattr(settings, name, getattr(fresh, name))
+    for alias in DATABASES:
+        base = settings.DATABASES[alias]
+        base["TEST"] = {"NAME": str(STATE / f"test-{alias}.sqlite")}
+        base["OPTIONS"] = base["OPTIONS"] | {"init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=OFF;"}
+    connections.__dict__.pop("settings", None)
+    connections._settings = None
+    for alias in DATABASES:
+        if hasattr(connections._connections, alias):
+            del connections[alias]
+    django.setup()
+
+    from clc.services import own
+
+    own.make(STATE)
+
+
+_settle()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """A test that takes a fixture of the world has both databases."""
+    for item in items:
+        if _WORLDLY & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker("django_db"):
+            item.add_marker(pytest.mark.django_db(databases=DATABASES))
+
+
+@pytest.fixture(scope="session")
+def django_db_use_migrations():
+    """Tables as the models say: quicker, and a test of its own compares both."""
+    return False
+
+
+@pytest.fixture(autouse=True)
+def _no_network(request, monkeypatch):
+    """A test that is not marked live reaches nobody."""
+    if request.node.get_closest_marker("live"):
+        return
+    real = socket.socket.connect
+
+    def connect(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            raise AssertionError(f"a test that is not marked live connects to {address}")
+        return real(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+
+
+@pytest.fixture
+def world(db):
+    """The CLC's memory, filled by ``tests.support.clc_world``; the board is empty."""
+    from tests.support.clc_world import World
+
+    return World()
+
+
+@pytest.fixture
+def admin(world):
+    """An administrator."""
+    return world.account("root", role="admin")
+
+
+@pytest.fixture
+def user(world):
+    """Somebody without rights of an administrator."""
+    return world.account("ada")
+
+
+@pytest.fixture
+def other(world):
+    """Somebody else without rights of an administrator."""
+    return world.account("bob")
+
+
+@pytest.fixture
+def api(world):
+    """``api(account)``: a client of the REST API with that account's token; ``api(None)``: nobody's."""
+    return world.api

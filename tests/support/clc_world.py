@@ -1,0 +1,72 @@
+"""A CLC's memory for tests: accounts, hosts, images, and a client of its API."""
+
+import hashlib
+from typing import Any
+
+from rest_framework.test import APIClient
+
+from clc.services import hosts, instances, own, people, pictures
+from luhyaapi import clock, ids
+from luhyadb.models import Account, Host, Image, ImageVersion, Instance
+
+PASSWORD = "correct horse battery"
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class World:
+    """Rows made through the services where they exist, directly where only a role could make them."""
+
+    def __init__(self) -> None:
+        pictures.board().clear()
+        hosts.ensure_own("clc")
+
+    def account(self, name: str, role: str = "user") -> Account:
+        """An account with the password ``PASSWORD``."""
+        return people.add(None, name, PASSWORD, role)
+
+    def api(self, account: Account | None) -> APIClient:
+        """A client with that account's token."""
+        client = APIClient(raise_request_exception=False)
+        if account is not None:
+            client.credentials(HTTP_AUTHORIZATION=f"Bearer {people.make_token(account)}")
+        return client
+
+    def host(self, role: str, name: str = "", state: str = "up", boss: str = "", **more: Any) -> Host:
+        """A host that joined and said hello."""
+        now = clock.now()
+        return Host.objects.create(**{
+            "id": ids.new(role), "role": role, "name": name or role, "state": state, "boss": boss or own.own().id,
+            "address": f"http://127.0.0.1:1/{role}", "certificate": "x", "boot": "b", "cpus": 8, "memory_mib": 4096, "disk_mib": 10_000,
+            "last_heard": now, "created_at": now, **more,
+        })
+
+    def cluster(self) -> tuple[Host, Host, Host]:
+        """An image store, a cluster and a node: what an instance needs."""
+        walrus, cc = self.host("walrus"), self.host("cc")
+        return walrus, cc, self.host("nc", boss=cc.id, accelerator="kvm")
+
+    def image(self, owner: Account, name: str = "tiny", versions: int = 1) -> Image:
+        """A published image of a kernel and a ram disk."""
+        row = Image.objects.create(id=ids.new("img"), name=name, owner=owner, created_at=clock.now())
+        for n in range(1, versions + 1):
+            blobs = [
+                {"part": p, "sha256": sha256(f"{name}{n}{p}"), "size": 100 * n, "format": "raw", "virtual_size": 0}
+                for p in ("kernel", "initrd")
+            ]
+            ImageVersion.objects.create(image=row, version=n, state="published", blobs=blobs, created_at=clock.now())
+        return row
+
+    def instance(self, owner: Account, image: Image, name: str = "one", **changes: Any) -> Instance:
+        """An instance that was started; ``changes`` are written over its row."""
+        (row,) = instances.run(owner, instances.Ask(image=image.name, name=name))
+        if changes:
+            Instance.objects.filter(pk=row.pk).update(**changes)
+            row.refresh_from_db()
+        return row
+
+    def facts(self, host: Host, **facts: Any) -> None:
+        """A heartbeat on the board."""
+        pictures.board().write(f"host:{host.pk}", {"host": host.pk, "at": clock.now(), **facts})
