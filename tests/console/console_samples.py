@@ -84,7 +84,7 @@ def instance(name: str, state: InstanceState, number: int, **more: Any) -> dict[
         "image_version": 2,
         "cpus": 2,
         "memory_bytes": 2 * GIB,
-        "owner": "wei.zhang",
+        "owner": "student-07",
         "cluster": "cc-77aa10b2",
         "host": "nc-0c11b2d4" if up else "",
         "host_name": "nc-02" if up else "",
@@ -195,7 +195,7 @@ def task(
         "progress": 63,
         "bytes_done": int(1.9 * GIB),
         "bytes_total": 3 * GIB,
-        "owner": "wei.zhang",
+        "owner": "student-07",
         "subject": "ins-3fa21c03",
         "subject_name": name,
         "subject_url": "/instances/ins-3fa21c03/",
@@ -310,7 +310,7 @@ TRACE = [
     {"at": "10:41:02.204", "role": Role.CC, "host": "cc-77aa10b2", "what": "nc-02 chosen of 4"},
     {"at": "10:41:02.377", "role": Role.NC, "host": "nc-0c11b2d4", "what": "image.fetch begun"},
 ]
-ME = {"username": "li.na", "is_admin": True, "language": "en"}
+ME = {"username": "admin", "is_admin": True, "language": "en"}
 LOG = {
     "text": "[    0.000000] Linux version 6.1.0\n[    1.204511] Run /init as init process\ntiny: address 10.42.0.18\n",
     "at": stamp(4),
@@ -350,12 +350,12 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
     """Page name -> template, menu entry, context."""
     one = instances()
     return {
-        "login": ("login.html", "", {"form": FORM, "me": None, "cloud_name": "Longyou school cloud"}),
+        "login": ("login.html", "", {"form": FORM, "me": None, "cloud_name": "School cloud"}),
         "login-refused": (
             "login.html",
             "",
             {
-                "form": {"values": {"username": "li.na"}, "errors": {}},
+                "form": {"values": {"username": "admin"}, "errors": {}},
                 "me": None,
                 "error": error("unauthenticated", "Name or password is wrong", ""),
             },
@@ -369,7 +369,7 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
                 "capacity": CAPACITY,
                 "tasks": tasks(),
                 "failing": FAILING,
-                "cloud_name": "Longyou school cloud",
+                "cloud_name": "School cloud",
             },
         ),
         "overview-new": (
@@ -454,11 +454,11 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
             "people",
             {
                 "rows": [
-                    {"username": "li.na", "is_admin": True, "instances": 3, "last_login_at": stamp(60)},
-                    {"username": "wei.zhang", "is_admin": False, "instances": 0, "last_login_at": None},
+                    {"username": "admin", "is_admin": True, "instances": 3, "last_login_at": stamp(60)},
+                    {"username": "student-07", "is_admin": False, "instances": 0, "last_login_at": None},
                 ],
                 "form": FORM,
-                "created": {"username": "wei.zhang", "password": "brave-otter-19"},
+                "created": {"username": "student-07", "password": "brave-otter-19"},
             },
         ),
         "portal": ("portal/home.html", "", {"rows": one[:5], "images": images()[:3]}),

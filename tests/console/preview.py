@@ -67,6 +67,15 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args: Any) -> None:
         """Nothing: the pictures are the output."""
 
+    def do_GET(self) -> None:
+        if self.path != "/api/v1/events":
+            super().do_GET()
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        threading.Event().wait(60)
+
     def end_headers(self) -> None:
         csp = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'"
         self.send_header("Content-Security-Policy", csp)

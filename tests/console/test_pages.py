@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from pathlib import Path
 
 import pytest
 from django.conf import settings as django_settings
@@ -36,6 +37,7 @@ def cloud(settings, clc_state, monkeypatch):
     settings.EDUCLOUD = one.model_copy(update={
         "host": one.host.model_copy(update={"state": clc_state}), "board": one.board.model_copy(update={"port": 0}),
     })
+    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
     pictures.board.cache_clear()
     yield pictures.board()
     pictures.board.cache_clear()
@@ -171,7 +173,7 @@ def test_lists_ask_a_bounded_number_of_questions(admin, user, one):
         an_instance(admin, images[n % 10], 100 + n, InstanceState.STARTING, task=task.id)
     client = browser(admin)
     client.get(one)
-    with CaptureQueriesContext(connection, ) as asked:
+    with CaptureQueriesContext(connection ) as asked:
         assert client.get(one).status_code == 200
     assert len(asked) <= QUERIES_AT_MOST, "\n".join(q["sql"][:150] for q in asked)
 
