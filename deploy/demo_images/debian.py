@@ -23,7 +23,8 @@ _ENABLED = (
     "systemd-networkd", "systemd-networkd-wait-online", "systemd-resolved", "systemd-timesyncd", "ssh",
     "cloud-init-local", "cloud-init", "cloud-config", "cloud-final",
 )
-_DISABLED = ("apt-daily.timer", "apt-daily-upgrade.timer")
+_DISABLED = ("apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_reap")
+_MASKED = ("systemd-binfmt",)
 _LEFT_OUT = ("man", "doc", "info", "locale", "lintian", "doc-base")
 _NOT_KEPT = (
     "etc/apt/apt.conf.d/99mmdebstrap", "etc/ssh/ssh_host_*", "var/lib/dbus/machine-id", "var/lib/systemd/random-seed",
@@ -42,7 +43,7 @@ def fill_root(root: Path, scratch: Path, archives: Path, codename: str, cancelle
     ours = scratch / "ours"
     _own_copy(_FILES, ours)
     process.run(_bootstrap(root, ours, archives, codename), timeout_s=1800, cancelled=cancelled)
-    for action, units in (("enable", _ENABLED), ("disable", _DISABLED)):
+    for action, units in (("enable", _ENABLED), ("disable", _DISABLED), ("mask", _MASKED)):
         process.run(["chroot", root, "systemctl", "--quiet", action, *units], timeout_s=60, cancelled=cancelled)
     _make_unborn(root, ours)
 
