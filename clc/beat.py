@@ -34,7 +34,9 @@ class Beat:
         agent.relay.heard[agent.me] = clock.now()
         self._beats += 1
         limit = agent.settings.beat.every_s * agent.settings.beat.silent_after
-        hosts.silence(agent.relay.heard, limit, agent.started_at)
+        since = agent.listening_since()
+        if since is not None:
+            hosts.silence(agent.relay.heard, limit, since)
         if self._beats % _SAVE_EVERY_BEATS == 1:
             hosts.heard(agent.relay.heard)
         else:

@@ -81,6 +81,11 @@ class Agent:
         """Whether a host is below a child of ours."""
         return False
 
+    def listening_since(self) -> float | None:
+        """Since when reports could reach us without a break; None: they cannot now, and nobody is silent."""
+        since = self.down.listening_since() if self.down else None
+        return None if since is None else max(since, self.started_at)
+
     # ---- up
 
     def boss_key(self, sender: str) -> Ed25519PublicKey | None:

@@ -49,8 +49,11 @@ def setup(level: str = "INFO", **bound: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    for noisy in ("amqp", "pika", "kombu", "celery.redirected", "celery.app.trace", "celery.worker.strategy", "urllib3", "httpx", "httpcore"):
+    for noisy in ("amqp", "kombu", "celery.redirected", "celery.app.trace", "urllib3", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    # Our own loops say once that the broker is away; these say it at every try, with a trace.
+    for repeating in ("pika", "celery.worker"):
+        logging.getLogger(repeating).setLevel(logging.CRITICAL + 1)
 
 
 def get(name: str) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luhyaapi import clock, log
-from luhyaapi.errors import Failed, Refused, of
+from luhyaapi.errors import Failed, Refused, Trouble, of
 
 _log = log.get(__name__)
 _KEEP = 64 * 1024
@@ -161,11 +161,18 @@ class Loop:
             self._thread.join(patience_s)
 
     def _run(self) -> None:
+        told = ""
         while not self._stop.is_set():
             self._wake.clear()
             try:
                 self._step()
-            except Exception as error:  # noqa: BLE001 - a loop outlives any step
-                trouble = of(error)
-                _log.warning("step failed", loop=self.name, code=trouble.code, why=str(error), exc_info=trouble.code == "bug")
+                told = ""
+            except Exception as error:
+                told = self._tell(of(error), error, told)
             clock.wait(self._wake, self._every_s)
+
+    def _tell(self, trouble: Trouble, error: Exception, told: str) -> str:
+        """The same trouble again and again is one line."""
+        if trouble.code != told:
+            _log.warning("step failed", loop=self.name, code=trouble.code, why=str(error), exc_info=trouble.code == "bug")
+        return trouble.code

@@ -119,10 +119,11 @@ def nodes(office: Office) -> list[NodeView]:
     for node, cpus, memory in Placement.objects.exclude(wanted=InstanceState.STOPPED).values_list("node", "cpus", "memory_mib"):
         row = used.setdefault(node, [0, 0, 0])
         row[0], row[1], row[2] = row[0] + cpus, row[1] + memory, row[2] + 1
+    since = office.agent.listening_since() or clock.now()
     views = []
     for child in Child.objects.filter(role=Role.NC).order_by("pk"):
         facts = office.facts.get(child.pk)
-        heard = office.agent.relay.heard.get(child.pk) or max(child.last_heard, office.agent.started_at)
+        heard = max(office.agent.relay.heard.get(child.pk, child.last_heard), since)
         age = clock.now() - heard
         cpus, memory, guests = used.get(child.pk, [0, 0, 0])
         silent = age > settings.every_s * settings.silent_after

@@ -34,6 +34,7 @@ TASK = "educloud.execute"
 _QUORUM = {"x-queue-type": "quorum"}
 _DELIVERY_LIMIT = 5
 _CONFIRM_S = 5.0
+_AGAIN_S = 1.0
 _DOWN = (OSError, AMQPError, KombuError, pika.exceptions.AMQPError, TimeoutError)
 
 
@@ -67,8 +68,8 @@ def _celery(url: str) -> Celery:
         worker_redirect_stdouts=False,
         worker_consumer="luhyaapi.wire.amqp:QuietConsumer",
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,
+        broker_connection_retry=False,
+        broker_connection_retry_on_startup=False,
         broker_heartbeat=10,
         broker_transport_options={"confirm_publish": True},
         task_serializer="json",
@@ -166,7 +167,7 @@ class AmqpUpLink:
                 self._worker.start()
             except Exception as e:
                 _log.warning("command consumer ended, starts again", why=f"{type(e).__name__}: {e}")
-            clock.wait(self._stopping, 2.0)
+            clock.wait(self._stopping, _AGAIN_S)
 
     def _greet(self, on_connect: Callable[[], None]) -> None:
         """Says hello once per connection: the publisher's connection stands for the broker's life."""
@@ -219,6 +220,7 @@ class AmqpDownLink:
         self._publisher = _Publisher(self._url)
         self._app = _celery(self._url)
         self._connected = threading.Event()
+        self._since = 0.0
         self._stopping = threading.Event()
         self._consuming: Loop | None = None
 
@@ -244,6 +246,7 @@ class AmqpDownLink:
             self._declare(channel)
             channel.basic_qos(prefetch_count=200)
             channel.basic_consume(topology.report_queue(self._me), lambda c, m, _p, b: self._deliver(on_report, c, m, b))
+            self._since = clock.now()
             self._connected.set()
             _log.info("consuming reports")
             while not self._stopping.is_set():
@@ -323,6 +326,9 @@ class AmqpDownLink:
 
     def is_connected(self) -> bool:
         return self._connected.is_set()
+
+    def listening_since(self) -> float | None:
+        return self._since if self._connected.is_set() else None
 
     def stop(self) -> None:
         self._stopping.set()

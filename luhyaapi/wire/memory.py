@@ -7,6 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from luhyaapi import clock
 from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.wire.link import Account, OnCommand, OnReport
 
@@ -24,12 +25,21 @@ class MemoryWire:
 
     fault: Fault = _faithful
     down: bool = False
+    up_since: float = field(default_factory=clock.now)
     _queues: dict[str, deque[bytes]] = field(default_factory=lambda: defaultdict(deque))
     _reports: dict[str, deque[tuple[str, bytes]]] = field(default_factory=lambda: defaultdict(deque))
     _known: dict[str, str] = field(default_factory=dict)
     _commands_to: dict[str, OnCommand] = field(default_factory=dict)
     _reports_to: dict[str, OnReport] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def cut(self) -> None:
+        """The broker stops answering."""
+        self.down = True
+
+    def heal(self) -> None:
+        """The broker answers again."""
+        self.down, self.up_since = False, clock.now()
 
     def pump(self) -> int:
         """Deliver everything that waits now; how many messages that were."""
@@ -116,6 +126,9 @@ class MemoryDownLink:
 
     def is_connected(self) -> bool:
         return not self._wire.down
+
+    def listening_since(self) -> float | None:
+        return None if self._wire.down else self._wire.up_since
 
     def stop(self) -> None:
         self._wire._reports_to.pop(self._me, None)  # noqa: SLF001
