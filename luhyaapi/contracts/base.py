@@ -9,11 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from luhyaapi.contracts.vocabulary import Lane, Role
 
+_COUNTED = 2**53
+"""No counter is larger: what a database column and JSON hold exactly."""
+
 
 class Model(BaseModel):
-    """A frozen value that refuses what it does not know."""
+    """A frozen value that refuses what it does not know, also a number that is none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def _spell(name: str) -> str:
@@ -70,13 +73,13 @@ class Envelope(Model):
     sender: str = Field(max_length=20)
     to: str = Field(max_length=20)
     subject: str = Field(default="", max_length=80)
-    gen: int = 0
-    fence: int = 0
+    gen: int = Field(default=0, ge=0, le=_COUNTED)
+    fence: int = Field(default=0, ge=0, le=_COUNTED)
     issued_at: float
     expires_at: float
     deadline: float
-    epoch: int = 0
-    seq: int = 0
+    epoch: int = Field(default=0, ge=0, le=_COUNTED)
+    seq: int = Field(default=0, ge=0, le=_COUNTED)
     body: str
 
 

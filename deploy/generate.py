@@ -1,0 +1,230 @@
+"""What is written by program: message samples, and the pages of messages, settings, errors and life cycles."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from luhyaapi import conf
+from luhyaapi.contracts.base import Command, Envelope, Report
+from luhyaapi.contracts.commands import COMMANDS
+from luhyaapi.contracts.reports import REPORTS
+from luhyaapi.errors import CODES
+from luhyaapi.machines import LIFE_CYCLES, LifeCycle
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLES = "tests/contract/samples"
+_NOTE = "<!-- Written by `python -m deploy.generate`; a test fails when it is stale. -->\n"
+_HEX = "3fa21c00"
+_BY_PATTERN = {
+    "^img-": f"img-{_HEX}", "^ins-": f"ins-{_HEX}", "^tsk-": f"tsk-{_HEX}", "^(clc|": f"nc-{_HEX}", "^[0-9a-f]{64}$": "ab" * 32,
+    "^([0-9a-f]{64})?$": "ab" * 32, "^([0-9a-f]{2}:){5}": "52:54:00:00:00:01", r"^(\d{1,3}\.){3}": "10.231.0.10",
+    "^[A-Za-z0-9](": "lab-1", "^(screen|log)$": "screen",
+}
+_BY_NAME = {
+    "command": f"tsk-{_HEX}#0.0", "task": f"tsk-{_HEX}", "node": f"nc-{_HEX}", "host": f"nc-{_HEX}", "image_url": "http://10.0.0.1:8604",
+    "url": "http://10.0.0.2:8603", "step": "boot", "state": "running", "phase": "fetch", "protocol": "vnc", "code": "busy",
+    "boot": "8f1d0e0a-0000-4000-8000-000000000000", "version": "0.1.0", "cmdline": "console=ttyS0",
+}
+_TEXTS = "text"
+
+
+def sample(model: type[BaseModel]) -> dict[str, Any]:
+    """One valid instance of a model as JSON, every field filled, the same at every call."""
+    schema = model.model_json_schema()
+    filled = _value(schema, "", schema.get("$defs", {}))
+    return model.model_validate(filled).model_dump(mode="json")
+
+
+def _value(schema: dict[str, Any], name: str, defs: dict[str, Any]) -> Any:
+    if "$ref" in schema:
+        return _value(defs[schema["$ref"].rsplit("/", 1)[-1]], name, defs)
+    if "anyOf" in schema:
+        return _value(schema["anyOf"][0], name, defs)
+    if "enum" in schema:
+        return schema["enum"][0]
+    kind = schema.get("type")
+    if kind == "object":
+        if "properties" in schema:
+            return {n: _value(s, n, defs) for n, s in schema["properties"].items()}
+        return {"kvm": _value(schema["additionalProperties"], name, defs)}
+    if kind == "array":
+        return [_value(schema["items"], name, defs)]
+    if kind == "boolean":
+        return True
+    if kind in ("integer", "number"):
+        return _number(schema)
+    return _text(schema, name)
+
+
+def _number(schema: dict[str, Any]) -> int:
+    low = schema.get("minimum", schema.get("exclusiveMinimum", 0))
+    return int(min(low + 1, schema.get("maximum", low + 1)))
+
+
+def _text(schema: dict[str, Any], name: str) -> str:
+    pattern = schema.get("pattern", "")
+    for start, text in _BY_PATTERN.items():
+        if pattern.startswith(start):
+            return text
+    return _BY_NAME.get(name, _TEXTS)
+
+
+def kinds() -> dict[str, type[Command] | type[Report]]:
+    """Every command and report by kind."""
+    return {**COMMANDS, **REPORTS}
+
+
+def sample_file(kind: str) -> str:
+    """Where the sample of a kind lies, from the root."""
+    return f"{SAMPLES}/{kind.replace('/', '-')}.json"
+
+
+def samples() -> dict[str, str]:
+    """Every sample by its path, and the envelope's."""
+    found = {sample_file(kind): _json({"kind": kind, "v": m.v, "body": sample(m)}) for kind, m in sorted(kinds().items())}
+    return {**found, f"{SAMPLES}/envelope.json": _json(sample(Envelope))}
+
+
+def _json(form: Any) -> str:
+    return json.dumps(form, indent=2, ensure_ascii=False) + "\n"
+
+
+def messages() -> str:
+    """The page of everything that can be said."""
+    parts = [
+        "# Messages\n", _NOTE,
+        "Commands go down the tree one step at a time; a command with an unknown field is refused. Reports go up; an unknown",
+        "field in a report is read over. Each has a sample in `tests/contract/samples`.\n",
+        "## Commands\n",
+    ]
+    parts += [_message(c, f"to {_roles(c)}, lane {c.lane}, {c.timeout_s:g} s") for _, c in sorted(COMMANDS.items())]
+    parts += ["## Reports\n"]
+    parts += [_message(r, "kept until the boss's broker has it" if r.durable else "may be lost") for _, r in sorted(REPORTS.items())]
+    return "\n".join(parts)
+
+
+def _roles(command: type[Command]) -> str:
+    return ", ".join(command.to if isinstance(command.to, tuple) else (command.to,))
+
+
+def _message(model: type[Command] | type[Report], facts: str) -> str:
+    rows = [f"| `{n}` | {_type(f.annotation)} | {_default(f)} |" for n, f in model.model_fields.items()]
+    doc = " ".join((model.__doc__ or "").split())
+    table = ["| Field | Type | Default |", "|---|---|---|", *rows] if rows else ["No fields."]
+    return "\n".join([f"### {model.kind}\n", f"{doc} ({facts}; version {model.v}, since {model.since})\n", *table, ""])
+
+
+def _default(field: Any) -> str:
+    if field.is_required():
+        return "required"
+    value = field.default
+    if isinstance(value, BaseModel):
+        return "empty"
+    return f"`{json.dumps(value, default=str)}`"
+
+
+def _type(annotation: Any) -> str:
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(_type(a) for a in args)
+    if origin is typing.Annotated:
+        return _type(args[0])
+    if origin is tuple:
+        return f"list of {_type(args[0])}"
+    if origin is dict:
+        return f"map of {_type(args[1])}"
+    if annotation is type(None):
+        return "nothing"
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return f"one of {', '.join(annotation)}"
+    return {"str": "text", "int": "integer", "float": "number", "bool": "yes or no"}.get(annotation.__name__, annotation.__name__)
+
+
+def settings() -> str:
+    """The page of every setting."""
+    parts = [
+        "# Settings\n", _NOTE,
+        "Each role reads its own TOML file, named by `EDUCLOUD_CONFIG`; `EDUCLOUD_<GROUP>__<FIELD>` in the environment wins.",
+        "Secrets are never values: a setting names the file that holds one.\n",
+    ]
+    for group, field in conf.Settings.model_fields.items():
+        model = field.annotation
+        assert isinstance(model, type) and issubclass(model, BaseModel)  # noqa: S101, PT018 - every group is a model
+        parts += [f"## [{group}]\n", f"{' '.join((model.__doc__ or '').split())}\n", "| Setting | Default | Meaning |", "|---|---|---|"]
+        parts += [f"| `{group}.{n}` | `{json.dumps(f.default, default=str)}` | {f.description or ''} |" for n, f in model.model_fields.items()]
+        parts += [""]
+    return "\n".join(parts)
+
+
+def errors() -> str:
+    """The page of every error code."""
+    families = {
+        "refused": "The asker must change something; nothing happened, nobody tries again.",
+        "unavailable": "Nobody's fault; it is tried again until the deadline.",
+        "failed": "It was tried and did not work; the half was taken back.",
+        "bug": "A fault of ours; logged loudly.",
+    }
+    parts = ["# Errors\n", _NOTE, "Every error that leaves a role has one of these codes, one line of what, one of why, and the next step.\n"]
+    for family, law in families.items():
+        parts += [f"## {family}\n", f"{law}\n", "| Code | What it says | Next step | HTTP | Exit |", "|---|---|---|---|---|"]
+        parts += [f"| `{c.name}` | {c.title} | {c.hint} | {c.http} | {c.exit} |" for c in CODES.values() if c.family == family]
+        parts += [""]
+    return "\n".join(parts)
+
+
+def life_cycles() -> str:
+    """The page of every life cycle."""
+    parts = ["# Life cycles\n", _NOTE, "`luhyaapi/machines.py` is the only judge: what is not in these tables is refused.\n"]
+    return "\n".join([*parts, *(_cycle(c) for c in LIFE_CYCLES)])
+
+
+def _cycle(cycle: LifeCycle) -> str:
+    rows = [f"| {s} | {event} | {to} |" for (s, event), to in cycle.moves.items()]
+    return "\n".join([
+        f"## {cycle.name}\n",
+        f"First: {cycle.first}. Stable: {_list(cycle.stable)}. Final: {_list(cycle.final) or 'none'}.\n",
+        "| State | Event | Then |", "|---|---|---|", *rows, "",
+    ])
+
+
+def _list(states: Iterable[str]) -> str:
+    return ", ".join(sorted(map(str, states)))
+
+
+def documents() -> dict[str, str]:
+    """Every generated page by its path from the root."""
+    pages: dict[str, Callable[[], str]] = {
+        "docs/messages.md": messages, "docs/settings.md": settings, "docs/errors.md": errors, "docs/life-cycles.md": life_cycles,
+    }
+    return {path: make().rstrip() + "\n" for path, make in pages.items()}
+
+
+WHAT: dict[str, Callable[[], dict[str, str]]] = {"samples": samples, "docs": documents}
+
+
+def main(asked: list[str]) -> int:
+    """Write what is asked for, everything by default; says what changed."""
+    if unknown := [a for a in asked if a not in WHAT]:
+        print(f"unknown: {', '.join(unknown)}; there are {', '.join(WHAT)}", file=sys.stderr)
+        return 2
+    for name in asked or list(WHAT):
+        for path, text in WHAT[name]().items():
+            file = ROOT / path
+            if not file.exists() or file.read_text("utf-8") != text:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text, "utf-8")
+                print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
