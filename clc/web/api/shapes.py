@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.settings import spectacular_settings
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
 from rest_framework import serializers as s
@@ -21,9 +22,19 @@ from luhyaapi.contracts.vocabulary import (
 from luhyaapi.errors import CODES
 
 
+def _choices(words: Any) -> list[tuple[str, str]]:
+    return [(str(w), w.en) for w in words]
+
+
+# The description names an enumeration as the vocabulary does, not by a hash of its words.
+spectacular_settings.apply_patches({"ENUM_NAME_OVERRIDES": {
+    w.__name__: _choices(w) for w in (Accelerator, Health, HostState, ImageState, InstanceState, Role, TaskState, Usage)
+}})
+
+
 def word(words: Any) -> s.ChoiceField:
     """One word of an enumeration."""
-    return s.ChoiceField(choices=[(str(w), w.en) for w in words])
+    return s.ChoiceField(choices=_choices(words))
 
 
 class FaultShape(s.Serializer):  # type: ignore[misc]
@@ -253,7 +264,7 @@ class AccountShape(s.Serializer):  # type: ignore[misc]
 
     id = s.IntegerField()
     username = s.CharField()
-    role = s.ChoiceField(choices=["user", "admin"])
+    role = s.CharField(help_text="user or admin")
     active = s.BooleanField()
     language = s.CharField()
     created_at = s.DateTimeField()
