@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -43,8 +44,8 @@ def reset(plan: Plan, environ: Mapping[str, str]) -> None:
 
 def _stop_roles(plan: Plan, supervision: Supervision) -> None:
     if supervision.answers():
-        for program in reversed(ROLE_PROGRAMS):
-            supervision.stop(program)
+        with ThreadPoolExecutor(len(ROLE_PROGRAMS)) as beside:
+            list(beside.map(supervision.stop, ROLE_PROGRAMS))
     left = [pid for pid, name in enclose.ours(str(plan.home)).items() if name in ROLE_PROGRAMS or name == "demo"]
     for pid in list(left):
         try:

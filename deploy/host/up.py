@@ -64,8 +64,8 @@ def _supervise(supervision: Supervision, changed: set[str]) -> None:
         supervision.launch()
         return
     running = {name for name, state in supervision.states().items() if state in ("RUNNING", "STARTING", "BACKOFF")}
-    for program in sorted(changed & running):
-        supervision.restart(program)
+    with ThreadPoolExecutor(len(running) or 1) as beside:
+        list(beside.map(supervision.restart, sorted(changed & running)))
 
 
 def up(plan: Plan, environ: Mapping[str, str]) -> None:
@@ -215,7 +215,8 @@ def _demo_images(plan: Plan, who: account.Caller, wanted: str) -> None:
     if wanted == "none":
         return
     with phase("demonstration image tiny"):
-        client(plan, who, "image", "build-demo", "--only", "tiny", timeout_s=600)
+        if client(plan, who, "image", "show", "tiny", "--json", timeout_s=30, check=False).code != 0:
+            client(plan, who, "image", "build-demo", "--only", "tiny", timeout_s=600)
     done = plan.supervisor / "demo-debian"
     if wanted == "all" and not done.exists() and not enclose.ours(str(plan.home), "demo"):
         process.spawn(
