@@ -15,7 +15,8 @@ from nc.drivers.base import Files, tap_name
 
 Kind = Literal["qemu", "kvm", "xen"]
 NAMESPACE = "https://educloud/ns"
-TRANSLATION_CACHE_MIB = 32
+SMALL_TRANSLATION_CACHE_MIB = 32
+TRANSLATION_CACHE_MIB = 128
 TEXT_VRAM_KIB = 1024
 DESKTOP_VRAM_KIB = 16 * 1024
 FIRST_VNC_PORT = 5900
@@ -45,7 +46,7 @@ def domain_xml(spec: MachineSpec, files: Files, accelerator: Accelerator, kind: 
     if kind != "xen":
         _serial_number(domain, spec)
     _boot(domain, spec, files, kind)
-    _machine(domain, accelerator, kind)
+    _machine(domain, files, accelerator, kind)
     for event, then in (("on_poweroff", "destroy"), ("on_reboot", "restart"), ("on_crash", "destroy")):
         _add(domain, event, then)
     _devices(_add(domain, "devices"), spec, files, kind, bridge)
@@ -104,7 +105,7 @@ def _boot(domain: Any, spec: MachineSpec, files: Files, kind: Kind) -> None:
         _add(os, "smbios", mode="sysinfo")
 
 
-def _machine(domain: Any, accelerator: Accelerator, kind: Kind) -> None:
+def _machine(domain: Any, files: Files, accelerator: Accelerator, kind: Kind) -> None:
     if kind == "xen":
         _add(domain, "clock", offset="utc")
         return
@@ -114,8 +115,9 @@ def _machine(domain: Any, accelerator: Accelerator, kind: Kind) -> None:
     if accelerator is Accelerator.KVM:
         _add(domain, "cpu", mode="host-model", check="partial")
     else:
-        # the default translation cache is 207 MB per guest, 8 MiB makes the boot half as fast again
-        _add(_add(features, "tcg"), "tb-cache", str(TRANSLATION_CACHE_MIB), unit="MiB")
+        # by default it takes 207 MB of each guest; a whole system in 32 MiB spends 40 % more time to boot than in 192
+        cache_mib = TRANSLATION_CACHE_MIB if files.disk else SMALL_TRANSLATION_CACHE_MIB
+        _add(_add(features, "tcg"), "tb-cache", str(cache_mib), unit="MiB")
     _add(_add(domain, "clock", offset="utc"), "timer", name="hpet", present="no")
 
 
