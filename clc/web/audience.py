@@ -10,10 +10,10 @@ from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpRequest
-from knox.auth import TokenAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 
 from clc.services import pictures, screens
+from clc.web.rest import BearerToken
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import TaskState
 from luhyadb.models import Account, Event, ScreenTicket, Task
@@ -31,7 +31,7 @@ def account_of(headers: Mapping[str, str]) -> Account | None:
 
 def _by_token(token: str) -> object:
     try:
-        return TokenAuthentication().authenticate_credentials(token.encode())[0]
+        return BearerToken().authenticate_credentials(token.encode())[0]
     except AuthenticationFailed:
         return None
 

@@ -16,6 +16,7 @@ from django.conf import settings
 
 from clc.services import instances, screens
 from clc.web import audience
+from clc.web.rest import PROBLEM, form_of
 from luhyaapi import log
 from luhyaapi.errors import CODES, Refused, Trouble, Unavailable, of
 from luhyaapi.wire import stream as wire
@@ -226,7 +227,8 @@ class Door:
         seat = self._seats.setdefault(stream, _Seat())
         seat.wanted.set()
         try:
-            return await asyncio.wait_for(seat.dialled, within_s)
+            async with asyncio.timeout(within_s):
+                return await seat.dialled
         except TimeoutError:
             raise Unavailable("host_silent", "The node did not answer", f"no stream came within {within_s:.0f} s") from None
         finally:
@@ -246,13 +248,15 @@ class Door:
             writer.close()
 
     async def _match(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        line = await asyncio.wait_for(reader.readuntil(b"\n"), wire.HELLO_WITHIN_S)
+        async with asyncio.timeout(wire.HELLO_WITHIN_S):
+            line = await reader.readuntil(b"\n")
         stream = await _ask(audience.expected_stream, _secret_of(line))
         if stream is None or not self._take(stream):
             raise Refused("forbidden", "Nobody announced this stream", "it is unknown, used up or too old")
         seat = self._seats.setdefault(stream, _Seat())
         try:
-            await asyncio.wait_for(seat.wanted.wait(), BROWSER_WITHIN_S)
+            async with asyncio.timeout(BROWSER_WITHIN_S):
+                await seat.wanted.wait()
         except TimeoutError:
             self._seats.pop(stream, None)
             raise
@@ -302,13 +306,11 @@ async def _hang_up(receive: Receive) -> bool:
 
 
 async def answer(send: Send, error: Trouble, status: int = 0) -> None:
-    """An error as problem+json."""
-    code = CODES[error.code]
-    form = {**error.wire(), "type": f"urn:educloud:error:{code.name}", "title": code.title, "status": status or code.http,
-            "detail": str(error)}
-    body = json.dumps(form, ensure_ascii=False).encode()
-    await send({"type": "http.response.start", "status": form["status"], "headers": [
-        (b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode()), (b"cache-control", b"no-store"),
+    """An error as a problem document."""
+    status = status or CODES[error.code].http
+    body = json.dumps(form_of(error, status), ensure_ascii=False).encode()
+    await send({"type": "http.response.start", "status": status, "headers": [
+        (b"content-type", PROBLEM.encode()), (b"content-length", str(len(body)).encode()), (b"cache-control", b"no-store"),
     ]})
     await send({"type": "http.response.body", "body": body})
 
@@ -403,7 +405,9 @@ class Live:
         beat = now() + HEARTBEAT_S
         while True:
             with contextlib.suppress(TimeoutError):
-                batch = [await asyncio.wait_for(listener.queue.get(), max(beat - now(), 0.001))]
+                # not wait_for: until Python 3.12 it may swallow our being cancelled
+                async with asyncio.timeout_at(beat):
+                    batch = [await listener.queue.get()]
                 while len(batch) < BATCH_AT_MOST and not listener.queue.empty():
                     batch.append(listener.queue.get_nowait())
                 await out(b"".join(batch))
@@ -427,9 +431,7 @@ class Live:
         left = LOG_BYTES_AT_MOST
         try:
             with contextlib.suppress(TimeoutError, ConnectionError):
-                while left > 0 and (
-                    piece := await asyncio.wait_for(reader.read(min(_BUFFER, left)), max(until - loop.time(), 0.001))
-                ):
+                while left > 0 and (piece := await _read(reader, min(_BUFFER, left), until)):
                     left -= len(piece)
                     yield piece.replace(b"\0", b"")
         finally:
@@ -491,6 +493,11 @@ class Live:
             return FAULT, "The line to the node broke"
         finally:
             self._screens.discard(ended)
+
+
+async def _read(reader: asyncio.StreamReader, at_most: int, until: float) -> bytes:
+    async with asyncio.timeout_at(until):
+        return await reader.read(at_most)
 
 
 def _open_log(account: Account, ident: str) -> str:

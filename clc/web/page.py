@@ -64,6 +64,8 @@ def _guarded(one: Page) -> View:
                 raise Refused("not_found", "There is no such page")
             answer = one.view(request, **at)
         except Trouble as error:
+            if error.family == "bug":
+                raise
             answer = refusal(request, error)
         answer.headers.setdefault("Cache-Control", "private, no-cache")
         return answer

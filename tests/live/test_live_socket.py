@@ -102,8 +102,8 @@ class Served:
     def ws(self, ticket, who="ann", origin=None):
         return connect(
             f"ws://127.0.0.1:{self.http}/live/screen/{ticket}", origin=origin or f"http://127.0.0.1:{self.http}",
-            additional_headers={"Cookie": self.cookie(who)} if who else {}, subprotocols=["binary"], compression=None,
-            max_size=None,
+            additional_headers={"Cookie": self.cookie(who)} if who else {}, subprotocols=["binary"],
+            compression=None, max_size=None,
         )
 
     def dial(self, secret):
@@ -178,15 +178,17 @@ def test_the_end_of_the_node_ends_the_socket(served):
     ws, node, _, _ = _joined(served)
     node.sendall(b"bye")
     node.close()
-    with ws, pytest.raises(ConnectionClosed) as closed:
+    with ws:
         assert ws.recv(5) == b"bye"
-        ws.recv(5)
+        with pytest.raises(ConnectionClosed) as closed:
+            ws.recv(5)
     assert closed.value.rcvd.code == 1000
 
 
 def test_the_end_of_the_browser_ends_the_dial(served):
     ws, node, _, _ = _joined(served)
-    ws.close()
+    with ws:
+        pass
     node.settimeout(5)
     assert node.recv(10) == b""
     node.close()

@@ -24,7 +24,7 @@ _SHOWN_INSTANCES = 100
 def index(request: HttpRequest) -> HttpResponse:
     """All that somebody may see, by name."""
     chosen = filters(request, ImageState)
-    rows = scope.visible_to(request.user, Image).filter(retired=chosen["state"] == ImageState.RETIRED)
+    rows = scope.visible_to(request.user, Image).filter(retired=chosen["state"] == ImageState.RETIRED).select_related("owner")
     if chosen["state"]:
         rows = rows.filter(pk__in=ImageVersion.objects.filter(state=chosen["state"]).values("image"))
     if chosen["q"]:

@@ -31,6 +31,7 @@ _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _LOG_WITHIN_S = 6.0
 _LOG_SHOWN_BYTES = 512 * 1024
 _SHOWN_TASKS = 50
+_SHOWN_IMAGES = 200
 
 
 def _rows(request: HttpRequest, chosen: dict[str, str]) -> QuerySet[Instance]:
@@ -91,7 +92,8 @@ def _run_form(request: HttpRequest, form: Form, error: dict[str, str] | None, st
 def runnable_images(request: HttpRequest) -> list[words.Shown]:
     """The images somebody can run."""
     published = ImageVersion.objects.filter(state=ImageState.PUBLISHED).values("image")
-    return words.images(scope.visible_to(request.user, Image).filter(retired=False, pk__in=published).order_by("name")[:200])
+    rows = scope.visible_to(request.user, Image).filter(retired=False, pk__in=published).select_related("owner")
+    return words.images(rows.order_by("name")[:_SHOWN_IMAGES])
 
 
 def _ask(values: dict[str, str]) -> instances.Ask:

@@ -29,10 +29,11 @@ def overview(request: HttpRequest) -> HttpResponse:
     """The whole cloud for an administrator; everybody else belongs to the portal."""
     if not request.user.is_admin:
         return HttpResponseRedirect(reverse("portal"))
-    hosts = _hosts()
+    status = pictures.status()
+    hosts = status["hosts"]
     recent = scope.visible_to(request.user, Task).select_related("owner").order_by("-created_at", "id")[:_RECENT]
     return show(
-        request, "overview.html", roles=_roles(hosts), parts=_parts(hosts), capacity=capacity(hosts), tasks=words.tasks(recent),
+        request, "overview.html", roles=_roles(status), parts=_parts(status), capacity=capacity(hosts), tasks=words.tasks(recent),
         failing=_failing(request.user),
         simulated=any(h["facts"].get("accelerator") == Accelerator.SIMULATED for h in hosts if h["role"] == Role.NC),
     )
@@ -41,56 +42,41 @@ def overview(request: HttpRequest) -> HttpResponse:
 @page("overview/roles/", "overview_roles", under="overview", admin_only=True)
 def roles(request: HttpRequest) -> HttpResponse:
     """The five roles alone."""
-    return show(request, "overview/_roles.html", roles=_roles(_hosts()))
+    return show(request, "overview/_roles.html", roles=_roles(pictures.status()))
 
 
-def _hosts() -> list[dict[str, Any]]:
-    return pictures.hosts(Host.objects.exclude(state=HostState.RETIRED))
+def _roles(status: dict[str, Any]) -> list[dict[str, Any]]:
+    health = {part["name"]: Health(part["health"]) for part in status["parts"]}
+    return [_role(role, [h for h in status["hosts"] if h["role"] == role], health.get(role, Health.OK)) for role in Role]
 
 
-def _roles(hosts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [_role(role, [h for h in hosts if h["role"] == role]) for role in Role]
-
-
-def _role(role: Role, hosts: list[dict[str, Any]]) -> dict[str, Any]:
+def _role(role: Role, hosts: list[dict[str, Any]], health: Health) -> dict[str, Any]:
     up = [h for h in hosts if h["state"] in _HERE]
     ages = [h["last_heartbeat_age_s"] for h in hosts if h["last_heartbeat_age_s"] is not None]
     waiting = sum(h["state"] == HostState.NEW for h in hosts)
     missing = [h["name"] for h in hosts if h["state"] in (HostState.SILENT, HostState.DOWN)]
     if not hosts:
-        health, line = Health.WARN, gettext("none has joined")
+        line = gettext("none has joined")
     elif missing:
-        health, line = Health.WARN if up else Health.BAD, gettext("does not answer: %(names)s") % {"names": ", ".join(missing[:3])}
+        line = gettext("does not answer: %(names)s") % {"names": ", ".join(missing[:3])}
     elif waiting:
-        health, line = Health.WARN, gettext("%(n)d waits for approval") % {"n": waiting}
+        line = gettext("%(n)d waits for approval") % {"n": waiting}
     else:
-        health, line = Health.OK, ", ".join(h["name"] for h in up[:3])
+        line = ", ".join(h["name"] for h in up[:3])
     return {"role": role, "up": len(up), "total": len(hosts), "health": health, "line": line,
             "last_heartbeat_age_s": min(ages, default=None)}
 
 
-def _parts(hosts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    alive = pictures.board().is_alive()
-    down = gettext("does not answer")
-    parts = [
-        {"name": "database", "line": "", "health": Health.OK},
-        {"name": "board", "line": "" if alive else down, "health": Health.OK if alive else Health.WARN},
-    ]
-    told = [(name, line, h) for h in hosts for name, line in sorted((h["facts"].get("services") or {}).items()) if name != "board"]
-    parts += [
-        {"name": name, "line": h["name"] if line == "ok" else f"{h['name']}: {line}", "health": Health.OK if line == "ok" else Health.BAD}
-        for name, line, h in told
-    ]
-    if "broker" not in [name for name, _, _ in told]:
-        parts.append({"name": "broker", "line": gettext("no news from the cloud controller"), "health": Health.WARN})
-    return parts
+def _parts(status: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the roles stand on: all parts that are no role."""
+    return [part | {"health": Health(part["health"])} for part in status["parts"] if part["name"] not in set(map(str, Role))]
 
 
 def capacity(hosts: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     """What the nodes offer and what running machines take; None where nobody has told."""
-    hosts = _hosts() if hosts is None else hosts
+    hosts = pictures.hosts(Host.objects.filter(role__in=[Role.NC, Role.WALRUS])) if hosts is None else hosts
     nodes = [h["facts"] for h in hosts if h["role"] == Role.NC and h["state"] in _HERE]
-    stores = [h["facts"] for h in hosts if h["role"] == Role.WALRUS and "disk_free_bytes" in h["facts"]]
+    stores = [h["facts"] for h in hosts if h["role"] == Role.WALRUS and "disk_used_bytes" in h["facts"]]
     rows = list(
         Instance.objects.exclude(state__in=[InstanceState.STOPPED, InstanceState.DELETED]).values_list("cpus", "memory_mib", "nics")
     )
@@ -100,8 +86,8 @@ def capacity(hosts: list[dict[str, Any]] | None = None) -> dict[str, Any]:
         "cpus_used": cpus_used, "cpus_total": cpus, "cpus_free": max(cpus - cpus_used, 0),
         "memory_used_bytes": memory_used, "memory_total_bytes": memory, "memory_free_bytes": max(memory - memory_used, 0),
         "addresses_used": sum(1 for r in rows for nic in r[2] if nic.get("ip")), "addresses_total": None,
-        "store_used_bytes": sum(s["disk_bytes_real"] - s["disk_free_bytes"] for s in stores) if stores else None,
-        "store_total_bytes": sum(s["disk_bytes_real"] for s in stores) if stores else None,
+        "store_used_bytes": sum(s["disk_used_bytes"] for s in stores) if stores else None,
+        "store_total_bytes": sum(s["machine_disk_bytes"] for s in stores) if stores else None,
     }
 
 

@@ -107,35 +107,15 @@ def image(row: Image) -> Shown:
 
 def hosts(rows: Iterable[Host]) -> list[Shown]:
     """Hosts with what is used of them: by guests on a node, by the machine itself elsewhere."""
-    known = list(rows)
-    nodes = [h.pk for h in known if h.role == Role.NC]
-    used = _used(nodes) if nodes else {}
-    return [_host(p, used.get(p["id"], (0, 0))) for p in pictures.hosts(known)]
+    return [_host(p) for p in pictures.hosts(rows)]
 
 
-def _used(nodes: list[str]) -> dict[str, tuple[int, int]]:
-    """Processors and memory in MiB that guests take, by node."""
-    gone = [InstanceState.STOPPED, InstanceState.DELETED]
-    sums: dict[str, tuple[int, int]] = {}
-    for node, cpus, memory in Instance.objects.filter(node__in=nodes).exclude(state__in=gone).values_list("node", "cpus", "memory_mib"):
-        before = sums.get(node, (0, 0))
-        sums[node] = before[0] + cpus, before[1] + memory
-    return sums
-
-
-def _host(picture: Shown, used: tuple[int, int]) -> Shown:
-    facts = dict(picture["facts"])
+def _host(picture: Shown) -> Shown:
+    facts = picture["facts"]
+    own = {name: facts[f"machine_{name}"] for name in ("cpus", "memory_bytes", "disk_bytes") if f"machine_{name}" in facts}
     if picture["role"] == Role.NC:
-        facts |= {"cpus_used": used[0], "memory_used_bytes": used[1] * pictures.MIB, "accelerator": Accelerator(facts["accelerator"])}
-    else:
-        facts |= {"accelerator": "", "cpus_used": None, "cpus": facts.get("cpus_real") or facts["cpus"]}
-        if "memory_free_bytes" in facts:
-            facts["memory_bytes"] = facts["memory_bytes_real"]
-            facts["memory_used_bytes"] = facts["memory_bytes_real"] - facts["memory_free_bytes"]
-    if "disk_free_bytes" in facts:
-        facts["disk_bytes"] = facts["disk_bytes_real"]
-        facts["disk_used_bytes"] = facts["disk_bytes_real"] - facts["disk_free_bytes"]
-    return _worded(picture, state=HostState, role=Role) | {"facts": facts}
+        own = {name: value for name, value in own.items() if name == "disk_bytes"}
+    return _worded(picture, state=HostState, role=Role) | {"facts": _worded(facts, accelerator=Accelerator) | own}
 
 
 def host(row: Host) -> Shown:
