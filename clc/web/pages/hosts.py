@@ -116,7 +116,7 @@ def _act(request: HttpRequest, found: Host, verb: str) -> str:
             hosts.refresh(me, found.pk)
             return gettext("%(name)s is asked for fresh facts") % name
         case "remove":
-            hosts.remove(me, found.pk, joining.Later(joining.downlink))
+            hosts.remove(me, found.pk, joining.downlink())
             return gettext("%(name)s is removed") % name
         case _:
             hosts.drain(me, found.pk, on=verb == "drain")
