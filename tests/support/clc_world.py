@@ -39,7 +39,7 @@ class World:
         now = clock.now()
         return Host.objects.create(**{
             "id": ids.new(role), "role": role, "name": name or role, "state": state, "boss": boss or own.own().id,
-            "address": f"http://127.0.0.1:1/{role}", "certificate": "x", "boot": "b", "cpus": 8, "memory_mib": 4096, "disk_mib": 10_000,
+            "address": "http://127.0.0.1:1", "certificate": "x", "boot": "b", "cpus": 8, "memory_mib": 4096, "disk_mib": 10_000,
             "last_heard": now, "created_at": now, **more,
         })
 

@@ -9,7 +9,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from clc.services import hosts, pictures
-from clc.web import joining
 from clc.web.api.endpoint import Endpoint
 from clc.web.api.once import once
 from clc.web.api.shapes import KEY, HostShape, TokenShape, asks, listed, says
@@ -82,7 +81,7 @@ class OneHost(Endpoint):
     def delete(self, _request: Request, host: str) -> Response:
         """Remove a host that runs nothing; it must join anew to come back."""
         row = _named(self.account, host)
-        hosts.remove(self.account, row.pk, joining.downlink())
+        hosts.remove(self.account, row.pk)
         return Response(status=204)
 
 

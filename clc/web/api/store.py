@@ -60,8 +60,16 @@ def ask(method: str, door: str, ticket: str, **more: Any) -> dict[str, Any]:
 
 
 def begin(door: str, ticket: str, parts: list[dict[str, Any]]) -> dict[str, int]:
-    """Room for an upload, or what has arrived of it already: bytes by part."""
-    form = ask("POST", door, ticket, json={"parts": [{"part": str(p["part"]), "size": int(p["size"])} for p in parts]})
+    """Room for a new upload; what has arrived of it: bytes by part. Said again it is harmless."""
+    return _received(ask("POST", door, ticket, json={"parts": [{"part": str(p["part"]), "size": int(p["size"])} for p in parts]}))
+
+
+def arrived(door: str, ticket: str) -> dict[str, int]:
+    """What has arrived of an upload: bytes by part."""
+    return _received(ask("GET", door, ticket))
+
+
+def _received(form: dict[str, Any]) -> dict[str, int]:
     return {str(k): int(v) for k, v in dict(form.get("received") or {}).items()}
 
 

@@ -95,7 +95,7 @@ class OneUpload(Endpoint):
     def get(self, _request: Request, upload: str) -> Response:
         """Show what has arrived: where to go on after a cut."""
         row = _mine(self.account, upload)
-        return Response(pictures.upload(row, store.begin(*images.store_door(row), row.parts)))
+        return Response(pictures.upload(row, store.arrived(*images.store_door(row))))
 
 
 class Piece(Endpoint):
@@ -116,12 +116,11 @@ class Piece(Endpoint):
         if part not in [p["part"] for p in row.parts]:
             raise Refused("not_found", f"This upload has no part {part[:20]!r}")
         door, ticket = images.store_door(row)
-        before = store.begin(door, ticket, row.parts)
         try:
             received = store.send(door, ticket, part, int(offset), request._request, int(length))  # noqa: SLF001 - Django's own stream
         except Trouble as e:
             if e.code == "state":
-                e.params["received_bytes"] = before.get(part, 0)
+                e.params["received_bytes"] = store.arrived(door, ticket).get(part, 0)
             raise
         return Response({"part": part, "received_bytes": received})
 
