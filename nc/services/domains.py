@@ -135,7 +135,10 @@ class Domains:
             hostname = disks.hostname_of(spec.name, spec.instance)
             seed = disks.seed_iso(folder / "seed.iso", spec.instance, hostname, spec.ssh_keys)
         taps = {nic.mac: self._hands.network.plug(spec.instance, nic) for nic in spec.nics}
-        return Files(console_log=log_file, disk=disk, kernel=paths.get(Part.KERNEL), initrd=paths.get(Part.INITRD), seed=seed, taps=taps)
+        return Files(
+            console_log=log_file, disk=disk, base=paths.get(Part.DISK), base_format=DiskFormat(base.format) if base else None,
+            kernel=paths.get(Part.KERNEL), initrd=paths.get(Part.INITRD), seed=seed, taps=taps,
+        )
 
     # ---- wanted against found
 

@@ -1,0 +1,22 @@
+"""One real cloud for all tests that click through it."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.real_cloud import Cloud
+
+
+@pytest.fixture(scope="session")
+def cloud():
+    home = Path(tempfile.mkdtemp(prefix="edu-cloud-"))
+    home.chmod(0o755)
+    cloud = Cloud(home)
+    try:
+        cloud.host("up")
+        yield cloud
+    finally:
+        cloud.host("reset")
+        shutil.rmtree(home)

@@ -1,0 +1,78 @@
+"""A person in a real browser: signs in, presses Run, sees the guest's screen, stops it."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+pytestmark = pytest.mark.live
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, cloud):
+    context = browser.new_context(base_url=cloud.url, viewport={"width": 1360, "height": 900}, locale="en")
+    page = context.new_page()
+    outside = []
+    page.on("request", lambda r: outside.append(r.url) if not r.url.startswith((cloud.url, "ws://127.0.0.1", "data:", "blob:")) else None)
+    faults = []
+    page.on("pageerror", lambda e: faults.append(str(e)))
+    yield page
+    context.close()
+    assert not outside
+    assert not faults
+
+
+def sign_in(page, cloud):
+    page.goto("/")
+    page.fill("input[name=username]", "admin")
+    page.fill("input[name=password]", cloud.password)
+    page.click("button[type=submit]")
+    expect(page.locator("h1, h2").first).to_be_visible()
+
+
+def test_a_wrong_password_says_so(page):
+    page.goto("/")
+    page.fill("input[name=username]", "admin")
+    page.fill("input[name=password]", "wrong")
+    page.click("button[type=submit]")
+    expect(page.get_by_role("alert").first).to_be_visible()
+    assert "login" in page.url
+
+
+def test_from_click_to_screen(page, cloud):
+    sign_in(page, cloud)
+    expect(page.get_by_text("Cluster controller")).to_be_visible()
+    page.goto("/instances/run/?image=tiny")
+    page.select_option("select[name=image]", label=re.compile("tiny"))
+    page.fill("input[name=name]", "clicked")
+    page.click("main button[type=submit]")
+    expect(page.get_by_text("Running").first).to_be_visible(timeout=90_000)
+    made = next(i for i in cloud.json("instance", "list") if i["name"] == "clicked")
+    page.goto(f"/instances/{made['id']}/screen/")
+    expect(page.locator("html[data-screen=connected]")).to_be_attached(timeout=60_000)
+    page.goto(f"/instances/{made['id']}/")
+    page.get_by_role("button", name=re.compile("^Stop")).first.click()
+    confirm = page.get_by_role("dialog").get_by_role("button", name=re.compile("^Stop"))
+    if confirm.count() and confirm.first.is_visible():
+        confirm.first.click()
+    expect(page.get_by_text("Stopped").first).to_be_visible(timeout=60_000)
+    cloud.call("instance", "delete", made["id"], "--yes")
+
+
+def test_the_console_speaks_chinese(page, cloud):
+    sign_in(page, cloud)
+    page.get_by_role("button", name="中文").first.click()
+    expect(page.get_by_text("集群控制器")).to_be_visible()
