@@ -136,7 +136,7 @@ class Domains:
             seed = disks.seed_iso(folder / "seed.iso", spec.instance, hostname, spec.ssh_keys)
         taps = {nic.mac: self._hands.network.plug(spec.instance, nic) for nic in spec.nics}
         return Files(
-            console_log=log_file, disk=disk, base=paths.get(Part.DISK), base_format=DiskFormat(base.format) if base else None,
+            console_log=log_file, disk=disk, base=paths.get(Part.DISK), base_format=DiskFormat(base.format if base else DiskFormat.RAW),
             kernel=paths.get(Part.KERNEL), initrd=paths.get(Part.INITRD), seed=seed, taps=taps,
         )
 
