@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import threading
 from typing import Any
@@ -13,6 +15,7 @@ from luhyaapi import clock, log
 
 _log = log.get(__name__)
 BEATS = 10
+_LONGEST = 200
 
 
 class Board:
@@ -33,7 +36,7 @@ class Board:
             return
         try:
             assert self._client is not None  # noqa: S101 - one of the two is always there
-            self._client.set(f"edu:{key}", text.encode(), expire=self._life_s)
+            self._client.set(_place(key), text.encode(), expire=self._life_s)
         except (MemcacheError, OSError) as e:
             _log.debug("board does not answer", why=str(e))
 
@@ -46,17 +49,20 @@ class Board:
                 return {k: json.loads(v[1]) for k in keys if (v := self._local.get(k)) and v[0] > clock.now()}
         try:
             assert self._client is not None  # noqa: S101
-            found = self._client.get_many([f"edu:{k}" for k in keys])
-        except (MemcacheError, OSError):
+            places = {_place(k): k for k in keys}
+            found = self._client.get_many(list(places))
+        except (MemcacheError, OSError) as e:
+            _log.debug("board does not answer", why=str(e))
             return {}
-        return {k.removeprefix("edu:"): json.loads(v) for k, v in found.items()}
+        return {places[p]: picture for p, v in found.items() if (picture := _picture(v)) is not None}
 
     def clear(self) -> None:
         """Forget everything."""
         if self._local is not None:
             self._local.clear()
         elif self._client is not None:
-            self._client.flush_all()
+            with contextlib.suppress(MemcacheError, OSError):
+                self._client.flush_all()
 
     def is_alive(self) -> bool:
         """Whether the board answers."""
@@ -67,3 +73,19 @@ class Board:
         except (MemcacheError, OSError):
             return False
         return True
+
+
+def _place(key: str) -> str:
+    """A name memcached takes: short, without blanks."""
+    if len(key) <= _LONGEST and key.isascii() and key.isprintable() and " " not in key:
+        return f"edu:{key}"
+    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"edu:#{digest}"
+
+
+def _picture(value: bytes) -> dict[str, Any] | None:
+    try:
+        picture = json.loads(value)
+    except ValueError:
+        return None
+    return picture if isinstance(picture, dict) else None

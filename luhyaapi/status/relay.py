@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from luhyaapi import clock, log
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _log = log.get(__name__)
 ENDS_HERE = frozenset({Outcome.kind, JoinAsked.kind})
 """Reports a boss answers itself: an Outcome ends the boss's own order."""
+SUBJECTS_KEPT = 20_000
 
 
 class Relay:
@@ -24,7 +26,7 @@ class Relay:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
-        self._latest: dict[tuple[str, str], tuple[int, int]] = {}
+        self._latest: OrderedDict[tuple[str, str], tuple[int, int]] = OrderedDict()
         self.heard: dict[str, float] = {}
         self._lock = threading.Lock()
 
@@ -69,6 +71,9 @@ class Relay:
             if self._latest.get(key, (0, -1)) >= (envelope.epoch, envelope.seq):
                 return False
             self._latest[key] = envelope.epoch, envelope.seq
+            self._latest.move_to_end(key)
+            if len(self._latest) > SUBJECTS_KEPT:
+                self._latest.popitem(last=False)
             return True
 
 

@@ -94,6 +94,15 @@ def public_key(certificate: str, authority: str | None = None) -> Ed25519PublicK
     return key
 
 
+def bound_to(certificate: str) -> str:
+    """The host id a certificate names. Raises Refused(forged)."""
+    try:
+        names = x509.load_pem_x509_certificate(certificate.encode()).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except ValueError as e:
+        raise Refused("forged", "The certificate is not valid", str(e)) from e
+    return str(names[0].value) if names else ""
+
+
 def fingerprint(certificate: str) -> str:
     """sha256 of the certificate's DER bytes, hexadecimal."""
     cert = x509.load_pem_x509_certificate(certificate.encode())

@@ -77,13 +77,16 @@ def _token(settings: Settings) -> str:
 
 
 def _check(granted: Membership, token: str, key: identity.Ed25519PrivateKey) -> None:
-    """The authority is the one the token named, and signed our own key and the boss's."""
+    """The authority is the one the token named, and signed our own key for our id and the boss's for its id."""
     if token and identity.fingerprint(granted.authority) != token.rsplit(".", 1)[-1]:
         raise Refused("forged", "The door shows another authority than the token names", "somebody stands in between")
     mine = identity.public_key(granted.certificate, granted.authority)
     if mine.public_bytes_raw() != key.public_key().public_bytes_raw():
         raise Refused("forged", "The certificate is for another key")
     identity.public_key(granted.boss_certificate, granted.authority)
+    for host, certificate in ((granted.host, granted.certificate), (granted.boss, granted.boss_certificate)):
+        if identity.bound_to(certificate) != host:
+            raise Refused("forged", f"The certificate shown for {host} is another host's", identity.bound_to(certificate))
 
 
 def _call(method: str, url: str, form: dict[str, str] | None = None) -> httpx.Response:
