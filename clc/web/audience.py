@@ -56,7 +56,7 @@ def may_see_event(account: Account, event: Event) -> bool:
 
 
 def _is_public(event: Event) -> bool:
-    return event.noun == "image" and event.what.endswith((" published", " retired"))
+    return bool(event.noun == "image" and event.what.endswith((" published", " retired")))
 
 
 def told(account: Account, event: Event) -> dict[str, Any] | None:

@@ -7,23 +7,22 @@ import binascii
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 from urllib.parse import urlencode
 
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
 from luhyaapi.contracts.vocabulary import Word
 
-M = TypeVar("M", bound=Model)
 PAGE_SIZE = 50
 
 
 @dataclass
-class Listed(Generic[M]):
+class Listed:
     """One page of rows, and the addresses of the next page and of the first."""
 
-    rows: list[M]
+    rows: list[Any]
     next_url: str
     previous_url: str
 
@@ -42,7 +41,7 @@ def matching(text: str, *fields: str) -> Q:
     return found
 
 
-def listed(request: HttpRequest, rows: QuerySet[M], *order: str, size: int = PAGE_SIZE) -> Listed[M]:
+def listed(request: HttpRequest, rows: QuerySet[Any], *order: str, size: int = PAGE_SIZE) -> Listed:
     """The page of ``rows`` the address names by ``after``; ``order`` ends in a unique field, ``-`` turns a field around."""
     after = _decoded(request.GET.get("after", ""), len(order))
     if after:

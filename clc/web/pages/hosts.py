@@ -12,7 +12,6 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from clc.services import hosts
-from clc.web import joining
 from clc.web.listing import filters, listed, matching
 from clc.web.page import Form, go, is_fragment, page, show
 from clc.web.pages import words
@@ -111,13 +110,14 @@ def _act(request: HttpRequest, found: Host, verb: str) -> str:
     match verb:
         case "approve":
             hosts.approve(me, found.pk)
-            return gettext("%(name)s may join") % name
+            return str(gettext("%(name)s may join") % name)
         case "refresh":
             hosts.refresh(me, found.pk)
-            return gettext("%(name)s is asked for fresh facts") % name
+            return str(gettext("%(name)s is asked for fresh facts") % name)
         case "remove":
-            hosts.remove(me, found.pk, joining.downlink())
-            return gettext("%(name)s is removed") % name
+            hosts.remove(me, found.pk)
+            return str(gettext("%(name)s is removed") % name)
         case _:
             hosts.drain(me, found.pk, on=verb == "drain")
-            return gettext("%(name)s takes no new machine") % name if verb == "drain" else gettext("%(name)s takes machines again") % name
+            said = gettext("%(name)s takes no new machine") if verb == "drain" else gettext("%(name)s takes machines again")
+            return str(said % name)

@@ -21,7 +21,7 @@ attempts = Attempts()
 
 def home(account: Any) -> str:
     """Where somebody belongs after signing in."""
-    return reverse("overview" if account.is_admin else "portal")
+    return str(reverse("overview" if account.is_admin else "portal"))
 
 
 @page("login/", "login", is_open=True, methods=("GET", "HEAD", "POST"))

@@ -62,7 +62,7 @@ def task(row: Task) -> Shown:
 
 
 def _task(picture: Shown) -> Shown:
-    running = next((s for s in picture["steps"] if s["state"] == "running"), {})
+    running: Shown = next((s for s in picture["steps"] if s["state"] == "running"), {})
     began = [s["started_at"] for s in picture["steps"] if s["started_at"]]
     return _worded(picture, state=TaskState) | {
         "kind": picture["kind"].replace("/", "."), "started_at": min(began, default=picture["created_at"]),
@@ -74,7 +74,7 @@ def _task(picture: Shown) -> Shown:
 def _subject_url(subject: str) -> str:
     for prefix, name in (("ins", "instance"), ("img", "image")):
         if ids.is_id(subject, prefix):
-            return reverse(name, args=[subject])
+            return str(reverse(name, args=[subject]))
     return ""
 
 
