@@ -45,11 +45,11 @@ class Guard:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer, whatever happens inside."""
         asked = request.headers.get("X-Request-Id", "")
-        request.request_id = asked if _SANE.fullmatch(asked) else ids.secret()  # type: ignore[attr-defined]
-        with log.bound(request=request.request_id):  # type: ignore[attr-defined]
+        request.request_id = asked if _SANE.fullmatch(asked) else ids.secret()
+        with log.bound(request=request.request_id):
             _with_slash(request)
             answer = _dressed(request, self._inner(request))
-        answer.headers["X-Request-Id"] = request.request_id  # type: ignore[attr-defined]
+        answer.headers["X-Request-Id"] = request.request_id
         answer.headers.setdefault("Cache-Control", "no-store")
         answer.headers.setdefault("Content-Security-Policy", _policy(request))
         return answer

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from drf_spectacular.settings import spectacular_settings
 from drf_spectacular.types import OpenApiTypes
@@ -216,20 +217,6 @@ class TaskShape(s.Serializer):  # type: ignore[misc]
     deadline = s.DateTimeField()
 
 
-class EventShape(s.Serializer):  # type: ignore[misc]
-    """Something that happened."""
-
-    id = s.IntegerField()
-    at = s.DateTimeField()
-    noun = s.CharField()
-    subject = s.CharField()
-    what = s.CharField()
-    task = s.CharField(allow_null=True)
-    host = s.CharField(allow_null=True)
-    role = s.CharField()
-    fields = s.DictField()  # type: ignore[assignment] - the name is part of the contract
-
-
 class TraceShape(s.Serializer):  # type: ignore[misc]
     """A task's way through all roles, in order."""
 
@@ -316,7 +303,13 @@ def asks(*names: str) -> list[OpenApiParameter]:
     return [*(OpenApiParameter(n, str, description="Only these; several separated by commas.") for n in names), *PAGES]
 
 
-def says(answer: Any, status: int = 200, *, sends: Any = None, parameters: Any = (), tag: str, **more: Any) -> Any:
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def says(
+    answer: Any, status: int = 200, *, sends: Any = None, parameters: Any = (), tag: str, **more: Any,
+) -> Callable[[_F], _F]:
     """The description of one method: what it answers, and problem documents for all that goes wrong."""
     answers = {status: answer, "4XX": ProblemShape, "5XX": ProblemShape}
-    return extend_schema(request=sends, responses=answers, parameters=list(parameters), tags=[tag], **more)
+    described: Callable[[_F], _F] = extend_schema(request=sends, responses=answers, parameters=list(parameters), tags=[tag], **more)
+    return described

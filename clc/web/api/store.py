@@ -127,6 +127,8 @@ def _read(answer: httpx.Response, kept: contextlib.ExitStack) -> Iterator[bytes]
 
 async def _afar(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     """The same for a server that reads asynchronously: it would else gather a whole image in memory."""
-    following = sync_to_async(next, thread_sensitive=False)
-    while (data := await following(pieces, None)) is not None:
+    def following() -> bytes | None:
+        return next(pieces, None)
+
+    while (data := await sync_to_async(following, thread_sensitive=False)()) is not None:
         yield data
