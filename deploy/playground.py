@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from clc.services import hosts, own
 from deploy.roles import ROLES, House, Links
-from luhyaapi import ids
+from luhyaapi import clock, ids
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.reports import JoinAsked
 from luhyaapi.contracts.vocabulary import Role
@@ -64,6 +64,8 @@ class Playground:
     folder: Path
     clc_state: Path
     nodes: int = 2
+    cpus: int = 16
+    memory_mib: int = 16384
     wire: MemoryWire = field(default_factory=MemoryWire)
     houses: dict[str, House] = field(default_factory=dict)
     links: dict[str, DownLink] = field(default_factory=dict)
@@ -81,13 +83,28 @@ class Playground:
         self.beat()
         return self
 
+    def resume(self) -> Playground:
+        """As after a power failure of everything, the broker too: what was on the disks is there."""
+        me = own.own()
+        self._open("clc", me.membership, me.key)
+        names = {Membership.load(f.parent).host: f.parent.parent.name for f in self.folder.glob("*/identity/certificate.pem")}  # type: ignore[union-attr]
+        for name in ("walrus", "cc", "sc", *(f"nc{n + 1}" for n in range(self.nodes))):
+            folder = self.folder / name / "identity"
+            membership = Membership.load(folder)
+            if membership is None:
+                raise Refused("state", f"{name} has never joined")
+            self.links[names.get(membership.boss, "clc")].admit(membership.host)
+            self._open(name, membership, identity.own_key(folder))
+        self.settle()
+        return self
+
     def _settings(self, name: str) -> Settings:
         role = name.rstrip("0123456789")
         state = self.clc_state if name == "clc" else self.folder / name
         state.mkdir(parents=True, exist_ok=True)
         return Settings(**{  # type: ignore[arg-type]
             "host": {"role": role, "name": name, "state": state, "address": f"near://{name}"},
-            "board": {"port": 0}, "hypervisor": {"driver": "fake", "cpus": 16, "memory_mib": 16384},
+            "board": {"port": 0}, "hypervisor": {"driver": "fake", "cpus": self.cpus, "memory_mib": self.memory_mib},
             "network": {"driver": "fake", "node_driver": "fake", "cooldown_s": 60},
         })
 
@@ -180,6 +197,13 @@ class Playground:
                 house.agent.beat()
                 house.agent.reconcile()
         self.settle()
+
+    def pass_time(self, seconds: float) -> None:
+        """Let that much time go by, heartbeat by heartbeat."""
+        until = clock.now() + seconds
+        while (left := until - clock.now()) > 0:
+            clock.sleep(min(left, self.houses["clc"].agent.settings.beat.every_s))
+            self.beat()
 
     @property
     def hypervisor(self) -> Callable[[str], Any]:

@@ -1,0 +1,30 @@
+"""Every test here gets ``cloud``: a whole cloud of its own."""
+
+import shutil
+
+import pytest
+
+from luhyaapi import log
+from tests.support import flow_world
+
+
+@pytest.fixture(scope="session")
+def _template(django_db_blocker):
+    log.setup("ERROR")
+    with django_db_blocker.unblock():
+        template = flow_world.make_template()
+    yield template
+    shutil.rmtree(template[0], ignore_errors=True)
+
+
+@pytest.fixture
+def cloud(_template, django_db_blocker):
+    with django_db_blocker.unblock(), flow_world.fresh(_template) as world:
+        yield world
+
+
+@pytest.fixture
+def clouds(_template, django_db_blocker):
+    """``with clouds() as world``: as many as a test wants."""
+    with django_db_blocker.unblock():
+        yield lambda: flow_world.fresh(_template)

@@ -1,0 +1,243 @@
+"""A whole cloud on one disk, copied from a template; its clock, its wire and its crashes are moved by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from django.core.management import call_command
+from django.db import connections
+
+from clc.services import images, instances, people
+from deploy.playground import Playground
+from luhyaapi import clock
+from luhyaapi.clock import ManualClock
+from luhyaapi.contracts.vocabulary import DomainState
+from luhyaapi.machines import INSTANCE, TASK
+from luhyadb import memory
+from luhyadb.models import (
+    Account, AddressLease, FlowRun, Image, ImageVersion, Instance, Outbox, Placement, PortLease, Task,
+)
+
+KERNEL = b"\x00" * 0x202 + b"HdrS" + b"k" * 3000
+_BASE = "/dev/shm" if Path("/dev/shm").is_dir() else None
+NODES = ("nc1", "nc2")
+
+
+class HandClock(ManualClock):
+    """Moves only by hand; waiting for another thread really waits, so that time does not run away meanwhile."""
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        return event.wait(seconds)
+
+
+class Crash(BaseException):
+    """The process is gone at this point: nothing of ours may catch it."""
+
+
+@contextlib.contextmanager
+def _databases(folder: Path) -> Iterator[None]:
+    """Both memories are files of this folder."""
+    before = {}
+    for alias, name in (("default", "clc"), ("cc", "cc")):
+        connections[alias].close()
+        settings = connections[alias].settings_dict
+        before[alias] = settings["NAME"], settings["CONN_MAX_AGE"]
+        settings["NAME"], settings["CONN_MAX_AGE"] = str(folder / f"{name}.sqlite"), None
+    try:
+        yield
+    finally:
+        for alias, (name, age) in before.items():
+            connections[alias].close()
+            connections[alias].settings_dict.update(NAME=name, CONN_MAX_AGE=age)
+
+
+class World:
+    """A cloud of two nodes with one published image ``tiny`` and one user; ``p`` is its playground."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.p = Playground(folder, folder / "clc", cpus=200, memory_mib=200 * 1024)
+        self.wire = self.p.wire
+
+    # ---- acting
+
+    @property
+    def user(self) -> Account:
+        return Account.objects.get(username="ada")
+
+    @property
+    def admin(self) -> Account:
+        return Account.objects.get(username="root")
+
+    def role(self, name: str):
+        """The services of a role."""
+        return self.p.houses[name].agent.services
+
+    def node(self, instance: str) -> str:
+        """The name of the node an instance is placed on, or an empty text."""
+        with memory.of("cc"):
+            row = Placement.objects.filter(pk=instance).first()
+        return next((n for n in NODES if row and self.p.houses[n].agent.me == row.node), "")
+
+    def ask(self, verb: str = "run", ident: str = "", **more) -> tuple[str, str]:
+        """Ask for something without letting anything happen; instance and task."""
+        if verb == "run":
+            (row,) = instances.run(self.user, instances.Ask("tiny", **more))
+        else:
+            row = getattr(instances, verb)(self.user, ident, **more)
+        return row.pk, row.task
+
+    def do(self, verb: str = "run", ident: str = "", **more) -> str:
+        """Ask and let it happen; the instance. The task must be done."""
+        ident, task = self.ask(verb, ident, **more)
+        self.p.settle()
+        assert self.task(task) == ("done", None)
+        return ident
+
+    def task(self, task: str) -> tuple[str, str | None]:
+        """State and error code of a task."""
+        row = Task.objects.get(pk=task)
+        return row.state, row.error and row.error["code"]
+
+    def state(self, ident: str) -> str:
+        """What the CLC says of an instance."""
+        return Instance.objects.get(pk=ident).state
+
+    def crash(self, name: str) -> None:
+        """A role is killed and started again."""
+        self.p.restart(name)
+
+    def upload(self, name: str, data: bytes = KERNEL, part: str = "kernel", digest: str = "") -> Task:
+        """An image as a browser uploads it, up to the click on publish."""
+        up = images.begin_upload(self.admin, images.Ask(name, ({"part": part, "size_bytes": len(data)},)))
+        library = self.role("walrus").library
+        library.open_upload(up.id, [(part, len(data))])
+        library.write(up.id, part, 0, io.BytesIO(data), len(data))
+        digest = digest or hashlib.sha256(data).hexdigest()
+        return images.complete(self.admin, up.id, ({"part": part, "sha256": digest},))
+
+    # ---- seeing
+
+    def domains(self) -> dict[str, list[tuple[str, DomainState]]]:
+        """Every domain of every node, by instance."""
+        found: dict[str, list[tuple[str, DomainState]]] = {}
+        for name in NODES:
+            for facts in self.p.hypervisor(name).list():
+                found.setdefault(facts.instance, []).append((name, facts.state))
+        return found
+
+    def open_things(self) -> dict[str, list[str]]:
+        """What is under way anywhere; empty at rest."""
+        open_: dict[str, list[str]] = {}
+        for name, house in self.p.houses.items():
+            journal = house.agent.journal
+            rows = [f"{r.kind} {r.id}" for r in (*journal.open_rows(), *journal.open_rows("pending"))]
+            if rows or journal.reports():
+                open_[name] = [*rows, *(f"report {n}" for n, _ in journal.reports())]
+        open_["tasks"] = [f"{t.pk} {t.kind} {t.state}" for t in Task.objects.all() if t.state not in TASK.final]
+        open_["clc outbox"] = [r.command for r in Outbox.objects.all()]
+        with memory.of("cc"):
+            open_["cc outbox"] = [r.command for r in Outbox.objects.all()]
+            open_["flows"] = [f"{r.kind} {r.command} step {r.step} waiting {r.waiting}" for r in FlowRun.objects.filter(ended_at=0)]
+        return {k: v for k, v in open_.items() if v}
+
+    def rest(self, *, unknown: bool = False) -> None:
+        """Assert that nothing is under way and that all pictures agree."""
+        assert self.open_things() == {}
+        domains = self.domains()
+        with memory.of("cc"):
+            places = {p.pk: p for p in Placement.objects.all()}
+            holders = sorted(AddressLease.objects.exclude(instance="").values_list("instance", flat=True))
+            ports = sorted(PortLease.objects.exclude(instance="").values_list("instance", flat=True))
+        assert holders == ports == sorted(places), "each placement has one address and one port, and nobody else"
+        plan = self.role("cc").edge.found()
+        assert sorted(lease.instance for lease in plan.leases) == holders, "DHCP knows the leases"
+        folders = {i: n for n in NODES for i in self.role(n).domains.wanted.all()}
+        assert set(folders) <= set(places), "no folder without a placement"
+        assert set(domains) <= set(places), "no domain without a placement"
+        for row in Instance.objects.all():
+            self._agree(row, places.get(row.pk), domains.get(row.pk, []), unknown=unknown)
+
+    def _agree(self, row: Instance, place: Placement | None, domains: list, *, unknown: bool) -> None:
+        assert row.state in INSTANCE.stable, f"{row.pk} is {row.state}"
+        assert len(domains) <= 1, f"{row.pk} lives on several nodes: {domains}"
+        if row.state == "deleted":
+            assert place is None, f"{row.pk} is deleted and has a place"
+            for name in NODES:
+                services = self.role(name)
+                assert not services.domains.wanted.folder(row.pk).exists()
+                assert row.pk not in str(services.cache.pins())
+                assert row.pk not in services.domains._hands.network.found().values()
+            return
+        runs = bool(domains) and domains[0][1] is DomainState.RUNNING
+        if place is not None:
+            assert (place.wanted == "running") == runs, f"{row.pk}: the cluster wants {place.wanted}, its domain: {domains}"
+            assert not domains or self.node(row.pk) == domains[0][0]
+        if not unknown:
+            assert (row.state == "running") == runs, f"{row.pk} is {row.state}, its domain: {domains}"
+            assert place is None or row.node == place.node
+
+    # ---- the wire
+
+    def tap(self, fault: Callable[[str, str, bytes], list[bytes]]) -> None:
+        self.wire.fault = fault
+
+    def inject(self, direction: str, host: str, message: bytes) -> None:
+        """Deliver a message that was held back."""
+        if direction == "down":
+            self.wire._queues[host].append(message)
+        else:
+            self.wire._reports[self.wire._known[host]].append((host, message))
+
+
+def opened(message: bytes) -> dict:
+    """The envelope of a sealed message."""
+    return json.loads(json.loads(message)["signed"])
+
+
+def make_template() -> tuple[Path, float]:
+    """A folder with a cloud that has joined, and the time it shows."""
+    folder = Path(tempfile.mkdtemp(prefix="educloud-flow-", dir=_BASE))
+    hand = HandClock(time.time())
+    before = clock.use(hand)
+    try:
+        with _databases(folder):
+            for alias in ("default", "cc"):
+                call_command("migrate", database=alias, run_syncdb=True, verbosity=0, skip_checks=True)
+            people.add(None, "root", "correct horse battery", "admin")
+            people.add(None, "ada", "correct horse battery", "user")
+            world = World(folder)
+            world.p.start()
+            world.upload("tiny")
+            world.p.settle()
+            assert ImageVersion.objects.get().state == "published"
+            assert Image.objects.get().name == "tiny"
+    finally:
+        clock.use(before)
+    return folder, hand.now()
+
+
+@contextlib.contextmanager
+def fresh(template: tuple[Path, float]) -> Iterator[World]:
+    """A copy of the template, at work."""
+    folder = Path(tempfile.mkdtemp(prefix="educloud-flow-", dir=_BASE))
+    shutil.copytree(template[0], folder, dirs_exist_ok=True)
+    before = clock.use(HandClock(template[1]))
+    try:
+        with _databases(folder):
+            world = World(folder)
+            world.p.resume()
+            world.p.beat()
+            yield world
+    finally:
+        clock.use(before)
+        shutil.rmtree(folder, ignore_errors=True)
