@@ -10,7 +10,7 @@ from luhyaapi.contracts.reports import InstanceFacts, PlacementFacts
 from luhyaapi.contracts.specs import Display, MachineSpec
 from luhyaapi.contracts.vocabulary import InstanceState
 from luhyadb import memory
-from luhyadb.models import Placement
+from luhyadb.models import FlowRun, Placement
 
 
 def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Placement, bool]:
@@ -61,9 +61,9 @@ def want(instance: str, state: InstanceState, gen: int) -> None:
 
 
 def found(report: InstanceFacts) -> None:
-    """What its node says."""
+    """What its node says. A guest that ended by itself is not wanted any more; within a flow the flow knows better."""
     changes = {"found": report.state}
-    if report.state == InstanceState.STOPPED:
+    if report.state == InstanceState.STOPPED and not FlowRun.objects.filter(instance=report.instance, ended_at=0).exists():
         changes["wanted"] = InstanceState.STOPPED
     Placement.objects.filter(pk=report.instance, gen__lte=report.gen).update(**changes)
 

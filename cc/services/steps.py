@@ -64,6 +64,7 @@ def _edge(office: Office, _run: FlowRun) -> Say:
 
 def _boot(_office: Office, run: FlowRun) -> Say:
     place = _placed(run)
+    placements.want(run.instance, InstanceState.RUNNING, flows.gen_of(run))
     return Say(DomainStart(instance=run.instance, spec=placements.spec_of(place)), place.node, flows.gen_of(run), place.fence)
 
 
