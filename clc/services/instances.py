@@ -198,6 +198,8 @@ def found(report: InstanceFacts) -> None:
     event = _SEEN.get(report.state)
     if row is None or event is None or report.gen < row.gen or not INSTANCE.allows(row.state, event):
         return
+    if row.state in _MOVING and report.state != row.wanted and tasks.is_open(row.task):
+        return  # on its way: a reboot passes through stopped, and the Outcome will tell
     changes: dict[str, Any] = {"accelerator": report.accelerator}
     if report.node:
         changes["node"] = report.node
@@ -212,6 +214,9 @@ def found(report: InstanceFacts) -> None:
     move(row, event, **changes)
 
 
+_MOVING = (InstanceState.STARTING, InstanceState.STOPPING, InstanceState.UNKNOWN)
+
+
 def _named(event: str) -> str:
     return event.removeprefix("seen_")
 
@@ -224,7 +229,7 @@ def ended(task: Task, report: Outcome) -> None:
     if report.error is None:
         event = {"instance/run": "seen_running", "instance/reboot": "seen_running", "instance/stop": "seen_stopped",
                  "instance/delete": "deleted"}.get(task.kind, "")
-        if event and row.state != _named(event) and INSTANCE.allows(row.state, event):
+        if event == "deleted" or row.state in _MOVING:
             move(row, event)
         return
     event = "undone" if report.error.code == "cancelled" else "fail"
