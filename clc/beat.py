@@ -17,6 +17,7 @@ class Beat:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._beats = 0
+        self._said_at = 0.0
 
     def hello(self) -> None:
         """Our own row is there."""
@@ -44,7 +45,10 @@ class Beat:
 
     def reconcile(self) -> None:
         """Wanted against heard."""
-        tasks.say_again(self._agent.settings.beat.queue_patience_s)
+        patience = self._agent.settings.beat.queue_patience_s
+        if clock.now() - self._said_at > patience:
+            self._said_at = clock.now()
+            tasks.say_again(patience)
         tasks.lose_overdue()
         images.sweep_uploads()
         if self._agent.down is not None and self._agent.down.is_connected():

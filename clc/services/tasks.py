@@ -89,9 +89,13 @@ def cancel(account: Account, task_id: str) -> Task:
         before = task.state
         task = advance(task, "cancel", what="cancel asked")
         if before != TaskState.CANCELLING and task.receiver:
-            receiver = Host.objects.get(pk=task.receiver)
-            outbox.send(TaskCancel(target=task.id), receiver.id, sender=own().id, task=task.id, step="cancel")
+            _tell_cancel(task)
     return task
+
+
+def is_open(task: str) -> bool:
+    """Whether a task's Outcome may still come."""
+    return Task.objects.filter(pk=task).exclude(state__in=[*TASK.final, TaskState.LOST]).exists()
 
 
 def lose_overdue() -> int:
@@ -108,10 +112,11 @@ def lose_overdue() -> int:
 
 
 def say_again(patience_s: float) -> int:
-    """Give an order again that nobody has answered, under the same id; the receiver does it once."""
+    """Give an order again that has no Outcome yet, under the same id; the receiver does it once and says how it ended."""
     said = 0
     old = clock.now() - 1.5 * patience_s
-    for task in Task.objects.filter(state__in=[TaskState.QUEUED, TaskState.CANCELLING], created_at__lt=old, deadline__gt=clock.now()):
+    moving = [TaskState.QUEUED, TaskState.RUNNING, TaskState.CANCELLING]
+    for task in Task.objects.filter(state__in=moving, created_at__lt=old, deadline__gt=clock.now()):
         said += _again(task)
     return said
 
@@ -121,4 +126,10 @@ def _again(task: Task) -> int:
         return 0
     with memory.atomic():
         outbox.put(Order.model_validate_json(task.order))
+        if task.state == TaskState.CANCELLING:
+            _tell_cancel(task)
     return 1
+
+
+def _tell_cancel(task: Task) -> None:
+    outbox.send(TaskCancel(target=task.pk), task.receiver, sender=own().id, task=task.pk, step="cancel")
