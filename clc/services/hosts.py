@@ -127,14 +127,22 @@ def heard(host_ids: dict[str, float]) -> None:
     for host in Host.objects.filter(pk__in=host_ids).exclude(state__in=[HostState.RETIRED, HostState.NEW]):
         Host.objects.filter(pk=host.pk, last_heard__lt=host_ids[host.pk]).update(last_heard=host_ids[host.pk])
         if host.state in (HostState.SILENT, HostState.DOWN):
-            _move(host, "hello")
+            _back(host)
 
 
 def awake(last_heard: dict[str, float], limit_s: float) -> None:
     """A silent host that was heard again is up again."""
     for host in Host.objects.filter(state__in=[HostState.SILENT, HostState.DOWN]):
         if clock.now() - last_heard.get(host.pk, 0) <= limit_s:
-            _move(host, "hello", last_heard=last_heard[host.pk])
+            _back(host, last_heard=last_heard[host.pk])
+
+
+def _back(host: Host, **changes: Any) -> None:
+    """Heard again; what became of its instances meanwhile it is asked to say."""
+    with memory.atomic():
+        _move(host, "hello", **changes)
+        to = host.id if host.boss == own().id else host.boss
+        outbox.send(HostRefresh(host=host.id), to, sender=own().id, task=ids.new("tsk"))
 
 
 def silence(last_heard: dict[str, float], limit_s: float, listening_since: float) -> list[str]:
