@@ -12,6 +12,7 @@ from luhyadb import memory, outbox
 from luhyadb.models import Child
 
 _log = log.get(__name__)
+_DAY_S = 86400.0
 
 
 class Beat:
@@ -49,6 +50,7 @@ class Beat:
                 _log.warning("lease without a placement given back", instance=instance)
                 leases.give_back(instance)
         flows.look_after(self._office)
+        self._office.cache.sweep(_DAY_S)
         try:
             self._office.edge.apply(leases.plan(self._agent.settings.network))
             self._trouble = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 
-from luhyaapi import log
+from luhyaapi import clock, log
 from luhyaapi.agent import Agent
 from luhyaapi.contracts.vocabulary import Accelerator
 from luhyaapi.errors import Trouble
@@ -13,6 +13,8 @@ from nc.drivers.base import Hypervisor, Probe, Watched
 from nc.services.office import Office
 
 _log = log.get(__name__)
+_DAY_S = 86400.0
+_TELL_ALL_EVERY_S = 600.0
 _UNPROVED = Probe("", "", Accelerator.UNPROVED, "the hypervisor has not answered yet")
 
 
@@ -24,6 +26,7 @@ class Beat:
         self._hypervisor = hypervisor
         self._probe = _UNPROVED
         self._trouble = _UNPROVED.why
+        self._told_all_at = clock.now()
         self._changed: queue.SimpleQueue[str] = queue.SimpleQueue()
         if isinstance(hypervisor, Watched):
             hypervisor.watch(self._changed.put)
@@ -62,7 +65,12 @@ class Beat:
             self.beat()
 
     def reconcile(self) -> None:
-        """Domains wanted against domains found."""
+        """Domains wanted against domains found; now and then all of them are told, whatever was lost on the way."""
+        if clock.now() - self._told_all_at > _TELL_ALL_EVERY_S:
+            self._told_all_at = clock.now()
+            self._office.domains.tell_all()
+        self._office.cache.sweep(_DAY_S)
+        self._office.domains.unpin_fetched()
         if self._probe.accelerator is not Accelerator.UNPROVED or self._probe.name:
             self._office.domains.reconcile(self._agent.journal.open_subjects())
 

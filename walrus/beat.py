@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from luhyaapi.agent import Agent
 from luhyaapi.facts import hello, host_facts
+from walrus.services.library import IDLE_S
 from walrus.services.office import Office
 
 
@@ -30,5 +31,6 @@ class Beat:
         ))
 
     def reconcile(self) -> None:
-        """Uploads that were left alone for a day go."""
+        """Uploads and half files that were left alone for a day go."""
         self._office.library.sweep()
+        self._office.store.sweep(IDLE_S)

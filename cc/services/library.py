@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 
 from cc.services.office import Office
 from luhyaapi.contracts.commands import ImageFetch
 from luhyaapi.contracts.specs import Blob
+from luhyaapi.errors import Refused
 from luhyaapi.role import Job
 from luhyaapi.transfer import courier
 
@@ -27,6 +29,7 @@ def fetch(job: Job, order: ImageFetch) -> None:
 
 
 def forget(office: Office, blobs: Iterable[Blob]) -> None:
-    """Drop blobs nobody needs any more."""
+    """Drop blobs nobody needs any more; one that is still in use stays, and goes by eviction."""
     for blob in blobs:
-        office.cache.remove(blob.sha256)
+        with contextlib.suppress(Refused):
+            office.cache.remove(blob.sha256)

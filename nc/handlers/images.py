@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from luhyaapi.contracts.commands import ImageDelete, ImageFetch
+from luhyaapi.errors import Refused
 from luhyaapi.role import Handler, Job, handles
 from luhyaapi.transfer import courier
 
 
 @handles(ImageFetch)
 class FetchImage(Handler[ImageFetch]):
-    """Bring an image from the cluster's cache; what is here does not move."""
+    """Bring an image from the cluster's cache; what is here does not move. The task keeps it here until its domain does."""
 
     def run(self, job: Job, command: ImageFetch) -> None:
         total = sum(b.size for b in command.ref.blobs)
         before = 0
         for blob in command.ref.blobs:
             job.checkpoint()
+            job.services.cache.pin(blob.sha256, job.task)
             courier.fetch(
                 job.services.cache, blob, f"{command.url}/blobs/{blob.sha256}", command.ticket,
                 on_progress=lambda done, _size, before=before: job.progress("fetch", before + done, total),
@@ -27,8 +31,9 @@ class FetchImage(Handler[ImageFetch]):
 
 @handles(ImageDelete)
 class DeleteImage(Handler[ImageDelete]):
-    """Drop blobs that nothing needs."""
+    """Drop blobs that nothing needs; one that is still in use stays, and goes by eviction."""
 
     def run(self, job: Job, command: ImageDelete) -> None:
         for blob in command.blobs:
-            job.services.cache.remove(blob.sha256)
+            with contextlib.suppress(Refused):
+                job.services.cache.remove(blob.sha256)

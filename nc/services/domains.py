@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from luhyaapi import clock, log
+from luhyaapi import clock, ids, log
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.reports import InstanceFacts
 from luhyaapi.contracts.specs import DomainFacts, Fault, MachineSpec
@@ -21,6 +21,7 @@ from nc.services.wanted import Wanted, WantedFiles
 
 _log = log.get(__name__)
 RESTARTS, RESTARTS_WITHIN_S = 5, 8 * 3600.0
+_FETCHED_S = 3600.0
 Tell = Callable[[InstanceFacts], None]
 
 
@@ -44,6 +45,7 @@ class Domains:
         self._boots = threading.BoundedSemaphore(max(1, settings.hypervisor.boots))
         self._told: dict[str, tuple[str, int]] = {}
         self._watched = False
+        self._fetched: dict[tuple[str, str], float] = {}
         self.wanted = WantedFiles(settings.host.state / "instances")
 
     # ---- orders
@@ -55,6 +57,8 @@ class Domains:
         wanted = self.wanted.write(Wanted(spec=spec, state=InstanceState.RUNNING, gen=gen, fence=fence, restarts=restarts))
         job.checkpoint()
         facts = self._boot(wanted, job.cancelled)
+        for blob in spec.image.blobs:
+            self._hands.cache.unpin(blob.sha256, job.task)
         self._report(wanted, facts)
         return facts
 
@@ -151,6 +155,15 @@ class Domains:
         self._watched = True
         for stranger in sorted(set(found) - set(self.wanted.all())):
             _log.warning("domain without an order is left alone", instance=stranger, state=found[stranger].state)
+
+    def unpin_fetched(self) -> None:
+        """What a task fetched and never started is let go after a while: its flow has long ended."""
+        now = clock.now()
+        pinned = {(sha256, owner) for sha256, owners in self._hands.cache.pins().items() for owner in owners if ids.is_id(owner, "tsk")}
+        self._fetched = {pin: self._fetched.get(pin, now) for pin in pinned}
+        for (sha256, owner), since in self._fetched.items():
+            if now - since > _FETCHED_S:
+                self._hands.cache.unpin(sha256, owner)
 
     def look(self, instance: str, busy: set[str]) -> None:
         """Look at one instance now: something changed."""
