@@ -49,10 +49,11 @@ class Journal:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
+        # Before the first connection: the write-ahead files beside it take its mode.
+        path.touch(mode=0o600)
         self._local = threading.local()
         with self._write() as db:
             db.executescript(_TABLES)
-        path.chmod(0o600)
 
     def _connect(self) -> sqlite3.Connection:
         db: sqlite3.Connection | None = getattr(self._local, "db", None)

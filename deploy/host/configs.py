@@ -13,6 +13,7 @@ from deploy.host.plan import FOLDERS, PROGRAMS, ROLE_PROGRAMS, Plan
 
 _DOORS = {role: f"{role}_door" for role in ("clc", "walrus", "cc", "nc", "sc")}
 _BOSS = {"walrus": "clc", "cc": "clc", "nc": "cc", "sc": "cc"}
+GUESTS = "libvirt-qemu"
 _STOP_WAIT_S = {"broker": 40, "libvirtd": 15}
 _LIBVIRT_SHADOWS = {
     "etc": "/etc/libvirt", "lib": "/var/lib/libvirt", "cache": "/var/cache/libvirt", "log/libvirt": "/var/log/libvirt",
@@ -106,9 +107,9 @@ def broker(plan: Plan) -> str:
 
 def qemu() -> str:
     """The private libvirt's settings for guests."""
-    # Guests run as root without any capability (libvirt clears them), so the node's files can stay closed to everybody else.
+    # An account of their own for guests: whoever breaks out of one owns its overlay and nothing else.
     settings = {
-        "user": '"root"', "group": '"root"', "stdio_handler": '"file"', "security_driver": '"none"', "namespaces": "[]",
+        "user": f'"{GUESTS}"', "group": '"kvm"', "stdio_handler": '"file"', "security_driver": '"none"', "namespaces": "[]",
         "cgroup_controllers": "[]", "remember_owner": "0", "vnc_listen": '"127.0.0.1"', "max_core": "0",
     }
     return "".join(f"{name} = {value}\n" for name, value in settings.items())
@@ -132,7 +133,7 @@ def enclosure(plan: Plan, program: str) -> dict[str, Any]:
     }
     spec: dict[str, Any] = {
         "program": program, "home": str(plan.home), "user": plan.user(program), "log": str(plan.log(program)),
-        "cwd": str(folder), "environ": environ, "needs": [str(folder)], "binds": [], "hide_kvm_unless": None, "keep": [],
+        "cwd": str(folder), "environ": environ, "needs": [str(folder)], "binds": [], "hide_kvm_unless": None, "keep": [], "reach_as": plan.user(program),
     }
     if program in ROLE_PROGRAMS:
         environ["EDUCLOUD_CONFIG"] = str(plan.config(FOLDERS.get(program, program)))
@@ -147,6 +148,8 @@ def enclosure(plan: Plan, program: str) -> dict[str, Any]:
     elif program == "board":
         spec["argv"] = ["/usr/bin/memcached", "-l", "127.0.0.1", "-p", str(plan.ports["memcached"]), "-U", "0", "-m", "64"]
     else:
+        spec["reach_as"] = GUESTS
+        spec["needs"].append(str(plan.folder("nc")))
         spec["binds"] = [[str(folder / own), shadowed] for own, shadowed in {**_LIBVIRT_SHADOWS, "run": "/run"}.items()]
         spec["hide_kvm_unless"] = str(plan.accelerator_verdict)
         spec["argv"] = ["/usr/sbin/libvirtd", "-f", "/etc/libvirt/libvirtd.conf"]

@@ -131,7 +131,8 @@ def prepare(plan: Plan, owner_of: Callable[[str], Owner] = owner) -> set[str]:
     folder(plan.supervisor, root)
     for program in PROGRAMS:
         to = owner_of(plan.user(program))
-        folder(plan.folder(program), to)
+        # Guests pass through the node's folder to their own overlay and image; nothing else in it is open to them.
+        folder(plan.folder(program), to, 0o711 if program == "nc" else 0o700)
         folder(plan.log(program).parent, to)
     for role, name in _SECRETS:
         _secret(plan.secret(role, name), owner_of(plan.user(role)))

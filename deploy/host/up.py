@@ -15,6 +15,7 @@ from deploy.host import account, checks, enclose, ground
 from deploy.host.plan import FOLDERS, ROLE_PROGRAMS, ROLES, SERVICES, USERS, Plan
 from deploy.host.supervision import Supervision, tail
 from luhyaapi import clock, process
+from luhyaapi.contracts.vocabulary import Accelerator
 from luhyaapi.errors import Failed, Trouble
 
 _BROKER_PATIENCE_S = 60.0
@@ -158,6 +159,13 @@ def roles_seen(document: Any) -> dict[str, str]:
     return found
 
 
+def node_ready(document: Any) -> bool:
+    """Whether some node knows how it runs guests, from the client's status document."""
+    hosts = document.get("hosts", []) if isinstance(document, dict) else []
+    nodes = [host.get("facts") or {} for host in hosts if host.get("role") == "nc"]
+    return any(facts.get("accelerator", Accelerator.UNPROVED) != Accelerator.UNPROVED for facts in nodes)
+
+
 def _until_roles_up(plan: Plan, who: account.Caller) -> None:
     until = clock.monotonic() + _ROLES_PATIENCE_S
     last = ""
@@ -167,6 +175,8 @@ def _until_roles_up(plan: Plan, who: account.Caller) -> None:
             answer = client(plan, who, "status", "--json", timeout_s=20, check=False)
             last = answer.stderr.decode("utf-8", "replace").strip()
             seen = roles_seen(json.loads(answer.text)) if answer.text.strip() else {}
+            if not node_ready(json.loads(answer.text or "null")):
+                seen |= {"nc": "proving how it can run guests"}
         except (Trouble, ValueError) as e:
             last = str(e)
         missing = [role for role in ROLES if seen.get(role) != "up"]

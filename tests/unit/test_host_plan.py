@@ -86,6 +86,8 @@ def test_file_is_read_and_environment_wins(tmp_path):
 
 @pytest.mark.parametrize("role", plan.ROLES)
 def test_role_configuration_loads(tmp_path, monkeypatch, role):
+    for name in [n for n in os.environ if n.startswith("EDUCLOUD_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv(conf.CONFIG_VARIABLE, "")
     made = make("/tmp/a", EDUCLOUD_PORT_BASE="18600")
     file = tmp_path / "role.toml"
@@ -119,7 +121,7 @@ def test_prepare_makes_closed_files_once(cloud):
     for path in before:
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
     for role in plan.ROLES:
-        assert stat.S_IMODE((cloud.home / role).stat().st_mode) == 0o700
+        assert stat.S_IMODE((cloud.home / role).stat().st_mode) == (0o711 if role == "nc" else 0o700)
 
 
 def test_a_changed_port_names_who_must_restart(cloud):
