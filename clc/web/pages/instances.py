@@ -27,6 +27,7 @@ from luhyadb import scope
 from luhyadb.models import Image, ImageVersion, Instance, Task
 
 _SIZE = re.compile(r"^([0-9]+(?:\.[0-9]+)?)\s*(?:([KMGT])(?:i?B)?|B)?$", re.IGNORECASE)
+_MEMORY = (instances.MIN_MEMORY_MIB * instances.MIB, instances.MAX_MEMORY_MIB * instances.MIB)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _LOG_WITHIN_S = 6.0
 _LOG_SHOWN_BYTES = 512 * 1024
@@ -119,7 +120,10 @@ def _bytes(text: str) -> int | None:
     found = _SIZE.match(text.strip()[:40])
     if found is None:
         raise Refused("invalid", gettext("This is not a size"), gettext("For example 512M or 2G"), field="memory_bytes")
-    return int(float(found[1]) * 1024 ** _POWERS[(found[2] or "").upper()])
+    size = int(float(found[1]) * 1024 ** _POWERS[(found[2] or "").upper()])
+    if not _MEMORY[0] <= size <= _MEMORY[1]:
+        raise Refused("invalid", gettext("This is too little or too much memory"), gettext("Between 64M and 1T"), field="memory_bytes")
+    return size
 
 
 @page("instances/<str:ident>/", "instance", under="instances")
