@@ -38,7 +38,7 @@ def secret() -> str:
 
 def is_id(text: str, prefix: str) -> bool:
     """Whether ``text`` is an id of the noun ``prefix``."""
-    return text.startswith(prefix + "-") and bool(_ANY.match(text))
+    return text.startswith(prefix + "-") and bool(_ANY.fullmatch(text))
 
 
 def command_id(task: str, step: str | int, attempt: int = 0) -> str:
