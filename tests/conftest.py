@@ -20,10 +20,10 @@ _OWNER = os.getpid()
 DATABASES = ["default", "cc"]
 _WORLDLY = {"db", "transactional_db", "world", "admin", "user", "other", "api", "client", "admin_client", "rf_page"}
 
-os.environ |= {
+_ENVIRONMENT = {
     "EDUCLOUD_ONE_PROCESS": str(STATE), "EDUCLOUD_HOST__STATE": str(STATE), "EDUCLOUD_HOST__ROLE": "clc", "EDUCLOUD_BOARD__PORT": "0",
-    "DJANGO_SETTINGS_MODULE": "deploy.settings",
 }
+os.environ["DJANGO_SETTINGS_MODULE"] = "deploy.settings"
 os.environ.pop("EDUCLOUD_CONFIG", None)
 
 
@@ -39,7 +39,11 @@ def _settle() -> None:
     from django.conf import settings
     from django.db import connections
 
+    os.environ |= _ENVIRONMENT
     fresh = importlib.reload(importlib.import_module("deploy.settings"))
+    for name in _ENVIRONMENT:
+        # a test that loads the settings of some role shall find its own file, not this
+        del os.environ[name]
     for name in filter(str.isupper, dir(fresh)):
         setattr(settings, name, getattr(fresh, name))
     for alias in DATABASES:

@@ -329,6 +329,12 @@ _NEEDED = {
 }
 
 
+_SLOW = {
+    Accelerator.TCG: "no hardware acceleration, guests are emulated", Accelerator.UNPROVED: "acceleration not proved yet",
+    Accelerator.SIMULATED: "a simulation, no real guests",
+}
+
+
 def _roles(known: Sequence[Picture]) -> list[Picture]:
     parts = []
     for role in Role:
@@ -351,9 +357,9 @@ def _role(role: Role, mine: Sequence[Picture]) -> Picture:
     refused = sum(sum((h["facts"].get("refused") or {}).values()) for h in mine)
     if refused:
         notes.append(f"{refused} messages refused at the door")
-    emulated = [h["name"] for h in mine if h["facts"].get("accelerator") in (Accelerator.TCG, Accelerator.UNPROVED)]
-    if emulated and role == Role.NC:
-        notes.append(f"{', '.join(emulated[:5])}: without hardware acceleration")
+    for accelerator, words in _SLOW.items() if role == Role.NC else ():
+        if slow := [h["name"] for h in mine if h["facts"].get("accelerator") == accelerator]:
+            notes.append(f"{', '.join(slow[:5])}: {words}")
     absent = by[HostState.SILENT] or by[HostState.DOWN]
     health = Health.BAD if not working and (there or role in _NEEDED) else Health.WARN if absent or by[HostState.NEW] or refused else Health.OK
     return _part(str(role), health, "; ".join([f"{working} of {there} up", *notes]))

@@ -126,7 +126,7 @@ def problem(error: Exception, context: Mapping[str, Any]) -> Response:
     if status == 401:
         headers["WWW-Authenticate"] = str(getattr(error, "auth_header", "") or "Bearer")
     if status in (429, 503):
-        headers["Retry-After"] = "2"
+        headers["Retry-After"] = str(int(getattr(error, "wait", None) or 2))
     return Response(form_of(trouble, status, request_id), status, headers=headers, content_type=PROBLEM)
 
 

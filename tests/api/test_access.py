@@ -127,4 +127,4 @@ def test_guessing_a_password_is_slow(world, user, api):
     ask = lambda word: api(None).post("/api/v1/login/", {"username": "ada", "password": word}, format="json", REMOTE_ADDR="192.0.2.9")  # noqa: E731
     assert [ask("wrong").status_code for _ in range(10)] == [401] * 10
     late = ask("correct horse battery")
-    assert (late.status_code, late.json()["code"]) == (503, "busy")
+    assert (late.status_code, late.json()["code"], late["Retry-After"]) == (429, "busy", "60")

@@ -7,8 +7,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 
+from rest_framework.exceptions import Throttled
+
 from luhyaapi import clock
-from luhyaapi.errors import Refused, Unavailable
+from luhyaapi.errors import Refused
 
 AT_MOST, WITHIN_S = 10, 60.0
 _REMEMBERED = 10_000
@@ -23,11 +25,11 @@ class Attempts:
 
     @contextlib.contextmanager
     def of(self, who: tuple[str, str]) -> Iterator[None]:
-        """Around one attempt; a Refused inside counts as a failure. Raises Unavailable(busy) after too many."""
+        """Around one attempt; a Refused inside counts as a failure. Raises Throttled after too many."""
         with self._lock:
             recent = [at for at in self._failed.get(who, ()) if clock.monotonic() - at < WITHIN_S]
         if len(recent) >= AT_MOST:
-            raise Unavailable("busy", "Too many failed attempts", f"{AT_MOST} within a minute", hint="Wait a minute, then try again.")
+            raise Throttled(WITHIN_S, f"{AT_MOST} attempts failed within a minute.")
         try:
             yield
         except Refused:

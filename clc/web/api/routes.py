@@ -6,7 +6,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from clc.web import joining
-from clc.web.api import hosts, images, instances, people, status, tasks, uploads
+from clc.web.api import elsewhere, hosts, images, instances, people, status, tasks, uploads
 
 api = [
     path("login/", people.Login.as_view(), name="api_login"),
@@ -35,7 +35,9 @@ api = [
     path("instances/<str:instance>/start/", instances.Start.as_view()),
     path("instances/<str:instance>/reboot/", instances.Reboot.as_view()),
     path("instances/<str:instance>/why/", instances.Why.as_view()),
+    path("instances/<str:instance>/log/", elsewhere.Log.as_view()),
     path("instances/<str:instance>/screen/", instances.Screen.as_view(), name="api_instance_screen"),
+    path("events", elsewhere.Events.as_view()),
     path("tasks/", tasks.Tasks.as_view()),
     path("tasks/<str:task>/", tasks.OneTask.as_view()),
     path("tasks/<str:task>/cancel/", tasks.Cancel.as_view()),

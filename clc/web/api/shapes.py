@@ -296,6 +296,7 @@ PAGES = [
     OpenApiParameter("limit", int, description="Entries on the page, 1 to 200."),
 ]
 BYTES = OpenApiTypes.BINARY
+TEXT = OpenApiTypes.STR
 
 
 def asks(*names: str) -> list[OpenApiParameter]:
@@ -310,6 +311,6 @@ def says(
     answer: Any, status: int = 200, *, sends: Any = None, parameters: Any = (), tag: str, **more: Any,
 ) -> Callable[[_F], _F]:
     """The description of one method: what it answers, and problem documents for all that goes wrong."""
-    answers = {status: answer, "4XX": ProblemShape, "5XX": ProblemShape}
+    answers = (answer if isinstance(answer, dict) else {status: answer}) | {"4XX": ProblemShape, "5XX": ProblemShape}
     described: Callable[[_F], _F] = extend_schema(request=sends, responses=answers, parameters=list(parameters), tags=[tag], **more)
     return described
