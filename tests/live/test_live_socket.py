@@ -66,6 +66,7 @@ def _free() -> int:
 
 class Served:
     def __init__(self, folder):
+        (folder / "static").mkdir()
         self.http, self.door = _free(), _free()
         self.env = {
             **os.environ, "DJANGO_SETTINGS_MODULE": "deploy.settings", "EDUCLOUD_HOST__STATE": str(folder),
@@ -249,3 +250,21 @@ def test_events_come_over_a_real_connection(served):
             seen += answer.read1(65536)
         assert answer.headers["X-Accel-Buffering"] == "no"
         assert b"event: message\n" in seen
+
+
+def test_the_page_of_the_log_shows_it_too(served):
+    pages = []
+
+    def ask():
+        with served.get("/instances/ins-00000001/?tab=log") as answer:
+            pages.append(answer.read().decode())
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    time.sleep(1)
+    order = served.script(_LAST_STREAM)
+    assert order["channel"] == "log"
+    with served.dial(order["stream"]) as node:
+        node.sendall(b"Linux <version> 6.1\n")
+    asking.join(15)
+    assert "Linux &lt;version&gt; 6.1" in pages[0]
