@@ -19,7 +19,10 @@ def boss_of(role: Role) -> Role | None:
 
 def check_route(sender: str, to: str, command: type[Command]) -> None:
     """Raises Bug when ``sender`` may not command ``to``, or the command is not for that role."""
-    pair = (Role(role_of(sender)), Role(role_of(to)))
+    try:
+        pair = (Role(role_of(sender)), Role(role_of(to)))
+    except ValueError as e:
+        raise Bug(f"No route from {sender} to {to}", str(e)) from e
     if sender != to and pair not in ROUTES:
         raise Bug(f"No route from {sender} to {to}", "commands go down the tree, one step at a time")
     receivers = command.to if isinstance(command.to, tuple) else (command.to,)
