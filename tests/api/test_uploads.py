@@ -23,17 +23,22 @@ BASE = "/api/v1/uploads/"
 KERNEL = b"\x7fELF" + os.urandom(299_996)
 
 
-@pytest.fixture
-def library(world, tmp_path, monkeypatch):
-    """A store that answers on the way the API takes to it."""
+def opened(world, folder):
+    """The way to an image store, and what lies behind it."""
     world.cluster()
-    cache = BlobCache(tmp_path / "store", 1024, 0)
+    cache = BlobCache(folder / "store", 1024, 0)
     membership = types.SimpleNamespace(boss_certificate=own().membership.certificate, authority=own().authority)
     settings = types.SimpleNamespace(host=types.SimpleNamespace(listen="127.0.0.1", door_port=0))
     agent = types.SimpleNamespace(membership=membership, settings=settings, up=None)
-    kept = Library(tmp_path, cache)
-    routes = door.make(types.SimpleNamespace(agent=agent, library=kept, store=cache))._routes
-    monkeypatch.setattr(store, "transport", [lambda: store_door.transport(routes)])
+    library = Library(folder, cache)
+    return store_door.transport(door.make(types.SimpleNamespace(agent=agent, library=library, store=cache))._routes), library
+
+
+@pytest.fixture
+def library(world, tmp_path, monkeypatch):
+    """A store that answers on the way the API takes to it."""
+    way, kept = opened(world, tmp_path)
+    monkeypatch.setattr(store, "transport", [lambda: way])
     return kept
 
 
@@ -126,14 +131,18 @@ def test_without_a_store_nothing_begins(world, client):
     assert Image.objects.count() == 0
 
 
+def publish(library, upload, task):
+    """What the store and its outcome do."""
+    (blob,) = library.publish(upload, (Blob(part="kernel", sha256=hashlib.sha256(KERNEL).hexdigest(), size=len(KERNEL)),))
+    images.ended(task, Outcome(command=task.command, task=task.pk, blobs=(blob,)))
+
+
 @pytest.fixture
 def published(library, client):
     """An image that went all the way."""
     upload = begin(client).json()["id"]
     put(client, upload, KERNEL, 0)
-    task = Task.objects.get(pk=complete(client, upload).json()["id"])
-    (blob,) = library.publish(upload, (Blob(part="kernel", sha256=hashlib.sha256(KERNEL).hexdigest(), size=len(KERNEL)),))
-    images.ended(task, Outcome(command=task.command, task=task.pk, blobs=(blob,)))
+    publish(library, upload, Task.objects.get(pk=complete(client, upload).json()["id"]))
     return "/api/v1/images/new/versions/1/parts/kernel/"
 
 

@@ -1,0 +1,128 @@
+"""The command line client against the real API, in one process: both keep the same contract."""
+
+import json
+
+import httpx
+import pytest
+
+from clc.services import people
+from clc.web.api import store
+from deploy.cli.main import main
+from deploy.cli.session import Session
+from luhyadb.models import Instance, Task
+from tests.support.clc_world import PASSWORD
+
+URL = "http://localhost"
+
+
+def answer(world, asked):
+    """What the API says to a request of the client."""
+    body = asked.read()
+    kind = asked.headers.get("Content-Type", "application/octet-stream")
+    got = world.api(None).generic(asked.method, asked.url.raw_path.decode(), body, content_type=kind, headers=dict(asked.headers))
+    content = b"".join(got.streaming_content) if got.streaming else got.content
+    return httpx.Response(got.status_code, content=content, headers=dict(got.items()))
+
+
+@pytest.fixture
+def cli(world, admin, tmp_path, capsys):
+    """``cli(...)``: exit code and the JSON document of one call by an administrator."""
+    environ = {"EDUCLOUD_URL": URL, "EDUCLOUD_TOKEN": people.make_token(admin)}
+
+    def call(*args, **more):
+        capsys.readouterr()
+        session = Session(environ=environ | more, config=tmp_path / "config.toml", transport=httpx.MockTransport(lambda asked: answer(world, asked)),
+                          terminal=lambda: False)
+        code = main(("--json", *args), session)
+        seen = capsys.readouterr()
+        return code, json.loads(seen.out) if seen.out else seen.err
+
+    return call
+
+
+@pytest.fixture
+def ready(world, admin):
+    world.cluster()
+    return world.image(admin)
+
+
+def test_run_show_stop_delete(cli, ready):
+    code, made = cli("instance", "run", "--image", "tiny", "--name", "one", "--memory", "128M", "--no-wait")
+    assert code == 0, made
+    (row,) = Instance.objects.all()
+    assert row.task in json.dumps(made)
+    assert [i["id"] for i in cli("instance", "list")[1]] == [row.pk]
+    shown = cli("instance", "show", "one")[1]
+    assert (shown["memory_bytes"], shown["state"]) == (128 * 2**20, "starting")
+    Instance.objects.update(state="running", node="nc-00000001")
+    assert cli("instance", "stop", "one", "--no-wait")[0] == 0
+    assert cli("instance", "start", "one", "--no-wait")[0] == 5
+    assert cli("instance", "delete", "one", "--yes", "--no-wait")[0] == 0
+    assert Instance.objects.get().wanted == "deleted"
+    assert cli("instance", "console", row.pk)[1]["url"] == f"{URL}/instances/{row.pk}/screen/"
+
+
+def test_errors_have_their_exit_codes(cli, ready):
+    assert cli("instance", "show", "ins-00000000")[0] == 3
+    assert cli("instance", "run", "--image", "none", "--no-wait")[0] == 3
+    assert cli("instance", "run", "--image", "tiny", "--name", "a b", "--no-wait")[0] == 2
+    assert cli("status", EDUCLOUD_TOKEN="wrong")[0] == 4
+    cli("instance", "run", "--image", "tiny", "--name", "one", "--no-wait")
+    assert cli("instance", "run", "--image", "tiny", "--name", "one", "--no-wait")[0] == 5
+    Task.objects.update(state="done")
+    assert cli("task", "cancel", Task.objects.first().pk)[0] == 5
+
+
+def test_tasks(cli, ready, world, admin):
+    row = world.instance(admin, ready)
+    assert [t["id"] for t in cli("task", "list")[1]] == [row.task]
+    assert cli("task", "show", row.task)[1]["kind"] == "instance/run"
+    assert cli("task", "trace", row.task)[1]["events"][0]["what"] == "task opened"
+    assert cli("task", "cancel", row.task)[1]["state"] == "cancelling"
+
+
+def test_hosts(cli, ready):
+    hosts = cli("host", "list")[1]
+    assert [h["role"] for h in hosts] == ["clc", "walrus", "cc", "nc"]
+    assert cli("host", "show", "nc")[1]["facts"]["accelerator"] == "kvm"
+    assert cli("host", "drain", "nc")[1]["state"] == "draining"
+    assert cli("host", "resume", "nc")[1]["state"] == "up"
+    assert cli("host", "refresh", "nc")[0] == 0
+    assert cli("host", "token")[1]["token"].startswith("ejt.")
+    assert cli("host", "remove", "cc", "--yes")[0] == 5
+    assert cli("host", "remove", "nc", "--yes")[0] == 0
+    assert cli("status")[1]["health"] == "bad"
+
+
+def test_people(cli, tmp_path):
+    file = tmp_path / "password"
+    file.write_text("another horse battery\n")
+    made = cli("user", "add", "eve", "--password-file", str(file))[1]
+    assert (made["username"], made["role"]) == ("eve", "user")
+    assert cli("user", "add", "eve", "--password-file", str(file))[0] == 5
+    file.write_text(PASSWORD)
+    assert cli("login", URL, "--user", "root", "--password-file", str(file))[0] == 0
+    file.write_text("another horse battery\n")
+    assert cli("admin", "password", "--password-file", str(file))[0] == 0
+
+
+def test_images_go_in_and_out(cli, world, tmp_path, monkeypatch):
+    from tests.api.test_uploads import KERNEL, opened, publish
+
+    routes, library = opened(world, tmp_path)
+    monkeypatch.setattr(store, "transport", [lambda: routes])
+    file = tmp_path / "kernel"
+    file.write_bytes(KERNEL)
+    code, task = cli("image", "upload", "--kernel", str(file), "--name", "new", "--no-wait")
+    assert (code, task["kind"]) == (0, "image/publish"), task
+    (upload,) = (p.name for p in (tmp_path / "uploads").iterdir())
+    assert library.received(upload) == {"kernel": len(KERNEL)}
+    assert cli("image", "list")[1][0]["state"] == "building"
+
+    publish(library, upload, Task.objects.get(pk=task["id"]))
+    assert cli("image", "versions", "new")[1][0]["size_bytes"] == len(KERNEL)
+    out = tmp_path / "out"
+    assert cli("image", "download", "new", str(out), "--part", "kernel")[0] == 0
+    assert out.read_bytes() == KERNEL
+    assert cli("image", "delete", "new", "--yes")[0] == 0
+    assert cli("image", "show", "new")[0] == 3
