@@ -23,7 +23,7 @@ def main(argv: list[str]) -> None:
     spec = json.loads(Path(argv[0]).read_text("utf-8"))
     once = argv[2:] if argv[1:2] == ["--"] else []
     if not once:
-        end_predecessors(spec)
+        end_left(spec["home"], spec["program"], spec["keep"])
     isolate(spec)
     drop(spec["user"])
     os.umask(0o022 if spec["user"] == "root" else 0o027)
@@ -61,15 +61,15 @@ def command(pid: int) -> str:
         return ""
 
 
-def end_predecessors(spec: dict[str, Any]) -> None:
-    """End what is left of the same program of the same cloud, e.g. after the supervisor's own death."""
-    left = [pid for pid in ours(spec["home"], spec["program"]) if command(pid) not in spec["keep"]]
+def end_left(home: str, program: str, keep: list[str]) -> None:
+    """End what is left of a program of that cloud, but for the commands to ``keep``, e.g. after the supervisor's own death."""
+    left = [pid for pid in ours(home, program) if command(pid) not in keep]
     if not left:
         return
     from luhyaapi import process  # only here: every start would pay for it
 
     for pid in left:
-        process.end(pid, _GRACE_S.get(spec["program"], 15.0))
+        process.end(pid, _GRACE_S.get(program, 15.0))
 
 
 def isolate(spec: dict[str, Any]) -> None:

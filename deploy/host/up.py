@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.host import account, checks, enclose, ground
-from deploy.host.plan import FOLDERS, ROLE_PROGRAMS, ROLES, SERVICES, USERS, Plan
+from deploy.host.plan import FOLDERS, PROGRAMS, ROLE_PROGRAMS, ROLES, SERVICES, USERS, Plan
 from deploy.host.supervision import Supervision, tail
 from luhyaapi import clock, process
 from luhyaapi.contracts.vocabulary import Accelerator
@@ -43,7 +43,7 @@ def _begin(plan: Plan) -> Supervision:
         changed = ground.prepare(plan)
     supervision = Supervision(plan)
     with phase("supervisor"):
-        _supervise(supervision, changed)
+        _supervise(plan, supervision, changed)
     return supervision
 
 
@@ -58,10 +58,13 @@ def _start_services(plan: Plan, supervision: Supervision) -> None:
         _until(lambda: _listens(plan.ports["memcached"]), 10, "The cache did not start", plan.log("board"))
 
 
-def _supervise(supervision: Supervision, changed: set[str]) -> None:
+def _supervise(plan: Plan, supervision: Supervision, changed: set[str]) -> None:
     if supervision.answers() and "supervisor" in changed:
         supervision.shutdown()
     if not supervision.answers():
+        # What a dead supervisor left still answers: were it not ended first, a start would take it for its successor.
+        with ThreadPoolExecutor(len(PROGRAMS)) as beside:
+            list(beside.map(lambda program: enclose.end_left(str(plan.home), program, ["epmd"]), PROGRAMS))
         supervision.launch()
         return
     running = {name for name, state in supervision.states().items() if state in ("RUNNING", "STARTING", "BACKOFF")}

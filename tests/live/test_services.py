@@ -17,6 +17,7 @@ from deploy.host import checks, enclose, ground, guests, plan
 from deploy.host.down import down
 from deploy.host.supervision import Supervision
 from deploy.host.up import services_up
+from luhyaapi import process
 from luhyaapi.errors import Refused
 
 pytestmark = pytest.mark.live
@@ -146,7 +147,8 @@ def test_a_guest_survives_libvirt_and_the_supervisor_and_dies_fast(cloud, tmp_pa
     services_up(cloud)
     assert guests.running(cloud) == ["survivor"]
     assert guests.number(cloud.hypervisor / "run/libvirt/qemu/survivor.pid") == guest
-    assert not any(Path(f"/proc/{pid}").exists() for pid in services.values())
+    assert not any(process.alive(pid) for pid in services.values())
+    assert all(answers(cloud) for answers in ANSWERS.values())
     guests.virsh(cloud, "destroy", "survivor")
 
 
