@@ -6,8 +6,9 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from luhyaapi import clock
 from luhyaapi.contracts.base import Envelope
@@ -41,6 +42,9 @@ class Row:
     outcome: str
     due: float
     attempts: int
+
+
+_COLUMNS = tuple(f.name for f in fields(Row))
 
 
 class Journal:
@@ -176,8 +180,8 @@ class Journal:
 
     @staticmethod
     def _row(db: sqlite3.Connection, command: str) -> Row | None:
-        r = db.execute(
-            "select id, kind, task, subject, lane, envelope, state, outcome, due, attempts from commands where id = ?",
-            (command,),
-        ).fetchone()
-        return Row(*r[:5], Envelope.model_validate_json(r[5]), *r[6:]) if r else None
+        found = db.execute(f"select {', '.join(_COLUMNS)} from commands where id = ?", (command,)).fetchone()  # noqa: S608 - our own names
+        if found is None:
+            return None
+        row: dict[str, Any] = dict(zip(_COLUMNS, found, strict=True))
+        return Row(**row | {"envelope": Envelope.model_validate_json(row["envelope"])})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -53,8 +54,10 @@ def run(  # noqa: PLR0913 - each is a bound or a place, all keyword only
             args, cwd=cwd, env=environment(env), stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )
-    except FileNotFoundError as e:
+    except (FileNotFoundError, PermissionError) as e:
         raise Failed("missing", f"The program {name} is not there", str(e)) from e
+    except OSError as e:
+        raise Failed("program", f"The program {name} cannot be started", str(e)) from e
     until = clock.monotonic() + timeout_s
     data: bytes | None = stdin
     while True:
@@ -130,7 +133,11 @@ def _end_group(child: subprocess.Popen[bytes]) -> None:
         os.killpg(child.pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
-    child.communicate()
+    child.wait()
+    for pipe in (child.stdin, child.stdout, child.stderr):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()  # not read to its end: a grandchild that left the group may hold it open for ever
 
 
 class Loop:

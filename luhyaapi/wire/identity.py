@@ -111,8 +111,10 @@ def fingerprint(certificate: str) -> str:
 
 @dataclass(frozen=True)
 class Membership:
-    """What a role holds once it was admitted. ``broker`` is the AMQP address with its own credentials,
-    ``streams`` the boss's stream door as host:port."""
+    """What a role holds once it was admitted.
+
+    ``broker`` is the AMQP address with its own credentials, ``streams`` the boss's stream door as host:port.
+    """
 
     host: str
     certificate: str

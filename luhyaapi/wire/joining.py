@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from luhyaapi import clock, ids, log
 from luhyaapi.conf import Settings
@@ -76,7 +77,7 @@ def _token(settings: Settings) -> str:
     return file.read_text().strip() if file and file.exists() else ""
 
 
-def _check(granted: Membership, token: str, key: identity.Ed25519PrivateKey) -> None:
+def _check(granted: Membership, token: str, key: Ed25519PrivateKey) -> None:
     """The authority is the one the token named, and signed our own key for our id and the boss's for its id."""
     if token and identity.fingerprint(granted.authority) != token.rsplit(".", 1)[-1]:
         raise Refused("forged", "The door shows another authority than the token names", "somebody stands in between")

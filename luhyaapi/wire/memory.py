@@ -6,11 +6,13 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from luhyaapi import clock
 from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.wire.link import Account, OnCommand, OnReport
 
+_T = TypeVar("_T")
 Fault = Callable[[str, str, bytes], list[bytes]]
 """(direction 'down' or 'up', receiving or sending host, message) -> what is delivered: [] drops, twice doubles."""
 
@@ -76,7 +78,7 @@ class MemoryWire:
             raise Unavailable("broker_down", "The broker does not answer")
 
 
-def _drain(queue: deque[object]) -> list[object]:
+def _drain(queue: deque[_T]) -> list[_T]:
     taken = list(queue)
     queue.clear()
     return taken
