@@ -78,7 +78,7 @@ def _text(schema: dict[str, Any], name: str) -> str:
     return _BY_NAME.get(name, _TEXTS)
 
 
-def kinds() -> dict[str, type[Command] | type[Report]]:
+def kinds() -> dict[str, type[Command | Report]]:
     """Every command and report by kind."""
     return {**COMMANDS, **REPORTS}
 
@@ -116,7 +116,7 @@ def _roles(command: type[Command]) -> str:
     return ", ".join(command.to if isinstance(command.to, tuple) else (command.to,))
 
 
-def _message(model: type[Command] | type[Report], facts: str) -> str:
+def _message(model: type[Command | Report], facts: str) -> str:
     rows = [f"| `{n}` | {_type(f.annotation)} | {_default(f)} |" for n, f in model.model_fields.items()]
     doc = " ".join((model.__doc__ or "").split())
     table = ["| Field | Type | Default |", "|---|---|---|", *rows] if rows else ["No fields."]
@@ -146,7 +146,7 @@ def _type(annotation: Any) -> str:
         return "nothing"
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return f"one of {', '.join(annotation)}"
-    return {"str": "text", "int": "integer", "float": "number", "bool": "yes or no"}.get(annotation.__name__, annotation.__name__)
+    return {"str": "text", "int": "integer", "float": "number", "bool": "yes or no"}.get(str(annotation.__name__), str(annotation.__name__))
 
 
 def settings() -> str:

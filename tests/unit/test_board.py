@@ -61,7 +61,9 @@ def test_what_was_read_is_a_copy() -> None:
 def test_any_key_has_a_place_memcached_takes(key: str) -> None:
     place = _place(key)
     assert len(place) <= 250
-    assert place.isascii() and " " not in place and place.isprintable()
+    assert place.isascii()
+    assert " " not in place
+    assert place.isprintable()
     assert place == _place(key) != _place(key + "x")
     assert _place("host:nc-00000001") == "edu:host:nc-00000001"
 

@@ -50,7 +50,7 @@ def test_the_file_may_be_named_by_the_environment(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(("text", "named"), [
     ('[host]\nrole = "king"\n', "role"),
     ('[beat]\nevery_s = "often"\n', "every_s"),
-    ('[beat]\nevry_s = 5\n', "evry_s"),
+    ("[beat]\nevry_s = 5\n", "evry_s"),
     ("[host\n", "configuration"),
 ])
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, named: str) -> None:

@@ -18,7 +18,8 @@ FAMILIES = {"refused": Refused, "unavailable": Unavailable, "failed": Failed, "b
 @pytest.mark.parametrize("code", CODES.values(), ids=lambda c: c.name)
 def test_a_code_says_what_and_what_next(code: errors.Code) -> None:
     assert code.family in FAMILIES
-    assert code.title and code.hint.endswith(".")
+    assert code.title
+    assert code.hint.endswith(".")
     assert 400 <= code.http < 600
     assert 0 < code.exit < 10
     assert (code.http >= 500) == (code.family != "refused")
@@ -48,7 +49,8 @@ def test_any_form_becomes_an_error(form: dict[str, str]) -> None:
 def test_an_unknown_code_is_a_bug_of_ours_and_keeps_its_words() -> None:
     error = Refused("nonsense", "What", "why")
     assert error.code == "bug"
-    assert "nonsense" in error.why and "why" in error.why
+    assert "nonsense" in error.why
+    assert "why" in error.why
 
 
 def test_what_is_not_ours_is_a_bug_and_a_full_disk_is_none() -> None:

@@ -32,9 +32,13 @@ def test_origins_and_subjects_are_apart() -> None:
 
 
 def test_forgotten_with_the_change_that_failed() -> None:
-    with pytest.raises(RuntimeError), memory.atomic():
-        assert heard.is_fresh(_report(1, 1))
-        raise RuntimeError
+    def change() -> None:
+        with memory.atomic():
+            assert heard.is_fresh(_report(1, 1))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        change()
     assert heard.is_fresh(_report(1, 1)), "it comes again, and counts then"
 
 

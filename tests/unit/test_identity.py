@@ -138,7 +138,7 @@ def test_what_somebody_in_between_swapped_is_refused(granted: Membership) -> Non
     assert e.value.code == "forged"
 
 
-@pytest.mark.parametrize("token", ["secret.", "secret." + "0" * 64, "secret", "." + identity.fingerprint(OTHER)])
+@pytest.mark.parametrize("token", ["secret.", "secret." + "0" * 64, "secret", "." + identity.fingerprint(OTHER)], ids=["none", "zeros", "no dot", "another"])
 def test_the_token_names_the_authority(token: str) -> None:
     with pytest.raises(Refused) as e:
         joining._check(GRANTED, token, MINE)

@@ -43,7 +43,8 @@ def _again(journal: Journal) -> Journal:
 def test_an_order_is_kept_once(journal: Journal) -> None:
     assert journal.accept(_envelope(), "quick") is None
     known = journal.accept(_envelope(), "quick")
-    assert known is not None and (known.state, known.envelope) == (ACCEPTED, _envelope())
+    assert known is not None
+    assert (known.state, known.envelope) == (ACCEPTED, _envelope())
     assert len(_again(journal).open_rows()) == 1
     assert stat.S_IMODE(journal._path.stat().st_mode) == 0o600
 
@@ -53,7 +54,8 @@ def test_an_order_ends_once(journal: Journal) -> None:
     assert journal.end(_envelope().id, "first", ("s", b"first")) is True
     assert journal.end(_envelope().id, "second", ("s", b"second")) is False
     row = _again(journal).row(_envelope().id)
-    assert row is not None and (row.state, row.outcome) == (DONE, "first")
+    assert row is not None
+    assert (row.state, row.outcome) == (DONE, "first")
     assert [m for _, m in journal.reports()] == [b"first"]
     assert journal.open_rows() == []
 
@@ -69,7 +71,8 @@ def test_an_end_and_its_report_are_kept_together_or_not_at_all(journal: Journal,
         journal.end(_envelope().id, "outcome", ("s", b"report"))
     monkeypatch.undo()
     row = _again(journal).row(_envelope().id)
-    assert row is not None and row.state == ACCEPTED
+    assert row is not None
+    assert row.state == ACCEPTED
     assert journal.counts() == (1, 0)
     assert journal.end(_envelope().id, "outcome", ("s", b"report"))
 
@@ -105,7 +108,8 @@ def test_a_pending_order_is_neither_open_nor_done(journal: Journal) -> None:
     assert journal.end(_envelope().id, "x")
     journal.pend(_envelope().id)
     row = journal.row(_envelope().id)
-    assert row is not None and row.state == DONE, "what ended stays ended"
+    assert row is not None
+    assert row.state == DONE, "what ended stays ended"
 
 
 def test_a_buried_task_stays_buried_for_a_week(journal: Journal, time: ManualClock) -> None:

@@ -51,6 +51,26 @@ def test_a_program_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None
     assert all(_gone(int(p)) for p in pids.read_text().split())
 
 
+def test_a_child_that_left_with_the_output_does_not_hold_us(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    with pytest.raises(Failed) as e:
+        process.run(["sh", "-c", f"setsid sleep 60 & echo $! > {pid}; exit 0"], timeout_s=0.5)
+    assert e.value.code == "timeout"
+    process.end(int(pid.read_text()), grace_s=1)
+
+
+def test_what_cannot_be_started_is_no_bug(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_text("x")
+    with pytest.raises(Failed) as e:
+        process.run([plain], timeout_s=1)
+    assert e.value.code == "missing"
+    plain.chmod(0o755)
+    with pytest.raises(Failed) as e:
+        process.run([plain], timeout_s=1)
+    assert e.value.code == "program"
+
+
 def test_a_cancelled_program_ends_soon() -> None:
     begin = clock.monotonic()
     with pytest.raises(Refused) as e:
@@ -76,7 +96,8 @@ def test_the_environment_is_small_and_plain(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("EDUCLOUD_SECRET", "s3cret")
     monkeypatch.setenv("LANG", "zh_CN.UTF-8")
     shown = process.run(["env"], timeout_s=10, env={"MINE": "1"}).text.splitlines()
-    assert "MINE=1" in shown and "LC_ALL=C.UTF-8" in shown
+    assert "MINE=1" in shown
+    assert "LC_ALL=C.UTF-8" in shown
     assert not [line for line in shown if line.startswith(("EDUCLOUD", "LANG="))]
 
 

@@ -146,7 +146,7 @@ def test_an_origin_must_be_its_sender_or_below_it(boss: Middle, reduced: list[Re
     (_message(HostFacts(host=NODE, at=1), 1, sender=TOP), "forged"),
     (_message(HostFacts(host=NODE, at=1), 1, body="nonsense"), "invalid"),
     (_message(HostFacts(host=NODE, at=1), 1, body='{"host":"../etc","at":1}'), "invalid"),
-])
+], ids=["nonsense", "another key", "a stranger", "no body", "a wrong body"])
 def test_what_cannot_be_believed_or_read_is_counted_and_gone(boss: Middle, reduced: list[Report], message: bytes, code: str) -> None:
     before = refusals().get(code, 0)
     boss.relay.take(NODE, message)

@@ -9,7 +9,20 @@ from django.contrib.auth.models import AnonymousUser
 
 from luhyaapi.errors import Refused
 from luhyadb import scope
-from luhyadb.models import Account, Event, Host, IdempotencyKey, Image, ImageVersion, Instance, JoinToken, ScreenTicket, Task, TaskStep, Upload
+from luhyadb.models import (
+    Account,
+    Event,
+    Host,
+    IdempotencyKey,
+    Image,
+    ImageVersion,
+    Instance,
+    JoinToken,
+    ScreenTicket,
+    Task,
+    TaskStep,
+    Upload,
+)
 from luhyadb.models.base import Table
 
 OWNED = (Instance, Task, Event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ def test_what_is_unavailable_waits_ever_longer_and_succeeds(pair: Pair, time: Ma
     for _ in range(60):
         pair.step()
         time.sleep(0.1)
-    waits = [b - a for a, b in zip(tries, tries[1:], strict=False)]
+    waits = [b - a for a, b in itertools.pairwise(tries)]
     assert len(tries) == 4
     assert waits == sorted(waits)
     assert [s.split()[0] for s in pair.said] == ["check", "run", "run", "run", "run"], "checked once, nothing taken back"
@@ -263,7 +264,8 @@ def test_an_order_a_flow_goes_on_with_is_ended_once_by_the_flow(pair: Pair) -> N
     envelope = pair.post()
     pair.step()
     row = pair.leaf.journal.row(envelope.id)
-    assert row is not None and row.state == PENDING
+    assert row is not None
+    assert row.state == PENDING
     pair.leaf.worker.accept(seal(envelope, pair.boss_key))
     assert (pair.step(), pair.outcomes()) == (0, [])
     for _ in range(2):
@@ -357,7 +359,8 @@ def test_orders_on_one_subject_take_turns_and_others_go_on(threaded: Pair) -> No
         threaded.post(step=str(n))
     threaded.post(DomainStop(instance=OTHER), step="9")
     assert threaded.step() == 2
-    assert gate.entered.acquire(timeout=10) and gate.entered.acquire(timeout=10)
+    assert gate.entered.acquire(timeout=10)
+    assert gate.entered.acquire(timeout=10)
     assert threaded.step() == 0
     assert sorted(gate.inside) == [INSTANCE, OTHER]
     gate.open.set()
@@ -404,7 +407,8 @@ def test_a_stopping_role_lets_a_handler_reach_its_checkpoint(threaded: Pair) -> 
     assert begun.wait(10)
     threaded.leaf.worker.stop()
     row = threaded.leaf.journal.row(envelope.id)
-    assert row is not None and (row.state, row.attempts) == (ACCEPTED, 1)
+    assert row is not None
+    assert (row.state, row.attempts) == (ACCEPTED, 1)
     assert f"undo {INSTANCE}" not in threaded.said
 
 
