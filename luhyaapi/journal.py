@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from luhyaapi import clock
+from luhyaapi import clock, log
 from luhyaapi.contracts.base import Envelope
 
 _TABLES = """
@@ -24,7 +24,8 @@ create table if not exists reports (
 create table if not exists tombstones (task text primary key, at real not null);
 create table if not exists facts (name text primary key, value text not null);
 """
-ACCEPTED, PENDING, DONE = "accepted", "pending", "done"
+_log = log.get(__name__)
+ACCEPTED, PENDING, DONE, UNREADABLE = "accepted", "pending", "done", "unreadable"
 KEEP_S = 7 * 86400.0
 
 
@@ -108,7 +109,7 @@ class Journal:
         """Orders not ended yet, oldest first."""
         db = self._connect()
         found = db.execute("select id from commands where state = ? order by accepted_at, rowid", (state,)).fetchall()
-        return [r for (i,) in found if (r := self._row(db, i))]
+        return [r for (i,) in found if (r := self._readable(db, i))]
 
     def open_subjects(self) -> set[str]:
         """What open orders are about: reconcilers leave these alone."""
@@ -173,6 +174,16 @@ class Journal:
         with self._write() as db:
             db.execute("delete from commands where state = ? and ended_at < ?", (DONE, old))
             db.execute("delete from tombstones where at < ?", (old,))
+
+    def _readable(self, db: sqlite3.Connection, command: str) -> Row | None:
+        """One row; what another version of us wrote and we cannot read is set aside, so that it holds up no other."""
+        try:
+            return self._row(db, command)
+        except ValueError as e:
+            _log.error("an order in the journal cannot be read", cmd=command, why=str(e)[:300])
+            with self._write() as writing:
+                writing.execute("update commands set state = ? where id = ?", (UNREADABLE, command))
+            return None
 
     @staticmethod
     def _put(db: sqlite3.Connection, subject: str, message: bytes) -> None:

@@ -32,7 +32,7 @@ class Finished:
         return self.stdout.decode("utf-8", "replace")
 
 
-def run(  # noqa: PLR0913 - each is a bound or a place, all keyword only
+def run(
     argv: Sequence[str | Path],
     *,
     timeout_s: float,

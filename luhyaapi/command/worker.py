@@ -55,7 +55,7 @@ class RunningJob:
     def progress(self, phase: str, done: int, total: int, prompt: str = "") -> None:
         """At most twice a second, and always at the end."""
         now = clock.monotonic()
-        if now - self._told_at < 0.5 and done < total:  # noqa: PLR2004 - said in the docstring
+        if now - self._told_at < 0.5 and done < total:
             return
         self._told_at = now
         percent = min(100, done * 100 // total) if total else 0
@@ -106,6 +106,8 @@ class Worker:
     def step(self) -> int:
         """Begin every order that is due and whose subject and lane are free; how many began."""
         begun = 0
+        if self._stop.is_set():
+            return begun
         now = clock.now()
         for row in self._agent.journal.open_rows():
             if row.due > now or not self._claim(row):

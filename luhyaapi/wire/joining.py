@@ -61,11 +61,11 @@ def _ask(settings: Settings, folder: Path) -> Membership | None:
         "csr": identity.request(key, name), "address": settings.host.address,
     }
     answer = _call("GET", f"{door}{request}/")
-    if answer.status_code == 404:  # noqa: PLR2004 - HTTP
+    if answer.status_code == 404:
         _understood(_call("POST", door, form))
         answer = _call("GET", f"{door}{request}/")
     found = _understood(answer)
-    if answer.status_code != 200:  # noqa: PLR2004 - HTTP
+    if answer.status_code != 200:
         return None
     granted = Membership(**{k: str(found.get(k, "")) for k in Membership.__dataclass_fields__})
     _check(granted, token, key)
@@ -94,7 +94,7 @@ def _call(method: str, url: str, form: dict[str, str] | None = None) -> httpx.Re
     try:
         return httpx.request(method, url, json=form, timeout=10, trust_env=False)
     except httpx.HTTPError as e:
-        raise Unavailable("host_silent", "The boss does not answer", f"{url.split('/join')[0]}: {e}") from e
+        raise Unavailable("host_silent", "The boss does not answer", f"{url.split('/join', maxsplit=1)[0]}: {e}") from e
 
 
 def _understood(answer: httpx.Response) -> dict[str, str]:
@@ -102,7 +102,7 @@ def _understood(answer: httpx.Response) -> dict[str, str]:
         form = answer.json()
     except json.JSONDecodeError as e:
         raise Unavailable("host_silent", "The boss's door answers strangely", f"HTTP {answer.status_code}") from e
-    if answer.status_code >= 500 or answer.status_code == 429:  # noqa: PLR2004 - HTTP
+    if answer.status_code >= 500 or answer.status_code == 429:
         raise Unavailable("host_silent", form.get("what", "The boss cannot answer now"), form.get("why", ""))
     if answer.is_error:
         raise Refused(form.get("code", "forbidden"), form.get("what", "The boss refused"), form.get("why", ""))

@@ -160,6 +160,17 @@ def test_numbers_of_reports_never_come_again(journal: Journal) -> None:
     assert [m for _, m in journal.reports()] == [b"b"]
 
 
+def test_an_order_of_another_version_holds_up_no_other(journal: Journal) -> None:
+    """After a step back to an older release the journal may hold what it cannot read."""
+    for n in (1, 2):
+        journal.accept(_envelope(n), "quick")
+    with journal._write() as db:
+        db.execute("update commands set envelope = '{}' where id = ?", (_envelope(1).id,))
+    for _ in range(2):
+        assert [r.task for r in journal.open_rows()] == ["tsk-00000002"]
+    assert journal.counts() == (1, 0)
+
+
 def test_each_life_has_a_higher_epoch(journal: Journal) -> None:
     lives = [journal.next_epoch(), _again(journal).next_epoch(), _again(journal).next_epoch()]
     assert lives == [1, 2, 3]

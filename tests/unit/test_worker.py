@@ -412,6 +412,15 @@ def test_a_stopping_role_lets_a_handler_reach_its_checkpoint(threaded: Pair) -> 
     assert f"undo {INSTANCE}" not in threaded.said
 
 
+def test_a_stopped_role_begins_nothing_more(threaded: Pair) -> None:
+    threaded.leaf.worker.stop()
+    envelope = threaded.post()
+    assert threaded.step() == 0
+    row = threaded.leaf.journal.row(envelope.id)
+    assert row is not None
+    assert row.state == ACCEPTED
+
+
 def test_a_running_loop_carries_out_orders_as_they_come(threaded: Pair) -> None:
     loop = process.Loop("worker", threaded.leaf.worker.step, 60).start()
     threaded.leaf._working = loop
