@@ -16,6 +16,7 @@ from pathlib import Path
 from django.core.management import call_command
 from django.db import connections
 
+from cc.services import children
 from clc.services import images, instances, people
 from deploy.playground import Playground
 from luhyaapi import clock
@@ -124,6 +125,11 @@ class World:
         library.write(up.id, part, 0, io.BytesIO(data), len(data))
         digest = digest or hashlib.sha256(data).hexdigest()
         return images.complete(self.admin, up.id, ({"part": part, "sha256": digest},))
+
+    def drain(self, name: str) -> None:
+        """Nothing new is placed on a node."""
+        with memory.of("cc"):
+            children.drain(self.p.houses[name].agent.me, on=True)
 
     # ---- seeing
 

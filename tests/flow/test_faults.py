@@ -1,0 +1,117 @@
+"""Every message of every flow dropped, doubled, late and overtaken: it heals by itself and the task ends done."""
+
+from tests.support.flow_faults import FAULTS, Storm, Suffering
+
+ENDS = {"run": "running", "stop": "stopped", "start": "running", "reboot": "running", "delete": "deleted"}
+LONG_S = 300
+
+
+def _calm(cloud, verb, ident=""):
+    """An instance after a flow where nothing went wrong, and how many messages that took."""
+    storm = Storm(cloud)
+    one, task = cloud.ask(verb, ident)
+    calm = storm.watch(Suffering(), task, one)
+    cloud.p.settle()
+    assert cloud.task(task) == ("done", None)
+    return one, len(calm.seen)
+
+
+def _walk(cloud, verb, count, ready=(), faults=FAULTS):
+    """Each message suffers each fault, each at an instance of its own, all of them at once; those instances."""
+    wanted = [(fault, at) for fault in faults for at in range(count)]
+    ready = ready or [""] * len(wanted)
+    assert len(ready) >= len(wanted)
+    storm = Storm(cloud)
+    cases = []
+    for (fault, at), before in zip(wanted, ready, strict=False):
+        one, task = cloud.ask(verb, before)
+        cases.append((one, task, storm.watch(Suffering(fault, at), task, one)))
+    cloud.p.settle()
+    storm.pass_time(LONG_S)
+    for one, task, case in cases:
+        told = f"{case.fault} of message {case.at}: {case.seen[case.at]}"
+        assert cloud.task(task) == ("done", None), told
+        assert cloud.state(one) == ENDS[verb], told
+    cloud.rest()
+    return [one for one, _, _ in cases]
+
+
+def test_each_message_of_run_and_delete(cloud):
+    one, running = _calm(cloud, "run")
+    _, deleting = _calm(cloud, "delete", one)
+    assert (running, deleting) >= (20, 10)
+    _walk(cloud, "delete", deleting, _walk(cloud, "run", running))
+
+
+def test_each_message_of_reboot_stop_and_start(cloud):
+    one, _ = _calm(cloud, "run")
+    _, rebooting = _calm(cloud, "reboot", one)
+    _, stopping = _calm(cloud, "stop", one)
+    _, starting = _calm(cloud, "start", one)
+    ready = [cloud.ask()[0] for _ in range(4 * rebooting)]
+    cloud.p.settle()
+    _walk(cloud, "reboot", rebooting, ready)
+    stopped = _walk(cloud, "stop", stopping, ready)
+    _walk(cloud, "start", starting, stopped, ("drop",))
+
+
+def test_each_message_of_publishing_an_image(cloud):
+    storm = Storm(cloud)
+    task = cloud.upload("calm")
+    calm = storm.watch(Suffering(), task.pk)
+    cloud.p.settle()
+    cases = []
+    for fault in FAULTS:
+        for at in range(len(calm.seen)):
+            task = cloud.upload(f"{fault}-{at}")
+            cases.append((task, storm.watch(Suffering(fault, at), task.pk)))
+    cloud.p.settle()
+    storm.pass_time(LONG_S)
+    for task, case in cases:
+        assert cloud.task(task.pk) == ("done", None), f"{case.fault} of {case.seen[case.at]}"
+        assert task.subject_name in {i.name for i in _images()}
+    cloud.rest()
+
+
+def _images():
+    from luhyadb.models import Image
+
+    return Image.objects.filter(versions__state="published")
+
+
+def test_two_orders_on_one_instance_that_overtake_each_other(cloud):
+    one = cloud.do()
+    storm = Storm(cloud)
+    _, stop = cloud.ask("stop", one)
+    storm.watch(Suffering("late", 0), stop)
+    cloud.p.settle()
+    _, delete = cloud.ask("delete", one)
+    cloud.p.settle()
+    storm.pass_time(LONG_S)
+    assert cloud.task(delete) == ("done", None)
+    assert cloud.task(stop)[0] in {"cancelled", "done", "failed"}
+    assert cloud.state(one) == "deleted"
+    cloud.rest()
+
+
+def test_a_storm_without_a_pattern(cloud):
+    """Every fifth message of anybody is lost, every seventh comes twice, for two minutes; then the sky clears."""
+    count = 0
+
+    def rain(_direction, _host, message):
+        nonlocal count
+        count += 1
+        return [] if count % 5 == 0 else [message, message] if count % 7 == 0 else [message]
+
+    ready = [cloud.ask()[0] for _ in range(4)]
+    cloud.p.settle()
+    cloud.tap(rain)
+    tasks = [cloud.ask()[1] for _ in range(4)]
+    for one, verb in zip(ready, ("stop", "reboot", "delete", "delete"), strict=True):
+        tasks.append(cloud.ask(verb, one)[1])
+    cloud.p.settle()
+    cloud.p.pass_time(120)
+    cloud.tap(lambda _d, _h, message: [message])
+    cloud.p.pass_time(240)
+    assert {cloud.task(t) for t in tasks} == {("done", None)}
+    cloud.rest()
