@@ -6,6 +6,7 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 from typing import TypeVar
 
 from luhyaapi import clock
@@ -44,17 +45,22 @@ class MemoryWire:
         self.down, self.up_since = False, clock.now()
 
     def pump(self) -> int:
-        """Deliver everything that waits now; how many messages that were."""
-        if self.down:
-            return 0
-        with self._lock:
-            orders = [(h, m) for h, take in self._queues.items() if h in self._commands_to for m in _drain(take)]
-            facts = [(b, *r) for b, take in self._reports.items() if b in self._reports_to for r in _drain(take)]
-        for host, message in orders:
-            self._commands_to[host](message)
-        for boss, sender, message in facts:
-            self._reports_to[boss](sender, message)
-        return len(orders) + len(facts)
+        """Deliver everything that waits now; how many messages that were. What its taker raises at comes again."""
+        moved = 0
+        for host, take in list(self._queues.items()):
+            moved += self._deliver(take, self._commands_to.get(host), lambda m: (m,))
+        for boss, facts in list(self._reports.items()):
+            moved += self._deliver(facts, self._reports_to.get(boss), tuple)
+        return moved
+
+    def _deliver(self, queue: deque[Any], to: Callable[..., None] | None, parts: Callable[[Any], tuple[Any, ...]]) -> int:
+        waiting = len(queue) if to and not self.down else 0
+        for n in range(waiting):
+            if self.down:
+                return n
+            to(*parts(queue[0]))  # type: ignore[misc]
+            queue.popleft()
+        return waiting
 
     def post_command(self, to: str, message: bytes) -> None:
         """Into the receiver's queue."""
@@ -76,12 +82,6 @@ class MemoryWire:
     def _alive(self) -> None:
         if self.down:
             raise Unavailable("broker_down", "The broker does not answer")
-
-
-def _drain(queue: deque[_T]) -> list[_T]:
-    taken = list(queue)
-    queue.clear()
-    return taken
 
 
 class MemoryUpLink:
