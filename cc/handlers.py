@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from cc.services import children, flows, leases, library, placements, steps
 from luhyaapi import clock
-from luhyaapi.contracts.commands import (
-    EdgeApply, HostAdmit, HostDrain, HostRefresh, HostRefuse, HostRemove, ImageDelete, ImageFetch, InstanceDelete,
-    InstanceReboot, InstanceRun, InstanceStop, StreamOpen, TaskCancel,
-)
 from luhyaapi.contracts.base import Command
+from luhyaapi.contracts.commands import (
+    EdgeApply,
+    HostAdmit,
+    HostDrain,
+    HostRefresh,
+    HostRefuse,
+    HostRemove,
+    ImageDelete,
+    ImageFetch,
+    InstanceDelete,
+    InstanceReboot,
+    InstanceRun,
+    InstanceStop,
+    StreamOpen,
+    TaskCancel,
+)
 from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.role import PENDING, Done, Handler, Job, handles
 from luhyadb import memory, outbox

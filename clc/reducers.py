@@ -6,7 +6,14 @@ from clc.services import hosts, images, instances, tasks
 from clc.services.office import Office
 from luhyaapi.contracts.base import Envelope
 from luhyaapi.contracts.reports import (
-    Hello, HostFacts, InstanceFacts, JoinAsked, Outcome, PlacementFacts, Progress, StepFacts,
+    Hello,
+    HostFacts,
+    InstanceFacts,
+    JoinAsked,
+    Outcome,
+    PlacementFacts,
+    Progress,
+    StepFacts,
 )
 from luhyaapi.role import reduces
 

@@ -114,7 +114,7 @@ def _child(settings: Settings, stop: threading.Event):  # type: ignore[no-untype
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or sys.argv[1] not in PROCESSES:  # noqa: PLR2004 - name and process
+    if len(sys.argv) != 2 or sys.argv[1] not in PROCESSES:
         sys.exit(f"usage: python -m deploy.processes {'|'.join(PROCESSES)}")
     try:
         sys.exit(main(sys.argv[1]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as _dt
+import datetime as dt
 import threading
 import time as _time
 
@@ -77,9 +77,9 @@ def wait(event: threading.Event, seconds: float) -> bool:
     return _clock.wait(event, seconds)
 
 
-def utc(stamp: float | None = None) -> _dt.datetime:
+def utc(stamp: float | None = None) -> dt.datetime:
     """``stamp`` (default now) as an aware datetime."""
-    return _dt.datetime.fromtimestamp(now() if stamp is None else stamp, _dt.UTC)
+    return dt.datetime.fromtimestamp(now() if stamp is None else stamp, dt.UTC)
 
 
 def rfc3339(stamp: float | None = None) -> str:

@@ -21,7 +21,7 @@ class _Group(BaseModel):
 
 
 class Host(_Group):
-    """This role on this host."""
+    """A role on its host."""
 
     role: Role = Field(Role.CLC, description="which of the five roles this process is")
     name: str = Field("", description="name shown in lists; empty: the machine's host name")
@@ -138,10 +138,11 @@ class Settings(BaseSettings):
     console: Console = Console()
 
     @classmethod
-    def settings_customise_sources(  # noqa: PLR0913 - the library's signature
+    def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Later sources fill what earlier ones leave open: arguments, environment, file."""
         file = os.environ.get(CONFIG_VARIABLE, "")

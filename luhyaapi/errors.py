@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -120,6 +121,6 @@ def of(error: BaseException) -> Trouble:
     """Any exception as an error with a code; what is not ours is a Bug."""
     if isinstance(error, Trouble):
         return error
-    if isinstance(error, OSError) and error.errno == 28:  # noqa: PLR2004 - ENOSPC
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return Failed("disk_full", "A file could not be written", str(error))
     return Bug("Something unexpected happened", f"{type(error).__name__}: {error}")

@@ -52,7 +52,7 @@ class Handler(Generic[C]):
     def check(self, job: Job, command: C) -> None:
         """Fast refusal, before anything changes."""
 
-    def run(self, job: Job, command: C) -> Done | None:
+    def run(self, job: Job, command: C) -> Done | None:  # noqa: ARG002 - a handler's own run says what it does
         """Do it; again after a crash."""
         raise Bug(f"{type(self).__name__} does nothing")
 

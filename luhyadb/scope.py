@@ -28,7 +28,7 @@ def _mine(account: Account, model: type[Model]) -> Q:
 
 def visible_to(account: Account, model: type[M]) -> QuerySet[M]:
     """The rows an account may see: an administrator all, others their own and the published images."""
-    rows: QuerySet[M] = model._default_manager.all()
+    rows: QuerySet[M] = model._default_manager.all()  # noqa: SLF001 - public by Django's documentation
     if not account.is_authenticated or not account.is_active:
         return rows.none()
     return rows if account.is_admin else rows.filter(_mine(account, model))

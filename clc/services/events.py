@@ -8,7 +8,7 @@ from luhyaapi import clock
 from luhyadb.models import Account, Event
 
 
-def record(  # noqa: PLR0913 - an event has these parts; all but three are keyword only
+def record(
     noun: str, subject: str, what: str, /, *, owner: Account | None = None, owner_id: int | None = None, task: str = "",
     host: str = "", **fields: Any,
 ) -> None:

@@ -23,13 +23,13 @@ from luhyadb.models import Account, Host, Instance, JoinToken
 
 _log = log.get(__name__)
 TOKEN_LIFE_S = 24 * 3600.0
-_TOKEN = "ejt"
+_MARK = "ejt"
 
 
 def proof_of(token: str) -> str:
     """What is kept of a token. Raises Refused(invalid) for something that is no token."""
     parts = token.strip().split(".")
-    if len(parts) != 3 or parts[0] != _TOKEN:  # noqa: PLR2004 - ejt.secret.fingerprint
+    if len(parts) != 3 or parts[0] != _MARK:
         raise Refused("invalid", "This is not a join token", "it has the form ejt.<secret>.<fingerprint>")
     return hashlib.sha256(parts[1].encode()).hexdigest()
 
@@ -40,7 +40,7 @@ def make_token(account: Account | None, role: str) -> tuple[str, float]:
         scope.require_admin(account)
     if role not in [r for r in Role if r is not Role.CLC]:
         raise Refused("invalid", "No host can join as that", f"roles are walrus, cc, nc, sc; not {role[:20]!r}")
-    token = f"{_TOKEN}.{ids.secret()}.{identity.fingerprint(own().authority)}"
+    token = f"{_MARK}.{ids.secret()}.{identity.fingerprint(own().authority)}"
     expires_at = clock.now() + TOKEN_LIFE_S
     JoinToken.objects.create(proof=proof_of(token), role=role, expires_at=expires_at)
     return token, expires_at

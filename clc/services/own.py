@@ -16,7 +16,7 @@ from luhyaapi.wire import identity
 
 @dataclass(frozen=True)
 class Own:
-    """This CLC. ``authority_key`` signs certificates of hosts."""
+    """Our CLC. ``authority_key`` signs certificates of hosts."""
 
     membership: identity.Membership
     key: Ed25519PrivateKey
@@ -63,5 +63,5 @@ def _cached(state: Path) -> Own:
 
 
 def own() -> Own:
-    """This CLC, loaded once."""
+    """Our CLC, loaded once."""
     return _cached(settings.EDUCLOUD.host.state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from luhyaapi.contracts.base import Command
-from luhyaapi.contracts.specs import Blob, ImageRef, Ipv4, MachineSpec, Mac, Name, UploadPart
+from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec, Name, UploadPart
 from luhyaapi.contracts.vocabulary import Lane, Role, Usage
 from luhyaapi.ids import HostId, ImgId, InsId, TaskId
 
@@ -167,4 +167,3 @@ class TaskCancel(Command):
 
 
 COMMANDS: dict[str, type[Command]] = {c.kind: c for c in Command.__subclasses__()}
-__all__ = [*(c.__name__ for c in COMMANDS.values()), "ALL_ROLES", "COMMANDS", "Ipv4", "Mac"]

@@ -147,4 +147,3 @@ class PlacementFacts(Report):
 
 
 REPORTS: dict[str, type[Report]] = {r.kind: r for r in Report.__subclasses__()}
-__all__ = [*(r.__name__ for r in REPORTS.values()), "REPORTS"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Self
 
 
 class Word(StrEnum):
@@ -12,7 +13,7 @@ class Word(StrEnum):
     zh: str
     colour: str
 
-    def __new__(cls, value: str, en: str = "", zh: str = "", colour: str = "secondary") -> Word:
+    def __new__(cls, value: str, en: str = "", zh: str = "", colour: str = "secondary") -> Self:
         word = str.__new__(cls, value)
         word._value_ = value
         word.en = en or value

@@ -319,10 +319,10 @@ class AmqpDownLink:
             answer = httpx.request(method, url, json=body, auth=self._auth, timeout=10)
         except httpx.HTTPError as e:
             raise Unavailable("broker_down", "The broker's management does not answer", str(e)) from e
-        if answer.status_code == 404 and missing_ok:  # noqa: PLR2004 - HTTP
+        if answer.status_code == 404 and missing_ok:
             return
         if answer.is_error:
-            raise Failed("program", "The broker refused", f"{method} {path.split('/')[0]}: {answer.status_code}")
+            raise Failed("program", "The broker refused", f"{method} {path.split('/', maxsplit=1)[0]}: {answer.status_code}")
 
     def is_connected(self) -> bool:
         return self._connected.is_set()

@@ -7,13 +7,11 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from typing import TypeVar
 
 from luhyaapi import clock
 from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.wire.link import Account, OnCommand, OnReport
 
-_T = TypeVar("_T")
 Fault = Callable[[str, str, bytes], list[bytes]]
 """(direction 'down' or 'up', receiving or sending host, message) -> what is delivered: [] drops, twice doubles."""
 

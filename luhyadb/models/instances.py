@@ -15,7 +15,7 @@ class Instance(Table):
 
     id = pk()
     name = models.CharField(max_length=63)
-    live_name = models.CharField(max_length=63, null=True, help_text="the name until deleted; then it is free again")
+    live_name = models.CharField(max_length=63, null=True, help_text="the name until deleted; then it is free again")  # noqa: DJ001 - unique where set
     owner = models.ForeignKey(Account, models.PROTECT)
     usage = word(Usage, default=Usage.SERVER)
     image = models.ForeignKey(ImageVersion, models.PROTECT)

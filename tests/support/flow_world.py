@@ -25,7 +25,16 @@ from luhyaapi.contracts.vocabulary import DomainState
 from luhyaapi.machines import INSTANCE, TASK
 from luhyadb import memory
 from luhyadb.models import (
-    Account, AddressLease, FlowRun, Image, ImageVersion, Instance, Outbox, Placement, PortLease, Task,
+    Account,
+    AddressLease,
+    FlowRun,
+    Image,
+    ImageVersion,
+    Instance,
+    Outbox,
+    Placement,
+    PortLease,
+    Task,
 )
 
 KERNEL = b"\x00" * 0x202 + b"HdrS" + b"k" * 3000
@@ -35,6 +44,21 @@ NODES = ("nc1", "nc2")
 
 class HandClock(ManualClock):
     """Moves only by hand; waiting for another thread really waits, so that time does not run away meanwhile."""
+
+    def __init__(self, start: float) -> None:
+        super().__init__(start)
+        self._alarms: list[tuple[float, Callable[[], object]]] = []
+
+    def at(self, moment: float, call: Callable[[], object]) -> None:
+        """Have something happen when that moment is slept over."""
+        self._alarms.append((moment, call))
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        due = [call for moment, call in self._alarms if moment <= self.now()]
+        self._alarms = [alarm for alarm in self._alarms if alarm[0] > self.now()]
+        for call in due:
+            call()
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
         return event.wait(seconds)
@@ -64,8 +88,9 @@ def _databases(folder: Path) -> Iterator[None]:
 class World:
     """A cloud of two nodes with one published image ``tiny`` and one user; ``p`` is its playground."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, hand: HandClock) -> None:
         self.folder = folder
+        self.clock = hand
         self.p = Playground(folder, folder / "clc", cpus=200, memory_mib=200 * 1024)
         self.wire = self.p.wire
 
@@ -192,6 +217,14 @@ class World:
             assert (row.state == "running") == runs, f"{row.pk} is {row.state}, its domain: {domains}"
             assert place is None or row.node == place.node
 
+    def until_rest(self, longest_s: float = 300) -> None:
+        """Time goes by until everything is at rest, and at most so long."""
+        for _ in range(int(longest_s // 5)):
+            if not self.open_things():
+                break
+            self.p.pass_time(5)
+        self.p.pass_time(5)
+
     # ---- the wire
 
     def tap(self, fault: Callable[[str, str, bytes], list[bytes]]) -> None:
@@ -221,7 +254,7 @@ def make_template() -> tuple[Path, float]:
                 call_command("migrate", database=alias, run_syncdb=True, verbosity=0, skip_checks=True)
             people.add(None, "root", "correct horse battery", "admin")
             people.add(None, "ada", "correct horse battery", "user")
-            world = World(folder)
+            world = World(folder, hand)
             world.p.start()
             world.upload("tiny")
             world.p.settle()
@@ -237,10 +270,11 @@ def fresh(template: tuple[Path, float]) -> Iterator[World]:
     """A copy of the template, at work."""
     folder = Path(tempfile.mkdtemp(prefix="educloud-flow-", dir=_BASE))
     shutil.copytree(template[0], folder, dirs_exist_ok=True)
-    before = clock.use(HandClock(template[1]))
+    hand = HandClock(template[1])
+    before = clock.use(hand)
     try:
         with _databases(folder):
-            world = World(folder)
+            world = World(folder, hand)
             world.p.resume()
             world.p.beat()
             yield world
