@@ -34,7 +34,7 @@ def ask(office: Office, form: object, remote: str) -> dict[str, str]:
     if not file.exists() and sum(1 for _ in office.joins.glob("*.json")) >= _WAITING_AT_MOST:
         raise Refused("quota", "Too many hosts wait to join")
     # Only a hash goes up: the token itself is for our eyes.
-    secret = token.split(".")[1] if token.count(".") == 2 else ""  # noqa: PLR2004 - ejt.secret.fingerprint
+    secret = token.split(".")[1] if token.count(".") == 2 else ""
     try:
         report = JoinAsked(
             request=request, role=Role(str(form.get("role"))), name=str(form.get("name"))[:63], csr=str(form.get("csr"))[:4000],
@@ -112,11 +112,14 @@ def drain(host: str, *, on: bool) -> None:
     Child.objects.filter(pk=host).update(draining=on)
 
 
-def nodes(office: Office) -> list[NodeView]:
-    """The nodes as placement sees them: capacity from Hello, use from placements, the rest from the last heartbeat."""
+def nodes(office: Office, *, without: str = "") -> list[NodeView]:
+    """The nodes as placement sees them: capacity from Hello, use from placements, the rest from the last heartbeat.
+
+    The use does not count the instance ``without``.
+    """
     settings = office.agent.settings.beat
     used: dict[str, list[int]] = {}
-    for node, cpus, memory in Placement.objects.exclude(wanted=InstanceState.STOPPED).values_list("node", "cpus", "memory_mib"):
+    for node, cpus, memory in Placement.objects.exclude(wanted=InstanceState.STOPPED).exclude(pk=without).values_list("node", "cpus", "memory_mib"):
         row = used.setdefault(node, [0, 0, 0])
         row[0], row[1], row[2] = row[0] + cpus, row[1] + memory, row[2] + 1
     since = office.agent.listening_since() or clock.now()

@@ -21,6 +21,7 @@ from luhyadb import memory, outbox
 from luhyadb.models import FlowRun
 
 _log = log.get(__name__)
+_GIVE_UP_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -133,10 +134,14 @@ def _advance(run: FlowRun) -> None:
 
 
 def _turn_back(run: FlowRun, trouble: Trouble) -> None:
-    """Go back from the step that failed; a step that fails while going back is passed over, and the first error is told."""
+    """Go back from the step that failed; a step that fails while going back is passed over, and the first error is told.
+
+    ``left`` in the facts says that something may be left of it: its place is kept then, for a later delete.
+    """
     run.waiting = ""
     if run.back:
         run.step -= 1
+        run.facts = {**run.facts, "left": True}
         return
     run.back, run.error = True, run.error or trouble.wire()
 
@@ -183,6 +188,7 @@ def cancel(office: Office, task: str) -> int:
     turned = 0
     for run in FlowRun.objects.filter(task=task, ended_at=0, back=False):
         run.error = Refused("cancelled", "It was cancelled").wire()
+        run.deadline = min(run.deadline, clock.now() + _GIVE_UP_S)
         if run.waiting:
             row = _receiver(run)
             if row and row != office.agent.me:
@@ -244,7 +250,7 @@ def _give_up(office: Office, run: FlowRun) -> None:
             return
         steps = FLOWS[run.kind]
         _turn_back(fresh, Failed("timeout", f"The step {steps[fresh.step].name} had no answer before the deadline"))
-        fresh.deadline = clock.now() + 120
+        fresh.deadline = clock.now() + _GIVE_UP_S
         _settle(office, fresh, steps)
     go(office, run.command)
 

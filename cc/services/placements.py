@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from cc.services import children, leases
 from cc.services.office import Office
-from cc.services.placement import Wanted, choose
+from cc.services.placement import NodeView, Wanted, choose, refusal
 from luhyaapi.contracts.commands import InstanceRun
 from luhyaapi.contracts.reports import InstanceFacts, PlacementFacts
 from luhyaapi.contracts.specs import Display, MachineSpec
-from luhyaapi.contracts.vocabulary import InstanceState
+from luhyaapi.contracts.vocabulary import HostState, InstanceState
+from luhyaapi.errors import Unavailable
 from luhyadb import memory
 from luhyadb.models import FlowRun, Placement
 
 
 def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Placement, bool]:
-    """The place of an instance, and whether it is new. In one transaction with its leases. Raises Unavailable(no_capacity)."""
+    """The place of an instance, and whether it is new. In one transaction with its leases. Raises Unavailable(no_capacity | host_silent)."""
     agent = office.agent
     row = Placement.objects.filter(pk=order.instance).first()
     is_new = row is None
+    nodes = children.nodes(office, without=order.instance)
+    wanted = Wanted(
+        cpus=order.cpus, memory_mib=order.memory_mib, usage=order.usage, images=frozenset(b.sha256 for b in order.image.blobs),
+    )
     if row is None:
-        wanted = Wanted(
-            cpus=order.cpus, memory_mib=order.memory_mib, usage=order.usage,
-            images=frozenset(b.sha256 for b in order.image.blobs),
-        )
-        choice = choose(wanted, children.nodes(office))
+        choice = choose(wanted, nodes)
         nic, port = leases.take(agent.me, agent.settings.network, order.instance, order.name)
         spec = MachineSpec(
             instance=order.instance, name=order.name, cpus=order.cpus, memory_mib=order.memory_mib, image=order.image,
@@ -34,6 +35,7 @@ def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Plac
             memory_mib=order.memory_mib, why=dict(choice.why),
         )
     else:
+        _check_still_fits(row.node, wanted, nodes)
         Placement.objects.filter(pk=row.pk).update(wanted=InstanceState.RUNNING, gen=gen)
         row.refresh_from_db()
     spec = spec_of(row)
@@ -43,6 +45,15 @@ def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Plac
     )
     memory.on_commit(lambda: agent.report(told, task))
     return row, is_new
+
+
+def _check_still_fits(host: str, wanted: Wanted, nodes: list[NodeView]) -> None:
+    """A stopped instance gave its memory back, but its disk is on its node. Raises Unavailable(host_silent | no_capacity)."""
+    node = next((n for n in nodes if n.host == host), None)
+    why = refusal(wanted, node) if node else "is not there any more"
+    if why:
+        silent = node is None or node.state is HostState.SILENT
+        raise Unavailable("host_silent" if silent else "no_capacity", "Its node cannot take it now", f"{host} {why}")
 
 
 def spec_of(row: Placement) -> MachineSpec:
@@ -61,17 +72,30 @@ def want(instance: str, state: InstanceState, gen: int) -> None:
 
 
 def found(report: InstanceFacts) -> None:
-    """What its node says. A guest that ended by itself is not wanted any more; within a flow the flow knows better."""
+    """What its node says, which is the truth; only while a flow is under way the flow knows better what is wanted."""
     changes = {"found": report.state}
-    if report.state == InstanceState.STOPPED and not FlowRun.objects.filter(instance=report.instance, ended_at=0).exists():
-        changes["wanted"] = InstanceState.STOPPED
-    Placement.objects.filter(pk=report.instance, gen__lte=report.gen).update(**changes)
+    if not FlowRun.objects.filter(instance=report.instance, ended_at=0).exists():
+        changes["wanted"] = _wanted_when(report.state)
+    Placement.objects.filter(pk=report.instance).update(**changes)
 
 
-def release(instance: str) -> None:
-    """The place and everything lent with it are free."""
+def want_as_found(instance: str) -> None:
+    """An order came to nothing: what is there is wanted."""
+    row = find(instance)
+    if row is not None:
+        Placement.objects.filter(pk=instance).update(wanted=_wanted_when(row.found))
+
+
+def _wanted_when(found: str) -> InstanceState:
+    return InstanceState.RUNNING if found == InstanceState.RUNNING else InstanceState.STOPPED
+
+
+def release(office: Office, instance: str, task: str) -> None:
+    """The place and everything lent with it are free; the CLC hears that too."""
     leases.give_back(instance)
     Placement.objects.filter(pk=instance).delete()
+    told = PlacementFacts(instance=instance, task=task, node="", fence=0)
+    memory.on_commit(lambda: office.agent.report(told, task))
 
 
 def known() -> set[str]:

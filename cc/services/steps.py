@@ -35,10 +35,10 @@ def _place(office: Office, run: FlowRun) -> None:
 
 
 def _give_place_back(office: Office, run: FlowRun) -> Say | None:
-    if not run.facts.get("is_new"):
-        placements.want(run.instance, InstanceState.STOPPED, flows.gen_of(run))
+    if not run.facts.get("is_new") or run.facts.get("left"):
+        placements.want_as_found(run.instance)
         return None
-    placements.release(run.instance)
+    placements.release(office, run.instance, run.task)
     return Say(EdgeApply(), office.agent.me)
 
 
@@ -88,6 +88,10 @@ def _halt(_office: Office, run: FlowRun) -> Say | None:
     return Say(DomainStop(instance=run.instance, grace_s=grace_s), place.node, flows.gen_of(run), place.fence)
 
 
+def _unchanged(_office: Office, run: FlowRun) -> None:
+    placements.want_as_found(run.instance)
+
+
 def _wipe(_office: Office, run: FlowRun) -> Say | None:
     place = placements.find(run.instance)
     if place is None:
@@ -97,7 +101,7 @@ def _wipe(_office: Office, run: FlowRun) -> Say | None:
 
 
 def _release(office: Office, run: FlowRun) -> Say:
-    placements.release(run.instance)
+    placements.release(office, run.instance, run.task)
     return Say(EdgeApply(), office.agent.me)
 
 
@@ -111,7 +115,7 @@ flows.FLOWS.update({
         Step("address", _edge),
         _BOOT,
     ),
-    InstanceStop.kind: (Step("halt", _halt),),
-    InstanceReboot.kind: (Step("halt", _halt), Step("boot", _boot)),
-    InstanceDelete.kind: (Step("wipe", _wipe), Step("release", _release)),
+    InstanceStop.kind: (Step("halt", _halt, _unchanged),),
+    InstanceReboot.kind: (Step("halt", _halt, _unchanged), Step("boot", _boot)),
+    InstanceDelete.kind: (Step("wipe", _wipe, _unchanged), Step("release", _release)),
 })
