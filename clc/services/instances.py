@@ -176,7 +176,7 @@ def move(row: Instance, event: str, *, what: str = "", **changes: Any) -> None:
 
 
 def placed(report: PlacementFacts) -> None:
-    """The cluster chose a node."""
+    """The cluster chose a node, or took the place back."""
     row = Instance.objects.filter(pk=report.instance).first()
     if row is None or row.state == InstanceState.DELETED:
         return
@@ -184,7 +184,11 @@ def placed(report: PlacementFacts) -> None:
         node=report.node, nics=[n.model_dump() for n in report.nics], display_port=report.display.port, why=report.why,
         changed_at=clock.now(),
     )
-    events.record("instance", row.pk, "instance placed", owner_id=row.owner_id, task=report.task, host=report.node)
+    if not report.node and row.state in (InstanceState.RUNNING, InstanceState.UNKNOWN):
+        row.refresh_from_db()
+        move(row, "seen_stopped", wanted=InstanceState.STOPPED)  # its run was taken back
+    what = "instance placed" if report.node else "instance has no place"
+    events.record("instance", row.pk, what, owner_id=row.owner_id, task=report.task, host=report.node)
 
 
 _SEEN = {
@@ -193,13 +197,14 @@ _SEEN = {
 
 
 def found(report: InstanceFacts) -> None:
-    """What its node says of an instance; older than the last order it is no news."""
+    """What its node says of an instance; while an order is under way, only what the order leads to."""
     row = Instance.objects.filter(pk=report.instance).first()
     event = _SEEN.get(report.state)
-    if row is None or event is None or report.gen < row.gen or not INSTANCE.allows(row.state, event):
+    if row is None or event is None or not INSTANCE.allows(row.state, event):
         return
-    if row.state in _MOVING and report.state != row.wanted and tasks.is_open(row.task):
-        return  # on its way: a reboot passes through stopped, and the Outcome will tell
+    is_old, is_halfway = report.gen < row.gen, row.state in _MOVING and report.state != row.wanted
+    if (is_old or is_halfway) and tasks.is_open(row.task):
+        return  # the Outcome will tell: a reboot passes through stopped
     changes: dict[str, Any] = {"accelerator": report.accelerator}
     if report.node:
         changes["node"] = report.node
