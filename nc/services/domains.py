@@ -64,10 +64,15 @@ class Domains:
 
     def stop(self, job: Job, instance: str, grace_s: float, gen: int, fence: int) -> None:
         """Have it stopped; its overlay stays."""
-        wanted = self._unfenced(instance, fence)
+        before = wanted = self._unfenced(instance, fence)
         if wanted is not None:
             wanted = self.wanted.write(wanted.model_copy(update={"state": InstanceState.STOPPED, "gen": gen, "restarts": ()}))
-        self._hands.hypervisor.stop(instance, grace_s, job.cancelled)
+        try:
+            self._hands.hypervisor.stop(instance, grace_s, job.cancelled)
+        except Refused:
+            if before is not None:  # cancelled: nobody shall stop it later
+                self.wanted.write(before.model_copy(update={"gen": gen}))
+            raise
         if wanted is not None:
             self._report(wanted, self._hands.hypervisor.inspect(instance))
 
