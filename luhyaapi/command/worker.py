@@ -39,15 +39,15 @@ class RunningJob:
         self._told_at = -1.0
         self._is_undo = "#undo-" in row.id
 
-    def _is_buried(self) -> bool:
-        """Taking back is not refused by the cancel that asked for it."""
+    def is_buried(self) -> bool:
+        """Whether its task was cancelled. Taking back is not refused by the cancel that asked for it."""
         return not self._is_undo and self._agent.journal.is_buried(self.task)
 
     def cancelled(self) -> bool:
-        return self._stopping() or self._is_buried()
+        return self._stopping() or self.is_buried()
 
     def checkpoint(self) -> None:
-        if self._is_buried():
+        if self.is_buried():
             raise Refused("cancelled", "It was cancelled")
         if self._stopping():
             raise Unavailable("interrupted", "The role is stopping")
@@ -182,7 +182,9 @@ class Worker:
 
     def _fall(self, row: Row, job: RunningJob, handler: Any, command: Command | None, trouble: Trouble, error: Exception) -> None:
         later = clock.now() + _BACKOFF_S[min(row.attempts, len(_BACKOFF_S) - 1)]
-        if trouble.code == "interrupted" or (trouble.family == "unavailable" and later < row.envelope.deadline):
+        # A driver that was told to stop says cancelled, also when nobody cancelled and only the role stops.
+        interrupted = trouble.code == "interrupted" or (trouble.code == "cancelled" and not job.is_buried())
+        if interrupted or (trouble.family == "unavailable" and later < row.envelope.deadline):
             _log.info("order waits", code=trouble.code, why=trouble.why, attempts=row.attempts)
             self._agent.journal.postpone(row.id, later)
             return
