@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from luhyaapi import clock, ids
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.reports import JoinAsked
 from luhyaapi.contracts.vocabulary import Role
-from luhyaapi.errors import Refused
+from luhyaapi.errors import Refused, Trouble
 from luhyaapi.transfer.base import Ability, Cancelled, Source, Span
 from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.download import PROTOCOLS
@@ -177,6 +178,8 @@ class Playground:
         for house in list(self.houses.values()):
             agent = house.agent
             with agent.memory():
+                for extra in house.extras:
+                    extra.beat.look()
                 moved += agent.worker.step()
                 if hasattr(agent, "post_orders") and not self.wire.down:
                     moved += agent.post_orders()
@@ -191,11 +194,12 @@ class Playground:
         raise Refused("busy", "The playground does not come to rest")
 
     def beat(self) -> None:
-        """One heartbeat and one reconciliation of every role, then rest."""
+        """One heartbeat and one reconciliation of every role, then rest; trouble in one of them is tried again, as in a loop."""
         for house in list(self.houses.values()):
             with house.agent.memory():
-                house.agent.beat()
-                house.agent.reconcile()
+                for work in (*(extra.beat.prove for extra in house.extras), house.agent.beat, house.agent.reconcile):
+                    with contextlib.suppress(Trouble):
+                        work()
         self.settle()
 
     def pass_time(self, seconds: float) -> None:

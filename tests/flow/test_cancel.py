@@ -1,0 +1,136 @@
+"""Changing one's mind: cancel, delete and stop in the middle of something else."""
+
+import pytest
+
+from clc.services import tasks
+from luhyaapi.contracts.vocabulary import DomainState
+from luhyaapi.errors import Refused
+from luhyadb import memory
+from luhyadb.models import Instance, Placement
+
+
+def _rounds(cloud):
+    """How many rounds a run takes."""
+    cloud.ask()
+    rounds = 0
+    while cloud.p.step():
+        rounds += 1
+    return rounds
+
+
+def _begin(cloud, rounds, verb="run", ident=""):
+    one, task = cloud.ask(verb, ident)
+    for _ in range(rounds):
+        cloud.p.step()
+    return one, task
+
+
+def test_cancel_after_each_round_of_run(cloud):
+    rounds = _rounds(cloud)
+    ends = []
+    for n in range(rounds):
+        one, task = _begin(cloud, n)
+        try:
+            tasks.cancel(cloud.user, task)
+        except Refused as e:
+            assert e.code == "state"
+        cloud.until_rest()
+        end = cloud.task(task)[0]
+        ends.append(end)
+        assert cloud.state(one) == {"cancelled": "stopped", "done": "running"}[end], n
+        with memory.of("cc"):
+            assert Placement.objects.filter(pk=one).exists() == (end == "done"), n
+        row = Instance.objects.get(pk=one)
+        assert bool(row.nics) == bool(row.node) == (end == "done"), n
+        cloud.rest()
+    assert ends.count("cancelled") >= rounds // 2
+    assert ends == sorted(ends), "once it is too late it stays too late"
+
+
+def test_a_cancelled_instance_can_be_started_and_deleted(cloud):
+    one, task = _begin(cloud, 4)
+    tasks.cancel(cloud.user, task)
+    cloud.until_rest()
+    assert cloud.task(task)[0] == "cancelled"
+    cloud.do("start", one)
+    assert cloud.state(one) == "running"
+    cloud.rest()
+    cloud.do("delete", one)
+    cloud.rest()
+
+
+def test_cancel_of_what_ended_is_refused(cloud):
+    one, task = cloud.ask()
+    cloud.p.settle()
+    with pytest.raises(Refused, match="cannot cancel") as e:
+        tasks.cancel(cloud.user, task)
+    assert e.value.code == "state"
+    assert cloud.state(one) == "running"
+
+
+def test_a_lost_cancel_is_said_again(cloud):
+    one, task = _begin(cloud, 3)
+    cloud.wire.cut()
+    tasks.cancel(cloud.user, task)
+    cloud.p.pass_time(40)
+    cloud.wire.heal()
+    cloud.until_rest()
+    assert cloud.task(task)[0] in {"cancelled", "done"}
+    cloud.rest()
+
+
+@pytest.mark.parametrize("verb", ["delete", "stop"])
+def test_after_each_round_of_run(cloud, verb):
+    for n in range(_rounds(cloud)):
+        one, run = _begin(cloud, n)
+        _, task = cloud.ask(verb, one)
+        cloud.until_rest()
+        assert cloud.task(task) == ("done", None), n
+        assert cloud.task(run)[0] in ({"done", "cancelled"} if verb == "delete" else {"done"})
+        assert cloud.state(one) == {"delete": "deleted", "stop": "stopped"}[verb], n
+        cloud.rest()
+
+
+def test_delete_twice(cloud):
+    one = cloud.do()
+    first = cloud.ask("delete", one)[1]
+    second = cloud.ask("delete", one)[1]
+    cloud.until_rest()
+    assert (cloud.task(first), cloud.task(second)) == (("done", None), ("done", None))
+    assert cloud.state(one) == "deleted"
+    with pytest.raises(Refused, match="cannot delete"):
+        cloud.ask("delete", one)
+    cloud.rest()
+
+
+def test_a_stop_that_is_cancelled_in_the_middle_stops_nothing_later(cloud):
+    one = cloud.do()
+    name = cloud.node(one)
+    cloud.p.hypervisor(name).stubborn.add(one)
+    _, task = cloud.ask("stop", one)
+    agent = cloud.p.houses[name].agent
+    cloud.clock.at(cloud.clock.now() + 3, lambda: agent.journal.bury(task))
+    cloud.p.settle()
+    cloud.until_rest()
+    assert cloud.task(task)[0] == "cancelled"
+    cloud.p.pass_time(60)
+    assert cloud.domains()[one] == [(name, DomainState.RUNNING)]
+    assert cloud.state(one) == "running"
+    cloud.rest()
+
+
+def test_a_role_that_stops_in_the_middle_of_a_stop_does_it_afterwards(cloud):
+    one = cloud.do()
+    name = cloud.node(one)
+    cloud.p.hypervisor(name).stubborn.add(one)
+    _, task = cloud.ask("stop", one)
+    worker = cloud.p.houses[name].agent.worker
+    cloud.clock.at(cloud.clock.now() + 3, worker.stop)
+    cloud.p.step()
+    cloud.p.step()
+    cloud.p.step()
+    cloud.crash(name)
+    cloud.until_rest()
+    assert cloud.task(task) == ("done", None)
+    assert cloud.state(one) == "stopped"
+    cloud.rest()

@@ -1,0 +1,70 @@
+"""Each role is killed at each point of a flow; it starts again, and what was asked for is done."""
+
+from itertools import groupby
+
+import pytest
+
+from tests.support.flow_crashes import Fuse, fused, settle
+
+ENDS = {"run": "running", "delete": "deleted"}
+MANY = ("post progress", "post step/facts")
+
+
+def _points(cloud, name, verb, ident=""):
+    """The points a role passes in one flow; of the same ones in a row that go out again anyway, the first."""
+    fuse = Fuse()
+    with fused(cloud, name, fuse):
+        one, _ = cloud.ask(verb, ident)
+        settle(cloud, name)
+    kept = []
+    for point, group in groupby(enumerate(fuse.points), key=lambda p: p[1]):
+        numbers = [n for n, _ in group]
+        kept += numbers[:1] if point in MANY else numbers
+    return one, kept
+
+
+def _die(cloud, name, verb, at, ident=""):
+    """One flow in which the role dies at that point."""
+    fuse = Fuse(at)
+    one, task = cloud.ask(verb, ident)
+    with fused(cloud, name, fuse):
+        died = settle(cloud, name)
+    cloud.until_rest()
+    told = f"{name} died at {at} of {verb}: {([*fuse.points, 'nowhere'])[at if died else -1]}"
+    assert cloud.task(task) == ("done", None), told
+    assert cloud.state(one) == ENDS[verb], told
+    return one, died
+
+
+@pytest.mark.parametrize("name", ["clc", "cc", "nc1"])
+def test_each_point_of_run_and_delete(cloud, name):
+    if name == "nc1":
+        cloud.drain("nc2")
+    one, running = _points(cloud, name, "run")
+    _, deleting = _points(cloud, name, "delete", one)
+    made = []
+    deaths = 0
+    for at in running:
+        one, died = _die(cloud, name, "run", at)
+        made.append(one)
+        deaths += died
+    cloud.rest()
+    for at, one in zip(deleting, made, strict=False):
+        _, died = _die(cloud, name, "delete", at, one)
+        deaths += died
+    cloud.rest()
+    assert deaths >= 0.9 * (len(running) + len(deleting))
+
+
+def test_all_roles_die_at_once_after_each_round(cloud):
+    one, task = cloud.ask("run")
+    for _ in range(40):
+        moved = cloud.p.step()
+        for name in list(cloud.p.houses):
+            cloud.crash(name)
+        if not moved:
+            break
+    cloud.until_rest()
+    assert cloud.task(task) == ("done", None)
+    assert cloud.state(one) == "running"
+    cloud.rest()
