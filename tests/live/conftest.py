@@ -1,5 +1,6 @@
 """One real cloud for all tests that click through it."""
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,6 +12,13 @@ from tests.support.real_cloud import Cloud
 
 @pytest.fixture(scope="session")
 def cloud():
+    kept = os.environ.get("KEPT_TEST_CLOUD")
+    if kept:
+        # A developer's own: it stays up from run to run.
+        cloud = Cloud(Path(kept))
+        cloud.host("up")
+        yield cloud
+        return
     home = Path(tempfile.mkdtemp(prefix="edu-cloud-"))
     home.chmod(0o755)
     cloud = Cloud(home)
