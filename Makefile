@@ -25,7 +25,7 @@ quick: ## The fast part: in-process, no sockets, under a minute
 
 lint: ## Lint, types, import contract
 	@.venv/bin/ruff check .
-	@.venv/bin/mypy luhyaapi
+	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
 bench: ## Benchmarks, all or NAME=start|up|...: a table and bench/results/<name>.json

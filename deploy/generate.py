@@ -44,7 +44,7 @@ def sample(model: type[BaseModel]) -> dict[str, Any]:
     return model.model_validate(filled).model_dump(mode="json")
 
 
-def _value(schema: dict[str, Any], name: str, defs: dict[str, Any]) -> Any:
+def _value(schema: dict[str, Any], name: str, defs: dict[str, Any]) -> Any:  # noqa: PLR0911 - one for each kind of schema
     if "$ref" in schema:
         return _value(defs[schema["$ref"].rsplit("/", 1)[-1]], name, defs)
     if "anyOf" in schema:
@@ -132,7 +132,7 @@ def _default(field: Any) -> str:
     return f"`{json.dumps(value, default=str)}`"
 
 
-def _type(annotation: Any) -> str:
+def _type(annotation: Any) -> str:  # noqa: PLR0911 - one for each kind of annotation
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):
         return " or ".join(_type(a) for a in args)

@@ -103,11 +103,12 @@ class Playground:
         role = name.rstrip("0123456789")
         state = self.clc_state if name == "clc" else self.folder / name
         state.mkdir(parents=True, exist_ok=True)
-        return Settings(**{  # type: ignore[arg-type]
+        over: dict[str, Any] = {
             "host": {"role": role, "name": name, "state": state, "address": f"near://{name}"},
             "board": {"port": 0}, "hypervisor": {"driver": "fake", "cpus": self.cpus, "memory_mib": self.memory_mib},
             "network": {"driver": "fake", "node_driver": "fake", "cooldown_s": 60},
-        })
+        }
+        return Settings(**over)
 
     def _open(self, name: str, membership: Membership, key: Ed25519PrivateKey) -> House:
         settings = self._settings(name)

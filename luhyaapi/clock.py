@@ -52,7 +52,7 @@ _clock: Clock = Clock()
 
 def use(clock: Clock) -> Clock:
     """Put ``clock`` in place of the current one; returns the one that was there."""
-    global _clock  # noqa: PLW0603 - the one seam through which time enters the program
+    global _clock  # the one seam through which time enters the program
     before, _clock = _clock, clock
     return before
 

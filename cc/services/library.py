@@ -11,6 +11,11 @@ from luhyaapi.contracts.specs import Blob
 from luhyaapi.errors import Refused
 from luhyaapi.role import Job
 from luhyaapi.transfer import courier
+from luhyaapi.transfer.base import Progress
+
+
+def _progress(job: Job, before: int, total: int) -> Progress:
+    return lambda done, _size: job.progress("fetch", before + done, total)
 
 
 def fetch(job: Job, order: ImageFetch) -> None:
@@ -21,7 +26,7 @@ def fetch(job: Job, order: ImageFetch) -> None:
         job.checkpoint()
         courier.fetch(
             job.services.cache, blob, f"{order.url}/blobs/{blob.sha256}", order.ticket,
-            on_progress=lambda done, _size, before=before: job.progress("fetch", before + done, total),
+            on_progress=_progress(job, before, total),
             cancelled=job.cancelled,
         )
         before += blob.size

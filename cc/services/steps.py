@@ -6,7 +6,15 @@ from cc.services import flows, placements
 from cc.services.flows import Say, Step
 from cc.services.office import Office
 from luhyaapi.contracts.commands import (
-    DomainDelete, DomainStart, DomainStop, EdgeApply, ImageFetch, InstanceDelete, InstanceReboot, InstanceRun, InstanceStop,
+    DomainDelete,
+    DomainStart,
+    DomainStop,
+    EdgeApply,
+    ImageFetch,
+    InstanceDelete,
+    InstanceReboot,
+    InstanceRun,
+    InstanceStop,
 )
 from luhyaapi.contracts.vocabulary import InstanceState
 from luhyaapi.errors import Refused

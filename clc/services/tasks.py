@@ -78,8 +78,8 @@ def step(report: StepFacts) -> None:
                   "ended_at": report.ended_at},
     )
     Task.objects.filter(pk=task.pk).update(phase=report.step)
-    events.record("task", task.id, f"step {report.step} {report.state}", owner_id=task.owner_id, task=task.id, host=report.host,
-                  **({"note": report.note} if report.note else {}))
+    note: dict[str, Any] = {"note": report.note} if report.note else {}
+    events.record("task", task.id, f"step {report.step} {report.state}", owner_id=task.owner_id, task=task.id, host=report.host, **note)
 
 
 def cancel(account: Account, task_id: str) -> Task:

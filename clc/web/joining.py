@@ -52,7 +52,7 @@ def downlink() -> DownLink:
 def _answers(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     """Errors of a plain view as problem documents."""
 
-    @csrf_exempt
+    @csrf_exempt  # type: ignore[untyped-decorator]
     def handle(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
             return view(request, *args, **kwargs)

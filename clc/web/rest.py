@@ -36,7 +36,7 @@ API = "/api/v1"
 # who asks
 
 
-class BearerToken(TokenAuthentication):  # type: ignore[misc]
+class BearerToken(TokenAuthentication):
     """A token made by signing in, in ``Authorization: Bearer``."""
 
     def authenticate_credentials(self, token: bytes) -> Any:
@@ -141,7 +141,7 @@ def note(error: BaseException, trouble: Trouble) -> None:
 # what may be sent
 
 
-class SmallJson(JSONParser):  # type: ignore[misc]
+class SmallJson(JSONParser):
     """JSON of at most 1 MiB."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
@@ -160,14 +160,14 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
 
 
-class TooLarge(exceptions.APIException):  # type: ignore[misc]
+class TooLarge(exceptions.APIException):
     """More bytes than are read here."""
 
     status_code = 413
     default_detail = f"at most {JSON_AT_MOST} bytes are read"
 
 
-class Text(serializers.CharField):  # type: ignore[misc]
+class Text(serializers.CharField):
     """A text; no number passes for one, and no control characters (``lines``: line ends and tabs may)."""
 
     def __init__(self, *, lines: bool = False, **kwargs: Any) -> None:
@@ -183,7 +183,7 @@ class Text(serializers.CharField):  # type: ignore[misc]
         return data
 
 
-class Whole(serializers.IntegerField):  # type: ignore[misc]
+class Whole(serializers.IntegerField):
     """A whole number; no text, no fraction and no truth passes for one."""
 
     def to_internal_value(self, data: Any) -> int:
@@ -193,7 +193,7 @@ class Whole(serializers.IntegerField):  # type: ignore[misc]
         return data
 
 
-class Form(serializers.Serializer):  # type: ignore[misc]
+class Form(serializers.Serializer):
     """What a request may say; a field it does not know is refused by name."""
 
     def to_internal_value(self, data: Any) -> Any:
@@ -210,7 +210,7 @@ class Nothing(Form):
     """A request without a body."""
 
 
-class JsonAlways(BaseContentNegotiation):  # type: ignore[misc]
+class JsonAlways(BaseContentNegotiation):
     """Answers as the endpoint does, whatever was asked for: an error must never hide behind 406."""
 
     def select_parser(self, request: Request, parsers: Sequence[Any]) -> Any:

@@ -45,7 +45,10 @@ def _print_versions(versions: list[dict[str, Any]]) -> None:
     output.table(
         ("version", "format", "size", "virtual size", "sha256", "created"),
         [
-            (v.get("version"), v.get("format"), sizes.show(v.get("size_bytes")), sizes.show(v.get("virtual_size_bytes")), str(v.get("sha256") or "-")[:16], v.get("created_at"))
+            (
+                v.get("version"), v.get("format"), sizes.show(v.get("size_bytes")), sizes.show(v.get("virtual_size_bytes")),
+                str(v.get("sha256") or "-")[:16], v.get("created_at"),
+            )
             for v in versions
         ],
     )
@@ -62,7 +65,10 @@ def list_images(session: Session) -> None:
     for image in found:
         last = (sorted(image.get("versions") or [], key=lambda v: v.get("version") or 0) or [{}])[-1]
         cached = ", ".join(str(c) for c in image.get("cached_on") or [])
-        rows.append((image.get("id"), image.get("name"), image.get("usage"), last.get("version"), last.get("format"), sizes.show(last.get("size_bytes")), cached))
+        rows.append((
+            image.get("id"), image.get("name"), image.get("usage"), last.get("version"), last.get("format"),
+            sizes.show(last.get("size_bytes")), cached,
+        ))
     output.table(("id", "name", "usage", "version", "format", "size", "cached on"), rows)
 
 
@@ -124,7 +130,10 @@ def upload_image(  # noqa: PLR0913, PLR0917 - the options people have
     send(session, {k: v for k, v in order.items() if v}, sources, resume=resume, no_wait=no_wait, timeout_s=timeout)
 
 
-def send(session: Session, order: dict[str, Any], sources: list[upload.Source], *, resume: str = "", no_wait: bool = False, timeout_s: float = _WAIT_S, show: bool = True) -> Image:
+def send(
+    session: Session, order: dict[str, Any], sources: list[upload.Source], *, resume: str = "", no_wait: bool = False,
+    timeout_s: float = _WAIT_S, show: bool = True,
+) -> Image:
     """Upload, wait for the check, and the image afterwards (the task with ``no_wait``), printed with ``show``."""
     task = upload.bring(session, order, sources, resume=resume)
     if no_wait:

@@ -73,7 +73,10 @@ def print_many(session: Session, instances: list[Instance]) -> None:
     output.table(
         ("id", "name", "state", "image", "cpus", "memory", "address", "host", "owner"),
         [
-            (i.get("id"), i.get("name"), i.get("state"), i.get("image"), i.get("cpus"), sizes.show(i.get("memory_bytes")), address(i), i.get("host"), i.get("owner"))
+            (
+                i.get("id"), i.get("name"), i.get("state"), i.get("image"), i.get("cpus"), sizes.show(i.get("memory_bytes")),
+                address(i), i.get("host"), i.get("owner"),
+            )
             for i in instances
         ],
     )

@@ -196,4 +196,7 @@ def bring(session: Session, order: dict[str, Any], sources: list[Source], *, res
 def _fits(state: Mapping[str, Any], sources: list[Source]) -> None:
     expected = {str(p["part"]): int(p["size_bytes"]) for p in state["parts"]}
     if expected != {s.part: s.size for s in sources}:
-        raise Refused("invalid", f"The upload {state['id']} is about other files", "parts or sizes differ", hint="Name the same files, or upload anew without --resume.")
+        raise Refused(
+            "invalid", f"The upload {state['id']} is about other files", "parts or sizes differ",
+            hint="Name the same files, or upload anew without --resume.",
+        )

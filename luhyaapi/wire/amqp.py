@@ -38,10 +38,10 @@ _AGAIN_S = 1.0
 _DOWN = (OSError, AMQPError, KombuError, pika.exceptions.AMQPError, TimeoutError)
 
 
-class QuietConsumer(CeleryConsumer):
+class QuietConsumer(CeleryConsumer):  # type: ignore[misc]
     """Celery's consumer without what a child may not and need not do at the broker."""
 
-    class Blueprint(CeleryConsumer.Blueprint):
+    class Blueprint(CeleryConsumer.Blueprint):  # type: ignore[misc]
         """Delayed delivery would declare exchanges; gossip, mingle, control and events would declare queues."""
 
         default_steps = [
@@ -141,7 +141,7 @@ class AmqpUpLink:
     def start(self, on_command: OnCommand, on_connect: Callable[[], None]) -> None:
         app = self._app
 
-        @app.task(name=TASK)
+        @app.task(name=TASK)  # type: ignore[untyped-decorator]
         def execute(message: str) -> None:
             try:
                 on_command(message.encode())

@@ -20,7 +20,7 @@ class Table(models.Model):
 
 def word(words: Iterable[Word], **kw: object) -> models.CharField:
     """A column that holds one word of an enumeration."""
-    return models.CharField(max_length=16, choices=[(str(w), w.en) for w in words], **kw)  # type: ignore[arg-type]
+    return models.CharField(max_length=16, choices=[(str(w), w.en) for w in words], **kw)
 
 
 def pk() -> models.CharField:

@@ -8,6 +8,11 @@ from luhyaapi.contracts.commands import ImageDelete, ImageFetch
 from luhyaapi.errors import Refused
 from luhyaapi.role import Handler, Job, handles
 from luhyaapi.transfer import courier
+from luhyaapi.transfer.base import Progress
+
+
+def _progress(job: Job, before: int, total: int) -> Progress:
+    return lambda done, _size: job.progress("fetch", before + done, total)
 
 
 @handles(ImageFetch)
@@ -22,7 +27,7 @@ class FetchImage(Handler[ImageFetch]):
             job.services.cache.pin(blob.sha256, job.task)
             courier.fetch(
                 job.services.cache, blob, f"{command.url}/blobs/{blob.sha256}", command.ticket,
-                on_progress=lambda done, _size, before=before: job.progress("fetch", before + done, total),
+                on_progress=_progress(job, before, total),
                 cancelled=job.cancelled,
             )
             before += blob.size

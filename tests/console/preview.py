@@ -77,7 +77,10 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         threading.Event().wait(60)
 
     def end_headers(self) -> None:
-        csp = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'"
+        csp = (
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+            "connect-src 'self'; form-action 'self'; base-uri 'none'"
+        )
         self.send_header("Content-Security-Policy", csp)
         super().end_headers()
 

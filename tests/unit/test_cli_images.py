@@ -91,7 +91,8 @@ def test_bad_names_are_refused_before_talking(cli: Cli, disk: Path, name: str) -
 
 @pytest.mark.parametrize(
     ("name", "data", "flag"),
-    [("a.qcow2", b"noise" * 9, ""), ("a.raw", QCOW2, ""), ("a.img", QCOW2, "raw"), ("a.img", b"noise", "qcow2"), ("a.vmdk", b"KDMV....", ""), ("a.img", b"\x1f\x8bzip", "raw")],
+    [("a.qcow2", b"noise" * 9, ""), ("a.raw", QCOW2, ""), ("a.img", QCOW2, "raw"), ("a.img", b"noise", "qcow2"),
+     ("a.vmdk", b"KDMV....", ""), ("a.img", b"\x1f\x8bzip", "raw")],
 )  # fmt: skip
 def test_a_format_that_is_not_true_is_refused(cli: Cli, tmp_path: Path, name: str, data: bytes, flag: str) -> None:
     file = tmp_path / name

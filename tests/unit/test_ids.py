@@ -17,7 +17,10 @@ def test_a_fresh_id_fits_its_type(prefix: str, kind: object) -> None:
     assert TypeAdapter(kind).validate_python(fresh) == fresh
 
 
-@pytest.mark.parametrize("text", ["", "ins-", "ins-3fa21c0", "ins-3FA21C00", "ins-3fa21c00\n", "ins-3fa21c00/..", "img-3fa21c00", "../ins-3fa21c00", "ins-3fa21c0g"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "ins-", "ins-3fa21c0", "ins-3FA21C00", "ins-3fa21c00\n", "ins-3fa21c00/..", "img-3fa21c00", "../ins-3fa21c00", "ins-3fa21c0g"],
+)
 def test_what_is_no_instance_is_refused(text: str) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(ids.InsId).validate_python(text)

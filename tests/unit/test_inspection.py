@@ -49,7 +49,10 @@ def test_a_plain_qcow2(qcow2):
     assert (found.format, found.virtual_size) == (DiskFormat.QCOW2, 2 * MIB)
 
 
-@pytest.mark.parametrize("options", [("-c",), ("-o", "compat=0.10"), ("-o", "lazy_refcounts=on"), ("-o", "cluster_size=4k"), ("-c", "-o", "compression_type=zstd")])
+@pytest.mark.parametrize(
+    "options",
+    [("-c",), ("-o", "compat=0.10"), ("-o", "lazy_refcounts=on"), ("-o", "cluster_size=4k"), ("-c", "-o", "compression_type=zstd")],
+)
 def test_other_plain_qcow2s(raw, tmp_path, options):
     qemu_img("convert", "-f", "raw", "-O", "qcow2", *options, raw, tmp_path / "x")
     assert inspect(tmp_path / "x", Part.DISK, DiskFormat.QCOW2).virtual_size == 2 * MIB

@@ -11,7 +11,7 @@ from clc.web.rest import Form, JsonAlways, SmallJson
 from luhyadb.models import Account
 
 
-class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[misc,no-untyped-call]
+class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """The token in the API's description."""
 
     target_class = "clc.web.rest.BearerToken"
@@ -22,7 +22,7 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[misc,no-unty
         return {"type": "http", "scheme": "bearer"}
 
 
-class Endpoint(APIView):  # type: ignore[misc]
+class Endpoint(APIView):
     """Base of every endpoint."""
 
     content_negotiation_class = JsonAlways

@@ -28,7 +28,7 @@ def _choices(words: Any) -> list[tuple[str, str]]:
 
 
 # The description names an enumeration as the vocabulary does, not by a hash of its words.
-spectacular_settings.apply_patches({"ENUM_NAME_OVERRIDES": {
+spectacular_settings.apply_patches({"ENUM_NAME_OVERRIDES": {  # type: ignore[no-untyped-call]
     w.__name__: _choices(w) for w in (Accelerator, Health, HostState, ImageState, InstanceState, Role, TaskState, Usage)
 }})
 
@@ -38,7 +38,7 @@ def word(words: Any) -> s.ChoiceField:
     return s.ChoiceField(choices=_choices(words))
 
 
-class FaultShape(s.Serializer):  # type: ignore[misc]
+class FaultShape(s.Serializer):
     """What went wrong, why, and what to do."""
 
     code = s.ChoiceField(choices=sorted(CODES))
@@ -58,7 +58,7 @@ class ProblemShape(FaultShape):
     request = s.CharField(required=False)
 
 
-class NicShape(s.Serializer):  # type: ignore[misc]
+class NicShape(s.Serializer):
     """One network card."""
 
     mac = s.CharField()
@@ -66,7 +66,7 @@ class NicShape(s.Serializer):  # type: ignore[misc]
     network = s.CharField()
 
 
-class DisplayShape(s.Serializer):  # type: ignore[misc]
+class DisplayShape(s.Serializer):
     """Where the screen is shown."""
 
     protocol = s.CharField()
@@ -74,7 +74,7 @@ class DisplayShape(s.Serializer):  # type: ignore[misc]
     url = s.CharField()
 
 
-class InstanceShape(s.Serializer):  # type: ignore[misc]
+class InstanceShape(s.Serializer):
     """A virtual machine."""
 
     id = s.CharField()
@@ -101,7 +101,7 @@ class InstanceShape(s.Serializer):  # type: ignore[misc]
     task = s.CharField(allow_null=True)
 
 
-class WhyShape(s.Serializer):  # type: ignore[misc]
+class WhyShape(s.Serializer):
     """Why an instance is where it is."""
 
     id = s.CharField()
@@ -109,7 +109,7 @@ class WhyShape(s.Serializer):  # type: ignore[misc]
     why = s.DictField(child=s.CharField())
 
 
-class TicketShape(s.Serializer):  # type: ignore[misc]
+class TicketShape(s.Serializer):
     """A permission to look at a screen once: ``url`` is the address of the websocket."""
 
     ticket = s.CharField()
@@ -117,7 +117,7 @@ class TicketShape(s.Serializer):  # type: ignore[misc]
     expires_at = s.DateTimeField()
 
 
-class PartShape(s.Serializer):  # type: ignore[misc]
+class PartShape(s.Serializer):
     """One file of a version."""
 
     part = s.CharField()
@@ -127,7 +127,7 @@ class PartShape(s.Serializer):  # type: ignore[misc]
     format = s.CharField()
 
 
-class VersionShape(s.Serializer):  # type: ignore[misc]
+class VersionShape(s.Serializer):
     """One version of an image."""
 
     version = s.IntegerField()
@@ -143,7 +143,7 @@ class VersionShape(s.Serializer):  # type: ignore[misc]
     parts = PartShape(many=True)
 
 
-class ImageShape(s.Serializer):  # type: ignore[misc]
+class ImageShape(s.Serializer):
     """An image with its versions."""
 
     id = s.CharField()
@@ -158,7 +158,7 @@ class ImageShape(s.Serializer):  # type: ignore[misc]
     created_at = s.DateTimeField()
 
 
-class ArrivedShape(s.Serializer):  # type: ignore[misc]
+class ArrivedShape(s.Serializer):
     """What has arrived of one file."""
 
     part = s.CharField()
@@ -172,7 +172,7 @@ class UploadPartShape(ArrivedShape):
     format = s.CharField()
 
 
-class UploadShape(s.Serializer):  # type: ignore[misc]
+class UploadShape(s.Serializer):
     """An upload under way."""
 
     id = s.CharField()
@@ -184,7 +184,7 @@ class UploadShape(s.Serializer):  # type: ignore[misc]
     parts = UploadPartShape(many=True)
 
 
-class StepShape(s.Serializer):  # type: ignore[misc]
+class StepShape(s.Serializer):
     """One step of a task."""
 
     name = s.CharField()
@@ -197,7 +197,7 @@ class StepShape(s.Serializer):  # type: ignore[misc]
     bytes_total = s.IntegerField()
 
 
-class TaskShape(s.Serializer):  # type: ignore[misc]
+class TaskShape(s.Serializer):
     """A long action."""
 
     id = s.CharField()
@@ -217,14 +217,14 @@ class TaskShape(s.Serializer):  # type: ignore[misc]
     deadline = s.DateTimeField()
 
 
-class TraceShape(s.Serializer):  # type: ignore[misc]
+class TraceShape(s.Serializer):
     """A task's way through all roles, in order."""
 
     id = s.CharField()
     events = s.ListField(child=s.DictField())
 
 
-class HostShape(s.Serializer):  # type: ignore[misc]
+class HostShape(s.Serializer):
     """One role on one machine."""
 
     id = s.CharField()
@@ -238,7 +238,7 @@ class HostShape(s.Serializer):  # type: ignore[misc]
     facts = s.DictField()
 
 
-class TokenShape(s.Serializer):  # type: ignore[misc]
+class TokenShape(s.Serializer):
     """A one-time token for one host."""
 
     token = s.CharField()
@@ -246,7 +246,7 @@ class TokenShape(s.Serializer):  # type: ignore[misc]
     expires_at = s.DateTimeField()
 
 
-class AccountShape(s.Serializer):  # type: ignore[misc]
+class AccountShape(s.Serializer):
     """Somebody who may sign in."""
 
     id = s.IntegerField()
@@ -257,14 +257,14 @@ class AccountShape(s.Serializer):  # type: ignore[misc]
     created_at = s.DateTimeField()
 
 
-class LoginShape(s.Serializer):  # type: ignore[misc]
+class LoginShape(s.Serializer):
     """A token for ``Authorization: Bearer``."""
 
     token = s.CharField()
     expires_at = s.DateTimeField(allow_null=True)
 
 
-class HealthShape(s.Serializer):  # type: ignore[misc]
+class HealthShape(s.Serializer):
     """One part of the cloud."""
 
     name = s.CharField()
@@ -272,7 +272,7 @@ class HealthShape(s.Serializer):  # type: ignore[misc]
     line = s.CharField()
 
 
-class StatusShape(s.Serializer):  # type: ignore[misc]
+class StatusShape(s.Serializer):
     """How the cloud is."""
 
     health = word(Health)

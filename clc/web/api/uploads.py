@@ -56,7 +56,7 @@ class DoneForm(Form):
     parts = Part(many=True, required=False, default=list)
 
 
-class AnyBytes(BaseParser):  # type: ignore[misc]
+class AnyBytes(BaseParser):
     """Leaves the body where it is: it is read in pieces."""
 
     media_type = "*/*"
