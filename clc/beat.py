@@ -40,8 +40,7 @@ class Beat:
             hosts.silence(agent.relay.heard, limit, since)
         if self._beats % _SAVE_EVERY_BEATS == 1:
             hosts.heard(agent.relay.heard)
-        else:
-            hosts.awake(agent.relay.heard, limit)
+        hosts.awake(agent.relay.heard, limit)
 
     def reconcile(self) -> None:
         """Wanted against heard."""

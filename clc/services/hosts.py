@@ -123,11 +123,9 @@ def hello(report: Hello) -> None:
 
 
 def heard(host_ids: dict[str, float]) -> None:
-    """Save when hosts were last heard of; a silent one is up again."""
-    for host in Host.objects.filter(pk__in=host_ids).exclude(state__in=[HostState.RETIRED, HostState.NEW]):
-        Host.objects.filter(pk=host.pk, last_heard__lt=host_ids[host.pk]).update(last_heard=host_ids[host.pk])
-        if host.state in (HostState.SILENT, HostState.DOWN):
-            _back(host)
+    """Save when hosts were last heard of."""
+    for host, at in host_ids.items():
+        Host.objects.filter(pk=host, last_heard__lt=at).exclude(state__in=[HostState.RETIRED, HostState.NEW]).update(last_heard=at)
 
 
 def awake(last_heard: dict[str, float], limit_s: float) -> None:
