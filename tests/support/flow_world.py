@@ -225,6 +225,12 @@ class World:
             self.p.pass_time(5)
         self.p.pass_time(5)
 
+    def long(self, seconds: float) -> None:
+        """Much time goes by, in the longest beats that nobody takes for silence."""
+        for _ in range(int(seconds // 14)):
+            self.clock.sleep(14)
+            self.p.beat()
+
     # ---- the wire
 
     def tap(self, fault: Callable[[str, str, bytes], list[bytes]]) -> None:
