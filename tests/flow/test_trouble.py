@@ -443,7 +443,7 @@ def test_cancel_while_the_host_is_silent_ends_soon(cloud):
     from clc.services import tasks
 
     cloud.drain("nc2")
-    one, task = cloud.ask()
+    _, task = cloud.ask()
     while not cloud.role("nc1").cache.sha256s():
         cloud.p.step()
     house = _hush(cloud, "nc1")
