@@ -41,6 +41,7 @@ def _migrate(_given: argparse.Namespace) -> None:
     call_command("migrate", verbosity=0, skip_checks=True)
     settings = conf.load()
     if settings.host.role is Role.CLC:
+        (settings.host.state / "static").mkdir(exist_ok=True)
         from clc.services import hosts, own
 
         own.make(settings.host.state)

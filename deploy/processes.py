@@ -43,7 +43,7 @@ def _web(settings: Settings) -> int:
     log_config: dict[str, object] = {"version": 1, "disable_existing_loggers": False}
     uvicorn.run(
         "deploy.asgi:application", host=settings.host.listen, port=settings.console.port, log_config=log_config,
-        access_log=False, lifespan="on", ws="websockets", ws_per_message_deflate=False, timeout_graceful_shutdown=3,
+        access_log=False, lifespan="on", ws="websockets-sansio", ws_per_message_deflate=False, timeout_graceful_shutdown=3,
         server_header=False, proxy_headers=False, h11_max_incomplete_event_size=32 * 1024,
     )
     return 0

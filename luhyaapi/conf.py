@@ -124,7 +124,7 @@ class Console(_Group):
 class Settings(BaseSettings):
     """The settings of one role process."""
 
-    model_config = SettingsConfigDict(env_prefix="EDUCLOUD_", env_nested_delimiter="__", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="EDUCLOUD_", env_nested_delimiter="__", extra="forbid")
 
     host: Host = Host()
     boss: Boss = Boss()

@@ -67,16 +67,14 @@ class Publisher:
         """Post everything that waits now; how many. A broker that is away leaves all of it waiting."""
         posted = 0
         stuck: set[str] = set()
-        for row in Outbox.objects.order_by("id")[:500]:
-            if row.to in stuck:
-                continue
+        while row := Outbox.objects.exclude(to__in=stuck).order_by("id").first():
             order = Order.model_validate_json(row.order)
             try:
                 self._post(row.to, stamp(order, self._sender, self._patience_s), topology.is_control(order.kind))
-            except Unavailable as e:
-                self._note(row, str(e))
-                return posted
-            except Refused as e:
+            except (Refused, Unavailable) as e:
+                if e.code == "broker_down":
+                    self._note(row, str(e))
+                    return posted
                 stuck.add(row.to)
                 self._note(row, str(e))
                 if clock.now() > order.deadline:

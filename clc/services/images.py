@@ -19,8 +19,8 @@ from luhyaapi.wire.signing import make_ticket
 from luhyadb import memory, scope
 from luhyadb.models import Account, Host, Image, ImageVersion, Instance, Task, Upload
 
-_NAME = re.compile(r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
-_CMDLINE = re.compile(r"^[\x20-\x7e]{0,1024}$")
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_CMDLINE = re.compile(r"[\x20-\x7e]{0,1024}")
 MAX_PART_BYTES = 4 * 1024**4
 _UPLOAD_LIFE_S = 24 * 3600.0
 
@@ -58,12 +58,12 @@ def _parts(rows: tuple[dict[str, Any], ...]) -> list[UploadPart]:
 def begin_upload(account: Account, ask: Ask) -> Upload:
     """Room for a new version. Raises Refused(invalid | exists | forbidden)."""
     scope.require_admin(account)
-    if not _NAME.match(ask.name):
+    if not _NAME.fullmatch(ask.name):
         raise Refused("invalid", "The name is not possible", "letters, digits, dot, dash and underscore, at most 63, no other sign",
                       field="name")
     if ask.usage not in list(Usage):
         raise Refused("invalid", "usage is not possible", f"give desktop or server, not {ask.usage[:20]!r}", field="usage")
-    if not _CMDLINE.match(ask.cmdline):
+    if not _CMDLINE.fullmatch(ask.cmdline):
         raise Refused("invalid", "cmdline is not possible", "printable ASCII, at most 1024 signs", field="cmdline")
     parts = _parts(ask.parts)
     now = clock.now()
@@ -108,7 +108,10 @@ def complete(account: Account, upload_id: str, announced: tuple[dict[str, Any], 
         upload = find_upload(account, upload_id)
         version = upload.version
         if version.state != ImageState.DRAFT:
-            return Task.objects.get(pk=version.task)
+            done = Task.objects.filter(pk=version.task).first()
+            if done is None:
+                raise Refused("state", "This upload is over", f"its version is {version.state}")
+            return done
         digests = {str(a.get("part")): str(a.get("sha256") or "") for a in announced}
         try:
             parts = tuple(UploadPart(**{**p, "sha256": digests.get(p["part"]) or p["sha256"]}) for p in upload.parts)
@@ -130,9 +133,9 @@ def ended(task: Task, report: Outcome) -> None:
         return
     if report.error is None:
         _move(version, "publish", blobs=[b.model_dump() for b in report.blobs])
+        Upload.objects.filter(version=version).delete()
     else:
-        _move(version, "refuse", why=f"{report.error.what}: {report.error.why}"[:2000])
-    Upload.objects.filter(version=version).delete()
+        _refuse(version, f"{report.error.what}: {report.error.why}")
 
 
 def runnable(account: Account, text: str) -> ImageVersion:
@@ -195,9 +198,17 @@ def sweep_uploads() -> int:
     old = Upload.objects.filter(created_at__lt=clock.now() - _UPLOAD_LIFE_S, version__state=ImageState.DRAFT)
     for upload in old:
         with memory.atomic():
-            _move(upload.version, "refuse", why="the upload was never finished")
-            upload.delete()
+            _refuse(upload.version, "the upload was never finished")
     return len(old)
+
+
+def _refuse(version: ImageVersion, why: str) -> None:
+    """A refused version leaves nothing but its events and its task; nor does an image that never had another one."""
+    _move(version, "refuse", why=why[:2000])
+    image = version.image
+    version.delete()
+    if not image.versions.exists():
+        image.delete()
 
 
 def _move(version: ImageVersion, event: str, **changes: Any) -> None:

@@ -1,4 +1,4 @@
-"""Accounts, tokens and answers kept by idempotency key: the only writer of Account and IdempotencyKey."""
+"""Accounts, and tokens: the only writer of Account."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from luhyaapi.errors import Refused
 from luhyadb import memory, scope
 from luhyadb.models import Account
 
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 ROLES = ("user", "admin")
 
 
@@ -21,7 +21,7 @@ def add(by: Account | None, username: str, password: str, role: str = "user") ->
     """A new account. Raises Refused(invalid | exists | forbidden)."""
     if by is not None:
         scope.require_admin(by)
-    if not _NAME.match(username):
+    if not _NAME.fullmatch(username):
         raise Refused("invalid", "The user name is not possible", "letters, digits, . _ @ -, at most 63", field="username")
     if role not in ROLES:
         raise Refused("invalid", "The role is not possible", f"give user or admin, not {role[:20]!r}", field="role")
@@ -61,6 +61,12 @@ def make_token(account: Account) -> str:
     """A bearer token of an account; only its hash is kept."""
     _, token = AuthToken.objects.create(user=account)
     return str(token)
+
+
+def set_language(account: Account, code: str) -> None:
+    """The language an account reads."""
+    account.language = code
+    account.save(update_fields=["language"])
 
 
 def everyone(by: Account) -> list[Account]:

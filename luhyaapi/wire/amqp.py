@@ -35,6 +35,7 @@ _QUORUM = {"x-queue-type": "quorum"}
 _DELIVERY_LIMIT = 5
 _CONFIRM_S = 5.0
 _AGAIN_S = 1.0
+_STOP_S = 1.0
 _DOWN = (OSError, AMQPError, KombuError, pika.exceptions.AMQPError, TimeoutError)
 
 
@@ -202,8 +203,10 @@ class AmqpUpLink:
         if hasattr(self, "_greeter"):
             self._greeter.stop()
         if self._worker is not None:
-            with contextlib.suppress(Exception):
-                self._worker.stop()
+            # Celery waits here for its broker connection; what it has not acknowledged comes again, so we need not.
+            ending = threading.Thread(target=self._worker.stop, name="celery-stop", daemon=True)
+            ending.start()
+            ending.join(_STOP_S)
         self._publisher.close()
 
 

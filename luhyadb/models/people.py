@@ -21,7 +21,7 @@ class Account(AbstractUser):
 
 
 class IdempotencyKey(Table):
-    """One POST already answered. Writer: clc.services.people."""
+    """One POST already answered. Writer: clc.web.api.once."""
 
     account = models.ForeignKey(Account, models.CASCADE)
     key = models.CharField(max_length=200)

@@ -26,10 +26,13 @@ class Broker:
         self.got: list[tuple[str, Envelope, bool]] = []
         self.away = False
         self.missing: set[str] = set()
+        self.full: set[str] = set()
 
     def __call__(self, to: str, envelope: Envelope, control: bool) -> None:
         if self.away:
             raise Unavailable("broker_down", "The broker does not answer")
+        if to in self.full:
+            raise Unavailable("busy", "A queue is full")
         if to in self.missing:
             raise Refused("not_found", f"Nobody reads the queue of {to}")
         self.got.append((to, envelope, control))
@@ -178,3 +181,15 @@ def test_a_long_reason_fits_its_column(broker: Broker) -> None:
     _send("1")
     outbox.Publisher(CLC, 30, post).step()
     assert len(Outbox.objects.get().why) == 200
+
+
+def test_a_full_queue_holds_up_its_own_receiver_only(broker: Broker, publisher: outbox.Publisher) -> None:
+    broker.full.add(CC)
+    for step in ("1", "2"):
+        _send(step)
+        _send(step, CC2)
+    assert publisher.step() == 2
+    assert broker.steps() == [(CC2, "1.0"), (CC2, "2.0")]
+    broker.full.clear()
+    assert publisher.step() == 2
+    assert broker.steps()[2:] == [(CC, "1.0"), (CC, "2.0")]

@@ -12,6 +12,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext
 from django.views.i18n import set_language
 
+from clc.services import people
 from clc.web.api.attempts import Attempts
 from clc.web.page import Form, page, show
 from luhyaapi.errors import Refused, Trouble
@@ -66,10 +67,7 @@ def language(request: HttpRequest) -> HttpResponse:
     """Another language, kept with the account too."""
     code = request.POST.get("language", "")
     if request.user.is_authenticated and code in dict(settings.LANGUAGES):
-        _keep(request.user, code)
+        people.set_language(request.user, code)
     return set_language(request)
 
 
-def _keep(account: Any, code: str) -> None:
-    account.language = code
-    account.save(update_fields=["language"])
