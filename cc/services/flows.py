@@ -17,11 +17,13 @@ from luhyaapi.contracts.base import Command, Envelope
 from luhyaapi.contracts.commands import COMMANDS, TaskCancel
 from luhyaapi.contracts.reports import Outcome, StepFacts
 from luhyaapi.errors import Failed, Refused, Trouble, from_wire, of
+from luhyaapi.journal import KEEP_S, PENDING
 from luhyadb import memory, outbox
 from luhyadb.models import FlowRun
 
 _log = log.get(__name__)
 _GIVE_UP_S = 120.0
+_KEPT_S = KEEP_S + 86400.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def go(office: Office, command: str) -> None:
 def _move(office: Office, command: str) -> bool:
     """One step forward or back; whether another may follow."""
     with memory.atomic():
-        run = FlowRun.objects.filter(pk=command).first()
+        run = FlowRun.objects.select_for_update().filter(pk=command).first()
         if run is None or run.waiting:
             return False
         if run.ended_at:
@@ -162,7 +164,7 @@ def _end(office: Office, run: FlowRun) -> None:
 
 def ended(office: Office, report: Outcome) -> None:
     """An Outcome moves the one flow whose current step it ends; any other is old news."""
-    run = FlowRun.objects.filter(waiting=report.command, ended_at=0).first()
+    run = FlowRun.objects.select_for_update().filter(waiting=report.command, ended_at=0).first()
     if run is None:
         return
     steps = FLOWS[run.kind]
@@ -186,7 +188,7 @@ def ended(office: Office, report: Outcome) -> None:
 def cancel(office: Office, task: str) -> int:
     """Turn the open flows of a task back; a step under way is asked to stop and its Outcome turns the flow."""
     turned = 0
-    for run in FlowRun.objects.filter(task=task, ended_at=0, back=False):
+    for run in FlowRun.objects.select_for_update().filter(task=task, ended_at=0, back=False):
         run.error = Refused("cancelled", "It was cancelled").wire()
         run.deadline = min(run.deadline, clock.now() + _GIVE_UP_S)
         if run.waiting:
@@ -218,21 +220,27 @@ def look_after(office: Office) -> int:
             _give_up(office, run)
         elif not run.waiting:
             go(office, run.command)
-        elif now - run.said_at > patience * 1.5:
+        elif now - run.said_at > patience * 1.5 or _is_unheard(office, run):
             _say_again(office, run)
         else:
             continue
         touched += 1
-    for run in FlowRun.objects.filter(ended_at__gt=now - 600):
-        row = office.agent.journal.row(run.command)
-        if row is not None and row.state != "done":
-            _end(office, run)
+    for row in office.agent.journal.open_rows(PENDING):
+        ended = FlowRun.objects.filter(pk=row.id, ended_at__gt=0).first()
+        if ended is not None:
+            _end(office, ended)
+    FlowRun.objects.filter(ended_at__gt=0, ended_at__lt=now - _KEPT_S).delete()
     return touched
+
+
+def _is_unheard(office: Office, run: FlowRun) -> bool:
+    """Whether a crash came between the step and our own journal."""
+    return run.facts.get("at") == office.agent.me and office.agent.journal.row(run.waiting) is None
 
 
 def _say_again(office: Office, run: FlowRun) -> None:
     with memory.atomic():
-        fresh = FlowRun.objects.filter(pk=run.pk, waiting=run.waiting, said_at=run.said_at).first()
+        fresh = FlowRun.objects.select_for_update().filter(pk=run.pk, waiting=run.waiting, said_at=run.said_at).first()
         if fresh is None or outbox.is_waiting(run.waiting):
             return
         step = FLOWS[run.kind][run.step]
@@ -245,7 +253,7 @@ def _say_again(office: Office, run: FlowRun) -> None:
 
 def _give_up(office: Office, run: FlowRun) -> None:
     with memory.atomic():
-        fresh = FlowRun.objects.filter(pk=run.pk, waiting=run.waiting).first()
+        fresh = FlowRun.objects.select_for_update().filter(pk=run.pk, waiting=run.waiting).first()
         if fresh is None:
             return
         steps = FLOWS[run.kind]
