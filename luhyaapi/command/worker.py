@@ -186,6 +186,9 @@ class Worker:
         interrupted = trouble.code == "interrupted" or (trouble.code == "cancelled" and not job.is_buried())
         if interrupted or (trouble.family == "unavailable" and later < row.envelope.deadline):
             _log.info("order waits", code=trouble.code, why=trouble.why, attempts=row.attempts)
+            if not interrupted:
+                step = row.id.partition("#")[2].rpartition(".")[0]
+                job.progress("" if step == "0" else step, 0, 0, str(trouble)[:200])
             self._agent.journal.postpone(row.id, later)
             return
         if trouble.code == "bug":
