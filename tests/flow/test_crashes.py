@@ -5,6 +5,7 @@ from itertools import groupby
 import pytest
 
 from tests.support.flow_crashes import Fuse, fused, settle
+from tests.support.flow_world import Crash
 
 ENDS = {"run": "running", "delete": "deleted"}
 MANY = ("post progress", "post step/facts")
@@ -64,6 +65,42 @@ def test_all_roles_die_at_once_after_each_round(cloud):
             cloud.crash(name)
         if not moved:
             break
+    cloud.until_rest()
+    assert cloud.task(task) == ("done", None)
+    assert cloud.state(one) == "running"
+    cloud.rest()
+
+
+def test_each_point_of_publishing_an_image(cloud):
+    fuse = Fuse()
+    with fused(cloud, "walrus", fuse):
+        cloud.upload("calm")
+        settle(cloud, "walrus")
+    assert len(fuse.points) > 3
+    for at in range(len(fuse.points)):
+        task = cloud.upload(f"image-{at}")
+        with fused(cloud, "walrus", Fuse(at)):
+            assert settle(cloud, "walrus")
+        cloud.until_rest()
+        assert cloud.task(task.pk) == ("done", None), fuse.points[at]
+    cloud.rest()
+
+
+def test_a_cluster_that_dies_with_its_last_word_unsaid_says_it_much_later(cloud):
+    fuse = Fuse()
+    with fused(cloud, "cc", fuse):
+        cloud.do()
+    last = max(n for n, point in enumerate(fuse.points) if point == "BEGIN IMMEDIATE") + 1
+    assert fuse.points[last] == "journal"
+    fuse = Fuse(last)
+    one, task = cloud.ask()
+    with fused(cloud, "cc", fuse), pytest.raises(Crash):
+        cloud.p.settle()
+    house = cloud.p.houses.pop("cc")
+    house.agent.up.stop()
+    cloud.clock.sleep(900)
+    cloud.p.houses["cc"] = house
+    cloud.crash("cc")
     cloud.until_rest()
     assert cloud.task(task) == ("done", None)
     assert cloud.state(one) == "running"

@@ -48,9 +48,9 @@ def test_each_message_of_reboot_stop_and_start(cloud):
     _, rebooting = _calm(cloud, "reboot", one)
     _, stopping = _calm(cloud, "stop", one)
     _, starting = _calm(cloud, "start", one)
-    ready = [cloud.ask()[0] for _ in range(4 * rebooting)]
+    ready = [cloud.ask()[0] for _ in range(max(2 * rebooting, 4 * stopping))]
     cloud.p.settle()
-    _walk(cloud, "reboot", rebooting, ready)
+    _walk(cloud, "reboot", rebooting, ready, ("drop", "late"))
     stopped = _walk(cloud, "stop", stopping, ready)
     _walk(cloud, "start", starting, stopped, ("drop",))
 

@@ -82,6 +82,8 @@ def test_a_hypervisor_that_is_away_is_waited_for(cloud):
     cloud.p.settle()
     cloud.p.pass_time(30)
     assert cloud.task(task) == ("running", None)
+    told = cloud.role("clc").board.read([f"task:{task}"])[f"task:{task}"]
+    assert told["prompt"].startswith("start ins-")
     for name in NODES:
         cloud.p.hypervisor(name).faults.always.clear()
     cloud.until_rest()
