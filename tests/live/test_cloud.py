@@ -151,6 +151,7 @@ def test_a_second_account_sees_only_its_own(cloud, running, tmp_path):
 
 def test_the_supervisor_killed_and_up_again(cloud, running):
     address = running["nics"][0]["ip"]
+    assert cloud.soon(lambda: page_of(address).startswith(running["id"]))
     supervisor = program_pids(cloud)["supervisor"]
     for pid in supervisor:
         os.kill(pid, signal.SIGKILL)
