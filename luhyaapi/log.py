@@ -64,3 +64,13 @@ def get(name: str) -> Any:
 bind = structlog.contextvars.bind_contextvars
 bound = structlog.contextvars.bound_contextvars
 clear = structlog.contextvars.clear_contextvars
+
+# Before setup() a program's lines go through logging too: warnings to standard error, never anything to standard output.
+structlog.configure(
+    processors=[
+        structlog.stdlib.filter_by_level, structlog.contextvars.merge_contextvars, _mask,
+        structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer(key_order=["event"]),
+    ],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    wrapper_class=structlog.stdlib.BoundLogger,
+)

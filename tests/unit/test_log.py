@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -69,3 +71,11 @@ def test_an_exception_is_one_line(lines: Lines) -> None:
         log.get("here").exception("it broke")
     (line,) = lines()
     assert "ValueError: inside" in line["exception"]
+
+
+def test_before_setup_nothing_goes_to_standard_output() -> None:
+    code = "from luhyaapi import log; l = log.get('x'); l.debug('d'); l.info('i'); l.warning('w', password='p')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert "'w'" in done.stderr
+    assert "'p'" not in done.stderr

@@ -1,0 +1,24 @@
+"""A real one-host cloud for a benchmark, on ports of its own, gone afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.support.real_cloud import Cloud
+
+
+@contextlib.contextmanager
+def fresh() -> Iterator[Cloud]:
+    """A cloud that is not up yet."""
+    home = Path(tempfile.mkdtemp(prefix="edu-bench-"))
+    home.chmod(0o755)
+    cloud = Cloud(home)
+    try:
+        yield cloud
+    finally:
+        cloud.host("reset")
+        shutil.rmtree(home)
