@@ -208,6 +208,8 @@ def found(report: InstanceFacts) -> None:
     changes: dict[str, Any] = {"accelerator": report.accelerator}
     if report.node:
         changes["node"] = report.node
+    if report.nics:
+        changes["nics"] = [n.model_dump() for n in report.nics]
     if report.display.port:
         changes["display_port"] = report.display.port
     if report.state == InstanceState.STOPPED:
