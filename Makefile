@@ -5,7 +5,7 @@ PROFILE ?= full
 NAME ?=
 export PROFILE EDUCLOUD_HOME EDUCLOUD_PORT_BASE EDUCLOUD_SUBNET EDUCLOUD_DEMO LISTEN
 .DEFAULT_GOAL := help
-.PHONY: up down reset test quick lint bench help install install-test profile
+.PHONY: samples generated up down reset test quick lint bench help install install-test profile
 
 up: profile install ## Install what is missing and start the cloud; ends when the first image is ready
 	@$(PYTHON) -m deploy.host up
@@ -43,3 +43,9 @@ install-test:
 profile:
 	@case "$(PROFILE)" in full) ;; rootless|demo) echo "PROFILE=$(PROFILE) is not built yet; as root PROFILE=full works." >&2; exit 2 ;; *) echo "PROFILE=$(PROFILE) is unknown: full, rootless or demo." >&2; exit 2 ;; esac
 	@if [ -n "$(LISTEN)" ]; then echo "LISTEN is not built yet; everything binds loopback." >&2; exit 2; fi
+
+samples: install ## Regenerate message samples and fingerprints
+	@$(PYTHON) -m deploy.generate samples
+
+generated: install ## Regenerate the pages of messages, settings, errors, life cycles, words
+	@$(PYTHON) -m deploy.generate docs

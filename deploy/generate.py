@@ -17,6 +17,7 @@ from luhyaapi import conf
 from luhyaapi.contracts.base import Command, Envelope, Report
 from luhyaapi.contracts.commands import COMMANDS
 from luhyaapi.contracts.reports import REPORTS
+from luhyaapi.contracts.vocabulary import Word
 from luhyaapi.errors import CODES
 from luhyaapi.machines import LIFE_CYCLES, LifeCycle
 
@@ -200,10 +201,36 @@ def _list(states: Iterable[str]) -> str:
     return ", ".join(sorted(map(str, states)))
 
 
+_THINGS = (
+    ("role", "角色", "one of the five programs"), ("boss", "上级", "the role above; it commands"), ("child", "下级", "a role below; it reports"),
+    ("host", "主机", "one role on one machine, with its own key"), ("node", "节点", "a host of the role nc"),
+    ("cluster", "集群", "a cc and its children"), ("command", "命令", "an order, down"), ("report", "报告", "a fact, up"),
+    ("task", "任务", "one intention of a user"), ("step", "步骤", "one part of a task"), ("flow", "流程", "the ordered steps of an order, on the cc"),
+    ("instance", "实例", "a virtual machine of a user"), ("domain", "虚拟机域", "what a hypervisor calls an instance"),
+    ("image", "镜像", "a name with immutable versions"), ("blob", "数据块文件", "one file of a version, named by its sha256"),
+    ("overlay", "覆盖盘", "what an instance wrote on top of its image"), ("lease", "租约", "an address, MAC or port lent to an instance"),
+    ("placement", "放置", "which node an instance is on"), ("fence", "围栏号", "the number that refuses older orders"),
+    ("board", "状态板", "the last known picture, in memcached"), ("door", "服务入口", "a role's own small web service"),
+    ("ticket", "凭据", "a signed permission for certain bytes or one look at a screen"), ("token", "令牌", "a one-time permission to join"),
+    ("driver", "驱动", "the only code that knows an outside thing"), ("life cycle", "生命周期", "a table of states"),
+)
+
+
+def glossary() -> str:
+    """The page of words: one word per thing, in code, database, pages and both languages."""
+    parts = ["# Words\n", _NOTE, "One word per thing, everywhere.\n", "## Things\n", "| English | 中文 | what it is |", "|---|---|---|"]
+    parts += [f"| {en} | {zh} | {what} |" for en, zh, what in _THINGS]
+    for words in sorted(Word.__subclasses__(), key=lambda w: w.__name__):
+        parts += ["", f"## {words.__name__}\n", f"{(words.__doc__ or '').strip()}\n", "| value | English | 中文 |", "|---|---|---|"]
+        parts += [f"| `{w.value}` | {w.en} | {w.zh} |" for w in words]
+    return "\n".join([*parts, ""])
+
+
 def documents() -> dict[str, str]:
     """Every generated page by its path from the root."""
     pages: dict[str, Callable[[], str]] = {
         "docs/messages.md": messages, "docs/settings.md": settings, "docs/errors.md": errors, "docs/life-cycles.md": life_cycles,
+        "docs/glossary.md": glossary,
     }
     return {path: make().rstrip() + "\n" for path, make in pages.items()}
 
