@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from clc.services import hosts, images, tasks
 from luhyaapi import clock
 from luhyaapi.agent import Agent
@@ -21,7 +23,7 @@ class Beat:
 
     def hello(self) -> None:
         """Our own row is there."""
-        hosts.ensure_own(self._agent.settings.host.name)
+        hosts.ensure_own(self._agent.settings.host.name or os.uname().nodename)
 
     def beat(self) -> None:
         """Our own facts; who fell silent."""

@@ -45,7 +45,7 @@ def _migrate(_given: argparse.Namespace) -> None:
         from clc.services import hosts, own
 
         own.make(settings.host.state)
-        hosts.ensure_own(settings.host.name)
+        hosts.ensure_own(settings.host.name or os.uname().nodename)
 
 
 def _create_admin(given: argparse.Namespace) -> None:

@@ -78,7 +78,8 @@ def capacity(hosts: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     nodes = [h["facts"] for h in hosts if h["role"] == Role.NC and h["state"] in _HERE]
     stores = [h["facts"] for h in hosts if h["role"] == Role.WALRUS and "disk_used_bytes" in h["facts"]]
     rows = list(
-        Instance.objects.exclude(state__in=[InstanceState.STOPPED, InstanceState.DELETED]).values_list("cpus", "memory_mib", "nics")
+        Instance.objects.exclude(state__in=[InstanceState.STOPPED, InstanceState.DELETED]).exclude(node="")
+        .values_list("cpus", "memory_mib", "nics")
     )
     cpus, memory = sum(n["cpus"] for n in nodes), sum(n["memory_bytes"] for n in nodes)
     cpus_used, memory_used = sum(r[0] for r in rows), sum(r[1] for r in rows) * MIB
