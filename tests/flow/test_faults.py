@@ -7,18 +7,21 @@ LONG_S = 300
 
 
 def _calm(cloud, verb, ident=""):
-    """An instance after a flow where nothing went wrong, and how many messages that took."""
+    """An instance after a flow where nothing went wrong, and the messages that took."""
     storm = Storm(cloud)
     one, task = cloud.ask(verb, ident)
     calm = storm.watch(Suffering(), task, one)
     cloud.p.settle()
     assert cloud.task(task) == ("done", None)
-    return one, len(calm.seen)
+    return one, calm.seen
 
 
-def _walk(cloud, verb, count, ready=(), faults=FAULTS):
-    """Each message suffers each fault, each at an instance of its own, all of them at once; those instances."""
-    wanted = [(fault, at) for fault in faults for at in range(count)]
+def _walk(cloud, verb, messages, ready=(), faults=FAULTS):
+    """Each message suffers each fault, each at an instance of its own, all of them at once; those instances.
+
+    Progress may be lost without harm, which is tried once.
+    """
+    wanted = [(f, at) for f in faults for at, message in enumerate(messages) if f == "drop" or " progress " not in message]
     ready = ready or [""] * len(wanted)
     assert len(ready) >= len(wanted)
     storm = Storm(cloud)
@@ -39,7 +42,7 @@ def _walk(cloud, verb, count, ready=(), faults=FAULTS):
 def test_each_message_of_run_and_delete(cloud):
     one, running = _calm(cloud, "run")
     _, deleting = _calm(cloud, "delete", one)
-    assert (running, deleting) >= (20, 10)
+    assert (len(running), len(deleting)) >= (20, 10)
     _walk(cloud, "delete", deleting, _walk(cloud, "run", running))
 
 
@@ -48,7 +51,7 @@ def test_each_message_of_reboot_stop_and_start(cloud):
     _, rebooting = _calm(cloud, "reboot", one)
     _, stopping = _calm(cloud, "stop", one)
     _, starting = _calm(cloud, "start", one)
-    ready = [cloud.ask()[0] for _ in range(max(2 * rebooting, 4 * stopping))]
+    ready = [cloud.ask()[0] for _ in range(max(2 * len(rebooting), 4 * len(stopping)))]
     cloud.p.settle()
     _walk(cloud, "reboot", rebooting, ready, ("drop", "late"))
     stopped = _walk(cloud, "stop", stopping, ready)
@@ -95,7 +98,7 @@ def test_two_orders_on_one_instance_that_overtake_each_other(cloud):
 
 
 def test_a_storm_without_a_pattern(cloud):
-    """Every fifth message of anybody is lost, every seventh comes twice, for two minutes; then the sky clears."""
+    """Every fifth message of anybody is lost, every seventh comes twice, for two minutes; ten minutes later all agree."""
     count = 0
 
     def rain(_direction, _host, message):
@@ -112,6 +115,7 @@ def test_a_storm_without_a_pattern(cloud):
     cloud.p.settle()
     cloud.p.pass_time(120)
     cloud.tap(lambda _d, _h, message: [message])
-    cloud.p.pass_time(240)
+    cloud.p.pass_time(120)
+    cloud.long(630)
     assert {cloud.task(t) for t in tasks} == {("done", None)}
     cloud.rest()

@@ -215,7 +215,7 @@ class World:
             assert not domains or self.node(row.pk) == domains[0][0]
         if not unknown:
             assert (row.state == "running") == runs, f"{row.pk} is {row.state}, its domain: {domains}"
-            assert place is None or row.node == place.node
+            assert place is None or (row.node, row.nics) == (place.node, place.spec["nics"])
 
     def until_rest(self, longest_s: float = 300) -> None:
         """Time goes by until everything is at rest, and at most so long."""
