@@ -32,7 +32,7 @@ bench: ## Benchmarks, all or NAME=start|up|...: a table and bench/results/<name>
 	@$(PYTHON) -m bench.run $(NAME)
 
 help: ## This list
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
 
 install:
 	@deploy/install.sh
