@@ -19,7 +19,6 @@ _pages = get_asgi_application()
 
 from clc.web.live import Receive, Scope, Send, live  # noqa: E402 - the models must be ready first
 
-
 # Bytes; the largest piece of an upload is 16 MiB. Django keeps a whole body before anybody asks who sends it.
 BODY_AT_MOST = 17 * 1024 * 1024
 

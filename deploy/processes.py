@@ -23,17 +23,21 @@ def main(name: str) -> int:
     log.setup(settings.host.log_level, role=str(settings.host.role), process=name)
     try:
         if name in _REMEMBER:
-            _open_database()
+            _open_database(name)
         return _web(settings) if name == "clc-web" else _role(settings, name)
     except Trouble as e:
         _log.error("cannot run", code=e.code, what=e.what, why=e.why, hint=e.hint)
         return 1
 
 
-def _open_database() -> None:
+def _open_database(name: str) -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "deploy.settings")
     import django
+    from django.conf import settings
 
+    if name != "clc-web":
+        # Our own threads are few and stay; the web process's come and go with its requests.
+        settings.DATABASES["default"]["CONN_MAX_AGE"] = 600
     django.setup()
 
 

@@ -165,7 +165,7 @@ class Agent:
             self._working, self._publishing,
             Loop("beat", self._in_memory("beat"), every.every_s).start(),
             Loop("reconcile", self._in_memory("reconcile"), every.reconcile_s).start(),
-            Loop("sweep", self.journal.sweep, 3600).start(),
+            Loop("sweep", self.sweep, 3600).start(),
         ]
         if self.down is not None:
             self.down.start(self.relay.take)
@@ -173,6 +173,10 @@ class Agent:
             self.up.start(self.worker.accept, self._greet)
         else:
             self._greet()
+
+    def sweep(self) -> None:
+        """Forget what nobody can ask about any more."""
+        self.journal.sweep()
 
     def stop(self) -> None:
         """Stop taking orders, let running ones reach a checkpoint, publish what there is."""

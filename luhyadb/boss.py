@@ -66,6 +66,11 @@ class BossAgent(Agent):
         assert self.down is not None  # noqa: S101 - a boss has a link down
         self.down.command(to, seal(envelope, self.key), control=control)
 
+    def sweep(self) -> None:
+        super().sweep()
+        with self.memory():
+            heard.prune()
+
     def start(self) -> None:
         self._posting = Loop("outbox", self.post_orders, 0.5).start()
         outbox.on_new(self._posting.wake)

@@ -37,13 +37,15 @@ class Relay:
             envelope = signing.open_sealed(message, agent.report_key)
             if envelope.sender != sender and not agent.is_below(envelope.sender, sender):
                 raise Refused("misaddressed", "A report does not come from below its sender", f"{envelope.sender} by {sender}")
+            if clock.now() > envelope.expires_at:
+                raise Refused("expired", "A report came too late", f"{envelope.kind} of {envelope.sender}")
             kind = REPORTS.get(envelope.kind)
             if kind is None:
                 _log.info("report of an unknown kind passed over", kind=envelope.kind)
                 return
             report = _read(kind, envelope)
         except Refused as e:
-            if e.code == "misaddressed":
+            if e.code in ("misaddressed", "expired"):
                 signing.refuse(e)
             return
         self.heard[sender] = self.heard[envelope.sender] = clock.now()

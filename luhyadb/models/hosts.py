@@ -18,7 +18,7 @@ class Host(Table):
     boss = models.CharField(max_length=20, default="", blank=True)
     address = models.CharField(max_length=100, default="", blank=True)
     certificate = models.TextField(default="", blank=True)
-    request = models.CharField(max_length=64, null=True, unique=True)
+    request = models.CharField(max_length=64, null=True, unique=True)  # noqa: DJ001 - many hosts may have none, and unique allows that for null only
     csr = models.TextField(default="", blank=True)
     version = models.CharField(max_length=40, default="", blank=True)
     boot = models.CharField(max_length=64, default="", blank=True)

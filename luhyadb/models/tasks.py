@@ -84,6 +84,7 @@ class Heard(Table):
     subject = models.CharField(max_length=100)
     epoch = models.BigIntegerField()
     seq = models.BigIntegerField()
+    expires_at = models.FloatField(db_index=True, help_text="when the report itself is refused as too old")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["origin", "subject"], name="one_newest")]

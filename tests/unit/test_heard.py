@@ -6,6 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from luhyaapi import clock
+from luhyaapi.clock import ManualClock
 from luhyaapi.contracts.base import Envelope
 from luhyaapi.errors import Bug
 from luhyadb import heard, memory
@@ -84,3 +86,14 @@ def test_aliases_follow_the_role_of_the_process() -> None:
     assert (memory.alias("clc"), memory.alias("cc"), memory.alias()) == ("default", "cc", "default")
     with memory.thread_of("cc"):
         assert memory.alias() == "cc"
+
+
+def test_what_can_come_no_more_is_forgotten() -> None:
+    before = clock.use(ManualClock(start=0.5))
+    try:
+        assert heard.is_fresh(_report(1, 1))
+        assert heard.prune() == 0
+        clock.sleep(1)
+        assert heard.prune() == 1
+    finally:
+        clock.use(before)

@@ -89,7 +89,7 @@ def _message(report: Report, seq: int, epoch: int = 1, sender: str = NODE, key: 
     now = clock.now()
     envelope = Envelope(**{
         "id": f"{sender}:{epoch}:{seq}", "kind": report.kind, "sender": sender, "to": ME, "subject": report.subject, "issued_at": now,
-        "expires_at": now + 1e6, "deadline": now + 1e6, "epoch": epoch, "seq": seq, "body": report.model_dump_json(), **over,
+        "expires_at": 4e9, "deadline": 4e9, "epoch": epoch, "seq": seq, "body": report.model_dump_json(), **over,
     })
     return seal(envelope, KEYS[key or sender])
 
@@ -197,3 +197,10 @@ def test_old_subjects_are_forgotten(boss: Middle, monkeypatch: pytest.MonkeyPatc
     for n in range(9):
         boss.relay.take(NODE, _message(InstanceFacts(instance=f"ins-0000000{n}", state=InstanceState.RUNNING), n))
     assert len(boss.relay._latest) == 3
+
+
+def test_a_report_past_its_end_is_refused_and_counted(boss: Middle, reduced: list[Report]) -> None:
+    before = refusals().get("expired", 0)
+    boss.relay.take(NODE, _message(_facts(), 1, expires_at=1.0))
+    assert refusals()["expired"] == before + 1
+    assert (reduced, _up(boss)) == ([], [])
