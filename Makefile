@@ -17,11 +17,11 @@ reset: profile ## Like down, and delete the state; Debian packages and .venv sta
 	@if [ -x $(PYTHON) ]; then $(PYTHON) -m deploy.host reset; else echo "nothing to do: nothing is installed here"; fi
 
 test: install-test ## The whole suite with real services and guests; installs what it needs
-	@$(MAKE) --no-print-directory quick
-	@$(PYTHON) -m pytest -m live
+	@$(PYTHON) -m pytest -q -n auto -m "not live"
+	@$(PYTHON) -m pytest -q -m live
 
 quick: ## The fast part: in-process, no sockets, under a minute
-	@$(PYTHON) -m pytest -q -n auto -m "not live"
+	@$(PYTHON) -m pytest -q -n auto -m "not live and not walk"
 
 lint: ## Lint, types, import contract
 	@.venv/bin/ruff check .

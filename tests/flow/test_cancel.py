@@ -25,6 +25,7 @@ def _begin(cloud, rounds, verb="run", ident=""):
     return one, task
 
 
+@pytest.mark.walk
 def test_cancel_after_each_round_of_run(cloud):
     rounds = _rounds(cloud)
     ends = []
@@ -79,6 +80,7 @@ def test_a_lost_cancel_is_said_again(cloud):
     cloud.rest()
 
 
+@pytest.mark.walk
 @pytest.mark.parametrize("verb", ["delete", "stop"])
 def test_after_each_round_of_run(cloud, verb):
     for n in range(_rounds(cloud)):

@@ -31,6 +31,7 @@ def _die(cloud, name, verb, at, ident=""):
     return one, died
 
 
+@pytest.mark.walk
 @pytest.mark.parametrize("name", ["clc", "cc", "nc1"])
 def test_each_point_of_run_and_delete(cloud, name):
     if name == "nc1":
@@ -51,6 +52,7 @@ def test_each_point_of_run_and_delete(cloud, name):
     assert deaths >= 0.9 * (len(running) + len(deleting))
 
 
+@pytest.mark.walk
 def test_all_roles_die_at_once_after_each_round(cloud):
     one, task = cloud.ask("run")
     for _ in range(40):

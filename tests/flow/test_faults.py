@@ -39,6 +39,7 @@ def _walk(cloud, verb, messages, ready=(), faults=FAULTS):
     return [one for one, _, _ in cases]
 
 
+@pytest.mark.walk
 def test_each_message_of_run_and_delete(cloud):
     one, running = _calm(cloud, "run")
     _, deleting = _calm(cloud, "delete", one)
@@ -46,6 +47,7 @@ def test_each_message_of_run_and_delete(cloud):
     _walk(cloud, "delete", deleting, _walk(cloud, "run", running))
 
 
+@pytest.mark.walk
 def test_each_message_of_reboot_stop_and_start(cloud):
     one, _ = _calm(cloud, "run")
     _, rebooting = _calm(cloud, "reboot", one)
@@ -97,6 +99,7 @@ def test_two_orders_on_one_instance_that_overtake_each_other(cloud):
     cloud.rest()
 
 
+@pytest.mark.walk
 def test_a_storm_without_a_pattern(cloud):
     """Every fifth message of anybody is lost, every seventh comes twice, for two minutes; ten minutes later all agree."""
     count = 0
