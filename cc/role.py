@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from cc import handlers, reducers
+from cc.services import mandates
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.role import RoleShape, handlers_of, reducers_of
 
-ROLE = RoleShape(Role.CC, Role.CLC, handlers=handlers_of(handlers), reducers=reducers_of(reducers))
+ROLE = RoleShape(
+    Role.CC, Role.CLC, handlers=handlers_of(handlers), reducers=reducers_of(reducers), judge=mandates.judge,
+)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from clc import reducers
+from clc.services import mandates
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.role import RoleShape, reducers_of
 
-ROLE = RoleShape(Role.CLC, None, reducers=reducers_of(reducers))
+ROLE = RoleShape(Role.CLC, None, reducers=reducers_of(reducers), judge=mandates.judge)

@@ -80,14 +80,19 @@ def reduces(report: type[Report]) -> Callable[[Callable[..., None]], Callable[..
     return mark
 
 
+Judge = Callable[[Envelope, Report], None]
+"""Whether the proved sender of a report may speak about its subject: raises Refused(forbidden), Refused(not_found) for what is over."""
+
+
 @dataclass(frozen=True)
 class RoleShape:
-    """One role: its name, its boss, what it handles and what it reduces."""
+    """One role: its name, its boss, what it handles, what it reduces, and who may report what to it."""
 
     name: RoleName
     boss: RoleName | None
     handlers: dict[str, Handler[Any]] = field(default_factory=dict)
     reducers: dict[str, Callable[..., None]] = field(default_factory=dict)
+    judge: Judge = lambda _envelope, _report: None
 
     @property
     def speaks(self) -> dict[str, int]:

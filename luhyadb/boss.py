@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from django.db import DataError
 
 from luhyaapi.agent import Agent
 from luhyaapi.contracts.base import Envelope
+from luhyaapi.errors import Refused
 from luhyaapi.process import Loop
 from luhyaapi.wire.identity import public_key
 from luhyaapi.wire.signing import seal
@@ -37,8 +38,13 @@ class BossAgent(Agent):
         with memory.thread_of(self.shape.name):
             yield
 
-    def transaction(self) -> AbstractContextManager[None]:
-        return memory.atomic()
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        try:
+            with memory.atomic():
+                yield
+        except (DataError, OverflowError) as e:
+            raise Refused("invalid", "A report does not fit into the database", str(e)[:200]) from e
 
     def is_fresh(self, envelope: Envelope) -> bool:
         return heard.is_fresh(envelope)

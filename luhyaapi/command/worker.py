@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _log = log.get(__name__)
 WIDTH = {Lane.TRANSFER: 3, Lane.DOMAIN: 4, Lane.QUICK: 4}
+_ASK_THE_LOG = "the log of that host tells more"
 _BACKOFF_S = (0.2, 0.5, 1, 2, 5, 10)
 
 
@@ -203,7 +204,7 @@ class Worker:
     def end(self, envelope: Envelope, error: Trouble | None, facts: dict[str, Any]) -> None:
         """Keep and tell how an order ended. Also called by a flow for the order that opened it."""
         agent = self._agent
-        fault = Fault(**error.wire()) if error else None
+        fault = _fault(error) if error else None
         outcome = Outcome(command=envelope.id, task=envelope.task, error=fault, **facts)
         text = outcome.model_dump_json()
         if envelope.sender == agent.me:
@@ -220,6 +221,11 @@ class Worker:
             self._agent.reduce_own(outcome, envelope.task)
         else:
             self._agent.report(outcome, task=envelope.task)
+
+
+def _fault(error: Trouble) -> Fault:
+    """An error as others may read it: of a bug only that it was one, the rest stands in our log."""
+    return Fault(**error.wire() | ({"why": _ASK_THE_LOG} if error.family == "bug" else {}))
 
 
 def _decode(row: Row) -> Command:

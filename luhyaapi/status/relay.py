@@ -49,9 +49,25 @@ class Relay:
                 signing.refuse(e)
             return
         self.heard[sender] = self.heard[envelope.sender] = clock.now()
-        self.reduce(envelope, report)
+        try:
+            self._judge(envelope, report)
+            self.reduce(envelope, report)
+        except Refused as e:
+            # it would be refused again: what is refused is answered for
+            if e.code == "not_found":
+                _log.debug("report passed over", kind=envelope.kind, why=str(e))
+            else:
+                signing.refuse(e, envelope)
+            return
         if agent.boss and envelope.kind not in ENDS_HERE:
             agent.pass_up(envelope, message, durable=kind.durable)
+
+    def _judge(self, envelope: Envelope, report: Report) -> None:
+        """Raises Refused unless the sender may say this; the signature proved who it is, not what it may speak about."""
+        if envelope.subject != report.subject:
+            raise Refused("invalid", "A report is numbered under another subject", envelope.subject)
+        with self._agent.memory():
+            self._agent.shape.judge(envelope, report)
 
     def reduce(self, envelope: Envelope, report: Report) -> None:
         """Apply a report once, and only if it is newer than the last on its subject."""

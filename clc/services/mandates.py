@@ -1,0 +1,131 @@
+"""Who may report what to the CLC: a host speaks of itself, a cluster of its own instances, the receiver of an order of its task."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+
+from pydantic import TypeAdapter, ValidationError
+
+from luhyaapi import clock
+from luhyaapi.contracts.base import Envelope, Report
+from luhyaapi.contracts.reports import (
+    Hello,
+    HostFacts,
+    InstanceFacts,
+    JoinAsked,
+    Outcome,
+    PlacementFacts,
+    Progress,
+    StepFacts,
+)
+from luhyaapi.contracts.specs import Name
+from luhyaapi.contracts.vocabulary import HostState
+from luhyaapi.errors import Refused
+from luhyadb.models import Host, Instance, JoinToken, Task
+
+WAITING_AT_MOST = 100
+_CSR_AT_MOST = 8192
+_NAME = TypeAdapter(Name)
+
+
+def judge(envelope: Envelope, report: Report) -> None:
+    """Raises Refused(forbidden) for what is not the sender's to say, Refused(not_found) for what is over here."""
+    _judge(report, envelope.sender)
+
+
+def check_name(name: str) -> None:
+    """Raises Refused(invalid) for what no host can be called."""
+    try:
+        _NAME.validate_python(name)
+    except ValidationError as e:
+        raise Refused("invalid", "A host cannot be called so", repr(name[:40]), field="name") from e
+
+
+def check_crowd(proof: str, boss: str) -> None:
+    """Raises Refused(quota) when too many hosts below ``boss`` wait already, unless a good token comes along."""
+    good = JoinToken.objects.filter(proof=proof, used_by="", expires_at__gt=clock.now()).exists()
+    if not good and Host.objects.filter(boss=boss, state=HostState.NEW).count() >= WAITING_AT_MOST:
+        raise Refused("quota", "Too many hosts wait for approval", f"{WAITING_AT_MOST} do", hint="Bring a join token, or approve those.")
+
+
+@singledispatch
+def _judge(report: Report, sender: str) -> None:
+    raise Refused("forbidden", f"A {report.kind} is not a host's to report", sender)
+
+
+@_judge.register
+def _(report: Hello, sender: str) -> None:
+    _about_itself(report.host, sender)
+
+
+@_judge.register
+def _(report: HostFacts, sender: str) -> None:
+    _about_itself(report.host, sender)
+
+
+def _about_itself(host: str, sender: str) -> None:
+    if host != sender:
+        raise Refused("forbidden", "A host reports about another host", f"{sender} about {host}")
+
+
+@_judge.register
+def _(report: InstanceFacts, sender: str) -> None:
+    """Which of its nodes an instance is on the cluster knows best, and has judged."""
+    if _boss_of(sender) != _cluster_of(report.instance) or report.node not in ("", sender):
+        raise Refused("forbidden", "A node reports about an instance that is not on it", f"{sender} about {report.instance}")
+
+
+@_judge.register
+def _(report: PlacementFacts, sender: str) -> None:
+    if _cluster_of(report.instance) != sender:
+        raise Refused("forbidden", "A cluster reports about another's instance", f"{sender} about {report.instance}")
+    if report.node and _boss_of(report.node) != sender:
+        raise Refused("forbidden", "A cluster places on a node that is not its own", f"{sender} on {report.node[:20]}")
+
+
+@_judge.register
+def _(report: StepFacts, sender: str) -> None:
+    if _receiver_of(pk=report.task) != sender:
+        raise Refused("forbidden", "A host tells a step of another's task", f"{sender} about {report.task[:20]}")
+
+
+@_judge.register
+def _(report: Outcome, sender: str) -> None:
+    if _receiver_of(command=report.command) != sender:
+        raise Refused("forbidden", "A host reports about an order to somebody else", f"{sender} about {report.command[:80]}")
+
+
+@_judge.register
+def _(report: Progress, sender: str) -> None:
+    if _receiver_of(pk=report.task) not in (sender, _boss_of(sender)):
+        raise Refused("forbidden", "A host tells the progress of another's task", f"{sender} about {report.task[:20]}")
+
+
+@_judge.register
+def _(report: JoinAsked, sender: str) -> None:
+    check_name(report.name)
+    known = Host.objects.filter(request=report.request).first()
+    if known is not None and (known.boss, known.role, known.csr) != (sender, report.role, report.csr):
+        raise Refused("forbidden", "A request to join is known with another key or boss", f"by {sender}")
+    if len(report.csr) > _CSR_AT_MOST or len(report.request) > 64 or len(report.address) > 100:
+        raise Refused("invalid", "A request to join is too long", f"by {sender}")
+    if known is None:
+        check_crowd(report.proof, sender)
+
+
+def _boss_of(host: str) -> str:
+    return str(Host.objects.filter(pk=host).values_list("boss", flat=True).first() or "")
+
+
+def _cluster_of(instance: str) -> str:
+    found = Instance.objects.filter(pk=instance).values_list("cluster", flat=True).first()
+    if not found:
+        raise Refused("not_found", "There is no such instance", instance)
+    return str(found)
+
+
+def _receiver_of(**by: str) -> str:
+    found = Task.objects.filter(**by).values_list("receiver", flat=True).first()
+    if not found:
+        raise Refused("not_found", "No task of ours waits for this", str(by)[:80])
+    return str(found)
