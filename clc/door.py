@@ -6,7 +6,7 @@ import hashlib
 import re
 from typing import Any
 
-from clc.services import hosts
+from clc.services import hosts, mandates
 from luhyaapi.agent import Agent
 from luhyaapi.contracts.reports import JoinAsked
 from luhyaapi.contracts.vocabulary import HostState, Role
@@ -14,7 +14,7 @@ from luhyaapi.errors import Refused
 from luhyaapi.wire.http import Answer, Door, Request, json_answer, json_route, route
 from luhyadb import memory
 
-_REQUEST = re.compile(r"^[A-Za-z0-9_-]{20,64}$")
+_REQUEST = re.compile(r"[A-Za-z0-9_-]{20,64}")
 
 
 def make(agent: Agent) -> Door:
@@ -24,6 +24,7 @@ def make(agent: Agent) -> Door:
     def ask(form: Any, request: Request) -> Any:
         report = asked(form, request.remote)
         with agent.memory(), memory.atomic():
+            mandates.check_asker(report, agent.me)
             hosts.join_asked(report, agent.me)
         return {"state": HostState.NEW}
 
@@ -41,14 +42,14 @@ def make(agent: Agent) -> Door:
 
 def asked(form: Any, remote: str) -> JoinAsked:
     """A request to join as a report. Raises Refused(invalid)."""
-    if not isinstance(form, dict) or not _REQUEST.match(str(form.get("request", ""))):
+    if not isinstance(form, dict) or not _REQUEST.fullmatch(str(form.get("request", ""))):
         raise Refused("invalid", "The request to join cannot be read", "it needs request, role, name, csr and token")
     token = str(form.get("token", ""))
     secret = token.split(".")[1] if token.count(".") == 2 else ""
     try:
         return JoinAsked(
-            request=str(form["request"]), role=Role(str(form.get("role"))), name=str(form.get("name"))[:63],
-            csr=str(form.get("csr"))[:4000], proof=hashlib.sha256(secret.encode()).hexdigest(),
+            request=str(form["request"]), role=Role(str(form.get("role"))), name=str(form.get("name")),
+            csr=str(form.get("csr")), proof=hashlib.sha256(secret.encode()).hexdigest(),
             address=str(form.get("address") or remote)[:100],
         )
     except ValueError as e:

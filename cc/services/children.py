@@ -7,20 +7,24 @@ import json
 import re
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from cc.services.office import Office
 from cc.services.placement import NodeView
 from luhyaapi import clock, log
 from luhyaapi.contracts.commands import HostAdmit
 from luhyaapi.contracts.reports import Hello, JoinAsked
-from luhyaapi.contracts.specs import Capacity
+from luhyaapi.contracts.specs import Capacity, Name
 from luhyaapi.contracts.vocabulary import HostState, InstanceState, Role
 from luhyaapi.errors import Refused
 from luhyaapi.wire.identity import write_atomic
 from luhyadb.models import Child, Placement
 
 _log = log.get(__name__)
-_REQUEST = re.compile(r"^[A-Za-z0-9_-]{20,64}$")
+_NAME = TypeAdapter(Name)
+_REQUEST = re.compile(r"[A-Za-z0-9_-]{20,64}")
 _WAITING_AT_MOST = 64
+_WAITS_S, _TOLD_S = 24 * 3600.0, 3600.0
 
 
 def ask(office: Office, form: object, remote: str) -> dict[str, str]:
@@ -28,16 +32,16 @@ def ask(office: Office, form: object, remote: str) -> dict[str, str]:
     if not isinstance(form, dict):
         raise Refused("invalid", "The request to join cannot be read")
     request, token = str(form.get("request", "")), str(form.get("token", ""))
-    if not _REQUEST.match(request):
+    if not _REQUEST.fullmatch(request):
         raise Refused("invalid", "The request to join has no good name", "20 to 64 letters, digits, - and _")
     file = _file(office, request)
-    if not file.exists() and sum(1 for _ in office.joins.glob("*.json")) >= _WAITING_AT_MOST:
+    if not file.exists() and _waiting(office) >= _WAITING_AT_MOST:
         raise Refused("quota", "Too many hosts wait to join")
     # Only a hash goes up: the token itself is for our eyes.
     secret = token.split(".")[1] if token.count(".") == 2 else ""
     try:
         report = JoinAsked(
-            request=request, role=Role(str(form.get("role"))), name=str(form.get("name"))[:63], csr=str(form.get("csr"))[:4000],
+            request=request, role=Role(str(form.get("role"))), name=_NAME.validate_python(form.get("name")), csr=str(form.get("csr"))[:4000],
             proof=hashlib.sha256(secret.encode()).hexdigest(), address=str(form.get("address") or remote)[:100],
         )
     except ValueError as e:
@@ -52,7 +56,7 @@ def ask(office: Office, form: object, remote: str) -> dict[str, str]:
 
 def answer(office: Office, request: str) -> dict[str, str] | None:
     """What a joining host gets; None while it waits. Raises Refused(not_found | forbidden)."""
-    if not _REQUEST.match(request) or not _file(office, request).exists():
+    if not _REQUEST.fullmatch(request) or not _file(office, request).exists():
         raise Refused("not_found", "There is no such request to join")
     form: dict[str, str] = json.loads(_file(office, request).read_text())
     if form.get("state") == HostState.RETIRED:
@@ -80,7 +84,7 @@ def admit(office: Office, order: HostAdmit) -> None:
 
 def refuse(office: Office, request: str, why: str) -> None:
     """Turn a joining host away."""
-    if _REQUEST.match(request):
+    if _REQUEST.fullmatch(request):
         write_atomic(_file(office, request), json.dumps({"state": HostState.RETIRED, "why": why}).encode())
 
 
@@ -144,6 +148,21 @@ def speaks(host: str) -> dict[str, int]:
     """What a child understands; empty when unknown."""
     row = Child.objects.filter(pk=host).values_list("speaks", flat=True).first()
     return dict(row or {})
+
+
+def _waiting(office: Office) -> int:
+    """Requests that wait for an answer; those nobody came back for are forgotten."""
+    waiting = 0
+    for file in office.joins.glob("*.json"):
+        try:
+            age_s, state = clock.now() - file.stat().st_mtime, json.loads(file.read_text()).get("state")
+        except FileNotFoundError:
+            continue
+        if (state == HostState.NEW and age_s > _WAITS_S) or (state == HostState.RETIRED and age_s > _TOLD_S):
+            file.unlink(missing_ok=True)
+        elif state == HostState.NEW:
+            waiting += 1
+    return waiting
 
 
 def _file(office: Office, request: str) -> Path:

@@ -24,7 +24,7 @@ from luhyaapi.errors import Refused
 from luhyadb.models import Host, Instance, JoinToken, Task
 
 WAITING_AT_MOST = 100
-_CSR_AT_MOST = 8192
+_CSR_AT_MOST, _REQUEST_AT_MOST, _ADDRESS_AT_MOST = 8192, 64, 100
 _NAME = TypeAdapter(Name)
 
 
@@ -33,16 +33,26 @@ def judge(envelope: Envelope, report: Report) -> None:
     _judge(report, envelope.sender)
 
 
-def check_name(name: str) -> None:
-    """Raises Refused(invalid) for what no host can be called."""
+def check_asker(report: JoinAsked, boss: str) -> None:
+    """Whether somebody below ``boss`` may ask to join so. Raises Refused(invalid | forbidden | quota)."""
+    _check_name(report.name)
+    if len(report.csr) > _CSR_AT_MOST or len(report.request) > _REQUEST_AT_MOST or len(report.address) > _ADDRESS_AT_MOST:
+        raise Refused("invalid", "A request to join is too long", f"below {boss}")
+    known = Host.objects.filter(request=report.request).first()
+    if known is None:
+        _check_crowd(report.proof, boss)
+    elif (known.boss, known.role, known.csr) != (boss, report.role, report.csr):
+        raise Refused("forbidden", "A request to join is known with another key or boss", f"below {boss}")
+
+
+def _check_name(name: str) -> None:
     try:
         _NAME.validate_python(name)
     except ValidationError as e:
         raise Refused("invalid", "A host cannot be called so", repr(name[:40]), field="name") from e
 
 
-def check_crowd(proof: str, boss: str) -> None:
-    """Raises Refused(quota) when too many hosts below ``boss`` wait already, unless a good token comes along."""
+def _check_crowd(proof: str, boss: str) -> None:
     good = JoinToken.objects.filter(proof=proof, used_by="", expires_at__gt=clock.now()).exists()
     if not good and Host.objects.filter(boss=boss, state=HostState.NEW).count() >= WAITING_AT_MOST:
         raise Refused("quota", "Too many hosts wait for approval", f"{WAITING_AT_MOST} do", hint="Bring a join token, or approve those.")
@@ -56,6 +66,8 @@ def _judge(report: Report, sender: str) -> None:
 @_judge.register
 def _(report: Hello, sender: str) -> None:
     _about_itself(report.host, sender)
+    if report.name:
+        _check_name(report.name)
 
 
 @_judge.register
@@ -103,14 +115,7 @@ def _(report: Progress, sender: str) -> None:
 
 @_judge.register
 def _(report: JoinAsked, sender: str) -> None:
-    check_name(report.name)
-    known = Host.objects.filter(request=report.request).first()
-    if known is not None and (known.boss, known.role, known.csr) != (sender, report.role, report.csr):
-        raise Refused("forbidden", "A request to join is known with another key or boss", f"by {sender}")
-    if len(report.csr) > _CSR_AT_MOST or len(report.request) > 64 or len(report.address) > 100:
-        raise Refused("invalid", "A request to join is too long", f"by {sender}")
-    if known is None:
-        check_crowd(report.proof, sender)
+    check_asker(report, sender)
 
 
 def _boss_of(host: str) -> str:

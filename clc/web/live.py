@@ -47,6 +47,7 @@ LOG_WITHIN_S = 20.0
 _BUFFER = 64 * 1024
 _SCREEN = re.compile(r"^/live/screen/([A-Za-z0-9_-]{16,64})/?$")
 _LOG = re.compile(r"^/api/v1/instances/([A-Za-z0-9._-]{1,63})/log/?$")
+_NUMBER = re.compile("[0-9]{1,18}")
 _EVENTS = ("/api/v1/events", "/api/v1/events/")
 NOT_SIGNED_IN, NO_TICKET, NO_NODE, FAULT, DONE = 4401, 4403, 4408, 1011, 1000
 _log = log.get(__name__)
@@ -378,8 +379,9 @@ class Live:
     async def _events(self, scope: Scope, account: Account, receive: Receive, send: Send) -> None:
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         asked = _headers(scope).get("last-event-id") or query.get("after", [""])[0]
+        number = int(asked) if _NUMBER.fullmatch(asked) else None
         listener = await self.feed.join(account)
-        after = min(int(asked), listener.upto) if asked.isascii() and asked.isdigit() else listener.upto
+        after = listener.upto if number is None else min(number, listener.upto)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": [
                 (b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from luhyaapi.conf import Settings
 from luhyaapi.contracts.base import Envelope, Report
 from luhyaapi.contracts.reports import HostFacts, InstanceFacts, JoinAsked, Outcome
 from luhyaapi.contracts.vocabulary import InstanceState, Role
-from luhyaapi.errors import Unavailable
+from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.role import RoleShape
 from luhyaapi.status import relay
 from luhyaapi.wire import identity
@@ -204,3 +205,29 @@ def test_a_report_past_its_end_is_refused_and_counted(boss: Middle, reduced: lis
     boss.relay.take(NODE, _message(_facts(), 1, expires_at=1.0))
     assert refusals()["expired"] == before + 1
     assert (reduced, _up(boss)) == ([], [])
+
+
+@pytest.mark.parametrize("code", ["forbidden", "not_found"])
+def test_what_is_not_the_senders_to_say_is_neither_applied_nor_passed_up(boss: Middle, reduced: list[Report], code: str) -> None:
+    def judge(_envelope: Envelope, _report: Report) -> None:
+        raise Refused(code, "Not yours to say")
+
+    boss.shape = dataclasses.replace(boss.shape, judge=judge)
+    before = refusals().get(code, 0)
+    boss.relay.take(NODE, _message(_facts(), 1))
+    assert (reduced, _up(boss)) == ([], [])
+    assert refusals().get(code, 0) - before == (code == "forbidden")
+
+
+def test_a_report_numbered_under_another_subject_is_refused(boss: Middle, reduced: list[Report]) -> None:
+    boss.relay.take(NODE, _message(_facts(), 1, subject="ins-00000002"))
+    assert (reduced, _up(boss)) == ([], [])
+
+
+def test_what_a_reducer_refuses_does_not_come_again(boss: Middle) -> None:
+    def reduce(_services: Any, _envelope: Envelope, _report: Report) -> None:
+        raise Refused("state", "Not now and not later")
+
+    boss.shape = dataclasses.replace(boss.shape, reducers={InstanceFacts.kind: reduce})
+    boss.relay.take(NODE, _message(_facts(), 1))
+    assert _up(boss) == []
