@@ -1,0 +1,62 @@
+"""What a role installs is enough for what it imports, and no more than it should be."""
+
+import re
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from deploy import lock
+
+ROOT = Path(__file__).resolve().parents[2]
+IMPORTS = {
+    "walrus": "walrus.role, walrus.door, walrus.beat, walrus.services.library, luhyaapi.wire.amqp, luhyaapi.wire.joining, deploy.processes",
+    "nc": "nc.role, nc.door, nc.beat, nc.drivers.libvirt_hypervisor, nc.drivers.bridge_network, luhyaapi.wire.amqp, luhyaapi.wire.joining, "
+          "deploy.processes",
+    "sc": "sc.role, sc.door, sc.beat, luhyaapi.wire.amqp, luhyaapi.wire.joining, deploy.processes",
+}
+
+
+def names(text):
+    return {m.group(1).replace(".", "-") for m in re.finditer(r"^([a-z0-9.-]+)==", text, re.MULTILINE)}
+
+
+WITHOUT = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in absent:
+            raise ModuleNotFoundError(name)
+absent = set({absent!r})
+sys.meta_path.insert(0, Absent())
+import {imports}
+"""
+
+
+@pytest.mark.parametrize("role", sorted(IMPORTS))
+def test_it_is_enough(role):
+    """The role starts where everything outside its part of the lock is not installed."""
+    kept = names(lock.needed(role)) | {"educloud"}
+    absent = sorted(top for top, owners in packages_distributions().items()
+                    if not {o.lower().replace("_", "-").replace(".", "-") for o in owners} & kept)
+    assert "django" in absent
+    code = WITHOUT.format(absent=absent, imports=IMPORTS[role])
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-1500:]
+
+
+@pytest.mark.parametrize("role", ["walrus", "nc", "sc"])
+def test_hands_install_no_django(role):
+    assert not {n for n in names(lock.needed(role)) if n.startswith("django")}
+
+
+def test_every_line_keeps_its_hashes():
+    text = lock.needed("nc")
+    assert len(re.findall(r"^[a-z0-9.-]+==", text, re.MULTILINE)) < len(re.findall("--hash=sha256:", text))
+
+
+def test_an_unknown_package_is_said():
+    with pytest.raises(KeyError, match="not in the lock"):
+        lock.needed("nc", "amqp==1 \\\n    --hash=sha256:00\n")
