@@ -10,6 +10,7 @@ from luhyaapi.contracts.vocabulary import Accelerator
 from luhyaapi.errors import Trouble
 from luhyaapi.facts import hello, host_facts
 from nc.drivers.base import Hypervisor, Probe, Watched
+from nc.services import disks
 from nc.services.office import Office
 
 _log = log.get(__name__)
@@ -46,8 +47,9 @@ class Beat:
         self._office.domains.tell_all()
 
     def beat(self) -> None:
-        """How we are."""
-        agent = self._agent
+        """How we are; and no guest writes its console log without end."""
+        agent, wanted = self._agent, self._office.domains.wanted
+        disks.keep_logs_short(wanted.folder(instance) / "console.log" for instance in wanted.all())
         agent.report(host_facts(
             agent.me, agent.settings, services={"hypervisor": self._trouble or "ok"}, guests=self._office.domains.counts(),
             blobs=tuple(self._office.cache.sha256s()), open_commands=agent.journal.counts()[0], health=self._trouble,

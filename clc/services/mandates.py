@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import singledispatch
 
 from pydantic import TypeAdapter, ValidationError
@@ -24,8 +25,9 @@ from luhyaapi.errors import Refused
 from luhyadb.models import Host, Instance, JoinToken, Task
 
 WAITING_AT_MOST = 100
-_CSR_AT_MOST, _REQUEST_AT_MOST, _ADDRESS_AT_MOST = 8192, 64, 100
+_CSR_AT_MOST, _REQUEST_AT_MOST = 8192, 64
 _NAME = TypeAdapter(Name)
+_ADDRESS = re.compile(r"([a-z]{1,10}://)?[A-Za-z0-9.:\[\]_-]{0,90}")
 
 
 def judge(envelope: Envelope, report: Report) -> None:
@@ -36,7 +38,8 @@ def judge(envelope: Envelope, report: Report) -> None:
 def check_asker(report: JoinAsked, boss: str) -> None:
     """Whether somebody below ``boss`` may ask to join so. Raises Refused(invalid | forbidden | quota)."""
     _check_name(report.name)
-    if len(report.csr) > _CSR_AT_MOST or len(report.request) > _REQUEST_AT_MOST or len(report.address) > _ADDRESS_AT_MOST:
+    _check_address(report.address)
+    if len(report.csr) > _CSR_AT_MOST or len(report.request) > _REQUEST_AT_MOST:
         raise Refused("invalid", "A request to join is too long", f"below {boss}")
     known = Host.objects.filter(request=report.request).first()
     if known is None:
@@ -50,6 +53,12 @@ def _check_name(name: str) -> None:
         _NAME.validate_python(name)
     except ValidationError as e:
         raise Refused("invalid", "A host cannot be called so", repr(name[:40]), field="name") from e
+
+
+def _check_address(address: str) -> None:
+    """An administrator copies it into a command line, and our bytes go there."""
+    if not _ADDRESS.fullmatch(address):
+        raise Refused("invalid", "A host cannot be reached there", repr(address[:100]), field="address")
 
 
 def _check_crowd(proof: str, boss: str) -> None:
@@ -66,6 +75,7 @@ def _judge(report: Report, sender: str) -> None:
 @_judge.register
 def _(report: Hello, sender: str) -> None:
     _about_itself(report.host, sender)
+    _check_address(report.address)
     if report.name:
         _check_name(report.name)
 

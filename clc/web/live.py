@@ -37,6 +37,7 @@ LATE_S = 5.0
 QUEUE_AT_MOST = 1000
 BATCH_AT_MOST = 100
 PER_ACCOUNT_AT_MOST = 20
+RESUMED_AT_MOST = 10_000
 SCREENS_AT_MOST = 256
 UNMATCHED_AT_MOST = 64
 DIAL_WITHIN_S = 20.0
@@ -381,7 +382,7 @@ class Live:
         asked = _headers(scope).get("last-event-id") or query.get("after", [""])[0]
         number = int(asked) if _NUMBER.fullmatch(asked) else None
         listener = await self.feed.join(account)
-        after = listener.upto if number is None else min(number, listener.upto)
+        after = listener.upto if number is None else max(min(number, listener.upto), listener.upto - RESUMED_AT_MOST)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": [
                 (b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store"),

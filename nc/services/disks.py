@@ -22,6 +22,7 @@ from luhyaapi.process import run
 QEMU_IMG = "qemu-img"
 TIMEOUT_S = 30.0
 LOG_KEPT_BYTES = 1024 * 1024
+LOG_AT_MOST_BYTES = 4 * LOG_KEPT_BYTES
 KEY_TYPES = (
     "ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
     "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com",
@@ -112,6 +113,20 @@ def hostname_of(name: str, instance_id: str) -> str:
 def checked_keys(keys: Iterable[str]) -> tuple[str, ...]:
     """The public SSH keys, each a single line of a known type without options. Raises Refused(invalid)."""
     return tuple(_checked_key(key, number) for number, key in enumerate(keys, start=1))
+
+
+def keep_logs_short(logs: Iterable[Path], at_most_bytes: int = LOG_AT_MOST_BYTES) -> int:
+    """Trim every console log that grew past its limit, so that no guest fills its node's disk; how many were."""
+    trimmed = 0
+    for path in logs:
+        try:
+            if path.stat().st_size <= at_most_bytes:
+                continue
+        except FileNotFoundError:
+            continue
+        trim_log(path)
+        trimmed += 1
+    return trimmed
 
 
 def trim_log(path: Path, keep_bytes: int = LOG_KEPT_BYTES) -> None:

@@ -182,6 +182,34 @@ def test_a_stream_resumes_where_it_was_cut(cast):
     run(scenario)
 
 
+def test_a_number_without_end_is_none(cast):
+    key = cookie(cast.ann)
+
+    async def scenario():
+        app = Live()
+        call = Call(app, "/api/v1/events", headers={"Cookie": key, "Last-Event-ID": "9" * 5000})
+        await call.until(lambda c: c.body)
+        await call.leave()
+        assert app.feed._listeners == set()
+
+    run(scenario)
+
+
+def test_history_is_told_again_only_so_far(cast, monkeypatch):
+    key = cookie(cast.ann)
+    for n in range(5):
+        events.record("instance", "ins-1", f"event {n}", owner=cast.ann)
+    monkeypatch.setattr("clc.web.live.RESUMED_AT_MOST", 2)
+
+    async def scenario():
+        call = Call(Live(), "/api/v1/events", headers={"Cookie": key}, query="after=0")
+        await call.until(lambda c: len(c.heard()) == 2)
+        assert call.heard() == ["event 3", "event 4"]
+        await call.leave()
+
+    run(scenario)
+
+
 def test_an_event_that_becomes_visible_late_is_not_lost(cast):
     key = cookie(cast.root)
 

@@ -317,3 +317,16 @@ def test_again_forgets(host: Host) -> None:
     memory.write_text(memory.read_text().replace("not proved", "long ago"))
     assert "long ago" in accelerator.verdict(settings).why
     assert "long ago" not in accelerator.again(settings).why
+
+
+def test_a_guest_that_writes_without_end_fills_no_disk(tmp_path: Path) -> None:
+    talker, quiet, gone = (tmp_path / name for name in ("talker", "quiet", "gone"))
+    with talker.open("ab", buffering=0) as guest:
+        guest.write(b"x" * (disks.LOG_AT_MOST_BYTES + 1))
+        quiet.write_bytes(b"x" * disks.LOG_AT_MOST_BYTES)
+        assert disks.keep_logs_short([talker, quiet, gone]) == 1
+        assert talker.stat().st_size == disks.LOG_KEPT_BYTES
+        guest.write(b"more")
+    assert talker.read_bytes().endswith(b"xmore")
+    assert talker.stat().st_size == disks.LOG_KEPT_BYTES + 4
+    assert quiet.stat().st_size == disks.LOG_AT_MOST_BYTES

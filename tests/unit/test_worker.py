@@ -103,6 +103,16 @@ def test_what_fails_is_taken_back_and_told(pair: Pair, phase: str, error: Except
     assert pair.step() == 0
 
 
+def test_what_a_fault_of_ours_says_stays_in_the_log(pair: Pair) -> None:
+    pair.handler.on["run"] = _raise(ValueError("/var/lib/somewhere secret"))
+    pair.post()
+    pair.step()
+    (outcome,) = pair.outcomes()
+    assert outcome.error is not None
+    assert outcome.error.code == "bug"
+    assert "secret" not in outcome.model_dump_json()
+
+
 def test_a_failing_undo_does_not_hide_the_first_error(pair: Pair) -> None:
     pair.handler.on = {"run": _raise(Failed("disk_full", "Full")), "undo": _raise(ValueError("also this"))}
     pair.post()
