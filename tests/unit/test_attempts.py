@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,7 @@ from rest_framework.exceptions import Throttled
 from clc.web.api.attempts import AT_MOST, AT_MOST_OF_ADDRESS, WITHIN_S, Attempts
 from luhyaapi import clock
 from luhyaapi.clock import ManualClock
-from luhyaapi.errors import Refused
+from luhyaapi.errors import Refused, Unavailable
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +50,7 @@ def test_one_address_does_not_try_the_same_password_on_everybody() -> None:
 
 
 def test_attempts_under_way_count_and_success_forgives() -> None:
-    attempts = Attempts()
+    attempts = Attempts(threading.BoundedSemaphore(AT_MOST))
     under_way = [attempts.of(("a", "ada")) for _ in range(AT_MOST)]
     for each in under_way:
         each.__enter__()
@@ -60,6 +61,17 @@ def test_attempts_under_way_count_and_success_forgives() -> None:
     for _ in range(10 * AT_MOST_OF_ADDRESS):
         with attempts.of(("a", "ada")):
             pass
+
+
+def test_only_so_many_passwords_are_checked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clc.web.api.attempts._TURN_WITHIN_S", 0.01)
+    attempts = Attempts(threading.BoundedSemaphore(1))
+    with attempts.of(("a", "ada")):
+        for _ in range(2 * AT_MOST):
+            with pytest.raises(Unavailable, match="Too many"), attempts.of(("a", "bob")):
+                raise AssertionError
+    with attempts.of(("a", "bob")):
+        pass
 
 
 def test_what_is_not_a_wrong_password_counts_for_nothing() -> None:
