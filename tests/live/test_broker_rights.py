@@ -1,0 +1,112 @@
+"""What a child's own broker account may do, against a real broker: read its two queues, write its exchange, nothing else."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pika
+import pytest
+from pika.exceptions import AMQPError
+
+from deploy.host import plan
+from deploy.host.down import down
+from deploy.host.up import services_up
+from luhyaapi.conf import Broker
+from luhyaapi.wire.amqp import AmqpDownLink
+
+pytestmark = pytest.mark.live
+ROOT = Path(__file__).resolve().parents[2]
+BASE = "19200"
+BOSS, MINE, OTHER = "cc-00000001", "nc-0000000a", "nc-0000000b"
+
+
+@pytest.fixture(scope="module")
+def cloud():
+    home = Path(tempfile.mkdtemp(prefix="edu"))
+    home.chmod(0o755)
+    made = plan.make({"EDUCLOUD_HOME": str(home), "EDUCLOUD_PORT_BASE": BASE}, ROOT, Path(sys.executable), Path("/nonexistent"))
+    try:
+        services_up(made)
+        yield made
+    finally:
+        down(made)
+        shutil.rmtree(home)
+
+
+@pytest.fixture(scope="module")
+def link(cloud):
+    broker = Broker(port=cloud.ports["amqp"], admin_port=cloud.ports["management"], vhost="cc", user="cc",
+                    password_file=cloud.secret("cc", "broker-password"))
+    return AmqpDownLink(broker, BOSS, children=list)
+
+
+@pytest.fixture(scope="module")
+def account(link):
+    link.admit(OTHER)
+    return link.admit(MINE).url
+
+
+def may(url: str, act: Callable) -> bool:
+    try:
+        connection = pika.BlockingConnection(pika.URLParameters(url))
+        try:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            act(channel)
+        finally:
+            if connection.is_open:
+                connection.close()
+    except AMQPError:
+        return False
+    return True
+
+
+def test_a_child_does_its_own_work(account):
+    assert may(account, lambda c: c.basic_get(f"cmd.{MINE}.v1"))
+    assert may(account, lambda c: c.basic_get(f"ctl.{MINE}.v1"))
+    assert may(account, lambda c: c.basic_publish(f"out.{MINE}.v1", "", b"x", mandatory=True))
+
+
+@pytest.mark.parametrize("act", [
+    lambda c: c.basic_get(f"cmd.{OTHER}.v1"),
+    lambda c: c.basic_get(f"rep.{BOSS}.v1"),
+    lambda c: c.basic_get(f"dead.{BOSS}.v1"),
+    lambda c: c.queue_declare("mine"),
+    lambda c: c.queue_declare("", exclusive=True),
+    lambda c: c.queue_declare(f"cmd.{MINE}.v1\n"),
+    lambda c: c.exchange_declare(f"out.{MINE}.v2", "topic"),
+    lambda c: c.queue_bind(f"cmd.{MINE}.v1", f"out.{OTHER}.v1", "#"),
+    lambda c: c.queue_bind(f"cmd.{MINE}.v1", f"out.{MINE}.v1", "#"),
+    lambda c: c.queue_delete(f"cmd.{MINE}.v1"),
+    lambda c: c.basic_publish("", f"cmd.{MINE}.v1", b"x", mandatory=True),
+    lambda c: c.basic_publish("", f"cmd.{OTHER}.v1", b"x", mandatory=True),
+    lambda c: c.basic_publish(f"out.{OTHER}.v1", "", b"x", mandatory=True),
+    lambda c: c.basic_publish("amq.topic", "", b"x", mandatory=True),
+], ids=[
+    "read another's orders", "read the boss's reports", "read dead letters", "declare", "declare without a name", "declare a look-alike",
+    "declare an exchange", "bind to another", "bind to itself", "delete", "write own orders", "write another's orders",
+    "speak as another", "write elsewhere",
+])
+def test_a_child_does_nothing_else(account, act):
+    assert not may(account, act)
+
+
+def test_a_child_is_known_in_its_boss_place_only(account, cloud):
+    assert not may(account.rsplit("/", 1)[0] + "/clc", lambda c: None)
+    at = urlsplit(account)
+    management = httpx.get(f"http://127.0.0.1:{cloud.ports['management']}/api/overview", auth=(at.username, at.password), timeout=10)
+    assert management.status_code == 401
+
+
+def test_a_removed_child_is_shut_out(link):
+    url = link.admit("nc-0000000c").url
+    assert may(url, lambda c: None)
+    held = pika.BlockingConnection(pika.URLParameters(url))
+    link.remove("nc-0000000c")
+    assert not may(url, lambda c: None)
+    with pytest.raises(AMQPError):
+        held.process_data_events(time_limit=10)
