@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from luhyaapi.contracts.base import Model
 from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, DomainState, Part
@@ -14,6 +14,7 @@ Mac = Annotated[str, StringConstraints(pattern="^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
 Ipv4 = Annotated[str, StringConstraints(pattern=r"^(\d{1,3}\.){3}\d{1,3}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
 MIB = 1024 * 1024
+FAULT_AT_MOST = 4000
 
 
 class Blob(Model):
@@ -93,10 +94,18 @@ class Capacity(Model):
     disk_mib: int = 0
 
 
+# cut: it is kept with every event that tells of it
+def _short(text: str) -> str:
+    return text if len(text) <= FAULT_AT_MOST else f"{text[:FAULT_AT_MOST - 1]}…"
+
+
+Said = Annotated[str, AfterValidator(_short)]
+
+
 class Fault(Model):
     """An error as it crosses the wire."""
 
     code: str
-    what: str
-    why: str = ""
-    hint: str = ""
+    what: Said
+    why: Said = ""
+    hint: Said = ""

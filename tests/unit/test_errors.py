@@ -65,3 +65,9 @@ def test_what_is_not_ours_is_a_bug_and_a_full_disk_is_none() -> None:
 def test_the_text_has_what_and_why() -> None:
     assert str(Refused("state", "What", "why")) == "What: why"
     assert str(Refused("state", "What")) == "What"
+
+
+def test_an_error_without_end_is_cut_on_the_wire() -> None:
+    fault = Fault(**Failed("program", "What", "x" * 100_000).wire())
+    assert (len(fault.why), fault.why[-1]) == (4000, "…")
+    assert Fault.model_validate_json(fault.model_dump_json()) == fault
