@@ -157,7 +157,7 @@ def resolve(account: Account, text: str) -> Image:
     by = {"pk": text} if ids.is_id(text, "img") else {"name": text}
     image = scope.one(account, Image, **by)
     if image.retired:
-        raise Refused("not_found", f"There is no image {text[:63]!r}")
+        raise Refused("not_found", f"There is no image {text[:63]!r}", "it was deleted")
     return image
 
 

@@ -177,8 +177,10 @@ def _task(row: Task, progress: Mapping[str, Any] | None) -> Picture:
 
 
 def _steps(row: Task, moving: Mapping[str, Any]) -> list[Picture]:
-    made = [_step(s, moving if s.name == moving.get("phase") and s.state == "running" else {}) for s in row.steps.all()]
-    if moving.get("phase") and moving["phase"] not in [s["name"] for s in made]:
+    phase = str(moving.get("phase") or "")
+    made = [_step(s, moving if phase and s.state == "running" and f"{s.name}-".startswith(f"{phase}-") else {}) for s in row.steps.all()]
+    # Progress may arrive after its step has ended; it is no step of its own beside those of a flow.
+    if phase and not made:
         made.append(_step(TaskStep(name=str(moving["phase"]), state="running"), moving))
     return made
 
@@ -354,6 +356,9 @@ def _role(role: Role, mine: Sequence[Picture]) -> Picture:
     working = len(by[HostState.UP]) + len(by[HostState.DRAINING])
     if not there:
         notes.insert(0, _NEEDED.get(role, "none has joined"))
+    deaf = [h["name"] for h in mine if h["state"] != HostState.SILENT and (h["facts"].get("services") or {}).get("hypervisor", "ok") != "ok"]
+    if deaf:
+        notes.append(f"{', '.join(deaf[:5])}: the hypervisor does not answer")
     refused = sum(sum((h["facts"].get("refused") or {}).values()) for h in mine)
     if refused:
         notes.append(f"{refused} messages refused at the door")
@@ -361,5 +366,5 @@ def _role(role: Role, mine: Sequence[Picture]) -> Picture:
         if slow := [h["name"] for h in mine if h["facts"].get("accelerator") == accelerator]:
             notes.append(f"{', '.join(slow[:5])}: {words}")
     absent = by[HostState.SILENT] or by[HostState.DOWN]
-    health = Health.BAD if not working and (there or role in _NEEDED) else Health.WARN if absent or by[HostState.NEW] or refused else Health.OK
+    health = Health.BAD if not working and (there or role in _NEEDED) else Health.WARN if absent or by[HostState.NEW] or refused or deaf else Health.OK
     return _part(str(role), health, "; ".join([f"{working} of {there} up", *notes]))

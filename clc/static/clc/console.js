@@ -24,6 +24,8 @@
 
   // Short notes
   const toast = (kind, title, why) => {
+    // The same note twice at once says nothing more.
+    if ($$("#toasts [data-toast]").some((shown) => $("b", shown)?.textContent === title && ($("p", shown)?.textContent ?? "") === (why || ""))) return;
     const note = document.createElement("div");
     note.className = `toast-note toast-${kind}`;
     note.dataset.toast = "";
@@ -131,7 +133,7 @@
     // A refusal comes as a problem document, or as a page whose note is shown.
     try {
       const problem = JSON.parse(xhr.responseText);
-      toast("error", problem.what || problem.title || text("textRefused"), [problem.why || problem.detail, problem.hint].filter(Boolean).join(" "));
+      toast("error", problem.what || problem.title || text("textRefused"), [problem.why || problem.detail, problem.hint].filter(Boolean).map((line) => line.replace(/([^.!?。])$/, "$1.")).join(" "));
     } catch {
       const page = new DOMParser().parseFromString(xhr.responseText, "text/html");
       const note = page.querySelector(".toast-note .body b, h1");

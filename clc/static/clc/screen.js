@@ -45,7 +45,7 @@ async function ticket() {
   const form = await answer.json().catch(() => ({}));
   if (answer.ok) return form;
   const problem = new Error(form.what || form.title || `HTTP ${answer.status}`);
-  problem.why = [form.why || form.detail, form.hint].filter(Boolean).join(" ");
+  problem.why = [form.why || form.detail, form.hint].filter(Boolean).map((line) => line.replace(/([^.!?。])$/, "$1.")).join(" ");
   problem.code = form.code || String(answer.status);
   // A refusal stays a refusal; an overloaded or absent node may answer later.
   problem.final = answer.status < 500 && answer.status !== 429;

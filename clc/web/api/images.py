@@ -69,6 +69,9 @@ class PartBytes(Endpoint):
         row = images.resolve(self.account, image)
         found = row.versions.filter(version=min(version, 2**31 - 1), state=ImageState.PUBLISHED).first()
         file = next((b for b in found.blobs if b["part"] == part), None) if found else None
-        if found is None or file is None:
-            raise Refused("not_found", f"There is no {part[:20]!r} of version {version} of {row.name}", "only published versions can be read")
+        if found is None:
+            raise Refused("not_found", f"There is no version {version} of {row.name} to read", "only published versions can be read")
+        if file is None:
+            raise Refused("not_found", f"Version {version} of {row.name} has no {part[:20]!r}",
+                          f"it has {', '.join(sorted(b['part'] for b in found.blobs))}")
         return store.blob(request._request, file["sha256"], f"{row.name}-{found.version}-{part}.{file.get('format') or 'raw'}")  # noqa: SLF001

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -42,17 +44,21 @@ def row(request: HttpRequest, ident: str) -> HttpResponse:
 
 @page("tasks/<str:ident>/steps/", "task_steps", under="tasks")
 def steps(request: HttpRequest, ident: str) -> HttpResponse:
-    """Its steps alone."""
-    return show(request, "tasks/_steps.html", task=words.task(scope.one(request.user, Task, pk=ident)))
+    """Its steps, and what else of its page moves on."""
+    found = scope.one(request.user, Task, pk=ident)
+    return show(request, "tasks/_news.html", task=words.task(found), trace=_trace(request, found))
+
+
+def _trace(request: HttpRequest, found: Task) -> list[dict[str, Any]]:
+    events = scope.visible_to(request.user, Event).filter(task=found.pk).order_by("id")[:_TRACED]
+    return [e | {"role": Role(e["role"]), "host": e["host"] or "", "at": e["at"][11:23]} for e in map(pictures.event, events)]
 
 
 @page("tasks/<str:ident>/", "task", under="tasks")
 def detail(request: HttpRequest, ident: str) -> HttpResponse:
     """One task: steps, progress, trace."""
     found = scope.one(request.user, Task, pk=ident)
-    events = scope.visible_to(request.user, Event).filter(task=found.pk).order_by("id")[:_TRACED]
-    trace = [e | {"role": Role(e["role"]), "host": e["host"] or "", "at": e["at"][11:23]} for e in map(pictures.event, events)]
-    return show(request, "tasks/detail.html", task=words.task(found), trace=trace)
+    return show(request, "tasks/detail.html", task=words.task(found), trace=_trace(request, found))
 
 
 @page("tasks/<str:ident>/cancel/", "task_cancel", under="tasks", methods=("POST",))
