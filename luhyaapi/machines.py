@@ -28,8 +28,8 @@ class LifeCycle:
         try:
             return self.moves[str(state), event]
         except KeyError:
-            can = sorted(e for s, e in self.moves if s == state)
-            why = f"it is {state}; possible from there: {', '.join(can) or 'nothing'}"
+            can = sorted(e for s, e in self.moves if s == state and e in ASKED)
+            why = f"it is {state}" + (f"; possible now: {', '.join(can)}" if can else "")
             raise Refused("state", f"This {self.name} cannot {event} now", why) from None
 
     def allows(self, state: str, event: str) -> bool:
@@ -41,6 +41,8 @@ def _moves(*rows: tuple[str, str, str]) -> dict[tuple[str, str], str]:
     return {(str(s), event): str(to) for names, event, to in rows for s in str(names).split()}
 
 
+# What somebody can ask for; the other events are facts and outcomes.
+ASKED = frozenset({"start", "stop", "reboot", "delete", "cancel", "drain", "resume"})
 _T, _I, _G, _H = TaskState, InstanceState, ImageState, HostState
 
 TASK = LifeCycle(

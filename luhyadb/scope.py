@@ -39,7 +39,7 @@ def one(account: Account, model: type[M], **by: Any) -> M:
     row = visible_to(account, model).filter(**by).first()
     if row is None:
         asked = str(next(iter(by.values())))[:63]
-        raise Refused("not_found", f"There is no {NOUNS.get(model, 'thing')} {asked!r}")
+        raise Refused("not_found", f"There is no {NOUNS.get(model, 'thing')} {asked!r}", "nothing you may see has that name or id")
     return row
 
 

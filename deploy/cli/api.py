@@ -184,7 +184,7 @@ class Api:
         if code not in CODES:
             code = _BY_STATUS.get(status, "bug")
         what = str(form.get("what") or form.get("title") or CODES[code].title)
-        error = from_wire({"code": code, "what": what, "why": str(form.get("why") or form.get("detail") or ""), "hint": str(form.get("hint") or "")})
+        error = from_wire({"code": code, "what": what, "why": _why(form, what), "hint": str(form.get("hint") or "")})
         if form.get("task"):
             error.params["task"] = str(form["task"])
         raise error
@@ -199,6 +199,12 @@ class Api:
         if not isinstance(form, dict):
             raise Unreachable(self.context.url, "it answered, and not as a cloud does", "Check the address: it must be the cloud's console and API.")
         return form
+
+
+def _why(form: dict[str, Any], what: str) -> str:
+    """The reason; a problem document without one may say more in its detail."""
+    detail = str(form.get("detail") or "")
+    return str(form.get("why") or ("" if detail == what else detail))
 
 
 def sign_in(context: Context, user: str, password: str, transport: httpx.BaseTransport | None = None) -> dict[str, Any]:

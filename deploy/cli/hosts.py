@@ -26,7 +26,8 @@ def _print(session: Session, host: dict[str, Any]) -> None:
     if session.json:
         output.document(host)
     else:
-        output.fields(host, ("id", "role", "name", "state", "last_heartbeat_age_s"))
+        facts = {f"facts.{name}": value for name, value in (host.get("facts") or {}).items()}
+        output.fields({k: v for k, v in host.items() if k != "facts"} | facts, ("id", "role", "name", "state", "last_heartbeat_age_s"))
 
 
 @verb(app, "list")

@@ -36,7 +36,7 @@ def resolve(session: Session, name: str) -> str:
     api.segment(name, "name of an instance")
     ids = [str(i["id"]) for i in session.api.everything(api.path("instances")) if i.get("name") == name and i.get("state") != "deleted"]
     if not ids:
-        raise Refused("not_found", f"There is no instance {name!r}", hint="`educloud instance list` shows what there is.")
+        raise Refused("not_found", f"There is no instance {name!r}", "nothing you may see is called so", hint="`educloud instance list` shows what there is.")
     if len(ids) > 1:
         raise Refused("invalid", f"Several instances are called {name!r}", ", ".join(ids), hint="Name one of them by its id.")
     return ids[0]

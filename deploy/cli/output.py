@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
-from luhyaapi.errors import Trouble
+from luhyaapi.errors import CODES, Trouble
 
 Row = Sequence[Any]
 
@@ -64,7 +64,7 @@ def _flat(value: Any) -> Any:
 def trouble(error: Trouble) -> None:
     """The three lines of an error and its code, on stderr."""
     note(f"what: {error.what}")
-    note(f"why:  {error.why or 'no more is known'}")
+    note(f"why:  {error.why or CODES[error.code].title}")
     note(f"hint: {error.hint}")
     task = f"  task: {error.params['task']}" if error.params.get("task") else ""
     note(f"code: {error.code}{task}  (educloud explain {error.code})")

@@ -99,6 +99,7 @@ def until_final(session: Session, tasks: list[str], deadline: Deadline) -> list[
     Raises Failed(timeout), Unreachable after ``PATIENCE_S`` without an answer, typer.Exit on Ctrl-C.
     """
     ended: dict[str, Task] = {}
+    said: dict[str, str] = {}
     patience = _Patience(session)
     with detaching(session, tasks), output.Bars() as bars:
         while True:
@@ -107,6 +108,9 @@ def until_final(session: Session, tasks: list[str], deadline: Deadline) -> list[
                 if found is None:
                     break
                 _draw(bars, found, many=len(tasks) > 1)
+                if (prompt := str(found.get("prompt") or "")) and said.get(task) != prompt:
+                    output.note(f"  {prompt}")
+                    said[task] = prompt
                 if found["state"] in FINAL:
                     ended[task] = found
             left = [t for t in tasks if t not in ended]
