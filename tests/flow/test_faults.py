@@ -1,5 +1,7 @@
 """Every message of every flow dropped, doubled, late and overtaken: it heals by itself and the task ends done."""
 
+import pytest
+
 from tests.support.flow_faults import FAULTS, Storm, Suffering
 
 ENDS = {"run": "running", "stop": "stopped", "start": "running", "reboot": "running", "delete": "deleted"}
