@@ -8,6 +8,8 @@ from deploy.host.plan import Plan
 from luhyaapi import clock, process
 from luhyaapi.errors import Trouble
 
+_ASK_AGAIN_S = 4.0
+
 
 def running(plan: Plan) -> list[str]:
     """Names of the running guests. Raises Failed when libvirt does not answer."""
@@ -25,9 +27,14 @@ def stop_all(plan: Plan, patience_s: float = 20.0) -> int:
         there = running(plan)
         for name in there:
             _try(plan, "shutdown", name)
-        until = clock.monotonic() + patience_s
+        until, again = clock.monotonic() + patience_s, clock.monotonic() + _ASK_AGAIN_S
         while (left := running(plan)) and clock.monotonic() < until:
             clock.sleep(0.2)
+            if clock.monotonic() > again:
+                # A guest that was still booting did not hear it.
+                again += _ASK_AGAIN_S
+                for name in left:
+                    _try(plan, "shutdown", name)
         for name in left:
             _try(plan, "destroy", name)
     except Trouble:

@@ -169,6 +169,12 @@ def node_ready(document: Any) -> bool:
     return any(facts.get("accelerator", Accelerator.UNPROVED) != Accelerator.UNPROVED for facts in nodes)
 
 
+def broker_heard(document: Any) -> bool:
+    """Whether the cloud reaches its broker, from the client's status document."""
+    parts = document.get("parts", []) if isinstance(document, dict) else []
+    return all(part.get("health") == "ok" for part in parts if part.get("name") == "broker")
+
+
 def _until_roles_up(plan: Plan, who: account.Caller) -> None:
     until = clock.monotonic() + _ROLES_PATIENCE_S
     last = ""
@@ -180,6 +186,8 @@ def _until_roles_up(plan: Plan, who: account.Caller) -> None:
             seen = roles_seen(json.loads(answer.text)) if answer.text.strip() else {}
             if not node_ready(json.loads(answer.text or "null")):
                 seen |= {"nc": "proving how it can run guests"}
+            if not broker_heard(json.loads(answer.text or "null")):
+                seen |= {"clc": "not at the broker yet"}
         except (Trouble, ValueError) as e:
             last = str(e)
         missing = [role for role in ROLES if seen.get(role) != "up"]

@@ -270,6 +270,11 @@ def test_roles_are_found_in_the_status_document():
     assert up.roles_seen({"code": "unauthenticated"}) == {}
 
 
+def test_up_waits_for_the_broker():
+    assert up.broker_heard({"parts": [{"name": "broker", "health": "ok"}, {"name": "sc", "health": "bad"}]})
+    assert not up.broker_heard({"parts": [{"name": "broker", "health": "bad"}]})
+
+
 def test_a_missing_localhost_is_said(monkeypatch):
     def refuse(*_args):
         raise OSError("no such name")
