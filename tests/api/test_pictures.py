@@ -29,6 +29,26 @@ def test_a_running_step_shows_its_bytes_while_the_board_has_them(ready, world, u
     assert (step["state"], step["bytes_done"]) == ("running", 0)
 
 
+def test_progress_that_comes_late_is_no_step_of_its_own(ready, world, user):
+    task = Task.objects.get(pk=world.instance(user, ready).task)
+    Task.objects.filter(pk=task.pk).update(state="running", phase="boot")
+    TaskStep.objects.create(task=task, name="fetch-node", state="done", host="nc-00000000", started_at=clock.now(), ended_at=clock.now())
+    TaskStep.objects.create(task=task, name="boot", state="running", host="nc-00000000", started_at=clock.now())
+    pictures.board().write(f"task:{task.pk}", {"phase": "fetch", "percent": 99, "bytes_done": 999, "bytes_total": 1000})
+    told = pictures.task(Task.objects.get(pk=task.pk))["steps"]
+    assert [(s["name"], s["state"]) for s in told] == [("fetch-node", "done"), ("boot", "running")]
+    assert not any(s["bytes_done"] for s in told if s["name"] == "boot")
+
+
+def test_a_node_whose_hypervisor_is_gone_is_no_good_health(ready, world):
+    node = Host.objects.get(role="nc")
+    world.facts(node, services={"hypervisor": "does not answer"})
+    told = pictures.status()
+    (part,) = [p for p in told["parts"] if p["name"] == "nc"]
+    assert part["health"] == "warn"
+    assert "hypervisor" in part["line"]
+
+
 def test_an_error_is_told_with_its_hint(ready, world, user, api):
     row = world.instance(user, ready)
     fault = {"code": "no_capacity", "what": "No node can take it now", "why": "nc: no memory", "hint": "Wait."}

@@ -347,3 +347,14 @@ def test_texts_of_others_stay_texts(user, admin):
     an_instance(user, image, 5, InstanceState.FAILED)
     Instance.objects.update(error=FAULT | {"what": "<script>alert(1)</script>"})
     assert b"<script>alert(1)" not in browser(admin).get("/").content
+
+
+def test_the_page_of_a_task_moves_on_as_a_whole(filled, admin):
+    Task.objects.filter(pk=f"tsk-{11:08x}").update(state="running")
+    text = browser(admin).get(f"/tasks/tsk-{11:08x}/steps/").content.decode()
+    assert all(f'id="task-{part}" hx-swap-oob="true"' in text for part in ("actions", "trace", "took"))
+    assert "/cancel/" in text
+    Task.objects.filter(pk=f"tsk-{11:08x}").update(state="done")
+    text = browser(admin).get(f"/tasks/tsk-{11:08x}/steps/").content.decode()
+    assert "/cancel/" not in text
+    assert "waits for its turn" not in text

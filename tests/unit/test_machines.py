@@ -118,3 +118,12 @@ def test_an_unfinished_deletion_can_be_asked_for_again() -> None:
 def test_a_draining_host_stays_draining_when_it_says_hello() -> None:
     assert machines.HOST.advance("draining", "hello") == "draining"
     assert machines.HOST.allows("retired", "hello") is False
+
+
+def test_a_refusal_names_only_what_somebody_can_ask_for():
+    with pytest.raises(Refused) as told:
+        machines.INSTANCE.advance("running", "start")
+    assert told.value.why == "it is running; possible now: delete, reboot, stop"
+    with pytest.raises(Refused) as told:
+        machines.TASK.advance("done", "cancel")
+    assert told.value.why == "it is done"
