@@ -16,7 +16,7 @@ from luhyaapi.command.send import compose, stamp
 from luhyaapi.contracts.base import Command, Envelope
 from luhyaapi.contracts.commands import COMMANDS, TaskCancel
 from luhyaapi.contracts.reports import Outcome, StepFacts
-from luhyaapi.errors import Failed, Refused, Trouble, from_wire, of
+from luhyaapi.errors import Bug, Failed, Refused, Trouble, from_wire, of
 from luhyaapi.journal import KEEP_S, PENDING
 from luhyadb import memory, outbox
 from luhyadb.models import FlowRun
@@ -97,7 +97,7 @@ def _move(office: Office, command: str) -> bool:
             trouble = of(error)
             if trouble.code == "bug":
                 _log.error("a step is faulty", step=step.name, why=str(error), exc_info=error)
-            _tell(office, run, step, "failed", str(trouble))
+            _tell(office, run, step, "failed", trouble.what if trouble.code == "bug" else str(trouble))
             _turn_back(run, trouble)
             _settle(office, run, steps)
             return True
@@ -145,7 +145,8 @@ def _turn_back(run: FlowRun, trouble: Trouble) -> None:
         run.step -= 1
         run.facts = {**run.facts, "left": True}
         return
-    run.back, run.error = True, run.error or trouble.wire()
+    told = Bug("A step could not be done", "the log of this role says more") if trouble.code == "bug" else trouble
+    run.back, run.error = True, run.error or told.wire()
 
 
 def _settle(office: Office, run: FlowRun, steps: tuple[Step, ...]) -> None:

@@ -21,8 +21,8 @@ from luhyadb.models import Account, Host, Image, ImageVersion, Instance, Task
 
 MIB = 1024 * 1024
 MAX_CPUS, MIN_MEMORY_MIB, MAX_MEMORY_MIB, MAX_COUNT = 64, 64, 1024 * 1024, 100
-_NAME = re.compile(r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
-_SSH_KEY = re.compile(r"^(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\r\n]{0,200})?$")
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_SSH_KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\x00-\x1f\x7f\x85\u2028\u2029]{0,200})?")
 _TICKET_LIFE_S = 6 * 3600.0
 
 
@@ -57,7 +57,7 @@ def run(account: Account, ask: Ask) -> list[Instance]:
     if kind not in list(Usage):
         raise Refused("invalid", "kind is not possible", f"give desktop or server, not {kind[:20]!r}", field="kind")
     keys = [k.strip() for k in ask.ssh_keys]
-    if bad := [k for k in keys if not _SSH_KEY.match(k)]:
+    if bad := [k for k in keys if not _SSH_KEY.fullmatch(k)]:
         raise Refused("invalid", "An ssh key cannot be read", f"{bad[0][:30]!r} is not a one-line public key", field="ssh_keys")
     with memory.atomic():
         cluster = choose_cluster()
@@ -78,7 +78,7 @@ def run(account: Account, ask: Ask) -> list[Instance]:
 def _name(account: Account, asked: str, n: int | None, image: str, ident: str) -> str:
     name = asked if n is None else f"{asked or image}-{n + 1}"
     name = name or f"{image[:54]}-{ident[-8:]}"
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise Refused("invalid", "The name is not possible", "letters, digits, dot, dash and underscore, at most 63, no other sign",
                       field="name")
     if Instance.objects.filter(owner=account, live_name=name).exists():

@@ -73,13 +73,13 @@ def step(report: StepFacts) -> None:
     if task.state in (TaskState.QUEUED, TaskState.LOST) and TASK.allows(task.state, "start"):
         advance(task, "start")
     TaskStep.objects.update_or_create(
-        task=task, name=report.step,
-        defaults={"state": report.state, "host": report.host, "note": report.note, "started_at": report.started_at,
+        task=task, name=report.step[:40],
+        defaults={"state": report.state[:16], "host": report.host[:20], "note": report.note[:2000], "started_at": report.started_at,
                   "ended_at": report.ended_at},
     )
-    Task.objects.filter(pk=task.pk).update(phase=report.step)
+    Task.objects.filter(pk=task.pk).update(phase=report.step[:40])
     note: dict[str, Any] = {"note": report.note} if report.note else {}
-    events.record("task", task.id, f"step {report.step} {report.state}", owner_id=task.owner_id, task=task.id, host=report.host, **note)
+    events.record("task", task.id, f"step {report.step} {report.state}", owner_id=task.owner_id, task=task.id, host=report.host[:20], **note)
 
 
 def cancel(account: Account, task_id: str) -> Task:
