@@ -5,7 +5,7 @@ PROFILE ?= full
 NAME ?=
 export PROFILE EDUCLOUD_HOME EDUCLOUD_PORT_BASE EDUCLOUD_SUBNET EDUCLOUD_DEMO LISTEN
 .DEFAULT_GOAL := help
-.PHONY: samples generated up down reset test quick lint bench help install install-test profile
+.PHONY: join samples generated up down reset test quick lint bench help install install-test profile
 
 up: profile install ## Install what is missing and start the cloud; ends when the first image is ready
 	@$(PYTHON) -m deploy.host up
@@ -49,3 +49,6 @@ samples: install ## Regenerate message samples and fingerprints
 
 generated: install ## Regenerate the pages of messages, settings, errors, life cycles, words
 	@$(PYTHON) -m deploy.generate docs
+
+join: ## On another machine: install one role, join, start (not built yet)
+	@echo "make join is not built yet: a cloud binds loopback only, so no other machine can reach it." >&2; exit 2

@@ -166,7 +166,8 @@ def test_chinese_keeps_the_places_of_the_english() -> None:
 def test_the_compiled_catalogue_is_that_of_the_text() -> None:
     with translation.override("zh-hans"):
         for key, value in _entries().items():
-            assert translation.gettext(key) == value, key
+            # an entry with a plural is found by its number only, in some releases of Python
+            assert value in (translation.gettext(key), translation.ngettext(key, key, 2)), key
 
 
 @pytest.mark.parametrize("name", PAGES)
