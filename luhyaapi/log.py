@@ -66,11 +66,12 @@ bound = structlog.contextvars.bound_contextvars
 clear = structlog.contextvars.clear_contextvars
 
 # Before setup() a program's lines go through logging too: warnings to standard error, never anything to standard output.
+_early: list[Any] = [
+    structlog.stdlib.filter_by_level, structlog.contextvars.merge_contextvars, _mask,
+    structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer(key_order=["event"]),
+]
 structlog.configure(
-    processors=[
-        structlog.stdlib.filter_by_level, structlog.contextvars.merge_contextvars, _mask,
-        structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer(key_order=["event"]),
-    ],
+    processors=_early,
     logger_factory=structlog.stdlib.LoggerFactory(),
     wrapper_class=structlog.stdlib.BoundLogger,
 )

@@ -184,7 +184,8 @@ def _outweighed(choice: Choice, node: NodeView) -> str:
 def _nobody(wanted: Wanted, why: dict[str, str]) -> Unavailable:
     if not why:
         return Unavailable("no_capacity", "No node can take it", "no node has joined this cluster", nodes=why)
-    what = f"None of {len(why)} nodes can take {wanted.cpus} CPUs and {wanted.memory_mib} MiB of memory"
+    cpus = "1 CPU" if wanted.cpus == 1 else f"{wanted.cpus} CPUs"
+    what = f"No node can take {cpus} and {wanted.memory_mib} MiB of memory now"
     told = [f"{host} {why[host]}" for host in sorted(why)]
     more = [f"and {len(told) - _NAMED} more"] if len(told) > _NAMED else []
     return Unavailable("no_capacity", what, "; ".join(told[:_NAMED] + more), nodes=why)

@@ -45,14 +45,19 @@ def _number(field: str, value: object, low: int, high: int, unit: str = "") -> i
     return value
 
 
+def _memory_mib(asked: object) -> int:
+    if not isinstance(asked, int) or isinstance(asked, bool) or not MIN_MEMORY_MIB * MIB <= asked <= MAX_MEMORY_MIB * MIB:
+        raise Refused("invalid", "That much memory is not possible", "give 64M to 1T", field="memory_bytes")
+    return asked // MIB
+
+
 def run(account: Account, ask: Ask) -> list[Instance]:
     """New instances, each with its task. Raises Refused(invalid | not_found | exists), Unavailable(no_capacity | host_silent)."""
     version = images.runnable(account, ask.image)
     count = _number("count", ask.count, 1, MAX_COUNT)
     cpus = _number("cpus", 1 if ask.cpus is None else ask.cpus, 1, MAX_CPUS)
     default = 512 if any(b["part"] == Part.DISK for b in version.blobs) else 128
-    memory_mib = default if ask.memory_bytes is None else _number(
-        "memory_bytes", ask.memory_bytes, MIN_MEMORY_MIB * MIB, MAX_MEMORY_MIB * MIB, " bytes") // MIB
+    memory_mib = default if ask.memory_bytes is None else _memory_mib(ask.memory_bytes)
     kind = ask.kind or version.image.usage
     if kind not in list(Usage):
         raise Refused("invalid", "kind is not possible", f"give desktop or server, not {kind[:20]!r}", field="kind")

@@ -104,7 +104,7 @@ def test_each_refusal_says_its_numbers(view: NodeView, sentence: str) -> None:
         choose(Wanted(cpus=2, memory_mib=512, disk_mib=100), [view])
     assert caught.value.code == "no_capacity"
     assert caught.value.why == f"{view.host} {sentence}"
-    assert caught.value.what == "None of 1 nodes can take 2 CPUs and 512 MiB of memory"
+    assert caught.value.what == "No node can take 2 CPUs and 512 MiB of memory now"
 
 
 def test_an_empty_cluster_says_so() -> None:
