@@ -14,6 +14,8 @@ from luhyaapi.errors import Refused
 from luhyaapi.wire.http import Answer, Door, Request, json_answer, json_route, route
 from luhyadb import memory
 
+_FIELDS = {"request", "role", "name", "csr", "token", "address"}
+_NO_TOKEN = hashlib.sha256(b"").hexdigest()
 _REQUEST = re.compile(r"[A-Za-z0-9_-]{20,64}")
 
 
@@ -25,8 +27,8 @@ def make(agent: Agent) -> Door:
         report = asked(form, request.remote)
         with agent.memory(), memory.atomic():
             mandates.check_asker(report, agent.me)
-            hosts.join_asked(report, agent.me)
-        return {"state": HostState.NEW}
+            host = hosts.join_asked(report, agent.me)
+        return {"state": str(host.state)}
 
     def fetch(request: Request) -> Answer:
         assert agent.down is not None  # noqa: S101 - a boss has a link down
@@ -44,12 +46,13 @@ def asked(form: Any, remote: str) -> JoinAsked:
     """A request to join as a report. Raises Refused(invalid)."""
     if not isinstance(form, dict) or not _REQUEST.fullmatch(str(form.get("request", ""))):
         raise Refused("invalid", "The request to join cannot be read", "it needs request, role, name, csr and token")
+    if unknown := set(form) - _FIELDS:
+        raise Refused("invalid", "The request to join cannot be read", f"there is no field {min(unknown)[:40]!r}")
     token = str(form.get("token", ""))
-    secret = token.split(".")[1] if token.count(".") == 2 else ""
     try:
         return JoinAsked(
             request=str(form["request"]), role=Role(str(form.get("role"))), name=str(form.get("name")),
-            csr=str(form.get("csr")), proof=hashlib.sha256(secret.encode()).hexdigest(),
+            csr=str(form.get("csr")), proof=hosts.proof_of(token) if token else _NO_TOKEN,
             address=str(form.get("address") or remote)[:100],
         )
     except ValueError as e:

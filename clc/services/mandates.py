@@ -22,6 +22,7 @@ from luhyaapi.contracts.reports import (
 from luhyaapi.contracts.specs import Name
 from luhyaapi.contracts.vocabulary import HostState
 from luhyaapi.errors import Refused
+from luhyaapi.wire import identity
 from luhyadb.models import Host, Instance, JoinToken, Task
 
 WAITING_AT_MOST = 100
@@ -41,6 +42,7 @@ def check_asker(report: JoinAsked, boss: str) -> None:
     _check_address(report.address)
     if len(report.csr) > _CSR_AT_MOST or len(report.request) > _REQUEST_AT_MOST:
         raise Refused("invalid", "A request to join is too long", f"below {boss}")
+    identity.check_request(report.csr)
     known = Host.objects.filter(request=report.request).first()
     if known is None:
         _check_crowd(report.proof, boss)

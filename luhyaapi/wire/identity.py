@@ -67,15 +67,22 @@ def make_authority(key: Ed25519PrivateKey) -> str:
     return _sign(key, key.public_key(), name, name, authority=True)
 
 
-def certify(authority_key: Ed25519PrivateKey, authority: str, csr: str, host: str) -> str:
-    """A certificate that binds the request's key to a host id, PEM. Raises Refused(forged) for a bad request."""
+def check_request(csr: str) -> Ed25519PublicKey:
+    """The key of a signing request (PEM) that proves its possession. Raises Refused(invalid | forged)."""
     try:
         asked = x509.load_pem_x509_csr(csr.encode())
-    except ValueError as e:
-        raise Refused("invalid", "The signing request cannot be read", str(e)) from e
-    key = asked.public_key()
-    if not asked.is_signature_valid or not isinstance(key, Ed25519PublicKey):
+        key = asked.public_key()
+        proved = asked.is_signature_valid
+    except Exception as e:
+        raise Refused("invalid", "The signing request cannot be read", type(e).__name__) from e
+    if not proved or not isinstance(key, Ed25519PublicKey):
         raise Refused("forged", "The signing request is not signed by an Ed25519 key of its own")
+    return key
+
+
+def certify(authority_key: Ed25519PrivateKey, authority: str, csr: str, host: str) -> str:
+    """A certificate that binds the request's key to a host id, PEM. Raises Refused(forged) for a bad request."""
+    key = check_request(csr)
     issuer = x509.load_pem_x509_certificate(authority.encode()).subject
     return _sign(authority_key, key, _subject(host), issuer)
 

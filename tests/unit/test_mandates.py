@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cc import role as cc_role
 from cc.services import children
@@ -25,12 +26,14 @@ from luhyaapi.contracts.reports import (
 )
 from luhyaapi.contracts.vocabulary import InstanceState, Role
 from luhyaapi.errors import Refused
+from luhyaapi.wire import identity
 from luhyadb import memory
 from luhyadb.models import FlowRun, Placement, Task
 
 MINE, OTHER = "nc-0000000a", "nc-0000000b"
 ONE, TWO, TASK = "ins-00000001", "ins-00000002", "tsk-00000001"
 ORDER = f"{TASK}#boot.0"
+CSR, ANOTHER = (identity.request(Ed25519PrivateKey.generate(), "new") for _ in range(2))
 NO_TOKEN = "0" * 64
 
 
@@ -159,16 +162,16 @@ def test_at_the_clc_a_task_is_told_by_whom_its_order_was_given_to(cloud) -> None
 
 
 def _asked(request: str = "r" * 24, **more: str) -> JoinAsked:
-    return JoinAsked(**{"request": request, "role": "nc", "name": "new", "csr": "csr", "proof": NO_TOKEN} | more)
+    return JoinAsked(**{"request": request, "role": "nc", "name": "new", "csr": CSR, "proof": NO_TOKEN} | more)
 
 
 def test_asking_to_join_has_limits(cloud, world, monkeypatch) -> None:
     assert _at_clc(_asked(), cloud.cc) == ""
     assert [_at_clc(_asked(name=n), cloud.cc) for n in ("a b", "a\n", "-o", "", "n" * 64)] == ["invalid"] * 5
     assert _at_clc(_asked(csr="x" * 9000), cloud.cc) == "invalid"
-    world.host("nc", state="new", boss=cloud.cc, request="r" * 24, csr="csr")
+    world.host("nc", state="new", boss=cloud.cc, request="r" * 24, csr=CSR)
     assert _at_clc(_asked(), cloud.cc) == ""
-    assert [_at_clc(_asked(csr="another"), cloud.cc), _at_clc(_asked(), cloud.cc2)] == ["forbidden", "forbidden"]
+    assert [_at_clc(_asked(csr=ANOTHER), cloud.cc), _at_clc(_asked(), cloud.cc2)] == ["forbidden", "forbidden"]
     monkeypatch.setattr(mandates, "WAITING_AT_MOST", 1)
     assert [_at_clc(_asked("s" * 24), s) for s in (cloud.cc, cloud.cc2)] == ["quota", ""]
     token, _ = hosts.make_token(None, "nc")

@@ -1,11 +1,11 @@
-"""Every address that is no page: API, its description, joining, health."""
+"""Every address that is no page: API, its description, health."""
 
 from __future__ import annotations
 
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from clc.web import joining
+from clc.web import health
 from clc.web.api import elsewhere, hosts, images, instances, people, status, tasks, uploads
 
 api = [
@@ -48,9 +48,7 @@ urlpatterns = [
     path("api/v1/", include(api)),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema")),
-    path("clc/api/1.0/join/", joining.join),
-    path("clc/api/1.0/join/<str:wanted>/", joining.joined),
-    path("healthz", joining.healthz),
-    path("readyz", joining.readyz),
-    path("metrics", joining.metrics),
+    path("healthz", health.healthz),
+    path("readyz", health.readyz),
+    path("metrics", health.metrics),
 ]
