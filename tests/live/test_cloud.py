@@ -106,7 +106,7 @@ def test_a_killed_process_is_back_by_itself(cloud, running, program):
     for pid in old:
         os.kill(pid, signal.SIGKILL)
     assert cloud.soon(lambda: set(program_pids(cloud).get(program, [])) - set(old), 60)
-    assert cloud.soon(cloud.all_up, 90), cloud.states()
+    assert cloud.soon(cloud.all_up, 120), cloud.states()
     assert cloud.soon(lambda: page_of(running["nics"][0]["ip"]).startswith(running["id"]), 30)
     made = cloud.json("instance", "run", "--image", "tiny", "--name", f"after-{program}")
     assert made["state"] == "running"
