@@ -87,7 +87,7 @@ def membership(request: str, down: DownLink) -> dict[str, str] | None:
         raise Refused("not_found", "There is no such request to join")
     if not host.certificate:
         return None
-    if host.last_heard:
+    if host.boot or host.last_heard:
         raise Refused("state", "This host has joined already", "what it was granted is given once")
     return {
         "host": host.id, "certificate": host.certificate, "authority": own().authority, "boss": own().id,
