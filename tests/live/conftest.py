@@ -2,12 +2,13 @@
 
 import os
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from tests.support.real_cloud import Cloud
+from tests.support.real_cloud import BASE, Cloud
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +23,8 @@ def cloud():
     home = Path(tempfile.mkdtemp(prefix="edu-cloud-"))
     home.chmod(0o755)
     cloud = Cloud(home)
+    # What a run that was ended from outside left behind: its bridge has our subnet and names a folder that is gone.
+    subprocess.run(["ip", "link", "del", f"edu{BASE}"], capture_output=True, check=False)
     try:
         cloud.host("up")
         yield cloud
