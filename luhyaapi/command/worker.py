@@ -16,7 +16,7 @@ from luhyaapi.contracts.vocabulary import Lane
 from luhyaapi.errors import Refused, Trouble, Unavailable, of
 from luhyaapi.journal import DONE, Row
 from luhyaapi.role import Done
-from luhyaapi.wire import signing
+from luhyaapi.wire import signing, topology
 
 if TYPE_CHECKING:
     from luhyaapi.agent import Agent
@@ -100,8 +100,6 @@ class Worker:
                 self._say(known.envelope, Outcome.model_validate_json(known.outcome))
             return
         _log.info("order accepted", task=envelope.task, cmd=envelope.id, kind=envelope.kind)
-        if envelope.kind == TaskCancel.kind and agent.shape.handlers.get(envelope.kind) is None:
-            _log.debug("cancel without a handler of the role", task=envelope.task)
         agent.wake_worker()
 
     def step(self) -> int:
@@ -127,9 +125,7 @@ class Worker:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _claim(self, row: Row) -> bool:
-        subject = row.subject or row.id
-        if row.kind in ("task/cancel", "host/refresh", "stream/open"):
-            subject = row.id
+        subject = row.id if topology.is_control(row.kind) else row.subject or row.id
         with self._lock:
             if row.id in self._busy or subject in self._busy.values() or self._load[row.lane] >= WIDTH[Lane(row.lane)]:
                 return False
