@@ -46,6 +46,7 @@ class Row:
 
 
 _COLUMNS = tuple(f.name for f in fields(Row))
+_NAMES = ", ".join(_COLUMNS)
 
 
 class Journal:
@@ -108,8 +109,8 @@ class Journal:
     def open_rows(self, state: str = ACCEPTED) -> list[Row]:
         """Orders not ended yet, oldest first."""
         db = self._connect()
-        found = db.execute("select id from commands where state = ? order by accepted_at, rowid", (state,)).fetchall()
-        return [r for (i,) in found if (r := self._readable(db, i))]
+        found = db.execute(f"select {_NAMES} from commands where state = ? order by accepted_at, rowid", (state,)).fetchall()  # noqa: S608 - our own names
+        return [r for row in found if (r := self._readable(row))]
 
     def open_subjects(self) -> set[str]:
         """What open orders are about: reconcilers leave these alone."""
@@ -175,11 +176,12 @@ class Journal:
             db.execute("delete from commands where state = ? and ended_at < ?", (DONE, old))
             db.execute("delete from tombstones where at < ?", (old,))
 
-    def _readable(self, db: sqlite3.Connection, command: str) -> Row | None:
+    def _readable(self, found: tuple[Any, ...]) -> Row | None:
         """One row; what another version of us wrote and we cannot read is set aside, so that it holds up no other."""
         try:
-            return self._row(db, command)
+            return _as_row(found)
         except ValueError as e:
+            command = found[0]
             _log.error("an order in the journal cannot be read", cmd=command, why=str(e)[:300])
             with self._write() as writing:
                 writing.execute("update commands set state = ? where id = ?", (UNREADABLE, command))
@@ -191,8 +193,10 @@ class Journal:
 
     @staticmethod
     def _row(db: sqlite3.Connection, command: str) -> Row | None:
-        found = db.execute(f"select {', '.join(_COLUMNS)} from commands where id = ?", (command,)).fetchone()  # noqa: S608 - our own names
-        if found is None:
-            return None
-        row: dict[str, Any] = dict(zip(_COLUMNS, found, strict=True))
-        return Row(**row | {"envelope": Envelope.model_validate_json(row["envelope"])})
+        found = db.execute(f"select {_NAMES} from commands where id = ?", (command,)).fetchone()  # noqa: S608 - our own names
+        return _as_row(found) if found else None
+
+
+def _as_row(found: tuple[Any, ...]) -> Row:
+    row: dict[str, Any] = dict(zip(_COLUMNS, found, strict=True))
+    return Row(**row | {"envelope": Envelope.model_validate_json(row["envelope"])})

@@ -14,7 +14,7 @@ from luhyaapi.contracts.reports import Outcome, Progress
 from luhyaapi.contracts.specs import Fault
 from luhyaapi.contracts.vocabulary import Lane
 from luhyaapi.errors import Refused, Trouble, Unavailable, of
-from luhyaapi.journal import DONE, Row
+from luhyaapi.journal import ACCEPTED, DONE, Row
 from luhyaapi.role import Done
 from luhyaapi.wire import signing, topology
 
@@ -150,7 +150,8 @@ class Worker:
     def _do(self, row: Row) -> None:
         agent = self._agent
         fresh = agent.journal.row(row.id)
-        if fresh is None or fresh.state != row.state:
+        # Between the list it stood in and this thread it may have ended.
+        if fresh is None or fresh.state != ACCEPTED:
             return
         row = fresh
         job = RunningJob(agent, row, self._stop.is_set)

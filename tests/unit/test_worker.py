@@ -72,6 +72,19 @@ def test_a_delivery_after_the_end_says_the_outcome_again_and_runs_nothing(pair: 
     assert numbers == sorted(set(numbers)), "said again means newer"
 
 
+def test_an_order_that_ended_after_it_was_listed_is_not_run_again(pair: Pair) -> None:
+    envelope = pair.post()
+    (listed,) = pair.leaf.journal.open_rows()
+    pair.step()
+    ended = pair.leaf.journal.row(envelope.id)
+    assert ended is not None
+    assert ended.state == DONE
+    for row in (listed, ended):
+        pair.leaf.worker._carry_out(row)
+    assert pair.said.count(f"run {INSTANCE}") == 1
+    assert pair.codes() == ["done"]
+
+
 def test_also_in_the_next_life(pair: Pair) -> None:
     envelope = pair.post()
     pair.step()
