@@ -17,11 +17,11 @@ reset: profile ## Like down, and delete the state; Debian packages and .venv sta
 	@if [ -x $(PYTHON) ]; then $(PYTHON) -m deploy.host reset; else echo "nothing to do: nothing is installed here"; fi
 
 test: install-test ## The whole suite with real services and guests; installs what it needs
-	@$(PYTHON) -m pytest -q -n auto -m "not live"
+	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not live"
 	@$(PYTHON) -m pytest -q -m live || { echo "Again, what failed: what passes only now is flaky, and a defect to be mended." >&2; $(PYTHON) -m pytest -q -m live --last-failed --last-failed-no-failures none; }
 
 quick: ## The fast part: in-process, no sockets, under a minute
-	@$(PYTHON) -m pytest -q -n auto -m "not live and not walk"
+	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not live and not walk"
 
 lint: ## Lint, types, import contract
 	@.venv/bin/ruff check .

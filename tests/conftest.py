@@ -1,6 +1,7 @@
 """For every test: a world of its own on disk, two databases, no network unless the test is marked live."""
 
 import atexit
+import gc
 import importlib
 import os
 import shutil
@@ -50,6 +51,8 @@ def _settle() -> None:
         base = settings.DATABASES[alias]
         base["TEST"] = {"NAME": str(STATE / f"test-{alias}.sqlite")}
         base["OPTIONS"] = base["OPTIONS"] | {"init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=OFF;"}
+    # Every test client loads the middleware anew: files are looked for when one is asked for, not all at each start.
+    settings.WHITENOISE_AUTOREFRESH = True
     connections.__dict__.pop("settings", None)
     connections._settings = None
     for alias in DATABASES:
@@ -71,6 +74,12 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if _WORLDLY & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker("django_db"):
             item.add_marker(pytest.mark.django_db(databases=DATABASES))
+
+
+def pytest_collection_finish():
+    """What was imported stays for the whole run: the collector need not walk it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -461,6 +461,7 @@ def test_cancel_while_the_host_is_silent_ends_soon(cloud):
 # ---- the broker, the board
 
 
+@pytest.mark.walk
 @pytest.mark.parametrize("cut_s", [20, 120])
 def test_the_broker_goes_away_at_any_moment(cloud, cut_s):
     done = []
