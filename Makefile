@@ -3,7 +3,7 @@ SHELL := /bin/sh
 PYTHON := .venv/bin/python
 PROFILE ?= full
 NAME ?=
-export PROFILE EDUCLOUD_HOME EDUCLOUD_PORT_BASE EDUCLOUD_SUBNET EDUCLOUD_DEMO LISTEN
+export PROFILE EDUCLOUD_HOME EDUCLOUD_PORT_BASE EDUCLOUD_SUBNET EDUCLOUD_DEMO LISTEN ROLE BOSS TOKEN TOKEN_FILE
 .DEFAULT_GOAL := help
 .PHONY: join samples generated up down reset test quick lint bench help install install-test profile
 
@@ -42,7 +42,6 @@ install-test:
 
 profile:
 	@case "$(PROFILE)" in full) ;; rootless|demo) echo "PROFILE=$(PROFILE) is not built yet; as root PROFILE=full works." >&2; exit 2 ;; *) echo "PROFILE=$(PROFILE) is unknown: full, rootless or demo." >&2; exit 2 ;; esac
-	@if [ -n "$(LISTEN)" ]; then echo "LISTEN is not built yet; everything binds loopback." >&2; exit 2; fi
 
 samples: install ## Regenerate message samples and fingerprints
 	@$(PYTHON) -m deploy.generate samples
@@ -50,5 +49,6 @@ samples: install ## Regenerate message samples and fingerprints
 generated: install ## Regenerate the pages of messages, settings, errors, life cycles, words
 	@$(PYTHON) -m deploy.generate docs
 
-join: ## On another machine: install one role, join, start (not built yet)
-	@echo "make join is not built yet: a cloud binds loopback only, so no other machine can reach it." >&2; exit 2
+join: profile ## On another machine: install one role, join, start (ROLE= BOSS= TOKEN= or TOKEN_FILE=)
+	@deploy/install.sh --role "$$ROLE"
+	@$(PYTHON) -m deploy.host join

@@ -11,10 +11,11 @@ from luhyaapi.agent import Agent
 from luhyaapi.contracts.reports import JoinAsked
 from luhyaapi.contracts.vocabulary import HostState, Role
 from luhyaapi.errors import Refused
+from luhyaapi.wire import tls
 from luhyaapi.wire.http import Answer, Door, Request, json_answer, json_route, route
 from luhyadb import memory
 
-_FIELDS = {"request", "role", "name", "csr", "token", "address"}
+_FIELDS = {"request", "role", "name", "csr", "token", "address", "tls"}
 _NO_TOKEN = hashlib.sha256(b"").hexdigest()
 _REQUEST = re.compile(r"[A-Za-z0-9_-]{20,64}")
 
@@ -37,9 +38,11 @@ def make(agent: Agent) -> Door:
         return json_answer({"state": HostState.NEW}, 202) if form is None else json_answer(form)
 
     return Door("clc", host.listen, host.door_port, [
+        route("GET", "/clc/api/1.0/authority/?", lambda _request: json_answer({"authority": agent.membership.authority})),
         json_route("/clc/api/1.0/join/?", ask),
         route("GET", "/clc/api/1.0/join/(?P<request>[A-Za-z0-9_-]{20,64})/?", fetch),
-    ], ready=lambda: [] if agent.down and agent.down.is_connected() else ["the broker does not answer"])
+    ], ready=lambda: [] if agent.down and agent.down.is_connected() else ["the broker does not answer"],
+       secured=tls.doors(host))
 
 
 def asked(form: Any, remote: str) -> JoinAsked:
@@ -52,7 +55,7 @@ def asked(form: Any, remote: str) -> JoinAsked:
     try:
         return JoinAsked(
             request=str(form["request"]), role=Role(str(form.get("role"))), name=str(form.get("name")),
-            csr=str(form.get("csr")), proof=hosts.proof_of(token) if token else _NO_TOKEN,
+            csr=str(form.get("csr")), tls=str(form.get("tls") or ""), proof=hosts.proof_of(token) if token else _NO_TOKEN,
             address=str(form.get("address") or remote)[:100],
         )
     except ValueError as e:

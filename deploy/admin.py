@@ -1,4 +1,4 @@
-"""What the installation does inside a role: ``python -m deploy.admin migrate|create-admin|join-token|client-context``."""
+"""What the installation does inside a role: ``python -m deploy.admin migrate|certify|create-admin|join-token|client-context``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from deploy.host.plan import bracketed
 from luhyaapi import conf, ids
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.errors import Trouble
@@ -19,6 +20,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="deploy.admin")
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("migrate")
+    verbs.add_parser("certify")
     verbs.add_parser("create-admin").add_argument("--password-file", type=Path, required=True)
     verbs.add_parser("join-token").add_argument("--role", required=True)
     verbs.add_parser("client-context").add_argument("--file", type=Path, required=True)
@@ -28,7 +30,7 @@ def main(argv: list[str]) -> int:
 
     django.setup()
     try:
-        {"migrate": _migrate, "create-admin": _create_admin, "join-token": _join_token, "client-context": _context}[given.verb](given)
+        {"migrate": _migrate, "certify": _certify, "create-admin": _create_admin, "join-token": _join_token, "client-context": _context}[given.verb](given)
     except Trouble as e:
         sys.stderr.write(f"{e.what}\n{e.why}\n{e.hint}\n")
         return 1
@@ -46,6 +48,14 @@ def _migrate(_given: argparse.Namespace) -> None:
 
         own.make(settings.host.state)
         hosts.ensure_own(settings.host.name or os.uname().nodename)
+
+
+def _certify(_given: argparse.Namespace) -> None:
+    from clc.services import own
+
+    settings = conf.load()
+    own.make(settings.host.state)
+    own.make_tls(settings.host.state, {settings.host.address, os.uname().nodename, "localhost"})
 
 
 def _create_admin(given: argparse.Namespace) -> None:
@@ -75,7 +85,8 @@ def _context(given: argparse.Namespace) -> None:
     account = Account.objects.filter(is_staff=True, is_active=True).order_by("pk").first()
     if account is None:
         raise SystemExit("there is no administrator yet")
-    url = f"http://{settings.host.address}:{settings.console.port}"
+    host = settings.host
+    url = f"http{'s' if host.tls else ''}://{bracketed(host.address)}:{settings.console.port}"
     contexts.save(contexts.Context("local", url, people.make_token(account), user=account.username), given.file)
 
 

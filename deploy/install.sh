@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what is missing, and only that: Debian packages, the account educloud, the virtual environment.
-# Usage: deploy/install.sh [--test]   (--test adds what the test suite needs)
+# Usage: deploy/install.sh [--test | --role ROLE]
+#   --test adds what the test suite needs; --role installs no more than one role needs, beside what is here already.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -9,12 +10,31 @@ venv=$root/.venv
 policy=/usr/sbin/policy-rc.d
 kept=$policy.before-educloud
 want_tests=no
-[ "${1:-}" = "--test" ] && want_tests=yes
 
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "$1"; exit "${2:-1}"; }
 
-names() { sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$@"; }
+# Which roles this machine is for: what was chosen before, and one more. "all": the whole cloud.
+roles=$(cat "$venv/.roles" 2>/dev/null || { [ -e "$venv/.installed" ] && echo all; } || true)
+case ${1:-} in
+    "") roles=${roles:-all} ;;
+    --test) want_tests=yes roles=all ;;
+    --role)
+        case ${2:-} in walrus | cc | nc | sc) ;; *) fail "ROLE=${2:-} cannot join: walrus, cc, nc or sc." 2 ;; esac
+        case " $roles " in " all " | *" $2 "*) ;; *) roles="$roles $2" ;; esac
+        ;;
+    *) fail "usage: deploy/install.sh [--test | --role ROLE]" 2 ;;
+esac
+
+# The names in a list of packages that these roles need.
+names() {
+    awk -v want="$roles" '{
+        needed = $0 !~ /#/ || want ~ /all/
+        for (n = split(substr($0, index($0, "#") + 1), word, " "); n > 0; n--) needed = needed || index(" " want " ", " " word[n] " ")
+        sub(/#.*/, "")
+        if (needed && NF) print $1
+    }' "$@"
+}
 
 missing_packages() {
     lists=$here/packages.txt
@@ -103,13 +123,20 @@ install_python() {
         rm -rf -- "$venv"
         "$python" -m venv "$venv"
     }
-    want="$(digest "$root/requirements.txt" "$root/pyproject.toml") $root"
+    lock=$root/requirements.txt
+    if [ "$roles" != all ]; then
+        lock=$scratch/requirements.txt
+        # shellcheck disable=SC2086
+        "$venv/bin/python" "$root/deploy/lock.py" $roles >"$lock"
+    fi
+    want="$(digest "$lock" "$root/pyproject.toml") $root"
     if [ "$(cat "$stamp" 2>/dev/null)" != "$want" ]; then
         say "installing Python packages"
-        "$venv/bin/python" -m pip install -q --disable-pip-version-check --require-hashes -r "$root/requirements.txt" >&2
+        "$venv/bin/python" -m pip install -q --disable-pip-version-check --require-hashes -r "$lock" >&2
         "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation --no-index -e "$root" >&2
         echo "$want" >"$stamp"
     fi
+    echo "$roles" >"$venv/.roles"
     [ $want_tests = yes ] || return 0
     want="$(digest "$root/requirements-dev.txt") $root"
     if [ "$(cat "$stamp-test" 2>/dev/null)" != "$want" ]; then

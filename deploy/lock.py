@@ -1,4 +1,4 @@
-"""What one role needs of requirements.txt, with its hashes: ``python -m deploy.lock nc`` prints it."""
+"""What some roles need of requirements.txt, with its hashes: ``python deploy/lock.py nc cc`` prints it. Standard library only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 LOCK = Path(__file__).resolve().parent.parent / "requirements.txt"
 _SHARED = {
     "pydantic", "pydantic-settings", "cryptography", "celery", "kombu", "pika", "prometheus-client", "structlog", "psutil", "httpx",
-    "cheroot", "pycurl",
+    "cheroot", "pycurl", "supervisor",
 }
 _REMEMBERS = {"django", "mysqlclient"}
 ROOTS = {
@@ -32,10 +32,10 @@ def _blocks(text: str) -> dict[str, tuple[str, set[str]]]:
     return found
 
 
-def needed(role: str, lock: str | None = None) -> str:
-    """The part of the lock that a role needs: what it imports, and what that needs in turn. Raises KeyError for the CLC."""
+def needed(*roles: str, lock: str | None = None) -> str:
+    """The part of the lock that roles need: what they import, and what that needs in turn. Raises KeyError for the CLC."""
     blocks = _blocks(LOCK.read_text("utf-8") if lock is None else lock)
-    wanted = set(ROOTS[role])
+    wanted = set().union(*(ROOTS[role] for role in roles))
     missing = wanted - set(blocks)
     if missing:
         raise KeyError(f"not in the lock: {', '.join(sorted(missing))}")
@@ -45,6 +45,6 @@ def needed(role: str, lock: str | None = None) -> str:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or sys.argv[1] not in ROOTS:
-        sys.exit(f"usage: python -m deploy.lock {'|'.join(ROOTS)}")
-    sys.stdout.write(needed(sys.argv[1]))
+    if not sys.argv[1:] or not set(sys.argv[1:]) <= set(ROOTS):
+        sys.exit(f"usage: python deploy/lock.py {'|'.join(ROOTS)}...")
+    sys.stdout.write(needed(*sys.argv[1:]))

@@ -6,11 +6,13 @@ import os
 import signal
 import sys
 import threading
+from typing import Any
 
 from luhyaapi import clock, conf, log
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.errors import Trouble, of
+from luhyaapi.wire import identity
 
 _log = log.get(__name__)
 _REMEMBER = {"clc-web", "clc-relay", "cc"}
@@ -46,11 +48,22 @@ def _web(settings: Settings) -> int:
 
     log_config: dict[str, object] = {"version": 1, "disable_existing_loggers": False}
     uvicorn.run(
-        "deploy.asgi:application", host=settings.host.listen, port=settings.console.port, log_config=log_config,
+        "deploy.asgi:application", host=settings.host.listen, port=settings.console.port, log_config=log_config, **_certificate(settings),
         access_log=False, lifespan="on", ws="websockets-sansio", ws_per_message_deflate=False, timeout_graceful_shutdown=3,
         server_header=False, proxy_headers=False, h11_max_incomplete_event_size=32 * 1024,
     )
     return 0
+
+
+def _certificate(settings: Settings) -> dict[str, Any]:
+    """What uvicorn is told of TLS: the installation's own certificate, else the one the cloud signed for itself."""
+    own = settings.console
+    if own.certificate and own.private_key:
+        return {"ssl_certfile": own.certificate, "ssl_keyfile": own.private_key}
+    if not settings.host.tls:
+        return {}
+    folder = settings.host.identity
+    return {"ssl_certfile": folder / identity.TLS_FILE, "ssl_keyfile": folder / identity.TLS_KEY_FILE}
 
 
 def _role(settings: Settings, name: str) -> int:
@@ -94,7 +107,7 @@ def _clc(settings: Settings):  # type: ignore[no-untyped-def]  # noqa: ANN202 - 
 
 def _child(settings: Settings, stop: threading.Event):  # type: ignore[no-untyped-def]  # noqa: ANN202
     from deploy.roles import ROLES, Links
-    from luhyaapi.wire import identity, joining
+    from luhyaapi.wire import joining, tls
     from luhyaapi.wire.amqp import AmqpDownLink, AmqpUpLink
 
     try:
@@ -103,7 +116,8 @@ def _child(settings: Settings, stop: threading.Event):  # type: ignore[no-untype
         if e.code == "interrupted":
             return None
         raise
-    key = identity.own_key(settings.host.state / "identity")
+    key = identity.own_key(settings.host.identity)
+    trusted = tls.trust(settings.host.identity, own.broker_name) if own.broker_name else None
     down = None
     if settings.host.role is Role.CC:
         from luhyadb import memory
@@ -114,7 +128,7 @@ def _child(settings: Settings, stop: threading.Event):  # type: ignore[no-untype
                 return list(Child.objects.values_list("pk", flat=True))
 
         down = AmqpDownLink(settings.broker, own.host, children)
-    return ROLES[settings.host.role](settings, own, key, Links(AmqpUpLink(own.broker, own.host), down))
+    return ROLES[settings.host.role](settings, own, key, Links(AmqpUpLink(own.broker, own.host, trusted), down))
 
 
 if __name__ == "__main__":

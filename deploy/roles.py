@@ -101,7 +101,7 @@ def cc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links
     from cc.drivers import EDGES
     from cc.role import ROLE
     from cc.services.office import Office
-    from luhyaapi.wire.stream import Exchange, dial
+    from luhyaapi.wire import stream, tls
     from luhyadb.boss import BossAgent
     from luhyadb.models import Child
 
@@ -120,9 +120,10 @@ def cc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links
     _plug(agent, Beat(agent))
     house = House(agent)
     if not links.inline:
-        host, _, port = own.streams.rpartition(":")
-        office.streams = Exchange(
-            settings.host.listen, settings.host.stream_port, lambda stream, _child: dial((host, int(port)), stream, agent.me),
+        boss = stream.dialling(own, settings.host.identity)
+        office.streams = stream.Exchange(
+            settings.host.listen, settings.host.stream_port, lambda secret, _child: stream.dial(boss, secret, agent.me),
+            serving=tls.doors(settings.host),
         )
         house.extras.append(office.streams)
         house.door = door.make(office)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ LANGUAGES = [("en", "English"), ("zh-hans", "中文")]
 LOCALE_PATHS = [str(BASE_DIR / "clc" / "locale")]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "luhyadb.Account"
-ALLOWED_HOSTS = [EDUCLOUD.host.address, EDUCLOUD.host.listen, "localhost", "127.0.0.1", "[::1]", *EDUCLOUD.console.origins]
+ALLOWED_HOSTS = [EDUCLOUD.host.address, EDUCLOUD.host.listen, "localhost", "127.0.0.1", "[::1]", os.uname().nodename, *EDUCLOUD.console.origins]
 ROOT_URLCONF = "deploy.urls"
 ASGI_APPLICATION = "deploy.asgi.application"
 LOGIN_URL = "login"
@@ -62,6 +63,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
 ]
 SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = EDUCLOUD.host.tls
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_NAME = f"educloud_{EDUCLOUD.console.port}"
 CSRF_COOKIE_NAME = f"educloud_csrf_{EDUCLOUD.console.port}"

@@ -43,6 +43,7 @@ class Agent:
         self.up = up
         self.down = down
         self.services: Any = None
+        self.identity = settings.host.identity
         self.journal = Journal(settings.host.state / "journal.sqlite")
         self.epoch = self.journal.next_epoch()
         self.started_at = clock.now()

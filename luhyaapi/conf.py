@@ -31,11 +31,20 @@ class Host(_Group):
     stream_port: int = Field(8601, description="port on which children dial screens and logs outward (CLC and CC)")
     log_level: str = Field("INFO", description="least severe line written to the log")
     address: str = Field("127.0.0.1", description="address at which the boss and children reach this host")
+    tls: bool = Field(False, description="the doors that other hosts reach speak TLS, with the certificate got at joining")
 
     @property
     def door(self) -> str:
         """Where this role's own web service is reached."""
-        return self.address if "://" in self.address else f"http://{self.address}:{self.door_port}"
+        if "://" in self.address:
+            return self.address
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"http{'s' if self.tls else ''}://{host}:{self.door_port}"
+
+    @property
+    def identity(self) -> Path:
+        """Folder of this role's keys, and of what it was granted when it joined."""
+        return self.state / "identity"
 
 
 class Boss(_Group):
@@ -54,6 +63,8 @@ class Broker(_Group):
     vhost: str = Field("clc", description="virtual host of this boss")
     user: str = Field("clc", description="the boss's own account")
     password_file: Path | None = Field(None, description="file with that account's password")
+    address: str = Field("", description="AMQP address for children on other hosts, host:port, by TLS; empty: as the boss itself")
+    name: str = Field("", description="whom the broker's certificate names; empty: this boss, its own id")
 
 
 class Board(_Group):
@@ -118,6 +129,8 @@ class Console(_Group):
     port: int = Field(8600, description="port of console and API")
     secret_file: Path | None = Field(None, description="file with the session secret")
     origins: tuple[str, ...] = Field((), description="further addresses the console is reached by")
+    certificate: Path | None = Field(None, description="own TLS certificate (PEM, with its chain); empty: signed by the cloud itself")
+    private_key: Path | None = Field(None, description="the private key of that certificate (PEM)")
     language: str = Field("en", description="language before a user chooses: en or zh-hans")
 
 

@@ -42,6 +42,7 @@ def ask(office: Office, form: object, remote: str) -> dict[str, str]:
     try:
         report = JoinAsked(
             request=request, role=Role(str(form.get("role"))), name=_NAME.validate_python(form.get("name")), csr=str(form.get("csr"))[:4000],
+            tls=str(form.get("tls") or "")[:4000],
             proof=hashlib.sha256(secret.encode()).hexdigest(), address=str(form.get("address") or remote)[:100],
         )
     except ValueError as e:
@@ -76,7 +77,7 @@ def admit(office: Office, order: HostAdmit) -> None:
     own = agent.membership
     write_atomic(_file(office, order.request), json.dumps({
         "host": order.host, "certificate": order.certificate, "authority": order.authority, "boss": agent.me,
-        "boss_certificate": own.certificate, "broker": account.url,
+        "boss_certificate": own.certificate, "broker": account.url, "broker_name": account.name, "tls": order.tls,
         "streams": f"{agent.settings.host.address}:{agent.settings.host.stream_port}",
     }).encode())
     _log.info("child let in", host=order.host)

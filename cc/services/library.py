@@ -8,10 +8,13 @@ from collections.abc import Iterable
 from cc.services.office import Office
 from luhyaapi.contracts.commands import ImageFetch
 from luhyaapi.contracts.specs import Blob
+from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.errors import Refused
 from luhyaapi.role import Job
 from luhyaapi.transfer import courier
 from luhyaapi.transfer.base import Progress
+from luhyaapi.wire import tls
+from luhyaapi.wire.identity import role_name
 
 
 def _progress(job: Job, before: int, total: int) -> Progress:
@@ -27,7 +30,7 @@ def fetch(job: Job, order: ImageFetch) -> None:
         courier.fetch(
             job.services.cache, blob, f"{order.url}/blobs/{blob.sha256}", order.ticket,
             on_progress=_progress(job, before, total),
-            cancelled=job.cancelled,
+            cancelled=job.cancelled, trust=tls.trust(job.services.agent.identity, role_name(Role.WALRUS)),
         )
         before += blob.size
     job.progress("fetch", total, total)

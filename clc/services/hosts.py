@@ -54,7 +54,7 @@ def join_asked(report: JoinAsked, boss: str) -> Host:
             raise Refused("invalid", f"A {report.role} does not join below {boss}", f"its boss is a {boss_of(report.role)}")
         host = Host.objects.create(
             id=ids.new(report.role), role=report.role, name=report.name, boss=boss, address=report.address,
-            request=report.request, csr=report.csr, created_at=clock.now(),
+            request=report.request, csr=report.csr, tls_csr=report.tls, created_at=clock.now(),
         )
         events.record("host", host.id, "host asks to join", host=host.id, role=str(report.role), name=report.name)
     if host.state == HostState.NEW and _spend(report.proof, host):
@@ -70,12 +70,11 @@ def _spend(proof: str, host: Host) -> bool:
 
 def admit(host: Host) -> None:
     """Sign the host's certificate; below a CC the CC makes its account."""
-    host.certificate = identity.certify(own().authority_key, own().authority, host.csr, host.id)
-    _move(host, "admit", certificate=host.certificate)
+    _move(host, "admit", certificate=identity.certify(own().authority_key, own().authority, host.csr, host.id))
     if ids.role_of(host.boss) == Role.CC:
         outbox.send(
             HostAdmit(request=host.request, host=host.id, role=Role(host.role), name=host.name, certificate=host.certificate,
-                      authority=own().authority),
+                      authority=own().authority, tls=_tls(host)),
             host.boss, sender=own().id, task=ids.new("tsk"), deadline=clock.now() + TOKEN_LIFE_S,
         )
 
@@ -89,11 +88,17 @@ def membership(request: str, down: DownLink) -> dict[str, str] | None:
         return None
     if host.boot or host.last_heard:
         raise Refused("state", "This host has joined already", "what it was granted is given once")
+    account = down.admit(host.id)
     return {
         "host": host.id, "certificate": host.certificate, "authority": own().authority, "boss": own().id,
-        "boss_certificate": own().membership.certificate, "broker": down.admit(host.id).url,
-        "streams": f"{settings.EDUCLOUD.host.address}:{settings.EDUCLOUD.host.stream_port}",
+        "boss_certificate": own().membership.certificate, "broker": account.url, "broker_name": account.name,
+        "streams": f"{settings.EDUCLOUD.host.address}:{settings.EDUCLOUD.host.stream_port}", "tls": _tls(host),
     }
+
+
+def _tls(host: Host) -> str:
+    """The certificate of a host's doors, where it has some that others reach."""
+    return identity.certify_tls(own().authority_key, own().authority, host.tls_csr, host.id) if host.tls_csr else ""
 
 
 def approve(account: Account, host_id: str) -> Host:

@@ -40,13 +40,15 @@ def check_asker(report: JoinAsked, boss: str) -> None:
     """Whether somebody below ``boss`` may ask to join so. Raises Refused(invalid | forbidden | quota)."""
     _check_name(report.name)
     _check_address(report.address)
-    if len(report.csr) > _CSR_AT_MOST or len(report.request) > _REQUEST_AT_MOST:
+    if max(len(report.csr), len(report.tls)) > _CSR_AT_MOST or len(report.request) > _REQUEST_AT_MOST:
         raise Refused("invalid", "A request to join is too long", f"below {boss}")
     identity.check_request(report.csr)
+    if report.tls:
+        identity.check_tls_request(report.tls)
     known = Host.objects.filter(request=report.request).first()
     if known is None:
         _check_crowd(report.proof, boss)
-    elif (known.boss, known.role, known.csr) != (boss, report.role, report.csr):
+    elif (known.boss, known.role, known.csr, known.tls_csr) != (boss, report.role, report.csr, report.tls):
         raise Refused("forbidden", "A request to join is known with another key or boss", f"below {boss}")
 
 

@@ -21,7 +21,7 @@ class Own:
     membership: identity.Membership
     key: Ed25519PrivateKey
     authority: str
-    authority_key: Ed25519PrivateKey
+    authority_key: identity.Signer
 
     @property
     def id(self) -> str:
@@ -36,7 +36,7 @@ def _folders(state: Path) -> tuple[Path, Path]:
 def make(state: Path) -> Own:
     """Make key, authority and id where they are not there yet."""
     own, root = _folders(state)
-    key, root_key = identity.own_key(own), identity.own_key(root)
+    key, root_key = identity.own_key(own), identity.tls_key(root / "key.pem")
     file = root / "certificate.pem"
     if not file.exists():
         identity.write_atomic(file, identity.make_authority(root_key).encode(), 0o644)
@@ -48,13 +48,25 @@ def make(state: Path) -> Own:
     return load(state)
 
 
+def make_tls(state: Path, names: set[str]) -> None:
+    """Have a certificate for our doors that is good for ``names`` (host names, addresses); the one there may be already."""
+    own, _ = _folders(state)
+    key = identity.tls_key(own / identity.TLS_KEY_FILE)
+    file = own / identity.TLS_FILE
+    if file.exists() and names <= identity.names_in(file.read_text()):
+        return
+    me = load(state)
+    made = identity.certify_tls(me.authority_key, me.authority, identity.request(key, me.id), me.id, sorted(names))
+    identity.write_atomic(file, made.encode(), 0o644)
+
+
 def load(state: Path) -> Own:
     """What :func:`make` made. Raises Refused(not_found) before installation."""
     own, root = _folders(state)
     membership = identity.Membership.load(own)
     if membership is None:
         raise Refused("not_found", "This CLC has no identity yet", "run the installation first")
-    return Own(membership, identity.own_key(own), (root / "certificate.pem").read_text(), identity.own_key(root))
+    return Own(membership, identity.own_key(own), (root / "certificate.pem").read_text(), identity.tls_key(root / "key.pem"))
 
 
 @functools.cache

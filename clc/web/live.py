@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import re
+import ssl
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from clc.web.rest import PROBLEM, form_of
 from luhyaapi import log
 from luhyaapi.errors import CODES, Refused, Trouble, Unavailable, of
 from luhyaapi.wire import stream as wire
+from luhyaapi.wire import tls
 from luhyadb import memory
 from luhyadb.models import Account, Event
 
@@ -212,9 +214,12 @@ class Door:
         """Where it listens; 0 while closed."""
         return int(self._server.sockets[0].getsockname()[1]) if self._server else 0
 
-    async def start(self, host: str, port: int) -> None:
+    async def start(self, host: str, port: int, secured: ssl.SSLContext | None = None) -> None:
         """Bind and serve. Raises OSError when the address is taken."""
-        self._server = await asyncio.start_server(self._serve, host, port, backlog=UNMATCHED_AT_MOST)
+        self._server = await asyncio.start_server(
+            self._serve, host, port, backlog=UNMATCHED_AT_MOST, ssl=secured,
+            ssl_handshake_timeout=wire.HELLO_WITHIN_S if secured else None,
+        )
 
     def close(self) -> None:
         """Take no more dials."""
@@ -345,7 +350,7 @@ class Live:
         await receive()
         host = settings.EDUCLOUD.host
         try:
-            await self.door.start(host.listen, host.stream_port)
+            await self.door.start(host.listen, host.stream_port, tls.doors(host))
         except OSError as error:
             await send({"type": "lifespan.startup.failed", "message": f"the stream door cannot be opened: {error}"})
             return

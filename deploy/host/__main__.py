@@ -1,19 +1,21 @@
-"""``python -m deploy.host VERB``: up, down, reset, and services-up for the services alone."""
+"""``python -m deploy.host VERB``: up, join, down, reset, and services-up for the services alone."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
 
-from deploy.host import ground, plan
+from deploy.host import addresses, ground, plan
 from deploy.host.down import down, reset
+from deploy.host.join import chosen, join, up_joined
 from deploy.host.up import services_up, up
 from luhyaapi import log
 from luhyaapi.errors import CODES, Refused, Trouble
 
 _ROOT = Path(__file__).resolve().parents[2]
-_VERBS = ("up", "down", "reset", "services-up")
+_VERBS = ("up", "join", "down", "reset", "services-up")
 _SOFT_EXIT = 2
 
 
@@ -25,9 +27,6 @@ def main(argv: list[str]) -> int:
     profile = os.environ.get("PROFILE") or "full"
     if profile != "full":
         print(f"PROFILE={profile} is not built yet; as root PROFILE=full works.", file=sys.stderr)
-        return _SOFT_EXIT
-    if os.environ.get("LISTEN"):
-        print("LISTEN is not built yet; everything binds loopback.", file=sys.stderr)
         return _SOFT_EXIT
     log.setup("WARNING")
     try:
@@ -49,14 +48,24 @@ def _run(verb: str) -> None:
         return
     # The lock is the folder itself, and a folder made only for the lock must not survive a refusal of reset.
     with ground.alone(where.home):
-        if verb == "up":
-            up(where, os.environ)
+        if verb == "join":
+            join(_with(where, chosen(where, os.environ)), os.environ)
+        elif verb == "up":
+            where = _with(where, addresses.listening(os.environ.get("LISTEN", ""), where.choices))
+            if where.choices.bosses:
+                up_joined(where)
+            else:
+                up(where, os.environ)
         elif verb == "services-up":
             services_up(where)
         elif verb == "down":
             down(where)
         else:
             reset(where, os.environ)
+
+
+def _with(where: plan.Plan, choices: plan.Choices) -> plan.Plan:
+    return dataclasses.replace(where, choices=choices)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 from deploy.cli import contexts
 from deploy.host.plan import Plan
 from luhyaapi.errors import Refused
+from luhyaapi.wire import identity
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,20 @@ def put_entry(plan: Plan, who: Caller, source: Path) -> None:
         raise Refused("invalid", f"{source} is a link", "it should be the file just made")
     current, found = contexts.load(source)
     entry = found.get(current) or next(iter(found.values()))
-    made = [folder for folder in (who.config.parent, who.config.parent.parent) if not folder.exists()]
-    contexts.save(dataclasses.replace(entry, name=plan.context, url=plan.console.rstrip("/")), who.config)
+    made: list[Path] = [folder for folder in (who.config.parent, who.config.parent.parent) if not folder.exists()]
+    authority = _authority(plan, who)
+    ca_file = str(authority) if plan.secured else ""
+    contexts.save(dataclasses.replace(entry, name=plan.context, url=plan.console.rstrip("/"), ca_file=ca_file), who.config)
+    if plan.secured:
+        authority.write_bytes((plan.certified / identity.AUTHORITY_FILE).read_bytes())
+        made.append(authority)
     for path in (*made, who.config):
         os.chown(path, who.uid, who.gid)
+
+
+def _authority(plan: Plan, who: Caller) -> Path:
+    """The user's own copy of whom to trust: the cloud's folders are closed to them."""
+    return who.config.with_name(f"{plan.context}-authority.pem")
 
 
 def drop_entry(plan: Plan, who: Caller) -> None:
@@ -62,6 +73,7 @@ def drop_entry(plan: Plan, who: Caller) -> None:
         return
     del found[plan.context]
     who.config.unlink()
+    _authority(plan, who).unlink(missing_ok=True)
     # The last one saved becomes the current one.
     for name in sorted(found, key=lambda name: name == current):
         contexts.save(found[name], who.config)

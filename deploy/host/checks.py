@@ -13,10 +13,14 @@ from deploy.host import enclose
 from deploy.host.plan import Plan
 from luhyaapi.errors import Refused
 
-PROGRAMS = (
-    "/usr/lib/rabbitmq/bin/rabbitmq-server", "/usr/bin/memcached", "/usr/sbin/libvirtd", "/usr/bin/virsh",
-    "/usr/bin/qemu-system-x86_64", "/usr/bin/qemu-img", "/usr/sbin/dnsmasq", "/usr/sbin/ip",
-)
+PROGRAMS = {
+    "clc": ("/usr/lib/rabbitmq/bin/rabbitmq-server", "/usr/bin/memcached"),
+    "walrus": ("/usr/bin/qemu-img",),
+    "cc": ("/usr/lib/rabbitmq/bin/rabbitmq-server", "/usr/sbin/dnsmasq", "/usr/sbin/ip"),
+    "nc": ("/usr/sbin/libvirtd", "/usr/bin/virsh", "/usr/bin/qemu-system-x86_64", "/usr/bin/qemu-img", "/usr/sbin/ip"),
+    "sc": (),
+}
+"""What a role needs from Debian packages."""
 _LEAST_FREE_MIB = 2048
 
 
@@ -24,9 +28,9 @@ def preconditions(plan: Plan) -> None:
     """Raises Refused with everything named that stands in the way."""
     if os.geteuid() != 0:
         raise Refused("forbidden", "PROFILE=full needs root", hint="Run it as root.")
-    absent = [p for p in PROGRAMS if not Path(p).exists()]
+    absent = [p for p in dict.fromkeys(p for role in plan.roles for p in PROGRAMS[role]) if not Path(p).exists()]
     if absent:
-        raise Refused("invalid", "Programs are not installed", ", ".join(absent), hint="`make up` installs them.")
+        raise Refused("invalid", "Programs are not installed", ", ".join(absent), hint="`make up` (or `make join`) installs them.")
     _localhost()
     free_mib = shutil.disk_usage(plan.home).free // 2**20
     if free_mib < _LEAST_FREE_MIB:

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deploy.host.plan import FOLDERS, PROGRAMS, ROLE_PROGRAMS, Plan
+from deploy.host.plan import BOSSES, FOLDERS, LOOPBACK, REACHED, ROLE_PROGRAMS, Plan, bracketed
 
 _DOORS = {role: f"{role}_door" for role in ("clc", "walrus", "cc", "nc", "sc")}
-_BOSS = {"walrus": "clc", "cc": "clc", "nc": "cc", "sc": "cc"}
 GUESTS = "libvirt-qemu"
 _STOP_WAIT_S = {"broker": 40, "libvirtd": 15}
 _LIBVIRT_SHADOWS = {
@@ -35,7 +34,10 @@ def role(plan: Plan, name: str) -> str:
     """A role's own configuration. Beside the port numbers it names nothing of another role but its boss's door."""
     ports = plan.ports
     groups: dict[str, dict[str, Any]] = {
-        "host": {"role": name, "state": plan.home / name, "listen": "127.0.0.1", "door_port": ports[_DOORS[name]]},
+        "host": {
+            "role": name, "state": plan.home / name, "listen": plan.choices.listen if name in REACHED else LOOPBACK,
+            "door_port": ports[_DOORS[name]], "address": plan.choices.address, "tls": plan.secured and name in REACHED,
+        },
     }
     if name in ("clc", "cc"):
         groups["host"]["stream_port"] = ports[f"{name}_stream"]
@@ -43,8 +45,12 @@ def role(plan: Plan, name: str) -> str:
             "host": "127.0.0.1", "port": ports["amqp"], "admin_port": ports["management"],
             "vhost": name, "user": name, "password_file": plan.secret(name, "broker-password"),
         }
-    if name in _BOSS:
-        groups["boss"] = {"door": f"http://127.0.0.1:{ports[_DOORS[_BOSS[name]]]}", "token_file": plan.join_token(name)}
+        if plan.secured:
+            groups["broker"]["address"] = f"{bracketed(plan.choices.address)}:{ports['amqps']}"
+        if plan.secured and plan.certified.parent.name != name:
+            groups["broker"]["name"] = f"{plan.certified.parent.name}.educloud"
+    if name in BOSSES:
+        groups["boss"] = {"door": plan.boss_door(name), "token_file": plan.join_token(name)}
     if name == "clc":
         groups["board"] = {"host": "127.0.0.1", "port": ports["memcached"]}
         groups["console"] = {"port": ports["console"], "secret_file": plan.secret("clc", "session-secret")}
@@ -85,10 +91,11 @@ def broker_definitions(passwords: Mapping[str, str]) -> str:
     )
 
 
-def broker(plan: Plan) -> str:
-    """The broker's settings."""
+def broker(plan: Plan, *, secured: bool) -> str:
+    """The broker's settings. ``secured``: there is a certificate, so children on other hosts are let in by TLS."""
     return "\n".join(
         (
+            *(_broker_tls(plan) if secured else ()),
             f"listeners.tcp.1 = 127.0.0.1:{plan.ports['amqp']}",
             "management.tcp.ip = 127.0.0.1",
             f"management.tcp.port = {plan.ports['management']}",
@@ -103,6 +110,20 @@ def broker(plan: Plan) -> str:
             "",
         )
     )
+
+
+def _broker_tls(plan: Plan) -> list[str]:
+    folder = plan.home / "broker"
+    return [
+        f"listeners.ssl.1 = {bracketed(plan.choices.listen)}:{plan.ports['amqps']}",
+        f"ssl_options.cacertfile = {folder}/authority.pem",
+        f"ssl_options.certfile = {folder}/tls.pem",
+        f"ssl_options.keyfile = {folder}/tls-key.pem",
+        "ssl_options.versions.1 = tlsv1.3",
+        # A child proves itself by its own account, good for its own queues.
+        "ssl_options.verify = verify_none",
+        "ssl_options.fail_if_no_peer_cert = false",
+    ]
 
 
 def qemu() -> str:
@@ -186,7 +207,7 @@ def supervisor(plan: Plan) -> str:
         f"pidfile = {plan.supervisor}/supervisor.pid", f"childlogdir = {plan.supervisor}", "",
         "[rpcinterface:supervisor]", "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface", "",
     ]
-    for rank, program in enumerate(PROGRAMS):
+    for rank, program in enumerate(plan.programs):
         whole_group = "false" if program == "libvirtd" else "true"
         lines += [
             f"[program:{program}]",

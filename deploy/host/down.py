@@ -24,7 +24,8 @@ def down(plan: Plan) -> None:
         # Before the guests: else the node's reconciler would start them again.
         _stop_roles(plan, supervision)
     with phase("guests stopped"):
-        guests.stop_all(plan)
+        if "libvirtd" in plan.services:
+            guests.stop_all(plan)
     with phase("services stopped"):
         supervision.shutdown()
         _end(list(enclose.ours(str(plan.home))))
@@ -45,7 +46,7 @@ def reset(plan: Plan, environ: Mapping[str, str]) -> None:
 def _stop_roles(plan: Plan, supervision: Supervision) -> None:
     if supervision.answers():
         with ThreadPoolExecutor(len(ROLE_PROGRAMS)) as beside:
-            list(beside.map(supervision.stop, ROLE_PROGRAMS))
+            list(beside.map(supervision.stop, plan.role_programs))
     left = [pid for pid, name in enclose.ours(str(plan.home)).items() if name in ROLE_PROGRAMS or name == "demo"]
     for pid in list(left):
         try:

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.host import configs, enclose
-from deploy.host.plan import ACTING, FOLDERS, PROGRAMS, ROLE_PROGRAMS, ROLES, Plan
+from deploy.host.plan import ACTING, FOLDERS, ROLE_PROGRAMS, Plan
 from luhyaapi import clock
 from luhyaapi.errors import Failed, Unavailable
+from luhyaapi.wire import identity
 
 MARK = ".educloud"
 _TOKEN_FRESH_S = 300
@@ -129,15 +130,21 @@ def prepare(plan: Plan, owner_of: Callable[[str], Owner] = owner) -> set[str]:
     root = owner_of("root")
     (plan.home / MARK).touch()
     folder(plan.supervisor, root)
-    for program in PROGRAMS:
+    write(plan.choices_file, plan.choices.text(), root)
+    for program in plan.programs:
         to = owner_of(plan.user(program))
         # Guests pass through the node's folder to their own overlay and image; nothing else in it is open to them.
         folder(plan.folder(program), to, 0o711 if program == "nc" else 0o700)
         folder(plan.log(program).parent, to)
     for role, name in _SECRETS:
-        _secret(plan.secret(role, name), owner_of(plan.user(role)))
-    changed = _broker(plan, owner_of(plan.user("broker"))) | _libvirt(plan, root) | _enclosures(plan, root)
-    for role in ROLES:
+        if role in plan.roles:
+            _secret(plan.secret(role, name), owner_of(plan.user(role)))
+    changed = _enclosures(plan, root)
+    if "broker" in plan.services:
+        changed |= _broker(plan, owner_of(plan.user("broker")))
+    if "libvirtd" in plan.services:
+        changed |= _libvirt(plan, root)
+    for role in plan.roles:
         if write(plan.config(role), configs.role(plan, role), owner_of(plan.user(role))):
             changed |= {p for p in ROLE_PROGRAMS if FOLDERS.get(p, p) == role}
     return changed
@@ -150,16 +157,25 @@ def _secret(path: Path, to: Owner) -> None:
 def _broker(plan: Plan, to: Owner) -> set[str]:
     home = plan.home / "broker"
     folder(home / "mnesia", to)
-    passwords = {boss: (read(plan.secret(boss, "broker-password")) or "").strip() for boss in ("clc", "cc")}
+    bosses = [role for role in ("clc", "cc") if role in plan.roles]
+    passwords: dict[str, str] = {boss: (read(plan.secret(boss, "broker-password")) or "").strip() for boss in bosses}
+    shown = _certificate(plan)
     cookie = home / ".erlang.cookie"
     text = read(cookie) or secrets.token_hex(20)
     wrote = [
         write(cookie, text, to, 0o400),
         write(home / "definitions.json", configs.broker_definitions(passwords), to),
-        write(home / "rabbitmq.conf", configs.broker(plan), to),
+        *(write(home / name, text, to) for name, text in shown.items()),
+        write(home / "rabbitmq.conf", configs.broker(plan, secured=bool(shown)), to),
         write(home / "enabled_plugins", "[rabbitmq_management].\n", to),
     ]
     return {"broker"} if any(wrote) else set()
+
+
+def _certificate(plan: Plan) -> dict[str, str]:
+    """What the broker needs to speak TLS; nothing before its boss was given a certificate, and on a host of its own."""
+    files = {name: read(plan.certified / name) or "" for name in (identity.TLS_FILE, identity.TLS_KEY_FILE, identity.AUTHORITY_FILE)}
+    return files if plan.secured and all(files.values()) else {}
 
 
 def _libvirt(plan: Plan, root: Owner) -> set[str]:
@@ -183,7 +199,7 @@ def forget_last_boot(run: Path) -> None:
 def _enclosures(plan: Plan, root: Owner) -> set[str]:
     changed = set()
     made_of = release(plan.program)
-    for program in PROGRAMS:
+    for program in plan.programs:
         spec = configs.enclosure(plan, program) | ({"release": made_of} if program in ROLE_PROGRAMS else {})
         if write(plan.supervisor / f"{program}.json", json.dumps(spec, indent=1), root):
             changed.add(program)
@@ -194,7 +210,7 @@ def _enclosures(plan: Plan, root: Owner) -> set[str]:
 
 def join_tokens_missing(plan: Plan) -> list[str]:
     """Acting roles that have not joined and hold no fresh token; an old one may be used up or expired."""
-    missing = [role for role in ACTING if not plan.certificate(role).exists()]
+    missing = [role for role in ACTING if role in plan.roles and not plan.certificate(role).exists()]
     return [role for role in missing if not _is_fresh(plan.join_token(role))]
 
 

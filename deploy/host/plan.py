@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from luhyaapi.errors import Refused
@@ -14,15 +15,21 @@ DEFAULT_HOME = Path("/var/lib/educloud")
 DEFAULT_BASE = 8600
 CONFIG_FILE = Path("/etc/educloud/educloud.toml")
 PORT_SPAN = 500
+CHOICES = "choices.json"
 DISPLAY_OFFSET = 100
 DISPLAY_COUNT = 400
 _LONGEST_HOME = 70  # a Unix socket's path has 107 characters, and ours add up to 35
 
+LOOPBACK = "127.0.0.1"
 ACTING = ("walrus", "cc", "nc", "sc")
+REACHED = ("clc", "walrus", "cc")
+"""Roles with doors that other hosts come to."""
+BOSSES = {"walrus": "clc", "cc": "clc", "nc": "cc", "sc": "cc"}
 ROLES = ("clc", *ACTING)
 SERVICES = ("broker", "board", "libvirtd")
 ROLE_PROGRAMS = ("clc-web", "clc-relay", "walrus", "cc", "nc", "sc")
 PROGRAMS = (*SERVICES, *ROLE_PROGRAMS)
+_SERVED = {"broker": {"clc", "cc"}, "board": {"clc"}, "libvirtd": {"nc"}}
 FOLDERS = {"board": "board", "broker": "broker", "libvirtd": "hypervisor", "clc-web": "clc", "clc-relay": "clc"}
 USERS = {
     "broker": "rabbitmq", "board": "memcache", "libvirtd": "root",
@@ -34,7 +41,7 @@ USERS = {
 
 @dataclass(frozen=True)
 class Ports:
-    """Every port of one cloud; all on loopback."""
+    """Every port of one cloud."""
 
     base: int
 
@@ -43,7 +50,7 @@ class Ports:
         """Name to port, without the display ports."""
         offsets = {
             "console": 0, "clc_stream": 1, "walrus_door": 2, "cc_door": 3, "cc_stream": 4, "nc_door": 5, "sc_door": 6,
-            "clc_door": 7, "amqp": 10, "management": 11, "epmd": 12, "distribution": 13, "memcached": 14,
+            "clc_door": 7, "amqp": 10, "management": 11, "epmd": 12, "distribution": 13, "memcached": 14, "amqps": 15,
         }
         return {name: self.base + offset for name, offset in offsets.items()}
 
@@ -58,8 +65,35 @@ class Ports:
 
 
 @dataclass(frozen=True)
+class Choices:
+    """What was chosen for a host once and holds until it is chosen anew.
+
+    ``listen``: the address its doors bind; ``address``: the one others reach them at. ``bosses``: the roles that joined a
+    cloud from here, each with its boss's door; none: this host is the whole cloud.
+    """
+
+    listen: str = LOOPBACK
+    address: str = LOOPBACK
+    bosses: Mapping[str, str] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """As it is kept."""
+        return json.dumps({"listen": self.listen, "address": self.address, "bosses": dict(self.bosses)}, indent=1) + "\n"
+
+    @classmethod
+    def kept(cls, file: Path) -> Choices:
+        """What was kept; the defaults when nothing was. Raises Refused(invalid)."""
+        try:
+            return cls(**json.loads(file.read_text("utf-8")))
+        except FileNotFoundError:
+            return cls()
+        except (OSError, ValueError, TypeError) as e:
+            raise Refused("invalid", f"{file} cannot be read", str(e)) from e
+
+
+@dataclass(frozen=True)
 class Plan:
-    """One cloud on one host.
+    """One cloud, or the roles that joined one, on one host.
 
     ``program`` is the folder of the programs, ``python`` their interpreter, ``runtime`` the folders that one lives in.
     """
@@ -70,6 +104,47 @@ class Plan:
     program: Path
     python: Path
     runtime: tuple[Path, ...] = ()
+    choices: Choices = Choices()
+
+    @property
+    def secured(self) -> bool:
+        """Whether doors here are reached from other hosts; then they speak TLS."""
+        return self.choices.listen != LOOPBACK
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles of this host."""
+        return tuple(role for role in ROLES if role in self.choices.bosses) or ROLES
+
+    @property
+    def role_programs(self) -> tuple[str, ...]:
+        """The programs of these roles."""
+        return tuple(program for program in ROLE_PROGRAMS if FOLDERS.get(program, program) in self.roles)
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The programs of others that these roles need."""
+        return tuple(name for name in SERVICES if _SERVED[name] & set(self.roles))
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """All programs of this host."""
+        return (*self.services, *self.role_programs)
+
+    def boss_door(self, role: str) -> str:
+        """The door at which a role's boss is found."""
+        port = self.ports[f"{BOSSES[role]}_door"]
+        return self.choices.bosses.get(role) or f"http{'s' if self.secured else ''}://{bracketed(self.choices.address)}:{port}"
+
+    @property
+    def certified(self) -> Path:
+        """Folder with the certificate that this host's broker shows: that of the boss it belongs to."""
+        return self.home / ("clc" if "clc" in self.roles else "cc") / "identity"
+
+    @property
+    def choices_file(self) -> Path:
+        """Where the choices are kept."""
+        return self.supervisor / CHOICES
 
     @property
     def bridge(self) -> str:
@@ -94,7 +169,7 @@ class Plan:
     @property
     def console(self) -> str:
         """The console's address."""
-        return f"http://127.0.0.1:{self.ports['console']}/"
+        return f"http{'s' if self.secured else ''}://{bracketed(self.choices.address)}:{self.ports['console']}/"
 
     @property
     def supervisor(self) -> Path:
@@ -167,10 +242,11 @@ class Plan:
 
 def make(
     environ: Mapping[str, str], program: Path, python: Path, config_file: Path = CONFIG_FILE, runtime: tuple[Path, ...] = (),
+    choices: Choices | None = None,
 ) -> Plan:
     """The plan from EDUCLOUD_HOME, EDUCLOUD_PORT_BASE, EDUCLOUD_SUBNET, else the file's ``home``, ``port_base``, ``subnet``.
 
-    Raises Refused(invalid) with the choice named.
+    ``choices`` not given are those kept in the home. Raises Refused(invalid) with the choice named.
     """
     given = _file(config_file)
     home = Path(environ.get("EDUCLOUD_HOME") or str(given.get("home", DEFAULT_HOME)))
@@ -186,7 +262,13 @@ def make(
         raise Refused("invalid", f"EDUCLOUD_SUBNET={subnet} is not a network", str(e)) from e
     if not 16 <= network.prefixlen <= 28:
         raise Refused("invalid", f"EDUCLOUD_SUBNET={subnet} has the wrong size", "between /16 and /28 is needed")
-    return Plan(home, Ports(base), str(network), program, python, runtime)
+    kept = Choices.kept(home / "supervisor" / CHOICES) if choices is None else choices
+    return Plan(home, Ports(base), str(network), program, python, runtime, kept)
+
+
+def bracketed(address: str) -> str:
+    """An address as it stands in a URL."""
+    return f"[{address}]" if ":" in address else address
 
 
 def _file(path: Path) -> dict[str, object]:

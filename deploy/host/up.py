@@ -11,12 +11,15 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from deploy.host import account, checks, enclose, ground
-from deploy.host.plan import FOLDERS, PROGRAMS, ROLE_PROGRAMS, ROLES, SERVICES, USERS, Plan
+from deploy.host.plan import FOLDERS, LOOPBACK, REACHED, ROLE_PROGRAMS, ROLES, USERS, Plan, bracketed
 from deploy.host.supervision import Supervision, tail
 from luhyaapi import clock, process
 from luhyaapi.contracts.vocabulary import Accelerator
 from luhyaapi.errors import Failed, Trouble
+from luhyaapi.wire import identity, tls
 
 _BROKER_PATIENCE_S = 60.0
 _ROLES_PATIENCE_S = 120.0
@@ -31,31 +34,39 @@ def phase(name: str) -> Iterator[None]:
 
 
 def services_up(plan: Plan) -> Supervision:
-    """Broker, board and libvirt run and answer; also the part of ``up`` that needs no role."""
-    supervision = _begin(plan)
-    _start_services(plan, supervision)
+    """The services this host's roles need run and answer; also the part of ``up`` that needs no role."""
+    supervision = begin(plan)
+    start_services(plan, supervision)
     return supervision
 
 
-def _begin(plan: Plan) -> Supervision:
+def begin(plan: Plan) -> Supervision:
+    """Everything on disk, and the supervisor with what it now has to run."""
     with phase("folders, secrets, configuration"):
         checks.preconditions(plan)
         changed = ground.prepare(plan)
+        if plan.secured and "clc" in plan.roles:
+            as_role(plan, "clc", "certify")
+            changed |= ground.prepare(plan)
     supervision = Supervision(plan)
     with phase("supervisor"):
         _supervise(plan, supervision, changed)
     return supervision
 
 
-def _start_services(plan: Plan, supervision: Supervision) -> None:
-    with phase("broker, cache, libvirt"):
-        for name in SERVICES:
+def start_services(plan: Plan, supervision: Supervision) -> None:
+    """Those of broker, cache and libvirt that this host's roles need, answering."""
+    with phase(f"services: {', '.join(plan.services) or 'none needed'}"):
+        for name in plan.services:
             supervision.start(name)
         # First, since its first answer is slow (it asks QEMU what it can do) and the broker starts beside it.
-        _until(lambda: _libvirt_answers(plan), 90, "libvirt did not start", plan.log("libvirtd"))
-        _until(lambda: _listens(plan.ports["amqp"]), _BROKER_PATIENCE_S, "The broker did not start", plan.log("broker"))
-        _until(lambda: _listens(plan.ports["management"]), 20, "The broker's management did not start", plan.log("broker"))
-        _until(lambda: _listens(plan.ports["memcached"]), 10, "The cache did not start", plan.log("board"))
+        if "libvirtd" in plan.services:
+            _until(lambda: _libvirt_answers(plan), 90, "libvirt did not start", plan.log("libvirtd"))
+        if "broker" in plan.services:
+            _until(lambda: _listens(plan.ports["amqp"]), _BROKER_PATIENCE_S, "The broker did not start", plan.log("broker"))
+            _until(lambda: _listens(plan.ports["management"]), 20, "The broker's management did not start", plan.log("broker"))
+        if "board" in plan.services:
+            _until(lambda: _listens(plan.ports["memcached"]), 10, "The cache did not start", plan.log("board"))
 
 
 def _supervise(plan: Plan, supervision: Supervision, changed: set[str]) -> None:
@@ -63,8 +74,8 @@ def _supervise(plan: Plan, supervision: Supervision, changed: set[str]) -> None:
         supervision.shutdown()
     if not supervision.answers():
         # What a dead supervisor left still answers: were it not ended first, a start would take it for its successor.
-        with ThreadPoolExecutor(len(PROGRAMS)) as beside:
-            list(beside.map(lambda program: enclose.end_left(str(plan.home), program, ["epmd"]), PROGRAMS))
+        with ThreadPoolExecutor(len(plan.programs)) as beside:
+            list(beside.map(lambda program: enclose.end_left(str(plan.home), program, ["epmd"]), plan.programs))
         supervision.launch()
         return
     running = {name for name, state in supervision.states().items() if state in ("RUNNING", "STARTING", "BACKOFF")}
@@ -77,11 +88,11 @@ def up(plan: Plan, environ: Mapping[str, str]) -> None:
     began = clock.monotonic()
     who = account.caller(environ)
     wanted = environ.get("EDUCLOUD_DEMO") or "all"
-    supervision = _begin(plan)
+    supervision = begin(plan)
     with ThreadPoolExecutor(3) as beside:
         settled = beside.submit(_settle, plan, supervision, beside)
         guests = beside.submit(_build_guests, plan, wanted)
-        _start_services(plan, supervision)
+        start_services(plan, supervision)
         with phase("waited for databases, administrator, join tokens"):
             settled.result()
     with phase("waited for the first guests' build"):
@@ -94,10 +105,12 @@ def up(plan: Plan, environ: Mapping[str, str]) -> None:
             _client_context(plan, who)
     with phase("five roles up"):
         _until_roles_up(plan, who)
-    _open_kvm(plan, supervision)
+    open_kvm(plan, supervision)
     _demo_images(plan, who, wanted)
     print(f"{clock.monotonic() - began:7.2f} s  in all", file=sys.stderr, flush=True)
     print(f"console         {plan.console}")
+    if plan.secured:
+        print(f"authority       {plan.certified / identity.AUTHORITY_FILE} (browsers and clients elsewhere are told to trust it)")
     print("administrator   admin")
     print(f"password file   {plan.admin_password}")
 
@@ -221,7 +234,7 @@ def _build_guests(plan: Plan, wanted: str) -> None:
             print(f"the guest {name} was not built: {e}", file=sys.stderr, flush=True)
 
 
-def _open_kvm(plan: Plan, supervision: Supervision) -> None:
+def open_kvm(plan: Plan, supervision: Supervision) -> None:
     """Let libvirt see /dev/kvm once the node proved it, which happens after libvirt's first start. Guests stay."""
     if not enclose.proved(plan.accelerator_verdict):
         return
@@ -245,6 +258,26 @@ def _demo_images(plan: Plan, who: account.Caller, wanted: str) -> None:
             output=plan.supervisor / "demo-debian.log", cwd=plan.program,
             env={"HOME": str(who.home), "EDUCLOUD_HOME": str(plan.home), "EDUCLOUD_PROGRAM": "demo"},
         )
+
+
+def not_ready(plan: Plan, role: str) -> str:
+    """Why a role of this host is not ready, by its own door; empty: it is."""
+    reached = plan.secured and role in REACHED
+    folder = plan.home / role / "identity"
+    trusted = tls.trust(folder, identity.role_name(role)) if reached else None
+    where = bracketed(plan.choices.address) if reached else LOOPBACK
+    try:
+        with tls.http(trusted) as client:
+            url = f"http{'s' if reached else ''}://{where}:{plan.ports[f'{role}_door']}/readyz"
+            form = client.get(url, timeout=5, extensions=tls.asking(trusted)).json()
+        return "" if form.get("ready") else "; ".join(map(str, form.get("reasons", ["not ready"])))
+    except (httpx.HTTPError, OSError, ValueError) as e:
+        return f"its door does not answer: {e}"
+
+
+def build_probe(plan: Plan) -> None:
+    """The guest of the accelerator proof, where there is something to prove."""
+    _build_guests(plan, "none")
 
 
 def _listens(port: int) -> bool:

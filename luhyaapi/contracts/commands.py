@@ -120,13 +120,14 @@ class StreamOpen(Command):
 class HostAdmit(Command):
     """Let a child in: its certificate is signed, make its queues and its broker account."""
 
-    to, timeout_s = Role.CC, 60
+    v, to, timeout_s = 2, Role.CC, 60
     request: str = Field(max_length=64)
     host: HostId
     role: Role
     name: Name
     certificate: str
     authority: str
+    tls: str = ""
 
 
 class HostRefuse(Command):

@@ -114,7 +114,13 @@ class Outcome(Report):
 
 
 class JoinAsked(Report):
-    """A host asks to be let in below the reporting boss. ``proof`` is the one-time token's hash, never the token."""
+    """A host asks to be let in below the reporting boss.
+
+    ``csr`` and ``tls`` are signing requests (PEM) for the key that signs and the one that speaks TLS; the second only of
+    roles that other hosts reach. ``proof`` is the one-time token's hash, never the token.
+    """
+
+    v = 2
 
     request: str
     role: Role
@@ -122,6 +128,7 @@ class JoinAsked(Report):
     csr: str
     proof: str
     address: str = ""
+    tls: str = ""
 
     @property
     def subject(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 CHUNK = 1024 * 1024
@@ -34,12 +35,20 @@ class Ability(StrEnum):
 
 
 @dataclass(frozen=True)
+class Trust:
+    """Whom the other side must prove to be: ``name`` (a host id, or a role's name), by a certificate of ``authority`` (a file)."""
+
+    authority: Path
+    name: str
+
+
+@dataclass(frozen=True)
 class Source:
-    """Where bytes are: ``url``, and the headers that open it. ``ca`` names a file with the authority of https."""
+    """Where bytes are: ``url``, the headers that open it, and whom the other side must prove to be when it is https."""
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    ca: str = ""
+    trust: Trust | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from luhyaapi import clock
 from luhyaapi.contracts.specs import Blob
 from luhyaapi.errors import Bug, Refused, Trouble, from_wire, of
-from luhyaapi.transfer.base import Cancelled, Progress, Source, never, no_progress
+from luhyaapi.transfer.base import Cancelled, Progress, Source, Trust, never, no_progress
 from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.download import PROTOCOLS, Download, Patience
 
@@ -19,12 +19,13 @@ _LANDING_S = 5.0
 
 def fetch(
     cache: BlobCache, blob: Blob, url: str, ticket: str, *,
-    on_progress: Progress = no_progress, cancelled: Cancelled = never, patience: Patience | None = None, ca: str = "",
+    on_progress: Progress = no_progress, cancelled: Cancelled = never, patience: Patience | None = None,
+    trust: Trust | None = None,
 ) -> Path:
     """Have ``blob`` in ``cache``, from ``url`` opened by ``ticket``; returns its file. What is here does not move.
 
     Any number of threads and processes may ask for the same content: it is downloaded once. ``cancelled`` ends only the
-    own waiting; the download ends when nobody waits for it any more. ``ca``: file with the authority for https.
+    own waiting; the download ends when nobody waits for it any more. ``trust``: whom the other side must prove to be, for https.
     Raises Unavailable(transfer) after ``patience``, Failed(digest) when other bytes come, Failed(disk_full),
     Refused(cancelled), and what the other side refuses. Only after Unavailable a half file stays, to be resumed.
     """
@@ -34,7 +35,7 @@ def fetch(
     if here:
         on_progress(blob.size, blob.size)
         return here
-    source = Source(url, {"Authorization": f"Ticket {ticket}"}, ca)
+    source = Source(url, {"Authorization": f"Ticket {ticket}"}, trust)
     flight = _board(cache, blob, source, patience or Patience())
     told = -1
     try:

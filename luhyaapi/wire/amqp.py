@@ -7,6 +7,7 @@ queues with a delivery limit and a dead-letter queue; every message is persisten
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -26,6 +27,7 @@ from luhyaapi import clock, ids, log
 from luhyaapi.conf import Broker, read_secret
 from luhyaapi.errors import Failed, Refused, Unavailable
 from luhyaapi.process import Loop
+from luhyaapi.transfer.base import Trust
 from luhyaapi.wire import topology
 from luhyaapi.wire.link import Account, OnCommand, OnReport
 
@@ -55,9 +57,17 @@ def _queue(name: str) -> kombu.Queue:
     return kombu.Queue(name, exchange="", routing_key=name, no_declare=True, queue_arguments=dict(_QUORUM))
 
 
-def _celery(url: str) -> Celery:
+def _secured(trusted: Trust | None) -> dict[str, Any] | None:
+    """What kombu and Celery are told of TLS."""
+    return {
+        "ca_certs": str(trusted.authority), "cert_reqs": ssl.CERT_REQUIRED, "server_hostname": trusted.name,
+    } if trusted else None
+
+
+def _celery(url: str, trusted: Trust | None = None) -> Celery:
     app = Celery("educloud", broker=url, set_as_current=False)
     app.conf.update(
+        broker_use_ssl=_secured(trusted),
         task_default_queue_type="quorum",
         task_create_missing_queues=False,
         task_acks_late=True,
@@ -82,8 +92,8 @@ def _celery(url: str) -> Celery:
 class _Publisher:
     """One confirmed kombu connection, opened when needed, discarded after any trouble. Safe for threads."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, trusted: Trust | None = None) -> None:
+        self._url, self._trusted = url, trusted
         self._lock = threading.Lock()
         self._connection: kombu.Connection | None = None
         self._producer: kombu.Producer | None = None
@@ -109,7 +119,8 @@ class _Publisher:
     def _open(self) -> kombu.Producer:
         if self._producer is None:
             self._connection = kombu.Connection(
-                self._url, heartbeat=0, connect_timeout=3, transport_options={"confirm_publish": True, "socket_settings": {}},
+                self._url, heartbeat=0, connect_timeout=3, ssl=_secured(self._trusted),
+                transport_options={"confirm_publish": True, "socket_settings": {}},
             )
             self._connection.connect()
             self._producer = kombu.Producer(self._connection.channel())
@@ -129,11 +140,11 @@ class _Publisher:
 class AmqpUpLink:
     """A child's end: a Celery worker on its two queues, a publisher to its own exchange."""
 
-    def __init__(self, url: str, me: str) -> None:
+    def __init__(self, url: str, me: str, trusted: Trust | None = None) -> None:
         self._me = me
         self._url = url
-        self._publisher = _Publisher(url)
-        self._app = _celery(url)
+        self._publisher = _Publisher(url, trusted)
+        self._app = _celery(url, trusted)
         self._worker: Any = None
         self._thread: threading.Thread | None = None
         self._connected = threading.Event()
@@ -219,7 +230,7 @@ class AmqpDownLink:
         self._children = children
         password = read_secret(broker.password_file)
         self._auth = (broker.user, password)
-        self._url = self._address(broker.user, password)
+        self._url = self._address(broker.user, password, f"{broker.host}:{broker.port}")
         self._publisher = _Publisher(self._url)
         self._app = _celery(self._url)
         self._connected = threading.Event()
@@ -227,9 +238,8 @@ class AmqpDownLink:
         self._stopping = threading.Event()
         self._consuming: Loop | None = None
 
-    def _address(self, user: str, password: str) -> str:
-        c = self._conf
-        return f"amqp://{quote(user, safe='')}:{quote(password, safe='')}@{c.host}:{c.port}/{quote(c.vhost, safe='')}"
+    def _address(self, user: str, password: str, where: str, scheme: str = "amqp") -> str:
+        return f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{where}/{quote(self._conf.vhost, safe='')}"
 
     def start(self, on_report: OnReport) -> None:
         self._consuming = Loop("reports", lambda: self._consume(on_report), 1.0).start()
@@ -307,7 +317,9 @@ class AmqpDownLink:
         self._api("PUT", f"permissions/{quote(self._conf.vhost, safe='')}/{child}", {
             "configure": "^$", "write": rf"^out\.{own}\.v1$", "read": rf"^(cmd|ctl)\.{own}\.v1$",
         })
-        return Account(self._address(child, password))
+        if not self._conf.address:
+            return Account(self._address(child, password, f"{self._conf.host}:{self._conf.port}"))
+        return Account(self._address(child, password, self._conf.address, "amqps"), self._conf.name or self._me)
 
     def remove(self, child: str) -> None:
         self._api("DELETE", f"users/{child}", missing_ok=True)

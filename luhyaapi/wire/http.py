@@ -6,18 +6,20 @@ import contextlib
 import json
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from pathlib import Path
+from io import DEFAULT_BUFFER_SIZE
 from typing import IO, Any
 from urllib.parse import parse_qsl
 
 from cheroot import wsgi
+from cheroot.makefile import StreamReader, StreamWriter
 from cheroot.server import HTTPConnection, HTTPRequest
-from cheroot.ssl.builtin import BuiltinSSLAdapter
+from cheroot.ssl import Adapter
 from prometheus_client import REGISTRY, Counter, generate_latest
 
 from luhyaapi import log
@@ -43,12 +45,26 @@ _LOOK_S = 2.0
 _answered = Counter("educloud_http_answers", "Requests answered by a role's door", ("role", "route", "status"))
 
 
-@dataclass(frozen=True)
-class Tls:
-    """Files (PEM) with the door's certificate and its private key."""
+class _Secured(Adapter):
+    """TLS of a door. The handshake happens in the thread that reads the request: a peer that is silent in it delays nobody."""
 
-    certificate: Path
-    private_key: Path
+    _ENVIRON = {"wsgi.url_scheme": "https", "HTTPS": "on"}
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__(None, None)
+        self.context = context
+
+    def bind(self, sock: socket.socket) -> socket.socket:
+        return sock
+
+    def wrap(self, sock: socket.socket) -> tuple[ssl.SSLSocket, dict[str, str]]:
+        return self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), self._ENVIRON
+
+    def get_environ(self) -> dict[str, str]:
+        return self._ENVIRON
+
+    def makefile(self, sock: ssl.SSLSocket, mode: str = "r", bufsize: int = DEFAULT_BUFFER_SIZE) -> Any:
+        return (StreamReader if "r" in mode else StreamWriter)(sock, mode, bufsize)
 
 
 class Body:
@@ -189,7 +205,7 @@ class Door:
 
     def __init__(
         self, role: str, host: str, port: int, routes: Sequence[Route],
-        ready: Callable[[], Iterable[str]], tls: Tls | None = None,
+        ready: Callable[[], Iterable[str]], secured: ssl.SSLContext | None = None,
     ) -> None:
         self.role = role
         self._ready = ready
@@ -211,8 +227,8 @@ class Door:
         self._server.max_request_header_size = _HEADERS_AT_MOST
         self._server.max_request_body_size = max([_JSON_AT_MOST, *(r.body_at_most for r in routes)])
         self._server.error_log = self._log_error  # type: ignore[method-assign]
-        if tls:
-            self._server.ssl_adapter = BuiltinSSLAdapter(str(tls.certificate), str(tls.private_key))
+        if secured:
+            self._server.ssl_adapter = _Secured(secured)
         self._thread = threading.Thread(target=self._server.serve, name=f"door-{role}", daemon=True)
 
     @property

@@ -1,4 +1,9 @@
-"""How a host joins: it makes its key, shows the one-time token at the boss's door, and fetches what it was granted."""
+"""How a host joins: it makes its keys, shows the one-time token at the boss's door, and fetches what it was granted.
+
+A door on another host speaks TLS. Before it is told the token, it must prove to be of the boss's role by the authority
+whose fingerprint the token carries; that authority's certificate is public and fetched first. Without a token the first
+authority seen is believed, and its fingerprint written to the log for the administrator who approves.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +17,22 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from luhyaapi import clock, ids, log
 from luhyaapi.conf import Settings
+from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.errors import Refused, Unavailable
-from luhyaapi.wire import identity
+from luhyaapi.transfer.base import Trust
+from luhyaapi.wire import identity, tls
 from luhyaapi.wire.identity import Membership
 from luhyaapi.wire.topology import boss_of
 
 _log = log.get(__name__)
 ASK_EVERY_S = 1.0
+_REACHED = (Role.CC, Role.WALRUS)
+"""Roles whose doors other hosts come to."""
 
 
 def membership(settings: Settings, stopped: Callable[[], bool] = lambda: False) -> Membership:
     """What this host holds, joining first where needed; waits as long as it takes. Raises Refused when turned away."""
-    folder = settings.host.state / "identity"
+    folder = settings.host.identity
     told = ""
     while True:
         held = Membership.load(folder)
@@ -54,22 +63,34 @@ def _ask(settings: Settings, folder: Path) -> Membership | None:
     if not file.exists():
         identity.write_atomic(file, f"r{ids.secret()}".encode())
     request = file.read_text().strip()
-    door = f"{settings.boss.door}/{boss_of(role)}/api/1.0/join/"
     token = _token(settings)
+    door = _Door(settings, folder, token)
     form = {
         "request": request, "role": str(role), "name": name, "token": token,
-        "csr": identity.request(key, name), "address": settings.host.address,
+        "csr": identity.request(key, name), "address": settings.host.address, "tls": _tls_request(settings, folder, name),
     }
-    answer = _call("GET", f"{door}{request}/")
+    answer = door.call("GET", f"join/{request}/")
     if answer.status_code == 404:
-        _understood(_call("POST", door, form))
-        answer = _call("GET", f"{door}{request}/")
+        _understood(door.call("POST", "join/", form))
+        answer = door.call("GET", f"join/{request}/")
     found = _understood(answer)
     if answer.status_code != 200:
         return None
     granted = Membership(**{k: str(found.get(k, "")) for k in Membership.__dataclass_fields__})
     _check(granted, token, key)
+    if granted.tls and identity.names_in(granted.tls) != {granted.host, identity.role_name(role)}:
+        raise Refused("forged", "The certificate for our doors is another host's")
     return granted
+
+
+def _tls_request(settings: Settings, folder: Path, name: str) -> str:
+    """The signing request for our own doors, the same each time: a P-256 signature has chance in it."""
+    if not (settings.host.tls and settings.host.role in _REACHED):
+        return ""
+    file = folder / "tls-request.pem"
+    if not file.exists():
+        identity.write_atomic(file, identity.request(identity.tls_key(folder / identity.TLS_KEY_FILE), name).encode())
+    return file.read_text()
 
 
 def _token(settings: Settings) -> str:
@@ -90,11 +111,40 @@ def _check(granted: Membership, token: str, key: Ed25519PrivateKey) -> None:
             raise Refused("forged", f"The certificate shown for {host} is another host's", identity.bound_to(certificate))
 
 
-def _call(method: str, url: str, form: dict[str, str] | None = None) -> httpx.Response:
-    try:
-        return httpx.request(method, url, json=form, timeout=10, trust_env=False)
-    except httpx.HTTPError as e:
-        raise Unavailable("host_silent", "The boss does not answer", f"{url.split('/join', maxsplit=1)[0]}: {e}") from e
+class _Door:
+    """The boss's door."""
+
+    def __init__(self, settings: Settings, folder: Path, token: str) -> None:
+        boss = boss_of(settings.host.role)
+        self._base = f"{settings.boss.door}/{boss}/api/1.0"
+        self._trust: Trust | None = None
+        if settings.boss.door.startswith("https:"):
+            self._trust = tls.trust(folder, identity.role_name(boss or ""))
+            self._meet(token)
+
+    def _meet(self, token: str) -> None:
+        """Have the authority's certificate, checked by the token."""
+        assert self._trust is not None  # noqa: S101 - only such a door is met
+        file = self._trust.authority
+        wanted = token.rsplit(".", 1)[-1]
+        if file.exists() and (not wanted or identity.fingerprint(file.read_text()) == wanted):
+            return
+        shown = _understood(self.call("GET", "authority/", proved=False)).get("authority", "")
+        found = identity.fingerprint(shown)
+        if wanted and found != wanted:
+            raise Refused("forged", "The door shows another authority than the token names", "somebody stands in between")
+        if not wanted:
+            _log.warning("the boss's authority is believed unseen, no token names it", sha256=found)
+        identity.write_atomic(file, shown.encode(), 0o644)
+
+    def call(self, method: str, path: str, form: dict[str, str] | None = None, *, proved: bool = True) -> httpx.Response:
+        """One request. Raises Unavailable(host_silent)."""
+        url = f"{self._base}/{path}"
+        try:
+            with tls.http(self._trust) if proved else tls.http_unproved() as client:
+                return client.request(method, url, json=form, timeout=10, extensions=tls.asking(self._trust if proved else None))
+        except httpx.HTTPError as e:
+            raise Unavailable("host_silent", "The boss does not answer", f"{self._base}: {e}") from e
 
 
 def _understood(answer: httpx.Response) -> dict[str, str]:

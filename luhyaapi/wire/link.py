@@ -12,9 +12,13 @@ OnReport = Callable[[str, bytes], None]
 
 @dataclass(frozen=True)
 class Account:
-    """A child's own account at the boss's broker, good for its own queues only. ``url`` holds the password."""
+    """A child's own account at the boss's broker, good for its own queues only. ``url`` holds the password.
+
+    ``name``: whom the broker proves to be by TLS; empty: it is spoken to in the clear, on this machine.
+    """
 
     url: str
+    name: str = ""
 
 
 class UpLink(Protocol):

@@ -19,6 +19,7 @@ import contextlib
 import json
 import select
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from pathlib import Path
 
 from luhyaapi import clock, log
 from luhyaapi.errors import Refused, Unavailable, of
+from luhyaapi.transfer.base import Trust
+from luhyaapi.wire import tls
+from luhyaapi.wire.identity import Membership
 
 _log = log.get(__name__)
 VERSION = 1
@@ -54,18 +58,35 @@ class Moved:
     back: int = 0
 
 
-def dial(address: Address, stream: str, host_id: str, timeout_s: float = ANSWER_WITHIN_S) -> socket.socket:
+@dataclass(frozen=True)
+class Dialling:
+    """Where the stream door of the boss is, and whom it must prove to be; no ``trust``: it is on this host."""
+
+    address: Address
+    trust: Trust | None = None
+
+
+def dialling(membership: Membership, folder: Path) -> Dialling:
+    """How a role that joined dials its boss; ``folder`` is where it keeps its membership."""
+    host, _, port = membership.streams.rpartition(":")
+    return Dialling((host, int(port)), tls.trust(folder, membership.boss) if membership.secured else None)
+
+
+def dial(boss: Dialling, stream: str, host_id: str, timeout_s: float = ANSWER_WITHIN_S) -> socket.socket:
     """A connected socket whose other end is the browser's side of ``stream``.
 
     Raises Unavailable(host_silent) when the boss does not answer, Refused(forbidden) when it does not want the stream.
     """
     until = clock.monotonic() + timeout_s
     try:
-        sock = socket.create_connection(address, timeout=timeout_s)
+        sock = socket.create_connection(boss.address, timeout=timeout_s)
     except OSError as e:
-        raise Unavailable("host_silent", "The stream door of the boss does not answer", f"{address[0]}:{address[1]}: {e}") from e
+        where = f"{boss.address[0]}:{boss.address[1]}: {e}"
+        raise Unavailable("host_silent", "The stream door of the boss does not answer", where) from e
+    _tune(sock)
+    if boss.trust:
+        sock = tls.connect(sock, boss.trust)
     try:
-        _tune(sock)
         sock.sendall(json.dumps({"stream": stream, "host": host_id, "v": VERSION}).encode() + b"\n")
         answer = b""
         while len(answer) < len(_OK):
@@ -172,8 +193,11 @@ class Exchange:
     256 streams run at once. ``port`` 0 takes a free one.
     """
 
-    def __init__(self, host: str, port: int, on_dial: OnDial, *, idle_s: float = IDLE_S) -> None:
+    def __init__(
+        self, host: str, port: int, on_dial: OnDial, *, idle_s: float = IDLE_S, serving: ssl.SSLContext | None = None,
+    ) -> None:
         self._address = (host, port)
+        self._serving = serving
         self._on_dial = on_dial
         self._idle_s = idle_s
         self._expected: dict[str, float] = {}
@@ -244,8 +268,12 @@ class Exchange:
             threading.Thread(target=self._serve, args=(sock, peer[0]), name="stream", daemon=True).start()
 
     def _serve(self, sock: socket.socket, peer: str) -> None:
+        other = None
         try:
+            sock = self._secured(sock)
             other = self._match(sock, peer)
+        except OSError as e:
+            _log.info("stream refused", peer=peer, why=str(e))
         finally:
             self._unmatched.release()
         if other is None:
@@ -256,6 +284,13 @@ class Exchange:
         finally:
             self._running.release()
 
+    def _secured(self, sock: socket.socket) -> socket.socket:
+        _tune(sock)
+        if self._serving is None:
+            return sock
+        sock.settimeout(HELLO_WITHIN_S)
+        return tls.plain(self._serving.wrap_socket(sock, server_side=True))
+
     def _match(self, sock: socket.socket, peer: str) -> socket.socket | None:
         """The other side's socket, after our ok; None when the dial is refused."""
         if not self._running.acquire(blocking=False):
@@ -263,7 +298,6 @@ class Exchange:
             return None
         other = None
         try:
-            _tune(sock)
             stream, host = read_hello(sock)
             self._take(stream)
             other = self._on_dial(stream, host)
@@ -336,7 +370,7 @@ class Bridge:
 
 
 def bridge(
-    local: int | Path, boss: Address, stream: str, host_id: str, *, follow: bool = False, idle_s: float = IDLE_S,
+    local: int | Path, boss: Dialling, stream: str, host_id: str, *, follow: bool = False, idle_s: float = IDLE_S,
 ) -> Bridge:
     """Join a TCP port of this host's loopback, or a file from its beginning, with a dialled stream; runs by itself.
 

@@ -20,6 +20,7 @@ class Host(Table):
     certificate = models.TextField(default="", blank=True)
     request = models.CharField(max_length=64, null=True, unique=True)  # noqa: DJ001 - many hosts may have none, and unique allows that for null only
     csr = models.TextField(default="", blank=True)
+    tls_csr = models.TextField(default="", blank=True)
     version = models.CharField(max_length=40, default="", blank=True)
     boot = models.CharField(max_length=64, default="", blank=True)
     hypervisor = models.CharField(max_length=80, default="", blank=True)

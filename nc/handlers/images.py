@@ -9,6 +9,7 @@ from luhyaapi.errors import Refused
 from luhyaapi.role import Handler, Job, handles
 from luhyaapi.transfer import courier
 from luhyaapi.transfer.base import Progress
+from luhyaapi.wire import tls
 
 
 def _progress(job: Job, before: int, total: int) -> Progress:
@@ -20,7 +21,7 @@ class FetchImage(Handler[ImageFetch]):
     """Bring an image from the cluster's cache; what is here does not move. The task keeps it here until its domain does."""
 
     def run(self, job: Job, command: ImageFetch) -> None:
-        total = sum(b.size for b in command.ref.blobs)
+        agent, total = job.services.agent, sum(b.size for b in command.ref.blobs)
         before = 0
         for blob in command.ref.blobs:
             job.checkpoint()
@@ -28,7 +29,7 @@ class FetchImage(Handler[ImageFetch]):
             courier.fetch(
                 job.services.cache, blob, f"{command.url}/blobs/{blob.sha256}", command.ticket,
                 on_progress=_progress(job, before, total),
-                cancelled=job.cancelled,
+                cancelled=job.cancelled, trust=tls.trust(agent.identity, agent.boss),
             )
             before += blob.size
         job.progress("fetch", total, total)

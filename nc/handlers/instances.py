@@ -39,6 +39,5 @@ class OpenStream(Handler[StreamOpen]):
 
     def run(self, job: Job, command: StreamOpen) -> None:
         agent, domains = job.services.agent, job.services.domains
-        host, _, port = agent.membership.streams.rpartition(":")
         local = domains.screen(command.instance) if command.channel == "screen" else domains.log(command.instance)
-        stream.bridge(local, (host, int(port)), command.stream, agent.me)
+        stream.bridge(local, stream.dialling(agent.membership, agent.identity), command.stream, agent.me)

@@ -28,7 +28,7 @@ def opened(world, folder):
     world.cluster()
     cache = BlobCache(folder / "store", 1024, 0)
     membership = types.SimpleNamespace(boss_certificate=own().membership.certificate, authority=own().authority)
-    settings = types.SimpleNamespace(host=types.SimpleNamespace(listen="127.0.0.1", door_port=0))
+    settings = types.SimpleNamespace(host=types.SimpleNamespace(listen="127.0.0.1", door_port=0, tls=False))
     agent = types.SimpleNamespace(membership=membership, settings=settings, up=None)
     library = Library(folder, cache)
     return store_door.transport(door.make(types.SimpleNamespace(agent=agent, library=library, store=cache))._routes), library

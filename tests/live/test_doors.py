@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import socket
-import subprocess
 import threading
 import time
 
@@ -20,7 +19,7 @@ from luhyaapi.transfer.courier import fetch
 from luhyaapi.transfer.download import Patience
 from luhyaapi.wire import http as http_module
 from luhyaapi.wire.blobs import blob_routes, upload_routes
-from luhyaapi.wire.http import Door, Tls, json_route
+from luhyaapi.wire.http import Door, json_route
 from walrus.services.library import Library
 
 pytestmark = pytest.mark.live
@@ -292,25 +291,6 @@ def test_a_taken_port_is_told(door):
     with pytest.raises(Unavailable) as e:
         Door("walrus", "127.0.0.1", door.port, [], lambda: ()).start()
     assert e.value.code == "busy"
-
-
-def test_over_tls(store, tmp_path):
-    subprocess.run([
-        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-        "-keyout", tmp_path / "key", "-out", tmp_path / "crt", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
-    ], check=True, capture_output=True)
-    door = Door(
-        "walrus", "127.0.0.1", 0, blob_routes("walrus", store.path, authorize), lambda: (),
-        Tls(tmp_path / "crt", tmp_path / "key"),
-    ).start()
-    try:
-        cache = BlobCache(tmp_path / "nc", 1000, 0)
-        at = url(door).replace("http:", "https:")
-        with pytest.raises(Unavailable):
-            fetch(cache, BLOB, at, "good", patience=Patience(0.3, 0.3))
-        assert fetch(cache, BLOB, at, "good", ca=str(tmp_path / "crt")).read_bytes() == CONTENT
-    finally:
-        door.stop()
 
 
 def drip(door, data, step):

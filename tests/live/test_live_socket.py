@@ -109,7 +109,7 @@ class Served:
         )
 
     def dial(self, secret):
-        return stream.dial(("127.0.0.1", self.door), secret, "cc-00000001")
+        return stream.dial(stream.Dialling(("127.0.0.1", self.door)), secret, "cc-00000001")
 
     def get(self, path, who="ann"):
         asked = urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", headers={"Cookie": self.cookie(who)})

@@ -11,7 +11,7 @@ import pytest
 
 from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.wire import stream as module
-from luhyaapi.wire.stream import Exchange, bridge, dial, pump
+from luhyaapi.wire.stream import Dialling, Exchange, bridge, dial, pump
 
 pytestmark = pytest.mark.live
 
@@ -44,7 +44,7 @@ def boss():
 
 @pytest.fixture
 def middle(boss):
-    exchange = Exchange("127.0.0.1", 0, lambda s, _h: dial(boss.address, s, "cc-00000001")).start()
+    exchange = Exchange("127.0.0.1", 0, lambda s, _h: dial(Dialling(boss.address), s, "cc-00000001")).start()
     yield exchange
     exchange.stop()
 
@@ -76,7 +76,7 @@ def read(sock, count):
 def test_a_screen_from_node_to_cloud(boss, middle, echo):
     boss.exchange.expect("s1", 10)
     middle.expect("s1", 10)
-    running = bridge(echo, ("127.0.0.1", middle.port), "s1", "nc-00000001")
+    running = bridge(echo, Dialling(("127.0.0.1", middle.port)), "s1", "nc-00000001")
     end = boss.ends["s1"]
     assert boss.heard == [("s1", "cc-00000001")]
     assert read(end, 12) == b"RFB 003.008\n"
@@ -93,7 +93,7 @@ def test_a_screen_from_node_to_cloud(boss, middle, echo):
 def test_a_log_is_sent_and_ends(boss, tmp_path):
     (tmp_path / "log").write_bytes(b"line\n" * 100_000)
     boss.exchange.expect("s1", 10)
-    bridge(tmp_path / "log", boss.address, "s1", "nc-00000001")
+    bridge(tmp_path / "log", Dialling(boss.address), "s1", "nc-00000001")
     end = boss.ends["s1"]
     assert read(end, 10**7) == b"line\n" * 100_000
 
@@ -101,7 +101,7 @@ def test_a_log_is_sent_and_ends(boss, tmp_path):
 def test_a_log_is_followed_until_the_reader_goes(boss, tmp_path):
     (tmp_path / "log").write_bytes(b"one\n")
     boss.exchange.expect("s1", 10)
-    running = bridge(tmp_path / "log", boss.address, "s1", "nc-00000001", follow=True)
+    running = bridge(tmp_path / "log", Dialling(boss.address), "s1", "nc-00000001", follow=True)
     end = boss.ends["s1"]
     assert read(end, 4) == b"one\n"
     with (tmp_path / "log").open("ab") as file:
@@ -113,16 +113,16 @@ def test_a_log_is_followed_until_the_reader_goes(boss, tmp_path):
 
 def test_a_secret_is_good_once(boss):
     boss.exchange.expect("s1", 10)
-    dial(boss.address, "s1", "nc-00000001").close()
+    dial(Dialling(boss.address), "s1", "nc-00000001").close()
     with pytest.raises(Refused):
-        dial(boss.address, "s1", "nc-00000001")
+        dial(Dialling(boss.address), "s1", "nc-00000001")
 
 
 def test_unknown_and_expired_secrets_are_refused(boss):
     boss.exchange.expect("old", -1)
     for secret in ("old", "unknown", ""):
         with pytest.raises(Refused) as e:
-            dial(boss.address, secret, "nc-00000001")
+            dial(Dialling(boss.address), secret, "nc-00000001")
         assert e.value.code == "forbidden"
     assert boss.heard == []
 
@@ -130,25 +130,25 @@ def test_unknown_and_expired_secrets_are_refused(boss):
 def test_when_the_way_up_fails_the_child_hears_it(middle):
     middle.expect("s1", 10)
     with pytest.raises(Refused):
-        dial(("127.0.0.1", middle.port), "s1", "nc-00000001")
+        dial(Dialling(("127.0.0.1", middle.port)), "s1", "nc-00000001")
 
 
 def test_nobody_there():
     with pytest.raises(Unavailable) as e:
-        dial(("127.0.0.1", 9), "s1", "nc-00000001", 1)
+        dial(Dialling(("127.0.0.1", 9)), "s1", "nc-00000001", 1)
     assert e.value.code == "host_silent"
 
 
 def test_a_boss_that_never_answers():
     with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(Unavailable):
-        dial(mute.getsockname(), "s1", "nc-00000001", 0.3)
+        dial(Dialling(mute.getsockname()), "s1", "nc-00000001", 0.3)
 
 
 def test_what_is_not_there_cannot_be_bridged(boss, tmp_path):
     boss.exchange.expect("s1", 10)
     for local in (9, tmp_path / "missing"):
         with pytest.raises(Refused) as e:
-            bridge(local, boss.address, "s1", "nc-00000001")
+            bridge(local, Dialling(boss.address), "s1", "nc-00000001")
         assert e.value.code == "not_found"
     assert boss.heard == []
 
@@ -166,7 +166,7 @@ def test_a_bad_hello_is_closed_and_uses_nothing_up(boss, hello):
             sock.shutdown(socket.SHUT_WR)
         with contextlib.suppress(ConnectionResetError):
             assert sock.recv(10) == b""
-    dial(boss.address, "s1", "nc-00000001").close()
+    dial(Dialling(boss.address), "s1", "nc-00000001").close()
 
 
 def test_a_slow_hello_is_closed(boss, monkeypatch):
@@ -189,7 +189,7 @@ def test_too_many_silent_dials_do_not_lock_others_out_for_long(boss, monkeypatch
     until = time.monotonic() + 5
     while True:
         try:
-            dial(boss.address, "s1", "nc-00000001").close()
+            dial(Dialling(boss.address), "s1", "nc-00000001").close()
             break
         except (Refused, Unavailable):
             assert time.monotonic() < until
@@ -202,7 +202,7 @@ def test_a_silent_stream_ends(monkeypatch):
     monkeypatch.setattr(module, "_LOOK_S", 0.05)
     boss = Boss(idle_s=0.2)
     boss.exchange.expect("s1", 10)
-    with dial(boss.address, "s1", "nc-00000001") as sock:
+    with dial(Dialling(boss.address), "s1", "nc-00000001") as sock:
         sock.settimeout(5)
         assert sock.recv(1) == b""
     boss.exchange.stop()
@@ -235,7 +235,7 @@ def test_a_slow_reader_slows_its_writer_and_takes_no_memory():
 
 def test_stopping_the_door_ends_running_streams(boss):
     boss.exchange.expect("s1", 10)
-    sock = dial(boss.address, "s1", "nc-00000001")
+    sock = dial(Dialling(boss.address), "s1", "nc-00000001")
     boss.exchange.stop()
     sock.settimeout(5)
     assert sock.recv(1) == b""

@@ -59,4 +59,4 @@ def test_every_line_keeps_its_hashes():
 
 def test_an_unknown_package_is_said():
     with pytest.raises(KeyError, match="not in the lock"):
-        lock.needed("nc", "amqp==1 \\\n    --hash=sha256:00\n")
+        lock.needed("nc", lock="amqp==1 \\\n    --hash=sha256:00\n")

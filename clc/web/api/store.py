@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
 
@@ -15,6 +16,9 @@ from clc.services import hosts
 from clc.services.own import own
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.errors import CODES, Trouble, Unavailable, from_wire
+from luhyaapi.transfer.base import Trust
+from luhyaapi.wire import tls
+from luhyaapi.wire.identity import role_name
 from luhyaapi.wire.signing import make_ticket
 
 PIECE = 256 * 1024
@@ -25,7 +29,13 @@ transport: list[Callable[[], httpx.BaseTransport]] = []
 
 
 def _client() -> httpx.Client:
-    return httpx.Client(transport=transport[-1]() if transport else None, timeout=_TIMEOUT, trust_env=False)
+    return tls.http(_trusted(), transport=transport[-1]() if transport else None, timeout=_TIMEOUT)
+
+
+def _trusted() -> Trust | None:
+    """Whom the store must prove to be, where it is on another host."""
+    host = settings.EDUCLOUD.host
+    return tls.trust(host.identity, role_name(Role.WALRUS)) if host.tls else None
 
 
 def _silent(error: Exception) -> Unavailable:
@@ -47,7 +57,8 @@ def ask(method: str, door: str, ticket: str, **more: Any) -> dict[str, Any]:
     """The store's JSON answer. Raises the store's own error, Unavailable(host_silent)."""
     try:
         with _client() as client:
-            answer = client.request(method, door, headers={"Authorization": f"Ticket {ticket}", **more.pop("headers", {})}, **more)
+            headers = {"Authorization": f"Ticket {ticket}", **more.pop("headers", {})}
+            answer = client.request(method, door, headers=headers, extensions=tls.asking(_trusted()), **more)
     except httpx.HTTPError as e:
         raise _silent(e) from e
     if answer.is_error:
@@ -100,7 +111,7 @@ def blob(request: HttpRequest, sha256: str, name: str) -> StreamingHttpResponse:
     with contextlib.ExitStack() as open_:
         client = open_.enter_context(_client())
         method = "HEAD" if request.method == "HEAD" else "GET"
-        asked = client.build_request(method, f"{store.address}/walrus/api/1.0/blobs/{sha256}", headers=headers)
+        asked = client.build_request(method, f"{store.address}/walrus/api/1.0/blobs/{sha256}", headers=headers, extensions=tls.asking(_trusted()))
         try:
             answer = client.send(asked, stream=True)
             open_.callback(answer.close)

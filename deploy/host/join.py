@@ -1,0 +1,124 @@
+"""A host that is part of a cloud elsewhere: let one role join it, and bring up what has joined."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from deploy.host import addresses, ground, up
+from deploy.host.plan import ACTING, FOLDERS, LOOPBACK, REACHED, USERS, Choices, Plan
+from deploy.host.supervision import Supervision, tail
+from luhyaapi import clock
+from luhyaapi.errors import Failed, Refused, Unavailable
+
+_JOIN_PATIENCE_S = 600.0
+_UP_PATIENCE_S = 60.0
+_USAGE = "make join ROLE=nc BOSS=ADDRESS TOKEN=... (or TOKEN_FILE=...)"
+
+
+def chosen(plan: Plan, environ: Mapping[str, str]) -> Choices:
+    """The choices of this host with one more role. Raises Refused(invalid | state)."""
+    role, boss = environ.get("ROLE", ""), environ.get("BOSS", "")
+    if role not in ACTING:
+        raise Refused("invalid", f"ROLE={role} cannot join", f"roles are {', '.join(ACTING)}", hint=_USAGE)
+    kept = plan.choices
+    if not kept.bosses and plan.config("clc").exists():
+        raise Refused("state", f"{plan.home} holds a whole cloud", "its five roles run here already",
+                      hint="Another cloud's role needs a folder of its own: EDUCLOUD_HOME and EDUCLOUD_PORT_BASE.")
+    if not boss and role not in kept.bosses:
+        raise Refused("invalid", "BOSS is missing", "the address of the boss: the CLC for walrus and cc, the CC for nc and sc", hint=_USAGE)
+    door = addresses.boss_door(role, boss, plan.ports) if boss else kept.bosses[role]
+    made = addresses.listening(environ.get("LISTEN", ""), dataclasses.replace(kept, bosses={**kept.bosses, role: door}))
+    if made.listen == LOOPBACK and door.startswith("https:"):
+        address = addresses.outward(addresses.boss_host(door))
+        made = dataclasses.replace(made, address=address, listen=address if role in REACHED else made.listen)
+    return made
+
+
+def join(plan: Plan, environ: Mapping[str, str]) -> None:
+    """Let the role ROLE join; back when it is up. Raises Unavailable(timeout) while an administrator has not approved it."""
+    role = environ["ROLE"]
+    supervision = up.begin(plan)
+    token = _token(environ)
+    if token:
+        ground.write(plan.join_token(role), token + "\n", ground.owner(USERS[role]))
+    up.start_services(plan, supervision)
+    _start(plan, supervision, role)
+    with up.phase(f"{role} joined"):
+        _until_joined(plan, supervision, role)
+    up_joined(plan)
+
+
+def up_joined(plan: Plan) -> None:
+    """What has joined from this host runs."""
+    # A cluster's broker speaks TLS from when the cluster has its certificate.
+    supervision = up.begin(plan)
+    up.start_services(plan, supervision)
+    for role in plan.roles:
+        _start(plan, supervision, role)
+    for role in plan.roles:
+        with up.phase(f"{role} up"):
+            _until_ready(plan, supervision, role)
+    if "nc" in plan.roles:
+        up.open_kvm(plan, supervision)
+    for role in plan.roles:
+        print(f"{role:<15} runs for {plan.boss_door(role)}, log {plan.log(role)}")
+
+
+def _start(plan: Plan, supervision: Supervision, role: str) -> None:
+    if role == "nc":
+        up.build_probe(plan)
+    if role == "cc":
+        up.as_role(plan, "cc", "migrate")
+    supervision.start(role)
+
+
+def _token(environ: Mapping[str, str]) -> str:
+    named = environ.get("TOKEN_FILE", "")
+    if not named:
+        return environ.get("TOKEN", "").strip()
+    try:
+        return Path(named).read_text("utf-8").strip()
+    except (OSError, ValueError) as e:
+        raise Refused("invalid", f"TOKEN_FILE={named} cannot be read", str(e)) from e
+
+
+def _until_joined(plan: Plan, supervision: Supervision, role: str) -> None:
+    until, told = clock.monotonic() + _JOIN_PATIENCE_S, ""
+    while not plan.certificate(role).exists():
+        _must_run(plan, supervision, role)
+        why = _last_reason(plan.log(role))
+        if why != told:
+            print(f"joining: {why}", file=sys.stderr, flush=True)
+            told = why
+        if clock.monotonic() > until:
+            raise Unavailable("timeout", f"{role} has not joined after {_JOIN_PATIENCE_S:.0f} s", told,
+                              hint="It goes on asking by itself. Approve it (educloud host approve), then `make up` here.")
+        clock.sleep(0.5)
+
+
+def _last_reason(log: Path) -> str:
+    """Why joining waits, from the role's log."""
+    for line in reversed(tail(log, 20).splitlines()):
+        if "joining" in line:
+            return line.partition("why=")[2].strip("'\"") or line
+    return "asks its boss"
+
+
+def _must_run(plan: Plan, supervision: Supervision, role: str) -> None:
+    program = next(p for p in plan.role_programs if FOLDERS.get(p, p) == role)
+    if supervision.states()[program] in ("BACKOFF", "FATAL", "EXITED"):
+        supervision.stop(program)
+        raise Failed("program", f"{role} cannot join", tail(plan.log(role)))
+
+
+def _until_ready(plan: Plan, supervision: Supervision, role: str) -> None:
+    until = clock.monotonic() + _UP_PATIENCE_S
+    while clock.monotonic() < until:
+        _must_run(plan, supervision, role)
+        if (why := up.not_ready(plan, role)) == "":
+            return
+        clock.sleep(0.5)
+    raise Failed("timeout", f"{role} is not up after {_UP_PATIENCE_S:.0f} s", f"{why}\n{tail(plan.log(role))}")
