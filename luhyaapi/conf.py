@@ -117,6 +117,7 @@ class Network(_Group):
     driver: str = Field("dnsmasq", description="edge driver of the CC: dnsmasq or fake")
     node_driver: str = Field("bridge", description="network driver of the NC: bridge or fake")
     bridge: str = Field("edubr0", description="bridge of the guests")
+    uplink: str = Field("", description="network card that goes into the bridge: the guests' way to other hosts of the cluster")
     subnet: str = Field("10.231.0.0/24", description="guest addresses; the first is the gateway on the bridge")
     cooldown_s: float = Field(60, description="a released address, MAC or port rests this long")
     display_first: int = Field(8700, description="first display port lent to guests")

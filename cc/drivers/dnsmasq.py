@@ -17,6 +17,7 @@ from pathlib import Path
 
 from cc.drivers.base import EdgeLease, EdgePlan, check
 from luhyaapi import clock, log, process
+from luhyaapi import uplink as cards
 from luhyaapi.conf import Settings
 from luhyaapi.errors import Failed
 
@@ -48,9 +49,9 @@ class DnsmasqEdge:
     removals one signal, and an address that changes its MAC a restart (leases are for ever, so no guest notices).
     """
 
-    def __init__(self, folder: Path, bridge: str) -> None:
+    def __init__(self, folder: Path, bridge: str, uplink: str = "") -> None:
         self._folder = folder.absolute()
-        self._bridge = bridge
+        self._bridge, self._uplink = bridge, uplink
         self._hosts = self._folder / "hosts"
         self._pid_file = self._folder / "dnsmasq.pid"
         self._plan_file = self._folder / "plan.json"
@@ -68,6 +69,8 @@ class DnsmasqEdge:
                 self._end_all()
                 self._drop_bridge(before.bridge)
             index = self._make_bridge(plan, subnet)
+            if self._uplink:
+                cards.attach(self._uplink, plan.bridge)
             text = plan.model_dump_json()
             if _read(self._plan_file) != text:
                 _write(self._plan_file, text, durable=True)
@@ -235,7 +238,7 @@ class DnsmasqEdge:
 
 def make(settings: Settings) -> DnsmasqEdge:
     """The driver of the cluster's network, remembering below the role's state folder."""
-    return DnsmasqEdge(settings.host.state / "edge", settings.network.bridge)
+    return DnsmasqEdge(settings.host.state / "edge", settings.network.bridge, settings.network.uplink)
 
 
 def hostname(text: str, instance: str) -> str:

@@ -46,6 +46,14 @@ def make_token(account: Account | None, role: str) -> tuple[str, float]:
     return token, expires_at
 
 
+def boss_door(role: str) -> str:
+    """The door a new host of that role knocks at: ours, or that of the first cluster."""
+    cluster = Host.objects.filter(role=Role.CC).exclude(state=HostState.RETIRED).order_by("pk").first()
+    if role in (Role.NC, Role.SC) and cluster is not None and cluster.address:
+        return str(cluster.address)
+    return str(settings.EDUCLOUD.host.door)
+
+
 def join_asked(report: JoinAsked, boss: str) -> Host:
     """Somebody below ``boss`` asks to be let in: admitted with a good token, else kept for an administrator."""
     host = Host.objects.filter(request=report.request).first()

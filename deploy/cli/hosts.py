@@ -55,7 +55,9 @@ def token(session: Session, role: Annotated[Role, typer.Option(help="Which role 
         return
     output.line(made["token"])
     output.note(f"For one host of role {made.get('role', role)}, until {made.get('expires_at')}. On that machine:")
-    output.note(f"  make join ROLE={made.get('role', role)} BOSS=ADDRESS TOKEN={made['token']}")
+    output.note(f"  make join ROLE={made.get('role', role)} BOSS={made.get('boss', 'ADDRESS')} TOKEN={made['token']}")
+    if str(made.get("boss", "")).startswith("http://127."):
+        output.note("This cloud binds loopback only: no other machine reaches it. `make up LISTEN=ADDRESS` opens it, with TLS.")
 
 
 def _act(session: Session, host: str, action: str) -> None:

@@ -65,7 +65,7 @@ def _run(verb: str) -> None:
 
 
 def _with(where: plan.Plan, choices: plan.Choices) -> plan.Plan:
-    return dataclasses.replace(where, choices=choices)
+    return dataclasses.replace(where, choices=addresses.uplinked(os.environ.get("EDUCLOUD_UPLINK", ""), choices))
 
 
 if __name__ == "__main__":

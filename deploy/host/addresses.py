@@ -33,6 +33,11 @@ def listening(wanted: str, kept: Choices) -> Choices:
     return dataclasses.replace(kept, listen=str(address), address=str(address))
 
 
+def uplinked(wanted: str, choices: Choices) -> Choices:
+    """The choices with EDUCLOUD_UPLINK as the user gave it now; empty: as it was, ``none``: no card."""
+    return dataclasses.replace(choices, uplink="" if wanted == "none" else wanted) if wanted else choices
+
+
 def _own() -> set[str]:
     return {row.address for rows in psutil.net_if_addrs().values() for row in rows if row.family in (socket.AF_INET, socket.AF_INET6)}
 

@@ -61,7 +61,7 @@ def role(plan: Plan, name: str) -> str:
         }
     if name in ("cc", "nc"):
         groups["network"] = {
-            "bridge": plan.bridge, "subnet": plan.subnet,
+            "bridge": plan.bridge, "subnet": plan.subnet, "uplink": plan.choices.uplink,
             "display_first": ports.displays.start, "display_count": len(ports.displays),
         }
     return toml(groups)

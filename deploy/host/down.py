@@ -81,4 +81,7 @@ def _is_ours(plan: Plan) -> bool:
         alias = Path(f"/sys/class/net/{plan.bridge}/ifalias").read_text("utf-8").strip()
     except OSError:
         return False
+    if "cc" not in plan.roles:
+        # A node on its own makes the bridge without a mark; on a host of ours nobody else uses its name.
+        return not alias and "nc" in plan.roles
     return bool(alias) and f"educloud {plan.dnsmasq_pid.parent}".startswith(alias)

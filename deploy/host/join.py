@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -102,8 +104,10 @@ def _until_joined(plan: Plan, supervision: Supervision, role: str) -> None:
 def _last_reason(log: Path) -> str:
     """Why joining waits, from the role's log."""
     for line in reversed(tail(log, 20).splitlines()):
-        if "joining" in line:
-            return line.partition("why=")[2].strip("'\"") or line
+        with contextlib.suppress(ValueError, AttributeError):
+            said = json.loads(line)
+            if said.get("event") == "joining":
+                return str(said.get("why"))
     return "asks its boss"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import json
 import tomllib
@@ -69,16 +70,18 @@ class Choices:
     """What was chosen for a host once and holds until it is chosen anew.
 
     ``listen``: the address its doors bind; ``address``: the one others reach them at. ``bosses``: the roles that joined a
-    cloud from here, each with its boss's door; none: this host is the whole cloud.
+    cloud from here, each with its boss's door; none: this host is the whole cloud. ``uplink``: the network card that
+    takes guests to the cluster's other hosts.
     """
 
     listen: str = LOOPBACK
     address: str = LOOPBACK
     bosses: Mapping[str, str] = field(default_factory=dict)
+    uplink: str = ""
 
     def text(self) -> str:
         """As it is kept."""
-        return json.dumps({"listen": self.listen, "address": self.address, "bosses": dict(self.bosses)}, indent=1) + "\n"
+        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
 
     @classmethod
     def kept(cls, file: Path) -> Choices:

@@ -25,7 +25,7 @@ def _fake(settings: Settings) -> Hypervisor:
 def _bridge(settings: Settings) -> NodeNetwork:
     from nc.drivers.bridge_network import BridgeNetwork
 
-    return BridgeNetwork(settings.network.bridge)
+    return BridgeNetwork(settings.network.bridge, uplink=settings.network.uplink)
 
 
 def _fake_network(settings: Settings) -> NodeNetwork:

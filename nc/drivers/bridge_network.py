@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+from luhyaapi import uplink as cards
 from luhyaapi.contracts.specs import Nic
 from luhyaapi.errors import Failed, Refused
 from luhyaapi.process import run
@@ -23,10 +24,10 @@ class BridgeNetwork:
     namespace (``ip netns``); empty is our own.
     """
 
-    def __init__(self, bridge: str, namespace: str = "") -> None:
+    def __init__(self, bridge: str, namespace: str = "", uplink: str = "") -> None:
         if not re.fullmatch("[a-z][a-z0-9._-]{0,14}", bridge):
             raise Refused("invalid", f"{bridge!r} cannot be the name of a bridge", "1 to 15 of a-z 0-9 . _ -")
-        self._bridge = bridge
+        self._bridge, self._uplink = bridge, uplink
         self._ip = ["ip", *(["-n", namespace] if namespace else [])]
 
     def plug(self, instance: str, nic: Nic) -> str:
@@ -55,6 +56,8 @@ class BridgeNetwork:
             raise Failed("network", f"{self._bridge} is not a bridge", "another link has that name")
         if "UP" not in link.get("flags", []):
             self._change("set", self._bridge, "up")
+        if self._uplink:
+            cards.attach(self._uplink, self._bridge, tuple(self._ip))
 
     def _delete(self, tap: str) -> None:
         try:

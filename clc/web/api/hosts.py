@@ -66,7 +66,7 @@ class Tokens(Endpoint):
         scope.require_admin(self.account)
         role = self.sent(TokenForm)["role"]
         token, expires_at = hosts.make_token(self.account, role)
-        return Response({"token": token, "role": role, "expires_at": clock.rfc3339(expires_at)}, 201)
+        return Response({"token": token, "role": role, "boss": hosts.boss_door(role), "expires_at": clock.rfc3339(expires_at)}, 201)
 
 
 class OneHost(Endpoint):

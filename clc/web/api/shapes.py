@@ -243,6 +243,7 @@ class TokenShape(s.Serializer):
 
     token = s.CharField()
     role = word(Role)
+    boss = s.CharField(help_text="the door at which the new host asks")
     expires_at = s.DateTimeField()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -16,7 +15,7 @@ from clc.web.listing import filters, listed, matching
 from clc.web.page import Form, go, is_fragment, page, show
 from clc.web.pages import words
 from luhyaapi import clock
-from luhyaapi.contracts.vocabulary import HostState, InstanceState, Role
+from luhyaapi.contracts.vocabulary import HostState, InstanceState
 from luhyaapi.errors import Refused
 from luhyadb import scope
 from luhyadb.models import Host, Instance
@@ -49,17 +48,8 @@ def token(request: HttpRequest) -> HttpResponse:
         form.errors["role"] = str(error)
         return show(request, "hosts/token.html", 422, form=form)
     role = form.values["role"]
-    join = {"command": f"make join ROLE={role} BOSS={_boss_door(role)} TOKEN={made}", "expires_at": clock.rfc3339(expires_at)}
+    join = {"command": f"make join ROLE={role} BOSS={hosts.boss_door(role)} TOKEN={made}", "expires_at": clock.rfc3339(expires_at)}
     return show(request, "hosts/token.html", form=form, join=join)
-
-
-def _boss_door(role: str) -> str:
-    """The door a new host of that role knocks at: ours, or that of the first cluster."""
-    cluster = Host.objects.filter(role=Role.CC).exclude(state=HostState.RETIRED).order_by("pk").first()
-    if role in (Role.NC, Role.SC) and cluster is not None and cluster.address:
-        return str(cluster.address)
-    own = settings.EDUCLOUD.host
-    return f"http://{own.address}:{own.door_port}"
 
 
 @page("hosts/<str:ident>/", "host", admin_only=True, under="hosts")
