@@ -52,6 +52,7 @@ def _run(verb: str) -> None:
             join(_with(where, chosen(where, os.environ)), os.environ)
         elif verb == "up":
             where = _with(where, addresses.listening(os.environ.get("LISTEN", ""), where.choices))
+            where = _with(where, addresses.with_roles(os.environ.get("EDUCLOUD_ROLES", ""), where.choices))
             if where.choices.bosses:
                 up_joined(where)
             else:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from deploy.host.plan import BOSSES, LOOPBACK, Choices, Ports, bracketed
+from deploy.host.plan import BOSSES, LOOPBACK, ROLES, Choices, Ports, bracketed
 from luhyaapi.errors import Refused
 
 _ELSEWHERE = "192.0.2.1"  # kept free for examples: only the way there is asked for, nothing is sent
@@ -36,6 +36,18 @@ def listening(wanted: str, kept: Choices) -> Choices:
 def uplinked(wanted: str, choices: Choices) -> Choices:
     """The choices with EDUCLOUD_UPLINK as the user gave it now; empty: as it was, ``none``: no card."""
     return dataclasses.replace(choices, uplink="" if wanted == "none" else wanted) if wanted else choices
+
+
+def with_roles(wanted: str, choices: Choices) -> Choices:
+    """The choices with EDUCLOUD_ROLES as the user gave it now; empty: as it was. Raises Refused(invalid)."""
+    if not wanted:
+        return choices
+    roles = tuple(wanted.replace(",", " ").split())
+    unknown = set(roles) - set(ROLES)
+    if unknown or "clc" not in roles:
+        raise Refused("invalid", f"EDUCLOUD_ROLES={wanted} cannot be used", f"clc and what else of {', '.join(ROLES)} runs on its host",
+                      hint="A host without the CLC joins: make join.")
+    return dataclasses.replace(choices, roles=roles)
 
 
 def _own() -> set[str]:

@@ -31,7 +31,9 @@ def main(argv: list[str]) -> None:
         _redirect(Path(spec["log"]))
     os.chdir(spec["cwd"])
     words = once or spec["argv"]
-    os.execve(words[0], words, spec["environ"])  # noqa: S606 - this is the purpose
+    # Under a name of its own: the program itself, starting at this moment, would take it for a predecessor and end it.
+    environ = spec["environ"] | ({"EDUCLOUD_PROGRAM": "once"} if once else {})
+    os.execve(words[0], words, environ)  # noqa: S606 - this is the purpose
 
 
 def ours(home: str, program: str | None = None) -> dict[int, str]:

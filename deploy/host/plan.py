@@ -70,14 +70,15 @@ class Choices:
     """What was chosen for a host once and holds until it is chosen anew.
 
     ``listen``: the address its doors bind; ``address``: the one others reach them at. ``bosses``: the roles that joined a
-    cloud from here, each with its boss's door; none: this host is the whole cloud. ``uplink``: the network card that
-    takes guests to the cluster's other hosts.
+    cloud from here, each with its boss's door; none: this host has the CLC, with the other ``roles`` chosen for it (none
+    chosen: all five). ``uplink``: the network card that takes guests to the cluster's other hosts.
     """
 
     listen: str = LOOPBACK
     address: str = LOOPBACK
     bosses: Mapping[str, str] = field(default_factory=dict)
     uplink: str = ""
+    roles: tuple[str, ...] = ()
 
     def text(self) -> str:
         """As it is kept."""
@@ -87,10 +88,11 @@ class Choices:
     def kept(cls, file: Path) -> Choices:
         """What was kept; the defaults when nothing was. Raises Refused(invalid)."""
         try:
-            return cls(**json.loads(file.read_text("utf-8")))
+            form = json.loads(file.read_text("utf-8"))
+            return cls(**form | {"roles": tuple(form.get("roles", ()))})
         except FileNotFoundError:
             return cls()
-        except (OSError, ValueError, TypeError) as e:
+        except (OSError, ValueError, TypeError, AttributeError) as e:
             raise Refused("invalid", f"{file} cannot be read", str(e)) from e
 
 
@@ -117,7 +119,8 @@ class Plan:
     @property
     def roles(self) -> tuple[str, ...]:
         """The roles of this host."""
-        return tuple(role for role in ROLES if role in self.choices.bosses) or ROLES
+        chosen = self.choices.bosses or self.choices.roles or ROLES
+        return tuple(role for role in ROLES if role in chosen)
 
     @property
     def role_programs(self) -> tuple[str, ...]:

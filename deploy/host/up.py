@@ -98,14 +98,15 @@ def up(plan: Plan, environ: Mapping[str, str]) -> None:
     with phase("waited for the first guests' build"):
         guests.result()
     with phase("roles started"):
-        for program in ROLE_PROGRAMS:
+        for program in plan.role_programs:
             supervision.start(program)
     with phase("client context"):
         if not account.has_entry(plan, who):
             _client_context(plan, who)
-    with phase("five roles up"):
+    with phase("roles up"):
         _until_roles_up(plan, who)
-    open_kvm(plan, supervision)
+    if "nc" in plan.roles:
+        open_kvm(plan, supervision)
     _demo_images(plan, who, wanted)
     print(f"{clock.monotonic() - began:7.2f} s  in all", file=sys.stderr, flush=True)
     print(f"console         {plan.console}")
@@ -127,12 +128,13 @@ def _settle(plan: Plan, supervision: Supervision, beside: Executor) -> None:
     stamp = _migrations(plan.program)
     if not done.exists() or done.read_text("utf-8") != stamp:
         # A schema changes under nobody: what runs on the old one stops first.
-        for program in ROLE_PROGRAMS:
+        for program in plan.role_programs:
             supervision.stop(program)
-        cluster = beside.submit(as_role, plan, "cc", "migrate")
+        cluster = beside.submit(as_role, plan, "cc", "migrate") if "cc" in plan.roles else None
         as_role(plan, "clc", "migrate")
         as_role(plan, "clc", "create-admin", "--password-file", str(plan.admin_password))
-        cluster.result()
+        if cluster:
+            cluster.result()
         done.write_text(stamp, "utf-8")
     for role in ground.join_tokens_missing(plan):
         token = as_role(plan, "clc", "join-token", "--role", role).strip().splitlines()[-1]
@@ -197,13 +199,13 @@ def _until_roles_up(plan: Plan, who: account.Caller) -> None:
             answer = client(plan, who, "status", "--json", timeout_s=20, check=False)
             last = answer.stderr.decode("utf-8", "replace").strip()
             seen = roles_seen(json.loads(answer.text)) if answer.text.strip() else {}
-            if not node_ready(json.loads(answer.text or "null")):
+            if "nc" in plan.roles and not node_ready(json.loads(answer.text or "null")):
                 seen |= {"nc": "proving how it can run guests"}
             if not broker_heard(json.loads(answer.text or "null")):
                 seen |= {"clc": "not at the broker yet"}
         except (Trouble, ValueError) as e:
             last = str(e)
-        missing = [role for role in ROLES if seen.get(role) != "up"]
+        missing = [role for role in plan.roles if seen.get(role) != "up"]
         if not missing:
             return
         if clock.monotonic() > until:
@@ -222,7 +224,7 @@ def _explain(plan: Plan, missing: list[str], seen: dict[str, str], last: str) ->
 
 def _build_guests(plan: Plan, wanted: str) -> None:
     """Build, while the services start, what is needed soon: the accelerator proof's guest and ``tiny``."""
-    names = [("probe", Path("/dev/kvm").exists()), ("tiny", wanted != "none")]
+    names = [("probe", "nc" in plan.roles and Path("/dev/kvm").exists()), ("tiny", wanted != "none")]
     for name in (name for name, needed in names if needed and not (plan.demo_images / name / "kernel").exists()):
         try:
             process.run(

@@ -1,0 +1,173 @@
+"""A bed: its hosts, what runs in them, power and cables."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+
+from deploy.testbed.description import GUESTS, BedHost, Description
+from deploy.testbed.init import READY
+from deploy.testbed.switch import Switch
+from luhyaapi import clock, process
+from luhyaapi.errors import Failed, Refused
+from luhyaapi.process import Finished
+
+ROOT = Path(__file__).resolve().parents[2]
+MARK = ".educloud-testbed"
+_READY_S = 20.0
+_UP_S = 600.0
+
+
+class Bed:
+    """Hosts on this machine. ``folder`` holds what they have on disk: delete it, and they were never there."""
+
+    def __init__(self, folder: Path, description: Description, tag: str = "bed") -> None:
+        self.folder, self.description = folder, description
+        self.switch = Switch(tag, description)
+
+    # ---- hosts
+
+    def build(self) -> None:
+        """The networks, and every host powered on; no role runs yet."""
+        if self.folder.exists() and any(self.folder.iterdir()) and not (self.folder / MARK).exists():
+            raise Refused("invalid", f"{self.folder} is not a folder of a bed", "it has no mark of ours")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / MARK).touch()
+        self._build_guests()
+        self.switch.up()
+        for name in self.description.hosts:
+            self.power_on(name)
+
+    def _build_guests(self) -> None:
+        """What hosts would build from Debian packages: there is no way out of a bed, so they find it built."""
+        images = self.folder / "images"
+        for guest, role in (("tiny", "clc"), ("probe", "nc")):
+            if not (images / guest / "kernel").exists():
+                words: list[str | Path] = [sys.executable, "-m", "deploy.demo_images", guest, "--out", images, "--work", images / ".work"]
+                process.run(words, timeout_s=_UP_S, cwd=ROOT)
+            for host in self.description.of_role(role):
+                there = self._folder(host.name) / "files/var/lib/educloud/demo-images" / guest
+                shutil.copytree(images / guest, there, dirs_exist_ok=True)
+
+    def power_on(self, name: str) -> None:
+        """The host boots: its files are as they were, its /run is empty, no role runs yet."""
+        host, folder = self.description.hosts[name], self._folder(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        log = folder / "init.log"
+        log.write_text("", "ascii")
+        words = ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
+        outer = process.spawn([*words, sys.executable, "-m", "deploy.testbed.init", folder], output=log, cwd=ROOT)
+        until = clock.monotonic() + _READY_S
+        while READY not in (said := log.read_text("utf-8", "replace")):
+            if clock.monotonic() > until or not process.alive(outer):
+                raise Failed("program", f"The host {name} does not boot", said[-500:])
+            clock.sleep(0.02)
+        (inner,) = psutil.Process(outer).children()
+        (folder / "pid").write_text(f"{inner.pid}\n", "ascii")
+        self.switch.plug(host, inner.pid)
+
+    def power_off(self, name: str) -> None:
+        """As when the plug is pulled: every process of the host is gone at once, its guests too."""
+        pid = self.pid(name)
+        (self._folder(name) / "pid").unlink(missing_ok=True)
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            until = clock.monotonic() + _READY_S
+            while process.alive(pid) and clock.monotonic() < until:
+                clock.sleep(0.02)
+
+    def pid(self, name: str) -> int:
+        """The host's first process as this machine numbers it; 0 when it is off."""
+        try:
+            pid = int((self._folder(name) / "pid").read_text("ascii"))
+        except (OSError, ValueError):
+            return 0
+        return pid if process.alive(pid) else 0
+
+    def destroy(self) -> None:
+        """Everything is gone, the files too. Raises Refused(invalid) for a folder that is none of a bed."""
+        if self.folder.exists() and not (self.folder / MARK).exists():
+            raise Refused("invalid", f"{self.folder} is not a folder of a bed", "it has no mark of ours")
+        with ThreadPoolExecutor(8) as beside:
+            list(beside.map(self.power_off, self.description.hosts))
+        self.switch.down()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # ---- what runs in them
+
+    def run(
+        self, name: str, words: Sequence[str | Path], *, timeout_s: float = 60, check: bool = True, env: dict[str, str] | None = None,
+        stdin: bytes = b"",
+    ) -> Finished:
+        """A program in a host, as root there."""
+        return process.run([*self.inside(name), *words], timeout_s=timeout_s, check=check, env={"HOME": "/root", **(env or {})}, stdin=stdin)
+
+    def inside(self, name: str) -> list[str]:
+        """The words before a program that is to run in a host. Raises Failed(program) when the host is off."""
+        pid = self.pid(name)
+        if not pid:
+            raise Failed("program", f"The host {name} is off")
+        return ["nsenter", "--target", str(pid), "--net", "--mount", "--uts", "--ipc", "--pid", f"--wdns={ROOT}", "--"]
+
+    def make(self, name: str, *words: str, timeout_s: float = _UP_S) -> Finished:
+        """``make`` with these words in a host; its output stays beside the host's files."""
+        done = self.run(name, ["make", "-C", ROOT, *words], timeout_s=timeout_s, check=False)
+        with (self._folder(name) / "make.log").open("ab") as log:
+            log.write(done.stdout + done.stderr)
+        if done.code:
+            raise Failed("program", f"`make {' '.join(words[:2])}` failed on {name}", (done.stderr or done.stdout).decode("utf-8", "replace")[-2000:])
+        return done
+
+    def educloud(self, *words: str, timeout_s: float = 120, check: bool = True) -> Finished:
+        """The command line client, on the host of the CLC."""
+        return self.run(self.front.name, [ROOT / ".venv/bin/educloud", *words], timeout_s=timeout_s, check=check)
+
+    def answer(self, *words: str, timeout_s: float = 120) -> object:
+        """What the client prints with ``--json``."""
+        return json.loads(self.educloud(*words, "--json", timeout_s=timeout_s).text)
+
+    @property
+    def front(self) -> BedHost:
+        """The host of the CLC."""
+        return self.description.of_role("clc")[0]
+
+    def up(self, demo: str = "tiny") -> None:
+        """The cloud runs: the front is made, every other role joins its boss. Again after a power cut: each host is made up."""
+        front = self.front
+        self.make(front.name, "up", f"LISTEN={self._address(front)}", f"EDUCLOUD_ROLES={' '.join(front.roles)}", f"EDUCLOUD_DEMO={demo}")
+        # A role joins after its boss; those of one boss at the same time.
+        for wave in (("walrus", "cc"), ("nc", "sc")):
+            jobs = [(host, role) for role in wave for host in self.description.of_role(role) if host is not front]
+            with ThreadPoolExecutor(len(jobs) or 1) as beside:
+                list(beside.map(lambda job: self._join(*job), jobs))
+
+    def _join(self, host: BedHost, role: str) -> None:
+        way = self.description.way(host, self.description.boss(role))
+        words = [f"ROLE={role}", f"BOSS={way}", f"EDUCLOUD_SUBNET={self._guest_subnet()}"]
+        if role in ("cc", "walrus"):
+            words.append(f"LISTEN={self._address(host)}")
+        if GUESTS in host.addresses:
+            words.append(f"EDUCLOUD_UPLINK={host.card(GUESTS)}")
+        token = json.loads(self.educloud("host", "token", "--role", role, "--json").text)["token"]
+        self.run(host.name, ["tee", "/root/token"], stdin=token.encode())
+        self.make(host.name, "join", *words, "TOKEN_FILE=/root/token")
+
+    def _address(self, host: BedHost) -> str:
+        """Where its children find it: the last of its networks with addresses."""
+        return [address for address in host.addresses.values() if address][-1]
+
+    def _guest_subnet(self) -> str:
+        return "10.99.100.0/24"
+
+    def _folder(self, name: str) -> Path:
+        return self.folder / name
