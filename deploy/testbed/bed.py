@@ -94,6 +94,19 @@ class Bed:
             return 0
         return pid if process.alive(pid) else 0
 
+    def programs(self, name: str) -> dict[str, int]:
+        """The host's programs with their process numbers on this machine; ``guest`` and an id for each running guest."""
+        found = {}
+        for each in psutil.Process(self.pid(name)).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                words, program = each.cmdline(), each.environ().get("EDUCLOUD_PROGRAM", "")
+                guest = next((w[6:].partition(",")[0] for w in words if w.startswith("guest=")), "")
+                if guest:
+                    found[f"guest {guest}"] = each.pid
+                elif program and program != "supervisor":
+                    found.setdefault(program, each.pid)
+        return found
+
     def destroy(self) -> None:
         """Everything is gone, the files too. Raises Refused(invalid) for a folder that is none of a bed."""
         if self.folder.exists() and not (self.folder / MARK).exists():

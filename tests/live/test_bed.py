@@ -1,0 +1,160 @@
+"""The same cloud on five hosts: what listens where, cuts, lost power, killed programs. Nothing runs twice, nothing is stuck."""
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from deploy.testbed import description
+from deploy.testbed.bed import ROOT, Bed
+from luhyaapi.errors import Failed
+
+pytestmark = pytest.mark.live
+NODES = ("node1", "node2")
+
+
+@pytest.fixture(scope="module")
+def bed():
+    folder = Path(tempfile.mkdtemp(prefix="edu-bed-"))
+    folder.chmod(0o755)
+    made = Bed(folder / "bed", description.read(ROOT / "deploy/testbed/five.toml"), "test")
+    made.switch.down()
+    try:
+        made.build()
+        made.up()
+        yield made
+    finally:
+        made.destroy()
+        shutil.rmtree(folder)
+
+
+def soon(true, patience_s=60.0):
+    """The first true answer, or the last one at the end of patience."""
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            answer = true()
+        except (Failed, ValueError) as e:
+            # A client that is told to come back later says so by its exit code.
+            answer = None
+            last = e
+        else:
+            last = None
+        if answer or time.monotonic() > until:
+            assert last is None, last
+            return answer
+        time.sleep(0.5)
+
+
+def instances(bed):
+    return {i["id"]: i for i in bed.answer("instance", "list")}
+
+
+def hosts(bed):
+    return {h["name"]: h["state"] for h in bed.answer("host", "list")}
+
+
+def guests(bed):
+    """Each running guest process: instance to the nodes it runs on."""
+    found = {}
+    for node in NODES:
+        if bed.pid(node):
+            for name in bed.programs(node):
+                if name.startswith("guest "):
+                    found.setdefault(name[6:], []).append(node)
+    return found
+
+
+def settled(bed):
+    """All at rest: every instance runs exactly once, where the cloud says, and every host is up."""
+    found, where = instances(bed), guests(bed)
+    names = {h["id"]: h["name"] for h in bed.answer("host", "list")}
+    assert all(len(nodes) == 1 for nodes in where.values()), f"runs twice: {where}"
+    return (
+        set(hosts(bed).values()) == {"up"}
+        and all(i["state"] == "running" for i in found.values())
+        and {i: names[f["host"]] for i, f in found.items()} == {i: nodes[0] for i, nodes in where.items()}
+    )
+
+
+@pytest.fixture(scope="module")
+def pair(bed):
+    """An instance on each node, by node."""
+    names = {h["id"]: h["name"] for h in bed.answer("host", "list")}
+    made = {}
+    for node in NODES:
+        other = next(i for i, name in names.items() if name in NODES and name != node)
+        bed.educloud("host", "drain", other)
+        one = bed.answer("instance", "run", "--image", "tiny", timeout_s=180)
+        bed.educloud("host", "resume", other)
+        assert names[one["host"]] == node
+        made[node] = one
+    assert soon(lambda: settled(bed))
+    return made
+
+
+def said(bed, instance):
+    """What the guest itself says by HTTP: its id, and for how long it has been up in seconds."""
+    lines = bed.run("head", ["curl", "-sS", "-m", "5", f"http://{instance['nics'][0]['ip']}/"]).text.split("\n")
+    form = dict(line.split(" ", 1) for line in lines[1:] if " " in line)
+    return lines[0].strip(), float(form["up_s"])
+
+
+def test_only_doors_of_bosses_are_open(bed):
+    """Loopback aside, nothing listens on a node or a store, and on the others only what children and browsers come to."""
+    ports = {}
+    for name in bed.description.hosts:
+        rows = bed.run(name, ["ss", "-Hltn"]).text.splitlines()
+        ports[name] = {int(row.split()[3].rsplit(":", 1)[1]) for row in rows if not row.split()[3].startswith(("127.0.0.1:", "[::1]:"))}
+    assert ports == {
+        "front": {8600, 8601, 8602, 8607, 8615}, "head": {8603, 8604, 8615}, "node1": set(), "node2": set(), "store": set(),
+    }
+
+
+def test_a_guest_of_each_node_is_reached_and_its_log_comes_up_two_hops(bed, pair):
+    for one in pair.values():
+        assert soon(lambda one=one: said(bed, one)[0]) == one["id"]
+        assert soon(lambda one=one: one["id"] in bed.educloud("instance", "log", one["id"]).text)
+
+
+@pytest.mark.parametrize("way", ["both", "sends", "hears"])
+def test_a_cut_makes_unknown_and_nothing_else(bed, pair, way):
+    one, host = pair["node1"], bed.description.hosts["node1"]
+    _, before = said(bed, one)
+    began = time.monotonic()
+    bed.switch.cut(host, "cluster", sends=way != "hears", hears=way != "sends")
+    try:
+        assert soon(lambda: hosts(bed)["node1"] == "silent", 60)
+        assert instances(bed)[one["id"]]["state"] == "unknown"
+        assert instances(bed)[pair["node2"]["id"]]["state"] == "running"
+        assert guests(bed)[one["id"]] == ["node1"]
+    finally:
+        bed.switch.heal()
+    assert soon(lambda: settled(bed), 120)
+    _, after = said(bed, one)
+    assert after >= before + (time.monotonic() - began) - 10, "the guest was started anew"
+
+
+def test_power_is_lost_and_comes_back(bed, pair):
+    one = pair["node1"]
+    bed.power_off("node1")
+    assert soon(lambda: instances(bed)[one["id"]]["state"] == "unknown", 60)
+    assert one["id"] not in guests(bed), "started elsewhere without proof"
+    bed.power_on("node1")
+    bed.make("node1", "up")
+    assert soon(lambda: settled(bed), 120)
+    assert soon(lambda: said(bed, one)[0]) == one["id"]
+
+
+@pytest.mark.parametrize(("host", "program"), [("head", "cc"), ("node2", "nc"), ("front", "clc-relay")])
+def test_a_program_dies_while_an_instance_starts(bed, pair, host, program):
+    from deploy.testbed import kills
+
+    outcome = kills.while_starting(bed, host, program)
+    assert outcome.ended in ("running", "failed"), outcome
+    assert outcome.took_s < 120
+    bed.educloud("instance", "delete", outcome.instance, "--yes")
+    assert soon(lambda: settled(bed), 60)
+    assert outcome.instance not in guests(bed)
