@@ -128,10 +128,11 @@ def _broker_tls(plan: Plan) -> list[str]:
 
 def qemu() -> str:
     """The private libvirt's settings for guests."""
-    # An account of their own for guests: whoever breaks out of one owns its overlay and nothing else.
+    # The node gives each guest an account and its files; this one is for what libvirt asks QEMU on its own behalf.
+    # Guests' folders below libvirt's own are open to the group, so it is the one the node gives them.
     settings = {
         "user": f'"{GUESTS}"', "group": '"kvm"', "stdio_handler": '"file"', "security_driver": '"none"', "namespaces": "[]",
-        "cgroup_controllers": "[]", "remember_owner": "0", "vnc_listen": '"127.0.0.1"', "max_core": "0",
+        "cgroup_controllers": "[]", "dynamic_ownership": "0", "remember_owner": "0", "vnc_listen": '"127.0.0.1"', "max_core": "0",
     }
     return "".join(f"{name} = {value}\n" for name, value in settings.items())
 

@@ -15,8 +15,9 @@ from luhyaapi.contracts.vocabulary import DiskFormat, DomainState, InstanceState
 from luhyaapi.errors import Failed, Refused, Trouble
 from luhyaapi.role import Job
 from luhyaapi.transfer.cache import BlobCache
-from nc.drivers.base import Files, Hypervisor, NodeNetwork
-from nc.services import disks
+from luhyaapi.wire import stream
+from nc.drivers.base import Account, Files, Hypervisor, NodeNetwork
+from nc.services import belongings, disks
 from nc.services.wanted import Wanted, WantedFiles
 
 _log = log.get(__name__)
@@ -93,12 +94,13 @@ class Domains:
         self.wanted.forget(instance)
         self._told.pop(instance, None)
 
-    def screen(self, instance: str) -> int:
-        """The port of its screen on this host's loopback. Raises Refused(state)."""
+    def screen(self, instance: str) -> stream.Local:
+        """Where its screen is dialled on this host. Raises Refused(state)."""
         facts = self._hands.hypervisor.inspect(instance)
-        if facts.state is not DomainState.RUNNING or not facts.display.port:
+        at = self._hands.hypervisor.screen(facts, belongings.screen_of(self.wanted.folder(instance)))
+        if facts.state is not DomainState.RUNNING or not at:
             raise Refused("state", "The instance shows no screen", f"on its node it is {facts.state}")
-        return facts.display.port
+        return stream.UnixSocket(at) if isinstance(at, Path) else at
 
     def log(self, instance: str) -> Path:
         """Its console log. Raises Refused(not_found)."""
@@ -120,15 +122,18 @@ class Domains:
         found = self._hands.hypervisor.inspect(spec.instance)
         if found.state is DomainState.RUNNING:
             return found
-        files = self._files(spec)
+        files = self._files(spec, self._hands.hypervisor.account(spec))
         with self._boots:
             if cancelled():
                 raise Refused("cancelled", "It was cancelled before it booted")
             self._hands.hypervisor.define(spec, files)
             return self._hands.hypervisor.start(spec.instance)
 
-    def _files(self, spec: MachineSpec) -> Files:
+    def _files(self, spec: MachineSpec, account: Account | None) -> Files:
         folder = self.wanted.folder(spec.instance)
+        if account:
+            for each in (self._hands.cache.folder, folder.parent, folder):
+                belongings.way(each, account)
         paths: dict[Part, Path] = {}
         for blob in spec.image.blobs:
             path = self._hands.cache.path(blob.sha256)
@@ -136,17 +141,25 @@ class Domains:
                 raise Refused("not_found", f"The {blob.part} of the image is not on this node", blob.sha256[:12])
             self._hands.cache.pin(blob.sha256, spec.instance)
             paths[blob.part] = path
-        log_file = folder / "console.log"
+            if account:
+                for step in (path.parent.parent, path.parent):
+                    belongings.way(step, account)
+                belongings.lent(path, account)
+        log_file = belongings.log(folder / "console.log", account)
         disks.trim_log(log_file)
         disk = seed = None
         if base := spec.image.blob(Part.DISK):
             disk = disks.overlay(paths[Part.DISK], DiskFormat(base.format), folder / "disk.qcow2")
             hostname = disks.hostname_of(spec.name, spec.instance)
             seed = disks.seed_iso(folder / "seed.iso", spec.instance, hostname, spec.ssh_keys)
+            if account:
+                belongings.own(disk, account)
+                belongings.own(seed, account, 0o400)
         taps = {nic.mac: self._hands.network.plug(spec.instance, nic) for nic in spec.nics}
         return Files(
             console_log=log_file, disk=disk, base=paths.get(Part.DISK), base_format=DiskFormat(base.format if base else DiskFormat.RAW),
             kernel=paths.get(Part.KERNEL), initrd=paths.get(Part.INITRD), seed=seed, taps=taps,
+            screen=belongings.screen(folder, account), account=account,
         )
 
     # ---- wanted against found
