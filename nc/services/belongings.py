@@ -39,7 +39,8 @@ def log(file: Path, account: Account | None) -> Path:
 
 
 def screen(folder: Path, account: Account | None) -> Path:
-    """Where the screen of the guest with that folder listens: a folder it alone, and we, may enter."""
+    """Where the screen of the guest with that folder, which does not run, shall listen: a folder it alone, and we, may enter."""
+    close_screen(folder)
     closed = folder / SCREEN
     closed.mkdir(mode=0o700, parents=True, exist_ok=True)
     if account:
@@ -54,10 +55,9 @@ def screen_of(folder: Path) -> Path:
 
 def close_screen(folder: Path) -> None:
     """Have no socket left of a guest that does not run, and nothing else its process may have put beside it."""
-    try:
-        shutil.rmtree(folder / SCREEN)
-    except FileNotFoundError:
-        return
+    closed = folder / SCREEN
+    for entry in closed.iterdir() if closed.is_dir() else ():
+        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink(missing_ok=True)
 
 
 def _set(path: Path, uid: int, gid: int, mode: int) -> None:

@@ -62,9 +62,10 @@ class Bench:
         found = [self.folder / "base.img", *sorted((self.folder / "instances").rglob("*"))]
         return {str(p): (s.st_uid, s.st_gid, s.st_mode) for p in found if not stat.S_ISSOCK((s := p.lstat()).st_mode)}
 
-    def running(self, instance: str = A) -> None:
-        self.driver.define(self.spec(instance), self.files(instance))
+    def running(self, instance: str = A) -> Files:
+        self.driver.define(self.spec(instance), files := self.files(instance))
         assert self.driver.start(instance).state is DomainState.RUNNING
+        return files
 
     def becomes(self, instance: str, *states: DomainState) -> DomainState:
         until = clock.monotonic() + 10
@@ -241,8 +242,7 @@ def test_the_screen_is_where_it_was_told_and_the_port_is_what_was_lent(bench: Be
 
 
 def test_a_screen_left_by_a_killed_guest_is_in_nobodys_way(bench: Bench) -> None:
-    bench.running()
-    screen = bench.files().screen
+    screen = bench.running().screen
     bench.kill(A)
     bench.becomes(A, DomainState.CRASHED)
     assert screen
