@@ -150,7 +150,7 @@ def greeting(node: Node, instance: str) -> bytes:
     boss = stream.Exchange("127.0.0.1", 0, joined).start()
     try:
         boss.expect("s1", 10)
-        stream.bridge(node.domains.screen(instance), ("127.0.0.1", boss.port), "s1", "nc-00000001")
+        stream.bridge(node.domains.screen(instance), stream.Dialling(("127.0.0.1", boss.port)), "s1", "nc-00000001")
         ends[0].settimeout(10)
         return ends[0].recv(12)
     finally:
@@ -266,6 +266,14 @@ def test_a_folder_too_long_for_a_socket_is_said_and_starts_nothing(node: Node) -
     with pytest.raises(Refused, match="too long"):
         node.start(A)
     assert node.driver.list() == []
+
+
+def test_the_longest_path_a_socket_can_have_is_listened_on(node: Node) -> None:
+    room = 107 - len(str(node.state)) - len(f"//{A}/screen/vnc")
+    node.domains.wanted._folder = node.state / ("x" * room)
+    node.start(A)
+    assert len(str(node.folder(A) / "screen" / "vnc")) == 107
+    assert greeting(node, A) == b"RFB 003.008\n"
 
 
 def test_an_account_the_host_does_not_know_is_said(node: Node) -> None:
