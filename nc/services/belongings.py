@@ -10,8 +10,8 @@ from pathlib import Path
 from luhyaapi.errors import Failed
 from nc.drivers.base import Account
 
-SCREEN = "screen"
-SOCKET = "vnc"
+SCREEN = "vnc"
+SOCKET = "sock"
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 

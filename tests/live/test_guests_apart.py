@@ -221,7 +221,7 @@ def test_a_screen_opens_to_its_node_and_to_nobody_else(node: Node) -> None:
     node.start(B)
     assert greeting(node, A) == b"RFB 003.008\n"
     assert [c for c in psutil.Process(node.pid(A)).net_connections("inet") if c.status == psutil.CONN_LISTEN] == []
-    at = node.folder(A) / "screen" / "vnc"
+    at = node.folder(A) / "vnc" / "sock"
     gid = psutil.Process(node.pid(A)).gids().real
     for uid, group in ((NOBODY, NOBODY), (psutil.Process(node.pid(B)).uids().real, gid)):
         assert as_account(uid, group, partial(knock, at)) == "PermissionError"
@@ -238,7 +238,7 @@ def test_a_screen_outlives_the_nodes_process_and_a_killed_guest_is_shown_again(n
     until = clock.monotonic() + 10
     while node.driver.inspect(A).state is not DomainState.CRASHED and clock.monotonic() < until:
         clock.sleep(0.05)
-    assert (node.folder(A) / "screen" / "vnc").is_socket()
+    assert (node.folder(A) / "vnc" / "sock").is_socket()
     with pytest.raises(Refused, match="no screen"):
         node.domains.screen(A)
     node.domains.reconcile(set())
@@ -247,7 +247,7 @@ def test_a_screen_outlives_the_nodes_process_and_a_killed_guest_is_shown_again(n
 
 def test_a_link_a_guest_left_for_a_socket_is_not_followed(node: Node) -> None:
     node.start(A)
-    at = node.folder(A) / "screen" / "vnc"
+    at = node.folder(A) / "vnc" / "sock"
     uid, gid = psutil.Process(node.pid(A)).uids().real, psutil.Process(node.pid(A)).gids().real
     aim = node.private.folder / "run" / "libvirt-sock"
     assert aim.is_socket()
@@ -269,10 +269,10 @@ def test_a_folder_too_long_for_a_socket_is_said_and_starts_nothing(node: Node) -
 
 
 def test_the_longest_path_a_socket_can_have_is_listened_on(node: Node) -> None:
-    room = 107 - len(str(node.state)) - len(f"//{A}/screen/vnc")
+    room = 107 - len(str(node.state)) - len(f"//{A}/vnc/sock")
     node.domains.wanted._folder = node.state / ("x" * room)
     node.start(A)
-    assert len(str(node.folder(A) / "screen" / "vnc")) == 107
+    assert len(str(node.folder(A) / "vnc" / "sock")) == 107
     assert greeting(node, A) == b"RFB 003.008\n"
 
 

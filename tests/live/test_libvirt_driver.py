@@ -208,7 +208,7 @@ def test_a_screen_that_cannot_listen_is_said(private: PrivateLibvirtd, driver: L
     driver.define(spec(), files)
     assert files.screen
     shutil.rmtree(files.screen.parent)
-    with pytest.raises(Failed, match="vnc") as trouble:
+    with pytest.raises(Failed, match="sock") as trouble:
         driver.start(A)
     assert trouble.value.code == "hypervisor"
     assert driver.inspect(A).state is DomainState.STOPPED

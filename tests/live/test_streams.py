@@ -99,7 +99,7 @@ def test_a_screen_behind_a_socket_file(boss, tmp_path):
         listener.bind(f"/proc/self/fd/{handle}/vnc")
         listener.listen()
         boss.exchange.expect("s1", 10)
-        running = bridge(UnixSocket(folder / "vnc"), boss.address, "s1", "nc-00000001")
+        running = bridge(UnixSocket(folder / "vnc"), Dialling(boss.address), "s1", "nc-00000001")
         screen, _ = listener.accept()
         with screen:
             screen.sendall(b"RFB 003.008\n")
@@ -122,7 +122,7 @@ def test_only_a_socket_somebody_listens_on_is_dialled(boss, tmp_path):
             gone.bind(str(tmp_path / "left"))
         for name in ("link", "file", "left", "missing"):
             with pytest.raises(Refused) as e:
-                bridge(UnixSocket(tmp_path / name), boss.address, "s1", "nc-00000001")
+                bridge(UnixSocket(tmp_path / name), Dialling(boss.address), "s1", "nc-00000001")
             assert e.value.code == "not_found"
     assert boss.heard == []
 

@@ -22,7 +22,7 @@ HOME = Path("/srv/nc")
 KERNEL = (Blob(part=Part.KERNEL, sha256="1" * 64, size=9), Blob(part=Part.INITRD, sha256="2" * 64, size=9))
 DISK = (Blob(part=Part.DISK, sha256="3" * 64, size=9, format="qcow2", virtual_size=99),)
 LOG = HOME / "console.log"
-SCREEN = HOME / "screen" / "vnc"
+SCREEN = HOME / "vnc" / "sock"
 ACCOUNT = Account(1_900_008_700, 110)
 OF_KERNEL = Files(
     LOG, kernel=HOME / "kernel", initrd=HOME / "initrd", taps={NIC.mac: "t3fa21c00abcdef"}, screen=SCREEN, account=ACCOUNT,
