@@ -216,6 +216,8 @@ def supervisor(plan: Plan) -> str:
             f"directory = {plan.program}",
             f"priority = {10 + rank}", "autostart = false", "autorestart = true", "startsecs = 1", "startretries = 1000000",
             f"stopwaitsecs = {_STOP_WAIT_S.get(program, 20)}", f"stopasgroup = {whole_group}", f"killasgroup = {whole_group}",
-            "stdout_logfile = NONE", "stderr_logfile = NONE", "",
+            # Only what is said before the program's own log is open: why it could not be enclosed.
+            "stdout_logfile = NONE", f"stderr_logfile = {plan.unstarted(program)}", "stderr_logfile_maxbytes = 256KB",
+            "stderr_logfile_backups = 0", "",
         ]
     return "\n".join(lines)
