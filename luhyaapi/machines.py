@@ -71,6 +71,7 @@ INSTANCE = LifeCycle(
         ("running", "reboot", _I.STARTING),
         ("defined starting running stopping stopped failed unknown", "delete", _I.STOPPING),
         ("defined starting running stopping stopped failed unknown", "deleted", _I.DELETED),
+        ("starting running unknown failed stopped", "seen_starting", _I.STARTING),
         ("starting running unknown failed stopped stopping", "seen_running", _I.RUNNING),
         ("starting running stopping unknown stopped failed defined", "seen_stopped", _I.STOPPED),
         ("defined starting running stopping unknown stopped failed", "seen_failed", _I.FAILED),

@@ -44,7 +44,7 @@ class Beat:
             self._agent.me, self._agent.shape, self._agent.settings, hypervisor=f"{p.name} {p.version}".strip(),
             accelerator=p.accelerator, accelerator_why=p.why,
         ))
-        self._office.domains.tell_all()
+        self._office.domains.greet(self._agent.journal.open_subjects())
 
     def beat(self) -> None:
         """How we are; and no guest writes its console log without end."""
@@ -56,7 +56,10 @@ class Beat:
         ))
 
     def prove(self) -> None:
-        """Ask the hypervisor what it is; the first time this boots the accelerator proof. A change is told at once."""
+        """Ask the hypervisor what it is; the first time this boots the accelerator proof. A change is told at once.
+
+        Guests that should run then wait no longer for the next comparison.
+        """
         try:
             probe, trouble = self._hypervisor.probe(), ""
         except Trouble as e:
@@ -65,6 +68,9 @@ class Beat:
             self._probe, self._trouble = probe, trouble
             self.hello()
             self.beat()
+            for loop in self._agent.loops:
+                if loop.name == "reconcile":
+                    loop.wake()
 
     def reconcile(self) -> None:
         """Domains wanted against domains found; now and then all of them are told, whatever was lost on the way."""

@@ -87,7 +87,7 @@ def want_as_found(instance: str) -> None:
 
 
 def _wanted_when(found: str) -> InstanceState:
-    return InstanceState.RUNNING if found == InstanceState.RUNNING else InstanceState.STOPPED
+    return InstanceState.RUNNING if found in (InstanceState.RUNNING, InstanceState.STARTING) else InstanceState.STOPPED
 
 
 def release(office: Office, instance: str, task: str) -> None:

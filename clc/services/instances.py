@@ -197,7 +197,8 @@ def placed(report: PlacementFacts) -> None:
 
 
 _SEEN = {
-    InstanceState.RUNNING: "seen_running", InstanceState.STOPPED: "seen_stopped", InstanceState.FAILED: "seen_failed",
+    InstanceState.STARTING: "seen_starting", InstanceState.RUNNING: "seen_running", InstanceState.STOPPED: "seen_stopped",
+    InstanceState.FAILED: "seen_failed",
 }
 
 

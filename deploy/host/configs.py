@@ -128,10 +128,11 @@ def _broker_tls(plan: Plan) -> list[str]:
 
 def qemu() -> str:
     """The private libvirt's settings for guests."""
-    # An account of their own for guests: whoever breaks out of one owns its overlay and nothing else.
+    # The node gives each guest an account and its files; this one is for what libvirt asks QEMU on its own behalf.
+    # Guests' folders below libvirt's own are open to the group, so it is the one the node gives them.
     settings = {
         "user": f'"{GUESTS}"', "group": '"kvm"', "stdio_handler": '"file"', "security_driver": '"none"', "namespaces": "[]",
-        "cgroup_controllers": "[]", "remember_owner": "0", "vnc_listen": '"127.0.0.1"', "max_core": "0",
+        "cgroup_controllers": "[]", "dynamic_ownership": "0", "remember_owner": "0", "vnc_listen": '"127.0.0.1"', "max_core": "0",
     }
     return "".join(f"{name} = {value}\n" for name, value in settings.items())
 
@@ -215,6 +216,8 @@ def supervisor(plan: Plan) -> str:
             f"directory = {plan.program}",
             f"priority = {10 + rank}", "autostart = false", "autorestart = true", "startsecs = 1", "startretries = 1000000",
             f"stopwaitsecs = {_STOP_WAIT_S.get(program, 20)}", f"stopasgroup = {whole_group}", f"killasgroup = {whole_group}",
-            "stdout_logfile = NONE", "stderr_logfile = NONE", "",
+            # Only what is said before the program's own log is open: why it could not be enclosed.
+            "stdout_logfile = NONE", f"stderr_logfile = {plan.unstarted(program)}", "stderr_logfile_maxbytes = 256KB",
+            "stderr_logfile_backups = 0", "",
         ]
     return "\n".join(lines)

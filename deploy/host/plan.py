@@ -233,6 +233,10 @@ class Plan:
         """Where a program's output goes."""
         return self.folder(program) / "log" / f"{program}.log"
 
+    def unstarted(self, program: str) -> Path:
+        """Where the supervisor keeps what a program said before it had a log."""
+        return self.supervisor / f"{program}.err"
+
     def join_token(self, role: str) -> Path:
         """Where an acting role finds its one-time join token."""
         return self.home / role / "join-token"

@@ -106,6 +106,22 @@ class Supervision:
                 process.end(pid)
 
 
+def last_words(plan: Plan, program: str) -> str:
+    """Why a program does not run: the end of its own log, of what it said before it had one, and of the supervisor's about it."""
+    parts = [f"the end of {log}:\n{tail(log)}" for log in (plan.log(program), plan.unstarted(program)) if _says(log)]
+    about = [line for line in tail(plan.supervisor / "supervisor.log", 200).splitlines() if f"'{program}'" in line or f" {program} " in line]
+    if about:
+        parts.append("the supervisor:\n" + "\n".join(about[-4:]))
+    return "\n".join(parts) or f"neither {plan.log(program)} nor the supervisor says anything"
+
+
+def _says(log: Path) -> bool:
+    try:
+        return log.stat().st_size > 0
+    except OSError:
+        return False
+
+
 def tail(log: Path, lines: int = 8, width: int = 400) -> str:
     """The last lines of a log, long ones cut."""
     try:

@@ -15,7 +15,7 @@ import httpx
 
 from deploy.host import account, checks, enclose, ground
 from deploy.host.plan import FOLDERS, LOOPBACK, REACHED, ROLE_PROGRAMS, ROLES, USERS, Plan, bracketed
-from deploy.host.supervision import Supervision, tail
+from deploy.host.supervision import Supervision, last_words, tail
 from luhyaapi import clock, process
 from luhyaapi.contracts.vocabulary import Accelerator
 from luhyaapi.errors import Failed, Trouble
@@ -61,12 +61,12 @@ def start_services(plan: Plan, supervision: Supervision) -> None:
             supervision.start(name)
         # First, since its first answer is slow (it asks QEMU what it can do) and the broker starts beside it.
         if "libvirtd" in plan.services:
-            _until(lambda: _libvirt_answers(plan), 90, "libvirt did not start", plan.log("libvirtd"))
+            _until(lambda: _libvirt_answers(plan), 90, "libvirt did not start", lambda: last_words(plan, "libvirtd"))
         if "broker" in plan.services:
-            _until(lambda: _listens(plan.ports["amqp"]), _BROKER_PATIENCE_S, "The broker did not start", plan.log("broker"))
-            _until(lambda: _listens(plan.ports["management"]), 20, "The broker's management did not start", plan.log("broker"))
+            _until(lambda: _listens(plan.ports["amqp"]), _BROKER_PATIENCE_S, "The broker did not start", lambda: last_words(plan, "broker"))
+            _until(lambda: _listens(plan.ports["management"]), 20, "The broker's management did not start", lambda: last_words(plan, "broker"))
         if "board" in plan.services:
-            _until(lambda: _listens(plan.ports["memcached"]), 10, "The cache did not start", plan.log("board"))
+            _until(lambda: _listens(plan.ports["memcached"]), 10, "The cache did not start", lambda: last_words(plan, "board"))
 
 
 def _supervise(plan: Plan, supervision: Supervision, changed: set[str]) -> None:
@@ -244,7 +244,7 @@ def open_kvm(plan: Plan, supervision: Supervision) -> None:
     if " /dev/kvm " in mounts.read_text("utf-8"):
         with phase("libvirt opened to the proved accelerator"):
             supervision.restart("libvirtd")
-            _until(lambda: _libvirt_answers(plan), 90, "libvirt did not start", plan.log("libvirtd"))
+            _until(lambda: _libvirt_answers(plan), 90, "libvirt did not start", lambda: last_words(plan, "libvirtd"))
 
 
 def _demo_images(plan: Plan, who: account.Caller, wanted: str) -> None:
@@ -299,9 +299,9 @@ def _libvirt_answers(plan: Plan) -> bool:
         return False
 
 
-def _until(true: Callable[[], bool], patience_s: float, what: str, log: Path) -> None:
+def _until(true: Callable[[], bool], patience_s: float, what: str, why: Callable[[], str]) -> None:
     until = clock.monotonic() + patience_s
     while not true():
         if clock.monotonic() > until:
-            raise Failed("timeout", what, tail(log))
+            raise Failed("timeout", what, why())
         clock.sleep(0.1)

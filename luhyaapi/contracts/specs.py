@@ -71,7 +71,7 @@ class MachineSpec(Model):
 
 
 class Display(Model):
-    """Where a guest's screen listens on its own node (loopback there). ``port`` 0: no screen."""
+    """How a guest's screen is spoken to. ``port`` was lent to it for as long as it has a place; 0: none. Nothing listens there yet."""
 
     protocol: str = "vnc"
     port: int = 0

@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import select
 import socket
 import ssl
+import stat
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -369,21 +371,63 @@ class Bridge:
         return not self.running
 
 
+@dataclass(frozen=True)
+class UnixSocket:
+    """Something on this host that listens on a socket file."""
+
+    path: Path
+
+
+Local = int | Path | UnixSocket
+"""What a bridge starts from: a TCP port of loopback, a file, a socket file."""
+
+
 def bridge(
-    local: int | Path, boss: Dialling, stream: str, host_id: str, *, follow: bool = False, idle_s: float = IDLE_S,
+    local: Local, boss: Dialling, stream: str, host_id: str, *, follow: bool = False, idle_s: float = IDLE_S,
 ) -> Bridge:
-    """Join a TCP port of this host's loopback, or a file from its beginning, with a dialled stream; runs by itself.
+    """Join a TCP port of this host's loopback, a socket file, or a file from its beginning, with a dialled stream; runs by itself.
 
     ``follow``: a file is sent on as it grows, until the other side ends. Returns once the stream stands.
-    Raises Unavailable(host_silent), Refused(forbidden), and Refused(not_found) when there is no such port or file.
+    Raises Unavailable(host_silent), Refused(forbidden), and Refused(not_found) when there is no such port, socket or file.
     """
-    near = _open_file(local, follow, idle_s) if isinstance(local, Path) else _open_port(local)
+    near = _open(local, follow, idle_s)
     try:
         remote = dial(boss, stream, host_id)
     except BaseException:
         near.close()
         raise
     return Bridge(near, remote, idle_s)
+
+
+def _open(local: Local, follow: bool, idle_s: float) -> socket.socket:
+    match local:
+        case UnixSocket(path):
+            return _open_socket(path)
+        case Path():
+            return _open_file(local, follow, idle_s)
+        case int():
+            return _open_port(local)
+
+
+def _open_socket(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        # Whoever listens may have put a link to another door in its place, which we may pass and it may not.
+        handle = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+        try:
+            if not stat.S_ISSOCK(os.fstat(handle).st_mode):
+                raise Refused("not_found", "Nothing listens there", f"{path.name} is no socket")
+            sock.settimeout(HELLO_WITHIN_S)
+            sock.connect(f"/proc/self/fd/{handle}")
+        finally:
+            os.close(handle)
+    except OSError as e:
+        sock.close()
+        raise Refused("not_found", "Nothing listens there", f"{path.name}: {e.strerror or e}") from e
+    except Refused:
+        sock.close()
+        raise
+    return sock
 
 
 def _open_port(port: int) -> socket.socket:

@@ -27,11 +27,20 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Account:
+    """The numbers a guest's process has on this host: a user of its own, and the group all guests share."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
 class Files:
     """The files of one domain on this node. ``disk`` is the writable overlay (qcow2), the others are read-only.
 
     ``taps`` names the tap of each card by its MAC, as :meth:`NodeNetwork.plug` answered it. ``base`` is what the
-    overlay stands on; named, the hypervisor takes it as it is and does not make it its own (it must be readable to all).
+    overlay stands on. ``screen`` is the socket the guest's screen shall listen on; its folder is there and belongs to
+    ``account``. With an ``account`` the guest runs as that and the hypervisor changes no owner and no mode of any file.
     """
 
     console_log: Path
@@ -42,6 +51,8 @@ class Files:
     taps: Mapping[str, str] = field(default_factory=dict)
     base: Path | None = None
     base_format: DiskFormat = DiskFormat.RAW
+    screen: Path | None = None
+    account: Account | None = None
 
     def of(self, part: Part) -> Path | None:
         """The file of that part, or None."""
@@ -49,7 +60,7 @@ class Files:
 
 
 class Hypervisor(Protocol):
-    """Seven verbs. Every verb is idempotent and speaks our instance id only.
+    """Seven verbs and two questions. Every verb is idempotent and speaks our instance id only.
 
     Raises Unavailable(hypervisor_down) when it does not answer, Failed(hypervisor) when it answers no
     (also: ``start`` of what is not defined, or whose files are not there).
@@ -57,7 +68,12 @@ class Hypervisor(Protocol):
     ``stop`` asks by ACPI and pulls the plug after ``grace_s`` seconds; cancelled, it raises Refused(cancelled)
     and pulls nothing. ``remove`` also ends what runs and leaves no definition; files belong to the caller.
     ``inspect`` of an absent domain answers DomainState.ABSENT; only a hypervisor that answered may say so.
-    ``list`` names our domains only.
+    ``list`` names our domains only. ``display.port`` of a running one is the port its machine was lent, whether or
+    not anything listens there.
+
+    ``account`` answers what a guest of that machine runs as; None: as the hypervisor decides, which then takes the
+    files over itself. ``screen`` answers where a running guest's screen is dialled: ``at`` if that is what it was
+    told, or a port of loopback from hypervisors that know no sockets.
     """
 
     def probe(self) -> Probe: ...
@@ -67,6 +83,8 @@ class Hypervisor(Protocol):
     def remove(self, instance: str) -> None: ...
     def inspect(self, instance: str) -> DomainFacts: ...
     def list(self) -> list[DomainFacts]: ...
+    def account(self, spec: MachineSpec) -> Account | None: ...
+    def screen(self, facts: DomainFacts, at: Path) -> Path | int: ...
 
 
 @runtime_checkable

@@ -5,15 +5,16 @@ from __future__ import annotations
 import builtins
 import json
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from luhyaapi import clock, ids
-from luhyaapi.contracts.specs import DomainFacts, MachineSpec, Nic
+from luhyaapi.contracts.specs import Display, DomainFacts, MachineSpec, Nic
 from luhyaapi.contracts.vocabulary import Accelerator, DomainState
 from luhyaapi.errors import CODES, Bug, Failed, Refused, Trouble, Unavailable
-from nc.drivers.base import Files, Probe, ends_politely, never, tap_name
+from nc.drivers.base import Account, Files, Probe, ends_politely, never, tap_name
 
 NETWORK = "default"
 VERBS = ("probe", "define", "start", "stop", "remove", "inspect", "list", "plug", "unplug", "found")
@@ -72,6 +73,7 @@ class FakeHypervisor:
         self._write(spec.instance, {
             "state": self._read(spec.instance).get("state", DomainState.STOPPED),
             "spec": spec.model_dump(mode="json"), "needed": needed, "console_log": str(files.console_log),
+            "screen": str(files.screen or ""),
         })
 
     def start(self, instance: str) -> DomainFacts:
@@ -85,6 +87,7 @@ class FakeHypervisor:
             if gone:
                 raise Failed("hypervisor", what, f"{gone[0]} is not there")
             self._say(domain, f"{instance} starts")
+            _show(domain["screen"], what)
             self._become(instance, DomainState.RUNNING)
         return self._facts(instance)
 
@@ -116,6 +119,14 @@ class FakeHypervisor:
         found = [self._facts(path.stem) for path in sorted(self._domains.glob("ins-*.json"))]
         return [facts for facts in found if facts.state is not DomainState.ABSENT]
 
+    def account(self, spec: MachineSpec) -> Account | None:  # noqa: ARG002 - all guests are this process
+        """Ourselves."""
+        return Account(os.getuid(), os.getgid())
+
+    def screen(self, facts: DomainFacts, at: Path) -> Path | int:  # noqa: ARG002 - every guest has its own
+        """The socket, on which nobody answers."""
+        return at
+
     def watch(self, callback: Callable[[str], None]) -> None:
         """See :class:`nc.drivers.base.Watched`."""
         self._callback = callback
@@ -130,6 +141,7 @@ class FakeHypervisor:
         state = DomainState(domain["state"]) if domain else DomainState.ABSENT
         return DomainFacts(
             instance=instance, state=state,
+            display=Display(port=domain["spec"]["display_port"] if state is DomainState.RUNNING else 0),
             accelerator=Accelerator.SIMULATED if domain else Accelerator.UNPROVED,
         )
 
@@ -188,6 +200,23 @@ class FakeNetwork:
     def found(self) -> dict[str, str]:
         self.faults.strike("found")
         return {p.name: p.read_text("utf-8") for p in sorted(self._taps.iterdir()) if not p.suffix}
+
+
+def _show(path: str, what: str) -> None:
+    """Leave a socket there, as a guest's screen does, also in place of one left by its last run."""
+    if not path:
+        return
+    try:
+        Path(path).unlink(missing_ok=True)
+        folder = os.open(Path(path).parent, os.O_PATH | os.O_DIRECTORY)
+        try:
+            with socket.socket(socket.AF_UNIX) as screen:
+                # through the folder: a socket's own path may not be long
+                screen.bind(f"/proc/self/fd/{folder}/{Path(path).name}")
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise Failed("hypervisor", what, f"its screen: {error}") from error
 
 
 def _replace(target: Path, text: str) -> None:

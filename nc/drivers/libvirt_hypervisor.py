@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import grp
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import libvirt
@@ -14,9 +16,9 @@ from luhyaapi import ids, log
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.specs import Display, DomainFacts, MachineSpec
 from luhyaapi.contracts.vocabulary import Accelerator, DomainState
-from luhyaapi.errors import Failed
+from luhyaapi.errors import Failed, Refused
 from nc.drivers import kvm_proof, libvirt_xml
-from nc.drivers.base import Files, Probe, ends_politely, never
+from nc.drivers.base import Account, Files, Probe, ends_politely, never
 from nc.drivers.libvirt_link import Absent, Link
 
 _log = log.get(__name__)
@@ -119,6 +121,26 @@ class LibvirtHypervisor:
     def list(self) -> builtins.list[DomainFacts]:
         return self._link.ask(_all_facts, what="The domains could not be listed")
 
+    def account(self, spec: MachineSpec) -> Account | None:
+        """A user told from the port the machine was lent, which no other instance of this host has.
+
+        None where libvirt runs guests as ourselves, and for Xen. Raises Refused(invalid) for a machine without a port,
+        Failed(missing) without the guests' group.
+        """
+        mine = self._settings.hypervisor
+        if self._xen or mine.uri.split("?")[0].endswith("/session"):
+            return None
+        if not spec.display_port:
+            raise Refused("invalid", f"{spec.instance} was lent no display port", "the account of a guest is told from it")
+        try:
+            return Account(mine.guest_uid_first + spec.display_port, grp.getgrnam(mine.guest_group).gr_gid)
+        except KeyError as e:
+            raise Failed("missing", f"The group {mine.guest_group} is not there", "hypervisor.guest_group names the guests' group") from e
+
+    def screen(self, facts: DomainFacts, at: Path) -> Path | int:
+        """See :class:`nc.drivers.base.Hypervisor`."""
+        return facts.display.port if self._xen else at
+
     def watch(self, callback: Callable[[str], None]) -> None:
         """See :class:`nc.drivers.base.Watched`."""
         self._link.watch(lambda name: callback(name) if not name or ids.is_id(name, "ins") else None)
@@ -211,6 +233,5 @@ def _state(state: int, reason: int) -> DomainState:
 
 
 def _port(tree: Any) -> int:
-    graphics = tree.find("devices/graphics")
-    port = int(graphics.get("port", "0")) if graphics is not None else 0
-    return max(port, 0)
+    ours = tree.find(f"metadata/{{{libvirt_xml.NAMESPACE}}}instance")
+    return int(ours.get("display-port", "0")) if ours is not None else 0

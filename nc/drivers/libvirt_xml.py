@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ TRANSLATION_CACHE_MIB = 128
 TEXT_VRAM_KIB = 1024
 DESKTOP_VRAM_KIB = 16 * 1024
 FIRST_VNC_PORT = 5900
+LONGEST_SOCKET = 107
 AGENT = "org.qemu.guest_agent.0"
 _OURS = uuid.uuid5(uuid.NAMESPACE_URL, NAMESPACE)
 
@@ -50,6 +52,10 @@ def domain_xml(spec: MachineSpec, files: Files, accelerator: Accelerator, kind: 
     for event, then in (("on_poweroff", "destroy"), ("on_reboot", "restart"), ("on_crash", "destroy")):
         _add(domain, event, then)
     _devices(_add(domain, "devices"), spec, files, kind, bridge)
+    if files.account:
+        # static and not relabelled: libvirt, which would give a guest every file it names, leaves all of them alone
+        label = _add(domain, "seclabel", type="static", model="dac", relabel="no")
+        _add(label, "label", f"+{files.account.uid}:+{files.account.gid}")
     return str(etree.tostring(domain, pretty_print=True, encoding="unicode"))
 
 
@@ -64,6 +70,10 @@ def _check(spec: MachineSpec, files: Files) -> None:
         raise Refused("invalid", "There is nothing to boot", "neither a kernel nor a disk")
     if 0 < spec.display_port < FIRST_VNC_PORT:
         raise Refused("invalid", f"Display port {spec.display_port} cannot be", f"the first possible is {FIRST_VNC_PORT}")
+    if files.screen and len(os.fsencode(files.screen)) > LONGEST_SOCKET:
+        raise Refused(
+            "invalid", "The node's folder is too long for a screen's socket", f"{files.screen}: at most {LONGEST_SOCKET} characters",
+        )
     try:
         etree.Element("cmdline").text = spec.image.cmdline
     except (ValueError, TypeError) as e:
@@ -73,6 +83,7 @@ def _check(spec: MachineSpec, files: Files) -> None:
 def _metadata(parent: Any, spec: MachineSpec) -> None:
     mine = etree.SubElement(parent, f"{{{NAMESPACE}}}instance", nsmap={"educloud": NAMESPACE})
     mine.set("id", spec.instance)
+    mine.set("display-port", str(spec.display_port))
     image = etree.SubElement(mine, f"{{{NAMESPACE}}}image", id=spec.image.image, version=str(spec.image.version))
     for blob in spec.image.blobs:
         image.append(_blob(blob))
@@ -89,20 +100,20 @@ def _serial_number(domain: Any, spec: MachineSpec) -> None:
 
 
 def _boot(domain: Any, spec: MachineSpec, files: Files, kind: Kind) -> None:
-    os = _add(domain, "os")
+    boot = _add(domain, "os")
     if kind == "xen":
-        _add(os, "type", "linux" if files.kernel else "hvm", arch="x86_64", machine="xenpv" if files.kernel else "xenfv")
+        _add(boot, "type", "linux" if files.kernel else "hvm", arch="x86_64", machine="xenpv" if files.kernel else "xenfv")
     else:
-        _add(os, "type", "hvm", arch="x86_64", machine="pc")
+        _add(boot, "type", "hvm", arch="x86_64", machine="pc")
     if files.kernel:
-        _add(os, "kernel", str(files.kernel))
+        _add(boot, "kernel", str(files.kernel))
         if files.initrd:
-            _add(os, "initrd", str(files.initrd))
-        _add(os, "cmdline", f"{spec.image.cmdline} iid={spec.instance}".strip())
+            _add(boot, "initrd", str(files.initrd))
+        _add(boot, "cmdline", f"{spec.image.cmdline} iid={spec.instance}".strip())
     elif kind == "xen":
-        _add(os, "boot", dev="hd")
+        _add(boot, "boot", dev="hd")
     if kind != "xen":
-        _add(os, "smbios", mode="sysinfo")
+        _add(boot, "smbios", mode="sysinfo")
 
 
 def _machine(domain: Any, files: Files, accelerator: Accelerator, kind: Kind) -> None:
@@ -125,7 +136,7 @@ def _devices(devices: Any, spec: MachineSpec, files: Files, kind: Kind, bridge: 
     if files.disk:
         disk = _disk(devices, files.disk, "a", kind)
         if files.base:
-            _base(disk, files.base, files.base_format)
+            _base(disk, files)
         if not files.kernel and kind != "xen":
             _add(disk, "boot", order="1")
     if files.seed:
@@ -135,18 +146,17 @@ def _devices(devices: Any, spec: MachineSpec, files: Files, kind: Kind, bridge: 
     for nic in spec.nics:
         _card(devices, spec.instance, nic, files, kind, bridge)
     if kind == "xen":
-        _screen(devices, spec)
+        _screen(devices, spec, None)
         return
     # append: each start would truncate the log of the last one
     _add(_add(devices, "serial", type="file"), "source", path=str(files.console_log), append="on")
     if files.disk:
         _add(_add(devices, "channel", type="unix"), "target", type="virtio", name=AGENT)
-    if files.disk:
         # a pointer that follows the one in the browser, for guests that know it; the others take the mouse
         _add(devices, "input", type="tablet", bus="virtio")
     _add(devices, "input", type="mouse", bus="ps2")
     _add(devices, "input", type="keyboard", bus="ps2")
-    _screen(devices, spec)
+    _screen(devices, spec, files.screen)
     _add(devices, "audio", id="1", type="none")
     vram_kib = DESKTOP_VRAM_KIB if files.disk else TEXT_VRAM_KIB
     _add(_add(devices, "video"), "model", type="vga", vram=str(vram_kib), heads="1", primary="yes")
@@ -165,11 +175,13 @@ def _disk(devices: Any, path: Path, letter: str, kind: Kind, *, read_only: bool 
     return disk
 
 
-def _base(disk: Any, path: Path, disk_format: DiskFormat) -> None:
-    # many guests share it: libvirt would give the file to the account guests run as, which could then write it
+def _base(disk: Any, files: Files) -> None:
     base = _add(disk, "backingStore", type="file")
-    _add(base, "format", type=disk_format)
-    _add(_add(base, "source", file=str(path)), "seclabel", model="dac", relabel="no")
+    _add(base, "format", type=files.base_format)
+    source = _add(base, "source", file=str(files.base))
+    if not files.account:
+        # many guests share it: libvirt would give the file to the account guests run as, which could then write it
+        _add(source, "seclabel", model="dac", relabel="no")
     _add(base, "backingStore")
 
 
@@ -185,7 +197,10 @@ def _card(devices: Any, instance: str, nic: Nic, files: Files, kind: Kind, bridg
         _add(card, "rom", enabled="no")
 
 
-def _screen(devices: Any, spec: MachineSpec) -> None:
+def _screen(devices: Any, spec: MachineSpec, at: Path | None) -> None:
+    if at:
+        _add(_add(devices, "graphics", type="vnc"), "listen", type="socket", socket=str(at))
+        return
     port = {"port": str(spec.display_port), "autoport": "no"} if spec.display_port else {"port": "-1", "autoport": "yes"}
     graphics = _add(devices, "graphics", type="vnc", listen="127.0.0.1", **port)
     _add(graphics, "listen", type="address", address="127.0.0.1")

@@ -12,11 +12,12 @@ from luhyaapi.conf import Settings
 from luhyaapi.contracts.reports import InstanceFacts
 from luhyaapi.contracts.specs import DomainFacts, Fault, MachineSpec
 from luhyaapi.contracts.vocabulary import DiskFormat, DomainState, InstanceState, Part
-from luhyaapi.errors import Failed, Refused, Trouble
+from luhyaapi.errors import Failed, Refused, Trouble, Unavailable
 from luhyaapi.role import Job
 from luhyaapi.transfer.cache import BlobCache
-from nc.drivers.base import Files, Hypervisor, NodeNetwork
-from nc.services import disks
+from luhyaapi.wire import stream
+from nc.drivers.base import Account, Files, Hypervisor, NodeNetwork
+from nc.services import belongings, disks
 from nc.services.wanted import Wanted, WantedFiles
 
 _log = log.get(__name__)
@@ -44,6 +45,7 @@ class Domains:
         self._tell = tell
         self._boots = threading.BoundedSemaphore(max(1, settings.hypervisor.boots))
         self._told: dict[str, tuple[str, int]] = {}
+        self._failed: dict[str, Fault] = {}
         self._watched = False
         self._fetched: dict[tuple[str, str], float] = {}
         self.wanted = WantedFiles(settings.host.state / "instances")
@@ -74,6 +76,7 @@ class Domains:
                 self.wanted.write(before.model_copy(update={"gen": gen}))
             raise
         if wanted is not None:
+            belongings.close_screen(self.wanted.folder(instance))
             self._report(wanted, self._hands.hypervisor.inspect(instance))
 
     def delete(self, instance: str, gen: int, fence: int) -> None:
@@ -92,13 +95,15 @@ class Domains:
                 self._hands.cache.unpin(blob.sha256, instance)
         self.wanted.forget(instance)
         self._told.pop(instance, None)
+        self._failed.pop(instance, None)
 
-    def screen(self, instance: str) -> int:
-        """The port of its screen on this host's loopback. Raises Refused(state)."""
+    def screen(self, instance: str) -> stream.Local:
+        """Where its screen is dialled on this host. Raises Refused(state)."""
         facts = self._hands.hypervisor.inspect(instance)
-        if facts.state is not DomainState.RUNNING or not facts.display.port:
+        at = self._hands.hypervisor.screen(facts, belongings.screen_of(self.wanted.folder(instance)))
+        if facts.state is not DomainState.RUNNING or not at:
             raise Refused("state", "The instance shows no screen", f"on its node it is {facts.state}")
-        return facts.display.port
+        return stream.UnixSocket(at) if isinstance(at, Path) else at
 
     def log(self, instance: str) -> Path:
         """Its console log. Raises Refused(not_found)."""
@@ -120,15 +125,20 @@ class Domains:
         found = self._hands.hypervisor.inspect(spec.instance)
         if found.state is DomainState.RUNNING:
             return found
-        files = self._files(spec)
+        files = self._files(spec, self._hands.hypervisor.account(spec))
         with self._boots:
             if cancelled():
                 raise Refused("cancelled", "It was cancelled before it booted")
             self._hands.hypervisor.define(spec, files)
-            return self._hands.hypervisor.start(spec.instance)
+            facts = self._hands.hypervisor.start(spec.instance)
+        self._failed.pop(spec.instance, None)
+        return facts
 
-    def _files(self, spec: MachineSpec) -> Files:
+    def _files(self, spec: MachineSpec, account: Account | None) -> Files:
         folder = self.wanted.folder(spec.instance)
+        if account:
+            for each in (self._hands.cache.folder, folder.parent, folder):
+                belongings.way(each, account)
         paths: dict[Part, Path] = {}
         for blob in spec.image.blobs:
             path = self._hands.cache.path(blob.sha256)
@@ -136,28 +146,40 @@ class Domains:
                 raise Refused("not_found", f"The {blob.part} of the image is not on this node", blob.sha256[:12])
             self._hands.cache.pin(blob.sha256, spec.instance)
             paths[blob.part] = path
-        log_file = folder / "console.log"
+            if account:
+                for step in (path.parent.parent, path.parent):
+                    belongings.way(step, account)
+                belongings.lent(path, account)
+        log_file = belongings.log(folder / "console.log", account)
         disks.trim_log(log_file)
         disk = seed = None
         if base := spec.image.blob(Part.DISK):
             disk = disks.overlay(paths[Part.DISK], DiskFormat(base.format), folder / "disk.qcow2")
             hostname = disks.hostname_of(spec.name, spec.instance)
             seed = disks.seed_iso(folder / "seed.iso", spec.instance, hostname, spec.ssh_keys)
+            if account:
+                belongings.own(disk, account)
+                belongings.own(seed, account, 0o400)
         taps = {nic.mac: self._hands.network.plug(spec.instance, nic) for nic in spec.nics}
         return Files(
             console_log=log_file, disk=disk, base=paths.get(Part.DISK), base_format=DiskFormat(base.format if base else DiskFormat.RAW),
             kernel=paths.get(Part.KERNEL), initrd=paths.get(Part.INITRD), seed=seed, taps=taps,
+            screen=belongings.screen(folder, account), account=account,
         )
 
     # ---- wanted against found
 
     def reconcile(self, busy: set[str]) -> None:
         """Look at every instance that no order is about; the first time, start what should run."""
-        found = {d.instance: d for d in self._hands.hypervisor.list()}
+        found = self._found()
+        if not self._watched:
+            # each boot takes a while, and the last ones shall not pass for running until then
+            self._greet(found, busy)
         for instance in self.wanted.all():
             if instance not in busy:
-                self._look(instance, found.get(instance) or DomainFacts(instance=instance, state=DomainState.ABSENT))
+                self._look(instance, found.get(instance) or _absent(instance))
         self._watched = True
+        self.wanted.seen()
         for stranger in sorted(set(found) - set(self.wanted.all())):
             _log.warning("domain without an order is left alone", instance=stranger, state=found[stranger].state)
 
@@ -187,11 +209,19 @@ class Domains:
         elif wanted.state == InstanceState.STOPPED and found.state is DomainState.RUNNING:
             self._hands.hypervisor.stop(instance, 0)
             found = self._hands.hypervisor.inspect(instance)
+        if found.state is not DomainState.RUNNING:
+            self._close_screen(instance)
         self._report(wanted, found)
+
+    def _close_screen(self, instance: str) -> None:
+        folder = self.wanted.folder(instance)
+        # what was found may be old, and a start writes its wish before it makes its screen
+        if belongings.screen_of(folder).is_socket() and (wanted := self.wanted.read(instance)) and wanted.state == InstanceState.STOPPED:
+            belongings.close_screen(folder)
 
     def _fell(self, wanted: Wanted, found: DomainFacts) -> tuple[Wanted, DomainFacts]:
         """A guest that should run does not: it ended by itself while watched, or it crashed, or the host was away."""
-        if self._watched and found.state is DomainState.STOPPED:
+        if self._watched and found.state is DomainState.STOPPED and wanted.spec.instance not in self._failed:
             return self.wanted.write(wanted.model_copy(update={"state": InstanceState.STOPPED})), found
         now = clock.now()
         recent = tuple(t for t in wanted.restarts if now - t < RESTARTS_WITHIN_S)
@@ -200,12 +230,13 @@ class Domains:
                 return wanted, found
             wanted = self.wanted.write(wanted.model_copy(update={"restarts": (*recent, now)}))
         _log.info("guest is started again", instance=wanted.spec.instance, found=found.state, times=len(recent))
+        self._tell_starting(wanted)
         try:
             return wanted, self._boot(wanted, lambda: False)
         except Trouble as e:
             if e.family == "unavailable":
                 raise
-            self._tell(self._facts(wanted, found, Fault(**e.wire())))
+            self._failed[wanted.spec.instance] = Fault(**e.wire())
             return wanted, found
 
     # ---- reports
@@ -214,22 +245,63 @@ class Domains:
         """Say every instance's state again: the boss may have forgotten."""
         self._told.clear()
 
+    def greet(self, busy: set[str]) -> None:
+        """Say every instance's state again, and before the first comparison at once, as far as it can be known.
+
+        Until then the boss has what was told before this process, or the whole host, went away.
+        """
+        self.tell_all()
+        if self._watched:
+            return
+        try:
+            self._greet(self._found(), busy)
+        except Trouble as e:
+            _log.info("the hypervisor cannot be asked yet", why=str(e))
+            if not self.wanted.is_same_boot():
+                self._greet({}, busy)
+
+    def _greet(self, found: dict[str, DomainFacts], busy: set[str]) -> None:
+        for instance in self.wanted.all():
+            wanted = self.wanted.read(instance)
+            if wanted is None or instance in busy:
+                continue
+            there = found.get(instance) or _absent(instance)
+            runs = there.state is DomainState.RUNNING
+            if wanted.state == InstanceState.RUNNING and not runs:
+                self._tell_starting(wanted)
+            elif (wanted.state == InstanceState.RUNNING) == runs:
+                self._report(wanted, there)
+
+    def _found(self) -> dict[str, DomainFacts]:
+        return {d.instance: d for d in self._hands.hypervisor.list()}
+
+    def _tell_starting(self, wanted: Wanted) -> None:
+        """It should run and does not, and is started again; one whose start just failed is failed until it runs."""
+        spec = wanted.spec
+        if self._told.get(spec.instance) in ((InstanceState.STARTING, wanted.gen), (InstanceState.FAILED, wanted.gen)):
+            return
+        why = "its guest ended unexpectedly" if self._watched else "its node was away"
+        trouble = Unavailable("interrupted", "The guest is started again", why)
+        self._tell(InstanceFacts(
+            instance=spec.instance, state=InstanceState.STARTING, node=self._node, nics=spec.nics, fence=wanted.fence,
+            gen=wanted.gen, error=Fault(**trouble.wire()),
+        ))
+        self._told[spec.instance] = (InstanceState.STARTING, wanted.gen)
+
     def _report(self, wanted: Wanted, found: DomainFacts) -> None:
-        facts = self._facts(wanted, found, None)
+        facts = self._facts(wanted, found)
         mark = (facts.state, wanted.gen)
         if self._told.get(facts.instance) != mark:
             self._tell(facts)
             self._told[facts.instance] = mark
 
-    def _facts(self, wanted: Wanted, found: DomainFacts, error: Fault | None) -> InstanceFacts:
-        state = InstanceState.STOPPED
-        if error:
-            state = InstanceState.FAILED
-        elif found.state is DomainState.RUNNING:
+    def _facts(self, wanted: Wanted, found: DomainFacts) -> InstanceFacts:
+        state, error = InstanceState.STOPPED, None
+        if found.state is DomainState.RUNNING:
             state = InstanceState.RUNNING
         elif wanted.state == InstanceState.RUNNING:
             trouble = Failed("guest", "The guest ended unexpectedly", f"it was restarted {RESTARTS} times in 8 hours")
-            state, error = InstanceState.FAILED, Fault(**trouble.wire())
+            state, error = InstanceState.FAILED, self._failed.get(wanted.spec.instance) or Fault(**trouble.wire())
         return InstanceFacts(
             instance=wanted.spec.instance, state=state, node=self._node, nics=wanted.spec.nics, display=found.display,
             accelerator=found.accelerator, fence=wanted.fence, gen=wanted.gen, error=error,
@@ -238,3 +310,7 @@ class Domains:
     def counts(self) -> int:
         """Instances on this node."""
         return len(self.wanted.all())
+
+
+def _absent(instance: str) -> DomainFacts:
+    return DomainFacts(instance=instance, state=DomainState.ABSENT)

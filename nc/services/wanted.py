@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from luhyaapi import ids, log
+from luhyaapi import facts, ids, log
 from luhyaapi.contracts.base import Model
 from luhyaapi.contracts.specs import MachineSpec
 from luhyaapi.contracts.vocabulary import InstanceState
@@ -33,6 +33,7 @@ class WantedFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        self._boot = folder / "boot-id"
 
     def folder(self, instance: str) -> Path:
         """Everything of one instance."""
@@ -63,6 +64,18 @@ class WantedFiles:
             if entry.name != "wanted.json":
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         shutil.rmtree(folder)
+
+    def is_same_boot(self) -> bool:
+        """Whether the host has not booted since :meth:`seen`; if it has, no guest can run that nobody started since."""
+        try:
+            return self._boot.read_text("ascii") == facts.boot_id()
+        except (OSError, ValueError):
+            return False
+
+    def seen(self) -> None:
+        """What is wanted was compared with what is found, in this boot of the host."""
+        if not self.is_same_boot():
+            write_atomic(self._boot, facts.boot_id().encode())
 
     def all(self) -> list[str]:
         """Every instance with a folder."""

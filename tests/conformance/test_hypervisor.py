@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,11 @@ from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, DomainState, 
 from luhyaapi.errors import Failed, Refused
 from nc.drivers import HYPERVISORS
 from nc.drivers.base import Files, Hypervisor, Watched
-from nc.services import disks
+from nc.services import belongings, disks
 from tests.support.private_libvirtd import PrivateLibvirtd, private_libvirtd
 
 A, B = "ins-0000000a", "ins-0000000b"
+PORTS = {A: 8700, B: 8701}
 IMAGE = ImageRef(image="img-00000001", version=1, blobs=(Blob(part=Part.DISK, sha256="0" * 64, size=512, format="raw"),))
 
 
@@ -33,7 +35,8 @@ class Bench:
     again: Callable[[], Hypervisor]
 
     def spec(self, instance: str = A, **over: object) -> MachineSpec:
-        return MachineSpec(**{"instance": instance, "name": "trial", "cpus": 1, "memory_mib": 64, "image": IMAGE, **over})
+        given = {"instance": instance, "name": "trial", "cpus": 1, "memory_mib": 64, "image": IMAGE, "display_port": PORTS[instance]}
+        return MachineSpec(**{**given, **over})
 
     def files(self, instance: str = A) -> Files:
         """Of a guest that shows its firmware for ever and hears no ACPI."""
@@ -42,12 +45,27 @@ class Bench:
         base = self.folder / "base.img"
         if not base.exists():
             base.write_bytes(bytes(1024 * 1024))
+        account = self.driver.account(self.spec(instance))
+        assert account
+        for each in (folder.parent, folder):
+            belongings.way(each, account)
+        belongings.lent(base, account)
         disk = disks.overlay(base, DiskFormat.RAW, folder / "disk.qcow2")
-        return Files(folder / "console.log", disk=disk, base=base, base_format=DiskFormat.RAW)
+        belongings.own(disk, account)
+        return Files(
+            belongings.log(folder / "console.log", account), disk=disk, base=base, base_format=DiskFormat.RAW,
+            screen=belongings.screen(folder, account), account=account,
+        )
 
-    def running(self, instance: str = A) -> None:
-        self.driver.define(self.spec(instance), self.files(instance))
+    def owners(self) -> dict[str, tuple[int, int, int]]:
+        """Owner, group and mode of everything there but the sockets, which come and go."""
+        found = [self.folder / "base.img", *sorted((self.folder / "instances").rglob("*"))]
+        return {str(p): (s.st_uid, s.st_gid, s.st_mode) for p in found if not stat.S_ISSOCK((s := p.lstat()).st_mode)}
+
+    def running(self, instance: str = A) -> Files:
+        self.driver.define(self.spec(instance), files := self.files(instance))
         assert self.driver.start(instance).state is DomainState.RUNNING
+        return files
 
     def becomes(self, instance: str, *states: DomainState) -> DomainState:
         until = clock.monotonic() + 10
@@ -195,10 +213,50 @@ def test_removing_also_ends_what_runs_and_leaves_files_alone(bench: Bench) -> No
     assert bench.files().disk.is_file()
 
 
-def test_the_image_below_stays_ours(bench: Bench) -> None:
-    bench.running()
+def test_no_file_changes_hands(bench: Bench) -> None:
+    bench.driver.define(bench.spec(), bench.files())
+    before = bench.owners()
     below = (bench.folder / "base.img").stat()
     assert (below.st_uid, below.st_mode & 0o022) == (os.getuid(), 0)
+    for _ in range(2):
+        bench.driver.start(A)
+        assert bench.owners() == before
+        bench.driver.stop(A, 0)
+        assert bench.owners() == before
+    bench.driver.start(A)
+    bench.kill(A)
+    bench.becomes(A, DomainState.CRASHED)
+    bench.driver.remove(A)
+    assert bench.owners() == before
+
+
+def test_the_screen_is_where_it_was_told_and_the_port_is_what_was_lent(bench: Bench) -> None:
+    bench.driver.define(bench.spec(), files := bench.files())
+    assert bench.driver.inspect(A).display.port == 0
+    facts = bench.driver.start(A)
+    assert facts.display.port == PORTS[A] == bench.again().inspect(A).display.port
+    assert files.screen
+    assert bench.driver.screen(facts, files.screen) == files.screen
+    assert stat.S_ISSOCK(files.screen.stat().st_mode)
+    assert stat.S_IMODE(files.screen.parent.stat().st_mode) == 0o700
+
+
+def test_a_screen_left_by_a_killed_guest_is_in_nobodys_way(bench: Bench) -> None:
+    screen = bench.running().screen
+    bench.kill(A)
+    bench.becomes(A, DomainState.CRASHED)
+    assert screen
+    assert stat.S_ISSOCK(screen.lstat().st_mode)
+    assert bench.driver.start(A).state is DomainState.RUNNING
+    assert stat.S_ISSOCK(screen.lstat().st_mode)
+
+
+def test_two_guests_side_by_side(bench: Bench) -> None:
+    bench.running(A)
+    bench.running(B)
+    accounts = {bench.driver.account(bench.spec(each)) for each in (A, B)}
+    assert None not in accounts
+    assert [facts.display.port for facts in bench.driver.list()] == [PORTS[A], PORTS[B]]
 
 
 def test_killed_behind_our_back_is_crashed_and_starts_again(bench: Bench) -> None:

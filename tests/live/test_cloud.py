@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.support.real_cloud import BASE
@@ -53,6 +54,18 @@ def test_an_instance_answers_with_its_own_id(cloud, running):
     assert cloud.soon(lambda: page_of(address)).splitlines()[0] == running["id"]
     log = cloud.call("instance", "log", running["id"])
     assert running["id"] in log
+
+
+def test_its_screen_and_its_files_are_closed_to_others(cloud, running):
+    home = Path(cloud.environ["EDUCLOUD_HOME"]) / "nc"
+    screen = home / "instances" / running["id"] / "vnc"
+    (guest,) = [p for p in psutil.process_iter(["cmdline"]) if f"guest={running['id']}," in " ".join(p.info["cmdline"] or ())]
+    assert (screen / "sock").is_socket()
+    assert (screen.stat().st_uid, screen.stat().st_mode & 0o777) == (guest.uids().real, 0o700)
+    assert guest.uids().real == 1_900_000_000 + running["display"]["port"]
+    assert [c for c in guest.net_connections("inet") if c.status == psutil.CONN_LISTEN] == []
+    blobs = [f.stat() for f in (home / "cache" / "blobs").rglob("*") if f.is_file()]
+    assert {(f.st_uid, f.st_mode & 0o777) for f in blobs} == {(0, 0o440)}
 
 
 def test_stop_start_reboot(cloud, running):
@@ -169,6 +182,9 @@ def test_down_and_up_bring_the_guests_back(cloud, running):
     assert f"edu{BASE}" not in left
     assert not program_pids(cloud)
     cloud.host("up")
+    seen = cloud.json("instance", "show", running["id"])
+    runs = f"guest={running['id']}," in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert (seen["state"] == "running" and runs) or (seen["state"], seen["error"]["code"]) == ("starting", "interrupted")
     address = running["nics"][0]["ip"]
     assert cloud.soon(lambda: page_of(address).startswith(running["id"]), 120)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -16,12 +17,12 @@ from deploy.demo_images.build import build_tiny
 from luhyaapi import clock, conf
 from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec, Nic
 from luhyaapi.contracts.vocabulary import DiskFormat, DomainState, Part
-from luhyaapi.errors import Failed, Unavailable
+from luhyaapi.errors import Failed, Refused, Unavailable
 from nc.drivers.base import Files, tap_name
 from nc.drivers.libvirt_hypervisor import LibvirtHypervisor
 from nc.drivers.libvirt_link import Link
 from nc.drivers.libvirt_xml import domain_xml
-from nc.services import disks
+from nc.services import belongings, disks
 from tests.support.private_libvirtd import PrivateLibvirtd, private_libvirtd
 
 pytestmark = pytest.mark.live
@@ -54,7 +55,7 @@ def settings(private: PrivateLibvirtd, uri: str = "") -> conf.Settings:
     )
 
 
-def spec(cmdline: str = "", display_port: int = 0, nics: tuple[Nic, ...] = ()) -> MachineSpec:
+def spec(cmdline: str = "", display_port: int = 8700, nics: tuple[Nic, ...] = ()) -> MachineSpec:
     image = ImageRef(image="img-00000001", version=1, blobs=(Blob(part=Part.KERNEL, sha256=ZERO, size=1),), cmdline=cmdline)
     return MachineSpec(
         instance=A, name="trial", cpus=1, memory_mib=96, image=image, nics=nics, display_port=display_port,
@@ -65,7 +66,23 @@ def of_disk(private: PrivateLibvirtd) -> Files:
     base = private.folder / "base.img"
     base.write_bytes(bytes(1024 * 1024))
     folder = private.folder / A
-    return Files(folder / "console.log", disk=disks.overlay(base, DiskFormat.RAW, folder / "disk.qcow2"))
+    disk = disks.overlay(base, DiskFormat.RAW, folder / "disk.qcow2")
+    return given(private, Files(folder / "console.log", disk=disk, base=base))
+
+
+def given(private: PrivateLibvirtd, files: Files) -> Files:
+    """As the node's services give them to the guest."""
+    account = LibvirtHypervisor(settings(private)).account(spec())
+    assert account
+    folder = files.console_log.parent
+    belongings.way(folder, account)
+    belongings.log(files.console_log, account)
+    for each in (files.kernel, files.initrd, files.base):
+        if each:
+            belongings.lent(each, account)
+    if files.disk:
+        belongings.own(files.disk, account)
+    return dataclasses.replace(files, screen=belongings.screen(folder, account), account=account)
 
 
 def soon(holds: Callable[[], bool], within_s: float = 10) -> bool:
@@ -99,7 +116,7 @@ def test_a_guest_from_start_to_its_own_end(private: PrivateLibvirtd, driver: Lib
     kernel, initrd = (Path(shutil.copy(tiny.files[name], folder)) for name in ("kernel", "initrd"))
     log = folder / "console.log"
     serve_address(private)
-    driver.define(spec(tiny.cmdline, 8700, (NIC,)), Files(log, kernel=kernel, initrd=initrd))
+    driver.define(spec(tiny.cmdline, 8700, (NIC,)), given(private, Files(log, kernel=kernel, initrd=initrd)))
     assert driver.start(A).display.port == 8700
     assert tap_name(A, NIC.mac) in links(private)
     assert soon(lambda: f"address {NIC.ip}" in log.read_text("utf-8", "replace"), 60)
@@ -188,19 +205,23 @@ def test_a_domain_of_somebody_else_is_left_alone(private: PrivateLibvirtd, drive
 
 def test_a_screen_that_cannot_listen_is_said(private: PrivateLibvirtd, driver: LibvirtHypervisor) -> None:
     files = of_disk(private)
-    other = spec(display_port=8701).model_copy(update={"instance": "ins-0000000b"})
-    driver.define(other, files)
-    driver.start(other.instance)
-    try:
-        disk = disks.overlay(private.folder / "base.img", DiskFormat.RAW, private.folder / A / "second.qcow2")
-        driver.define(spec(display_port=8701), Files(private.folder / A / "second.log", disk=disk))
-        with pytest.raises(Failed) as trouble:
-            driver.start(A)
-        assert trouble.value.code == "hypervisor"
-        assert trouble.value.why
-        assert driver.inspect(A).state is DomainState.STOPPED
-    finally:
-        driver.remove(other.instance)
+    driver.define(spec(), files)
+    assert files.screen
+    shutil.rmtree(files.screen.parent)
+    with pytest.raises(Failed, match="sock") as trouble:
+        driver.start(A)
+    assert trouble.value.code == "hypervisor"
+    assert driver.inspect(A).state is DomainState.STOPPED
+    driver.define(spec(), of_disk(private))
+    assert driver.start(A).state is DomainState.RUNNING
+
+
+def test_a_session_runs_guests_as_ourselves_and_a_machine_without_a_port_has_no_account(private: PrivateLibvirtd) -> None:
+    assert LibvirtHypervisor(settings(private, "qemu:///session")).account(spec()) is None
+    assert LibvirtHypervisor(settings(private, "xen:///system")).account(spec()) is None
+    with pytest.raises(Refused, match="display port") as trouble:
+        LibvirtHypervisor(settings(private)).account(spec(display_port=0))
+    assert trouble.value.code == "invalid"
 
 
 def test_bad_xml_is_answered_with_libvirts_words(private: PrivateLibvirtd, driver: LibvirtHypervisor) -> None:

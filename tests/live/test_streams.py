@@ -11,7 +11,7 @@ import pytest
 
 from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.wire import stream as module
-from luhyaapi.wire.stream import Dialling, Exchange, bridge, dial, pump
+from luhyaapi.wire.stream import Dialling, Exchange, UnixSocket, bridge, dial, pump
 
 pytestmark = pytest.mark.live
 
@@ -88,6 +88,43 @@ def test_a_screen_from_node_to_cloud(boss, middle, echo):
     assert running.wait(5)
     assert running.moved.back == len(data)
     assert running.moved.there == len(data) + 12
+
+
+def test_a_screen_behind_a_socket_file(boss, tmp_path):
+    # deeper than a socket's path may be long: it is dialled all the same
+    folder = tmp_path / ("x" * 60) / ("y" * 60)
+    folder.mkdir(parents=True)
+    handle = os.open(folder, os.O_PATH)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"/proc/self/fd/{handle}/vnc")
+        listener.listen()
+        boss.exchange.expect("s1", 10)
+        running = bridge(UnixSocket(folder / "vnc"), Dialling(boss.address), "s1", "nc-00000001")
+        screen, _ = listener.accept()
+        with screen:
+            screen.sendall(b"RFB 003.008\n")
+            assert read(boss.ends["s1"], 12) == b"RFB 003.008\n"
+            boss.ends["s1"].sendall(b"RFB 003.008\n")
+            assert read(screen, 12) == b"RFB 003.008\n"
+        boss.ends["s1"].close()
+        assert running.wait(5)
+    os.close(handle)
+
+
+def test_only_a_socket_somebody_listens_on_is_dialled(boss, tmp_path):
+    boss.exchange.expect("s1", 10)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "real"))
+        listener.listen()
+        (tmp_path / "link").symlink_to(tmp_path / "real")
+        (tmp_path / "file").write_text("")
+        with socket.socket(socket.AF_UNIX) as gone:
+            gone.bind(str(tmp_path / "left"))
+        for name in ("link", "file", "left", "missing"):
+            with pytest.raises(Refused) as e:
+                bridge(UnixSocket(tmp_path / name), Dialling(boss.address), "s1", "nc-00000001")
+            assert e.value.code == "not_found"
+    assert boss.heard == []
 
 
 def test_a_log_is_sent_and_ends(boss, tmp_path):

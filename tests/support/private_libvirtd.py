@@ -13,16 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.host import configs
 from luhyaapi import clock
 
 FOLDERS = {"etc": "/etc/libvirt", "run": "/run/libvirt", "lib": "/var/lib/libvirt", "cache": "/var/cache/libvirt", "log": "/var/log/libvirt"}
-QEMU_CONF = """\
-stdio_handler = "file"
-security_driver = "none"
-namespaces = []
-cgroup_controllers = []
-remember_owner = 0
-"""
 # whoever is number 1 there takes in every orphan at once, which is what makes destroying fast
 FIRST = textwrap.dedent("""
     import os, subprocess, sys
@@ -82,7 +76,7 @@ def private_libvirtd(bridge: str = "edutest0") -> Iterator[PrivateLibvirtd]:
     for name in FOLDERS:
         (folder / name).mkdir()
     (folder / "nothing").touch(mode=0o000)
-    (folder / "etc" / "qemu.conf").write_text(QEMU_CONF)
+    (folder / "etc" / "qemu.conf").write_text(configs.qemu())
     for place in FOLDERS.values():
         Path(place).mkdir(parents=True, exist_ok=True)
     with (folder / "output").open("wb") as output:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.host import account, checks, configs, enclose, ground, keeper, plan, up
+from deploy.host.supervision import last_words
 from luhyaapi import conf
 from luhyaapi.errors import Refused
 
@@ -290,3 +291,21 @@ def test_every_role_program_has_a_unit_with_its_account(program):
     assert f"ExecStart=/opt/educloud/.venv/bin/python -m deploy.processes {program}" in lines
     assert ("User=educloud" in lines) is (make("/tmp/a").user(program) == "educloud")
     assert "NoNewPrivileges=yes" in lines
+
+
+def test_why_a_program_does_not_run_is_found_wherever_it_was_said(tmp_path: Path) -> None:
+    made = plan.Plan(tmp_path, plan.Ports(8600), "10.231.0.0/24", tmp_path, tmp_path)
+    assert "nor the supervisor" in last_words(made, "libvirtd")
+    made.supervisor.mkdir()
+    (made.supervisor / "supervisor.log").write_text(
+        "INFO spawned: 'libvirtd' with pid 7\nINFO spawned: 'board' with pid 8\nINFO gave up: libvirtd entered FATAL state\n",
+    )
+    made.unstarted("libvirtd").write_text("PermissionError: mount /x on /run: Operation not permitted\n")
+    said = last_words(made, "libvirtd")
+    assert "Operation not permitted" in said
+    assert "spawned: 'libvirtd'" in said
+    assert "FATAL" in said
+    assert "board" not in said
+    made.log("libvirtd").parent.mkdir(parents=True)
+    made.log("libvirtd").write_text("error: unsupported setting\n")
+    assert "unsupported setting" in last_words(made, "libvirtd")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from lxml import etree
 from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec, Nic
 from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, Part
 from luhyaapi.errors import Refused
-from nc.drivers.base import Files, tap_name
-from nc.drivers.libvirt_xml import domain_uuid, domain_xml
+from nc.drivers.base import Account, Files, tap_name
+from nc.drivers.libvirt_xml import Kind, domain_uuid, domain_xml
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 INSTANCE = "ins-3fa21c00"
@@ -21,8 +22,18 @@ HOME = Path("/srv/nc")
 KERNEL = (Blob(part=Part.KERNEL, sha256="1" * 64, size=9), Blob(part=Part.INITRD, sha256="2" * 64, size=9))
 DISK = (Blob(part=Part.DISK, sha256="3" * 64, size=9, format="qcow2", virtual_size=99),)
 LOG = HOME / "console.log"
-OF_KERNEL = Files(LOG, kernel=HOME / "kernel", initrd=HOME / "initrd", taps={NIC.mac: "t3fa21c00abcdef"})
-OF_DISK = Files(LOG, disk=HOME / "disk.qcow2", seed=HOME / "seed.iso")
+SCREEN = HOME / "vnc" / "sock"
+ACCOUNT = Account(1_900_008_700, 110)
+OF_KERNEL = Files(
+    LOG, kernel=HOME / "kernel", initrd=HOME / "initrd", taps={NIC.mac: "t3fa21c00abcdef"}, screen=SCREEN, account=ACCOUNT,
+)
+OF_DISK = Files(
+    LOG, disk=HOME / "disk.qcow2", seed=HOME / "seed.iso", base=HOME / "base", base_format=DiskFormat.QCOW2,
+    screen=SCREEN, account=ACCOUNT,
+)
+# of hypervisors that know neither sockets nor accounts
+OF_XEN_KERNEL = dataclasses.replace(OF_KERNEL, account=None)
+OF_XEN_DISK = dataclasses.replace(OF_DISK, account=None)
 OF_ALL = Files(
     LOG, disk=HOME / "disk.qcow2", seed=HOME / "seed.iso", kernel=HOME / "kernel", initrd=HOME / "initrd",
     base=HOME / "base", base_format=DiskFormat.QCOW2,
@@ -48,8 +59,8 @@ SAMPLES = {
     "all-tcg-no-bridge": lambda: domain_xml(
         spec(image=image(*DISK, *KERNEL), display_port=0), OF_ALL, Accelerator.TCG, "qemu",
     ),
-    "kernel-xen": lambda: domain_xml(spec(), OF_KERNEL, Accelerator.UNPROVED, "xen", "edubr0"),
-    "disk-xen": lambda: domain_xml(spec(image=image(*DISK)), OF_DISK, Accelerator.UNPROVED, "xen", "edubr0"),
+    "kernel-xen": lambda: domain_xml(spec(), OF_XEN_KERNEL, Accelerator.UNPROVED, "xen", "edubr0"),
+    "disk-xen": lambda: domain_xml(spec(image=image(*DISK)), OF_XEN_DISK, Accelerator.UNPROVED, "xen", "edubr0"),
 }
 
 
@@ -112,6 +123,25 @@ def test_nothing_to_boot_is_refused() -> None:
 def test_a_display_port_no_screen_can_have_is_refused() -> None:
     with pytest.raises(Refused, match="5900"):
         domain_xml(spec(display_port=80), OF_KERNEL, Accelerator.TCG, "qemu")
+
+
+@pytest.mark.parametrize(("kind", "accelerator"), [("qemu", Accelerator.TCG), ("kvm", Accelerator.KVM)])
+def test_no_guest_listens_on_a_port_and_no_file_is_relabelled(kind: Kind, accelerator: Accelerator) -> None:
+    domain = etree.fromstring(domain_xml(spec(image=image(*DISK)), OF_DISK, accelerator, kind, "edubr0"))
+    (listen,) = domain.findall("devices/graphics/listen")
+    assert dict(listen.attrib) == {"type": "socket", "socket": str(SCREEN)}
+    assert "port" not in domain.find("devices/graphics").attrib
+    (label,) = domain.findall(".//seclabel")
+    assert dict(label.attrib) == {"type": "static", "model": "dac", "relabel": "no"}
+    assert label.findtext("label") == "+1900008700:+110"
+
+
+def test_a_socket_no_path_can_name_is_refused() -> None:
+    long = dataclasses.replace(OF_KERNEL, screen=Path("/") / ("x" * 103) / "vnc")
+    with pytest.raises(Refused, match="107") as trouble:
+        domain_xml(spec(), long, Accelerator.TCG, "qemu")
+    assert trouble.value.code == "invalid"
+    domain_xml(spec(), dataclasses.replace(OF_KERNEL, screen=Path("/") / ("x" * 102) / "vnc"), Accelerator.TCG, "qemu")
 
 
 def test_the_tap_has_a_name_also_when_nobody_gave_one() -> None:

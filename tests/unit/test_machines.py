@@ -16,7 +16,7 @@ from luhyaapi.machines import LifeCycle
 
 WORDS: dict[str, type[StrEnum]] = {"task": TaskState, "instance": InstanceState, "image": ImageState, "host": HostState}
 each = pytest.mark.parametrize("cycle", machines.LIFE_CYCLES, ids=lambda c: c.name)
-FACTS = {"seen_running", "seen_stopped", "seen_failed"}
+FACTS = {"seen_starting", "seen_running", "seen_stopped", "seen_failed"}
 
 
 def _reachable(cycle: LifeCycle, start: str) -> set[str]:

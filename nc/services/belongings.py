@@ -1,0 +1,79 @@
+"""Who may touch which file of a guest: exact owners and modes, set before each start, so that no hypervisor sets any."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+from luhyaapi.errors import Failed
+from nc.drivers.base import Account
+
+SCREEN = "vnc"
+SOCKET = "sock"
+_LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+
+
+def way(folder: Path, account: Account) -> None:
+    """A folder of ours that guests pass through to what they know the name of; nobody else does."""
+    _set(folder, os.getuid(), account.gid, 0o710)
+
+
+def lent(file: Path, account: Account) -> None:
+    """A file that several guests read and none may ever write: ours, also when an earlier start gave it away."""
+    _set(file, os.getuid(), account.gid, 0o440)
+
+
+def own(file: Path, account: Account, mode: int = 0o600) -> None:
+    """A file of one guest."""
+    _set(file, account.uid, account.gid, mode)
+
+
+def log(file: Path, account: Account | None) -> Path:
+    """A guest's console log, made if missing."""
+    os.close(os.open(file, _LOG_FLAGS | os.O_NOFOLLOW, 0o600))
+    if account:
+        own(file, account)
+    return file
+
+
+def screen(folder: Path, account: Account | None) -> Path:
+    """Where the screen of the guest with that folder, which does not run, shall listen: a folder it alone, and we, may enter."""
+    close_screen(folder)
+    closed = folder / SCREEN
+    closed.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if account:
+        _set(closed, account.uid, account.gid, 0o700)
+    return closed / SOCKET
+
+
+def screen_of(folder: Path) -> Path:
+    """The same place, as it is."""
+    return folder / SCREEN / SOCKET
+
+
+def close_screen(folder: Path) -> None:
+    """Have no socket left of a guest that does not run, and nothing else its process may have put beside it."""
+    closed = folder / SCREEN
+    for entry in closed.iterdir() if closed.is_dir() else ():
+        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink(missing_ok=True)
+
+
+def _set(path: Path, uid: int, gid: int, mode: int) -> None:
+    try:
+        # not followed: a guest's process writes into its own folder, and must not have us give it another file
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise Failed("hypervisor", f"{path.name} could not be given to its guest", str(error)) from error
+    try:
+        found = os.fstat(handle)
+        if (found.st_uid, found.st_gid) != (uid, gid):
+            os.fchown(handle, uid, gid)
+        if stat.S_IMODE(os.fstat(handle).st_mode) != mode:
+            os.fchmod(handle, mode)
+    except OSError as error:
+        why = f"{error.strerror}: user {uid}, group {gid}; hypervisor.guest_uid_first chooses others"
+        raise Failed("hypervisor", f"{path.name} could not be given to its guest", why) from error
+    finally:
+        os.close(handle)
