@@ -11,12 +11,12 @@ from luhyaapi.errors import Trouble
 from luhyaapi.facts import hello, host_facts
 from nc.drivers.base import Hypervisor, Probe, Watched
 from nc.services import disks
-from nc.services.office import Office
+from nc.services.office import NOT_ASKED, Office
 
 _log = log.get(__name__)
 _DAY_S = 86400.0
 _TELL_ALL_EVERY_S = 600.0
-_UNPROVED = Probe("", "", Accelerator.UNPROVED, "the hypervisor has not answered yet")
+_UNPROVED = Probe("", "", Accelerator.UNPROVED, NOT_ASKED)
 
 
 class Beat:
@@ -26,7 +26,6 @@ class Beat:
         self._agent = agent
         self._hypervisor = hypervisor
         self._probe = _UNPROVED
-        self._trouble = _UNPROVED.why
         self._told_all_at = clock.now()
         self._changed: queue.SimpleQueue[str] = queue.SimpleQueue()
         if isinstance(hypervisor, Watched):
@@ -51,8 +50,8 @@ class Beat:
         agent, wanted = self._agent, self._office.domains.wanted
         disks.keep_logs_short(wanted.folder(instance) / "console.log" for instance in wanted.all())
         agent.report(host_facts(
-            agent.me, agent.settings, services={"hypervisor": self._trouble or "ok"}, guests=self._office.domains.counts(),
-            blobs=tuple(self._office.cache.sha256s()), open_commands=agent.journal.counts()[0], health=self._trouble,
+            agent.me, agent.settings, services={"hypervisor": self._office.trouble or "ok"}, guests=self._office.domains.counts(),
+            blobs=tuple(self._office.cache.sha256s()), open_commands=agent.journal.counts()[0], health=self._office.trouble,
         ))
 
     def prove(self) -> None:
@@ -64,8 +63,8 @@ class Beat:
             probe, trouble = self._hypervisor.probe(), ""
         except Trouble as e:
             probe, trouble = self._probe, f"{e.what}: {e.why}"
-        if (probe, trouble) != (self._probe, self._trouble):
-            self._probe, self._trouble = probe, trouble
+        if (probe, trouble) != (self._probe, self._office.trouble):
+            self._probe, self._office.trouble = probe, trouble
             self.hello()
             self.beat()
             for loop in self._agent.loops:

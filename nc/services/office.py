@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from luhyaapi.agent import Agent
 
 
+NOT_ASKED = "the hypervisor has not answered yet"
+
+
 @dataclass
 class Office:
     """The node's hands."""
@@ -19,3 +22,5 @@ class Office:
     agent: Agent
     cache: BlobCache
     domains: Domains
+    trouble: str = NOT_ASKED
+    """Why no guest can be run here now; empty when the hypervisor answers."""

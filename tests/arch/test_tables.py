@@ -29,7 +29,6 @@ QUESTIONS_OF_PAGES: dict[tuple[str, str], str] = {
     ("clc.web.audience", "Event"): "numbers of events; each event passes the scope before it is told",
     ("clc.web.audience", "ScreenTicket"): "a ticket is known by its hash and bound to its account",
     ("clc.web.audience", "Task"): "the owners of tasks under way, to tell each only the own",
-    ("clc.web.pages.hosts", "Host"): "the first cluster, on the administrator's page of tokens",
     ("clc.web.pages.images", "ImageVersion"): "a filter within images the scope has given",
     ("clc.web.pages.instances", "ImageVersion"): "a filter within images the scope has given",
     ("clc.web.pages.overview", "Host"): "the administrator's overview",
