@@ -5,7 +5,7 @@ PROFILE ?= full
 NAME ?=
 export PROFILE EDUCLOUD_HOME EDUCLOUD_PORT_BASE EDUCLOUD_SUBNET EDUCLOUD_DEMO EDUCLOUD_UPLINK EDUCLOUD_ROLES LISTEN ROLE BOSS TOKEN TOKEN_FILE
 .DEFAULT_GOAL := help
-.PHONY: join samples generated up down reset test quick lint bench help install install-test profile
+.PHONY: doctor join samples generated up down reset test quick lint bench help install install-test profile
 
 up: profile install ## Install what is missing and start the cloud; ends when the first image is ready
 	@$(PYTHON) -m deploy.host up
@@ -27,6 +27,9 @@ lint: ## Lint, types, import contract
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+
+doctor: ## What is missing or wrong on this machine and what to do; works before `make up` too
+	@if [ -x $(PYTHON) ] && $(PYTHON) -c 'import typer, httpx' 2>/dev/null; then $(PYTHON) -m deploy.cli.main doctor; else python3 -m deploy.doctor; fi
 
 bench: ## Benchmarks, all or NAME=start|up|...: a table and bench/results/<name>.json
 	@$(PYTHON) -m bench.run $(NAME)

@@ -188,10 +188,21 @@ def life_cycles() -> str:
     return "\n".join([*parts, *(_cycle(c) for c in LIFE_CYCLES)])
 
 
+_RULES = {
+    "instance": (
+        "A **first run** that fails leaves a `failed` instance: it holds nothing on any host, keeps its name and its error in lists,\n"
+        "and is started again or deleted by its owner. A first run that is cancelled leaves no instance once its half is undone: it is\n"
+        "`deleted`, its name is free, and its task keeps the story. Where undoing may have left something on a host, the instance\n"
+        "stays until it has no place any more, or is deleted. A later start that is cancelled leaves the instance `stopped`, as it was.\n"
+    ),
+}
+"""What the tables alone do not say."""
+
+
 def _cycle(cycle: LifeCycle) -> str:
     rows = [f"| {s} | {event} | {to} |" for (s, event), to in cycle.moves.items()]
     return "\n".join([
-        f"## {cycle.name}\n",
+        f"## {cycle.name}\n", *([_RULES[cycle.name]] if cycle.name in _RULES else []),
         f"First: {cycle.first}. Stable: {_list(cycle.stable)}. Final: {_list(cycle.final) or 'none'}.\n",
         "| State | Event | Then |", "|---|---|---|", *rows, "",
     ])

@@ -9,6 +9,7 @@ from django.conf import settings
 
 from clc.services import events
 from clc.services.own import own
+from clc.services.sentences import counted
 from luhyaapi import clock, ids, log
 from luhyaapi.contracts.commands import HostAdmit, HostDrain, HostRefresh, HostRefuse, HostRemove
 from luhyaapi.contracts.reports import Hello, JoinAsked
@@ -212,7 +213,8 @@ def remove(account: Account, host_id: str) -> Host:
         guests = Instance.objects.filter(node=host.id).exclude(state=InstanceState.DELETED).count()
         children = Host.objects.filter(boss=host.id).exclude(state=HostState.RETIRED).count()
         if guests or children:
-            raise Refused("state", f"{host.name} is still in use", f"{guests} instances and {children} hosts depend on it",
+            users = " and ".join(counted(n, noun) for n, noun in ((guests, "instance"), (children, "host")) if n)
+            raise Refused("state", f"{host.name} is still in use", f"needed by {users}",
                           hint="Delete or move them first; drain keeps new ones away.")
         was_new = host.state == HostState.NEW
         _move(host, "retire")

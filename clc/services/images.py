@@ -8,6 +8,7 @@ from typing import Any
 
 from clc.services import events, hosts, tasks
 from clc.services.own import own
+from clc.services.sentences import counted
 from luhyaapi import clock, ids
 from luhyaapi.contracts.commands import ImageDelete, ImagePublish
 from luhyaapi.contracts.reports import Outcome
@@ -22,6 +23,7 @@ from luhyadb.models import Account, Host, Image, ImageVersion, Instance, Task, U
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _CMDLINE = re.compile(r"[\x20-\x7e]{0,1024}")
 MAX_PART_BYTES = 4 * 1024**4
+_MEMORY_MIB, _MEMORY_WITHOUT_DISK_MIB = 512, 128
 _UPLOAD_LIFE_S = 24 * 3600.0
 
 
@@ -53,6 +55,14 @@ def _parts(rows: tuple[dict[str, Any], ...]) -> list[UploadPart]:
     if not found or ("disk" not in found and "kernel" not in found) or ("initrd" in found and "kernel" not in found):
         raise Refused("invalid", "The parts make no image", "give a disk, or a kernel with or without initrd and disk", field="parts")
     return list(found.values())
+
+
+def memory_mib(blobs: list[dict[str, Any]]) -> int:
+    """The memory an instance gets unless one asks for another size: what the image recommends, in MiB.
+
+    A kernel without a disk lives in its ram disk and needs little.
+    """
+    return _MEMORY_MIB if not blobs or any(b["part"] == Part.DISK for b in blobs) else _MEMORY_WITHOUT_DISK_MIB
 
 
 def begin_upload(account: Account, ask: Ask) -> Upload:
@@ -174,7 +184,7 @@ def delete(account: Account, text: str) -> Image:
         image = resolve(account, text)
         used = Instance.objects.filter(image__image=image).exclude(state=InstanceState.DELETED).count()
         if used:
-            raise Refused("state", f"The image {image.name} is in use", f"{used} instances need it",
+            raise Refused("state", f"The image {image.name} is in use", f"needed by {counted(used, 'instance')}",
                           hint="Delete those instances first.")
         mine = list(image.versions.all())
         kept = {b["sha256"] for v in ImageVersion.objects.filter(state=ImageState.PUBLISHED).exclude(image=image) for b in v.blobs}

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clc.services import events, hosts, images, tasks
+from clc.services import events, hosts, images, people, tasks
 from clc.services.own import own
 from luhyaapi import clock, ids
 from luhyaapi.contracts.commands import InstanceDelete, InstanceReboot, InstanceRun, InstanceStop
 from luhyaapi.contracts.reports import InstanceFacts, Outcome, PlacementFacts
-from luhyaapi.contracts.vocabulary import InstanceState, Part, Role, Usage
+from luhyaapi.contracts.vocabulary import InstanceState, Role, Usage
 from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.machines import INSTANCE
 from luhyaapi.wire.signing import make_ticket
@@ -24,6 +24,8 @@ MAX_CPUS, MIN_MEMORY_MIB, MAX_MEMORY_MIB, MAX_COUNT = 64, 64, 1024 * 1024, 100
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _SSH_KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\x00-\x1f\x7f\x85\u2028\u2029]{0,200})?")
 _TICKET_LIFE_S = 6 * 3600.0
+_FIRST = 1
+"""The generation of an instance that was told nothing but its first run."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,7 @@ def run(account: Account, ask: Ask) -> list[Instance]:
     version = images.runnable(account, ask.image)
     count = _number("count", ask.count, 1, MAX_COUNT)
     cpus = _number("cpus", 1 if ask.cpus is None else ask.cpus, 1, MAX_CPUS)
-    default = 512 if any(b["part"] == Part.DISK for b in version.blobs) else 128
-    memory_mib = default if ask.memory_bytes is None else _memory_mib(ask.memory_bytes)
+    memory_mib = images.memory_mib(version.blobs) if ask.memory_bytes is None else _memory_mib(ask.memory_bytes)
     kind = ask.kind or version.image.usage
     if kind not in list(Usage):
         raise Refused("invalid", "kind is not possible", f"give desktop or server, not {kind[:20]!r}", field="kind")
@@ -65,6 +66,7 @@ def run(account: Account, ask: Ask) -> list[Instance]:
     if bad := [k for k in keys if not _SSH_KEY.fullmatch(k)]:
         raise Refused("invalid", "An ssh key cannot be read", f"{bad[0][:30]!r} is not a one-line public key", field="ssh_keys")
     with memory.atomic():
+        people.require_active(account)
         cluster = choose_cluster()
         made = []
         for n in range(count):
@@ -192,6 +194,9 @@ def placed(report: PlacementFacts) -> None:
     if not report.node and row.state in (InstanceState.RUNNING, InstanceState.UNKNOWN):
         row.refresh_from_db()
         move(row, "seen_stopped", wanted=InstanceState.STOPPED)  # its run was taken back
+    row.refresh_from_db()
+    if (row.error or {}).get("code") == "cancelled" and not tasks.is_open(row.task):
+        _withdraw(row)
     what = "instance placed" if report.node else "instance has no place"
     events.record("instance", row.pk, what, owner_id=row.owner_id, task=report.task, host=report.node)
 
@@ -245,11 +250,26 @@ def ended(task: Task, report: Outcome) -> None:
         if event == "deleted" or row.state in _MOVING:
             move(row, event)
         return
-    event = "undone" if report.error.code == "cancelled" else "fail"
+    error = report.error.model_dump()
+    is_cancelled = report.error.code == "cancelled"
+    if is_cancelled and task.kind == InstanceRun.kind and _withdraw(row, error=error):
+        return
+    event = "undone" if is_cancelled else "fail"
     if INSTANCE.allows(row.state, event):
-        move(row, event, error=report.error.model_dump())
+        move(row, event, error=error)
     else:
-        Instance.objects.filter(pk=row.pk).update(error=report.error.model_dump())
+        Instance.objects.filter(pk=row.pk).update(error=error)
+
+
+def _withdraw(row: Instance, **changes: Any) -> bool:
+    """A first run that was cancelled and wholly undone leaves no instance; whether it is so. Its task keeps the story.
+
+    What has a place still may have left something there: it stays, to be deleted by its owner.
+    """
+    if row.gen != _FIRST or row.node or row.state == InstanceState.DELETED:
+        return False
+    move(row, "deleted", what="instance withdrawn", wanted=InstanceState.DELETED, **changes)
+    return True
 
 
 def resolve(account: Account, text: str) -> Instance:

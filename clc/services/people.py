@@ -1,4 +1,7 @@
-"""Accounts, and tokens: the only writer of Account."""
+"""Accounts, and tokens: the only writer of Account.
+
+A deleted account's row stays, since what it did keeps its owner: it is inactive, and renamed so that its name is free again.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,21 @@ import re
 from django.contrib.auth import authenticate
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
 from knox.models import AuthToken
 
+from clc.services import events, screens
+from luhyaapi.contracts.vocabulary import InstanceState
 from luhyaapi.errors import Refused
 from luhyadb import memory, scope
-from luhyadb.models import Account
+from luhyadb.models import Account, Instance
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
+_GONE = "~"
+"""Stands in the name of a deleted account, and can stand in no other."""
 ROLES = ("user", "admin")
+MYSELF = "me"
+_NAMED_AT_MOST = 10
 
 
 def add(by: Account | None, username: str, password: str, role: str = "user") -> Account:
@@ -23,6 +33,8 @@ def add(by: Account | None, username: str, password: str, role: str = "user") ->
         scope.require_admin(by)
     if not _NAME.fullmatch(username):
         raise Refused("invalid", "The user name is not possible", "letters, digits, . _ @ -, at most 63", field="username")
+    if username.casefold() == MYSELF:
+        raise Refused("invalid", "The user name is not possible", "it stands for whoever asks", field="username")
     if role not in ROLES:
         raise Refused("invalid", "The role is not possible", f"give user or admin, not {role[:20]!r}", field="role")
     with memory.atomic():
@@ -31,14 +43,66 @@ def add(by: Account | None, username: str, password: str, role: str = "user") ->
         account = Account(username=username, is_staff=role == "admin")
         _set_password(account, password)
         account.save()
+        events.record("user", str(account.pk), "user added", owner=account, name=username, role=role, by=by.username if by else "")
     return account
 
 
-def set_password(account: Account, password: str) -> None:
-    """A new password; every token and session of the account ends."""
-    _set_password(account, password)
-    account.save(update_fields=["password"])
+def set_password(account: Account, password: str, by: Account | None = None) -> None:
+    """A new password, chosen by the account itself or, with ``by``, by an administrator; its tokens and sessions end.
+
+    Raises Refused(invalid | forbidden).
+    """
+    if by is not None:
+        scope.require_admin(by)
+    with memory.atomic():
+        _set_password(account, password)
+        account.save(update_fields=["password"])
+        _end_sessions(account)
+        what = "password changed" if by is None else "password reset"
+        events.record("user", str(account.pk), what, owner=account, name=account.username, by=(by or account).username)
+
+
+def delete(by: Account, username: str) -> None:
+    """Have an account be no more; its sessions, tokens and looks at screens end at once, its name is free again.
+
+    Raises Refused(not_found), Refused(forbidden) for oneself, Refused(state) for the last administrator and for somebody
+    who still has instances.
+    """
+    scope.require_admin(by)
+    with memory.atomic():
+        # Who could be the last administrator is locked: two who delete each other take turns.
+        admins = set(Account.objects.select_for_update().filter(is_staff=True, is_active=True).values_list("pk", flat=True))
+        account = find(by, username)
+        require_active(account)
+        if account.pk == by.pk:
+            raise Refused("forbidden", "Nobody can delete the account they are signed in with", account.username,
+                          hint="Ask another administrator.")
+        if admins == {account.pk}:
+            raise Refused("state", "The last administrator cannot be deleted", f"nobody else could manage this cloud than {account.username}",
+                          hint="Add another administrator first.")
+        _require_no_instances(account)
+        _end_sessions(account)
+        name = account.username
+        account.username, account.is_active, account.is_staff = f"{name}{_GONE}{account.pk}", False, False
+        account.set_unusable_password()
+        account.save(update_fields=["username", "is_active", "is_staff", "password"])
+        events.record("user", str(account.pk), "user deleted", owner=account, name=name, by=by.username)
+
+
+def _require_no_instances(account: Account) -> None:
+    rows = Instance.objects.filter(owner=account).exclude(state=InstanceState.DELETED)
+    count = rows.count()
+    if not count:
+        return
+    named = ", ".join(f"{i.name} ({i.pk})" for i in rows[:_NAMED_AT_MOST]) + (", ..." if count > _NAMED_AT_MOST else "")
+    raise Refused("state", f"{account.username} still has instances", named,
+                  hint="Delete them first, each by `educloud instance delete ID` or in the console.")
+
+
+def _end_sessions(account: Account) -> None:
+    """Sessions of browsers end with the password they were opened with."""
     AuthToken.objects.filter(user=account).delete()
+    screens.forget(account)
 
 
 def _set_password(account: Account, password: str) -> None:
@@ -69,7 +133,21 @@ def set_language(account: Account, code: str) -> None:
     account.save(update_fields=["language"])
 
 
-def everyone(by: Account) -> list[Account]:
-    """All accounts, by name."""
+def known(by: Account) -> QuerySet[Account]:
+    """All accounts but deleted ones. Raises Refused(forbidden)."""
     scope.require_admin(by)
-    return list(Account.objects.order_by("username"))
+    return scope.visible_to(by, Account).exclude(username__contains=_GONE)
+
+
+def find(by: Account, username: str) -> Account:
+    """The account of that name, in whatever case. Raises Refused(not_found | forbidden)."""
+    row = known(by).filter(username__iexact=username).first()
+    if row is None:
+        raise Refused("not_found", f"There is no user {username[:63]!r}", "list them by `educloud user list`")
+    return row
+
+
+def require_active(account: Account) -> None:
+    """Inside a transaction: whether the account was not deleted since it was asked who it is. Raises Refused(unauthenticated)."""
+    if not Account.objects.select_for_update().filter(pk=account.pk, is_active=True).exists():
+        raise Refused("unauthenticated", "This account is no more")

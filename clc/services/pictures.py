@@ -10,7 +10,9 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Sum, prefetch_related_objects
 
+from clc.services.images import memory_mib
 from clc.services.own import own
+from clc.services.sentences import counted
 from luhyaapi import clock, ids
 from luhyaapi.contracts.vocabulary import (
     Accelerator,
@@ -117,6 +119,7 @@ def _image(row: Image, kept: Mapping[str, set[str]]) -> Picture:
     return {
         "id": row.pk, "name": row.name, "usage": str(row.usage), "state": str(state), "description": row.description,
         "os_type": row.os_type, "owner": row.owner.username, "versions": [version(v) for v in listed],
+        "memory_bytes": memory_mib(newest.blobs if newest else []) * MIB,
         "cached_on": sorted(h for h, blobs in kept.items() if needed and needed <= blobs), "created_at": when(row.created_at),
     }
 
@@ -269,6 +272,13 @@ def account(row: Account) -> Picture:
     }
 
 
+def person(row: Account) -> Picture:
+    """One account with how many instances it has, and when it last signed in to the console (None: never)."""
+    count = Instance.objects.filter(owner=row).exclude(state=InstanceState.DELETED).count()
+    seen = clock.rfc3339(row.last_login.timestamp()) if row.last_login else None
+    return account(row) | {"instances": count, "last_login_at": seen}
+
+
 def accounts(rows: Sequence[Account]) -> list[Picture]:
     """Many accounts."""
     return [account(r) for r in rows]
@@ -320,7 +330,7 @@ def _outbox() -> Picture:
     if oldest is None:
         return _part("outbox", Health.OK, "no orders wait")
     age_s = max(clock.now() - oldest.at, 0)
-    line = f"{count} orders wait, the first for {age_s:.0f} s" + (f": {oldest.why}" if oldest.why else "")
+    line = f"{counted(count, 'order')} in line, the first for {age_s:.0f} s" + (f": {oldest.why}" if oldest.why else "")
     return _part("outbox", Health.WARN if age_s > _LONG_WAIT_S else Health.OK, line)
 
 
@@ -361,7 +371,7 @@ def _role(role: Role, mine: Sequence[Picture]) -> Picture:
         notes.append(f"{', '.join(deaf[:5])}: the hypervisor does not answer")
     refused = sum(sum((h["facts"].get("refused") or {}).values()) for h in mine)
     if refused:
-        notes.append(f"{refused} messages refused at the door")
+        notes.append(f"{counted(refused, 'message')} refused at the door")
     for accelerator, words in _SLOW.items() if role == Role.NC else ():
         if slow := [h["name"] for h in mine if h["facts"].get("accelerator") == accelerator]:
             notes.append(f"{', '.join(slow[:5])}: {words}")

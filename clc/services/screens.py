@@ -57,3 +57,8 @@ def redeem(ticket: str, account: Account) -> ScreenTicket:
     if not mine.update(used=True):
         raise Refused("forbidden", "This ticket is not valid", "it was used, is too old, or belongs to somebody else")
     return ScreenTicket.objects.get(ticket=hashed(ticket))
+
+
+def forget(account: Account) -> None:
+    """No ticket of an account can be used any more."""
+    ScreenTicket.objects.filter(account=account).delete()

@@ -14,6 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_noop
 
+from clc.services.sentences import said
 from luhyaapi import clock
 from luhyaapi.contracts import vocabulary
 from luhyaapi.contracts.vocabulary import Word
@@ -106,6 +107,7 @@ KINDS = {
     "disk": gettext_noop("Disk"),
     "broker": gettext_noop("Broker"),
     "board": gettext_noop("Board"),
+    "outbox": gettext_noop("Outbox"),
     "cache": gettext_noop("Cache"),
     "database": gettext_noop("Database"),
 }
@@ -145,11 +147,6 @@ def label(word: object) -> str:
     if known:
         return gettext(known)
     return text.replace("_", " ")
-
-
-def said(text: object) -> str:
-    """A sentence of ours that comes from elsewhere, such as the hint of an error, in the reader's language."""
-    return gettext(str(text)) if text else ""
 
 
 def state_icon(word: object) -> str:

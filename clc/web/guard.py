@@ -20,6 +20,7 @@ from django.http import (
 from django.template.loader import render_to_string
 from django.urls import is_valid_path
 
+from clc.services.sentences import said
 from clc.web.rest import PROBLEM, form_of, note, translate
 from luhyaapi import ids, log
 from luhyaapi.errors import Bug, Refused, Trouble
@@ -127,7 +128,7 @@ def _is_fragment(request: HttpRequest) -> bool:
 
 
 def _fragment(request: HttpRequest, form: dict[str, Any], status: int) -> HttpResponse:
-    toast = {"kind": "error", "title": form["what"], "text": " ".join(filter(None, (form["why"], form["hint"])))}
+    toast = {"kind": "error", "title": said(form["what"]), "text": " ".join(said(form[k]) for k in ("why", "hint") if form[k])}
     text = render_to_string("clc/_toast.html", {"toast": toast, "error": form}, request)
     return HttpResponse(text, status=status, headers={"HX-Reswap": "none"})
 

@@ -169,6 +169,9 @@ class Feed:
 
     def _tell(self, event: Event) -> None:
         for listener in self._listeners:
+            if event.noun == "user" and event.owner_id == listener.account.pk:
+                listener.end()  # whoever may still listen comes again at once
+                continue
             form = audience.told(listener.account, event)
             if form is not None:
                 listener.put(_message(form, event.pk))

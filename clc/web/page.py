@@ -13,6 +13,7 @@ from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from clc.services.sentences import said
 from luhyaapi.errors import CODES, Refused, Trouble
 
 View = Callable[..., HttpResponse]
@@ -104,7 +105,7 @@ def refusal(request: HttpRequest, error: Trouble) -> HttpResponse:
     """An error as its page; to a script as a problem document."""
     code = CODES[error.code]
     if is_fragment(request):
-        form = {**error.wire(), "title": code.title, "status": code.http}
+        form = {**{k: said(v) for k, v in error.wire().items()}, "title": code.title, "status": code.http}
         return JsonResponse(form, status=code.http, content_type="application/problem+json")
     return show(request, "error.html", code.http, error=error.wire(), status=code.http)
 
@@ -141,5 +142,5 @@ class Form:
         field = renamed.get(field, field)
         if not field:
             return error.wire()
-        self.errors[field] = f"{error.what}: {error.why}" if error.why else error.what
+        self.errors[field] = said(f"{error.what}: {error.why}" if error.why else error.what)
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,8 @@ from deploy.cli import contexts, output
 from deploy.cli.session import PasswordFile, Session, verb
 from luhyaapi.errors import CODES, Refused, Trouble
 
-_OLDEST = (3, 11)
+if TYPE_CHECKING:
+    from deploy.doctor.finding import Finding
 
 
 def status(session: Session) -> None:
@@ -104,59 +105,64 @@ def version(session: Session) -> None:
         output.line(f"educloud {form['educloud']} (Python {form['python']})")
 
 
-Check = dict[str, Any]
+def _of_client(session: Session) -> list[Finding]:
+    """The client itself, and the cloud it would ask."""
+    from deploy.doctor.finding import fail, ok, warn
 
-
-def _check(name: str, health: str, line: str) -> Check:
-    return {"name": name, "health": health, "line": line}
-
-
-def _checks(session: Session) -> list[Check]:
-    good = sys.version_info[:2] >= _OLDEST
-    found = [_check("python", "ok" if good else "bad", f"Python {platform.python_version()}, 3.11 or newer is needed")]
     warning = contexts.too_open(session.config)
+    found = [warn("context", warning, "it holds tokens", f"chmod 600 {session.config}")] if warning else []
     try:
         chosen = contexts.choose(session.context_name, session.environ, session.config)
     except Trouble as e:
-        return [*found, _check("context", "bad", f"{e} - {e.hint}")]
-    found.append(_check("context", "warn" if warning else "ok", warning or f"{chosen.name}: {chosen.url}"))
+        return [*found, warn("context", e.what, e.why, f"`make up` makes a cloud here; or: {e.hint}")]
+    found.append(ok("context", f"{chosen.name}: {chosen.url}"))
     if not chosen.token:
-        return [*found, _check("token", "bad", f"none for {chosen.url}; sign in with `educloud login {chosen.url}`")]
-    return [*found, *_cloud_checks(session)]
+        return [*found, fail("token", f"There is none for {chosen.url}", "nobody is signed in", f"Sign in: educloud login {chosen.url}")]
+    return [*found, *_of_cloud(session)]
 
 
-def _cloud_checks(session: Session) -> list[Check]:
+def _of_cloud(session: Session) -> list[Finding]:
     from deploy.cli import api
+    from deploy.doctor.finding import fail, ok, warn
+    from deploy.doctor.running import heartbeats
 
     try:
         answer = session.api.get(api.path("status"))
     except Trouble as e:
-        return [_check("cloud", "bad", f"{e} - {e.hint}")]
-    bad = [p for p in answer.get("parts") or [] if p.get("health") != "ok"]
-    found = [_check("cloud", str(answer.get("health")), f"it answers; {len(answer.get('hosts') or [])} hosts")]
-    return found + [_check(str(p.get("name")), str(p.get("health")), str(p.get("line"))) for p in bad]
+        return [fail("cloud", e.what, e.why, e.hint)]
+    found = [ok("cloud", "it answers")]
+    for part in answer.get("parts") or []:
+        name, line = str(part.get("name")), str(part.get("line"))
+        if part.get("health") == "bad":
+            found.append(fail(name, "The cloud says it is down", line, "Run `educloud doctor` on the host it is on."))
+        elif part.get("health") == "warn":
+            found.append(warn(name, "The cloud says it needs a look", line, "Look at `educloud status` and `educloud host list`."))
+    is_board_up = not any((p.get("name"), p.get("health")) == ("board", "bad") for p in answer.get("parts") or [])
+    return found + heartbeats(answer.get("hosts") or [], is_board_up=is_board_up)
 
 
-def _host_checks() -> list[Check]:
-    """What the machine's own examination says, when this installation has one: ``deploy.doctor.checks()``."""
-    from importlib import import_module
-    from importlib.util import find_spec
+def _of_host(session: Session, *, is_client: bool) -> list[Finding]:
+    """The machine itself; where only the client is used nothing else need be here."""
+    from deploy.doctor import examination, machine
 
-    if find_spec("deploy.doctor") is None:
-        return []
-    checks = getattr(import_module("deploy.doctor"), "checks", None)
-    return [dict(c) for c in checks()] if checks else []
+    if is_client and not examination.is_set_up(session.environ):
+        return [machine.python(sys.version_info[:3])]
+    return examination.examine(session.environ)
 
 
 def doctor(session: Session) -> None:
     """Look for what is wrong on this machine and with the chosen cloud; exit code 1 when something is."""
-    found = [*_checks(session), *_host_checks()]
-    worst = next((h for h in ("bad", "warn") if any(c["health"] == h for c in found)), "ok")
+    from deploy.doctor.__main__ import lines
+    from deploy.doctor.finding import FAIL, worst
+
+    of_client = _of_client(session)
+    found = [*_of_host(session, is_client=any((f.name, f.health) == ("context", "ok") for f in of_client)), *of_client]
     if session.json:
-        output.document({"health": worst, "checks": found})
+        output.document([f.form() for f in found])
     else:
-        output.table(("check", "health", ""), [(c["name"], c["health"], c["line"]) for c in found])
-    if worst == "bad":
+        for line in lines([f.form() for f in found]):
+            output.line(line)
+    if worst(found) == FAIL:
         raise typer.Exit(1)
 
 

@@ -37,7 +37,10 @@ def print_one(session: Session, image: Image) -> None:
     if session.json:
         output.document(image)
         return
-    output.fields({k: v for k, v in image.items() if k != "versions"}, ("id", "name", "usage"))
+    shown = {k: v for k, v in image.items() if k != "versions"}
+    if "memory_bytes" in shown:
+        shown["memory_bytes"] = sizes.show(shown["memory_bytes"])
+    output.fields(shown, ("id", "name", "usage"))
     _print_versions(image.get("versions") or [])
 
 

@@ -117,7 +117,7 @@ NOUNS = {
     "image": ("deploy.cli.images", "Images: upload, list, download, delete."),
     "instance": ("deploy.cli.instances", "Virtual machines: run, stop, look, delete."),
     "task": ("deploy.cli.tasks", "Long actions: look, watch, cancel, trace."),
-    "user": ("deploy.cli.users", "Accounts."),
+    "user": ("deploy.cli.users", "Accounts: add, list, new password, delete."),
     "admin": ("deploy.cli.administrator", "One's own account."),
 }
 

@@ -106,6 +106,21 @@ def test_people(cli, tmp_path):
     assert cli("admin", "password", "--password-file", str(file))[0] == 0
 
 
+def test_people_come_and_go(cli):
+    made = cli("user", "add", "eve")[1]
+    assert [u["username"] for u in cli("user", "list")[1]] == ["root", "eve"]
+    assert cli("user", "show", "eve")[1]["instances"] == 0
+    token = people.sign_in("eve", made["password"])
+    reset = cli("user", "password", "eve")[1]
+    assert reset["changed"]
+    assert reset["password"] != made["password"]
+    assert cli("instance", "list", EDUCLOUD_TOKEN=token)[0] == 4
+    assert cli("user", "delete", "eve")[0] == 2, "nobody was there to ask"
+    assert cli("user", "delete", "eve", "--yes")[1] == {"username": "eve", "deleted": True}
+    assert cli("user", "delete", "root", "--yes")[0] == 4
+    assert cli("user", "show", "eve")[0] == 3
+
+
 def test_images_go_in_and_out(cli, world, tmp_path, monkeypatch):
     from tests.api.test_uploads import KERNEL, opened, publish
 

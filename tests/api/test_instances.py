@@ -9,6 +9,17 @@ def ready(world, admin):
     return world.image(admin)
 
 
+def test_without_a_wish_the_memory_is_what_the_image_recommends_and_shows(world, admin, user, api):
+    world.cluster()
+    world.image(admin)
+    version = world.image(admin, "disk").versions.get()
+    version.blobs = [{"part": "disk", "sha256": "0" * 64, "size": 1, "format": "qcow2", "virtual_size": 1}]
+    version.save()
+    for image, mib in (("tiny", 128), ("disk", 512)):
+        made = api(user).post("/api/v1/instances/", {"image": image}, format="json").json()["results"][0]
+        assert made["memory_bytes"] == api(user).get(f"/api/v1/images/{image}/").json()["memory_bytes"] == mib * 2**20
+
+
 def test_run_answers_with_the_instance_and_the_place_of_its_task(ready, user, api):
     answer = api(user).post("/api/v1/instances/", {"image": "tiny", "name": "one", "memory_bytes": 128 * 2**20}, format="json")
     assert answer.status_code == 202, answer.data

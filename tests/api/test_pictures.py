@@ -106,7 +106,7 @@ def test_orders_that_wait_long_are_said(ready, world, user):
     world.instance(user, ready)
     assert parts()[1]["outbox"][0] == "ok"
     Outbox.objects.update(at=clock.now() - 100, why="the broker does not answer")
-    assert parts()[1]["outbox"] == ("warn", "1 orders wait, the first for 100 s: the broker does not answer")
+    assert parts()[1]["outbox"] == ("warn", "1 order in line, the first for 100 s: the broker does not answer")
 
 
 def test_an_empty_cloud_says_what_is_missing(world):

@@ -56,6 +56,9 @@ _PATHS = {
     "host_action": "hosts/<str:id>/<str:action>/",
     "people": "people/",
     "person_add": "people/add/",
+    "person": "people/of/<str:ident>/",
+    "person_password": "people/of/<str:ident>/password/",
+    "person_delete": "people/of/<str:ident>/delete/",
     "portal": "portal/",
     "overview_roles": "overview/roles/",
 }
@@ -153,6 +156,7 @@ def image(name: str, number: int, **more: Any) -> dict[str, Any]:
             }
             for n in (1, 2)
         ],
+        "memory_bytes": 512 * 2**20,
         "cached_on": ["nc-01", "nc-02"] if number == 1 else [],
         "error": None,
         "work": None,
@@ -459,6 +463,19 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
                 ],
                 "form": FORM,
                 "created": {"username": "student-07", "password": "brave-otter-19"},
+            },
+        ),
+        "person": (
+            "people/detail.html",
+            "people",
+            {
+                "person": {
+                    "username": "student-07", "role": "user", "instances": 2, "last_login_at": None, "created_at": stamp(86400),
+                },
+                "instances": one[:2],
+                "form": FORM,
+                "command": "educloud user password student-07",
+                "reset": {"password": "brave-otter-19"},
             },
         ),
         "portal": ("portal/home.html", "", {"rows": one[:5], "images": images()[:3]}),

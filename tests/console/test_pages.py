@@ -127,7 +127,7 @@ def filled(admin, user, other, cloud):
                                         "services": {"broker": "ok", "libvirt": "does not answer"}, "load": 0.5, "at": clock.now()})
 
 
-AT = {"instance": "ins-00000001", "image": "img-00000001", "task": f"tsk-{11:08x}", "host": "nc-00000001"}
+AT = {"instance": "ins-00000001", "image": "img-00000001", "task": f"tsk-{11:08x}", "host": "nc-00000001", "people": "bob"}
 READ = [p for p in PAGES.values() if "GET" in p.methods and p.slug not in ("login", "person_add")]
 
 
@@ -285,6 +285,7 @@ def test_run_stop_delete_by_the_pages(user, admin):
     made = Instance.objects.get(live_name="mine")
     assert answer["Location"] == f"/instances/{made.id}/"
     assert made.memory_mib == 512
+    assert 'data-memory="512\xa0MiB"' in client.get("/instances/run/").content.decode()
     answer = client.post("/instances/run/", {"image": "image-1", "next": "/portal/"})
     assert answer["Location"] == "/portal/"
     answer = client.post(f"/instances/{made.id}/stop/", headers={"HX-Request": "true"})
@@ -329,6 +330,26 @@ def test_people_are_added_by_an_administrator(admin):
     assert answer.status_code == 422
     assert 'value="carol"' in answer.content.decode()
     assert client.post("/people/add/", {"username": "x", "password": "short"}).status_code == 422
+
+
+def test_people_get_a_new_password_and_leave(filled, admin, user, other):
+    client, theirs = browser(admin), browser(user)
+    assert "machine-1" in client.get("/people/of/ann/").content.decode()
+    assert theirs.get("/portal/").status_code == 200
+    assert client.post("/people/of/ann/password/", {"password": "short"}).status_code == 422
+    text = client.post("/people/of/ann/password/").content.decode()
+    password = re.search(r"<code>([A-Za-z0-9_-]{32})</code>", text)[1]
+    assert theirs.get("/portal/").status_code == 302
+    assert Client().login(username="ann", password=password)
+    answer = client.post("/people/of/ann/delete/")
+    assert (answer.status_code, "ins-00000001" in answer.content.decode()) == (409, True)
+    assert client.post("/people/of/ann/delete/", headers={"HX-Request": "true"}).status_code == 409
+    Instance.objects.filter(owner=other).update(state="deleted")
+    assert client.post("/people/of/bob/delete/")["Location"] == "/people/"
+    assert "bob" not in re.sub(r"bob is deleted", "", client.get("/people/").content.decode())
+    assert client.get("/people/of/bob/").status_code == 404
+    user.refresh_from_db()
+    assert browser(user).post("/people/of/root/delete/").status_code == 404
 
 
 def test_hosts_are_served(admin):

@@ -3,10 +3,12 @@
 import pytest
 
 from clc.services import tasks
+from luhyaapi.contracts.reports import PlacementFacts
 from luhyaapi.contracts.vocabulary import DomainState
 from luhyaapi.errors import Refused
 from luhyadb import memory
-from luhyadb.models import Instance, Placement
+from luhyadb.models import Child, Instance, Placement
+from tests.support.flow_world import opened
 
 
 def _rounds(cloud):
@@ -38,7 +40,7 @@ def test_cancel_after_each_round_of_run(cloud):
         cloud.until_rest()
         end = cloud.task(task)[0]
         ends.append(end)
-        assert cloud.state(one) == {"cancelled": "stopped", "done": "running"}[end], n
+        assert cloud.state(one) == {"cancelled": "deleted", "done": "running"}[end], n
         with memory.of("cc"):
             assert Placement.objects.filter(pk=one).exists() == (end == "done"), n
         row = Instance.objects.get(pk=one)
@@ -48,16 +50,76 @@ def test_cancel_after_each_round_of_run(cloud):
     assert ends == sorted(ends), "once it is too late it stays too late"
 
 
-def test_a_cancelled_instance_can_be_started_and_deleted(cloud):
-    one, task = _begin(cloud, 4)
+def test_a_cancelled_first_run_leaves_no_instance_and_its_name_is_free(cloud):
+    one, task = cloud.ask(name="homework")
+    for _ in range(4):
+        cloud.p.step()
     tasks.cancel(cloud.user, task)
     cloud.until_rest()
-    assert cloud.task(task)[0] == "cancelled"
+    assert (cloud.task(task)[0], cloud.state(one)) == ("cancelled", "deleted")
+    assert Instance.objects.get(pk=one).wanted == "deleted"
+    cloud.rest()
+    cloud.do(name="homework")
+    cloud.rest()
+
+
+def test_a_cancelled_later_start_leaves_a_stopped_instance(cloud):
+    one = cloud.do()
+    cloud.do("stop", one)
+    _, task = _begin(cloud, 2, "start", one)
+    tasks.cancel(cloud.user, task)
+    cloud.until_rest()
+    assert (cloud.task(task)[0], cloud.state(one)) == ("cancelled", "stopped")
     cloud.do("start", one)
-    assert cloud.state(one) == "running"
     cloud.rest()
-    cloud.do("delete", one)
+
+
+@pytest.mark.parametrize("again", ["start", "delete"])
+def test_a_failed_first_run_stays_with_its_error_until_it_is_dealt_with(cloud, again):
+    for name in ("nc1", "nc2"):
+        cloud.drain(name)
+    one, task = cloud.ask(name="homework")
+    cloud.p.settle()
+    cloud.long(900)
+    assert (cloud.task(task), cloud.state(one)) == (("failed", "no_capacity"), "failed")
+    row = Instance.objects.get(pk=one)
+    assert (row.error["code"], row.node, row.nics, row.live_name) == ("no_capacity", "", [], "homework")
     cloud.rest()
+    with memory.of("cc"):
+        Child.objects.update(draining=False)
+    cloud.do(again, one)
+    row.refresh_from_db()
+    assert (row.state, row.error) == ({"start": "running", "delete": "deleted"}[again], None)
+    cloud.rest()
+
+
+def test_a_cancelled_second_try_of_a_failed_run_stays(cloud):
+    one, task = cloud.ask()
+    Instance.objects.filter(pk=one).update(gen=2)
+    tasks.cancel(cloud.user, task)
+    cloud.until_rest()
+    assert (cloud.task(task)[0], cloud.state(one)) == ("cancelled", "stopped")
+
+
+def test_a_cancelled_first_run_that_may_have_left_something_stays_until_it_has_no_place(cloud):
+    one, task = _begin(cloud, 4)
+    held = []
+    cloud.tap(lambda direction, host, message: held.append((direction, host, message)) or [] if _is_release(message) else [message])
+    tasks.cancel(cloud.user, task)
+    cloud.p.settle()
+    assert cloud.task(task)[0] == "cancelled"
+    assert cloud.state(one) != "deleted"
+    cloud.tap(lambda _direction, _host, message: [message])
+    assert held
+    cloud.inject(*held[0])
+    cloud.until_rest()
+    assert cloud.state(one) == "deleted"
+    cloud.rest()
+
+
+def _is_release(message):
+    envelope = opened(message)
+    return envelope["kind"] == PlacementFacts.kind and not PlacementFacts.model_validate_json(envelope["body"]).node
 
 
 def test_cancel_of_what_ended_is_refused(cloud):

@@ -33,6 +33,7 @@ CLOSED = (Host, ImageVersion, JoinToken, ScreenTicket, TaskStep, IdempotencyKey)
 def rows(world: Any, admin: Account, user: Account, other: Account) -> dict[Account, dict[type, Any]]:
     """One row of each owned table for each of three accounts, and a host."""
     made: dict[Account, dict[type, Any]] = {}
+    Event.objects.all().delete()
     for n, account in enumerate((admin, user, other)):
         image = Image.objects.create(id=f"img-0000000{n}", name=f"image{n}", owner=account, created_at=1)
         version = ImageVersion.objects.create(image=image, version=1, created_at=1)

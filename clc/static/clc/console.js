@@ -181,7 +181,8 @@
     const quote = (value) => (/^[\w.:@/+=-]+$/.test(value) ? value : `'${value.replaceAll("'", "'\\''")}'`);
     const say = () => {
       const values = Object.fromEntries(new FormData(run));
-      for (const name of ["image", "count", "cpus", "memory"]) for (const place of $$(`[data-show=${name}]`)) place.textContent = values[name] || "–";
+      const usual = { memory: $("input[name=image]:checked", run)?.dataset.memory };
+      for (const name of ["image", "count", "cpus", "memory"]) for (const place of $$(`[data-show=${name}]`)) place.textContent = values[name] || usual[name] || "–";
       const words = ["educloud instance run", `--image ${quote(values.image || "NAME")}`];
       if (values.name) words.push(`--name ${quote(values.name)}`);
       if (values.cpus && values.cpus !== "1") words.push(`--cpus ${quote(values.cpus)}`);

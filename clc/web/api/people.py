@@ -10,10 +10,9 @@ from clc.services import people, pictures
 from clc.web.api.attempts import Attempts
 from clc.web.api.endpoint import Endpoint
 from clc.web.api.once import once
-from clc.web.api.shapes import KEY, PAGES, AccountShape, LoginShape, listed, says
+from clc.web.api.shapes import KEY, PAGES, AccountShape, LoginShape, PersonShape, listed, says
 from clc.web.rest import Form, Text, narrowed, page
 from luhyadb import scope
-from luhyadb.models import Account
 
 TAG = "users"
 _attempts = Attempts()
@@ -62,8 +61,7 @@ class Users(Endpoint):
     @says(listed("Account", AccountShape), parameters=PAGES, tag=TAG, operation_id="users_list")
     def get(self, request: Request) -> Response:
         """List accounts (administrators)."""
-        scope.require_admin(self.account)
-        rows = narrowed(request, scope.visible_to(self.account, Account), {})
+        rows = narrowed(request, people.known(self.account), {})
         return page(request, rows, pictures.accounts, by="id", newest=False)
 
     @says(AccountShape, 201, sends=UserForm, parameters=[KEY], tag=TAG, operation_id="users_add")
@@ -91,4 +89,30 @@ class MyPassword(Endpoint):
     def post(self, _request: Request) -> Response:
         """Change one's own password; every token and session of the account ends."""
         people.set_password(self.account, self.sent(PasswordForm)["password"])
+        return Response(status=204)
+
+
+class OneUser(Endpoint):
+    """One account, by its name."""
+
+    @says(PersonShape, tag=TAG, operation_id="users_show")
+    def get(self, _request: Request, user: str) -> Response:
+        """Show an account and how many instances it has (administrators)."""
+        return Response(pictures.person(people.find(self.account, user)))
+
+    @says(None, 204, tag=TAG, operation_id="users_delete")
+    def delete(self, _request: Request, user: str) -> Response:
+        """Delete an account that owns no instances; its sessions and tokens end at once (administrators)."""
+        people.delete(self.account, user)
+        return Response(status=204)
+
+
+class UserPassword(Endpoint):
+    """The password of one account."""
+
+    @says(None, 204, sends=PasswordForm, parameters=[KEY], tag=TAG, operation_id="users_password")
+    @once
+    def post(self, _request: Request, user: str) -> Response:
+        """Set somebody's password; every token and session of the account ends (administrators)."""
+        people.set_password(people.find(self.account, user), self.sent(PasswordForm)["password"], by=self.account)
         return Response(status=204)

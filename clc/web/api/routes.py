@@ -14,6 +14,8 @@ api = [
     path("users/", people.Users.as_view()),
     path("users/me/", people.Me.as_view()),
     path("users/me/password/", people.MyPassword.as_view()),
+    path("users/<str:user>/", people.OneUser.as_view()),
+    path("users/<str:user>/password/", people.UserPassword.as_view()),
     path("hosts/", hosts.Hosts.as_view()),
     path("hosts/tokens/", hosts.Tokens.as_view()),
     path("hosts/<str:host>/", hosts.OneHost.as_view()),

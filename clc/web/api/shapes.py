@@ -154,6 +154,7 @@ class ImageShape(s.Serializer):
     os_type = s.CharField()
     owner = s.CharField()
     versions = VersionShape(many=True)
+    memory_bytes = s.IntegerField(help_text="what an instance gets unless one asks for another size")
     cached_on = s.ListField(child=s.CharField())
     created_at = s.DateTimeField()
 
@@ -256,6 +257,13 @@ class AccountShape(s.Serializer):
     active = s.BooleanField()
     language = s.CharField()
     created_at = s.DateTimeField()
+
+
+class PersonShape(AccountShape):
+    """Somebody who may sign in, as administrators see them."""
+
+    instances = s.IntegerField()
+    last_login_at = s.DateTimeField(allow_null=True)
 
 
 class LoginShape(s.Serializer):

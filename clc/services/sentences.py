@@ -1,0 +1,307 @@
+"""Sentences that roles say in English, in the reader's language: whole ones, and such with values in them."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+from django.utils import translation
+from django.utils.translation import gettext_noop as _
+
+from luhyaapi.contracts import vocabulary
+from luhyaapi.contracts.vocabulary import Word
+
+SENTENCES = (
+    _("There is no such page"),
+    _("There is nothing at this address"),
+    _("The form is too old or came from elsewhere"),
+    _("its CSRF token is missing or does not fit"),
+    _("Load the page again, then send it again."),
+    _("The request is not valid"),
+    _("Something unexpected happened"),
+    _("the log tells more under request {}"),
+    _("the log tells more"),
+    _("Not permitted"),
+    _("Nobody is signed in"),
+    _("Too many requests"),
+    _("Too many sign in at the same moment"),
+    _("{} attempts failed within a minute."),
+    _("Somebody changed it at the same moment"),
+    _("Look again, then try again."),
+    _("The database does not take it now"),
+    _("This address does not do that"),
+    _("There is no {} {}"),
+    _("nothing you may see has that name or id"),
+    _("Only an administrator may do this"),
+    _("This {} cannot {} now"),
+    _("it is {}"),
+    _("possible now: {}"),
+    _("give part (disk, kernel, initrd), size_bytes above 0, format (qcow2, raw)"),
+    _("Too many event streams"),
+    _("{} are open already"),
+    _("Close some pages."),
+    _("The console is stopping"),
+    _("instance"),
+    _("task"),
+    _("image"),
+    _("host"),
+    _("image version"),
+    _("upload"),
+    _("user"),
+    _("stop"),
+    _("start"),
+    _("reboot"),
+    _("delete"),
+    _("cancel"),
+    _("drain"),
+    _("resume"),
+    _("{} instance"),
+    _("{} instances"),
+    _("{} host"),
+    _("{} hosts"),
+    _("{} and {}"),
+    _("{} order"),
+    _("{} orders"),
+    _("{} message"),
+    _("{} messages"),
+    _("{} CPU"),
+    _("{} CPUs"),
+    _("The user name is not possible"),
+    _("letters, digits, . _ @ -, at most 63"),
+    _("it stands for whoever asks"),
+    _("The role is not possible"),
+    _("give user or admin, not {}"),
+    _("There is a user {} already"),
+    _("The password is not strong enough"),
+    _("Name or password is wrong"),
+    _("This account is no more"),
+    _("Nobody can delete the account they are signed in with"),
+    _("Ask another administrator."),
+    _("The last administrator cannot be deleted"),
+    _("nobody else could manage this cloud than {}"),
+    _("Add another administrator first."),
+    _("{} still has instances"),
+    _("Delete them first, each by `educloud instance delete ID` or in the console."),
+    _("list them by `educloud user list`"),
+    _("roles are walrus, cc, nc, sc; not {}"),
+    _("{} does not wait for approval"),
+    _("Only a node can be drained"),
+    _("The cloud controller cannot remove itself"),
+    _("{} is still in use"),
+    _("needed by {}"),
+    _("Delete or move them first; drain keeps new ones away."),
+    _("The parts make no image"),
+    _("give a disk, or a kernel with or without initrd and disk"),
+    _("The name is not possible"),
+    _("letters, digits, dot, dash and underscore, at most 63, no other sign"),
+    _("usage is not possible"),
+    _("kind is not possible"),
+    _("give desktop or server, not {}"),
+    _("cmdline is not possible"),
+    _("printable ASCII, at most 1024 signs"),
+    _("The image store does not answer now"),
+    _("The image {} has no published version"),
+    _("The image {} has no published version {}"),
+    _("wait until it is checked, or look at its versions"),
+    _("There is no image {}"),
+    _("it was deleted"),
+    _("The part {} cannot be taken"),
+    _("named twice, or larger than 4 TiB"),
+    _("The image {} is in use"),
+    _("Delete those instances first."),
+    _("This upload is over"),
+    _("its version is {}"),
+    _("A sha256 is not possible"),
+    _("64 hexadecimal digits"),
+    _("The {} file cannot be accepted"),
+    _("The {} file is not complete"),
+    _("The {} file is not the announced one"),
+    _("{} of {} bytes are here"),
+    _("its sha256 is {}, not {}"),
+    _("disk"),
+    _("kernel"),
+    _("initrd"),
+    _("There is no room for the image"),
+    _("{} MiB are needed, {} MiB are missing in {}"),
+    _("The bytes did not arrive"),
+    _("The transfer was cut"),
+    _("The other side cannot send now"),
+    _("The other side does not give these bytes"),
+    _("Fetching the image was cancelled"),
+    _("Checking the upload was cancelled"),
+    _("{} is not possible"),
+    _("give {} to {}; you gave {}"),
+    _("That much memory is not possible"),
+    _("give 64M to 1T"),
+    _("An ssh key cannot be read"),
+    _("{} is not a one-line public key"),
+    _("You have an instance {} already"),
+    _("There is no cluster yet"),
+    _("no CC has joined"),
+    _("No cluster answers now"),
+    _("Its cluster is not there any more"),
+    _("Several instances are called {}"),
+    _("use the id"),
+    _("{} is on no node"),
+    _("{} shows no screen"),
+    _("Start it first."),
+    _("This ticket is not valid"),
+    _("it was used, is too old, or belongs to somebody else"),
+    _("Something else is being done with this instance"),
+    _("it waits for that to end"),
+    _("The instance has no place in this cluster"),
+    _("it was never run here, or was deleted"),
+    _("It was cancelled"),
+    _("The step {} had no answer before the deadline"),
+    _("No news before the deadline"),
+    _("the last step was {}"),
+    _("Look at `educloud status`; if the host comes back the task goes on."),
+    _("Its deadline passed before it could be done"),
+    _("A step could not be done"),
+    _("the log of this role says more"),
+    _("No node can take it"),
+    _("no node has joined this cluster"),
+    _("No node can take {} and {} MiB of memory now"),
+    _("Its node cannot take it now"),
+    _("is {}, last heard {} s ago"),
+    _("is being drained"),
+    _("does not understand {}"),
+    _("its hypervisor does not answer: {}"),
+    _("not enough memory: {} MiB wanted, {} of {} free"),
+    _("not enough processors: {} CPUs wanted, {} of {} free"),
+    _("not enough disk: {} MiB wanted, {} of {} free"),
+    _("and {} more"),
+    _("fits, but {} weighed the same and has the lower id ({})"),
+    _("fits, but {} weighed more ({})"),
+    _("No {} is free"),
+    _("of {}, {} are lent and {} rest after their last use"),
+    _("It was cancelled before it booted"),
+    _("Stopping was cancelled"),
+    _("the guest may still end by itself"),
+    _("The guest ended unexpectedly"),
+    _("it was restarted {} times in 8 hours"),
+    _("The instance has no console log yet"),
+    _("The instance shows no screen"),
+    _("There is nothing to boot"),
+    _("{} does not answer"),
+    _("{} did not end in {} s"),
+    _("The program {} is not there"),
+    _("a test guest booted with hardware virtualization"),
+    _("a test guest with hardware virtualization hung and was ended after {} s"),
+    _("a test guest with hardware virtualization did not boot: {}"),
+    _("{} is not there: no hardware virtualization on this host"),
+    _("no probe kernel, so {} could not be proved"),
+    _("hardware virtualization could not be tried: {}"),
+    _("set to {} by the administrator, not proved"),
+    _("answers"),
+    _("no orders wait"),
+    _("{} in line, the first for {} s"),
+    _("the broker does not answer"),
+    _("does not answer"),
+    _("memcached does not answer; load and progress are not shown"),
+    _("not known while the board does not answer"),
+    _("clc-relay does not report"),
+    _("orders wait and go out by themselves"),
+    _("{} of {} up"),
+    _("no heartbeat"),
+    _("not started yet"),
+    _("draining"),
+    _("waits for approval"),
+    _("the hypervisor does not answer"),
+    _("{} refused at the door"),
+)
+"""Every ``{}`` stands for a value, which may be a sentence or a word of ours itself."""
+
+_ID = re.compile(r"([a-z]{2,6}-[0-9a-f]{8}):? (.+)", re.DOTALL)
+_SEMICOLON, _COMMA, _COLON = "\uff1b", "\u3001", "\uff1a"
+_DEEPEST, _LONGEST, _COLONS_AT_MOST = 3, 600, 3
+"""What others wrote may come here, and must not cost time."""
+_NO_PLACE = "{}"
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """``1 instance``, ``2 instances``; ``many`` where an s at the end does not make it."""
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
+def _letters(text: str) -> int:
+    return sum(map(str.isalpha, text.replace(_NO_PLACE, "")))
+
+
+@functools.cache
+def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
+    """Those with values, the most particular first. Only a value at the end may itself be a sentence with its reason."""
+    known = sorted((s for s in SENTENCES if _NO_PLACE in s), key=_letters, reverse=True)
+    return tuple((re.compile(_expression(s), re.DOTALL), s) for s in known)
+
+
+def _expression(sentence: str) -> str:
+    *before, last = map(re.escape, sentence.split(_NO_PLACE))
+    plain = "((?:(?!: ).)+?)"
+    return plain.join(before) + (plain if last else "(.+)") + last
+
+
+@functools.cache
+def _words() -> dict[str, str]:
+    """English word of the vocabulary to Chinese."""
+    kinds = [k for k in vars(vocabulary).values() if isinstance(k, type) and issubclass(k, Word)]
+    return {str(word): word.zh for kind in kinds for word in kind}
+
+
+def said(text: object) -> str:
+    """A sentence of ours that comes from elsewhere, such as the reason of an error, in the reader's language."""
+    if not text:
+        return ""
+    if not (translation.get_language() or "en").startswith("zh"):
+        return str(text)
+    whole = str(text)
+    return _said(whole, 0) if len(whole) <= _LONGEST else whole
+
+
+def _said(text: str, depth: int) -> str:
+    chinese = str(translation.gettext(text)) if text.strip() else text
+    if chinese != text or text in _words() or depth > _DEEPEST:
+        return _words().get(text, chinese)
+    for way in (_about_host, _listed, _with_values, _with_reason):
+        told = way(text, depth + 1)
+        if told != text:
+            return told
+    return text
+
+
+def _about_host(text: str, depth: int) -> str:
+    """``nc-0123abcd is being drained``."""
+    found = _ID.fullmatch(text)
+    told = _said(found[2], depth) if found else ""
+    return f"{found[1]} {told}" if found and told != found[2] else text
+
+
+def _listed(text: str, depth: int) -> str:
+    for between, joined in (("; ", _SEMICOLON), (", ", _COMMA)):
+        pieces = text.split(between)
+        if depth > _DEEPEST:
+            break
+        told = [_said(piece, depth) for piece in pieces] if len(pieces) > 1 else pieces
+        # A comma may stand within a sentence: only a list of which all is known is one.
+        if told != pieces and (between == "; " or all(map(str.__ne__, pieces, told))):
+            return joined.join(told)
+    return text
+
+
+def _with_values(text: str, depth: int) -> str:
+    for pattern, sentence in _patterns():
+        if found := pattern.fullmatch(text):
+            return str(translation.gettext(sentence)).format(*(_said(value, depth) for value in found.groups()))
+    return text
+
+
+def _with_reason(text: str, depth: int) -> str:
+    """A sentence, a colon, and why."""
+    for at in [found.start() for found in re.finditer(": ", text)][:_COLONS_AT_MOST]:
+        what, why = text[:at], text[at + 2 :]
+        told = _said(what, depth)
+        if told != what:
+            return f"{told}{_COLON}{_said(why, depth)}"
+    name, _colon, why = text.partition(": ")
+    told = _said(why, depth)
+    return f"{name}{_COLON}{told}" if told != why else text

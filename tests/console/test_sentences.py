@@ -1,0 +1,95 @@
+"""Sentences of the roles in Chinese: whole, with values, in lists; and that none of what a page may show is left out."""
+
+import ast
+import re
+import time
+from pathlib import Path
+
+import pytest
+from django.utils import translation
+
+from clc.services import sentences
+from clc.services.sentences import counted, said
+
+ROOT = Path(__file__).resolve().parents[2]
+SHOWN = ("clc/web/page.py", "clc/web/guard.py", "clc/services/people.py", "clc/services/images.py", "clc/services/instances.py",
+         "clc/services/screens.py", "luhyadb/scope.py", "cc/services/placement.py", "cc/services/flows.py", "cc/handlers.py")
+"""What a user of the pages reads most. The rest is translated as it comes up."""
+
+
+def chinese(text):
+    with translation.override("zh-hans"):
+        return said(text)
+
+
+def test_english_stays_as_it_is():
+    with translation.override("en"):
+        assert said("There is no image 'x'") == "There is no image 'x'"
+        assert said(None) == said("") == ""
+
+
+@pytest.mark.parametrize(("text", "told"), [
+    ("There is no such page", "没有这个页面"),
+    ("There is no instance 'ins-00000001'", "没有实例 'ins-00000001'"),
+    ("This instance cannot start now: it is running; possible now: delete, reboot, stop", None),
+    ("needed by 1 instance and 2 hosts", "被 1 个实例和 2 台主机 使用"),
+    ("No node can take 1 CPU and 512 MiB of memory now", "现在没有节点能提供 1 个处理器和 512 MiB 内存"),
+    ("nc-0000000a not enough memory: 512 MiB wanted, 0 of 9 free; nc-0000000b is silent, last heard 40 s ago", None),
+    ("nc-0000000a not enough processors: 9 CPUs wanted, 0 of 8 free; nc-0000000b not enough disk: 9 MiB wanted, 1 of 2 free", None),
+    ("nc-0000000a is being drained; nc-0000000b its hypervisor does not answer: no socket; and 3 more", None),
+    ("2 of 3 up; vm: no heartbeat; 1 message refused at the door", None),
+    ("The image 'x' is in use: needed by 1 instance", None),
+    ("1 order in line, the first for 7 s: the broker does not answer", None),
+    ("a sentence of somebody else", "a sentence of somebody else"),
+    ("Kernel panic: not syncing", "Kernel panic: not syncing"),
+    ("   ", "   "),
+])
+def test_in_chinese(text, told):
+    found = chinese(text)
+    if told is None:
+        assert re.search("[\u4e00-\u9fff]", found), found
+        assert not re.search("[a-z]{4}", re.sub("socket", "", found)), found
+    else:
+        assert found == told
+
+
+def test_values_cannot_break_a_sentence():
+    assert "{0.__class__}" in chinese("There is no image '{0.__class__}'")
+    for strange in ("x: " * 2000, "x: " * 199, "a, " * 199, "; ".join(["b: c, d"] * 60)):
+        began = time.process_time()
+        assert chinese(strange) == strange
+        assert time.process_time() - began < 1
+
+
+def test_numbers_have_their_words():
+    assert [counted(n, "host") for n in (0, 1, 2)] == ["0 hosts", "1 host", "2 hosts"]
+    assert counted(2, "entry", "entries") == "2 entries"
+
+
+def _text(node):
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(v.value if isinstance(v, ast.Constant) else "{}" for v in node.values)
+    return ""
+
+
+@pytest.mark.parametrize("file", SHOWN)
+def test_what_pages_show_is_known(file):
+    unknown = []
+    for node in ast.walk(ast.parse((ROOT / file).read_text("utf-8"))):
+        if not (isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Refused", "Unavailable", "Failed")):
+            continue
+        for said_ in (_text(a) for a in [*node.args[1:], *(k.value for k in node.keywords if k.arg == "hint")]):
+            text = said_.replace("{}", "9")
+            if re.search("[a-z]{3}", text) and chinese(text) == text:
+                unknown.append(said_)
+    assert unknown == [], "give it a line in clc/services/sentences.py and in the catalogue"
+
+
+def test_every_sentence_has_as_many_places_in_chinese():
+    with translation.override("zh-hans"):
+        for sentence in sentences.SENTENCES:
+            told = translation.gettext(sentence)
+            assert told != sentence, sentence
+            assert told.count("{}") == sentence.count("{}"), sentence
