@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cc.services import flows, leases, placements
+from cc.services import flows, leases, placements, strangers
 from cc.services.office import Office
 from luhyaapi import log
 from luhyaapi.agent import Agent
@@ -21,6 +21,7 @@ class Beat:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._trouble = ""
+        self._strangers = ""
 
     @property
     def _office(self) -> Office:
@@ -35,10 +36,10 @@ class Beat:
         """How we are."""
         agent = self._agent
         services = {"broker": "ok" if agent.down and agent.down.is_connected() else "does not answer",
-                    "dhcp": self._trouble or "ok"}
+                    "dhcp": self._trouble or "ok", "guests": self._strangers or "ok"}
         agent.report(host_facts(
             agent.me, agent.settings, services=services, blobs=tuple(self._office.cache.sha256s()),
-            open_commands=agent.journal.counts()[0] + outbox.waiting(), health=self._trouble,
+            open_commands=agent.journal.counts()[0] + outbox.waiting(), health=self._trouble or self._strangers,
         ))
         for child, at in list(agent.relay.heard.items()):
             Child.objects.filter(pk=child, last_heard__lt=at - 60).update(last_heard=at)
@@ -50,6 +51,7 @@ class Beat:
                 _log.warning("lease without a placement given back", instance=instance)
                 leases.give_back(instance)
         flows.look_after(self._office)
+        self._strangers = strangers.look(self._office)
         self._office.cache.sweep(_DAY_S)
         try:
             self._office.edge.apply(leases.plan(self._agent.settings.network))

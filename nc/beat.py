@@ -52,6 +52,7 @@ class Beat:
         agent.report(host_facts(
             agent.me, agent.settings, services={"hypervisor": self._office.trouble or "ok"}, guests=self._office.domains.counts(),
             blobs=tuple(self._office.cache.sha256s()), open_commands=agent.journal.counts()[0], health=self._office.trouble,
+            strangers=self._office.domains.strangers,
         ))
 
     def prove(self) -> None:

@@ -25,6 +25,8 @@ class Office:
     joins: Path
     streams: Exchange | None = None
     facts: dict[str, HostFacts] = field(default_factory=dict)
+    strangers: dict[tuple[str, str], float] = field(default_factory=dict)
+    """Node and instance of guests nobody ordered: since when, or until when they are waited for."""
 
     @property
     def door(self) -> str:

@@ -17,15 +17,14 @@ _MOUNT_S = 20
 
 
 def main(folder: Path) -> None:
-    """Own /etc, /var/lib and homes over the machine's, own /run and /tmp; then stay, so that the host stays."""
+    """Own /etc, /var/lib and homes over the machine's, own /run; then stay, so that the host stays."""
     socket.sethostname(folder.name)
     for path in OWN:
         upper, work = folder / "files" / path, folder / "work" / path
         for each in (upper, work):
             each.mkdir(parents=True, exist_ok=True)
         _mount("-t", "overlay", "overlay", "-o", f"lowerdir=/{path},upperdir={upper},workdir={work}", f"/{path}")
-    for path in ("/run", "/tmp"):  # noqa: S108 - the host's own
-        _mount("-t", "tmpfs", "tmpfs", path)
+    _mount("-t", "tmpfs", "tmpfs", "/run")
     Path("/run/lock").mkdir()
     Path("/etc/hostname").write_text(f"{folder.name}\n", "ascii")
     _new_boot()

@@ -32,8 +32,12 @@ class Hello(Report):
 
 
 class HostFacts(Report):
-    """The heartbeat: how a host is right now. May be lost without harm. Sizes in MiB, load as of one minute."""
+    """The heartbeat: how a host is right now. May be lost without harm. Sizes in MiB, load as of one minute.
 
+    ``strangers``: guests that run on a node and that it has no order for.
+    """
+
+    v = 2
     durable = False
     host: HostId
     at: float
@@ -51,6 +55,7 @@ class HostFacts(Report):
     open_commands: int = 0
     refused: dict[str, int] = {}
     health: str = ""
+    strangers: tuple[InsId, ...] = ()
 
     @property
     def subject(self) -> str:

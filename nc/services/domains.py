@@ -49,6 +49,8 @@ class Domains:
         self._watched = False
         self._fetched: dict[tuple[str, str], float] = {}
         self.wanted = WantedFiles(settings.host.state / "instances")
+        self.strangers: tuple[str, ...] = ()
+        """Guests that run here and that nobody told this node to run; its boss judges them."""
 
     # ---- orders
 
@@ -180,8 +182,10 @@ class Domains:
                 self._look(instance, found.get(instance) or _absent(instance))
         self._watched = True
         self.wanted.seen()
-        for stranger in sorted(set(found) - set(self.wanted.all())):
-            _log.warning("domain without an order is left alone", instance=stranger, state=found[stranger].state)
+        known = set(self.wanted.all()) | busy
+        self.strangers = tuple(sorted(i for i, d in found.items() if i not in known and d.state is DomainState.RUNNING))
+        for stranger in self.strangers:
+            _log.warning("domain without an order is left alone", instance=stranger)
 
     def unpin_fetched(self) -> None:
         """What a task fetched and never started is let go after a while: its flow has long ended."""

@@ -1,0 +1,71 @@
+"""Guests that run on a node which nobody told it to run: adopted, put to sleep, or left alone; never deleted.
+
+A node names what runs there without a wanted file of its own. Whose it is this cluster's placements say: placed on that
+node, the node has lost its memory and is told again; placed elsewhere, or nowhere, it may write a disk that another one
+writes, so it is stopped, and its disk stays. That takes positive evidence (the node says so for a while, and is heard), and
+never happens to more than a tenth of the cluster's instances at once: then rather our own memory is wrong, and a person
+decides.
+"""
+
+from __future__ import annotations
+
+from cc.services import children, placements
+from cc.services.office import Office
+from luhyaapi import clock, ids, log
+from luhyaapi.contracts.commands import DomainStart, DomainStop
+from luhyaapi.contracts.vocabulary import InstanceState
+from luhyadb import memory, outbox
+from luhyadb.models import Placement
+
+_log = log.get(__name__)
+QUARANTINE_S = 60.0
+AGAIN_S = 120.0
+GRACE_S = 30.0
+_TENTH = 10
+
+
+def look(office: Office) -> str:
+    """Do what is due now; in words what an operator should know, empty when nothing runs unordered."""
+    now = clock.now()
+    running = {(node, one) for node, facts in office.facts.items() for one in facts.strangers}
+    office.strangers = {key: office.strangers.get(key, now) for key in running}
+    if not running:
+        return ""
+    homeless = []
+    for node, instance in sorted(running):
+        since = office.strangers[node, instance]
+        place = placements.find(instance)
+        if place is not None and place.node == node and place.wanted == InstanceState.RUNNING:
+            if now >= since:
+                _adopt(office, place, now)
+        elif now - since >= QUARANTINE_S:
+            homeless.append((node, instance))
+    words = f"{len(running)} unordered: {', '.join(f'{one} on {node}' for node, one in sorted(running)[:5])}"
+    most = max(1, Placement.objects.count() // _TENTH)
+    if len(homeless) > most:
+        return f"{words}; more than a tenth of what is placed here, so they are left alone: look before you act"
+    for node, instance in homeless:
+        _put_to_sleep(office, node, instance, now)
+    return words
+
+
+def _adopt(office: Office, place: Placement, now: float) -> None:
+    """Its own node has forgotten it: say the order again, which finds it running."""
+    _log.warning("guest without a wanted file is told again", instance=place.pk, host=place.node)
+    _send(office, DomainStart(instance=place.pk, spec=placements.spec_of(place)), place.node, place.gen, place.fence)
+    office.strangers[place.node, place.pk] = now + AGAIN_S
+
+
+def _put_to_sleep(office: Office, node: str, instance: str, now: float) -> None:
+    place = placements.find(instance)
+    _log.warning("guest nobody ordered is stopped, its disk stays", instance=instance, host=node)
+    fence, gen = (place.fence, place.gen) if place else (0, 0)
+    _send(office, DomainStop(instance=instance, grace_s=GRACE_S), node, gen, fence)
+    office.strangers[node, instance] = now + AGAIN_S
+
+
+def _send(office: Office, command: DomainStart | DomainStop, node: str, gen: int, fence: int) -> None:
+    with memory.atomic():
+        outbox.send(
+            command, node, sender=office.agent.me, task=ids.new("tsk"), gen=gen, fence=fence, speaks=children.speaks(node),
+        )

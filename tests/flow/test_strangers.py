@@ -1,0 +1,63 @@
+"""Guests that run without an order: one is adopted, one is put to sleep, many are left alone."""
+
+from luhyaapi.contracts.vocabulary import DomainState
+from luhyadb import memory
+from luhyadb.models import Placement
+from tests.support.flow_world import NODES
+
+
+def _elsewhere(cloud, one):
+    return next(name for name in NODES if name != cloud.node(one))
+
+
+def _copy(cloud, one, to):
+    """The domain of an instance runs on another node too, as after a restored backup."""
+    source, target = cloud.p.hypervisor(cloud.node(one)), cloud.p.hypervisor(to)
+    target._write(one, source._read(one))
+
+
+def _state(cloud, name, one):
+    return cloud.p.hypervisor(name).inspect(one).state
+
+
+def test_a_second_life_elsewhere_is_stopped_after_a_while_and_its_disk_stays(cloud):
+    one = cloud.do()
+    other = _elsewhere(cloud, one)
+    _copy(cloud, one, other)
+    cloud.p.pass_time(40)
+    assert _state(cloud, other, one) is DomainState.RUNNING, "not before it is sure"
+    cloud.p.pass_time(60)
+    assert _state(cloud, other, one) is DomainState.STOPPED
+    assert _state(cloud, cloud.node(one), one) is DomainState.RUNNING
+    assert cloud.state(one) == "running"
+
+
+def test_what_its_own_node_forgot_is_told_again(cloud):
+    one = cloud.do()
+    house = cloud.p.houses[cloud.node(one)]
+    house.agent.services.domains.wanted.forget(one)
+    cloud.p.pass_time(60)
+    assert house.agent.services.domains.wanted.read(one) is not None
+    assert _state(cloud, cloud.node(one), one) is DomainState.RUNNING
+    cloud.rest()
+
+
+def test_more_than_a_tenth_are_left_alone_and_told(cloud):
+    made = [cloud.do() for _ in range(3)]
+    for one in made:
+        _copy(cloud, one, _elsewhere(cloud, one))
+    cloud.p.pass_time(200)
+    assert all(_state(cloud, _elsewhere(cloud, one), one) is DomainState.RUNNING for one in made)
+    (cc,) = [h for h in cloud.p.houses if h == "cc"]
+    told = cloud.role("clc").board.read([f"host:{cloud.p.houses[cc].agent.me}"])
+    assert "left alone" in next(iter(told.values()))["health"]
+
+
+def test_a_cluster_that_lost_its_memory_reaps_nothing(cloud):
+    made = {one: cloud.node(one) for one in (cloud.do() for _ in range(3))}
+    with memory.thread_of("cc"):
+        Placement.objects.all().delete()
+    for one, node in made.items():
+        cloud.p.houses[node].agent.services.domains.wanted.forget(one)
+    cloud.p.pass_time(200)
+    assert {_state(cloud, node, one) for one, node in made.items()} == {DomainState.RUNNING}
