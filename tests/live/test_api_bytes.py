@@ -29,7 +29,7 @@ def store(world, admin, tmp_path):
     """A real door of an image store that holds one large file."""
     cache = BlobCache(tmp_path / "store", 4096, 0)
     membership = types.SimpleNamespace(boss_certificate=own().membership.certificate, authority=own().authority)
-    settings = types.SimpleNamespace(host=types.SimpleNamespace(listen="127.0.0.1", door_port=0))
+    settings = types.SimpleNamespace(host=types.SimpleNamespace(listen="127.0.0.1", door_port=0, tls=False))
     agent = types.SimpleNamespace(membership=membership, settings=settings, up=None)
     opened = door.make(types.SimpleNamespace(agent=agent, library=Library(tmp_path, cache), store=cache)).start()
     world.cluster()

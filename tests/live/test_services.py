@@ -196,6 +196,6 @@ def test_an_account_that_is_missing_is_named():
 
 
 def test_refusal_names_what_is_not_installed(monkeypatch):
-    monkeypatch.setattr(checks, "PROGRAMS", ("/usr/sbin/no-such-program",))
+    monkeypatch.setitem(checks.PROGRAMS, "walrus", ("/usr/sbin/no-such-program",))
     with pytest.raises(Refused, match="no-such-program"):
         checks.preconditions(plan.make({}, ROOT, Path(sys.executable), Path("/nonexistent")))
