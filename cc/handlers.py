@@ -18,12 +18,13 @@ from luhyaapi.contracts.commands import (
     InstanceReboot,
     InstanceRun,
     InstanceStop,
+    LetterResend,
     StreamOpen,
     TaskCancel,
 )
 from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.role import PENDING, Done, Handler, Job, handles
-from luhyadb import memory, outbox
+from luhyadb import letters, memory, outbox
 from luhyadb.models import Child, FlowRun
 
 __all__ = ["steps"]
@@ -145,6 +146,19 @@ class OpenStream(Handler[StreamOpen]):
         if office.streams is not None:
             office.streams.expect(command.stream, command.timeout_s)
         outbox.send(command, place.node, sender=office.agent.me, task=job.task, step="stream", deadline=clock.now() + command.timeout_s)
+
+
+@handles(LetterResend)
+class ResendLetter(Handler[LetterResend]):
+    """A dead letter of our broker: again, or forgotten."""
+
+    def run(self, job: Job, command: LetterResend) -> None:
+        if command.drop:
+            with memory.atomic():
+                story = letters.drop(command.letter)
+            job.services.agent.report(story)
+        else:
+            letters.want_again(command.letter)
 
 
 @handles(TaskCancel)

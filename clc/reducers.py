@@ -10,12 +10,14 @@ from luhyaapi.contracts.reports import (
     HostFacts,
     InstanceFacts,
     JoinAsked,
+    LetterFacts,
     Outcome,
     PlacementFacts,
     Progress,
     StepFacts,
 )
 from luhyaapi.role import reduces
+from luhyadb import letters
 
 
 @reduces(Hello)
@@ -58,6 +60,12 @@ def step_facts(_office: Office, _envelope: Envelope, report: StepFacts) -> None:
 def join_asked(_office: Office, envelope: Envelope, report: JoinAsked) -> None:
     """Somebody wants in below a CC."""
     hosts.join_asked(report, envelope.sender)
+
+
+@reduces(LetterFacts)
+def letter_facts(_office: Office, _envelope: Envelope, report: LetterFacts) -> None:
+    """A message died in a cluster's broker, or is done with."""
+    letters.heard(report)
 
 
 @reduces(Outcome)

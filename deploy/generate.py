@@ -26,7 +26,7 @@ SAMPLES = "tests/contract/samples"
 _NOTE = "<!-- Written by `python -m deploy.generate`; a test fails when it is stale. -->\n"
 _HEX = "3fa21c00"
 _BY_PATTERN = {
-    "^img-": f"img-{_HEX}", "^ins-": f"ins-{_HEX}", "^tsk-": f"tsk-{_HEX}", "^(clc|": f"nc-{_HEX}", "^[0-9a-f]{64}$": "ab" * 32,
+    "^img-": f"img-{_HEX}", "^ins-": f"ins-{_HEX}", "^tsk-": f"tsk-{_HEX}", "^ltr-": f"ltr-{_HEX}", "^(clc|": f"nc-{_HEX}", "^[0-9a-f]{64}$": "ab" * 32,
     "^([0-9a-f]{64})?$": "ab" * 32, "^([0-9a-f]{2}:){5}": "52:54:00:00:00:01", r"^(\d{1,3}\.){3}": "10.231.0.10",
     "^[A-Za-z0-9](": "lab-1", "^(screen|log)$": "screen",
 }
@@ -223,6 +223,7 @@ _THINGS = (
     ("placement", "放置", "which node an instance is on"), ("fence", "围栏号", "the number that refuses older orders"),
     ("board", "状态板", "the last known picture, in memcached"), ("door", "服务入口", "a role's own small web service"),
     ("ticket", "凭据", "a signed permission for certain bytes or one look at a screen"), ("token", "令牌", "a one-time permission to join"),
+    ("dead letter", "死信", "a message its receiver could not handle; kept with its story"),
     ("driver", "驱动", "the only code that knows an outside thing"), ("life cycle", "生命周期", "a table of states"),
 )
 

@@ -133,7 +133,9 @@ install_python() {
     if [ "$(cat "$stamp" 2>/dev/null)" != "$want" ]; then
         say "installing Python packages"
         "$venv/bin/python" -m pip install -q --disable-pip-version-check --require-hashes -r "$lock" >&2
-        "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation --no-index -e "$root" >&2
+        # The command line client comes with the whole cloud; a role runs from the checkout.
+        [ "$roles" != all ] ||
+            "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation --no-index -e "$root" >&2
         echo "$want" >"$stamp"
     fi
     echo "$roles" >"$venv/.roles"

@@ -20,7 +20,7 @@ from luhyaapi.process import Loop
 from luhyaapi.role import RoleShape
 from luhyaapi.status.relay import Relay
 from luhyaapi.wire.identity import Membership, public_key
-from luhyaapi.wire.link import DownLink, UpLink
+from luhyaapi.wire.link import Dead, DownLink, UpLink
 from luhyaapi.wire.signing import seal
 
 _log = log.get(__name__)
@@ -169,11 +169,14 @@ class Agent:
             Loop("sweep", self.sweep, 3600).start(),
         ]
         if self.down is not None:
-            self.down.start(self.relay.take)
+            self.down.start(self.relay.take, self.keep_dead)
         if self.up is not None:
             self.up.start(self.worker.accept, self._greet)
         else:
             self._greet()
+
+    def keep_dead(self, _dead: Dead) -> None:
+        """A message died in our broker. Roles that remember keep it."""
 
     def sweep(self) -> None:
         """Forget what nobody can ask about any more."""

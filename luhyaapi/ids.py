@@ -19,6 +19,7 @@ def _typed(prefix: str) -> StringConstraints:
 ImgId = Annotated[str, _typed("img")]
 InsId = Annotated[str, _typed("ins")]
 TaskId = Annotated[str, _typed("tsk")]
+LtrId = Annotated[str, _typed("ltr")]
 HostId = Annotated[str, StringConstraints(pattern=rf"^({'|'.join(HOST_ROLES)})-{_HEX}$")]
 CommandId = Annotated[str, StringConstraints(pattern=rf"^tsk-{_HEX}#[a-z0-9.-]+$", max_length=64)]
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]

@@ -7,16 +7,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from django.db import DataError
+from django.db import DataError, InterfaceError, OperationalError
 
 from luhyaapi.agent import Agent
 from luhyaapi.contracts.base import Envelope
-from luhyaapi.errors import Refused
+from luhyaapi.contracts.reports import LetterFacts
+from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.process import Loop
 from luhyaapi.wire.identity import public_key
+from luhyaapi.wire.link import Dead
 from luhyaapi.wire.signing import seal
-from luhyadb import heard, memory, outbox
+from luhyadb import heard, letters, memory, outbox
 
+_LETTERS_EVERY_S = 3.0
 Certificates = Callable[[str], str]
 Below = Callable[[str, str], bool]
 
@@ -43,6 +46,8 @@ class BossAgent(Agent):
         try:
             with memory.atomic():
                 yield
+        except (OperationalError, InterfaceError) as e:
+            raise Unavailable("busy", "The database does not answer", str(e)[:200]) from e
         except (DataError, OverflowError) as e:
             raise Refused("invalid", "A report does not fit into the database", str(e)[:200]) from e
 
@@ -68,6 +73,24 @@ class BossAgent(Agent):
         with self.memory():
             return self.publisher.step()
 
+    def send_letters(self) -> None:
+        """Send again the dead letters that somebody wants sent."""
+        if self.down is None:
+            return
+        with self.memory():
+            for story in letters.send_wanted(self.me, self.down, self.key, self.settings.beat.queue_patience_s):
+                self._tell(story)
+
+    def keep_dead(self, dead: Dead) -> None:
+        with self.memory(), self.transaction():
+            story = letters.keep(self.me, dead)
+        self._tell(story)
+
+    def _tell(self, story: LetterFacts) -> None:
+        # The CLC keeps its own; a CC's are told to it.
+        if self.boss:
+            self.report(story)
+
     def _post(self, to: str, envelope: Envelope, control: bool) -> None:
         assert self.down is not None  # noqa: S101 - a boss has a link down
         self.down.command(to, seal(envelope, self.key), control=control)
@@ -76,9 +99,10 @@ class BossAgent(Agent):
         super().sweep()
         with self.memory():
             heard.prune()
+            letters.sweep(self.me)
 
     def start(self) -> None:
         self._posting = Loop("outbox", self.post_orders, 0.5).start()
         outbox.on_new(self._posting.wake)
-        self.loops.append(self._posting)
+        self.loops += [self._posting, Loop("letters", self.send_letters, _LETTERS_EVERY_S).start()]
         super().start()

@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 from django.db.models import Model, Q, QuerySet
 
 from luhyaapi.errors import Refused
-from luhyadb.models import Account, Event, Host, Image, ImageVersion, Instance, Task, Upload
+from luhyadb.models import Account, Event, Host, Image, ImageVersion, Instance, Letter, Task, Upload
 
 M = TypeVar("M", bound=Model)
 NOUNS: dict[type[Model], str] = {
     Instance: "instance", Task: "task", Image: "image", Host: "host", ImageVersion: "image version", Upload: "upload",
-    Account: "user",
+    Account: "user", Letter: "dead letter",
 }
 
 

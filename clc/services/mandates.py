@@ -14,6 +14,7 @@ from luhyaapi.contracts.reports import (
     HostFacts,
     InstanceFacts,
     JoinAsked,
+    LetterFacts,
     Outcome,
     PlacementFacts,
     Progress,
@@ -125,6 +126,11 @@ def _(report: Outcome, sender: str) -> None:
 def _(report: Progress, sender: str) -> None:
     if _receiver_of(pk=report.task) not in (sender, _boss_of(sender)):
         raise Refused("forbidden", "A host tells the progress of another's task", f"{sender} about {report.task[:20]}")
+
+
+@_judge.register
+def _(report: LetterFacts, sender: str) -> None:
+    _about_itself(report.host, sender)
 
 
 @_judge.register

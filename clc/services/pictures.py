@@ -26,8 +26,9 @@ from luhyaapi.contracts.vocabulary import (
 )
 from luhyaapi.machines import TASK
 from luhyaapi.status.board import Board
+from luhyadb import letters as dead
 from luhyadb import outbox
-from luhyadb.models import Account, Event, Host, Image, ImageVersion, Instance, Outbox, Task, TaskStep, Upload
+from luhyadb.models import Account, Event, Host, Image, ImageVersion, Instance, Letter, Outbox, Task, TaskStep, Upload
 
 MIB = 1024 * 1024
 Picture = dict[str, Any]
@@ -303,7 +304,7 @@ def status() -> Picture:
     try:
         rows = list(Host.objects.exclude(state=HostState.RETIRED))
         known = hosts(rows)
-        parts = [*services(), _part("database", Health.OK, "answers"), _outbox(), *_roles(known)]
+        parts = [*services(), _part("database", Health.OK, "answers"), _outbox(), *_letters(), *_roles(known)]
     except DatabaseError as e:
         known, parts = [], [*services(), _part("database", Health.BAD, f"does not answer: {type(e).__name__}")]
     worst = max((Health(p["health"]) for p in parts), key=_ORDER.index)
@@ -332,6 +333,22 @@ def _outbox() -> Picture:
     age_s = max(clock.now() - oldest.at, 0)
     line = f"{counted(count, 'order')} in line, the first for {age_s:.0f} s" + (f": {oldest.why}" if oldest.why else "")
     return _part("outbox", Health.WARN if age_s > _LONG_WAIT_S else Health.OK, line)
+
+
+def letters(rows: Sequence[Letter]) -> list[Picture]:
+    """Dead letters with their story."""
+    return [{
+        "id": row.pk, "host": row.host, "created_at": clock.rfc3339(row.created_at), "queue": row.queue, "reason": row.reason, "times": row.times,
+        "kind": row.kind, "task": row.task or None, "sender": row.sender, "to": row.to, "about": row.about,
+        "sent_again_at": clock.rfc3339(row.sent_again_at) if row.sent_again_at else None,
+    } for row in rows]
+
+
+def _letters() -> list[Picture]:
+    count = dead.count()
+    if not count:
+        return []
+    return [_part("dead letters", Health.WARN, f"{counted(count, 'message')} could not be handled: educloud letter list")]
 
 
 _NEEDED = {

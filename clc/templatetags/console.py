@@ -108,6 +108,7 @@ KINDS = {
     "broker": gettext_noop("Broker"),
     "board": gettext_noop("Board"),
     "outbox": gettext_noop("Outbox"),
+    "dead letters": gettext_noop("Dead letters"),
     "cache": gettext_noop("Cache"),
     "database": gettext_noop("Database"),
 }

@@ -7,7 +7,7 @@ from pydantic import Field
 from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec, Name, UploadPart
 from luhyaapi.contracts.vocabulary import Lane, Role, Usage
-from luhyaapi.ids import HostId, ImgId, InsId, TaskId
+from luhyaapi.ids import HostId, ImgId, InsId, LtrId, TaskId
 
 ALL_ROLES = (Role.WALRUS, Role.CC, Role.NC, Role.SC)
 
@@ -106,6 +106,14 @@ class DomainDelete(Command):
 
     to, timeout_s, lane = Role.NC, 300, Lane.DOMAIN
     instance: InsId
+
+
+class LetterResend(Command):
+    """Send a dead letter again, or with ``drop`` forget it."""
+
+    to, timeout_s = Role.CC, 60
+    letter: LtrId
+    drop: bool = False
 
 
 class StreamOpen(Command):

@@ -7,7 +7,7 @@ from pydantic import Field
 from luhyaapi.contracts.base import Report
 from luhyaapi.contracts.specs import Blob, Capacity, Display, Fault, Nic
 from luhyaapi.contracts.vocabulary import Accelerator, InstanceState, Role
-from luhyaapi.ids import HostId, InsId, Sha256
+from luhyaapi.ids import HostId, InsId, LtrId, Sha256
 
 
 class Hello(Report):
@@ -139,6 +139,29 @@ class JoinAsked(Report):
     def subject(self) -> str:
         """One picture per request."""
         return f"join:{self.request}"
+
+
+class LetterFacts(Report):
+    """A message died in the reporting boss's broker, was sent again, or is done with (``gone``). Its story, never its text."""
+
+    letter: LtrId
+    host: HostId
+    at: float
+    queue: str = Field(max_length=80)
+    reason: str = Field(max_length=200)
+    times: int = 1
+    message: str = Field("", max_length=40)
+    task: str = Field("", max_length=20)
+    sender: str = Field("", max_length=20)
+    to: str = Field("", max_length=20)
+    about: str = Field("", max_length=100)
+    sent_again_at: float = 0
+    gone: bool = False
+
+    @property
+    def subject(self) -> str:
+        """One picture per letter."""
+        return f"letter:{self.letter}"
 
 
 class PlacementFacts(Report):

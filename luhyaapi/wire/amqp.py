@@ -7,6 +7,7 @@ queues with a delivery limit and a dead-letter queue; every message is persisten
 from __future__ import annotations
 
 import contextlib
+import json
 import ssl
 import threading
 from collections.abc import Callable, Iterable
@@ -25,11 +26,11 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from luhyaapi import clock, ids, log
 from luhyaapi.conf import Broker, read_secret
-from luhyaapi.errors import Failed, Refused, Unavailable
+from luhyaapi.errors import Failed, Refused, Unavailable, of
 from luhyaapi.process import Loop
 from luhyaapi.transfer.base import Trust
 from luhyaapi.wire import topology
-from luhyaapi.wire.link import Account, OnCommand, OnReport
+from luhyaapi.wire.link import Account, Dead, OnCommand, OnDead, OnReport
 
 _log = log.get(__name__)
 TASK = "educloud.execute"
@@ -38,6 +39,7 @@ _DELIVERY_LIMIT = 5
 _CONFIRM_S = 5.0
 _AGAIN_S = 1.0
 _STOP_S = 1.0
+_HELD_S = 1.0
 _DOWN = (OSError, AMQPError, KombuError, pika.exceptions.AMQPError, TimeoutError)
 
 
@@ -135,6 +137,20 @@ class _Publisher:
     def close(self) -> None:
         with self._lock:
             self._discard()
+
+
+def _dead(properties: pika.BasicProperties, body: bytes) -> Dead:
+    """A message of the dead-letter queue. An order lies inside Celery's form of a call, a report is the message itself."""
+    deaths = (properties.headers or {}).get("x-death") or [{}]
+    first = deaths[0] if isinstance(deaths[0], dict) else {}
+    queue = str(first.get("queue", "")) or str((properties.headers or {}).get("x-first-death-queue", ""))
+    message = body
+    if queue.startswith(("cmd.", "ctl.")):
+        with contextlib.suppress(ValueError, KeyError, IndexError, TypeError, AttributeError):
+            message = json.loads(body)[0][0].encode()
+    reason = {"delivery_limit": "its receiver failed at it again and again", "rejected": "its receiver turned it away",
+              "expired": "nobody took it in time", "maxlen": "the queue was full"}.get(str(first.get("reason", "")), str(first.get("reason", "")))
+    return Dead(message, queue, reason, int(first.get("count", 1)))
 
 
 class AmqpUpLink:
@@ -241,14 +257,14 @@ class AmqpDownLink:
     def _address(self, user: str, password: str, where: str, scheme: str = "amqp") -> str:
         return f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{where}/{quote(self._conf.vhost, safe='')}"
 
-    def start(self, on_report: OnReport) -> None:
-        self._consuming = Loop("reports", lambda: self._consume(on_report), 1.0).start()
+    def start(self, on_report: OnReport, on_dead: OnDead = lambda _dead: None) -> None:
+        self._consuming = Loop("reports", lambda: self._consume(on_report, on_dead), 1.0).start()
 
     def _connect(self) -> pika.BlockingConnection:
         params = pika.URLParameters(f"{self._url}?heartbeat=30&connection_attempts=1&socket_timeout=5&blocked_connection_timeout=30")
         return pika.BlockingConnection(params)
 
-    def _consume(self, on_report: OnReport) -> None:
+    def _consume(self, on_report: OnReport, on_dead: OnDead) -> None:
         try:
             connection = self._connect()
         except _DOWN as e:
@@ -258,7 +274,13 @@ class AmqpDownLink:
             channel = connection.channel()
             self._declare(channel)
             channel.basic_qos(prefetch_count=200)
-            channel.basic_consume(topology.report_queue(self._me), lambda c, m, _p, b: self._deliver(on_report, c, m, b))
+            channel.basic_consume(
+                topology.report_queue(self._me),
+                lambda c, m, _p, b: self._deliver(connection, lambda: on_report(topology.host_of_exchange(m.exchange), b), c, m),
+            )
+            channel.basic_consume(
+                topology.dead_queue(self._me), lambda c, m, p, b: self._deliver(connection, lambda: on_dead(_dead(p, b)), c, m),
+            )
             self._since = clock.now()
             self._connected.set()
             _log.info("consuming reports")
@@ -271,15 +293,23 @@ class AmqpDownLink:
             with contextlib.suppress(Exception):
                 connection.close()
 
-    def _deliver(self, on_report: OnReport, channel: BlockingChannel, method: Any, body: bytes) -> None:
-        try:
-            on_report(topology.host_of_exchange(method.exchange), body)
-        except Exception:
-            _log.exception("report could not be kept, it comes again")
-            clock.sleep(0.5)
-            channel.basic_nack(method.delivery_tag, requeue=True)
-        else:
-            channel.basic_ack(method.delivery_tag)
+    def _deliver(self, connection: pika.BlockingConnection, take: Callable[[], None], channel: BlockingChannel, method: Any) -> None:
+        while not self._stopping.is_set():
+            try:
+                take()
+            except Exception as e:
+                trouble = of(e)
+                if trouble.family == "unavailable" or trouble.code == "disk_full":
+                    # Nothing is wrong with the message: a few tries more, and the broker would call it dead.
+                    _log.warning("report waits in hand", code=trouble.code, why=str(e))
+                    connection.sleep(_HELD_S)
+                    continue
+                _log.exception("report could not be kept, it comes again")
+                clock.sleep(0.5)
+                channel.basic_nack(method.delivery_tag, requeue=True)
+            else:
+                channel.basic_ack(method.delivery_tag)
+            return
 
     def _declare(self, channel: BlockingChannel, only: str | None = None) -> None:
         dead = topology.dead_queue(self._me)
@@ -300,6 +330,13 @@ class AmqpDownLink:
             self._app.send_task(
                 TASK, args=(message.decode(),), queue=queue, producer=producer, retry=False, mandatory=True,
                 confirm_timeout=_CONFIRM_S, timeout=_CONFIRM_S, ignore_result=True,
+            )
+
+    def report_again(self, sender: str, message: bytes) -> None:
+        with self._publisher.producer() as producer:
+            producer.publish(
+                message, exchange=topology.out_exchange(sender), routing_key="", content_type="application/json",
+                content_encoding="utf-8", delivery_mode=2, mandatory=True, retry=False, timeout=_CONFIRM_S, confirm_timeout=_CONFIRM_S,
             )
 
     def admit(self, child: str) -> Account:

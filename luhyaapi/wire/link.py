@@ -11,6 +11,19 @@ OnReport = Callable[[str, bytes], None]
 
 
 @dataclass(frozen=True)
+class Dead:
+    """A message that nobody could take: the sealed ``message`` itself, the queue it died in, why, and after how many tries."""
+
+    message: bytes
+    queue: str
+    reason: str
+    times: int
+
+
+OnDead = Callable[[Dead], None]
+
+
+@dataclass(frozen=True)
 class Account:
     """A child's own account at the boss's broker, good for its own queues only. ``url`` holds the password.
 
@@ -33,11 +46,18 @@ class UpLink(Protocol):
 
 
 class DownLink(Protocol):
-    """To the children. ``on_report(sender, message)`` gets the sender as the broker proves it."""
+    """To the children. ``on_report(sender, message)`` gets the sender as the broker proves it.
 
-    def start(self, on_report: OnReport) -> None: ...
+    A report that cannot be taken for a while (Unavailable, no space) is held and tried again; one that fails otherwise comes
+    again a few times and is then told to ``on_dead``, as is an order its receiver could not take.
+    """
+
+    def start(self, on_report: OnReport, on_dead: OnDead = lambda _dead: None) -> None: ...
     def command(self, to: str, message: bytes, *, control: bool) -> None:
         """Returns when the broker has it. Raises Unavailable(broker_down), Refused(not_found) without a queue."""
+
+    def report_again(self, sender: str, message: bytes) -> None:
+        """Put a child's report into our queue once more, as if it came from there. Raises Unavailable(broker_down)."""
 
     def admit(self, child: str) -> Account:
         """Make a child's queues, exchange and account; again gives it a new password."""

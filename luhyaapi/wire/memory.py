@@ -10,7 +10,7 @@ from typing import Any
 
 from luhyaapi import clock
 from luhyaapi.errors import Refused, Unavailable
-from luhyaapi.wire.link import Account, OnCommand, OnReport
+from luhyaapi.wire.link import Account, OnCommand, OnDead, OnReport
 
 Fault = Callable[[str, str, bytes], list[bytes]]
 """(direction 'down' or 'up', receiving or sending host, message) -> what is delivered: [] drops, twice doubles."""
@@ -110,11 +110,14 @@ class MemoryDownLink:
         self._wire = wire
         self._me = me
 
-    def start(self, on_report: OnReport) -> None:
+    def start(self, on_report: OnReport, on_dead: OnDead = lambda _dead: None) -> None:  # noqa: ARG002 - what fails here stays first in line
         self._wire._reports_to[self._me] = on_report  # noqa: SLF001
 
     def command(self, to: str, message: bytes, *, control: bool) -> None:  # noqa: ARG002 - one queue is enough
         self._wire.post_command(to, message)
+
+    def report_again(self, sender: str, message: bytes) -> None:
+        self._wire.post_report(sender, message)
 
     def admit(self, child: str) -> Account:
         self._wire._known[child] = self._me  # noqa: SLF001

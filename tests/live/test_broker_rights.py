@@ -3,6 +3,7 @@
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from deploy.host import plan
 from deploy.host.down import down
 from deploy.host.up import services_up
 from luhyaapi.conf import Broker
+from luhyaapi.errors import Unavailable
 from luhyaapi.wire.amqp import AmqpDownLink
 
 pytestmark = pytest.mark.live
@@ -110,3 +112,70 @@ def test_a_removed_child_is_shut_out(link):
     assert not may(url, lambda c: None)
     with pytest.raises(AMQPError):
         held.process_data_events(time_limit=10)
+
+
+def soon(true: Callable, patience_s: float = 30) -> bool:
+    until = time.monotonic() + patience_s
+    while not true() and time.monotonic() < until:
+        time.sleep(0.1)
+    return bool(true())
+
+
+@pytest.fixture
+def listening(link, account):
+    """Start the boss's end with what takes reports; what died is gathered."""
+    dead, ends = [], []
+
+    def start(take: Callable) -> list:
+        other = AmqpDownLink(link._conf, BOSS, children=lambda: [MINE])
+        other.start(take, dead.append)
+        ends.append(other)
+        assert soon(other.is_connected)
+        return dead
+
+    yield start
+    for end in ends:
+        end.stop()
+
+
+def test_a_report_nobody_can_take_dies_with_its_story_and_can_be_sent_again(listening, account):
+    tries = []
+
+    def take(sender: str, message: bytes) -> None:
+        tries.append((sender, message))
+        if len(tries) < 100:
+            raise ValueError("a fault of ours")
+
+    dead = listening(take)
+    assert may(account, lambda c: c.basic_publish(f"out.{MINE}.v1", "", b"poison", mandatory=True))
+    assert soon(lambda: dead)
+    assert (dead[0].message, dead[0].queue) == (b"poison", f"rep.{BOSS}.v1")
+    assert "again and again" in dead[0].reason
+    assert 2 <= len(tries) <= 10
+
+
+def test_a_report_that_cannot_be_taken_now_is_held_and_not_lost(listening, account):
+    tries = []
+
+    def take(_sender: str, message: bytes) -> None:
+        tries.append(message)
+        if len(tries) < 9:
+            raise Unavailable("busy", "The database does not answer")
+
+    dead = listening(take)
+    assert may(account, lambda c: c.basic_publish(f"out.{MINE}.v1", "", b"patient", mandatory=True))
+    assert soon(lambda: len(tries) == 9)
+    time.sleep(0.5)
+    assert tries == [b"patient"] * 9
+    assert dead == []
+
+
+def test_an_order_its_receiver_fails_at_dies_with_the_order_inside(listening, link, account):
+    dead = listening(lambda *_: None)
+    link.command(OTHER, b'{"signed": "the order"}', control=False)
+    with httpx.Client(base_url=f"http://127.0.0.1:{link._conf.admin_port}/api", auth=link._auth) as api:
+        for _ in range(10):
+            form = {"count": 1, "ackmode": "reject_requeue_true", "encoding": "auto"}
+            api.post(f"/queues/cc/cmd.{OTHER}.v1/get", json=form)
+    assert soon(lambda: dead)
+    assert (dead[0].message, dead[0].queue) == (b'{"signed": "the order"}', f"cmd.{OTHER}.v1")

@@ -6,7 +6,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from clc.web import health
-from clc.web.api import elsewhere, hosts, images, instances, people, status, tasks, uploads
+from clc.web.api import elsewhere, hosts, images, instances, letters, people, status, tasks, uploads
 
 api = [
     path("login/", people.Login.as_view(), name="api_login"),
@@ -40,6 +40,9 @@ api = [
     path("instances/<str:instance>/log/", elsewhere.Log.as_view()),
     path("instances/<str:instance>/screen/", instances.Screen.as_view(), name="api_instance_screen"),
     path("events", elsewhere.Events.as_view()),
+    path("letters/", letters.Letters.as_view()),
+    path("letters/<str:letter>/", letters.OneLetter.as_view()),
+    path("letters/<str:letter>/resend/", letters.Resend.as_view()),
     path("tasks/", tasks.Tasks.as_view()),
     path("tasks/<str:task>/", tasks.OneTask.as_view()),
     path("tasks/<str:task>/cancel/", tasks.Cancel.as_view()),

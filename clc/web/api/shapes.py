@@ -239,6 +239,23 @@ class HostShape(s.Serializer):
     facts = s.DictField()
 
 
+class LetterShape(s.Serializer):
+    """A message that could not be handled, and its story."""
+
+    id = s.CharField()
+    host = s.CharField(help_text="the boss in whose broker it died")
+    created_at = s.DateTimeField()
+    queue = s.CharField()
+    reason = s.CharField()
+    times = s.IntegerField()
+    kind = s.CharField(help_text="empty: it cannot be read")
+    task = s.CharField(allow_null=True)
+    sender = s.CharField()
+    to = s.CharField()
+    about = s.CharField()
+    sent_again_at = s.DateTimeField(allow_null=True)
+
+
 class TokenShape(s.Serializer):
     """A one-time token for one host."""
 
