@@ -163,7 +163,7 @@ def run(bed: Bed, budget: Budget, kinds: list[str], again: str, broker_s: float 
         number, point = number + 1, f"{kind} itself"
         try:
             if kind == "faults":
-                fault, seconds = FAULTS[(number // len(kinds)) % len(FAULTS)]
+                fault, seconds = FAULTS[(number - 1) // len(kinds) % len(FAULTS)]
                 point = fault(case, broker_s if fault is broker_away else seconds)
             else:
                 point = {"kills": one_kill, "cuts": one_cut, "guests": one_guest}[kind](case)
