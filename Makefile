@@ -3,9 +3,10 @@ SHELL := /bin/sh
 PYTHON := .venv/bin/python
 PROFILE ?= full
 NAME ?=
+MINUTES ?= 10
 export PROFILE EDUCLOUD_HOME EDUCLOUD_PORT_BASE EDUCLOUD_SUBNET EDUCLOUD_DEMO EDUCLOUD_UPLINK EDUCLOUD_ROLES LISTEN ROLE BOSS TOKEN TOKEN_FILE
 .DEFAULT_GOAL := help
-.PHONY: doctor join samples generated up down reset test quick lint bench help install install-test profile
+.PHONY: doctor join soak samples generated up down reset test quick lint bench help install install-test profile
 
 up: profile install ## Install what is missing and start the cloud; ends when the first image is ready
 	@$(PYTHON) -m deploy.host up
@@ -33,6 +34,9 @@ doctor: ## What is missing or wrong on this machine and what to do; works before
 
 bench: ## Benchmarks, all or NAME=start|up|...: a table and bench/results/<name>.json
 	@$(PYTHON) -m bench.run $(NAME)
+
+soak: install-test ## Kill, cut, freeze and flood it for MINUTES=10; a table, and counts for docs/ledger.json
+	@code=0; $(PYTHON) -m tests.soak --minutes $(MINUTES) || code=$$?; $(PYTHON) -m deploy.generate docs; exit $$code
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done

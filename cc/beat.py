@@ -8,7 +8,7 @@ from luhyaapi import log
 from luhyaapi.agent import Agent
 from luhyaapi.errors import Trouble
 from luhyaapi.facts import hello, host_facts
-from luhyadb import memory, outbox
+from luhyadb import outbox
 from luhyadb.models import Child
 
 _log = log.get(__name__)
@@ -46,10 +46,8 @@ class Beat:
 
     def reconcile(self) -> None:
         """Repair what does not fit."""
-        with memory.atomic():
-            for instance in leases.orphans(placements.known()):
-                _log.warning("lease without a placement given back", instance=instance)
-                leases.give_back(instance)
+        for instance in placements.sweep():
+            _log.warning("lease without a placement given back", instance=instance)
         flows.look_after(self._office)
         self._strangers = strangers.look(self._office)
         self._office.cache.sweep(_DAY_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -117,10 +118,21 @@ def from_wire(form: dict[str, str]) -> Trouble:
     return family(code.name, what, why, **params) if family else Bug(what, why, **params)
 
 
+_LEARNED: list[tuple[tuple[type[Exception], ...], Callable[[BaseException], Trouble]]] = []
+
+
+def learn(kinds: tuple[type[Exception], ...], said: Callable[[BaseException], Trouble]) -> None:
+    """What exceptions of others, such as a database's, are in our words: :func:`of` says it from now on."""
+    _LEARNED.append((kinds, said))
+
+
 def of(error: BaseException) -> Trouble:
     """Any exception as an error with a code; what is not ours is a Bug."""
     if isinstance(error, Trouble):
         return error
+    for kinds, said in _LEARNED:
+        if isinstance(error, kinds):
+            return said(error)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return Failed("disk_full", "A file could not be written", str(error))
     return Bug("Something unexpected happened", f"{type(error).__name__}: {error}")

@@ -9,12 +9,16 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from django.conf import settings
-from django.db import connections, models, transaction
+from django.db import InterfaceError, OperationalError, connections, models, transaction
 
-from luhyaapi.errors import Bug
+from luhyaapi import errors
+from luhyaapi.errors import Bug, Unavailable
 
 _role: contextvars.ContextVar[str | None] = contextvars.ContextVar("educloud_role", default=None)
 BOTH = "both"
+AWAY = (OperationalError, InterfaceError)
+"""The database is gone, is full, or chose this transaction to break a deadlock: nothing of it happened, later it may."""
+errors.learn(AWAY, lambda error: Unavailable("busy", "The database does not take it now", str(error)[:200]))
 
 
 def current() -> str:

@@ -93,6 +93,8 @@ def _move(office: Office, command: str) -> bool:
                 say = step.undo(office, run) if run.back else step.begin(office, run)
                 if say is not None:
                     _say(office, run, step, say)
+        except memory.AWAY:
+            raise  # no step's fault: with this transaction nothing happened, and it is tried again
         except Exception as error:
             trouble = of(error)
             if trouble.code == "bug":

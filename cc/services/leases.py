@@ -7,7 +7,7 @@ from cc.services import pools
 from luhyaapi import clock
 from luhyaapi.conf import Network
 from luhyaapi.contracts.specs import Nic
-from luhyadb.models import AddressLease, PortLease
+from luhyadb.models import AddressLease, Pool, PortLease
 
 NETWORK = "default"
 
@@ -15,9 +15,20 @@ NETWORK = "default"
 def take(cluster: str, network: Network, instance: str, name: str) -> tuple[Nic, int]:
     """A card and a display port for an instance; asked again, the same. Raises Unavailable(no_capacity).
 
-    Unique columns are the guard: two who pick the same row cannot both commit.
+    In a transaction of the caller's. Unique columns are the second guard: two who pick the same row cannot both commit.
     """
+    alone()
     return _address(cluster, network, instance, name), _port(network, instance)
+
+
+def alone() -> None:
+    """Until this transaction ends nobody else lends, gives back or sweeps.
+
+    SQLite has one writer at a time anyway; elsewhere two could read the same free row, or one take a lease for lost that
+    the other is just writing.
+    """
+    if Pool.objects.select_for_update().filter(pk=NETWORK).first() is None:
+        Pool.objects.create(pk=NETWORK)  # the tables were made without their migrations
 
 
 def _address(cluster: str, network: Network, instance: str, name: str) -> Nic:
@@ -45,7 +56,8 @@ def _port(network: Network, instance: str) -> int:
 
 
 def give_back(instance: str) -> None:
-    """Nothing is lent to this instance any more; what it had rests before it is lent again."""
+    """Nothing is lent to this instance any more; what it had rests before it is lent again. In a transaction of the caller's."""
+    alone()
     now = clock.now()
     AddressLease.objects.filter(instance=instance).update(instance="", name="", released_at=now)
     PortLease.objects.filter(instance=instance).update(instance="", released_at=now)
@@ -58,7 +70,7 @@ def _forget_cooled(cooldown_s: float) -> None:
 
 
 def orphans(known: set[str]) -> list[str]:
-    """Instances that hold a lease but have no placement: a lost release."""
+    """Instances that hold a lease but have no placement: a lost release. ``known`` was read while :func:`alone`."""
     held = set(AddressLease.objects.exclude(instance="").values_list("instance", flat=True))
     held |= set(PortLease.objects.exclude(instance="").values_list("instance", flat=True))
     return sorted(held - known)

@@ -17,6 +17,8 @@ from luhyadb.models import FlowRun, Placement
 def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Placement, bool]:
     """The place of an instance, and whether it is new. In one transaction with its leases. Raises Unavailable(no_capacity | host_silent)."""
     agent = office.agent
+    # Two who are placed at once would both count on the memory that is free now.
+    leases.alone()
     row = Placement.objects.filter(pk=order.instance).first()
     is_new = row is None
     nodes = children.nodes(office, without=order.instance)
@@ -96,6 +98,16 @@ def release(office: Office, instance: str, task: str) -> None:
     Placement.objects.filter(pk=instance).delete()
     told = PlacementFacts(instance=instance, task=task, node="", fence=0)
     memory.on_commit(lambda: office.agent.report(told, task))
+
+
+def sweep() -> list[str]:
+    """Give back what is lent to instances without a place, a lost release; their ids."""
+    with memory.atomic():
+        leases.alone()
+        found = leases.orphans(known())
+        for instance in found:
+            leases.give_back(instance)
+    return found
 
 
 def known() -> set[str]:

@@ -217,6 +217,8 @@ def found(report: InstanceFacts) -> None:
     if (is_old or is_halfway) and tasks.is_open(row.task):
         return  # the Outcome will tell: a reboot passes through stopped
     changes: dict[str, Any] = {"accelerator": report.accelerator}
+    if report.gen > row.gen:
+        changes["gen"] = report.gen  # our memory is an older copy: the next order must be newer than what the node knows
     if report.node:
         changes["node"] = report.node
     if report.nics:

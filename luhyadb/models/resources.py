@@ -41,6 +41,13 @@ class Placement(Table):
     why = models.JSONField(default=dict)
 
 
+class Pool(Table):
+    """What a cluster lends, as one row to lock: who lends, gives back or looks who holds what does so alone. Writer: cc.services.leases."""
+
+    home = "cc"
+    name = models.CharField(max_length=63, primary_key=True)
+
+
 class AddressLease(Table):
     """A MAC and an IP lent to an instance; unique while lent and until cooled down. Writer: cc.services.leases."""
 

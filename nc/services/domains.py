@@ -36,7 +36,7 @@ class Hands:
 
 
 class Domains:
-    """Instances by id. Every verb is idempotent; ``tell`` reports what changed; an older fence is refused."""
+    """Instances by id. Every verb is idempotent; ``tell`` reports what changed; an older order is refused."""
 
     def __init__(self, settings: Settings, hands: Hands, node: str, tell: Tell) -> None:
         self._settings = settings
@@ -55,8 +55,10 @@ class Domains:
     # ---- orders
 
     def start(self, job: Job, spec: MachineSpec, gen: int, fence: int) -> DomainFacts:
-        """Have it running. Raises Refused(state) for an older fence, Failed(hypervisor), Refused(not_found) without image."""
-        before = self._unfenced(spec.instance, fence)
+        """Have it running. Raises Refused(state) for an older order, Failed(hypervisor), Refused(not_found) without image."""
+        before = self._newest(spec.instance, gen, fence)
+        if before is None and gen <= self.wanted.buried(spec.instance):
+            raise Refused("state", "The order is older than what this node knows", "the instance was removed from here since")
         restarts = before.restarts if before else ()
         wanted = self.wanted.write(Wanted(spec=spec, state=InstanceState.RUNNING, gen=gen, fence=fence, restarts=restarts))
         job.checkpoint()
@@ -68,7 +70,7 @@ class Domains:
 
     def stop(self, job: Job, instance: str, grace_s: float, gen: int, fence: int) -> None:
         """Have it stopped; its overlay stays."""
-        before = wanted = self._unfenced(instance, fence)
+        before = wanted = self._newest(instance, gen, fence)
         if wanted is not None:
             wanted = self.wanted.write(wanted.model_copy(update={"state": InstanceState.STOPPED, "gen": gen, "restarts": ()}))
         try:
@@ -83,9 +85,10 @@ class Domains:
 
     def delete(self, instance: str, gen: int, fence: int) -> None:
         """Have nothing of it: no domain, tap, overlay, pin."""
-        wanted = self._unfenced(instance, fence)
+        wanted = self._newest(instance, gen, fence)
         if wanted is not None:
-            self.wanted.write(wanted.model_copy(update={"state": InstanceState.DELETED, "gen": gen}))
+            wanted = self.wanted.write(wanted.model_copy(update={"state": InstanceState.DELETED, "gen": gen}))
+        self.wanted.bury(instance, max(gen, self.wanted.buried(instance)))
         self._wipe(instance, wanted)
 
     def _wipe(self, instance: str, wanted: Wanted | None) -> None:
@@ -114,10 +117,13 @@ class Domains:
             raise Refused("not_found", "The instance has no console log yet")
         return file
 
-    def _unfenced(self, instance: str, fence: int) -> Wanted | None:
+    def _newest(self, instance: str, gen: int, fence: int) -> Wanted | None:
+        """What is wanted so far. Raises Refused(state) when a newer order was here before this one."""
         wanted = self.wanted.read(instance)
         if wanted is not None and fence < wanted.fence:
             raise Refused("state", "The order is older than what this node knows", f"fence {fence}, here {wanted.fence}")
+        if wanted is not None and gen < wanted.gen:
+            raise Refused("state", "The order is older than what this node knows", f"generation {gen}, here {wanted.gen}")
         return wanted
 
     # ---- booting

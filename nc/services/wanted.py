@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from luhyaapi import facts, ids, log
+from luhyaapi import clock, facts, ids, log
 from luhyaapi.contracts.base import Model
 from luhyaapi.contracts.specs import MachineSpec
 from luhyaapi.contracts.vocabulary import InstanceState
 from luhyaapi.wire.identity import write_atomic
 
 _log = log.get(__name__)
+_GONE_KEPT_S = 7 * 86400.0
 
 
 class Wanted(Model):
@@ -27,13 +29,20 @@ class Wanted(Model):
     restarts: tuple[float, ...] = ()
 
 
+class Gone(Model):
+    """The generation of the order that removed an instance from here: what is not newer came late."""
+
+    gen: int = 0
+
+
 class WantedFiles:
-    """The folder of all instances of this node: ``<folder>/<instance>/wanted.json``."""
+    """The folder of all instances of this node: ``<folder>/<instance>/wanted.json``; ``<folder>/gone`` remembers removed ones for a week."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._boot = folder / "boot-id"
+        self._gone = folder / "gone"
 
     def folder(self, instance: str) -> Path:
         """Everything of one instance."""
@@ -64,6 +73,27 @@ class WantedFiles:
             if entry.name != "wanted.json":
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         shutil.rmtree(folder)
+
+    def bury(self, instance: str, gen: int) -> None:
+        """Remember, durably, that an order of this generation removed it."""
+        file = self._gone / f"{instance}.json"
+        write_atomic(file, Gone(gen=gen).model_dump_json().encode())
+        now = clock.now()
+        os.utime(file, (now, now))
+        with os.scandir(self._gone) as entries:
+            for entry in entries:
+                if entry.stat().st_mtime < now - _GONE_KEPT_S:
+                    Path(entry.path).unlink(missing_ok=True)
+
+    def buried(self, instance: str) -> int:
+        """The generation that removed it from here; -1 when none did in the last week."""
+        try:
+            return Gone.model_validate_json((self._gone / f"{instance}.json").read_text()).gen
+        except FileNotFoundError:
+            return -1
+        except (ValidationError, json.JSONDecodeError) as e:
+            _log.error("a removed instance's file cannot be read", instance=instance, why=str(e)[:200])
+            return -1
 
     def is_same_boot(self) -> bool:
         """Whether the host has not booted since :meth:`seen`; if it has, no guest can run that nobody started since."""

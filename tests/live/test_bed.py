@@ -1,82 +1,21 @@
 """The same cloud on five hosts: what listens where, cuts, lost power, killed programs. Nothing runs twice, nothing is stuck."""
 
-import shutil
-import tempfile
+import random
 import time
-from pathlib import Path
 
 import pytest
 
-from deploy.testbed import description
-from deploy.testbed.bed import ROOT, Bed
-from luhyaapi.errors import Failed
+from tests.soak import bed_runs
+from tests.soak.bed_case import Case
+from tests.support.bed_sight import NODES, five_hosts, guests, hosts, instances, settled, soon
 
 pytestmark = pytest.mark.live
-NODES = ("node1", "node2")
 
 
 @pytest.fixture(scope="module")
 def bed():
-    folder = Path(tempfile.mkdtemp(prefix="edu-bed-"))
-    folder.chmod(0o755)
-    made = Bed(folder / "bed", description.read(ROOT / "deploy/testbed/five.toml"), "test")
-    made.switch.down()
-    try:
-        made.build()
-        made.up()
+    with five_hosts("test") as made:
         yield made
-    finally:
-        made.destroy()
-        shutil.rmtree(folder)
-
-
-def soon(true, patience_s=60.0):
-    """The first true answer, or the last one at the end of patience."""
-    until = time.monotonic() + patience_s
-    while True:
-        try:
-            answer = true()
-        except (Failed, ValueError) as e:
-            # A client that is told to come back later says so by its exit code.
-            answer = None
-            last = e
-        else:
-            last = None
-        if answer or time.monotonic() > until:
-            assert last is None, last
-            return answer
-        time.sleep(0.5)
-
-
-def instances(bed):
-    return {i["id"]: i for i in bed.answer("instance", "list")}
-
-
-def hosts(bed):
-    return {h["name"]: h["state"] for h in bed.answer("host", "list")}
-
-
-def guests(bed):
-    """Each running guest process: instance to the nodes it runs on."""
-    found = {}
-    for node in NODES:
-        if bed.pid(node):
-            for name in bed.programs(node):
-                if name.startswith("guest "):
-                    found.setdefault(name[6:], []).append(node)
-    return found
-
-
-def settled(bed):
-    """All at rest: every instance runs exactly once, where the cloud says, and every host is up."""
-    found, where = instances(bed), guests(bed)
-    names = {h["id"]: h["name"] for h in bed.answer("host", "list")}
-    assert all(len(nodes) == 1 for nodes in where.values()), f"runs twice: {where}"
-    return (
-        set(hosts(bed).values()) == {"up"}
-        and all(i["state"] == "running" for i in found.values())
-        and {i: names[f["host"]] for i, f in found.items()} == {i: nodes[0] for i, nodes in where.items()}
-    )
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +97,12 @@ def test_a_program_dies_while_an_instance_starts(bed, pair, host, program):
     bed.educloud("instance", "delete", outcome.instance, "--yes")
     assert soon(lambda: settled(bed), 60)
     assert outcome.instance not in guests(bed)
+
+
+@pytest.mark.parametrize("trial", [bed_runs.one_kill, bed_runs.one_cut])
+def test_a_trial_of_the_soak(bed, trial):
+    """One of each kind the soak does for hours, on the bed that stands."""
+    case = Case(bed, random.Random(7))
+    case.note_standing()
+    assert trial(case)
+    assert case.rest() < 120

@@ -3,15 +3,14 @@
 import os
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.support import private_mariadb
+
 pytestmark = pytest.mark.live
 ROOT = Path(__file__).resolve().parents[2]
-PORT = 38699
 WORK = """
 import os, sys, threading
 import django; django.setup()
@@ -47,27 +46,8 @@ print("works")
 
 @pytest.fixture(scope="module")
 def database():
-    home = Path(tempfile.mkdtemp(prefix="edu-maria-"))
-    home.chmod(0o755)
-    subprocess.run(["chown", "mysql", home], check=True)
-    base = ["--no-defaults", f"--datadir={home}/data", "--user=mysql"]
-    subprocess.run(["mariadb-install-db", *base, "--auth-root-authentication-method=normal", "--skip-test-db"], check=True, capture_output=True)
-    server = subprocess.Popen(
-        ["mariadbd", *base, f"--port={PORT}", "--bind-address=127.0.0.1", f"--socket={home}/sock", f"--pid-file={home}/pid"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )
-    client = ["mariadb", "--no-defaults", f"--socket={home}/sock", "-uroot"]
-    for _ in range(100):
-        if subprocess.run([*client, "-e", "select 1"], capture_output=True, check=False).returncode == 0:
-            break
-        time.sleep(0.1)
-    (home / "password").write_text("lent-for-a-test-only\n")
-    making = "create database {0} character set utf8mb4; grant all on {0}.* to {0}@'127.0.0.1' identified by 'lent-for-a-test-only';"
-    subprocess.run([*client, "-e", making.format("clc") + making.format("cc")], check=True)
-    yield home
-    server.terminate()
-    server.wait(30)
-    subprocess.run(["rm", "-rf", home], check=True)
+    with private_mariadb.server("clc", "cc") as server:
+        yield server
 
 
 def environ(database, role, tmp_path):
@@ -76,7 +56,7 @@ def environ(database, role, tmp_path):
     return {
         **{k: v for k, v in os.environ.items() if not k.startswith("EDUCLOUD_")}, "DJANGO_SETTINGS_MODULE": "deploy.settings",
         "EDUCLOUD_HOST__ROLE": role, "EDUCLOUD_HOST__STATE": str(state), "EDUCLOUD_BOARD__PORT": "0",
-        "EDUCLOUD_DATABASE__URL": f"mysql://{role}@127.0.0.1:{PORT}/{role}", "EDUCLOUD_DATABASE__PASSWORD_FILE": str(database / "password"),
+        "EDUCLOUD_DATABASE__URL": database.url(role), "EDUCLOUD_DATABASE__PASSWORD_FILE": str(database.password),
     }
 
 
@@ -90,4 +70,53 @@ def test_services_work_on_it(database, tmp_path):
     mine = environ(database, "clc", tmp_path)
     subprocess.run([sys.executable, "-m", "deploy.admin", "migrate"], cwd=ROOT, env=mine, check=True)
     done = subprocess.run([sys.executable, "-c", WORK], cwd=ROOT, env=mine, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "works", done.stdout + done.stderr
+
+
+LEND = """
+import threading
+import django; django.setup()
+from django.db import connections
+from cc.services import leases, placements
+from luhyaapi.conf import Network
+from luhyadb import memory
+from luhyadb.models import AddressLease, Placement
+network, troubles, gate = Network(), [], threading.Barrier(9)
+def lend(n):
+    gate.wait()
+    for k in range(20):
+        one = f"ins-{n:04x}{k:04x}"
+        try:
+            with memory.of("cc"), memory.atomic():
+                leases.take("cc-00000001", network, one, "lab")
+                Placement.objects.create(instance=one, node="nc-00000001", spec={}, cpus=1, memory_mib=64)
+        except Exception as e:
+            troubles.append(repr(e))
+    connections.close_all()
+def sweep():
+    gate.wait()
+    for _ in range(60):
+        with memory.of("cc"):
+            try:
+                troubles.extend(placements.sweep())
+            except Exception as e:
+                troubles.append(repr(e))
+    connections.close_all()
+threads = [threading.Thread(target=lend, args=(n,)) for n in range(8)] + [threading.Thread(target=sweep)]
+[t.start() for t in threads]; [t.join() for t in threads]
+assert not troubles, troubles[:3]
+with memory.of("cc"):
+    assert AddressLease.objects.exclude(instance="").values("ip").distinct().count() == 160
+print("works")
+"""
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
+def test_eight_lend_while_one_sweeps(database, tmp_path, kind):
+    """Two who read the same free row, or a sweep that takes for lost what is just being lent."""
+    mine = environ(database, "cc", tmp_path)
+    if kind == "sqlite":
+        mine = {k: v for k, v in mine.items() if "DATABASE" not in k}
+    subprocess.run([sys.executable, "-m", "deploy.admin", "migrate"], cwd=ROOT, env=mine, check=True)
+    done = subprocess.run([sys.executable, "-c", LEND], cwd=ROOT, env=mine, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "works", done.stdout + done.stderr

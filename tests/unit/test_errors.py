@@ -71,3 +71,10 @@ def test_an_error_without_end_is_cut_on_the_wire() -> None:
     fault = Fault(**Failed("program", "What", "x" * 100_000).wire())
     assert (len(fault.why), fault.why[-1]) == (4000, "…")
     assert Fault.model_validate_json(fault.model_dump_json()) == fault
+
+
+def test_exceptions_of_others_are_said_in_our_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errors, "_LEARNED", [])
+    assert of(EOFError("gone")).code == "bug"
+    errors.learn((EOFError,), lambda e: Unavailable("busy", "It does not take it now", str(e)))
+    assert (of(EOFError("gone")).code, of(EOFError("gone")).why) == ("busy", "gone")

@@ -1,0 +1,398 @@
+"""What can go wrong and what is promised then: each row with the tests that show it and the runs that count for it, or why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """``tests``: file and function; ``counted``: kinds of the ledger, or kind and beginning of a point with a slash; ``gap``: what is not tried."""
+
+    name: str
+    title: str
+    promise: str
+    tests: tuple[str, ...] = ()
+    counted: tuple[str, ...] = ()
+    gap: str = ""
+
+
+_CRASHES = "tests/flow/test_crashes.py"
+_FAULTS = "tests/flow/test_faults.py"
+_TROUBLE = "tests/flow/test_trouble.py"
+_LATE = "tests/flow/test_late_orders.py"
+_BED = "tests/live/test_bed.py"
+_WORKER = "tests/unit/test_worker.py"
+_COURIER = "tests/unit/test_transfer_courier.py"
+_CACHE = "tests/unit/test_transfer_cache.py"
+_SAMPLES = "tests/soak/test_samples.py"
+_MARIADB = "tests/live/test_mariadb.py"
+_STRANGERS = "tests/flow/test_strangers.py"
+_LIBVIRT = "tests/live/test_libvirt_driver.py"
+_CLOUD = "tests/live/test_cloud.py"
+
+PROMISES = (
+    Row(
+        "I1", "Nothing acknowledged is lost",
+        "An order that was answered with its task is carried out, or its task says why not.",
+        (f"{_CRASHES}::test_each_point_of_run_and_delete", f"{_FAULTS}::test_a_storm_without_a_pattern"),
+        ("crashes", "kills", "cuts", "faults", "seeds"),
+    ),
+    Row(
+        "I2", "Nothing runs twice",
+        "A guest runs on at most one node, and an order begins it at most once.",
+        (
+            f"{_SAMPLES}::test_two_hundred_double_starts",
+            f"{_STRANGERS}::test_a_second_life_elsewhere_is_stopped_after_a_while_and_its_disk_stays",
+        ),
+        ("starts", "kills", "cuts", "faults", "seeds"),
+    ),
+    Row(
+        "I3", "Nothing is lent twice, nothing lent is lost",
+        "A MAC, an address and a display port have one holder, a dead holder's come back.",
+        (f"{_MARIADB}::test_eight_lend_while_one_sweeps", f"{_SAMPLES}::test_a_few_takers_are_killed"),
+        ("allocations", "seeds"),
+    ),
+    Row(
+        "I4", "Nothing sticks",
+        "Every instance reaches running, stopped, failed with a reason or deleted by itself.",
+        (f"{_CRASHES}::test_all_roles_die_at_once_after_each_round", f"{_TROUBLE}::test_delete_on_a_silent_host_ends"),
+        ("crashes", "kills", "cuts", "faults", "seeds"),
+    ),
+    Row(
+        "I5", "No half image is seen",
+        "A file under its final name has the digest it was announced with.",
+        (f"{_COURIER}::test_a_flipped_bit_is_found_out", f"{_CRASHES}::test_each_point_of_publishing_an_image"),
+        ("seeds",),
+    ),
+    Row(
+        "I6", "Nothing is left behind",
+        "What is stopped or deleted has no process, no file, no lease, no entry in DHCP.",
+        ("tests/flow/test_life.py::test_deleting_leaves_nothing_and_addresses_rest", f"{_CLOUD}::test_delete_leaves_nothing"),
+        ("crashes", "kills", "cuts", "seeds"),
+    ),
+)
+
+FAULTS = (
+    Row(
+        "F01", "The web side of the CLC dies in a request",
+        "The request never happened, or is durable; repeated with its key it is answered the same.",
+        ("tests/api/test_once.py::test_the_same_key_gets_the_same_answer",),
+        ("kills/front clc", "crashes/clc"),
+    ),
+    Row(
+        "F02", "Death between commit and sending",
+        "The order is sent after the restart.",
+        (f"{_CRASHES}::test_each_point_of_run_and_delete",),
+        ("crashes/clc", "crashes/cc"),
+    ),
+    Row(
+        "F03", "Death between sending and noting it",
+        "It may be sent twice; it has one effect.",
+        (f"{_WORKER}::test_also_in_the_next_life", f"{_CRASHES}::test_each_point_of_run_and_delete"),
+        ("crashes", "starts/same order twice"),
+    ),
+    Row(
+        "F04", "The cluster controller dies while it places",
+        "One placement, or none.",
+        (f"{_CRASHES}::test_each_point_of_run_and_delete",),
+        ("crashes/cc", "kills/head cc"),
+    ),
+    Row(
+        "F05", "The node's program dies, its guests live",
+        "They go on; it finds them again.",
+        (
+            "tests/flow/test_life.py::test_the_guest_keeps_running_when_every_role_restarts",
+            "tests/flow/test_boot.py::test_a_node_that_starts_again_beside_its_running_guests_says_they_run",
+        ),
+        ("crashes/nc1", "kills/node1 nc", "kills/node2 nc"),
+    ),
+    Row(
+        "F06", "The hypervisor's service dies or hangs",
+        "Nothing is claimed that it did not say; nothing is deleted.",
+        (
+            f"{_LIBVIRT}::test_a_hung_libvirt_is_unavailable_until_it_goes_on",
+            f"{_LIBVIRT}::test_guests_and_news_outlive_a_killed_libvirt",
+            f"{_TROUBLE}::test_a_hypervisor_that_stays_away_is_told_and_given_up",
+        ),
+        ("kills/node1 libvirtd", "kills/node2 libvirtd", "faults/hypervisor frozen"),
+    ),
+    Row(
+        "F07", "A guest's process dies",
+        "Started again five times in eight hours, then failed with the reason.",
+        (
+            f"{_TROUBLE}::test_a_guest_that_crashes_is_started_five_times_in_eight_hours",
+            f"{_CLOUD}::test_a_domain_killed_behind_our_back_comes_back",
+        ),
+        ("guests/killed",),
+    ),
+    Row(
+        "F08", "A node loses its power",
+        "Its guests are unknown within seconds, are never started elsewhere, and start again on it.",
+        (
+            f"{_BED}::test_power_is_lost_and_comes_back",
+            "tests/flow/test_boot.py::test_from_the_first_hello_a_guest_that_does_not_run_is_starting",
+        ),
+        ("faults/node without power",),
+    ),
+    Row(
+        "F09", "A store dies while an image comes in",
+        "No part of it is seen; the rest arrives later.",
+        (f"{_CRASHES}::test_each_point_of_publishing_an_image", "tests/live/test_doors.py::test_after_kill_9_in_the_middle_it_goes_on"),
+        ("seeds",),
+    ),
+    Row(
+        "F10", "The database says no, or dies",
+        "Nothing of the step happened and it is tried again; a user is told to come back.",
+        ("tests/flow/test_database.py::test_each_statement_of_a_run_fails_once",),
+        (),
+        "A killed MariaDB server under load is not run yet: a cloud runs on SQLite by default.",
+    ),
+    Row(
+        "F11", "The broker is away",
+        "Orders wait and each is done once; guests do not notice.",
+        (
+            f"{_TROUBLE}::test_the_broker_goes_away_at_any_moment",
+            "tests/unit/test_outbox.py::test_a_broker_that_is_away_leaves_everything_in_order",
+        ),
+        ("faults/broker away", "kills/front broker", "kills/head broker"),
+        "The broker's own alarms for memory and disk are not set off yet.",
+    ),
+    Row(
+        "F12", "The board is emptied or dies",
+        "Pictures are slower, never wrong.",
+        (f"{_TROUBLE}::test_the_board_is_emptied_all_the_time",),
+        ("faults/board killed", "kills/front board"),
+    ),
+    Row(
+        "F13", "The kernel kills a worker for its memory",
+        "As any death: it comes back and goes on.",
+        (f"{_CLOUD}::test_a_killed_process_is_back_by_itself",),
+        ("kills",),
+        "Not set off by a memory limit of its own: the end is the same SIGKILL.",
+    ),
+    Row(
+        "F14", "The broker's data are lost",
+        "The bosses say again what is open.",
+        (f"{_FAULTS}::test_each_message_of_run_and_delete",),
+        (),
+        "Each message lost on its own is tried; an emptied broker is not yet.",
+    ),
+    Row(
+        "F15", "A network is cut both ways",
+        "Both sides go on, nothing starts twice, and a minute after it heals all agree.",
+        (f"{_BED}::test_a_cut_makes_unknown_and_nothing_else", f"{_TROUBLE}::test_a_silent_host_and_its_return"),
+        ("cuts/node both ways", "cuts/head from front", "cuts/store"),
+    ),
+    Row(
+        "F16", "A network is cut one way",
+        "The host is told as silent; nothing else changes.",
+        (f"{_BED}::test_a_cut_makes_unknown_and_nothing_else",),
+        ("cuts/node hears nothing", "cuts/node is not heard"),
+    ),
+    Row(
+        "F17", "Loss, delay, reordering, doubling",
+        "The same end.",
+        (
+            f"{_FAULTS}::test_each_message_of_run_and_delete",
+            f"{_FAULTS}::test_each_message_of_reboot_stop_and_start",
+            f"{_FAULTS}::test_a_storm_without_a_pattern",
+        ),
+        ("seeds",),
+    ),
+    Row(
+        "F18", "The word to release is lost",
+        "What it lent comes back with the next sweep.",
+        (f"{_MARIADB}::test_eight_lend_while_one_sweeps",),
+        ("allocations",),
+    ),
+    Row(
+        "F19", "A connection is half open",
+        "It is found out within a few heartbeats.",
+        (f"{_BED}::test_a_cut_makes_unknown_and_nothing_else",),
+        ("cuts",),
+    ),
+    Row(
+        "F20", "A report is lost, late or old",
+        "The picture never goes back; an end is told until it is confirmed.",
+        (
+            "tests/unit/test_heard.py::test_in_any_order_the_newest_wins",
+            "tests/unit/test_relay.py::test_newer_wins_and_older_is_passed_over",
+        ),
+        ("seeds",),
+    ),
+    Row(
+        "F21", "The guests' DHCP is away",
+        "Running guests do not notice; it comes back as the leases say.",
+        (
+            f"{_TROUBLE}::test_dhcp_that_is_away_for_a_while",
+            "tests/conformance/test_edge.py::test_closing_does_not_take_the_network_from_the_guests",
+        ),
+        (),
+    ),
+    Row(
+        "F22", "Links clog and clear one by one",
+        "All agree afterwards.",
+        (f"{_FAULTS}::test_a_storm_without_a_pattern",),
+        ("seeds",),
+    ),
+    Row(
+        "F23", "An order comes twice",
+        "One effect, the same answer.",
+        (f"{_WORKER}::test_a_delivery_after_the_end_says_the_outcome_again_and_runs_nothing",),
+        ("starts/same order twice", "starts/said again", "seeds"),
+    ),
+    Row(
+        "F24", "An old order comes after a newer one",
+        "It is refused.",
+        (
+            f"{_LATE}::test_a_start_that_comes_after_the_delete_leaves_nothing_behind",
+            f"{_FAULTS}::test_two_orders_on_one_instance_that_overtake_each_other",
+        ),
+        ("starts/older", "starts/after a delete", "seeds"),
+    ),
+    Row(
+        "F25", "An order is found after its time",
+        "It is not begun.",
+        (f"{_WORKER}::test_an_order_whose_deadline_passed_while_the_role_was_away_is_not_begun",),
+        ("seeds",),
+    ),
+    Row(
+        "F26", "A message that cannot be read",
+        "It is counted and put aside; the queue goes on.",
+        (
+            "tests/unit/test_signing.py::test_ten_thousand_messages_with_wrong_bytes_do_no_harm",
+            "tests/unit/test_journal.py::test_an_order_of_another_version_holds_up_no_other",
+        ),
+        (),
+        "A message that kills its reader again and again is not made yet.",
+    ),
+    Row(
+        "F27", "A handler hangs",
+        "Others go on; the broker does not wait for it.",
+        (f"{_WORKER}::test_orders_on_one_subject_take_turns_and_others_go_on",),
+        ("kills/frozen",),
+    ),
+    Row(
+        "F28", "A thousand starts at once",
+        "Bounded boots, fair turns, no dead host.",
+        ("tests/flow/test_life.py::test_five_at_once_are_spread_and_unique",),
+        (),
+        "Overload is measured by the benchmark of many starts, not counted here.",
+    ),
+    Row(
+        "F29", "Two versions at once",
+        "Both directions understand each other for one version.",
+        (
+            "tests/contract/test_contracts.py::test_a_changed_message_has_a_raised_version",
+            "tests/contract/test_contracts.py::test_a_report_with_an_unknown_field_is_read",
+        ),
+        (),
+        "There is one version so far; samples of each message are kept for the next.",
+    ),
+    Row(
+        "F30", "The whole site loses its power",
+        "Each use-case is undone or completed by itself.",
+        (f"{_CRASHES}::test_all_roles_die_at_once_after_each_round",),
+        ("crashes/all roles", "seeds"),
+        "A cut that loses unflushed disk writes is tried in the simulator only: it needs a machine in a machine.",
+    ),
+    Row(
+        "F31", "A disk is full",
+        "The order fails and says so; with room again, it goes on.",
+        (f"{_COURIER}::test_a_full_disk_says_so_and_leaves_nothing", f"{_COURIER}::test_no_room_is_found_before_a_byte_moves"),
+        ("faults/disk of a node full", "seeds"),
+    ),
+    Row(
+        "F32", "A disk gives errors",
+        "The order fails, the file is put aside.",
+        (f"{_COURIER}::test_a_flipped_bit_is_found_out",),
+        ("seeds",),
+        "Errors of fsync are made in the simulator only.",
+    ),
+    Row(
+        "F33", "Death between write and rename",
+        "Old or new, never a mix.",
+        (f"{_CACHE}::test_adopted_content_has_its_name_and_no_half_file",),
+        ("crashes", "seeds"),
+    ),
+    Row(
+        "F34", "A transfer breaks off, its source changes",
+        "It goes on or begins anew; half of it is never used.",
+        (
+            f"{_COURIER}::test_after_a_cut_it_goes_on_where_it_was",
+            f"{_COURIER}::test_a_damaged_half_file_costs_one_download_not_the_image",
+            "tests/live/test_doors.py::test_fetching_over_a_wire_that_keeps_breaking",
+        ),
+        ("seeds",),
+    ),
+    Row(
+        "F35", "An image is evicted in use, or fetched twice",
+        "What is used stays; one download.",
+        (f"{_CACHE}::test_the_longest_unused_goes_first_and_never_a_pinned_one", f"{_COURIER}::test_many_waiters_one_download"),
+        ("seeds",),
+    ),
+    Row(
+        "F36", "A clock jumps",
+        "Only what is called fresh changes, nothing runs twice.",
+        ("tests/unit/test_signing.py::test_a_clock_a_little_ahead_is_no_harm",),
+        ("seeds",),
+        "Clocks jump in the simulator; on the bed not, which would need libfaketime.",
+    ),
+    Row(
+        "F37", "A program stands still longer than its time, and wakes",
+        "What it says then is refused where it is old.",
+        (f"{_LATE}::test_a_start_that_comes_after_the_delete_leaves_nothing_behind",),
+        ("kills/frozen", "starts/older fence"),
+    ),
+    Row(
+        "F38", "Two starts of one guest",
+        "It runs once.",
+        (f"{_SAMPLES}::test_two_hundred_double_starts",),
+        ("starts", "seeds"),
+    ),
+    Row(
+        "F39", "A guest nobody ordered",
+        "Found within a minute, stopped with its disk kept, and never many at once.",
+        (
+            f"{_STRANGERS}::test_more_than_a_tenth_are_left_alone_and_told",
+            f"{_STRANGERS}::test_a_second_life_elsewhere_is_stopped_after_a_while_and_its_disk_stays",
+        ),
+        ("seeds",),
+    ),
+    Row(
+        "F40", "A database is restored from yesterday",
+        "Nothing is reaped for it, and its orders become newer than what the nodes know.",
+        (
+            f"{_STRANGERS}::test_a_cluster_that_lost_its_memory_reaps_nothing",
+            f"{_LATE}::test_a_restored_memory_learns_the_generation_its_node_knows",
+        ),
+        (),
+    ),
+    Row(
+        "F41", "A node is cloned",
+        "The second one is not let in.",
+        ("tests/api/test_joining.py::test_the_same_request_with_another_key_is_refused",),
+        (),
+        "Two machines with one identity folder at once are not run yet.",
+    ),
+    Row(
+        "F42", "A host that was woken never comes",
+        "It fails at its time.",
+        (),
+        (),
+        "Waking hosts by network is not built yet.",
+    ),
+    Row(
+        "F43", "Deleted while it is being made",
+        "Deletion wins, everything is given back.",
+        ("tests/flow/test_cancel.py::test_after_each_round_of_run", "tests/flow/test_cancel.py::test_cancel_after_each_round_of_run"),
+        ("seeds",),
+    ),
+    Row(
+        "F44", "Nothing is left to lend",
+        "A clear error, nothing half lent.",
+        (f"{_TROUBLE}::test_no_node_has_room", "tests/unit/test_pools.py::test_lending_until_nothing_is_left_gives_each_port_once"),
+        ("allocations",),
+    ),
+)

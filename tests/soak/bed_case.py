@@ -1,0 +1,137 @@
+"""One bed under trial: something is asked for, something is done to it, and within two minutes all must be at rest again."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+from deploy.testbed.bed import Bed
+from luhyaapi.errors import Failed, Trouble
+from tests.support.bed_sight import NODES, guests, soon
+
+REST_S = 120.0
+_MOST = 4
+_RESTING = {"running": True, "stopped": False, "failed": False}
+
+
+class Case:
+    """A bed with a standing guest on each node that nothing may ever touch; others come and go."""
+
+    def __init__(self, bed: Bed, chance: random.Random) -> None:
+        self.bed, self.chance = bed, chance
+        self._standing: dict[str, int] = {}
+        self._asked: list[str] = []
+
+    def stand(self) -> None:
+        """Have the standing guests run, and remember their processes."""
+        for node in NODES:
+            other = next(h for h in self._hosts() if h["name"] in NODES and h["name"] != node)
+            self.bed.educloud("host", "drain", other["id"])
+            self.bed.answer("instance", "run", "--image", "tiny", timeout_s=180)
+            self.bed.educloud("host", "resume", other["id"])
+        self.note_standing()
+
+    def note_standing(self) -> None:
+        """These processes are the ones that must go on."""
+        self._standing = {name[6:]: pid for node in NODES for name, pid in self.bed.programs(node).items() if name.startswith("guest ")}
+
+    def standing(self) -> dict[str, tuple[int, str]]:
+        """The standing guests with process and node."""
+        where = guests(self.bed)
+        return {one: (pid, where.get(one, [self._node_of(one)])[0]) for one, pid in self._standing.items()}
+
+    def forget(self, instance: str) -> None:
+        """It may be touched from now on."""
+        self._standing.pop(instance)
+
+    def _node_of(self, instance: str) -> str:
+        return next((str(i["host_name"]) for i in self._instances() if i["id"] == instance), "")
+
+    def ask(self) -> str:
+        """Something is asked for and not waited for; what."""
+        found = [i for i in self._instances() if i["id"] not in self._standing and i["state"] in _RESTING]
+        verbs = ["run"] * (3 if len(found) < _MOST else 0)
+        verbs += ["delete"] * bool(found) + ["stop"] * any(i["state"] == "running" for i in found)
+        verbs += ["start"] * any(i["state"] == "stopped" for i in found)
+        verb = self.chance.choice(verbs)
+        if verb == "run":
+            task = self.bed.answer("instance", "run", "--image", "tiny", "--no-wait")
+        else:
+            fit = [i for i in found if verb == "delete" or i["state"] == {"stop": "running", "start": "stopped"}[verb]]
+            more = ["--yes"] if verb == "delete" else []
+            task = self.bed.answer("instance", verb, self.chance.choice(fit)["id"], "--no-wait", *more)
+        assert isinstance(task, dict)
+        self._asked.append(str(task["id"]))
+        return f"{verb} {task['subject']}"
+
+    def rest(self) -> float:
+        """Wait until all is at rest; how long it took. Raises AssertionError with what is wrong: late, twice, left over, or touched."""
+        began = time.monotonic()
+        wrong = "nothing was seen"
+
+        def look() -> bool:
+            nonlocal wrong
+            wrong = self._wrong()
+            return not wrong
+
+        try:
+            fine = soon(look, REST_S)
+        except AssertionError as error:
+            raise AssertionError(f"after {REST_S:.0f} s: {error}") from error
+        assert fine, f"after {REST_S:.0f} s: {wrong}"
+        gone = {one for one in self._standing if self._guests_by_pid().get(one) != self._standing[one]}
+        assert not gone, f"standing guests were touched: {gone}"
+        self._asked.clear()
+        self._tidy()
+        return time.monotonic() - began
+
+    def _wrong(self) -> str:
+        running = guests(self.bed)
+        assert all(len(nodes) == 1 for nodes in running.values()), f"runs twice: {running}"
+        down = {h["name"]: h["state"] for h in self._hosts() if h["state"] != "up"}
+        if down:
+            return f"hosts {down}"
+        for task in self._asked:
+            told: Any = self.bed.answer("task", "show", task)
+            if told["state"] not in ("done", "failed", "cancelled"):
+                return f"task {task} {told['kind']} {told['state']} {told['phase']} {told['prompt']}"
+        names = {h["id"]: h["name"] for h in self._hosts()}
+        for one in (found := self._instances()):
+            if one["state"] not in _RESTING:
+                return f"{one['id']} {one['state']}"
+            if _RESTING[one["state"]] != (one["id"] in running) or (one["state"] == "failed" and not one["error"]):
+                return f"{one['id']} {one['state']}, {one['error']}, its processes: {running.get(one['id'])}"
+            if one["id"] in running and running[one["id"]] != [names[one["host"]]]:
+                return f"{one['id']} on {running[one['id']]}, told: {names[one['host']]}"
+        left = set(running) - {one["id"] for one in found}
+        return f"left over: {left}" if left else ""
+
+    def _tidy(self) -> None:
+        """What failed is told and goes; the user would do that."""
+        for one in self._instances():
+            if one["state"] == "failed":
+                self.bed.educloud("instance", "delete", one["id"], "--yes")
+
+    def patiently(self, work: Callable[[], Any]) -> Any:
+        """What a client does when it is told to come back."""
+        until = time.monotonic() + REST_S
+        while True:
+            try:
+                return work()
+            except (Failed, Trouble, ValueError):
+                if time.monotonic() > until:
+                    raise
+                time.sleep(1)
+
+    def _guests_by_pid(self) -> dict[str, int]:
+        return {name[6:]: pid for node in NODES for name, pid in self.bed.programs(node).items() if name.startswith("guest ")}
+
+    def _instances(self) -> list[dict[str, Any]]:
+        found: Any = self.bed.answer("instance", "list")
+        return list(found)
+
+    def _hosts(self) -> list[dict[str, Any]]:
+        found: Any = self.bed.answer("host", "list")
+        return list(found)

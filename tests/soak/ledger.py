@@ -1,0 +1,53 @@
+"""The committed ledger: what was run so far, by kind and point; only ever added to, by program."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tests.soak.tally import Tally
+
+ROOT = Path(__file__).resolve().parents[2]
+FILE = ROOT / "docs/ledger.json"
+REPLAYS_KEPT = 20
+
+
+def machine() -> str:
+    """In words, what it was run on."""
+    memory_kib = next(int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
+    model = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
+    return f"{os.cpu_count()} x {model or platform.machine()}, {memory_kib / 1024**2:.0f} GiB, Linux {platform.release().split('-')[0]}"
+
+
+def add(tally: Tally, file: Path = FILE) -> None:
+    """Add what a run counted; two programs may do so at once."""
+    today, where = datetime.now(UTC).date().isoformat(), machine()
+    with _open(file) as ledger:
+        points = ledger.setdefault(tally.kind, {})
+        for point in sorted({*tally.runs, *(f.point for f in tally.failures)}):
+            entry: dict[str, Any] = points.setdefault(point, {"runs": 0, "failures": 0})
+            failed = [f for f in tally.failures if f.point == point]
+            entry["runs"] += tally.runs[point]
+            entry["failures"] += len(failed)
+            entry |= {"last": today, "machine": where}
+            if failed:
+                entry["replays"] = [*entry.get("replays", []), *(f.replay for f in failed)][-REPLAYS_KEPT:]
+
+
+@contextmanager
+def _open(file: Path) -> Iterator[dict[str, Any]]:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_name(f".{file.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ledger: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.exists() else {}
+        yield ledger
+        half = file.with_name(f".{file.name}.part")
+        half.write_text(json.dumps(ledger, indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
+        half.replace(file)

@@ -1,0 +1,51 @@
+"""Seeds of the simulator, as many as the time allows, after those that were run before."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.soak import ledger, tally
+from tests.soak.tally import Budget, Tally
+
+ROOT = Path(__file__).resolve().parents[2]
+POINT = "seeds"
+
+
+def first_new(file: Path = ledger.FILE) -> int:
+    """The first seed no ledger entry counts yet: they are run from 0 on, without gaps."""
+    if not file.exists():
+        return 0
+    return int(json.loads(file.read_text("utf-8")).get("seeds", {}).get(POINT, {}).get("runs", 0))
+
+
+def run(budget: Budget, given: argparse.Namespace) -> Tally:
+    """From the first new seed on."""
+    first = given.first if given.first >= 0 else first_new()
+    words = [sys.executable, "-m", "tests.simulator", "--seeds", f"{first}:{first}", "--minutes", f"{budget.seconds / 60:.2f}", "--jobs", str(given.jobs)]
+    done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    return counted(json.loads(done.stdout.strip().rpartition("\n")[2]))
+
+
+def counted(form: dict) -> Tally:
+    """The simulator's last line as a tally."""
+    found = Tally("seeds")
+    found.count(POINT, int(form["seeds"]))
+    stories = form.get("first", {})
+    for seed in map(str, form.get("failed", [])):
+        found.fail(POINT, "; ".join(stories.get(seed, ["told by its story"])), f"python -m tests.simulator --story {seed}")
+    found.figures["per_s"] = float(form.get("seeds_per_second") or 0)
+    return found
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What this kind may be told."""
+    parser.add_argument("--first", type=int, default=-1)
+    parser.add_argument("--jobs", type=int, default=2)
+
+
+if __name__ == "__main__":
+    sys.exit(tally.program("seeds", run, arguments))

@@ -1,0 +1,126 @@
+"""A small sample of each kind of the soak, and the means it counts with."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy import fault_table, reliability
+from tests.soak import command, crashes, ledger, seeds, starts
+from tests.soak.intervals import IntervalLog, judge
+from tests.soak.tally import Budget, Tally
+
+ROOT = Path(__file__).resolve().parents[2]
+ROWS = (*fault_table.PROMISES, *fault_table.FAULTS)
+
+
+def test_two_hundred_double_starts():
+    found = starts.run(Budget(60, 1), argparse.Namespace(most=210))
+    assert (found.failures, found.runs.total()) == ([], 210)
+    assert set(found.runs) == set(starts.SHAPES)
+
+
+def test_the_judge_sees_what_is_held_twice_or_too_early(tmp_path):
+    log = IntervalLog(tmp_path / "log")
+    log.write("+", "one", "10.0.0.2", "8700")
+    log.write("+", "two", "10.0.0.2", "8701")
+    log.write("-", "one")
+    log.write("+", "three", "8700")
+    log.write("!", "four", "lost")
+    verdict = judge(tmp_path / "log", rest_s=60)
+    assert verdict.taken == 3
+    assert verdict.twice == ["10.0.0.2 held by one and by two"]
+    assert [words.split()[0] for words in verdict.early] == ["8700"]
+    assert verdict.trouble == ["four lost"]
+
+
+@pytest.mark.walk
+def test_a_few_takers_are_killed():
+    words = [sys.executable, "-m", "tests.soak.allocations", "--seconds", "6", "--takers", "8", "--seed", "1"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    told = Tally.read(json.loads(done.stdout.splitlines()[-1]))
+    assert (done.returncode, told.failures) == (0, []), done.stderr
+    assert told.runs["8 takers on sqlite"] > 50
+    assert told.figures["killed"] > 5
+
+
+@pytest.mark.walk
+def test_a_few_roles_die(django_db_blocker):
+    with django_db_blocker.unblock():
+        found = crashes.run(Budget(25, 3), argparse.Namespace(most=12))
+    assert found.failures == []
+    assert found.runs.total() >= 5
+
+
+def test_a_double_start_nobody_refuses_is_counted_and_can_be_repeated(monkeypatch):
+    monkeypatch.setattr("nc.services.wanted.WantedFiles.buried", lambda _self, _instance: -1)
+    found = starts.run(Budget(60, 1), argparse.Namespace(most=14))
+    assert {f.point for f in found.failures} == {"after a delete"}
+    assert found.failures[0].replay.startswith("python -m tests.soak.starts --seed 1")
+
+
+def test_the_ledger_only_grows(tmp_path):
+    file = tmp_path / "ledger.json"
+    one = Tally("kills")
+    one.count("node1 nc killed", 3)
+    ledger.add(one, file)
+    one.fail("node1 nc killed", "stuck", "again")
+    ledger.add(one, file)
+    entry = json.loads(file.read_text())["kills"]["node1 nc killed"]
+    assert (entry["runs"], entry["failures"], entry["replays"]) == (6, 1, ["again"])
+    assert set(entry) == {"runs", "failures", "replays", "last", "machine"}
+
+
+def test_what_a_run_says_comes_back_whole():
+    one = Tally("cuts")
+    one.count("store")
+    one.fail("store", "stuck", "again")
+    one.figures["per_s"] = 1.5
+    assert Tally.read(json.loads(json.dumps(one.form()))) == one
+
+
+def test_minutes_are_shared_out_and_all_of_them_used():
+    whole = command.plan(None, 600)
+    assert sum(float(words[1].partition("=")[2]) for words in whole) == pytest.approx(600, abs=5)
+    (alone,) = command.plan(["cuts"], 60)
+    assert alone == ["tests.soak.bed_runs", "--seconds=60", "--kind=cuts"]
+
+
+def test_a_program_that_says_nothing_is_a_failure(monkeypatch):
+    (told,) = command._read(["tests.soak.no_such_kind", "--seconds=1"])
+    assert told.failures[0].replay == "python -m tests.soak.no_such_kind --seconds=1"
+
+
+def test_the_simulators_last_line_is_counted():
+    told = seeds.counted({"seeds": 40, "failed": [7], "first": {"7": ["I2 broken"]}, "seeds_per_second": 12.5})
+    assert (told.runs["seeds"], told.figures["per_s"]) == (40, 12.5)
+    assert told.failures[0].story == "I2 broken"
+    assert told.failures[0].replay == "python -m tests.simulator --story 7"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
+def test_each_test_a_row_names_is_there(row):
+    for test in row.tests:
+        file, _, name = test.partition("::")
+        assert f"def {name}(" in (ROOT / file).read_text("utf-8"), test
+    assert row.tests or row.gap, "a row has a test or says why not"
+
+
+def test_every_fault_of_the_table_has_its_row():
+    assert [r.name for r in fault_table.FAULTS] == [f"F{n:02}" for n in range(1, 45)]
+    assert [r.name for r in fault_table.PROMISES] == [f"I{n}" for n in range(1, 7)]
+
+
+def test_counts_of_a_row_come_from_the_ledger():
+    row = fault_table.Row("F", "", "", (), ("kills/node1 nc", "cuts"))
+    kills = {"node1 nc killed": {"runs": 5, "failures": 0}, "head cc killed": {"runs": 9, "failures": 1}}
+    counts = {"kills": kills, "cuts": {"store": {"runs": 2, "failures": 0}}}
+    assert reliability.counted(row, counts) == (7, 0)
+    assert reliability.bound(300, 0) == "0 of 300 failed: rate below 0.01"
+    assert reliability.bound(300, 2) == "2 of 300 failed"
+    assert reliability.bound(0, 0) == "not run yet"
