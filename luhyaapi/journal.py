@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from luhyaapi import clock, log
+from luhyaapi import clock, log, points
 from luhyaapi.contracts.base import Envelope
 
 _TABLES = """
@@ -73,14 +73,23 @@ class Journal:
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
         db = self._connect()
+        points.at("journal: before write")
         db.execute("begin immediate")
         try:
             yield db
+            points.at("journal: before commit")
         except BaseException:
             db.execute("rollback")
             raise
         if db.in_transaction:
             db.execute("commit")
+        points.at("journal: after commit")
+
+    def close(self) -> None:
+        """Let go of the file, in this thread."""
+        if (db := getattr(self._local, "db", None)) is not None:
+            db.close()
+            del self._local.db
 
     def next_epoch(self) -> int:
         """A counter raised at each start: reports of a later life are always newer."""

@@ -9,6 +9,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from django.db import DataError
 
+from luhyaapi import points
 from luhyaapi.agent import Agent
 from luhyaapi.contracts.base import Envelope
 from luhyaapi.errors import Refused
@@ -70,7 +71,9 @@ class BossAgent(Agent):
 
     def _post(self, to: str, envelope: Envelope, control: bool) -> None:
         assert self.down is not None  # noqa: S101 - a boss has a link down
+        points.at("order: before post")
         self.down.command(to, seal(envelope, self.key), control=control)
+        points.at("order: confirmed")
 
     def sweep(self) -> None:
         super().sweep()

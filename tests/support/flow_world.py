@@ -238,10 +238,7 @@ class World:
 
     def inject(self, direction: str, host: str, message: bytes) -> None:
         """Deliver a message that was held back."""
-        if direction == "down":
-            self.wire._queues[host].append(message)
-        else:
-            self.wire._reports[self.wire._known[host]].append((host, message))
+        self.wire.inject(direction, host, message)
 
 
 def opened(message: bytes) -> dict:
