@@ -108,17 +108,24 @@ class Playground:
     def resume(self) -> Playground:
         """As after a power failure of everything, the broker too: what was on the disks is there."""
         me = own.own()
-        self._open("clc", me.membership, me.key)
-        names = {Membership.load(f.parent).host: f.parent.parent.name for f in self.folder.glob("*/identity/certificate.pem")}  # type: ignore[union-attr]
+        self.known["clc"] = me.membership, me.key
         for name in ("walrus", "cc", "sc", *(f"nc{n + 1}" for n in range(self.nodes))):
             folder = self.folder / name / "identity"
             membership = Membership.load(folder)
             if membership is None:
                 raise Refused("state", f"{name} has never joined")
-            self.links[names.get(membership.boss, "clc")].admit(membership.host)
-            self._open(name, membership, identity.own_key(folder))
+            self.known[name] = membership, identity.own_key(folder)
+        self.open_known()
         self.settle()
         return self
+
+    def open_known(self) -> None:
+        """Every role that has joined begins, bosses first."""
+        names = {membership.host: name for name, (membership, _) in self.known.items()}
+        for name, (membership, key) in list(self.known.items()):
+            if membership.boss:
+                self.links[names[membership.boss]].admit(membership.host)
+            self._open(name, membership, key)
 
     def _settings(self, name: str) -> Settings:
         if name not in self._settings_of:
@@ -161,6 +168,14 @@ class Playground:
         if (woken := self.woken) is not None:
             house.agent._working = cast("Loop", _Bell(lambda: woken(name, "work")))  # noqa: SLF001
             house.agent._publishing = cast("Loop", _Bell(lambda: woken(name, "publish")))  # noqa: SLF001
+            for extra in house.extras:
+                changed = extra.beat._changed.put  # noqa: SLF001
+
+                def look(instance: str, changed: Callable[[str], None] = changed) -> None:
+                    changed(instance)
+                    woken(name, "look")
+
+                extra.beat._hypervisor.watch(look)  # noqa: SLF001
 
     def _shorten(self, name: str, house: House) -> None:
         """Bytes go from cache to cache by name instead of by port."""
@@ -178,25 +193,21 @@ class Playground:
         if not self.let_in(name, boss, request):
             raise Refused("forbidden", f"{name} was not let in")
 
-    def knock(self, name: str, boss: House, token: str) -> str:
-        """A new host asks at its boss's door to be let in; the name of its request."""
+    def knock(self, name: str, boss: House, token: str, request: str = "") -> str:
+        """A new host asks at its boss's door to be let in, again under the same name; the name of its request."""
+        from cc.services import children
+
         key = identity.own_key(self.folder / name / "identity")
-        role, request = Role(name.rstrip("0123456789")), f"r{ids.secret()}"
+        role, request = Role(name.rstrip("0123456789")), request or f"r{ids.secret()}"
         form = {"request": request, "role": role, "name": name, "csr": identity.request(key, name), "token": token}
         if boss is self.houses["clc"]:
             report = JoinAsked(request=request, role=role, name=name, csr=form["csr"], proof=hosts.proof_of(token))
             with memory.of("clc"), memory.atomic():
                 hosts.join_asked(report, boss.agent.me)
         else:
-            self.knock_again(boss, form)
+            with memory.of("cc"):
+                children.ask(boss.agent.services, form, "near")
         return request
-
-    def knock_again(self, boss: House, form: dict[str, str]) -> None:
-        """The same request at the door of a cluster, as a host says it until it is answered."""
-        from cc.services import children
-
-        with memory.of("cc"):
-            children.ask(boss.agent.services, form, "near")
 
     def let_in(self, name: str, boss: House, request: str) -> bool:
         """Whether the answer is there; then the host works. Raises Refused(forbidden | not_found)."""

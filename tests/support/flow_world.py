@@ -246,6 +246,17 @@ def opened(message: bytes) -> dict:
     return json.loads(json.loads(message)["signed"])
 
 
+def populate(world: World) -> None:
+    """An administrator, a user, all roles joined and one published image."""
+    people.add(None, "root", "correct horse battery", "admin")
+    people.add(None, "ada", "correct horse battery", "user")
+    world.p.start()
+    world.upload("tiny")
+    world.p.settle()
+    assert ImageVersion.objects.get().state == "published"
+    assert Image.objects.get().name == "tiny"
+
+
 def make_template() -> tuple[Path, float]:
     """A folder with a cloud that has joined, and the time it shows."""
     folder = Path(tempfile.mkdtemp(prefix="educloud-flow-", dir=_BASE))
@@ -255,14 +266,7 @@ def make_template() -> tuple[Path, float]:
         with _databases(folder):
             for alias in ("default", "cc"):
                 call_command("migrate", database=alias, run_syncdb=True, verbosity=0, skip_checks=True)
-            people.add(None, "root", "correct horse battery", "admin")
-            people.add(None, "ada", "correct horse battery", "user")
-            world = World(folder, hand)
-            world.p.start()
-            world.upload("tiny")
-            world.p.settle()
-            assert ImageVersion.objects.get().state == "published"
-            assert Image.objects.get().name == "tiny"
+            populate(World(folder, hand))
     finally:
         clock.use(before)
     return folder, hand.now()
