@@ -7,6 +7,7 @@ import os
 from clc.services import hosts, images, tasks
 from luhyaapi import clock
 from luhyaapi.agent import Agent
+from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.facts import host_facts
 from luhyadb import outbox
 
@@ -50,6 +51,9 @@ class Beat:
         if clock.now() - self._said_at > patience:
             self._said_at = clock.now()
             tasks.say_again(patience)
+            clusters = hosts.hosts_of(Role.CC)
+            found = self._agent.services.board.read([f"host:{c.pk}" for c in clusters])
+            hosts.repair({key.removeprefix("host:"): picture for key, picture in found.items()})
         tasks.lose_overdue()
         images.sweep_uploads()
         if self._agent.down is not None and self._agent.down.is_connected():

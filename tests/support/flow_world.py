@@ -17,7 +17,7 @@ from django.core.management import call_command
 from django.db import connections
 
 from cc.services import children
-from clc.services import images, instances, people
+from clc.services import hosts, images, instances, people
 from deploy.playground import Playground
 from luhyaapi import clock
 from luhyaapi.clock import ManualClock
@@ -155,6 +155,11 @@ class World:
         """Nothing new is placed on a node."""
         with memory.of("cc"):
             children.drain(self.p.houses[name].agent.me, on=True)
+
+    def drain_by_order(self, name: str) -> None:
+        """The same, as an administrator asks for it."""
+        hosts.drain(self.admin, self.p.known[name][0].host, on=True)
+        self.p.settle()
 
     # ---- seeing
 
