@@ -20,7 +20,7 @@ class Beat:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._beats = 0
-        self._said_at = 0.0
+        self._said_at: float | None = None
 
     def hello(self) -> None:
         """Our own row is there."""
@@ -48,8 +48,8 @@ class Beat:
     def reconcile(self) -> None:
         """Wanted against heard."""
         patience = self._agent.settings.beat.queue_patience_s
-        if clock.now() - self._said_at > patience:
-            self._said_at = clock.now()
+        if self._said_at is None or clock.monotonic() - self._said_at > patience:
+            self._said_at = clock.monotonic()
             tasks.say_again(patience)
             clusters = hosts.hosts_of(Role.CC)
             found = self._agent.services.board.read([f"host:{c.pk}" for c in clusters])

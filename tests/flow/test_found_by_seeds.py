@@ -2,7 +2,7 @@
 
 import pytest
 
-from clc.services import hosts
+from clc.services import hosts, tasks
 from luhyadb import memory
 from luhyadb.models import Child, Host, Placement
 from tests.support.flow_world import opened
@@ -95,4 +95,71 @@ def test_a_delete_that_failed_half_way_and_ends_later_is_told(cloud):
         assert Placement.objects.get(pk=one).wanted == "stopped"
     assert cloud.state(one) == "stopped"
     cloud.do("delete", one)
+    cloud.rest()
+
+
+def test_a_cancel_that_comes_when_all_is_wiped_comes_too_late(cloud):
+    one = cloud.do()
+    _, task = cloud.ask("delete", one)
+    cloud.tap(lambda d, _h, m: [] if d == "up" and opened(m)["subject"] == f"{task}#wipe.0" else [m])
+    cloud.p.settle()
+    tasks.cancel(cloud.user, task)
+    cloud.p.settle()
+    _heal(cloud)
+    cloud.until_rest()
+    assert cloud.task(task) == ("done", None)
+    assert cloud.state(one) == "deleted"
+    cloud.rest()
+
+
+def test_clocks_set_back_hold_nothing_up(cloud):
+    """An hour ahead, everybody works; then time is right again."""
+    cloud.clock.sleep(3600)
+    one, task = cloud.ask()
+    cloud.p.wire.cut()
+    cloud.p.step()
+    cloud.clock.sleep(-3600)
+    cloud.clock._now -= 3600
+    cloud.p.wire.heal()
+    cloud.p.pass_time(120)
+    assert cloud.task(task) == ("done", None)
+    assert cloud.state(one) == "running"
+
+
+def test_a_lost_task_whose_order_never_arrived_ends_when_the_cluster_is_back(cloud):
+    """Its instance does not stay on its way for ever."""
+    cloud.p.stop("cc")
+    one, task = cloud.ask()
+    cloud.p.settle()
+    cloud.long(2000)
+    assert cloud.task(task)[0] == "lost"
+    cloud.p.restart("cc")
+    cloud.p.pass_time(90)
+    assert cloud.task(task) == ("failed", "timeout")
+    assert cloud.state(one) == "failed"
+    cloud.do("delete", one)
+    cloud.rest()
+
+
+def test_an_order_that_was_overtaken_by_a_delete_is_refused(cloud):
+    """Also when the cancel that goes before the delete got lost."""
+    late = []
+
+    def hold(direction, host, message):
+        kind = opened(message)["kind"]
+        if kind == "instance/run":
+            late.append((direction, host, message))
+        return [] if kind in ("instance/run", "task/cancel") else [message]
+
+    cloud.tap(hold)
+    one, task = cloud.ask()
+    cloud.p.settle()
+    _, delete = cloud.ask("delete", one)
+    cloud.p.settle()
+    assert cloud.task(delete) == ("done", None)
+    cloud.p.wire.inject(*late[0])
+    cloud.p.settle()
+    assert cloud.domains() == {}
+    _heal(cloud)
+    assert cloud.task(task)[0] in ("failed", "cancelled")
     cloud.rest()

@@ -261,6 +261,9 @@ class Simulation:
         timers.pop(what, None)
         if what in EVERY:
             timers[what] = self.clock.world + EVERY[what]
+            if what == "beat":
+                # the loops also look by themselves: whoever was to wake them may have died
+                todo |= dict.fromkeys(("work", "publish") + (("post",) if name in ("clc", "cc") else ()))
         self._as(name, lambda: self.p.act(name, what))
         if name in self.p.houses and what in ("work", "publish", "post"):
             self._again(name, what)
@@ -273,7 +276,7 @@ class Simulation:
             due = agent.journal._connect().execute("select min(due) from commands where state = 'accepted'").fetchone()[0]
             if due is not None and what not in self.todo[name]:
                 self.clock.actor = name
-                timers["work"] = now + max(due - self.clock.now(), 0.2)
+                timers["work"] = now + min(max(due - self.clock.now(), 0.2), 10.0)
         elif what == "publish":
             if agent.journal._connect().execute("select exists (select 1 from reports)").fetchone()[0]:
                 timers["publish"] = now + _RETRY_S["publish"]
