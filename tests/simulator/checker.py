@@ -10,6 +10,7 @@ from luhyaapi.contracts.vocabulary import InstanceState, TaskState
 
 Record = dict[str, Any]
 COOLDOWN_S = 60.0
+CANCEL_WITHIN_S = 15.0
 FINAL = {str(TaskState.DONE), str(TaskState.FAILED), str(TaskState.CANCELLED)}
 STABLE = {str(s) for s in (InstanceState.RUNNING, InstanceState.STOPPED, InstanceState.FAILED, InstanceState.DELETED, InstanceState.DEFINED)}
 NEVER = {"bug", "forged", "unsigned", "misaddressed", "invalid", "conflict", "unsupported", "program", "missing", "unauthenticated", "forbidden"}
@@ -122,6 +123,47 @@ def nobody_stumbles(history: list[Record]) -> Iterator[str]:
             yield f"a client's {r['verb']} fell over {r['answer']['stumbled']} at record {r['n']}"
 
 
+def taken_in_the_end(history: list[Record]) -> Iterator[str]:
+    """What somebody could not take, or died over, comes again."""
+    if any(r["who"] == "fault" and r["what"] == "broker_lost" for r in history):
+        return
+    owed: dict[tuple[str, str], int] = {}
+    for r in history:
+        if r["what"] == "not taken":
+            owed[r["who"], r["id"]] = r["n"]
+        elif r["what"] == "got":
+            owed.pop((r["who"], r.get("id", "")), None)
+    gone = {r["host"] for r in history if r["what"] == "asked" and r["verb"] == "remove" and r["answer"].get("accepted")}
+    for (who, message), n in owed.items():
+        if who not in gone:
+            yield f"{message} did not come again after {who} could not take it at record {n}"
+
+
+def done_is_done(history: list[Record]) -> Iterator[str]:
+    """No task is done before its Outcome came."""
+    told = {r["subject"].split("#")[0] for r in history if r["what"] == "got" and r["who"] == "clc" and r["kind"] == "outcome"}
+    picture = history[-1].get("picture") if history else None
+    for task in picture["clc"]["task"] if picture else ():
+        if task["state"] == "done" and task["created_at"] > 0 and task["id"] not in told and task["id"] in _accepted(history):
+            yield f"task {task['id']} {task['kind']} is done and no outcome came"
+
+
+def _accepted(history: list[Record]) -> set[str]:
+    return {t for r in _asked(history) for t in r["answer"].get("tasks", ())}
+
+
+def the_cancelled_rest(history: list[Record]) -> Iterator[str]:
+    """A node that has heard a cancel begins nothing more for that task."""
+    heard: dict[tuple[str, str], float] = {}
+    for r in history:
+        if r["what"] == "got" and r.get("kind") == "task/cancel" and r["who"].startswith("nc"):
+            heard.setdefault((r["who"], r["task"]), r["t"])
+        elif r["what"] == "effect" and r["effect"] in ("running", "defined") and "#undo-" not in r["order"]:
+            at = heard.get((r["who"], r["order"].split("#")[0]))
+            if at is not None and r["t"] > at + CANCEL_WITHIN_S:
+                yield f"{r['order']} has an effect on {r['instance']} at record {r['n']}, {r['t'] - at:.0f} s after {r['who']} heard its cancel"
+
+
 def answers_in_order(history: list[Record]) -> Iterator[str]:
     """A deleted instance is not acted on by a later request that was accepted."""
     deleted: set[str] = set()
@@ -135,7 +177,8 @@ def answers_in_order(history: list[Record]) -> Iterator[str]:
 
 
 RULES: tuple[Callable[[list[Record]], Iterator[str]], ...] = (
-    one_place, nothing_lent_twice, lent_things_rest, once, the_dead_stay_dead, nobody_stumbles,
+    one_place, nothing_lent_twice, lent_things_rest, once, the_dead_stay_dead, nobody_stumbles, taken_in_the_end, done_is_done,
+    the_cancelled_rest,
 )
 
 
@@ -163,6 +206,14 @@ def tasks_end(history: list[Record], picture: dict[str, Any]) -> Iterator[str]:
             yield f"task {task['id']} {task['kind']} ended with {code}: {task['error']}"
         elif task["state"] == "failed" and code == "cancelled":
             yield f"task {task['id']} {task['kind']} failed with cancelled"
+
+
+def nobody_is_placed_unasked(_history: list[Record], picture: dict[str, Any]) -> Iterator[str]:
+    """What a cluster has placed, the CLC knows."""
+    known = {i["id"] for i in picture["clc"]["instance"]}
+    for place in picture["cc"]["placement"]:
+        if place["instance"] not in known:
+            yield f"{place['instance']} has a place and the CLC does not know it"
 
 
 def instances_agree(_history: list[Record], picture: dict[str, Any]) -> Iterator[str]:
@@ -279,7 +330,7 @@ def hosts_agree(_history: list[Record], picture: dict[str, Any]) -> Iterator[str
 
 
 REST: tuple[Callable[[list[Record], dict[str, Any]], Iterator[str]], ...] = (
-    tasks_end, instances_agree, leases_agree, nothing_is_left, nothing_waits, images_agree, hosts_agree,
+    tasks_end, nobody_is_placed_unasked, instances_agree, leases_agree, nothing_is_left, nothing_waits, images_agree, hosts_agree,
 )
 
 

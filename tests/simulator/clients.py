@@ -12,7 +12,7 @@ from clc.services import hosts, images, instances, tasks
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.errors import Refused, Trouble, of
 from luhyadb import memory
-from luhyadb.models import Account, Host
+from luhyadb.models import Account, Child, Host, Instance
 from tests.simulator.plan import Item
 from tests.support.flow_world import KERNEL, Crash
 
@@ -167,7 +167,12 @@ class Clients:
         self._of_host("refresh", names[int(dice[0] * len(names))], lambda h: hosts.refresh(self._admin, h))
 
     def _remove(self, dice: tuple[float, ...]) -> None:
+        """As the manual says: of a node that was drained, and while nothing is being placed."""
         sim, name = self._sim, self._node(dice[0])
+        host = sim.p.known[name][0].host if name in sim.p.known else ""
+        drained = Child.objects.using("cc").filter(pk=host, draining=True).exists()
+        if not drained or Instance.objects.filter(state="starting", node="").exists():
+            return
         if self._of_host("remove", name, lambda h: hosts.remove(self._admin, h)):
             sim.retired.add(name)
 

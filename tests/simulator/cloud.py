@@ -25,7 +25,7 @@ from tests.simulator.disk import Disks, installed
 from tests.support import flow_world
 
 OVER: dict[str, dict[str, Any]] = {
-    "beat": {"every_s": 12.0, "reconcile_s": 18.0},
+    "beat": {"every_s": 16.0, "reconcile_s": 20.0},
     "network": {"subnet": "10.231.0.0/27", "display_count": 40},
     "hypervisor": {"cpus": 12, "memory_mib": 2048},
 }

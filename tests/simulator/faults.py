@@ -94,7 +94,10 @@ class Faults:
             if name == "drop":
                 return []
             if name == "double":
-                return [message, message]
+                if (late_s := sim.rng.choice((0.0, 0.0, 1.0, 8.0, 20.0))) == 0:
+                    return [message, message]
+                sim.after(late_s, lambda: sim.p.wire.inject(direction, host, message))
+                return [message]
             late_s = sim.rng.choice((0.2, 2.0)) if name == "reorder" else sim.rng.choice((1.0, 10.0, 40.0, 90.0))
             sim.after(late_s, lambda: sim.p.wire.inject(direction, host, message))
             return []

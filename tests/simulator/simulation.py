@@ -24,8 +24,9 @@ from tests.simulator.history import History
 from tests.simulator.plan import Item, Plan
 from tests.support.flow_world import Crash
 
-EVERY = {"beat": 12.0, "reconcile": 18.0, "prove": 18.0}
-REST_S, LONGEST_REST_S = 45.0, 1300.0
+EVERY = {"beat": 16.0, "reconcile": 20.0, "prove": 20.0}
+REST_S, LONGEST_REST_S, LONGEST_AFTER_LOSS_S = 24.0, 330.0, 1300.0
+"""What was confirmed and got lost by a broker is told again only every ten minutes; nothing else takes so long."""
 MOVES_AT_MOST = 60_000
 _RETRY_S = {"work": 1.0, "publish": 3.0, "post": 2.0, "redeliver": 2.0}
 _running: list[Simulation] = []
@@ -292,6 +293,8 @@ class Simulation:
             _, message = self.p.wire._queues[queue][0]
             self.tell(name, "got", **about(message))
         done = self._as(name, lambda: self.p.wire.deliver(queue))
+        if done is False and direction != "greet":
+            self.tell(name, "not taken", id=about(message)["id"], direction=direction)
         if not done and name in self.timers:
             self.timers[name][f"redeliver {direction}"] = self.clock.world + _RETRY_S["redeliver"]
 
@@ -320,7 +323,9 @@ class Simulation:
         """Time goes by until nothing is under way and all pictures agree, and at most so long."""
         from tests.simulator import checker
 
-        end = self.clock.world + LONGEST_REST_S
+        lossy = self.faults.counts["message drop"] + self.faults.counts["broker_lost"]
+        longest_s = LONGEST_AFTER_LOSS_S if lossy else LONGEST_REST_S
+        end = self.clock.world + longest_s
         while True:
             mark = self.clock.world + REST_S
             self._until(lambda mark=mark: self.clock.world >= mark, REST_S)
@@ -329,7 +334,7 @@ class Simulation:
                 continue
             picture = snapshot.take(self)
             if last or not checker.at_rest(self.history.records, picture):
-                self.tell("simulator", "rest", picture=picture, after_s=round(LONGEST_REST_S - (end - self.clock.world)))
+                self.tell("simulator", "rest", picture=picture, after_s=round(longest_s - (end - self.clock.world)))
                 return
 
     def is_open(self) -> bool:
