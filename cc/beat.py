@@ -40,6 +40,7 @@ class Beat:
         agent.report(host_facts(
             agent.me, agent.settings, services=services, blobs=tuple(self._office.cache.sha256s()),
             open_commands=agent.journal.counts()[0] + outbox.waiting(), health=self._trouble or self._strangers,
+            children=dict(Child.objects.values_list("pk", "draining")),
         ))
         for child, at in list(agent.relay.heard.items()):
             Child.objects.filter(pk=child, last_heard__lt=at - 60).update(last_heard=at)

@@ -38,6 +38,8 @@ class _Flow(Handler[Command]):
             before = FlowRun.objects.filter(instance=command.subject, ended_at=0).exclude(pk=job.id).exists()
             if before:
                 raise Unavailable("busy", "Something else is being done with this instance", "it waits for that to end")
+            if flows.is_overtaken(job.envelope):
+                raise Refused("state", "A newer order on this instance came first", "this one was late")
             flows.open_flow(job.envelope)
         flows.go(job.services, job.id)
         return PENDING

@@ -7,6 +7,7 @@ import os
 from clc.services import hosts, images, tasks
 from luhyaapi import clock
 from luhyaapi.agent import Agent
+from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.facts import host_facts
 from luhyadb import outbox
 
@@ -19,7 +20,7 @@ class Beat:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._beats = 0
-        self._said_at = 0.0
+        self._said_at: float | None = None
 
     def hello(self) -> None:
         """Our own row is there."""
@@ -47,9 +48,12 @@ class Beat:
     def reconcile(self) -> None:
         """Wanted against heard."""
         patience = self._agent.settings.beat.queue_patience_s
-        if clock.now() - self._said_at > patience:
-            self._said_at = clock.now()
+        if self._said_at is None or clock.monotonic() - self._said_at > patience:
+            self._said_at = clock.monotonic()
             tasks.say_again(patience)
+            clusters = hosts.hosts_of(Role.CC)
+            found = self._agent.services.board.read([f"host:{c.pk}" for c in clusters])
+            hosts.repair({key.removeprefix("host:"): picture for key, picture in found.items()})
         tasks.lose_overdue()
         images.sweep_uploads()
         if self._agent.down is not None and self._agent.down.is_connected():

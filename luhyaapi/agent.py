@@ -10,7 +10,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from luhyaapi import clock, log
+from luhyaapi import clock, log, points
 from luhyaapi.command.worker import Worker
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.base import Envelope, Report
@@ -145,7 +145,9 @@ class Agent:
             sent: list[int] = []
             try:
                 for n, message in rows:
+                    points.at("report: before post")
                     self.up.report(message, durable=True)
+                    points.at("report: confirmed")
                     sent.append(n)
             except Unavailable as e:
                 _log.debug("reports wait", why=e.why)

@@ -20,30 +20,74 @@ from luhyaapi.wire.signing import refusals
 _MIB = 1024 * 1024
 
 
-@functools.cache
+class Machine:
+    """The machine below us, as it is now. Sizes in bytes, times in seconds, replaceable as a whole by the simulator."""
+
+    @functools.cached_property
+    def boot_id(self) -> str:
+        """Changes with every boot of the machine."""
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+    def booted_at(self) -> float:
+        """Since 1970."""
+        return float(psutil.boot_time())
+
+    def load(self) -> float:
+        """The average of one minute."""
+        return os.getloadavg()[0]
+
+    def cpus(self) -> int:
+        """Processors there are."""
+        return os.cpu_count() or 1
+
+    def memory(self) -> tuple[int, int]:
+        """In all, and available."""
+        found = psutil.virtual_memory()
+        return int(found.total), int(found.available)
+
+    def disk(self, folder: Path) -> tuple[int, int]:
+        """In all, and free, where that folder is."""
+        found = psutil.disk_usage(str(folder))
+        return int(found.total), int(found.free)
+
+    def process(self) -> int:
+        """What this process takes of the memory."""
+        return int(psutil.Process().memory_info().rss)
+
+
+_machine = Machine()
+
+
+def use(machine: Machine) -> Machine:
+    """Put ``machine`` in place of the real one; returns the one that was there."""
+    global _machine  # the one seam through which the machine enters the program
+    before, _machine = _machine, machine
+    return before
+
+
 def boot_id() -> str:
     """Changes with every boot of the machine."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return _machine.boot_id
 
 
 def capacity(settings: Settings) -> Capacity:
     """What this host offers in all."""
     h = settings.hypervisor
     return Capacity(
-        cpus=h.cpus or 4 * (os.cpu_count() or 1),
-        memory_mib=h.memory_mib or max(psutil.virtual_memory().total // _MIB - 1024, 256),
-        disk_mib=psutil.disk_usage(str(settings.host.state)).total // _MIB,
+        cpus=h.cpus or 4 * _machine.cpus(),
+        memory_mib=h.memory_mib or max(_machine.memory()[0] // _MIB - 1024, 256),
+        disk_mib=_machine.disk(settings.host.state)[0] // _MIB,
     )
 
 
 def host_facts(host: str, settings: Settings, **more: Any) -> HostFacts:
     """A heartbeat."""
-    memory, disk = psutil.virtual_memory(), psutil.disk_usage(str(settings.host.state))
+    (memory, memory_free), (disk, disk_free) = _machine.memory(), _machine.disk(settings.host.state)
     return HostFacts(
-        host=host, at=clock.now(), uptime_s=round(clock.now() - psutil.boot_time(), 0), load=round(os.getloadavg()[0], 2),
-        cpus=os.cpu_count() or 1, memory_mib=memory.total // _MIB, memory_free_mib=memory.available // _MIB,
-        disk_mib=disk.total // _MIB, disk_free_mib=disk.free // _MIB,
-        process_mib=psutil.Process().memory_info().rss // _MIB, refused=refusals(), **more,
+        host=host, at=clock.now(), uptime_s=round(clock.now() - _machine.booted_at(), 0), load=round(_machine.load(), 2),
+        cpus=_machine.cpus(), memory_mib=memory // _MIB, memory_free_mib=memory_free // _MIB,
+        disk_mib=disk // _MIB, disk_free_mib=disk_free // _MIB,
+        process_mib=_machine.process() // _MIB, refused=refusals(), **more,
     )
 
 

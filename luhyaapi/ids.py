@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import secrets
+from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import StringConstraints
@@ -25,16 +27,25 @@ CommandId = Annotated[str, StringConstraints(pattern=rf"^tsk-{_HEX}#[a-z0-9.-]+$
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 
 _ANY = re.compile(rf"^[a-z]+-{_HEX}$")
+Chance = Callable[[int], bytes]
+_chance: Chance = secrets.token_bytes
+
+
+def use(chance: Chance) -> Chance:
+    """Draw all ids and secrets from ``chance(bytes)`` instead; returns the one that was there. For the simulator."""
+    global _chance  # the one seam through which chance enters the program
+    before, _chance = _chance, chance
+    return before
 
 
 def new(prefix: str) -> str:
     """A fresh id of the given noun, for example ``ins-3fa21c00``."""
-    return f"{prefix}-{secrets.token_hex(4)}"
+    return f"{prefix}-{_chance(4).hex()}"
 
 
 def secret() -> str:
     """An unguessable text of 192 bits, safe in a URL."""
-    return secrets.token_urlsafe(24)
+    return base64.urlsafe_b64encode(_chance(24)).decode()
 
 
 def is_id(text: str, prefix: str) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from luhyaapi import clock, log
+from luhyaapi import clock, log, points
 from luhyaapi.contracts.base import Envelope
 
 _TABLES = """
@@ -27,6 +27,26 @@ create table if not exists facts (name text primary key, value text not null);
 _log = log.get(__name__)
 ACCEPTED, PENDING, DONE, UNREADABLE = "accepted", "pending", "done", "unreadable"
 KEEP_S = 7 * 86400.0
+
+
+Opener = Callable[[Path], sqlite3.Connection]
+
+
+def _durable(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=20, isolation_level=None)
+    db.execute("pragma journal_mode=wal")
+    db.execute("pragma synchronous=full")
+    return db
+
+
+_opener: Opener = _durable
+
+
+def use(opener: Opener) -> Opener:
+    """Have journals opened by ``opener(path)`` instead, in autocommit; returns the one that was there. For the simulator."""
+    global _opener  # the one seam between a journal and its disk
+    before, _opener = _opener, opener
+    return before
 
 
 @dataclass(frozen=True)
@@ -64,23 +84,29 @@ class Journal:
     def _connect(self) -> sqlite3.Connection:
         db: sqlite3.Connection | None = getattr(self._local, "db", None)
         if db is None:
-            db = sqlite3.connect(self._path, timeout=20, isolation_level=None)
-            db.execute("pragma journal_mode=wal")
-            db.execute("pragma synchronous=full")
-            self._local.db = db
+            db = self._local.db = _opener(self._path)
         return db
 
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
         db = self._connect()
+        points.at("journal: before write")
         db.execute("begin immediate")
         try:
             yield db
+            points.at("journal: before commit")
         except BaseException:
             db.execute("rollback")
             raise
         if db.in_transaction:
             db.execute("commit")
+        points.at("journal: after commit")
+
+    def close(self) -> None:
+        """Let go of the file, in this thread."""
+        if (db := getattr(self._local, "db", None)) is not None:
+            db.close()
+            del self._local.db
 
     def next_epoch(self) -> int:
         """A counter raised at each start: reports of a later life are always newer."""

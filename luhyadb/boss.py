@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from django.db import DataError, InterfaceError, OperationalError
+from django.db import DataError
 
+from luhyaapi import points
 from luhyaapi.agent import Agent
 from luhyaapi.contracts.base import Envelope
 from luhyaapi.contracts.reports import LetterFacts
-from luhyaapi.errors import Refused, Unavailable
+from luhyaapi.errors import Refused
 from luhyaapi.process import Loop
 from luhyaapi.wire.identity import public_key
 from luhyaapi.wire.link import Dead
@@ -46,8 +47,6 @@ class BossAgent(Agent):
         try:
             with memory.atomic():
                 yield
-        except (OperationalError, InterfaceError) as e:
-            raise Unavailable("busy", "The database does not answer", str(e)[:200]) from e
         except (DataError, OverflowError) as e:
             raise Refused("invalid", "A report does not fit into the database", str(e)[:200]) from e
 
@@ -93,7 +92,9 @@ class BossAgent(Agent):
 
     def _post(self, to: str, envelope: Envelope, control: bool) -> None:
         assert self.down is not None  # noqa: S101 - a boss has a link down
+        points.at("order: before post")
         self.down.command(to, seal(envelope, self.key), control=control)
+        points.at("order: confirmed")
 
     def sweep(self) -> None:
         super().sweep()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import contextvars
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from typing import Any
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections, models, transaction
 
-from luhyaapi import errors
+from luhyaapi import errors, points
 from luhyaapi.errors import Bug, Unavailable
 
 _role: contextvars.ContextVar[str | None] = contextvars.ContextVar("educloud_role", default=None)
@@ -52,9 +51,19 @@ def thread_of(role: str) -> Iterator[None]:
         yield
 
 
-def atomic() -> AbstractContextManager[Any]:
+@contextlib.contextmanager
+def atomic() -> Iterator[None]:
     """All or nothing, in the open memory."""
-    return transaction.atomic(using=alias())
+    using = alias()
+    if connections[using].in_atomic_block:
+        with transaction.atomic(using=using):
+            yield
+        return
+    points.at("database: before write")
+    with transaction.atomic(using=using):
+        transaction.on_commit(lambda: points.at("database: after commit"), using=using)
+        yield
+        points.at("database: before commit")
 
 
 def on_commit(call: Any) -> None:

@@ -26,7 +26,7 @@ class Beat:
         self._agent = agent
         self._hypervisor = hypervisor
         self._probe = _UNPROVED
-        self._told_all_at = clock.now()
+        self._told_all_at = clock.monotonic()
         self._changed: queue.SimpleQueue[str] = queue.SimpleQueue()
         if isinstance(hypervisor, Watched):
             hypervisor.watch(self._changed.put)
@@ -74,8 +74,8 @@ class Beat:
 
     def reconcile(self) -> None:
         """Domains wanted against domains found; now and then all of them are told, whatever was lost on the way."""
-        if clock.now() - self._told_all_at > _TELL_ALL_EVERY_S:
-            self._told_all_at = clock.now()
+        if clock.monotonic() - self._told_all_at > _TELL_ALL_EVERY_S:
+            self._told_all_at = clock.monotonic()
             self._office.domains.tell_all()
         self._office.cache.sweep(_DAY_S)
         self._office.domains.unpin_fetched()

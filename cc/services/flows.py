@@ -41,11 +41,15 @@ Begin = Callable[[Office, FlowRun], Say | None]
 
 @dataclass(frozen=True)
 class Step:
-    """One step. ``begin`` answers the order that does it, or None when it is done already. ``undo`` likewise, backwards."""
+    """One step. ``begin`` answers the order that does it, or None when it is done already. ``undo`` likewise, backwards.
+
+    ``commits``: once it is done nothing can be taken back, and a cancel that came meanwhile came too late.
+    """
 
     name: str
     begin: Begin
     undo: Begin = lambda _office, _run: None
+    commits: bool = False
 
 
 FLOWS: dict[str, tuple[Step, ...]] = {}
@@ -59,6 +63,12 @@ def open_flow(envelope: Envelope) -> None:
         command=envelope.id, task=envelope.task, kind=envelope.kind, instance=envelope.subject,
         envelope=envelope.model_dump_json(), deadline=envelope.deadline, said_at=clock.now(),
     )
+
+
+def is_overtaken(envelope: Envelope) -> bool:
+    """Whether a newer order on the same instance opened its flow first; an older one would undo what it did."""
+    others = FlowRun.objects.filter(instance=envelope.subject).exclude(pk=envelope.id)
+    return any(gen_of(run) > envelope.gen for run in others)
 
 
 def order_of(run: FlowRun) -> Command:
@@ -117,7 +127,7 @@ def _move(office: Office, command: str) -> bool:
 def _say(office: Office, run: FlowRun, step: Step, say: Say) -> None:
     """Post the order of a step under its computed id; to ourselves it goes straight into the journal after commit."""
     me = office.agent.me
-    name = f"undo-{step.name}" if run.back else step.name
+    name = f"undo-{step.name}" if run.back else f"sure-{step.name}" if _is_committed(run) else step.name
     deadline = min(max(run.deadline, clock.now() + 60), clock.now() + say.command.timeout_s)
     if say.to == me:
         order = compose(say.command, me, sender=me, task=run.task, step=name, attempt=run.attempt, deadline=deadline, gen=say.gen)
@@ -130,6 +140,11 @@ def _say(office: Office, run: FlowRun, step: Step, say: Say) -> None:
         )
     run.waiting, run.said_at = order.id, clock.now()
     run.facts = {**run.facts, "at": say.to}
+
+
+def _is_committed(run: FlowRun) -> bool:
+    """Whether a step is behind it that nothing takes back."""
+    return not run.back and any(step.commits for step in FLOWS[run.kind][: run.step])
 
 
 def _advance(run: FlowRun) -> None:
@@ -177,6 +192,8 @@ def ended(office: Office, report: Outcome) -> None:
         if report.display.port:
             outcome = {"display": report.display.model_dump(), "accelerator": report.accelerator}
             run.facts = {**run.facts, "outcome": outcome}
+        if step.commits and not run.back:
+            run.error = None
         if run.error and not run.back:
             run.back, run.waiting = True, ""
         else:
@@ -192,6 +209,8 @@ def cancel(office: Office, task: str) -> int:
     """Turn the open flows of a task back; a step under way is asked to stop and its Outcome turns the flow."""
     turned = 0
     for run in FlowRun.objects.select_for_update().filter(task=task, ended_at=0, back=False):
+        if _is_committed(run):
+            continue
         run.error = Refused("cancelled", "It was cancelled").wire()
         run.deadline = min(run.deadline, clock.now() + _GIVE_UP_S)
         if run.waiting:
@@ -223,7 +242,7 @@ def look_after(office: Office) -> int:
             _give_up(office, run)
         elif not run.waiting:
             go(office, run.command)
-        elif now - run.said_at > patience * 1.5 or _is_unheard(office, run):
+        elif abs(now - run.said_at) > patience * 1.5 or _is_unheard(office, run):  # our clock may have been set back
             _say_again(office, run)
         else:
             continue

@@ -125,5 +125,5 @@ flows.FLOWS.update({
     ),
     InstanceStop.kind: (Step("halt", _halt, _unchanged),),
     InstanceReboot.kind: (Step("halt", _halt, _unchanged), Step("boot", _boot)),
-    InstanceDelete.kind: (Step("wipe", _wipe, _unchanged), Step("release", _release)),
+    InstanceDelete.kind: (Step("wipe", _wipe, _unchanged, commits=True), Step("release", _release)),
 })

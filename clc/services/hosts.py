@@ -11,6 +11,7 @@ from clc.services import events
 from clc.services.own import own
 from clc.services.sentences import counted
 from luhyaapi import clock, ids, log
+from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.commands import HostAdmit, HostDrain, HostRefresh, HostRefuse, HostRemove
 from luhyaapi.contracts.reports import Hello, JoinAsked
 from luhyaapi.contracts.vocabulary import HostState, InstanceState, Role
@@ -20,7 +21,7 @@ from luhyaapi.wire import identity
 from luhyaapi.wire.link import DownLink
 from luhyaapi.wire.topology import boss_of
 from luhyadb import memory, outbox, scope
-from luhyadb.models import Account, Host, Instance, JoinToken
+from luhyadb.models import Account, Host, Instance, JoinToken, Outbox
 
 _log = log.get(__name__)
 TOKEN_LIFE_S = 24 * 3600.0
@@ -81,11 +82,14 @@ def admit(host: Host) -> None:
     """Sign the host's certificate; below a CC the CC makes its account."""
     _move(host, "admit", certificate=identity.certify(own().authority_key, own().authority, host.csr, host.id))
     if ids.role_of(host.boss) == Role.CC:
-        outbox.send(
-            HostAdmit(request=host.request, host=host.id, role=Role(host.role), name=host.name, certificate=host.certificate,
-                      authority=own().authority, tls=_tls(host)),
-            host.boss, sender=own().id, task=ids.new("tsk"), deadline=clock.now() + TOKEN_LIFE_S,
-        )
+        outbox.send(_admission(host), host.boss, sender=own().id, task=ids.new("tsk"), deadline=clock.now() + TOKEN_LIFE_S)
+
+
+def _admission(host: Host) -> HostAdmit:
+    return HostAdmit(
+        request=host.request, host=host.id, role=Role(host.role), name=host.name, certificate=host.certificate,
+        authority=own().authority, tls=_tls(host),
+    )
 
 
 def membership(request: str, down: DownLink) -> dict[str, str] | None:
@@ -187,7 +191,7 @@ def drain(account: Account, host_id: str, *, on: bool) -> Host:
         host = scope.one(account, Host, pk=host_id)
         if host.role != Role.NC:
             raise Refused("invalid", "Only a node can be drained", f"{host.name} is a {host.role}")
-        _move(host, "drain" if on else "resume")
+        _move(host, "drain" if on else "resume", drained=on)
         outbox.send(HostDrain(host=host.id, on=on), host.boss, sender=own().id, task=ids.new("tsk"))
     return host
 
@@ -224,6 +228,31 @@ def remove(account: Account, host_id: str) -> Host:
     return host
 
 
+def repair(pictures: dict[str, dict[str, Any]]) -> int:
+    """Say to clusters again what got lost on the way: whom to let in, to drain, to forget. ``pictures``: their facts by host; how many orders."""
+    said = 0
+    waiting = set(Outbox.objects.values_list("to", flat=True))
+    for cluster in hosts_of(Role.CC):
+        children = pictures.get(cluster.pk, {}).get("children")
+        if children is None or cluster.pk in waiting:
+            continue
+        for host in Host.objects.filter(boss=cluster.pk).exclude(certificate="", state=HostState.NEW):
+            order = _missing(host, children)
+            if order is not None:
+                outbox.send(order, cluster.pk, sender=own().id, task=ids.new("tsk"))
+                said += 1
+    return said
+
+
+def _missing(host: Host, children: dict[str, bool]) -> Command | None:
+    """The order a cluster that has these children (draining or not) has not heard about a host."""
+    if host.state == HostState.RETIRED:
+        return HostRemove(host=host.pk) if host.pk in children else None
+    if host.pk not in children:
+        return _admission(host) if host.certificate else None
+    return HostDrain(host=host.pk, on=host.drained) if children[host.pk] != host.drained else None
+
+
 def close_accounts(down: DownLink) -> int:
     """Close the broker accounts of removed children of ours; how many. Again until the broker did it."""
     closed = 0
@@ -236,6 +265,8 @@ def close_accounts(down: DownLink) -> int:
 
 def _move(host: Host, event: str, **changes: Any) -> None:
     new = HOST.advance(host.state, event)
+    if event == "hello" and host.drained:
+        new = HOST.advance(new, "drain")
     Host.objects.filter(pk=host.pk).update(state=new, **changes)
     if new != host.state:
         events.record("host", host.pk, f"host {new}", host=host.pk)

@@ -12,6 +12,7 @@ from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.commands import TaskCancel
 from luhyaapi.contracts.reports import Outcome, StepFacts
 from luhyaapi.contracts.vocabulary import TaskState
+from luhyaapi.journal import KEEP_S
 from luhyaapi.machines import TASK
 from luhyadb import memory, outbox, scope
 from luhyadb.models import Account, Host, Task, TaskStep
@@ -112,12 +113,17 @@ def lose_overdue() -> int:
 
 
 def say_again(patience_s: float) -> int:
-    """Give an order again that has no Outcome yet, under the same id; the receiver does it once and says how it ended."""
+    """Give an order again that has no Outcome yet, under the same id; the receiver does it once and says how it ended.
+
+    Of a lost task too, as long as its receiver remembers: past its deadline nobody begins it any more, but its end is told.
+    """
     said = 0
-    old = clock.now() - 1.5 * patience_s
-    moving = [TaskState.QUEUED, TaskState.RUNNING, TaskState.CANCELLING]
-    for task in Task.objects.filter(state__in=moving, created_at__lt=old, deadline__gt=clock.now()):
-        said += _again(task)
+    now = clock.now()
+    unended = [TaskState.QUEUED, TaskState.RUNNING, TaskState.CANCELLING, TaskState.LOST]
+    for task in Task.objects.filter(state__in=unended, created_at__gt=now - KEEP_S):
+        # one that will be opened only later was opened before our clock was set back
+        if abs(now - task.created_at) > 1.5 * patience_s:
+            said += _again(task)
     return said
 
 

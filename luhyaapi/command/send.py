@@ -39,11 +39,10 @@ def compose(  # noqa: PLR0913 - an order has these parts; all but two are keywor
 
 
 def stamp(order: Order, sender: str, patience_s: float) -> Envelope:
-    """The envelope of an order posted now: it expires soon, the reconcilers say it again."""
+    """The envelope of an order posted now: it expires soon, the reconcilers say it again. Past its deadline it asks how it ended."""
     now = clock.now()
-    return Envelope(
-        **order.model_dump(), sender=sender, issued_at=now, expires_at=min(now + patience_s, max(order.deadline, now + 1)),
-    )
+    expires_at = min(now + patience_s, order.deadline) if now < order.deadline else now + patience_s
+    return Envelope(**order.model_dump(), sender=sender, issued_at=now, expires_at=expires_at)
 
 
 def command_of(order: Order) -> Command:

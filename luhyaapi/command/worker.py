@@ -38,11 +38,11 @@ class RunningJob:
         self._agent = agent
         self._stopping = stopping
         self._told_at = -1.0
-        self._is_undo = "#undo-" in row.id
+        self._is_sure = "#undo-" in row.id or "#sure-" in row.id
 
     def is_buried(self) -> bool:
-        """Whether its task was cancelled. Taking back is not refused by the cancel that asked for it."""
-        return not self._is_undo and self._agent.journal.is_buried(self.task)
+        """Whether its task was cancelled. That refuses neither taking back, nor what follows a step that nothing takes back."""
+        return not self._is_sure and self._agent.journal.is_buried(self.task)
 
     def cancelled(self) -> bool:
         return self._stopping() or self.is_buried()
@@ -109,7 +109,8 @@ class Worker:
             return begun
         now = clock.now()
         for row in self._agent.journal.open_rows():
-            if row.due > now or not self._claim(row):
+            # due later than anything is put off: our clock was set back
+            if now < row.due <= now + _BACKOFF_S[-1] or not self._claim(row):
                 continue
             begun += 1
             if self._pool is None:

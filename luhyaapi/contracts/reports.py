@@ -34,10 +34,11 @@ class Hello(Report):
 class HostFacts(Report):
     """The heartbeat: how a host is right now. May be lost without harm. Sizes in MiB, load as of one minute.
 
-    ``strangers``: guests that run on a node and that it has no order for.
+    ``strangers``: guests that run on a node and that it has no order for. ``children``: the hosts a cluster has let in,
+    and whether it places nothing new there.
     """
 
-    v = 2
+    v = 3
     durable = False
     host: HostId
     at: float
@@ -56,6 +57,7 @@ class HostFacts(Report):
     refused: dict[str, int] = {}
     health: str = ""
     strangers: tuple[InsId, ...] = ()
+    children: dict[str, bool] = {}
 
     @property
     def subject(self) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from luhyaapi import clock
+from luhyaapi import clock, points
 from luhyaapi.errors import Failed, Refused
 from luhyaapi.transfer.sparse import sync_folder
 
@@ -78,7 +78,9 @@ class BlobCache:
             sync_folder(self._blobs)
             os.utime(file, (clock.now(), clock.now()))
             file.chmod(0o444)
+            points.at("blob: before rename")
             file.rename(final)
+            points.at("blob: after rename")
             sync_folder(final.parent)
         return final
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -110,6 +111,23 @@ class _Flight:
             self.landed.set()
 
 
+Launch = Callable[[Callable[[], None], str], None]
+
+
+def _in_a_thread(run: Callable[[], None], name: str) -> None:
+    threading.Thread(target=run, name=name, daemon=True).start()
+
+
+_launch: Launch = _in_a_thread
+
+
+def use(launch: Launch) -> Launch:
+    """Have downloads begun by ``launch(run, name)`` instead of in a thread; returns the one that was there."""
+    global _launch  # the one seam through which downloads leave their caller
+    before, _launch = _launch, launch
+    return before
+
+
 _flights: dict[tuple[str, str], _Flight] = {}
 _flights_lock = threading.Lock()
 
@@ -118,8 +136,9 @@ def _board(cache: BlobCache, blob: Blob, source: Source, patience: Patience) -> 
     key = (str(cache.folder.resolve()), blob.sha256)
     with _flights_lock:
         flight = _flights.get(key)
-        if flight is None or not flight.join(source):
-            flight = _flights[key] = _Flight(cache, blob, patience, key)
-            flight.join(source)
-            threading.Thread(target=flight.run, name=f"fetch-{blob.sha256[:8]}", daemon=True).start()
+        if flight is not None and flight.join(source):
+            return flight
+        flight = _flights[key] = _Flight(cache, blob, patience, key)
+        flight.join(source)
+    _launch(flight.run, f"fetch-{blob.sha256[:8]}")
     return flight

@@ -21,6 +21,7 @@ from luhyaapi.transfer.sparse import SparseFile
 
 _log = log.get(__name__)
 _LOOK_S = 0.1
+_SMALL = 64 * 1024
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
 
@@ -40,12 +41,17 @@ class _Digest:
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
-        self._pool = ThreadPoolExecutor(1, "digest")
+        self._pool: ThreadPoolExecutor | None = None
         self._busy: Future[None] | None = None
 
     def feed(self, data: bytes) -> None:
-        """Add ``data``; waits for the piece before."""
+        """Add ``data``; waits for the piece before. A small first piece is hashed sooner than a thread begins."""
         self._settle()
+        if self._pool is None:
+            if len(data) < _SMALL:
+                self._hash.update(data)
+                return
+            self._pool = ThreadPoolExecutor(1, "digest")
         self._busy = self._pool.submit(self._hash.update, data)
 
     def restart(self) -> None:
@@ -60,7 +66,8 @@ class _Digest:
 
     def close(self) -> None:
         """No more."""
-        self._pool.shutdown()
+        if self._pool:
+            self._pool.shutdown()
 
     def _settle(self) -> None:
         if self._busy:

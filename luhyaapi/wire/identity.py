@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from luhyaapi import clock, ids
+from luhyaapi import clock, ids, points
 from luhyaapi.errors import Refused
 
 _YEARS = 10
@@ -42,7 +42,9 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
         f.write(data)
         f.flush()
         os.fsync(f.fileno())
+    points.at("file: before rename")
     half.rename(path)
+    points.at("file: after rename")
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

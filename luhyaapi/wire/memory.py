@@ -1,12 +1,11 @@
-"""Transport in process: deterministic, delivered only when pumped, with faults to inject."""
+"""Transport in process: deterministic, delivered only when asked, one message at a time or all, with faults to inject."""
 
 from __future__ import annotations
 
 import threading
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from luhyaapi import clock
 from luhyaapi.errors import Refused, Unavailable
@@ -14,6 +13,8 @@ from luhyaapi.wire.link import Account, OnCommand, OnDead, OnReport
 
 Fault = Callable[[str, str, bytes], list[bytes]]
 """(direction 'down' or 'up', receiving or sending host, message) -> what is delivered: [] drops, twice doubles."""
+Queue = tuple[str, str]
+"""('down', a child) holds its orders, ('up', a boss) the reports to it; ('greet', a child) is a connection to be told of."""
 
 
 def _faithful(_direction: str, _host: str, message: bytes) -> list[bytes]:
@@ -22,64 +23,150 @@ def _faithful(_direction: str, _host: str, message: bytes) -> list[bytes]:
 
 @dataclass
 class MemoryWire:
-    """The queues of a whole cloud. ``down`` is a broker that does not answer."""
+    """The brokers of a whole cloud, one for each boss. ``down``: none answers; ``away`` holds the bosses whose one does not.
+
+    ``cuts`` holds links of children that are cut one way: ('down', child) brings no order, ('up', child) takes no report.
+    """
 
     fault: Fault = _faithful
     down: bool = False
-    up_since: float = field(default_factory=clock.now)
-    _queues: dict[str, deque[bytes]] = field(default_factory=lambda: defaultdict(deque))
-    _reports: dict[str, deque[tuple[str, bytes]]] = field(default_factory=lambda: defaultdict(deque))
+    away: set[str] = field(default_factory=set)
+    cuts: set[tuple[str, str]] = field(default_factory=set)
+    _since: dict[str, float] = field(default_factory=dict)
+    _born: float = field(default_factory=clock.now)
+    _queues: dict[Queue, deque[tuple[str, bytes]]] = field(default_factory=dict)
     _known: dict[str, str] = field(default_factory=dict)
     _commands_to: dict[str, OnCommand] = field(default_factory=dict)
+    _connects: dict[str, Callable[[], None]] = field(default_factory=dict)
+    _greet: dict[str, None] = field(default_factory=dict)
     _reports_to: dict[str, OnReport] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
+    # ---- faults
+
     def cut(self) -> None:
-        """The broker stops answering."""
+        """No broker answers."""
         self.down = True
 
     def heal(self) -> None:
-        """The broker answers again."""
-        self.down, self.up_since = False, clock.now()
+        """All brokers answer again and no link is cut; whoever was cut off connects anew."""
+        lost = [child for child in self._connects if not self.reaches(child)]
+        self._born = clock.now()
+        self._since.clear()
+        self.away.clear()
+        self.cuts.clear()
+        self.down = False
+        self._greet |= dict.fromkeys(lost)
+
+    def leave(self, boss: str) -> None:
+        """The broker of one boss stops answering."""
+        self.away.add(boss)
+
+    def come_back(self, boss: str) -> None:
+        """It answers again; its children connect anew."""
+        self.away.discard(boss)
+        self._since[boss] = clock.now()
+        self._greet |= dict.fromkeys(c for c in self._connects if self._known.get(c) == boss)
+
+    def lose(self, boss: str) -> int:
+        """The broker of one boss forgets every message it holds; how many. Accounts are made again from the boss's own rows."""
+        gone = [q for q in self._queues if q == ("up", boss) or (q[0] == "down" and self._known.get(q[1]) == boss)]
+        lost = sum(len(self._queues.pop(q)) for q in gone)
+        self.come_back(boss)
+        return lost
+
+    def cut_link(self, child: str, directions: tuple[str, ...] = ("down", "up")) -> None:
+        """Nothing passes between a child and its boss's broker, in these directions."""
+        self.cuts |= {(d, child) for d in directions}
+
+    def mend_link(self, child: str) -> None:
+        """It passes again; the child connects anew."""
+        if any(c == child for _, c in self.cuts):
+            self.cuts = {c for c in self.cuts if c[1] != child}
+            self._greet |= dict.fromkeys({child} & set(self._connects))
+
+    def reaches(self, child: str) -> bool:
+        """Whether a child's connection stands."""
+        return not self.down and self._known.get(child, "") not in self.away and ("up", child) not in self.cuts
+
+    def answers(self, boss: str) -> bool:
+        """Whether a boss's own broker does."""
+        return not self.down and boss not in self.away
+
+    def inject(self, direction: str, host: str, message: bytes) -> None:
+        """Put a message that was held back into its queue; ``host`` as a fault is told."""
+        if direction == "down":
+            self._queue("down", host).append(("", message))
+        elif (boss := self._known.get(host)) is not None:
+            self._queue("up", boss).append((host, message))
+
+    # ---- delivering
+
+    def ready(self) -> list[Queue]:
+        """What can be delivered now, in the order it came to be."""
+        found: list[Queue] = [("greet", c) for c in self._greet if c in self._connects and self.reaches(c)]
+        return found + [q for q, waiting in self._queues.items() if waiting and self._takes(q)]
+
+    def deliver(self, queue: Queue) -> None:
+        """The first message of a queue; what its taker raises at comes again."""
+        direction, host = queue
+        if direction == "greet":
+            self._greet.pop(host)
+            self._connects[host]()
+            return
+        waiting = self._queues[queue]
+        sender, message = waiting[0]
+        if direction == "down":
+            self._commands_to[host](message)
+        else:
+            self._reports_to[host](sender, message)
+        if waiting and waiting[0][1] is message:
+            waiting.popleft()
 
     def pump(self) -> int:
-        """Deliver everything that waits now; how many messages that were. What its taker raises at comes again."""
+        """Deliver everything that waits now; how many messages that were."""
         moved = 0
-        for host, take in list(self._queues.items()):
-            moved += self._deliver(take, self._commands_to.get(host), lambda m: (m,))
-        for boss, facts in list(self._reports.items()):
-            moved += self._deliver(facts, self._reports_to.get(boss), tuple)
+        for queue in self.ready():
+            for _ in range(len(self._queues[queue]) if queue[0] != "greet" else 1):
+                if queue not in self.ready():
+                    break
+                self.deliver(queue)
+                moved += 1
         return moved
 
-    def _deliver(self, queue: deque[Any], to: Callable[..., None] | None, parts: Callable[[Any], tuple[Any, ...]]) -> int:
-        waiting = len(queue) if to and not self.down else 0
-        for n in range(waiting):
-            if self.down:
-                return n
-            to(*parts(queue[0]))  # type: ignore[misc]
-            queue.popleft()
-        return waiting
+    def _takes(self, queue: Queue) -> bool:
+        direction, host = queue
+        if direction == "up":
+            return host in self._reports_to and self.answers(host)
+        boss = self._known.get(host, "")
+        return host in self._commands_to and self.answers(boss) and ("down", host) not in self.cuts
+
+    def _queue(self, direction: str, host: str) -> deque[tuple[str, bytes]]:
+        with self._lock:
+            return self._queues.setdefault((direction, host), deque())
+
+    # ---- posting
 
     def post_command(self, to: str, message: bytes) -> None:
         """Into the receiver's queue."""
-        self._alive()
+        if not self.answers(self._known.get(to, "")):
+            raise Unavailable("broker_down", "The broker does not answer")
         if to not in self._known:
             raise Refused("not_found", f"Nobody reads the queue of {to}")
-        with self._lock:
-            self._queues[to].extend(self.fault("down", to, message))
+        self._queue("down", to).extend(("", m) for m in self.fault("down", to, message))
 
     def post_report(self, sender: str, message: bytes) -> None:
         """Into the boss's queue."""
-        self._alive()
         boss = self._known.get(sender)
         if boss is None:
             raise Unavailable("broker_down", "The broker does not know us", sender)
-        with self._lock:
-            self._reports[boss].extend((sender, m) for m in self.fault("up", sender, message))
-
-    def _alive(self) -> None:
-        if self.down:
+        if not self.reaches(sender):
             raise Unavailable("broker_down", "The broker does not answer")
+        self._queue("up", boss).extend((sender, m) for m in self.fault("up", sender, message))
+
+    def since(self, boss: str) -> float | None:
+        """Since when a boss's broker has answered without a break; None: it does not."""
+        return self._since.get(boss, self._born) if self.answers(boss) else None
 
 
 class MemoryUpLink:
@@ -91,16 +178,21 @@ class MemoryUpLink:
 
     def start(self, on_command: OnCommand, on_connect: Callable[[], None]) -> None:
         self._wire._commands_to[self._me] = on_command  # noqa: SLF001 - the two ends are one transport
-        on_connect()
+        self._wire._connects[self._me] = on_connect  # noqa: SLF001
+        if self._wire.reaches(self._me):
+            on_connect()
+        else:
+            self._wire._greet[self._me] = None  # noqa: SLF001
 
     def report(self, message: bytes, *, durable: bool) -> None:  # noqa: ARG002 - memory keeps nothing
         self._wire.post_report(self._me, message)
 
     def is_connected(self) -> bool:
-        return not self._wire.down
+        return self._wire.reaches(self._me)
 
     def stop(self) -> None:
-        self._wire._commands_to.pop(self._me, None)  # noqa: SLF001
+        for held in (self._wire._commands_to, self._wire._connects, self._wire._greet):  # noqa: SLF001
+            held.pop(self._me, None)
 
 
 class MemoryDownLink:
@@ -114,6 +206,8 @@ class MemoryDownLink:
         self._wire._reports_to[self._me] = on_report  # noqa: SLF001
 
     def command(self, to: str, message: bytes, *, control: bool) -> None:  # noqa: ARG002 - one queue is enough
+        if not self._wire.answers(self._me):
+            raise Unavailable("broker_down", "The broker does not answer")
         self._wire.post_command(to, message)
 
     def report_again(self, sender: str, message: bytes) -> None:
@@ -125,13 +219,13 @@ class MemoryDownLink:
 
     def remove(self, child: str) -> None:
         self._wire._known.pop(child, None)  # noqa: SLF001
-        self._wire._queues.pop(child, None)  # noqa: SLF001
+        self._wire._queues.pop(("down", child), None)  # noqa: SLF001
 
     def is_connected(self) -> bool:
-        return not self._wire.down
+        return self._wire.answers(self._me)
 
     def listening_since(self) -> float | None:
-        return None if self._wire.down else self._wire.up_since
+        return self._wire.since(self._me)
 
     def stop(self) -> None:
         self._wire._reports_to.pop(self._me, None)  # noqa: SLF001

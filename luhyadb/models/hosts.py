@@ -15,6 +15,7 @@ class Host(Table):
     role = word(Role)
     name = models.CharField(max_length=63)
     state = word(HostState, default=HostState.NEW)
+    drained = models.BooleanField(default=False, help_text="an administrator wants nothing new there, also while it is silent")
     boss = models.CharField(max_length=20, default="", blank=True)
     address = models.CharField(max_length=100, default="", blank=True)
     certificate = models.TextField(default="", blank=True)

@@ -51,7 +51,8 @@ def _trouble(code: str, what: str) -> Trouble:
 class FakeHypervisor:
     """One JSON file per domain in ``folder``/domains, so domains outlive this process.
 
-    ``stubborn`` names guests that do not end when asked. ``faults`` is what goes wrong.
+    ``stubborn`` names guests that do not end when asked. ``faults`` is what goes wrong. ``effect(what, instance, domain)``
+    is told of every change there really was: ``defined``, a state, ``removed``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -59,6 +60,7 @@ class FakeHypervisor:
         self._domains.mkdir(parents=True, exist_ok=True)
         self.faults = Faults()
         self.stubborn: set[str] = set()
+        self.effect: Callable[[str, str, dict[str, Any]], None] = lambda _what, _instance, _domain: None
         self._callback: Callable[[str], None] = lambda _instance: None
 
     def probe(self) -> Probe:
@@ -75,6 +77,7 @@ class FakeHypervisor:
             "spec": spec.model_dump(mode="json"), "needed": needed, "console_log": str(files.console_log),
             "screen": str(files.screen or ""),
         })
+        self.effect("defined", spec.instance, self._read(spec.instance))
 
     def start(self, instance: str) -> DomainFacts:
         self.faults.strike("start", instance)
@@ -106,8 +109,9 @@ class FakeHypervisor:
 
     def remove(self, instance: str) -> None:
         self.faults.strike("remove", instance)
-        if self._read(instance):
+        if domain := self._read(instance):
             self._file(instance).unlink(missing_ok=True)
+            self.effect("removed", instance, domain)
             self._callback(instance)
 
     def inspect(self, instance: str) -> DomainFacts:
@@ -116,6 +120,10 @@ class FakeHypervisor:
 
     def list(self) -> builtins.list[DomainFacts]:
         self.faults.strike("list")
+        return self._calm_list()
+
+    def _calm_list(self) -> builtins.list[DomainFacts]:
+        """Also while it does not answer."""
         found = [self._facts(path.stem) for path in sorted(self._domains.glob("ins-*.json"))]
         return [facts for facts in found if facts.state is not DomainState.ABSENT]
 
@@ -136,6 +144,16 @@ class FakeHypervisor:
         if self._runs(instance):
             self._become(instance, DomainState.CRASHED)
 
+    def end(self, instance: str) -> None:
+        """What happens behind our back: the guest shuts itself down, or its host lost power."""
+        if self._runs(instance):
+            self._become(instance, DomainState.STOPPED)
+
+    def wake(self, instance: str) -> None:
+        """What happens behind our back: somebody starts the guest by hand."""
+        if self._read(instance):
+            self._become(instance, DomainState.RUNNING)
+
     def _facts(self, instance: str) -> DomainFacts:
         domain = self._read(instance)
         state = DomainState(domain["state"]) if domain else DomainState.ABSENT
@@ -152,6 +170,7 @@ class FakeHypervisor:
         domain = self._read(instance)
         if domain and domain["state"] != state:
             self._write(instance, {**domain, "state": state})
+            self.effect(str(state), instance, domain)
             self._callback(instance)
 
     def _say(self, domain: dict[str, Any], line: str) -> None:

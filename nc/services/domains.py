@@ -213,6 +213,8 @@ class Domains:
             return
         if wanted.state == InstanceState.DELETED:
             self._wipe(instance, wanted)
+            # its order failed half-way and said so: what became of it meanwhile nobody else will tell
+            self._tell(self._facts(wanted, _absent(instance)))
             return
         if wanted.state == InstanceState.RUNNING and found.state is not DomainState.RUNNING:
             wanted, found = self._fell(wanted, found)

@@ -17,7 +17,7 @@ from django.core.management import call_command
 from django.db import connections
 
 from cc.services import children
-from clc.services import images, instances, people
+from clc.services import hosts, images, instances, people
 from deploy.playground import Playground
 from luhyaapi import clock
 from luhyaapi.clock import ManualClock
@@ -156,6 +156,11 @@ class World:
         with memory.of("cc"):
             children.drain(self.p.houses[name].agent.me, on=True)
 
+    def drain_by_order(self, name: str) -> None:
+        """The same, as an administrator asks for it."""
+        hosts.drain(self.admin, self.p.known[name][0].host, on=True)
+        self.p.settle()
+
     # ---- seeing
 
     def domains(self) -> dict[str, list[tuple[str, DomainState]]]:
@@ -238,15 +243,23 @@ class World:
 
     def inject(self, direction: str, host: str, message: bytes) -> None:
         """Deliver a message that was held back."""
-        if direction == "down":
-            self.wire._queues[host].append(message)
-        else:
-            self.wire._reports[self.wire._known[host]].append((host, message))
+        self.wire.inject(direction, host, message)
 
 
 def opened(message: bytes) -> dict:
     """The envelope of a sealed message."""
     return json.loads(json.loads(message)["signed"])
+
+
+def populate(world: World) -> None:
+    """An administrator, a user, all roles joined and one published image."""
+    people.add(None, "root", "correct horse battery", "admin")
+    people.add(None, "ada", "correct horse battery", "user")
+    world.p.start()
+    world.upload("tiny")
+    world.p.settle()
+    assert ImageVersion.objects.get().state == "published"
+    assert Image.objects.get().name == "tiny"
 
 
 def make_template() -> tuple[Path, float]:
@@ -258,14 +271,7 @@ def make_template() -> tuple[Path, float]:
         with _databases(folder):
             for alias in ("default", "cc"):
                 call_command("migrate", database=alias, run_syncdb=True, verbosity=0, skip_checks=True)
-            people.add(None, "root", "correct horse battery", "admin")
-            people.add(None, "ada", "correct horse battery", "user")
-            world = World(folder, hand)
-            world.p.start()
-            world.upload("tiny")
-            world.p.settle()
-            assert ImageVersion.objects.get().state == "published"
-            assert Image.objects.get().name == "tiny"
+            populate(World(folder, hand))
     finally:
         clock.use(before)
     return folder, hand.now()

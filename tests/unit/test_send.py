@@ -50,7 +50,7 @@ def test_a_stamp_ends_the_message_soon_and_the_intention_later(time: ManualClock
     assert late.id == one.id
     assert late.expires_at == order.deadline
     time.sleep(60)
-    assert stamp(order, CC, 30).expires_at == clock.now() + 1
+    assert stamp(order, CC, 30).expires_at == clock.now() + 30
 
 
 @pytest.mark.parametrize(("sender", "to"), [("nc-00000001", "cc-00000001"), ("clc-00000001", "nc-00000001"), ("cc-00000001", "cc-00000002")])

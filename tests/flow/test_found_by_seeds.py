@@ -1,0 +1,165 @@
+"""What the simulator found, each as short as it goes; the sentence of each test is its seed's story."""
+
+import pytest
+
+from clc.services import hosts, tasks
+from luhyadb import memory
+from luhyadb.models import Child, Host, Placement
+from tests.support.flow_world import opened
+
+
+def _lose(cloud, kind):
+    """Orders of that kind are lost from now on; the ones there were."""
+    lost = []
+
+    def fault(direction, _host, message):
+        if direction == "down" and opened(message)["kind"] == kind:
+            lost.append(message)
+            return []
+        return [message]
+
+    cloud.tap(fault)
+    return lost
+
+
+def _child(cloud, name):
+    with memory.of("cc"):
+        return Child.objects.filter(pk=cloud.p.known[name][0].host).first()
+
+
+def _heal(cloud):
+    cloud.tap(lambda _d, _h, message: [message])
+    cloud.p.pass_time(60)
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_an_order_to_drain_that_is_lost_is_said_again(cloud, on):
+    host = cloud.p.known["nc2"][0].host
+    if not on:
+        cloud.drain_by_order("nc2")
+    lost = _lose(cloud, "host/drain")
+    hosts.drain(cloud.admin, host, on=on)
+    cloud.p.settle()
+    assert len(lost) == 1
+    assert _child(cloud, "nc2").draining is not on
+    _heal(cloud)
+    assert _child(cloud, "nc2").draining is on
+
+
+def test_a_removed_node_whose_cluster_did_not_hear_of_it_is_forgotten_later(cloud):
+    lost = _lose(cloud, "host/remove")
+    hosts.remove(cloud.admin, cloud.p.known["nc2"][0].host)
+    cloud.p.settle()
+    assert lost
+    assert _child(cloud, "nc2")
+    cloud.p.stop("nc2")
+    _heal(cloud)
+    assert _child(cloud, "nc2") is None
+
+
+def test_a_cluster_that_lost_an_admission_hears_it_again(cloud):
+    with memory.of("clc"), memory.atomic():
+        token, _ = hosts.make_token(cloud.admin, "nc")
+    boss = cloud.p.houses["cc"]
+    lost = _lose(cloud, "host/admit")
+    request = cloud.p.knock("nc3", boss, token)
+    cloud.p.settle()
+    assert lost
+    assert not cloud.p.let_in("nc3", boss, request)
+    _heal(cloud)
+    assert cloud.p.let_in("nc3", boss, request)
+
+
+def test_draining_outlives_silence(cloud):
+    cloud.drain_by_order("nc2")
+    host = cloud.p.known["nc2"][0].host
+    cloud.p.stop("nc2")
+    cloud.p.pass_time(60)
+    assert Host.objects.get(pk=host).state == "silent"
+    cloud.p.restart("nc2")
+    cloud.p.pass_time(30)
+    assert Host.objects.get(pk=host).state == "draining"
+    assert _child(cloud, "nc2").draining
+
+
+def test_a_delete_that_failed_half_way_and_ends_later_is_told(cloud):
+    one = cloud.do()
+    node = cloud.node(one)
+    network = cloud.p.houses[node].agent.services.domains._hands.network
+    network.faults.fail_next("unplug", "network")
+    _, task = cloud.ask("delete", one)
+    cloud.p.settle()
+    assert cloud.task(task)[0] == "failed"
+    cloud.p.pass_time(60)
+    with memory.of("cc"):
+        assert Placement.objects.get(pk=one).wanted == "stopped"
+    assert cloud.state(one) == "stopped"
+    cloud.do("delete", one)
+    cloud.rest()
+
+
+def test_a_cancel_that_comes_when_all_is_wiped_comes_too_late(cloud):
+    one = cloud.do()
+    _, task = cloud.ask("delete", one)
+    cloud.tap(lambda d, _h, m: [] if d == "up" and opened(m)["subject"] == f"{task}#wipe.0" else [m])
+    cloud.p.settle()
+    tasks.cancel(cloud.user, task)
+    cloud.p.settle()
+    _heal(cloud)
+    cloud.until_rest()
+    assert cloud.task(task) == ("done", None)
+    assert cloud.state(one) == "deleted"
+    cloud.rest()
+
+
+def test_clocks_set_back_hold_nothing_up(cloud):
+    """An hour ahead, everybody works; then time is right again."""
+    cloud.clock.sleep(3600)
+    one, task = cloud.ask()
+    cloud.p.wire.cut()
+    cloud.p.step()
+    cloud.clock.sleep(-3600)
+    cloud.clock._now -= 3600
+    cloud.p.wire.heal()
+    cloud.p.pass_time(120)
+    assert cloud.task(task) == ("done", None)
+    assert cloud.state(one) == "running"
+
+
+def test_a_lost_task_whose_order_never_arrived_ends_when_the_cluster_is_back(cloud):
+    """Its instance does not stay on its way for ever."""
+    cloud.p.stop("cc")
+    one, task = cloud.ask()
+    cloud.p.settle()
+    cloud.long(2000)
+    assert cloud.task(task)[0] == "lost"
+    cloud.p.restart("cc")
+    cloud.p.pass_time(90)
+    assert cloud.task(task) == ("failed", "timeout")
+    assert cloud.state(one) == "failed"
+    cloud.do("delete", one)
+    cloud.rest()
+
+
+def test_an_order_that_was_overtaken_by_a_delete_is_refused(cloud):
+    """Also when the cancel that goes before the delete got lost."""
+    late = []
+
+    def hold(direction, host, message):
+        kind = opened(message)["kind"]
+        if kind == "instance/run":
+            late.append((direction, host, message))
+        return [] if kind in ("instance/run", "task/cancel") else [message]
+
+    cloud.tap(hold)
+    one, task = cloud.ask()
+    cloud.p.settle()
+    _, delete = cloud.ask("delete", one)
+    cloud.p.settle()
+    assert cloud.task(delete) == ("done", None)
+    cloud.p.wire.inject(*late[0])
+    cloud.p.settle()
+    assert cloud.domains() == {}
+    _heal(cloud)
+    assert cloud.task(task)[0] in ("failed", "cancelled")
+    cloud.rest()

@@ -1,0 +1,281 @@
+"""Deliberate bugs, each a patch that holds inside this process only: what the simulator must find to be worth anything."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cc.role import ROLE as CC_ROLE
+from cc.services import flows, leases, placements, steps
+from clc.role import ROLE as CLC_ROLE
+from clc.services import tasks
+from luhyaapi import clock, journal
+from luhyaapi.command.worker import Worker
+from luhyaapi.contracts.vocabulary import TaskState
+from luhyaapi.wire.memory import MemoryWire
+from luhyadb import boss, memory, outbox
+from luhyadb.models import AddressLease, Placement, PortLease, Task
+from nc.services import wanted
+from nc.services.domains import Domains
+
+Patch = tuple[Any, str, Any]
+MESSAGES = ("double", "reorder", "delay", "cut", "cut_one_way")
+DEATHS = ("crash", "crash_at", "outage", "host_power")
+
+
+@dataclass(frozen=True)
+class Bug:
+    """``patches`` makes it; ``kinds`` are the faults that bring it to light (none: it needs none)."""
+
+    what: str
+    patches: Callable[[], list[Patch]]
+    kinds: tuple[str, ...] = ()
+
+
+BUGS: dict[str, Bug] = {}
+
+
+def _bug(what: str, kinds: tuple[str, ...] = ()) -> Callable[[Callable[[], list[Patch]]], None]:
+    def keep(patches: Callable[[], list[Patch]]) -> None:
+        BUGS[patches.__name__.strip("_")] = Bug(what, patches, kinds)
+
+    return keep
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """The bug is in the product while this is open."""
+    with ExitStack() as back:
+        for owner, attribute, fresh in BUGS[name].patches():
+            if isinstance(owner, dict):
+                back.callback(owner.__setitem__, attribute, owner[attribute])
+                owner[attribute] = fresh
+            else:
+                back.callback(object.__setattr__ if attribute == "judge" else setattr, owner, attribute, vars(owner)[attribute])
+                (object.__setattr__ if attribute == "judge" else setattr)(owner, attribute, fresh)
+        yield
+
+
+# ---- messages
+
+
+@_bug("an order that is done is carried out again when it comes twice", ("double",))
+def _no_inbox() -> list[Patch]:
+    real = journal.Journal.accept
+
+    def accept(self: Any, envelope: Any, lane: str) -> Any:
+        known = real(self, envelope, lane)
+        if known is not None and known.state == journal.DONE:
+            with self._write() as db:
+                db.execute("update commands set state = 'accepted', attempts = 0 where id = ?", (envelope.id,))
+            return None
+        return known
+
+    return [(journal.Journal, "accept", accept)]
+
+
+@_bug("a message is acknowledged before it is durable", ("crash_at", "crash_at", "full_disk"))
+def _acknowledge_first() -> list[Patch]:
+    def deliver(self: Any, queue: tuple[str, str]) -> None:
+        direction, host = queue
+        if direction == "greet":
+            self._greet.pop(host)
+            self._connects[host]()
+            return
+        sender, message = self._queues[queue].popleft()
+        if direction == "down":
+            self._commands_to[host](message)
+        else:
+            self._reports_to[host](sender, message)
+
+    return [(MemoryWire, "deliver", deliver)]
+
+
+@_bug("an older report overtakes a newer one", ("reorder", "delay", "double"))
+def _old_overtakes() -> list[Patch]:
+    return [(boss.BossAgent, "is_fresh", lambda _self, _envelope: True)]
+
+
+@_bug("whoever reports is believed, about anything", ("reorder", "delay", *MESSAGES))
+def _judge_off() -> list[Patch]:
+    def believe(_envelope: Any, _report: Any) -> None:
+        """Nothing is refused."""
+
+    return [(CC_ROLE, "judge", believe), (CLC_ROLE, "judge", believe)]
+
+
+@_bug("an older order is carried out after a newer one", ("delay", "drop", "reorder"))
+def _no_order_check() -> list[Patch]:
+    return [(flows, "is_overtaken", lambda _envelope: False)]
+
+
+# ---- what is kept
+
+
+@_bug("what belongs together is not written together", ("crash_at",))
+def _non_atomic() -> list[Patch]:
+    def atomic() -> Any:
+        return contextlib.nullcontext()
+
+    return [(memory, "atomic", atomic), (memory, "on_commit", lambda call: call())]
+
+
+@_bug("an order is posted before the change that wants it is committed", ("crash_at",))
+def _outbox_outside() -> list[Patch]:
+    real = outbox.put
+
+    def put(order: Any) -> None:
+        real(order)
+        from tests.simulator.simulation import _running
+
+        role = memory.current()
+        agent: Any = _running[-1].p.houses[role].agent if _running and role in _running[-1].p.houses else None
+        if agent is not None:
+            with contextlib.suppress(Exception):
+                envelope = outbox.stamp(order, agent.me, 30)
+                agent._post(order.to, envelope, False)
+
+    return [(outbox, "put", put)]
+
+
+@_bug("a wanted file is not on the disk when the order is acknowledged", ("outage", "host_power"))
+def _wanted_not_synced() -> list[Patch]:
+    def write(path: Any, data: bytes, mode: int = 0o600) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half = path.with_name(path.name + ".part")
+        half.write_bytes(data)
+        half.rename(path)
+
+    return [(wanted, "write_atomic", write)]
+
+
+@_bug("a flow that ended while its role died is not finished", ("crash_at", "crash"))
+def _pending_forgotten() -> list[Patch]:
+    real = flows.look_after
+
+    def look_after(office: Any) -> int:
+        rows = office.agent.journal.open_rows
+        office.agent.journal.open_rows = lambda state=journal.ACCEPTED: [] if state == journal.PENDING else rows(state)
+        try:
+            return real(office)
+        finally:
+            del office.agent.journal.open_rows
+
+    return [(flows, "look_after", look_after)]
+
+
+# ---- what is lent
+
+
+@_bug("the port goes back, the address does not", ())
+def _half_release() -> list[Patch]:
+    def give_back(instance: str) -> None:
+        PortLease.objects.filter(instance=instance).update(instance="", released_at=clock.now())
+
+    return [(leases, "give_back", give_back)]
+
+
+@_bug("a delete forgets what was lent", ())
+def _lease_forgotten() -> list[Patch]:
+    return [(leases, "give_back", lambda _instance: None)]
+
+
+@_bug("an address is lent again at once", ())
+def _no_cooldown() -> list[Patch]:
+    def forget(_cooldown_s: float) -> None:
+        AddressLease.objects.filter(instance="").delete()
+        PortLease.objects.filter(instance="").delete()
+
+    return [(leases, "_forget_cooled", forget)]
+
+
+# ---- placing and taking back
+
+
+@_bug("an instance that has a place is placed once more", ("hypervisor_slow",))
+def _placed_again() -> list[Patch]:
+    real = placements.place
+
+    def place(office: Any, order: Any, task: str, gen: int) -> Any:
+        Placement.objects.filter(pk=order.instance).delete()
+        return real(office, order, task, gen)
+
+    return [(placements, "place", place)]
+
+
+@_bug("a node that is silent counts as empty, and its guests are placed elsewhere", ("cut", "crash", "host_power", "broker_away"))
+def _silent_node_replaced() -> list[Patch]:
+    real = placements._check_still_fits
+    place = placements.place
+
+    def again(office: Any, order: Any, task: str, gen: int) -> Any:
+        row = placements.find(order.instance)
+        if row is not None:
+            views = placements.children.nodes(office)
+            view = next((v for v in views if v.host == row.node), None)
+            if view is None or view.last_heard_age_s > 15:
+                Placement.objects.filter(pk=row.pk).delete()
+        return place(office, order, task, gen)
+
+    return [(placements, "_check_still_fits", real), (placements, "place", again)]
+
+
+@_bug("a step that is taken back leaves its half", ("hypervisor_refuses", "edge_refuses"))
+def _undo_forgotten() -> list[Patch]:
+    bare = tuple(replace(s, undo=lambda _office, _run: None) for s in flows.FLOWS["instance/run"])
+    return [(flows.FLOWS, "instance/run", bare)]
+
+
+@_bug("a cancel is not remembered by those it was told", ("reorder", "delay", "hypervisor_away", "hypervisor_slow"))
+def _cancel_does_not_bury() -> list[Patch]:
+    return [(journal.Journal, "bury", lambda _self, _task: None)]
+
+
+@_bug("a task without news after its deadline is called done", ("clock_forward", "cut", "crash"))
+def _lost_is_done() -> list[Patch]:
+    def lose_overdue() -> int:
+        overdue = Task.objects.filter(state__in=[TaskState.QUEUED, TaskState.RUNNING, TaskState.CANCELLING], deadline__lt=clock.now())
+        return len([tasks.advance(t, "finish") for t in overdue])
+
+    return [(tasks, "lose_overdue", lose_overdue)]
+
+
+# ---- nodes
+
+
+@_bug("what could not be wiped at once is never wiped", ("hypervisor_refuses", "crash_at"))
+def _half_wiped() -> list[Patch]:
+    real = Domains._look
+
+    def look(self: Any, instance: str, found: Any) -> None:
+        kept = self.wanted.read(instance)
+        if kept is None or kept.state != "deleted":
+            real(self, instance, found)
+
+    return [(Domains, "_look", look)]
+
+
+@_bug("a deleted guest keeps its image pinned", ())
+def _pin_forgotten() -> list[Patch]:
+    real = Domains._wipe
+
+    def wipe(self: Any, instance: str, _wanted: Any) -> None:
+        real(self, instance, None)
+
+    return [(Domains, "_wipe", wipe)]
+
+
+@_bug("an order that failed is said to be done", ("hypervisor_refuses", "full_disk"))
+def _failure_is_done() -> list[Patch]:
+    real = Worker.end
+
+    def end(self: Any, envelope: Any, error: Any, facts: dict[str, Any]) -> None:
+        real(self, envelope, None if envelope.kind.startswith("domain/") else error, facts)
+
+    return [(Worker, "end", end)]
+
+
+__all__ = ["BUGS", "Bug", "planted", "steps"]

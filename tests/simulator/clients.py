@@ -1,0 +1,222 @@
+"""What the clients of a simulated cloud ask for, and what they were answered."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from clc.services import hosts, images, instances, tasks
+from luhyaapi.contracts.vocabulary import Role
+from luhyaapi.errors import Refused, Trouble, of
+from luhyadb import memory
+from luhyadb.models import Account, Child, Host, Instance
+from tests.simulator.plan import Item
+from tests.support.flow_world import KERNEL, Crash
+
+if TYPE_CHECKING:
+    from tests.simulator.simulation import Simulation
+
+MIB = 1024 * 1024
+
+
+class Clients:
+    """They remember what they were answered, and choose among that by the dice of the plan."""
+
+    def __init__(self, sim: Simulation) -> None:
+        self._sim = sim
+        self.instances: list[str] = []
+        self.tasks: list[str] = []
+        self.images: list[str] = ["tiny"]
+        self.nodes = 2
+        self.counts: Counter[str] = Counter()
+        self._uploads = 0
+
+    def do(self, item: Item) -> None:
+        """Ask for what was planned."""
+        self.counts[item.name] += 1
+        getattr(self, f"_{item.name}")(item.dice)
+
+    def _ask(self, verb: str, work: Callable[[], dict[str, Any]], **args: Any) -> dict[str, Any] | None:
+        """One request, as the web process answers it; None when it was refused, or that process died on the way."""
+        sim = self._sim
+        sim.clock.actor = "web"
+        answer: dict[str, Any] = {}
+        try:
+            with memory.of("clc"):
+                found = work()
+            answer = {"accepted": True, **found}
+        except Crash as crash:
+            answer = {"crashed": str(crash)}
+        except Trouble as e:
+            answer = {"refused": e.code, "why": str(e)[:200]}
+        except Exception as e:
+            answer = {"stumbled": f"{of(e).code} {type(e).__name__}: {e}"[:300], "full": "web" in sim.full}
+        finally:
+            sim.clock.actor = ""
+            sim.dying.discard("web")
+            sim.clock.ahead.pop("web", None)
+        sim.tell("web", "asked", verb=verb, **args, answer=answer)
+        return answer if "accepted" in answer else None
+
+    @property
+    def _user(self) -> Account:
+        return Account.objects.get(username="ada")
+
+    @property
+    def _admin(self) -> Account:
+        return Account.objects.get(username="root")
+
+    def _one(self, dice: float) -> str | None:
+        return self.instances[int(dice * len(self.instances))] if self.instances else None
+
+    # ---- instances
+
+    def _run(self, dice: tuple[float, ...], count: int = 1) -> None:
+        image = self.images[int(dice[0] * len(self.images))]
+        memory_mib = (64, 256, 900)[int(dice[1] * 3)]
+
+        def work() -> dict[str, Any]:
+            rows = instances.run(self._user, instances.Ask(image, memory_bytes=memory_mib * MIB, count=count))
+            return {"instances": [r.pk for r in rows], "tasks": [r.task for r in rows]}
+
+        answer = self._ask("run", work, image=image, count=count)
+        if answer:
+            self.instances += answer["instances"]
+            self.tasks += answer["tasks"]
+
+    def _run_many(self, dice: tuple[float, ...]) -> None:
+        self._run(dice, 2 + int(dice[2] * 3))
+
+    def _order(self, verb: str, dice: tuple[float, ...], **more: Any) -> None:
+        one = self._one(dice[0])
+        if one is None:
+            return
+
+        def work() -> dict[str, Any]:
+            row = getattr(instances, verb)(self._user, one, **more)
+            return {"instances": [row.pk], "tasks": [row.task]}
+
+        answer = self._ask(verb, work, instance=one)
+        if answer:
+            self.tasks += answer["tasks"]
+
+    def _stop(self, dice: tuple[float, ...]) -> None:
+        self._order("stop", dice, grace_s=int(dice[1] * 8))
+
+    def _start(self, dice: tuple[float, ...]) -> None:
+        self._order("start", dice)
+
+    def _reboot(self, dice: tuple[float, ...]) -> None:
+        self._order("reboot", dice, grace_s=int(dice[1] * 8))
+
+    def _delete(self, dice: tuple[float, ...]) -> None:
+        self._order("delete", dice)
+
+    def _cancel(self, dice: tuple[float, ...]) -> None:
+        if not self.tasks:
+            return
+        # of the newest, for the older ones have ended
+        task = self.tasks[-1 - int(dice[0] * min(len(self.tasks), 3))]
+        self._ask("cancel", lambda: {"tasks": [tasks.cancel(self._user, task).pk]}, task=task)
+
+    # ---- images
+
+    def _upload(self, dice: tuple[float, ...]) -> None:
+        self._uploads += 1
+        name = f"image-{self._uploads}"
+        data = KERNEL + name.encode() * (1 + int(dice[1] * 40))
+        if "walrus" not in self._sim.p.houses:
+            return
+        library = self._sim.p.houses["walrus"].agent.services.library
+
+        def work() -> dict[str, Any]:
+            up = images.begin_upload(self._admin, images.Ask(name, ({"part": "kernel", "size_bytes": len(data)},)))
+            library.open_upload(up.id, [("kernel", len(data))])
+            library.write(up.id, "kernel", 0, io.BytesIO(data), len(data))
+            digest = hashlib.sha256(data if dice[2] < 0.8 else b"other").hexdigest()
+            return {"tasks": [images.complete(self._admin, up.id, ({"part": "kernel", "sha256": digest},)).pk]}
+
+        if answer := self._ask("upload", work, image=name):
+            self.tasks += answer["tasks"]
+            self.images.append(name)
+
+    def _delete_image(self, dice: tuple[float, ...]) -> None:
+        name = self.images[int(dice[0] * len(self.images))]
+        self._ask("delete_image", lambda: {"image": images.delete(self._admin, name).pk}, image=name)
+
+    # ---- hosts
+
+    def _node(self, dice: float) -> str:
+        return f"nc{1 + int(dice * self.nodes)}"
+
+    def _of_host(self, verb: str, name: str, call: Callable[[str], Any]) -> dict[str, Any] | None:
+        host = self._sim.p.known[name][0].host if name in self._sim.p.known else ""
+        return self._ask(verb, lambda: {"host": call(host).pk}, host=name) if host else None
+
+    def _drain(self, dice: tuple[float, ...]) -> None:
+        self._of_host("drain", self._node(dice[0]), lambda h: hosts.drain(self._admin, h, on=True))
+
+    def _resume(self, dice: tuple[float, ...]) -> None:
+        self._of_host("resume", self._node(dice[0]), lambda h: hosts.drain(self._admin, h, on=False))
+
+    def _refresh(self, dice: tuple[float, ...]) -> None:
+        names = list(self._sim.p.known)
+        self._of_host("refresh", names[int(dice[0] * len(names))], lambda h: hosts.refresh(self._admin, h))
+
+    def _remove(self, dice: tuple[float, ...]) -> None:
+        """As the manual says: of a node that was drained, and while nothing is being placed."""
+        sim, name = self._sim, self._node(dice[0])
+        host = sim.p.known[name][0].host if name in sim.p.known else ""
+        drained = Child.objects.using("cc").filter(pk=host, draining=True).exists()
+        if not drained or Instance.objects.filter(state="starting", node="").exists():
+            return
+        if self._of_host("remove", name, lambda h: hosts.remove(self._admin, h)):
+            sim.retired.add(name)
+
+    def _join(self, _dice: tuple[float, ...]) -> None:
+        """A further node: a token, a knock at the cluster's door, and asking until it is answered."""
+        sim = self._sim
+        if "cc" not in sim.p.houses or self.nodes > 3:
+            return
+        answer = self._ask("token", lambda: {"token": hosts.make_token(self._admin, Role.NC)[0]})
+        if answer is None:
+            return
+        self.nodes += 1
+        name = f"nc{self.nodes}"
+        sim.tell("web", "joining", host=name)
+        self._knock(name, answer["token"], "", 0)
+
+    def _knock(self, name: str, token: str, request: str, tries: int) -> None:
+        """Not before heal: a host that cannot reach its boss tries on; so does this one."""
+        sim = self._sim
+        if name in sim.p.known:
+            return
+        if "cc" in sim.p.houses:
+            sim.clock.actor = name
+            try:
+                boss = sim.p.houses["cc"]
+                if not request or tries % 5 == 0:
+                    request = sim.p.knock(name, boss, token, request)
+                elif sim.p.let_in(name, boss, request):
+                    sim.began(name)
+                    sim.tell(name, "joined", host=sim.p.known[name][0].host)
+                    return
+            except (Refused, Crash) as e:
+                sim.tell(name, "not let in", why=str(e)[:200])
+                if isinstance(e, Refused) and e.code == "forbidden":
+                    return
+            except Exception as e:
+                sim.tell(name, "not let in yet", why=str(e)[:200])
+            finally:
+                sim.clock.actor = ""
+        if tries < 150:
+            sim.after(4.0, lambda: self._knock(name, token, request, tries + 1))
+
+
+def host_rows() -> dict[str, str]:
+    """Name of each host by id."""
+    with memory.of("clc"):
+        return dict(Host.objects.values_list("pk", "name"))

@@ -1,0 +1,68 @@
+"""What a seed has planned: which clients ask for what, which faults come when. Everything else is the scheduler's chance."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+ACTIONS: dict[str, int] = {
+    "run": 10, "run_many": 2, "stop": 4, "start": 4, "reboot": 3, "delete": 7, "cancel": 4, "upload": 2, "delete_image": 1,
+    "drain": 2, "resume": 2, "refresh": 1, "join": 1, "remove": 1,
+}
+FAULTS: dict[str, int] = {
+    "drop": 3, "double": 3, "reorder": 3, "delay": 3, "cut": 4, "cut_one_way": 3, "crash": 5, "crash_at": 10, "outage": 2,
+    "host_power": 2, "slow_disk": 1, "full_disk": 2, "hypervisor_away": 3, "hypervisor_slow": 2, "hypervisor_refuses": 2,
+    "guest_dies": 2, "guest_ends": 2, "guest_started": 1, "board_emptied": 1, "clock_forward": 1, "clock_backward": 1,
+    "broker_away": 2, "broker_lost": 1, "stubborn": 1, "edge_refuses": 1,
+}
+"""Each with how often it comes, compared to the others."""
+LASTS_S = 45.0
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing planned: at ``at`` seconds, ``by`` a client or as a fault; ``dice`` decides what it needs (0 to 1 each)."""
+
+    at: float
+    by: str
+    name: str
+    dice: tuple[float, ...] = ()
+    lasts_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The items of a seed, and which kinds it was allowed to have."""
+
+    seed: str
+    kinds: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
+    items: tuple[Item, ...] = field(default=())
+
+    def without(self, items: Iterable[Item]) -> Plan:
+        """The same plan, less these."""
+        gone = set(items)
+        return replace(self, items=tuple(i for i in self.items if i not in gone))
+
+
+def make(seed: str, *, kinds: tuple[str, ...] | None = None) -> Plan:
+    """The plan of a seed: a random part of all faults and actions is enabled, about six faults and ten actions come."""
+    rng = random.Random(f"plan {seed}")
+    if kinds is None:
+        share = rng.choice((0.1, 0.25, 0.5, 1.0))
+        kinds = tuple(k for k in FAULTS if rng.random() < share)
+    actions = ("run", *(a for a in ACTIONS if a != "run" and rng.random() < rng.choice((0.4, 1.0))))
+    moments = sorted(rng.uniform(0, LASTS_S) for _ in range(rng.randint(2, 7)))
+    items = [Item(0.0, "client", "run", _dice(rng)), Item(rng.uniform(0, 2), "client", "run", _dice(rng))]
+    for name in rng.choices(actions, [ACTIONS[a] for a in actions], k=rng.randint(5, 11)):
+        items.append(Item(rng.choice(moments) + rng.choice((0.0, 0.0, rng.random())), "client", name, _dice(rng)))
+    if kinds:
+        for name in rng.choices(kinds, [FAULTS[k] for k in kinds], k=rng.randint(2, 10)):
+            at = rng.choice(moments) + rng.choice((-0.5, 0.0, 0.0, rng.random()))
+            items.append(Item(max(at, 0.0), "fault", name, _dice(rng), rng.choice((1.0, 5.0, 15.0, 40.0))))
+    return Plan(seed, kinds, actions, tuple(sorted(items, key=lambda i: i.at)))
+
+
+def _dice(rng: random.Random) -> tuple[float, ...]:
+    return tuple(round(rng.random(), 6) for _ in range(4))
