@@ -15,9 +15,10 @@ NETWORK = "default"
 def take(cluster: str, network: Network, instance: str, name: str) -> tuple[Nic, int]:
     """A card and a display port for an instance; asked again, the same. Raises Unavailable(no_capacity).
 
-    Unique columns are the guard: two who pick the same row cannot both commit.
+    The forwarded ports are told from the display port and lent with it. Unique columns are the guard: two who pick the same row cannot both commit.
     """
-    return _address(cluster, network, instance, name), _port(network, instance)
+    nic, port = _address(cluster, network, instance, name), _port(network, instance)
+    return nic.model_copy(update={"forwards": pools.forwards(network, port)}), port
 
 
 def _address(cluster: str, network: Network, instance: str, name: str) -> Nic:

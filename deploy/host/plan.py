@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deploy.host.profiles import FULL, Profile
 from luhyaapi.errors import Refused
 
 DEFAULT_HOME = Path("/var/lib/educloud")
@@ -27,17 +28,13 @@ REACHED = ("clc", "walrus", "cc")
 """Roles with doors that other hosts come to."""
 BOSSES = {"walrus": "clc", "cc": "clc", "nc": "cc", "sc": "cc"}
 ROLES = ("clc", *ACTING)
-SERVICES = ("broker", "board", "libvirtd")
-ROLE_PROGRAMS = ("clc-web", "clc-relay", "walrus", "cc", "nc", "sc")
+SERVICES = FULL.services
+ROLE_PROGRAMS = FULL.programs
 PROGRAMS = (*SERVICES, *ROLE_PROGRAMS)
 _SERVED = {"broker": {"clc", "cc"}, "board": {"clc"}, "libvirtd": {"nc"}}
-FOLDERS = {"board": "board", "broker": "broker", "libvirtd": "hypervisor", "clc-web": "clc", "clc-relay": "clc"}
-USERS = {
-    "broker": "rabbitmq", "board": "memcache", "libvirtd": "root",
-    "clc": "educloud", "walrus": "educloud", "sc": "educloud",
-    # The CC sets up a bridge, addresses and dnsmasq; the NC plugs taps and opens disks for the hypervisor.
-    "cc": "root", "nc": "root",
-}
+FOLDERS = {"board": "board", "broker": "broker", "libvirtd": "hypervisor", "clc-web": "clc", "clc-relay": "clc", "cloud": "clc"}
+ALL_ROLES = "cloud"
+"""The program that is all five roles."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +107,7 @@ class Plan:
     python: Path
     runtime: tuple[Path, ...] = ()
     choices: Choices = Choices()
+    profile: Profile = FULL
 
     @property
     def secured(self) -> bool:
@@ -125,12 +123,16 @@ class Plan:
     @property
     def role_programs(self) -> tuple[str, ...]:
         """The programs of these roles."""
-        return tuple(program for program in ROLE_PROGRAMS if FOLDERS.get(program, program) in self.roles)
+        return tuple(program for program in self.profile.programs if FOLDERS.get(program, program) in self.roles)
+
+    def programs_of(self, role: str) -> tuple[str, ...]:
+        """The programs that are a role."""
+        return tuple(p for p in self.profile.programs if p == ALL_ROLES or FOLDERS.get(p, p) == role)
 
     @property
     def services(self) -> tuple[str, ...]:
         """The programs of others that these roles need."""
-        return tuple(name for name in SERVICES if _SERVED[name] & set(self.roles))
+        return tuple(name for name in self.profile.services if _SERVED[name] & set(self.roles))
 
     @property
     def programs(self) -> tuple[str, ...]:
@@ -198,6 +200,11 @@ class Plan:
         return f"qemu:///system?socket={self.hypervisor / 'run/libvirt/libvirt-sock'}"
 
     @property
+    def databases(self) -> Path:
+        """Where one process that is all roles has the databases of its two bosses."""
+        return self.home / "databases"
+
+    @property
     def demo_images(self) -> Path:
         """Where the demonstration images are built, and the guest of the accelerator proof."""
         return self.home / "demo-images"
@@ -222,8 +229,9 @@ class Plan:
         return self.home / FOLDERS.get(program, program)
 
     def user(self, program: str) -> str:
-        """The account a program runs as."""
-        return USERS.get(program) or USERS[FOLDERS[program]]
+        """The account a program, or the owner of a role's folder, runs as; empty: whoever calls."""
+        accounts = self.profile.accounts
+        return accounts.get(program) or accounts.get(FOLDERS.get(program, program), "")
 
     def config(self, role: str) -> Path:
         """A role's own configuration."""
@@ -252,14 +260,14 @@ class Plan:
 
 def make(
     environ: Mapping[str, str], program: Path, python: Path, config_file: Path = CONFIG_FILE, runtime: tuple[Path, ...] = (),
-    choices: Choices | None = None,
+    choices: Choices | None = None, profile: Profile = FULL, default_home: Path = DEFAULT_HOME,
 ) -> Plan:
     """The plan from EDUCLOUD_HOME, EDUCLOUD_PORT_BASE, EDUCLOUD_SUBNET, else the file's ``home``, ``port_base``, ``subnet``.
 
     ``choices`` not given are those kept in the home. Raises Refused(invalid) with the choice named.
     """
     given = _file(config_file)
-    home = Path(environ.get("EDUCLOUD_HOME") or str(given.get("home", DEFAULT_HOME)))
+    home = Path(environ.get("EDUCLOUD_HOME") or str(given.get("home", default_home)))
     base = _base(environ.get("EDUCLOUD_PORT_BASE") or str(given.get("port_base", DEFAULT_BASE)))
     subnet = environ.get("EDUCLOUD_SUBNET") or str(given.get("subnet", "")) or _subnet_of(base)
     if not home.is_absolute() or len(home.parts) < 3 or any(c in str(home) for c in "%\"'\\\n;, "):
@@ -273,7 +281,7 @@ def make(
     if not 16 <= network.prefixlen <= 28:
         raise Refused("invalid", f"EDUCLOUD_SUBNET={subnet} has the wrong size", "between /16 and /28 is needed")
     kept = Choices.kept(home / "supervisor" / CHOICES) if choices is None else choices
-    return Plan(home, Ports(base), str(network), program, python, runtime, kept)
+    return Plan(home, Ports(base), str(network), program, python, runtime, kept, profile)
 
 
 def bracketed(address: str) -> str:

@@ -20,12 +20,21 @@ def _faithful(_direction: str, _host: str, message: bytes) -> list[bytes]:
     return [message]
 
 
+def _nothing() -> None:
+    return
+
+
+def _alone(message: bytes) -> tuple[bytes]:
+    return (message,)
+
+
 @dataclass
 class MemoryWire:
-    """The queues of a whole cloud. ``down`` is a broker that does not answer."""
+    """The queues of a whole cloud. ``down`` is a broker that does not answer; ``on_post`` is told that something waits."""
 
     fault: Fault = _faithful
     down: bool = False
+    on_post: Callable[[], None] = _nothing
     up_since: float = field(default_factory=clock.now)
     _queues: dict[str, deque[bytes]] = field(default_factory=lambda: defaultdict(deque))
     _reports: dict[str, deque[tuple[str, bytes]]] = field(default_factory=lambda: defaultdict(deque))
@@ -43,13 +52,29 @@ class MemoryWire:
         self.down, self.up_since = False, clock.now()
 
     def pump(self) -> int:
-        """Deliver everything that waits now; how many messages that were. What its taker raises at comes again."""
+        """Deliver everything that waits now; how many messages that were. What its taker raises at comes again.
+
+        Raises what the first such taker raised, after all others had theirs.
+        """
         moved = 0
-        for host, take in list(self._queues.items()):
-            moved += self._deliver(take, self._commands_to.get(host), lambda m: (m,))
-        for boss, facts in list(self._reports.items()):
-            moved += self._deliver(facts, self._reports_to.get(boss), tuple)
+        raised: list[Exception] = []
+        rounds: list[tuple[deque[Any], Callable[..., None] | None, Callable[[Any], tuple[Any, ...]]]] = [
+            *((queue, self._commands_to.get(host), _alone) for host, queue in list(self._queues.items())),
+            *((queue, self._reports_to.get(boss), tuple) for boss, queue in list(self._reports.items())),
+        ]
+        for queue, to, parts in rounds:
+            try:
+                moved += self._deliver(queue, to, parts)
+            except Exception as e:
+                raised.append(e)
+        if raised:
+            raise raised[0]
         return moved
+
+    def pending(self) -> int:
+        """Messages not delivered yet to somebody who is there."""
+        commands = sum(len(q) for host, q in list(self._queues.items()) if host in self._commands_to)
+        return commands + sum(len(q) for boss, q in list(self._reports.items()) if boss in self._reports_to)
 
     def _deliver(self, queue: deque[Any], to: Callable[..., None] | None, parts: Callable[[Any], tuple[Any, ...]]) -> int:
         waiting = len(queue) if to and not self.down else 0
@@ -67,6 +92,7 @@ class MemoryWire:
             raise Refused("not_found", f"Nobody reads the queue of {to}")
         with self._lock:
             self._queues[to].extend(self.fault("down", to, message))
+        self.on_post()
 
     def post_report(self, sender: str, message: bytes) -> None:
         """Into the boss's queue."""
@@ -76,6 +102,7 @@ class MemoryWire:
             raise Unavailable("broker_down", "The broker does not know us", sender)
         with self._lock:
             self._reports[boss].extend((sender, m) for m in self.fault("up", sender, message))
+        self.on_post()
 
     def _alive(self) -> None:
         if self.down:

@@ -47,7 +47,9 @@ class LibvirtHypervisor:
         self._settings = settings
         self._link = Link(settings.hypervisor.uri, quick_s)
         network = settings.network
-        self._bridge = network.bridge if network.node_driver == "bridge" else ""
+        self._wiring = libvirt_xml.Wiring(
+            bridge=network.bridge if network.node_driver == "bridge" else "", subnet=network.subnet if network.node_driver == "user" else "",
+        )
         self._proof: kvm_proof.Proof | None = None
         self._proving = threading.Lock()
 
@@ -65,7 +67,7 @@ class LibvirtHypervisor:
     def define(self, spec: MachineSpec, files: Files) -> None:
         accelerator = Accelerator.UNPROVED if self._xen else self._proved().accelerator
         kind: libvirt_xml.Kind = "xen" if self._xen else "kvm" if accelerator is Accelerator.KVM else "qemu"
-        xml = libvirt_xml.domain_xml(spec, files, accelerator, kind, self._bridge)
+        xml = libvirt_xml.domain_xml(spec, files, accelerator, kind, self._wiring)
         self._link.ask(
             lambda c: c.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE),
             what=f"{spec.instance} could not be defined",
