@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 
 from deploy.host import account, enclose, ground, guests
+from deploy.host.firsts import phase
 from deploy.host.plan import Plan
 from deploy.host.supervision import Supervision
-from deploy.host.firsts import phase
 from luhyaapi import process
 from luhyaapi.errors import Failed, Refused, Trouble
 

@@ -45,7 +45,7 @@ class Wiring:
     subnet: str = ""
 
 
-def domain_xml(spec: MachineSpec, files: Files, accelerator: Accelerator, kind: Kind, wiring: Wiring = Wiring()) -> str:  # noqa: B008 - a constant
+def domain_xml(spec: MachineSpec, files: Files, accelerator: Accelerator, kind: Kind, wiring: Wiring = Wiring()) -> str:
     """The domain of ``spec`` as text.
 
     A kernel among the files is booted directly, else the disk. Raises Refused(invalid) for what no guest can be made of.

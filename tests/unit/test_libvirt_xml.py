@@ -13,7 +13,7 @@ from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec, Nic
 from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, Part
 from luhyaapi.errors import Refused
 from nc.drivers.base import Account, Files, tap_name
-from nc.drivers.libvirt_xml import Wiring, Kind, domain_uuid, domain_xml
+from nc.drivers.libvirt_xml import Kind, Wiring, domain_uuid, domain_xml
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 INSTANCE = "ins-3fa21c00"
