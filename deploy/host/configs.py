@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deploy.host import tools
 from deploy.host.plan import ALL_ROLES, BOSSES, FOLDERS, LOOPBACK, REACHED, Plan, bracketed
 
 _DOORS = {role: f"{role}_door" for role in ("clc", "walrus", "cc", "nc", "sc")}
@@ -55,10 +56,7 @@ def role(plan: Plan, name: str) -> str:
     if name == "nc":
         groups["hypervisor"] = _hypervisor(plan)
     if name in ("cc", "nc"):
-        groups["network"] = {
-            "driver": plan.profile.edge, "node_driver": plan.profile.node_network, "bridge": plan.bridge, "subnet": plan.subnet, "uplink": plan.choices.uplink,
-            "display_first": ports.displays.start, "display_count": len(ports.displays),
-        }
+        groups["network"] = _network(plan)
     return toml(groups)
 
 
@@ -82,6 +80,16 @@ def _hypervisor(plan: Plan) -> dict[str, Any]:
         "driver": plan.profile.hypervisor, "uri": plan.libvirt_uri,
         "probe_kernel": plan.demo_images / "probe" / "kernel", "probe_initrd": plan.demo_images / "probe" / "initrd",
     }
+
+
+def _network(plan: Plan) -> dict[str, Any]:
+    forwarded = plan.profile.forwarded
+    displays, first = plan.ports.shared(len(forwarded))
+    group = {
+        "driver": plan.profile.edge, "node_driver": plan.profile.node_network, "bridge": plan.bridge, "subnet": plan.subnet,
+        "uplink": plan.choices.uplink, "display_first": displays.start, "display_count": len(displays),
+    }
+    return group | ({"forwarded": list(forwarded), "forward_first": first} if forwarded else {})
 
 
 def password_hash(password: str) -> str:
@@ -143,6 +151,11 @@ def _broker_tls(plan: Plan) -> list[str]:
     ]
 
 
+def qemu_session() -> str:
+    """A user's own libvirt's settings for guests, which are that user as well."""
+    return 'stdio_handler = "file"\nvnc_listen = "127.0.0.1"\nmax_core = 0\n'
+
+
 def qemu() -> str:
     """The private libvirt's settings for guests."""
     # The node gives each guest an account and its files; this one is for what libvirt asks QEMU on its own behalf.
@@ -167,7 +180,7 @@ def enclosure(plan: Plan, program: str) -> dict[str, Any]:
     """What ``deploy.host.enclose`` needs to become a program: account, environment, folders it must reach, mounts, log, words."""
     folder = plan.folder(program)
     environ = {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": str(folder),
+        **tools.environ(plan), "LC_ALL": "C.UTF-8", "HOME": str(folder),
         "EDUCLOUD_HOME": str(plan.home), "EDUCLOUD_PROGRAM": program,
     }
     spec: dict[str, Any] = {
@@ -178,16 +191,19 @@ def enclosure(plan: Plan, program: str) -> dict[str, Any]:
         if program == ALL_ROLES:
             environ["EDUCLOUD_ONE_PROCESS"] = str(plan.databases)
         environ["EDUCLOUD_CONFIG"] = str(plan.config(FOLDERS.get(program, program)))
-        environ |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(plan.program)}
+        environ |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": ":".join(map(str, _importable(plan)))}
         spec["cwd"] = str(plan.program)
         spec["needs"] += [str(plan.program), *(str(path) for path in plan.runtime)]
         spec["argv"] = [str(plan.python), "-m", "deploy.processes", program]
     elif program == "broker":
         environ.update(_broker_environ(plan))
-        spec["argv"] = ["/usr/lib/rabbitmq/bin/rabbitmq-server"]
+        spec["argv"] = [tools.at(plan, "/usr/lib/rabbitmq/bin/rabbitmq-server")]
         spec["keep"] = ["epmd"]
     elif program == "board":
-        spec["argv"] = ["/usr/bin/memcached", "-l", "127.0.0.1", "-p", str(plan.ports["memcached"]), "-U", "0", "-m", "64"]
+        spec["argv"] = [tools.at(plan, "/usr/bin/memcached"), "-l", "127.0.0.1", "-p", str(plan.ports["memcached"]), "-U", "0", "-m", "64"]
+    elif not plan.profile.is_roots:
+        environ.update(tools.session(plan))
+        spec["argv"] = [tools.at(plan, "/usr/sbin/libvirtd"), "-f", str(plan.session_config / "libvirt/libvirtd.conf")]
     else:
         spec["reach_as"] = GUESTS
         spec["needs"].append(str(plan.folder("nc")))
@@ -195,6 +211,10 @@ def enclosure(plan: Plan, program: str) -> dict[str, Any]:
         spec["hide_kvm_unless"] = str(plan.accelerator_verdict)
         spec["argv"] = ["/usr/sbin/libvirtd", "-f", "/etc/libvirt/libvirtd.conf"]
     return spec
+
+
+def _importable(plan: Plan) -> list[Path]:
+    return [plan.program, *([plan.binding] if plan.profile.is_unpacked else [])]
 
 
 def _broker_environ(plan: Plan) -> dict[str, str]:
@@ -215,6 +235,7 @@ def _broker_environ(plan: Plan) -> dict[str, str]:
         "ERL_CRASH_DUMP_SECONDS": "0",
         # Without it a shell stays between the supervisor and the broker, and a killed shell would leave the broker behind.
         "RUNNING_UNDER_SYSTEMD": "true",
+        **tools.broker(plan),
     }
 
 

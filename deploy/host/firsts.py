@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from deploy.host import enclose
+from deploy.host import enclose, unpack
 from deploy.host.plan import Plan
 from luhyaapi import clock, process
 from luhyaapi.errors import Trouble
@@ -42,7 +42,7 @@ def build(plan: Plan, wanted: str) -> None:
         try:
             process.run(
                 [plan.python, "-m", "deploy.demo_images", name, "--out", plan.demo_images, "--work", plan.demo_images / ".work"],
-                timeout_s=600, cwd=plan.program,
+                timeout_s=600, cwd=plan.program, env=unpack.apt_environ(plan),
             )
         except Trouble as e:
             # Without the proof guests are emulated; without tiny the phase that uploads it says why.

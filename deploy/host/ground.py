@@ -192,7 +192,12 @@ def _libvirt(plan: Plan, root: Owner) -> set[str]:
     for name in ("etc", "lib", "cache", "log/libvirt", "log/libvirt/qemu", "run", "run/libvirt", "run/lock"):
         folder(home / name, root, 0o711)
     (home / "run" / "boot-id").write_text(enclose.boot_id(), "ascii")
-    wrote = [write(home / "etc/qemu.conf", configs.qemu(), root), write(home / "etc/libvirtd.conf", configs.libvirtd(), root)]
+    where, guests = home / "etc", configs.qemu()
+    if not plan.profile.is_roots:
+        where, guests = plan.session_config / "libvirt", configs.qemu_session()
+        folder(plan.session_config, root)
+        folder(where, root)
+    wrote = [write(where / "qemu.conf", guests, root), write(where / "libvirtd.conf", configs.libvirtd(), root)]
     return {"libvirtd"} if any(wrote) else set()
 
 

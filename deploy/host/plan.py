@@ -20,7 +20,6 @@ PORT_SPAN = 500
 CHOICES = "choices.json"
 DISPLAY_OFFSET = 100
 DISPLAY_COUNT = 400
-_LONGEST_HOME = 70  # a Unix socket's path has 107 characters, and ours add up to 35
 
 LOOPBACK = "127.0.0.1"
 ACTING = ("walrus", "cc", "nc", "sc")
@@ -60,6 +59,12 @@ class Ports:
     def displays(self) -> range:
         """Ports lent to guests' screens."""
         return range(self.base + DISPLAY_OFFSET, self.base + DISPLAY_OFFSET + DISPLAY_COUNT)
+
+    def shared(self, forwarded: int) -> tuple[range, int]:
+        """The same ports when each guest is lent ``forwarded`` more: those of the screens, and the first of the others."""
+        count = DISPLAY_COUNT // (1 + forwarded)
+        first = self.base + DISPLAY_OFFSET
+        return range(first, first + count), first + count
 
 
 @dataclass(frozen=True)
@@ -197,7 +202,28 @@ class Plan:
     @property
     def libvirt_uri(self) -> str:
         """How a program outside libvirt's mount namespace reaches it."""
-        return f"qemu:///system?socket={self.hypervisor / 'run/libvirt/libvirt-sock'}"
+        kind = "system" if self.profile.is_roots else "session"
+        return f"qemu:///{kind}?socket={self.hypervisor / 'run/libvirt/libvirt-sock'}"
+
+    @property
+    def session_config(self) -> Path:
+        """Configuration of a user's own libvirt; short, since it puts the guests' sockets below it."""
+        return self.home / "vm"
+
+    @property
+    def packages(self) -> Path:
+        """Where Debian packages are unpacked that are not installed, and what was fetched for that."""
+        return self.home / "packages"
+
+    @property
+    def unpacked(self) -> Path:
+        """What stands for / to the programs in those packages."""
+        return self.packages / "root"
+
+    @property
+    def binding(self) -> Path:
+        """libvirt's Python binding out of its package."""
+        return self.packages / "python"
 
     @property
     def databases(self) -> Path:
@@ -272,8 +298,9 @@ def make(
     subnet = environ.get("EDUCLOUD_SUBNET") or str(given.get("subnet", "")) or _subnet_of(base)
     if not home.is_absolute() or len(home.parts) < 3 or any(c in str(home) for c in "%\"'\\\n;, "):
         raise Refused("invalid", f"EDUCLOUD_HOME={home} cannot be used", "an absolute path of at least two plain names is needed")
-    if len(str(home)) > _LONGEST_HOME:
-        raise Refused("invalid", f"EDUCLOUD_HOME={home} is too long", f"sockets live in it: at most {_LONGEST_HOME} characters")
+    if len(str(home)) > profile.longest_home:
+        raise Refused("invalid", f"EDUCLOUD_HOME={home} is too long", f"sockets live in it: at most {profile.longest_home} characters",
+                      hint="Choose a shorter folder by EDUCLOUD_HOME.")
     try:
         network = ipaddress.IPv4Network(subnet)
     except ValueError as e:

@@ -19,6 +19,7 @@ class Profile:
 
     ``services`` are programs of others, ``programs`` our own; ``accounts`` names the account of a program or of a role's
     folder, none: whoever calls. ``hypervisor``, ``edge`` and ``node_network`` are drivers by their registered names.
+    ``forwarded`` are the guests' ports that are reached from their host, ``longest_home`` characters of the cloud's folder.
     """
 
     name: str
@@ -29,6 +30,8 @@ class Profile:
     node_network: str
     accounts: Mapping[str, str] = field(default_factory=dict)
     first_images: tuple[str, ...] = ("tiny",)
+    forwarded: tuple[int, ...] = ()
+    longest_home: int = 70  # a Unix socket's path has 107 characters, and ours add up to 35
 
     @property
     def is_roots(self) -> bool:
@@ -59,7 +62,8 @@ FULL = Profile(
 )
 ROOTLESS = Profile(
     "rootless", services=("broker", "board", "libvirtd"), programs=_APART,
-    hypervisor="libvirt", edge="user", node_network="user",
+    hypervisor="libvirt", edge="user", node_network="user", forwarded=(80, 22),
+    longest_home=50,  # those a user's own libvirt makes add up to 55
 )
 DEMO = Profile("demo", services=(), programs=("cloud",), hypervisor="fake", edge="fake", node_network="fake")
 PROFILES = {profile.name: profile for profile in (FULL, ROOTLESS, DEMO)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from deploy.host import account, checks, enclose, firsts, ground
+from deploy.host import account, checks, enclose, firsts, ground, tools, unpack
 from deploy.host.firsts import phase
 from deploy.host.plan import LOOPBACK, REACHED, ROLES, Plan, bracketed
 from deploy.host.supervision import Supervision, last_words, tail
@@ -35,6 +36,10 @@ def services_up(plan: Plan) -> Supervision:
 
 def begin(plan: Plan) -> Supervision:
     """Everything on disk, and the supervisor with what it now has to run."""
+    if plan.profile.is_unpacked:
+        with phase("Debian packages"):
+            unpack.provide(plan, os.environ)
+            unpack.bind_python(plan)
     with phase("folders, secrets, configuration"):
         checks.preconditions(plan)
         changed = ground.prepare(plan)
@@ -153,7 +158,7 @@ def client(plan: Plan, who: account.Caller, *words: str, timeout_s: float, check
     """One call of the command line client as the calling user's context has it."""
     return process.run(
         [plan.python.with_name("educloud"), "--context", plan.context, *words],
-        timeout_s=timeout_s, env={"HOME": str(who.home), "EDUCLOUD_HOME": str(plan.home)}, check=check,
+        timeout_s=timeout_s, env={"HOME": str(who.home), "EDUCLOUD_HOME": str(plan.home), **unpack.apt_environ(plan)}, check=check,
     )
 
 
@@ -222,6 +227,8 @@ def open_kvm(plan: Plan, supervision: Supervision) -> None:
     """Let libvirt see /dev/kvm once the node proved it, which happens after libvirt's first start. Guests stay."""
     if not enclose.proved(plan.accelerator_verdict):
         return
+    if not plan.profile.is_roots:
+        return  # it sees what its user may open
     mounts = Path(f"/proc/{supervision.pid('libvirtd')}/mounts")
     if " /dev/kvm " in mounts.read_text("utf-8"):
         with phase("libvirt opened to the proved accelerator"):
@@ -256,7 +263,7 @@ def _libvirt_answers(plan: Plan) -> bool:
     if not Path(plan.libvirt_uri.split("=", 1)[1]).exists():
         return False
     try:
-        return bool(process.run(["/usr/bin/virsh", "-q", "-c", plan.libvirt_uri, "domcapabilities", "--virttype", "qemu"], timeout_s=60).text)
+        return bool(process.run([*tools.virsh(plan), "domcapabilities", "--virttype", "qemu"], timeout_s=60, env=tools.environ(plan)).text)
     except Trouble:
         return False
 

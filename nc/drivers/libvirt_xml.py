@@ -25,6 +25,7 @@ TEXT_VRAM_KIB = 1024
 DESKTOP_VRAM_KIB = 16 * 1024
 FIRST_VNC_PORT = 5900
 LONGEST_SOCKET = 107
+_FIRST_CARD_AT = 0x10
 AGENT = "org.qemu.guest_agent.0"
 _OURS = uuid.uuid5(uuid.NAMESPACE_URL, NAMESPACE)
 
@@ -216,7 +217,8 @@ def _cards_by_qemu(domain: Any, spec: MachineSpec, subnet: str) -> None:
     # libvirt can neither forward a port into QEMU's own network nor say which address the guest is given there
     line = etree.SubElement(domain, f"{{{QEMU_NAMESPACE}}}commandline")
     for number, nic in enumerate(spec.nics):
-        device = f"virtio-net-pci,netdev=card{number},mac={nic.mac},romfile="
+        # A place of its own on the bus: libvirt gives out the low ones without looking for this card.
+        device = f"virtio-net-pci,netdev=card{number},mac={nic.mac},romfile=,bus=pci.0,addr={_FIRST_CARD_AT + number:#x}"
         for word in ("-netdev", netdev(f"card{number}", nic, subnet), "-device", device):
             etree.SubElement(line, f"{{{QEMU_NAMESPACE}}}arg", value=word)
 
