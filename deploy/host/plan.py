@@ -222,7 +222,7 @@ class Plan:
 
     @property
     def binding(self) -> Path:
-        """libvirt's Python binding out of its package."""
+        """The Python binding of libvirt out of its package."""
         return self.packages / "python"
 
     @property

@@ -21,6 +21,7 @@ _HERE_ANYWAY = ("?essential", "apt", "make", "python3-venv", "ca-certificates")
 _NOT_NEEDED = {"iso-codes", "cron", "cron-daemon-common", "logrotate", "lsb-base"}
 _INSTALLS = re.compile(r"^Inst (\S+) ", re.MULTILINE)
 _STAMP = "unpacked"
+_ERLANG = b"ROOTDIR=/usr/lib/erlang"
 _UPDATE = "Check /etc/apt/sources.list and the network, then try again."
 
 
@@ -141,7 +142,9 @@ def _unpack(plan: Plan, names: list[str]) -> None:
 
 
 def _resettle_erlang(part: Path, root: Path) -> None:
-    """Debian's start script of Erlang knows one place only."""
-    script = part / "usr/lib/erlang/bin/erl"
-    if script.exists():
-        script.write_text(script.read_text("utf-8").replace("ROOTDIR=/usr/lib/erlang", f"ROOTDIR={root}/usr/lib/erlang"), "utf-8")
+    """Debian's start scripts of Erlang know one place only."""
+    for folder in (part / "usr/lib/erlang/bin", *(part / "usr/lib/erlang").glob("erts-*/bin")):
+        for script in folder.iterdir():
+            if script.is_symlink() or not script.read_bytes().startswith(b"#!"):
+                continue
+            script.write_bytes(script.read_bytes().replace(_ERLANG, f"ROOTDIR={root}/usr/lib/erlang".encode()))
