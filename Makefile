@@ -1,7 +1,7 @@
 # eduCloud: `make up` on a fresh Debian 12 machine brings a whole cloud; `make help` lists the rest.
 SHELL := /bin/sh
 PYTHON := .venv/bin/python
-PROFILE ?= full
+PROFILE ?=
 NAME ?=
 MINUTES ?= 10
 export PROFILE EDUCLOUD_HOME EDUCLOUD_PORT_BASE EDUCLOUD_SUBNET EDUCLOUD_DEMO EDUCLOUD_UPLINK EDUCLOUD_ROLES LISTEN ROLE BOSS TOKEN TOKEN_FILE
@@ -48,7 +48,7 @@ install-test:
 	@deploy/install.sh --test
 
 profile:
-	@case "$(PROFILE)" in full) ;; rootless|demo) echo "PROFILE=$(PROFILE) is not built yet; as root PROFILE=full works." >&2; exit 2 ;; *) echo "PROFILE=$(PROFILE) is unknown: full, rootless or demo." >&2; exit 2 ;; esac
+	@case "$(PROFILE)" in ""|full|rootless|demo) ;; *) echo "PROFILE=$(PROFILE) is unknown: full, rootless or demo." >&2; exit 2 ;; esac
 
 samples: install ## Regenerate message samples and fingerprints
 	@$(PYTHON) -m deploy.generate samples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -38,9 +39,14 @@ def main(argv: list[str]) -> int:
 
 
 def _migrate(_given: argparse.Namespace) -> None:
+    from django.conf import settings as django_settings
     from django.core.management import call_command
 
-    call_command("migrate", verbosity=0, skip_checks=True)
+    from luhyadb import memory
+
+    for alias in django_settings.DATABASES:
+        with memory.of(alias) if alias != "default" else contextlib.nullcontext():
+            call_command("migrate", database=alias, verbosity=0, skip_checks=True)
     settings = conf.load()
     if settings.host.role is Role.CLC:
         (settings.host.state / "static").mkdir(exist_ok=True)

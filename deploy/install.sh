@@ -1,5 +1,6 @@
 #!/bin/sh
 # Installs what is missing, and only that: Debian packages, the account educloud, the virtual environment.
+# Without root (PROFILE=rootless, PROFILE=demo) only the last: nothing outside the checkout is touched.
 # Usage: deploy/install.sh [--test | --role ROLE]
 #   --test adds what the test suite needs; --role installs no more than one role needs, beside what is here already.
 set -eu
@@ -13,6 +14,11 @@ want_tests=no
 
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "$1"; exit "${2:-1}"; }
+
+# What a cloud was made with it stays: `make up` without PROFILE goes on with it.
+if [ "$(id -u)" = 0 ]; then home=/var/lib/educloud; else home=${XDG_DATA_HOME:-$HOME/.local/share}/educloud; fi
+profile=${PROFILE:-$(cat "${EDUCLOUD_HOME:-$home}/.educloud" 2>/dev/null || true)}
+[ -n "$profile" ] || { [ "$(id -u)" = 0 ] && profile=full || profile=rootless; }
 
 # Which roles this machine is for: what was chosen before, and one more. "all": the whole cloud.
 roles=$(cat "$venv/.roles" 2>/dev/null || { [ -e "$venv/.installed" ] && echo all; } || true)
@@ -109,50 +115,66 @@ find_python() {
         path=$(command -v "$python" 2>/dev/null) || continue
         "$path" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$path"; return 0; }
     done
-    fail "Python 3.11 or newer with venv is needed and was not found."
+    fail "Python 3.11 or newer with venv is needed and was not found. On Debian root installs it: apt-get install python3-venv"
 }
 
 digest() { cat "$@" | sha256sum | cut -c1-64; }
 
+stamped() { [ "$(cat "$venv/.installed$2" 2>/dev/null)" = "$1" ]; }
+
 # The stamp says what was installed from; it is written last, so a cut installation is done again.
 install_python() {
-    stamp=$venv/.installed
-    [ -x "$venv/bin/python" ] && "$venv/bin/python" -c '' 2>/dev/null || {
-        python=$(find_python)
-        say "creating the virtual environment with $python"
-        rm -rf -- "$venv"
-        "$python" -m venv "$venv"
-    }
-    lock=$root/requirements.txt
-    if [ "$roles" != all ]; then
-        lock=$scratch/requirements.txt
-        # shellcheck disable=SC2086
-        "$venv/bin/python" "$root/deploy/lock.py" $roles >"$lock"
+    all="$(digest "$root/requirements.txt" "$root/pyproject.toml") $root"
+    # What the whole cloud was installed from is enough for every other one.
+    if ! { works && stamped "$all" ""; }; then
+        make_venv
+        lock=$root/requirements.txt
+        if [ "$roles" != all ] || [ "$profile" != full ]; then
+            lock=$scratch/requirements.txt
+            if [ "$profile" = full ]; then wanted=$roles; else wanted=$profile; fi
+            # shellcheck disable=SC2086
+            "$venv/bin/python" "$root/deploy/lock.py" $wanted >"$lock"
+        fi
+        want="$(digest "$lock" "$root/pyproject.toml") $root"
+        if ! stamped "$want" ""; then
+            say "installing Python packages"
+            "$venv/bin/python" -m pip install -q --disable-pip-version-check --require-hashes -r "$lock" >&2
+            # The command line client comes with a whole cloud; a role that joins runs from the checkout.
+            [ "$roles" != all ] ||
+                "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation --no-index -e "$root" >&2
+            echo "$want" >"$venv/.installed"
+        fi
     fi
-    want="$(digest "$lock" "$root/pyproject.toml") $root"
-    if [ "$(cat "$stamp" 2>/dev/null)" != "$want" ]; then
-        say "installing Python packages"
-        "$venv/bin/python" -m pip install -q --disable-pip-version-check --require-hashes -r "$lock" >&2
-        # The command line client comes with the whole cloud; a role runs from the checkout.
-        [ "$roles" != all ] ||
-            "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation --no-index -e "$root" >&2
-        echo "$want" >"$stamp"
-    fi
-    echo "$roles" >"$venv/.roles"
+    [ "$(cat "$venv/.roles" 2>/dev/null)" = "$roles" ] || [ ! -w "$venv" ] || echo "$roles" >"$venv/.roles"
     [ $want_tests = yes ] || return 0
     want="$(digest "$root/requirements-dev.txt") $root"
-    if [ "$(cat "$stamp-test" 2>/dev/null)" != "$want" ]; then
+    if ! stamped "$want" -test; then
         say "installing what the tests need"
         "$venv/bin/python" -m pip install -q --disable-pip-version-check --require-hashes -r "$root/requirements-dev.txt" >&2
-        echo "$want" >"$stamp-test"
+        echo "$want" >"$venv/.installed-test"
     fi
 }
 
+works() { [ -x "$venv/bin/python" ] && "$venv/bin/python" -c '' 2>/dev/null; }
+
+make_venv() {
+    if works; then return 0; fi
+    [ -w "$root" ] || fail "$root cannot be written, and .venv is made in it: call from a checkout of your own."
+    python=$(find_python)
+    say "creating the virtual environment with $python"
+    rm -rf -- "$venv"
+    "$python" -m venv "$venv"
+}
+
 [ "$(uname -s)" = Linux ] || fail "eduCloud runs on Linux; this is $(uname -s)."
-[ "$(id -u)" = 0 ] || fail "PROFILE=full needs root, and PROFILE=rootless is not built yet: run it as root." 2
+case $profile in
+    full) [ "$(id -u)" = 0 ] || fail "PROFILE=full needs root; PROFILE=rootless and PROFILE=demo need none." 4 ;;
+    rootless | demo) [ $want_tests = no ] || fail "The tests need root, for the services and guests they run." 4 ;;
+    *) fail "PROFILE=$profile is unknown: full, rootless or demo." 2 ;;
+esac
 
 scratch=$(mktemp -d)
-trap 'release_services; rm -rf -- "$scratch"' EXIT
+trap 'if [ "$profile" = full ]; then release_services; fi; rm -rf -- "$scratch"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
@@ -160,8 +182,10 @@ trap 'exit 143' TERM HUP
 exec 9<"$root"
 flock -n 9 || { say "waiting: another installation is running here"; flock -w 1800 9 || fail "Another installation is still running here."; }
 
-release_services
-install_packages
-ensure_localhost
-ensure_account
+if [ "$profile" = full ]; then
+    release_services
+    install_packages
+    ensure_localhost
+    ensure_account
+fi
 install_python 9<&-

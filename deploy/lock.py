@@ -1,4 +1,4 @@
-"""What some roles need of requirements.txt, with its hashes: ``python deploy/lock.py nc cc`` prints it. Standard library only."""
+"""What some roles, or a profile, need of requirements.txt, with its hashes: ``python deploy/lock.py nc cc`` prints it. Standard library only."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ ROOTS = {
     "sc": _SHARED,
 }
 """The packages a role's own code imports. The CLC needs the whole lock."""
+COMPILED = {"mysqlclient", "libvirt-python"}
+"""What has no wheel and takes a compiler: without root MariaDB is not used, and libvirt's binding comes from Debian's package."""
+PROFILES = ("rootless", "demo")
 
 
 def _blocks(text: str) -> dict[str, tuple[str, set[str]]]:
@@ -44,7 +47,19 @@ def needed(*roles: str, lock: str | None = None) -> str:
     return "".join(block for name, (block, _) in blocks.items() if name in wanted)
 
 
+def uncompiled(lock: str | None = None) -> str:
+    """The lock without what must be compiled, for a machine on which nothing is installed. Raises KeyError when others need that."""
+    blocks = _blocks(LOCK.read_text("utf-8") if lock is None else lock)
+    left = {name: block for name, block in blocks.items() if name not in COMPILED}
+    if torn := sorted(name for name in COMPILED if {n for n in left if n in blocks[name][1]}):
+        raise KeyError(f"still needed: {', '.join(torn)}")
+    return "".join(block for block, _ in left.values())
+
+
 if __name__ == "__main__":
+    if sys.argv[1:] and sys.argv[1] in PROFILES:
+        sys.stdout.write(uncompiled())
+        sys.exit()
     if not sys.argv[1:] or not set(sys.argv[1:]) <= set(ROOTS):
-        sys.exit(f"usage: python deploy/lock.py {'|'.join(ROOTS)}...")
+        sys.exit(f"usage: python deploy/lock.py {'|'.join(ROOTS)}... | {'|'.join(PROFILES)}")
     sys.stdout.write(needed(*sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""The processes of a host: ``python -m deploy.processes clc-web|clc-relay|walrus|cc|nc|sc``; EDUCLOUD_CONFIG names the configuration."""
+"""The processes of a host: ``python -m deploy.processes clc-web|clc-relay|walrus|cc|nc|sc|cloud``; EDUCLOUD_CONFIG names the configuration."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from luhyaapi.errors import Trouble, of
 from luhyaapi.wire import identity
 
 _log = log.get(__name__)
-_REMEMBER = {"clc-web", "clc-relay", "cc"}
-PROCESSES = ("clc-web", "clc-relay", "walrus", "cc", "nc", "sc")
+_REMEMBER = {"clc-web", "clc-relay", "cc", "cloud"}
+PROCESSES = ("clc-web", "clc-relay", "walrus", "cc", "nc", "sc", "cloud")
 
 
 def main(name: str) -> int:
@@ -26,6 +26,8 @@ def main(name: str) -> int:
     try:
         if name in _REMEMBER:
             _open_database(name)
+        if name == "cloud":
+            return _cloud(settings)
         return _web(settings) if name == "clc-web" else _role(settings, name)
     except Trouble as e:
         _log.error("cannot run", code=e.code, what=e.what, why=e.why, hint=e.hint)
@@ -37,10 +39,22 @@ def _open_database(name: str) -> None:
     import django
     from django.conf import settings
 
-    if name != "clc-web":
+    if name not in ("clc-web", "cloud"):
         # Our own threads are few and stay; the web process's come and go with its requests.
         settings.DATABASES["default"]["CONN_MAX_AGE"] = 600
     django.setup()
+
+
+def _cloud(settings: Settings) -> int:
+    from deploy.together import Together
+
+    roles = Together(settings)
+    roles.start()
+    try:
+        return _web(settings)
+    finally:
+        threading.Thread(target=_give_up, daemon=True).start()
+        roles.stop()
 
 
 def _web(settings: Settings) -> int:

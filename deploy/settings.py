@@ -131,7 +131,5 @@ def _database() -> dict[str, Any]:
 
 
 DATABASES: dict[str, Any] = {"default": _database()}
-if conf.given("ONE_PROCESS"):
-    _dir = conf.given("ONE_PROCESS")
-    DATABASES = {"default": _sqlite(f"{_dir}/clc.sqlite"), "cc": _sqlite(f"{_dir}/cc.sqlite")}
-    PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *PASSWORD_HASHERS]
+if _folder := conf.given("ONE_PROCESS"):
+    DATABASES = {"default": _sqlite(f"{_folder}/clc.sqlite"), "cc": _sqlite(f"{_folder}/cc.sqlite")}

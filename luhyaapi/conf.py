@@ -116,12 +116,14 @@ class Hypervisor(_Group):
 class Network(_Group):
     """The cluster's guest network."""
 
-    driver: str = Field("dnsmasq", description="edge driver of the CC: dnsmasq or fake")
-    node_driver: str = Field("bridge", description="network driver of the NC: bridge or fake")
+    driver: str = Field("dnsmasq", description="edge driver of the CC: dnsmasq, user (QEMU serves each guest itself) or fake")
+    node_driver: str = Field("bridge", description="network driver of the NC: bridge, user (without rights, guests apart) or fake")
     bridge: str = Field("edubr0", description="bridge of the guests")
     uplink: str = Field("", description="network card that goes into the bridge: the guests' way to other hosts of the cluster")
     subnet: str = Field("10.231.0.0/24", description="guest addresses; the first is the gateway on the bridge")
     cooldown_s: float = Field(60, description="a released address, MAC or port rests this long")
+    forwarded: tuple[int, ...] = Field((), description="ports of every guest that are reached by leased ports of its node (driver user)")
+    forward_first: int = Field(9100, description="first of those leased ports: as many per display port as ports are forwarded")
     display_first: int = Field(8700, description="first display port lent to guests")
     display_count: int = Field(400, description="how many display ports are lent")
 
@@ -134,6 +136,7 @@ class Console(_Group):
     origins: tuple[str, ...] = Field((), description="further addresses the console is reached by")
     certificate: Path | None = Field(None, description="own TLS certificate (PEM, with its chain); empty: signed by the cloud itself")
     private_key: Path | None = Field(None, description="the private key of that certificate (PEM)")
+    simulation: bool = Field(False, description="no machine really runs: every page and the status say so")
     language: str = Field("en", description="language before a user chooses: en or zh-hans")
 
 

@@ -16,6 +16,7 @@ from luhyaapi.errors import Failed, Refused, Trouble, of
 
 _log = log.get(__name__)
 _KEEP = 64 * 1024
+_PASSED_ON = ("PATH", "HOME", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "APT_CONFIG")
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,8 @@ def spawn(argv: Sequence[str | Path], *, output: Path, env: Mapping[str, str] | 
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The small environment outside programs get: search path, home, plain language, and ``extra``."""
-    keep = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "TMPDIR", "TZ")}
+    """The small environment outside programs get: search paths, home, plain language, and ``extra``."""
+    keep = {k: v for k, v in os.environ.items() if k in _PASSED_ON}
     keep.setdefault("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
     return {**keep, "LC_ALL": "C.UTF-8", **(extra or {})}
 

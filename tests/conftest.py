@@ -51,6 +51,7 @@ def _settle() -> None:
         base = settings.DATABASES[alias]
         base["TEST"] = {"NAME": str(STATE / f"test-{alias}.sqlite")}
         base["OPTIONS"] = base["OPTIONS"] | {"init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=OFF;"}
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *fresh.PASSWORD_HASHERS]
     # Every test client loads the middleware anew: files are looked for when one is asked for, not all at each start.
     settings.WHITENOISE_AUTOREFRESH = True
     connections.__dict__.pop("settings", None)

@@ -15,10 +15,12 @@ NETWORK = "default"
 def take(cluster: str, network: Network, instance: str, name: str) -> tuple[Nic, int]:
     """A card and a display port for an instance; asked again, the same. Raises Unavailable(no_capacity).
 
-    In a transaction of the caller's. Unique columns are the second guard: two who pick the same row cannot both commit.
+    The forwarded ports are told from the display port and lent with it. In a transaction of the caller's; unique columns are
+    the second guard: two who pick the same row cannot both commit.
     """
     alone()
-    return _address(cluster, network, instance, name), _port(network, instance)
+    nic, port = _address(cluster, network, instance, name), _port(network, instance)
+    return nic.model_copy(update={"forwards": pools.forwards(network, port)}), port
 
 
 def alone() -> None:

@@ -7,6 +7,8 @@ import ipaddress
 from collections.abc import Container, Iterable, Iterator
 from typing import TypeVar
 
+from luhyaapi.conf import Network
+from luhyaapi.contracts.specs import Forward
 from luhyaapi.errors import Refused, Unavailable
 
 T = TypeVar("T", str, int)
@@ -59,6 +61,14 @@ def ports(first: int, count: int) -> range:
     if count < 1 or first not in _PORTS or first + count - 1 not in _PORTS:
         raise Refused("invalid", "The display ports are not valid", f"{count} from {first}; {_PORTS[0]} to {_PORTS[-1]} is possible")
     return range(first, first + count)
+
+
+def forwards(network: Network, display_port: int) -> tuple[Forward, ...]:
+    """How the forwarded ports of the guest with that display port are reached; no two guests share one. Raises Refused(invalid)."""
+    first = network.forward_first + (display_port - network.display_first) * len(network.forwarded)
+    if network.forwarded and first + len(network.forwarded) - 1 not in _PORTS:
+        raise Refused("invalid", "The forwarded ports are not valid", f"{first} is needed; {_PORTS[0]} to {_PORTS[-1]} is possible")
+    return tuple(Forward(guest_port=guest, port=first + n) for n, guest in enumerate(network.forwarded))
 
 
 def pick(candidates: Iterable[T], taken: Container[T], cooling: Container[T] = (), what: str = "address") -> T:

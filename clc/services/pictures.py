@@ -79,6 +79,7 @@ def _instance(row: Instance, names: Mapping[str, str]) -> Picture:
         "cluster": row.cluster or None, "cluster_name": names.get(row.cluster, ""),
         "host": row.node or None, "host_name": names.get(row.node, ""),
         "nics": [{"mac": n.get("mac"), "ip": n.get("ip"), "network": n.get("network")} for n in row.nics],
+        "forwards": [{"guest_port": f["guest_port"], "host": f["host"], "port": f["port"]} for n in row.nics for f in n.get("forwards") or ()],
         "display": {"protocol": "vnc", "port": row.display_port, "url": f"/instances/{row.pk}/screen/"},
         "accelerator": str(row.accelerator), "error": _error(row.error), "created_at": when(row.created_at),
         "changed_at": when(row.changed_at), "task": row.task or None,
@@ -299,6 +300,8 @@ def _part(name: str, health: Health, line: str) -> Picture:
 def status() -> Picture:
     """How the cloud is: ``health`` (ok, warn, bad), ``parts`` (name, health, line), ``hosts``; the worst part decides.
 
+    ``simulation``: no machine really runs.
+
     Parts are broker, board, database, outbox, then one per role: what an operator must know of it, in one line.
     """
     try:
@@ -308,7 +311,7 @@ def status() -> Picture:
     except DatabaseError as e:
         known, parts = [], [*services(), _part("database", Health.BAD, f"does not answer: {type(e).__name__}")]
     worst = max((Health(p["health"]) for p in parts), key=_ORDER.index)
-    return {"health": str(worst), "parts": parts, "hosts": known}
+    return {"health": str(worst), "simulation": settings.EDUCLOUD.console.simulation, "parts": parts, "hosts": known}
 
 
 def services() -> list[Picture]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
@@ -90,7 +91,8 @@ def _to_login(request: HttpRequest) -> HttpResponse:
 def show(request: HttpRequest, template: str, status: int = 200, /, **context: Any) -> HttpResponse:
     """A rendered page or part of one, with what every page needs."""
     me = request.user if request.user.is_authenticated else None
-    frame = {"me": me, "menu": _menu(request) if me else [], "request_id": getattr(request, "request_id", "")}
+    frame = {"me": me, "menu": _menu(request) if me else [], "request_id": getattr(request, "request_id", ""),
+             "simulation": settings.EDUCLOUD.console.simulation}
     return render(request, f"clc/{template}", frame | context, status=status)
 
 

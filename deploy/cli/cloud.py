@@ -25,6 +25,8 @@ def status(session: Session) -> None:
     if session.json:
         output.document(found)
         return
+    if found.get("simulation"):
+        output.line("simulation: no machine really runs")
     output.line(f"health: {found.get('health')}   {session.api.context.url}")
     if found.get("parts"):
         output.table(("part", "health", ""), [(p.get("name"), p.get("health"), p.get("line")) for p in found["parts"]])

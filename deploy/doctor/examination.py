@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,11 +14,13 @@ from deploy.doctor import machine, probes, running
 from deploy.doctor.finding import Finding, fail, warn
 from deploy.doctor.site import ETC, Role, Site, look
 from deploy.host import plan as plans
+from deploy.host import profiles, tools
 from luhyaapi import clock
 from luhyaapi.errors import Trouble
 
 ROOT = Path(__file__).resolve().parents[2]
 _NEEDED_TO_LOOK = ("psutil", "structlog", "supervisor", "cryptography", "pydantic")
+_UNPACKED = {"rabbitmq-server", "memcached", "libvirtd", "virsh", "qemu-system-x86_64", "qemu-img"}
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -30,8 +33,14 @@ def is_set_up(environ: Mapping[str, str]) -> bool:
 
 
 def _plan(environ: Mapping[str, str]) -> plans.Plan:
-    # The choices kept in the home are root's to read.
-    return plans.make(environ, ROOT, Path(sys.executable), choices=None if os.geteuid() == 0 else plans.Choices())
+    home, file = profiles.places(environ, os.geteuid())
+    if not home.exists():
+        home, file = profiles.places(environ, 0)  # nothing of this user: the machine's cloud, if there is one
+    # The choices kept in a home are its owner's to read.
+    made = plans.make(environ, ROOT, Path(sys.executable), file, choices=plans.Choices(), default_home=home)
+    if os.access(made.choices_file, os.R_OK):
+        made = dataclasses.replace(made, choices=plans.Choices.kept(made.choices_file))
+    return dataclasses.replace(made, profile=profiles.kept(made.home) or profiles.default(os.geteuid()))
 
 
 def examine(environ: Mapping[str, str], etc: Path = ETC) -> list[Finding]:
@@ -48,18 +57,22 @@ def examine(environ: Mapping[str, str], etc: Path = ETC) -> list[Finding]:
 
 
 def _of_machine(site: Site) -> Iterator[Finding]:
+    profile = site.plan.profile
     yield machine.python(sys.version_info[:3])
     yield machine.packages(_lock(site), probes.installed(ROOT))
-    yield from machine.programs(site.names, probes.programs_there(machine.PROGRAMS), _elsewhere(site))
+    root = site.plan.unpacked if profile.is_unpacked else None
+    yield from machine.programs(site.names, probes.programs_there(machine.PROGRAMS, root), _elsewhere(site))
     for folder in sorted({r.state for r in site.roles} or {site.plan.home}):
         yield machine.disk(str(folder), probes.free_mib(folder))
     yield machine.memory(*probes.memory_mib(), site.names)
     yield machine.clock(clock.now())
-    if "nc" in site.names:
+    if "nc" in site.names and not profile.is_simulated:
         node = next((r.state for r in site.roles if r.name == "nc"), site.plan.home / "nc")
         yield machine.accelerator(
             is_there=Path("/dev/kvm").exists(), verdict=probes.text(node / "accelerator.json"), boot=probes.text(_BOOT_ID).strip(),
         )
+    if not profile.is_roots:
+        return
     yield from machine.network(
         has_bridges=probes.has_bridges(), has_tun=Path("/dev/net/tun").exists(),
         forwards=probes.text(Path("/proc/sys/net/ipv4/ip_forward")).strip() == "1", roles=site.names,
@@ -68,7 +81,7 @@ def _of_machine(site: Site) -> Iterator[Finding]:
 
 def _lock(site: Site) -> dict[str, str]:
     if "clc" in site.names:
-        return machine.locked(lock.LOCK.read_text("utf-8"))
+        return machine.locked(lock.LOCK.read_text("utf-8") if site.plan.profile.is_roots else lock.uncompiled())
     found: dict[str, str] = {}
     for role in site.names:
         found |= machine.locked(lock.needed(role))
@@ -76,7 +89,9 @@ def _lock(site: Site) -> dict[str, str]:
 
 
 def _elsewhere(site: Site) -> set[str]:
-    """Services whose configuration names another machine."""
+    """Programs not needed here: services whose configuration names another machine, and what the profile does without."""
+    if not site.plan.profile.is_roots:
+        return {p.name for p in machine.PROGRAMS if p.name not in _UNPACKED or site.plan.profile.is_simulated}
     bosses = [r for r in site.roles if r.name in ("clc", "cc")]
     away = {"rabbitmq-server"} if bosses and not any(r.is_local("broker") for r in bosses) else set()
     if any(r.name == "clc" and not r.is_local("board") for r in bosses):
@@ -85,7 +100,7 @@ def _elsewhere(site: Site) -> set[str]:
 
 
 def _of_setup(site: Site) -> Iterator[Finding]:
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 and site.plan.profile.is_roots:
         yield warn("rights", "Not everything could be looked at", "secrets and programs of the roles are root's to see", "Run it as root.")
     if not site.roles:
         yield warn("roles", "No role is set up on this machine", f"neither below {site.plan.home} nor in {ETC}",
@@ -129,15 +144,17 @@ def _start(site: Site, unit: str) -> str:
 
 
 def _services(site: Site, roles: list[Role]) -> Iterator[Finding]:
-    for host, port, secured in sorted({_broker_of(r) for r in roles} - {("", 0, False)}):
+    brokers = {_broker_of(r) for r in roles if not site.plan.profile.is_simulated}
+    for host, port, secured in sorted(brokers - {("", 0, False)}):
         yield running.service("broker", f"{host}:{port}", probes.broker(host, port, secured=secured), _start(site, "rabbitmq-server"))
     for role in roles:
         if role.name == "clc" and role.get("board", "port"):
             host, port = str(role.get("board", "host")), int(role.get("board", "port"))
             yield running.service("board", f"{host}:{port}", probes.board(host, port), _start(site, "memcached"))
-        if role.name == "nc" and role.get("hypervisor", "driver") == "libvirt" and os.geteuid() == 0:
+        if role.name == "nc" and role.get("hypervisor", "driver") == "libvirt" and (os.geteuid() == 0 or not site.plan.profile.is_roots):
             uri = str(role.get("hypervisor", "uri"))
-            yield running.service("libvirt", uri, probes.libvirt(uri), _start(site, "libvirtd"))
+            told = probes.libvirt(uri, tools.at(site.plan, "/usr/bin/virsh"), tools.environ(site.plan))
+            yield running.service("libvirt", uri, told, _start(site, "libvirtd"))
 
 
 def _broker_of(role: Role) -> tuple[str, int, bool]:

@@ -10,7 +10,7 @@ import shutil
 import socket
 import ssl
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from importlib import metadata
 from pathlib import Path
@@ -34,9 +34,10 @@ def installed(program_folder: Path) -> dict[str, str] | None:
     return {d.metadata["Name"]: d.version for d in found if d.metadata["Name"]}
 
 
-def programs_there(programs: Iterable[Program]) -> set[str]:
-    """Names of those that are installed."""
-    return {p.name for p in programs if any(Path(path).exists() for path in p.paths)}
+def programs_there(programs: Iterable[Program], root: Path | None = None) -> set[str]:
+    """Names of those that are installed, or unpacked below ``root``."""
+    roots = [Path("/"), *([root] if root else [])]
+    return {p.name for p in programs if any((at / path.lstrip("/")).exists() for path in p.paths for at in roots)}
 
 
 def free_mib(folder: Path) -> int:
@@ -115,13 +116,13 @@ def board(host: str, port: int) -> str:
     return connects(host, port, b"version\r\n", b"VERSION ")
 
 
-def libvirt(uri: str) -> str:
+def libvirt(uri: str, virsh: str = "/usr/bin/virsh", env: Mapping[str, str] | None = None) -> str:
     """What is wrong with libvirt, or empty."""
     from luhyaapi import process
     from luhyaapi.errors import Trouble
 
     try:
-        process.run(["/usr/bin/virsh", "-q", "-r", "-c", uri, "uri"], timeout_s=15)
+        process.run([virsh, "-q", "-r", "-c", uri, "uri"], timeout_s=15, env=env)
     except Trouble as e:
         return (e.why or e.what).splitlines()[0][:300]
     return ""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import socket
 from pathlib import Path
 
 import psutil
 
-from deploy.host import enclose
+from deploy.host import enclose, tools
 from deploy.host.plan import Plan
 from luhyaapi.errors import Refused
 
@@ -21,17 +22,17 @@ PROGRAMS = {
     "sc": (),
 }
 """What a role needs from Debian packages."""
+_FOR_BRIDGES = {"/usr/sbin/dnsmasq", "/usr/sbin/ip"}
 _LEAST_FREE_MIB = 2048
 
 
 def preconditions(plan: Plan) -> None:
     """Raises Refused with everything named that stands in the way."""
-    if os.geteuid() != 0:
-        raise Refused("forbidden", "PROFILE=full needs root", hint="Run it as root.")
-    absent = [p for p in dict.fromkeys(p for role in plan.roles for p in PROGRAMS[role]) if not Path(p).exists()]
-    if absent:
-        raise Refused("invalid", "Programs are not installed", ", ".join(absent), hint="`make up` (or `make join`) installs them.")
-    _localhost()
+    if missing := absent(plan):
+        raise Refused("invalid", "Programs are not installed", ", ".join(missing), hint="`make up` (or `make join`) installs them.")
+    _known()
+    if "broker" in plan.services:
+        _localhost()
     free_mib = shutil.disk_usage(plan.home).free // 2**20
     if free_mib < _LEAST_FREE_MIB:
         raise Refused("quota", f"{plan.home} has {free_mib} MiB free", f"{_LEAST_FREE_MIB} are needed at least")
@@ -41,6 +42,22 @@ def preconditions(plan: Plan) -> None:
             "conflict", "Ports of this cloud are taken by somebody else", "; ".join(foreign),
             hint="Stop that program, or choose other ports by EDUCLOUD_PORT_BASE.",
         )
+
+
+def absent(plan: Plan) -> list[str]:
+    """Programs of Debian packages that are neither installed nor unpacked."""
+    if plan.profile.is_simulated:
+        return []
+    needed = dict.fromkeys(p for role in plan.roles for p in PROGRAMS[role] if plan.profile.is_roots or p not in _FOR_BRIDGES)
+    return [p for p in needed if not Path(tools.at(plan, p)).exists()]
+
+
+def _known() -> None:
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError as e:
+        raise Refused("invalid", f"This machine knows no user {os.geteuid()}", "libvirt asks for the name",
+                      hint="Call as a user who stands in /etc/passwd.") from e
 
 
 def _localhost() -> None:

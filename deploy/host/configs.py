@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deploy.host.plan import BOSSES, FOLDERS, LOOPBACK, REACHED, ROLE_PROGRAMS, Plan, bracketed
+from deploy.host import tools
+from deploy.host.plan import ALL_ROLES, BOSSES, FOLDERS, LOOPBACK, REACHED, Plan, bracketed
 
 _DOORS = {role: f"{role}_door" for role in ("clc", "walrus", "cc", "nc", "sc")}
 GUESTS = "libvirt-qemu"
+_PRETENDED = {"cpus": 64, "memory_mib": 65536}
+"""What the node of a simulation offers: as much as a class needs, since it costs nothing."""
 _STOP_WAIT_S = {"broker": 40, "libvirtd": 15}
 _LIBVIRT_SHADOWS = {
     "etc": "/etc/libvirt", "lib": "/var/lib/libvirt", "cache": "/var/cache/libvirt", "log/libvirt": "/var/log/libvirt",
@@ -41,30 +44,52 @@ def role(plan: Plan, name: str) -> str:
     }
     if name in ("clc", "cc"):
         groups["host"]["stream_port"] = ports[f"{name}_stream"]
-        groups["broker"] = {
-            "host": "127.0.0.1", "port": ports["amqp"], "admin_port": ports["management"],
-            "vhost": name, "user": name, "password_file": plan.secret(name, "broker-password"),
-        }
-        if plan.secured:
-            groups["broker"]["address"] = f"{bracketed(plan.choices.address)}:{ports['amqps']}"
-        if plan.secured and plan.certified.parent.name != name:
-            groups["broker"]["name"] = f"{plan.certified.parent.name}.educloud"
+        if "broker" in plan.services:
+            groups["broker"] = _own_broker(plan, name)
     if name in BOSSES:
         groups["boss"] = {"door": plan.boss_door(name), "token_file": plan.join_token(name)}
     if name == "clc":
-        groups["board"] = {"host": "127.0.0.1", "port": ports["memcached"]}
+        groups["board"] = {"host": "127.0.0.1", "port": ports["memcached"] if "board" in plan.services else 0}
         groups["console"] = {"port": ports["console"], "secret_file": plan.secret("clc", "session-secret")}
+        if plan.profile.is_simulated:
+            groups["console"]["simulation"] = True
     if name == "nc":
-        groups["hypervisor"] = {
-            "driver": "libvirt", "uri": plan.libvirt_uri,
-            "probe_kernel": plan.demo_images / "probe" / "kernel", "probe_initrd": plan.demo_images / "probe" / "initrd",
-        }
+        groups["hypervisor"] = _hypervisor(plan)
     if name in ("cc", "nc"):
-        groups["network"] = {
-            "bridge": plan.bridge, "subnet": plan.subnet, "uplink": plan.choices.uplink,
-            "display_first": ports.displays.start, "display_count": len(ports.displays),
-        }
+        groups["network"] = _network(plan)
     return toml(groups)
+
+
+def _own_broker(plan: Plan, boss: str) -> dict[str, Any]:
+    ports = plan.ports
+    group = {
+        "host": "127.0.0.1", "port": ports["amqp"], "admin_port": ports["management"],
+        "vhost": boss, "user": boss, "password_file": plan.secret(boss, "broker-password"),
+    }
+    if plan.secured:
+        group["address"] = f"{bracketed(plan.choices.address)}:{ports['amqps']}"
+    if plan.secured and plan.certified.parent.name != boss:
+        group["name"] = f"{plan.certified.parent.name}.educloud"
+    return group
+
+
+def _hypervisor(plan: Plan) -> dict[str, Any]:
+    if plan.profile.is_simulated:
+        return {"driver": plan.profile.hypervisor, **_PRETENDED}
+    return {
+        "driver": plan.profile.hypervisor, "uri": plan.libvirt_uri,
+        "probe_kernel": plan.demo_images / "probe" / "kernel", "probe_initrd": plan.demo_images / "probe" / "initrd",
+    }
+
+
+def _network(plan: Plan) -> dict[str, Any]:
+    forwarded = plan.profile.forwarded
+    displays, first = plan.ports.shared(len(forwarded))
+    group = {
+        "driver": plan.profile.edge, "node_driver": plan.profile.node_network, "bridge": plan.bridge, "subnet": plan.subnet,
+        "uplink": plan.choices.uplink, "display_first": displays.start, "display_count": len(displays),
+    }
+    return group | ({"forwarded": list(forwarded), "forward_first": first} if forwarded else {})
 
 
 def password_hash(password: str) -> str:
@@ -126,6 +151,11 @@ def _broker_tls(plan: Plan) -> list[str]:
     ]
 
 
+def qemu_session() -> str:
+    """A user's own libvirt's settings for guests, which are that user as well."""
+    return 'stdio_handler = "file"\nvnc_listen = "127.0.0.1"\nmax_core = 0\n'
+
+
 def qemu() -> str:
     """The private libvirt's settings for guests."""
     # The node gives each guest an account and its files; this one is for what libvirt asks QEMU on its own behalf.
@@ -150,25 +180,30 @@ def enclosure(plan: Plan, program: str) -> dict[str, Any]:
     """What ``deploy.host.enclose`` needs to become a program: account, environment, folders it must reach, mounts, log, words."""
     folder = plan.folder(program)
     environ = {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": str(folder),
+        **tools.environ(plan), "LC_ALL": "C.UTF-8", "HOME": str(folder),
         "EDUCLOUD_HOME": str(plan.home), "EDUCLOUD_PROGRAM": program,
     }
     spec: dict[str, Any] = {
         "program": program, "home": str(plan.home), "user": plan.user(program), "log": str(plan.log(program)),
         "cwd": str(folder), "environ": environ, "needs": [str(folder)], "binds": [], "hide_kvm_unless": None, "keep": [], "reach_as": plan.user(program),
     }
-    if program in ROLE_PROGRAMS:
+    if program in plan.role_programs:
+        if program == ALL_ROLES:
+            environ["EDUCLOUD_ONE_PROCESS"] = str(plan.databases)
         environ["EDUCLOUD_CONFIG"] = str(plan.config(FOLDERS.get(program, program)))
-        environ |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(plan.program)}
+        environ |= {"PYTHONUNBUFFERED": "1", "PYTHONPATH": ":".join(map(str, _importable(plan)))}
         spec["cwd"] = str(plan.program)
         spec["needs"] += [str(plan.program), *(str(path) for path in plan.runtime)]
         spec["argv"] = [str(plan.python), "-m", "deploy.processes", program]
     elif program == "broker":
         environ.update(_broker_environ(plan))
-        spec["argv"] = ["/usr/lib/rabbitmq/bin/rabbitmq-server"]
+        spec["argv"] = [tools.at(plan, "/usr/lib/rabbitmq/bin/rabbitmq-server")]
         spec["keep"] = ["epmd"]
     elif program == "board":
-        spec["argv"] = ["/usr/bin/memcached", "-l", "127.0.0.1", "-p", str(plan.ports["memcached"]), "-U", "0", "-m", "64"]
+        spec["argv"] = [tools.at(plan, "/usr/bin/memcached"), "-l", "127.0.0.1", "-p", str(plan.ports["memcached"]), "-U", "0", "-m", "64"]
+    elif not plan.profile.is_roots:
+        environ.update(tools.session(plan))
+        spec["argv"] = [tools.at(plan, "/usr/sbin/libvirtd"), "-f", str(plan.session_config / "libvirt/libvirtd.conf")]
     else:
         spec["reach_as"] = GUESTS
         spec["needs"].append(str(plan.folder("nc")))
@@ -176,6 +211,10 @@ def enclosure(plan: Plan, program: str) -> dict[str, Any]:
         spec["hide_kvm_unless"] = str(plan.accelerator_verdict)
         spec["argv"] = ["/usr/sbin/libvirtd", "-f", "/etc/libvirt/libvirtd.conf"]
     return spec
+
+
+def _importable(plan: Plan) -> list[Path]:
+    return [plan.program, *([plan.binding] if plan.profile.is_unpacked else [])]
 
 
 def _broker_environ(plan: Plan) -> dict[str, str]:
@@ -196,6 +235,7 @@ def _broker_environ(plan: Plan) -> dict[str, str]:
         "ERL_CRASH_DUMP_SECONDS": "0",
         # Without it a shell stays between the supervisor and the broker, and a killed shell would leave the broker behind.
         "RUNNING_UNDER_SYSTEMD": "true",
+        **tools.broker(plan),
     }
 
 
@@ -203,7 +243,7 @@ def supervisor(plan: Plan) -> str:
     """The supervisor's settings. Programs write their logs themselves, so they outlive the supervisor."""
     lines = [
         "[unix_http_server]", f"file = {plan.supervisor_socket}", "chmod = 0700", "",
-        "[supervisord]", "nodaemon = true", "user = root", f"directory = {plan.supervisor}",
+        "[supervisord]", "nodaemon = true", *([f"user = {plan.user('supervisor')}"] if plan.user("supervisor") else []), f"directory = {plan.supervisor}",
         f"logfile = {plan.supervisor}/supervisor.log", "logfile_maxbytes = 5MB", "logfile_backups = 2", "silent = true",
         f"pidfile = {plan.supervisor}/supervisor.pid", f"childlogdir = {plan.supervisor}", "",
         "[rpcinterface:supervisor]", "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface", "",

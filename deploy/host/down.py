@@ -9,10 +9,11 @@ from pathlib import Path
 
 import psutil
 
-from deploy.host import account, enclose, ground, guests
-from deploy.host.plan import ROLE_PROGRAMS, Plan
+from deploy.host import account, enclose, guests
+from deploy.host.firsts import phase
+from deploy.host.plan import Plan
+from deploy.host.profiles import MARK
 from deploy.host.supervision import Supervision
-from deploy.host.up import phase
 from luhyaapi import process
 from luhyaapi.errors import Failed, Refused, Trouble
 
@@ -29,13 +30,14 @@ def down(plan: Plan) -> None:
     with phase("services stopped"):
         supervision.shutdown()
         _end(list(enclose.ours(str(plan.home))))
-    with phase("bridge, addresses, rules removed"):
-        _clear_network(plan)
+    if plan.profile.is_roots:
+        with phase("bridge, addresses, rules removed"):
+            _clear_network(plan)
 
 
 def reset(plan: Plan, environ: Mapping[str, str]) -> None:
     """``down``, and its state is gone. Raises Refused(invalid) for a folder that ``up`` did not make."""
-    if any(plan.home.iterdir()) and not (plan.home / ground.MARK).exists():
+    if any(plan.home.iterdir()) and not (plan.home / MARK).exists():
         raise Refused("invalid", f"{plan.home} is not a folder of eduCloud", "it has no mark of ours, so nothing was deleted")
     down(plan)
     account.drop_entry(plan, account.caller(environ))
@@ -45,9 +47,9 @@ def reset(plan: Plan, environ: Mapping[str, str]) -> None:
 
 def _stop_roles(plan: Plan, supervision: Supervision) -> None:
     if supervision.answers():
-        with ThreadPoolExecutor(len(ROLE_PROGRAMS)) as beside:
+        with ThreadPoolExecutor(len(plan.role_programs)) as beside:
             list(beside.map(supervision.stop, plan.role_programs))
-    left = [pid for pid, name in enclose.ours(str(plan.home)).items() if name in ROLE_PROGRAMS or name == "demo"]
+    left = [pid for pid, name in enclose.ours(str(plan.home)).items() if name in plan.role_programs or name == "demo"]
     for pid in list(left):
         try:
             # A program run by the image build carries no mark, but is its child.

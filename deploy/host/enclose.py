@@ -76,6 +76,8 @@ def end_left(home: str, program: str, keep: list[str]) -> None:
 
 def isolate(spec: dict[str, Any]) -> None:
     """Own mounts, if the program wants any: ways through closed folders, binds, and /dev/kvm closed until a proof passed."""
+    if not spec["user"]:
+        return  # no account of its own, so nothing is closed to it, and mounts take root
     proof = spec["hide_kvm_unless"]
     hide_kvm = bool(proof) and Path(_KVM).exists() and not proved(Path(proof))
     ways = closed([Path(path) for path in spec["needs"]], spec.get("reach_as", spec["user"]))
@@ -143,8 +145,8 @@ def boot_id() -> str:
 
 
 def drop(user: str) -> None:
-    """Take the account of the program for good."""
-    if user == "root":
+    """Take the account of the program for good; empty: our own stays."""
+    if user in ("", "root"):
         return
     account = pwd.getpwnam(user)
     os.initgroups(user, account.pw_gid)

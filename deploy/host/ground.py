@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.host import configs, enclose
-from deploy.host.plan import ACTING, FOLDERS, ROLE_PROGRAMS, Plan
+from deploy.host.plan import ACTING, ALL_ROLES, Plan
+from deploy.host.profiles import MARK
 from luhyaapi import clock
 from luhyaapi.errors import Failed, Unavailable
 from luhyaapi.wire import identity
 
-MARK = ".educloud"
 _TOKEN_FRESH_S = 300
 _PARTS = ("luhyaapi", "luhyadb", "clc", "walrus", "cc", "nc", "sc")
 _SECRETS = (("clc", "broker-password"), ("cc", "broker-password"), ("clc", "session-secret"))
@@ -35,7 +35,9 @@ class Owner:
 
 
 def owner(user: str) -> Owner:
-    """The numbers of an account. Raises Failed(missing)."""
+    """The numbers of an account; empty: our own. Raises Failed(missing)."""
+    if not user:
+        return Owner(os.geteuid(), os.getegid())
     try:
         account = pwd.getpwnam(user)
     except KeyError as e:
@@ -127,8 +129,8 @@ def prepare(plan: Plan, owner_of: Callable[[str], Owner] = owner) -> set[str]:
 
     ``owner_of`` says the numbers of an account. Raises Failed(missing) when there is none.
     """
-    root = owner_of("root")
-    (plan.home / MARK).touch()
+    root = owner_of(plan.user("supervisor"))
+    (plan.home / MARK).write_text(f"{plan.profile.name}\n", "utf-8")
     folder(plan.supervisor, root)
     write(plan.choices_file, plan.choices.text(), root)
     for program in plan.programs:
@@ -136,6 +138,11 @@ def prepare(plan: Plan, owner_of: Callable[[str], Owner] = owner) -> set[str]:
         # Guests pass through the node's folder to their own overlay and image; nothing else in it is open to them.
         folder(plan.folder(program), to, 0o711 if program == "nc" else 0o700)
         folder(plan.log(program).parent, to)
+    for role in plan.roles:
+        # One that is not a program of its own has had no folder yet.
+        folder(plan.home / role, owner_of(plan.user(role)), 0o711 if role == "nc" else 0o700)
+    if ALL_ROLES in plan.programs:
+        folder(plan.databases, root)
     for role, name in _SECRETS:
         if role in plan.roles:
             _secret(plan.secret(role, name), owner_of(plan.user(role)))
@@ -146,7 +153,7 @@ def prepare(plan: Plan, owner_of: Callable[[str], Owner] = owner) -> set[str]:
         changed |= _libvirt(plan, root)
     for role in plan.roles:
         if write(plan.config(role), configs.role(plan, role), owner_of(plan.user(role))):
-            changed |= {p for p in ROLE_PROGRAMS if FOLDERS.get(p, p) == role}
+            changed |= set(plan.programs_of(role))
     return changed
 
 
@@ -185,7 +192,12 @@ def _libvirt(plan: Plan, root: Owner) -> set[str]:
     for name in ("etc", "lib", "cache", "log/libvirt", "log/libvirt/qemu", "run", "run/libvirt", "run/lock"):
         folder(home / name, root, 0o711)
     (home / "run" / "boot-id").write_text(enclose.boot_id(), "ascii")
-    wrote = [write(home / "etc/qemu.conf", configs.qemu(), root), write(home / "etc/libvirtd.conf", configs.libvirtd(), root)]
+    where, guests = home / "etc", configs.qemu()
+    if not plan.profile.is_roots:
+        where, guests = plan.session_config / "libvirt", configs.qemu_session()
+        folder(plan.session_config, root)
+        folder(where, root)
+    wrote = [write(where / "qemu.conf", guests, root), write(where / "libvirtd.conf", configs.libvirtd(), root)]
     return {"libvirtd"} if any(wrote) else set()
 
 
@@ -200,7 +212,7 @@ def _enclosures(plan: Plan, root: Owner) -> set[str]:
     changed = set()
     made_of = release(plan.program)
     for program in plan.programs:
-        spec = configs.enclosure(plan, program) | ({"release": made_of} if program in ROLE_PROGRAMS else {})
+        spec = configs.enclosure(plan, program) | ({"release": made_of} if program in plan.role_programs else {})
         if write(plan.supervisor / f"{program}.json", json.dumps(spec, indent=1), root):
             changed.add(program)
     if write(plan.supervisor / "supervisord.conf", configs.supervisor(plan), root):

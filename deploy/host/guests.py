@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from deploy.host import tools
 from deploy.host.plan import Plan
 from luhyaapi import clock, process
 from luhyaapi.errors import Trouble
@@ -18,7 +19,7 @@ def running(plan: Plan) -> list[str]:
 
 def virsh(plan: Plan, *words: str, timeout_s: float = 20.0) -> str:
     """One call of the private libvirt."""
-    return process.run(["/usr/bin/virsh", "-q", "-c", plan.libvirt_uri, *words], timeout_s=timeout_s).text
+    return process.run([*tools.virsh(plan), *words], timeout_s=timeout_s, env=tools.environ(plan)).text
 
 
 def stop_all(plan: Plan, patience_s: float = 20.0) -> int:
@@ -45,7 +46,8 @@ def stop_all(plan: Plan, patience_s: float = 20.0) -> int:
 def end_left(plan: Plan) -> int:
     """End guests by the process numbers libvirt wrote down; how many."""
     count = 0
-    for file in (plan.hypervisor / "run/libvirt/qemu").glob("*.pid"):
+    # A user's own libvirt keeps them one folder deeper.
+    for file in (plan.hypervisor / "run/libvirt/qemu").rglob("*.pid"):
         pid = number(file)
         if pid and process.alive(pid) and "qemu" in _command_line(pid):
             process.end(pid)

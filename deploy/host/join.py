@@ -9,8 +9,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.host import addresses, ground, up
-from deploy.host.plan import ACTING, FOLDERS, LOOPBACK, REACHED, USERS, Choices, Plan
+from deploy.host import addresses, firsts, ground, up
+from deploy.host.firsts import phase
+from deploy.host.plan import ACTING, LOOPBACK, REACHED, Choices, Plan
 from deploy.host.supervision import Supervision, tail
 from luhyaapi import clock
 from luhyaapi.errors import Failed, Refused, Unavailable
@@ -45,10 +46,10 @@ def join(plan: Plan, environ: Mapping[str, str]) -> None:
     supervision = up.begin(plan)
     token = _token(environ)
     if token:
-        ground.write(plan.join_token(role), token + "\n", ground.owner(USERS[role]))
+        ground.write(plan.join_token(role), token + "\n", ground.owner(plan.user(role)))
     up.start_services(plan, supervision)
     _start(plan, supervision, role)
-    with up.phase(f"{role} joined"):
+    with phase(f"{role} joined"):
         _until_joined(plan, supervision, role)
     up_joined(plan)
 
@@ -61,7 +62,7 @@ def up_joined(plan: Plan) -> None:
     for role in plan.roles:
         _start(plan, supervision, role)
     for role in plan.roles:
-        with up.phase(f"{role} up"):
+        with phase(f"{role} up"):
             _until_ready(plan, supervision, role)
     if "nc" in plan.roles:
         up.open_kvm(plan, supervision)
@@ -71,7 +72,7 @@ def up_joined(plan: Plan) -> None:
 
 def _start(plan: Plan, supervision: Supervision, role: str) -> None:
     if role == "nc":
-        up.build_probe(plan)
+        firsts.build(plan, "none")
     if role == "cc":
         up.as_role(plan, "cc", "migrate")
     supervision.start(role)
@@ -112,7 +113,7 @@ def _last_reason(log: Path) -> str:
 
 
 def _must_run(plan: Plan, supervision: Supervision, role: str) -> None:
-    program = next(p for p in plan.role_programs if FOLDERS.get(p, p) == role)
+    program = plan.programs_of(role)[0]
     if supervision.states()[program] in ("BACKOFF", "FATAL", "EXITED"):
         supervision.stop(program)
         raise Failed("program", f"{role} cannot join", tail(plan.log(role)))

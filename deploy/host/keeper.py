@@ -50,6 +50,7 @@ def _wake_on_signal(poller: Any) -> None:
 
 def rotate_all(home: Path) -> None:
     """Shorten every log that grew past its limit, as the account that owns its folder."""
+    uid, gid = os.geteuid(), os.getegid()
     for log in home.glob("*/log/*.log"):
         owner = log.parent.stat()
         os.setegid(owner.st_gid)
@@ -59,8 +60,8 @@ def rotate_all(home: Path) -> None:
         except OSError as e:
             sys.stderr.write(f"{log}: {e}\n")
         finally:
-            os.seteuid(0)
-            os.setegid(0)
+            os.seteuid(uid)
+            os.setegid(gid)
 
 
 def rotate(log: Path, limit_bytes: int = _LOG_LIMIT_BYTES) -> None:

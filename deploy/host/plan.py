@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deploy.host.profiles import FULL, Profile
 from luhyaapi.errors import Refused
 
 DEFAULT_HOME = Path("/var/lib/educloud")
@@ -19,7 +20,6 @@ PORT_SPAN = 500
 CHOICES = "choices.json"
 DISPLAY_OFFSET = 100
 DISPLAY_COUNT = 400
-_LONGEST_HOME = 70  # a Unix socket's path has 107 characters, and ours add up to 35
 
 LOOPBACK = "127.0.0.1"
 ACTING = ("walrus", "cc", "nc", "sc")
@@ -27,17 +27,13 @@ REACHED = ("clc", "walrus", "cc")
 """Roles with doors that other hosts come to."""
 BOSSES = {"walrus": "clc", "cc": "clc", "nc": "cc", "sc": "cc"}
 ROLES = ("clc", *ACTING)
-SERVICES = ("broker", "board", "libvirtd")
-ROLE_PROGRAMS = ("clc-web", "clc-relay", "walrus", "cc", "nc", "sc")
+SERVICES = FULL.services
+ROLE_PROGRAMS = FULL.programs
 PROGRAMS = (*SERVICES, *ROLE_PROGRAMS)
 _SERVED = {"broker": {"clc", "cc"}, "board": {"clc"}, "libvirtd": {"nc"}}
-FOLDERS = {"board": "board", "broker": "broker", "libvirtd": "hypervisor", "clc-web": "clc", "clc-relay": "clc"}
-USERS = {
-    "broker": "rabbitmq", "board": "memcache", "libvirtd": "root",
-    "clc": "educloud", "walrus": "educloud", "sc": "educloud",
-    # The CC sets up a bridge, addresses and dnsmasq; the NC plugs taps and opens disks for the hypervisor.
-    "cc": "root", "nc": "root",
-}
+FOLDERS = {"board": "board", "broker": "broker", "libvirtd": "hypervisor", "clc-web": "clc", "clc-relay": "clc", "cloud": "clc"}
+ALL_ROLES = "cloud"
+"""The program that is all five roles."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +59,12 @@ class Ports:
     def displays(self) -> range:
         """Ports lent to guests' screens."""
         return range(self.base + DISPLAY_OFFSET, self.base + DISPLAY_OFFSET + DISPLAY_COUNT)
+
+    def shared(self, forwarded: int) -> tuple[range, int]:
+        """The same ports when each guest is lent ``forwarded`` more: those of the screens, and the first of the others."""
+        count = DISPLAY_COUNT // (1 + forwarded)
+        first = self.base + DISPLAY_OFFSET
+        return range(first, first + count), first + count
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Plan:
     python: Path
     runtime: tuple[Path, ...] = ()
     choices: Choices = Choices()
+    profile: Profile = FULL
 
     @property
     def secured(self) -> bool:
@@ -125,12 +128,16 @@ class Plan:
     @property
     def role_programs(self) -> tuple[str, ...]:
         """The programs of these roles."""
-        return tuple(program for program in ROLE_PROGRAMS if FOLDERS.get(program, program) in self.roles)
+        return tuple(program for program in self.profile.programs if FOLDERS.get(program, program) in self.roles)
+
+    def programs_of(self, role: str) -> tuple[str, ...]:
+        """The programs that are a role."""
+        return tuple(p for p in self.profile.programs if p == ALL_ROLES or FOLDERS.get(p, p) == role)
 
     @property
     def services(self) -> tuple[str, ...]:
         """The programs of others that these roles need."""
-        return tuple(name for name in SERVICES if _SERVED[name] & set(self.roles))
+        return tuple(name for name in self.profile.services if _SERVED[name] & set(self.roles))
 
     @property
     def programs(self) -> tuple[str, ...]:
@@ -195,7 +202,33 @@ class Plan:
     @property
     def libvirt_uri(self) -> str:
         """How a program outside libvirt's mount namespace reaches it."""
-        return f"qemu:///system?socket={self.hypervisor / 'run/libvirt/libvirt-sock'}"
+        kind = "system" if self.profile.is_roots else "session"
+        return f"qemu:///{kind}?socket={self.hypervisor / 'run/libvirt/libvirt-sock'}"
+
+    @property
+    def session_config(self) -> Path:
+        """Configuration of a user's own libvirt; short, since it puts the guests' sockets below it."""
+        return self.home / "vm"
+
+    @property
+    def packages(self) -> Path:
+        """Where Debian packages are unpacked that are not installed, and what was fetched for that."""
+        return self.home / "packages"
+
+    @property
+    def unpacked(self) -> Path:
+        """What stands for / to the programs in those packages."""
+        return self.packages / "root"
+
+    @property
+    def binding(self) -> Path:
+        """The Python binding of libvirt out of its package."""
+        return self.packages / "python"
+
+    @property
+    def databases(self) -> Path:
+        """Where one process that is all roles has the databases of its two bosses."""
+        return self.home / "databases"
 
     @property
     def demo_images(self) -> Path:
@@ -222,8 +255,9 @@ class Plan:
         return self.home / FOLDERS.get(program, program)
 
     def user(self, program: str) -> str:
-        """The account a program runs as."""
-        return USERS.get(program) or USERS[FOLDERS[program]]
+        """The account a program, or the owner of a role's folder, runs as; empty: whoever calls."""
+        accounts = self.profile.accounts
+        return accounts.get(program) or accounts.get(FOLDERS.get(program, program), "")
 
     def config(self, role: str) -> Path:
         """A role's own configuration."""
@@ -252,20 +286,21 @@ class Plan:
 
 def make(
     environ: Mapping[str, str], program: Path, python: Path, config_file: Path = CONFIG_FILE, runtime: tuple[Path, ...] = (),
-    choices: Choices | None = None,
+    choices: Choices | None = None, profile: Profile = FULL, default_home: Path = DEFAULT_HOME,
 ) -> Plan:
     """The plan from EDUCLOUD_HOME, EDUCLOUD_PORT_BASE, EDUCLOUD_SUBNET, else the file's ``home``, ``port_base``, ``subnet``.
 
     ``choices`` not given are those kept in the home. Raises Refused(invalid) with the choice named.
     """
     given = _file(config_file)
-    home = Path(environ.get("EDUCLOUD_HOME") or str(given.get("home", DEFAULT_HOME)))
+    home = Path(environ.get("EDUCLOUD_HOME") or str(given.get("home", default_home)))
     base = _base(environ.get("EDUCLOUD_PORT_BASE") or str(given.get("port_base", DEFAULT_BASE)))
     subnet = environ.get("EDUCLOUD_SUBNET") or str(given.get("subnet", "")) or _subnet_of(base)
     if not home.is_absolute() or len(home.parts) < 3 or any(c in str(home) for c in "%\"'\\\n;, "):
         raise Refused("invalid", f"EDUCLOUD_HOME={home} cannot be used", "an absolute path of at least two plain names is needed")
-    if len(str(home)) > _LONGEST_HOME:
-        raise Refused("invalid", f"EDUCLOUD_HOME={home} is too long", f"sockets live in it: at most {_LONGEST_HOME} characters")
+    if len(str(home)) > profile.longest_home:
+        raise Refused("invalid", f"EDUCLOUD_HOME={home} is too long", f"sockets live in it: at most {profile.longest_home} characters",
+                      hint="Choose a shorter folder by EDUCLOUD_HOME.")
     try:
         network = ipaddress.IPv4Network(subnet)
     except ValueError as e:
@@ -273,7 +308,7 @@ def make(
     if not 16 <= network.prefixlen <= 28:
         raise Refused("invalid", f"EDUCLOUD_SUBNET={subnet} has the wrong size", "between /16 and /28 is needed")
     kept = Choices.kept(home / "supervisor" / CHOICES) if choices is None else choices
-    return Plan(home, Ports(base), str(network), program, python, runtime, kept)
+    return Plan(home, Ports(base), str(network), program, python, runtime, kept, profile)
 
 
 def bracketed(address: str) -> str:

@@ -48,7 +48,7 @@ class Supervision:
         """Start it, in a session of its own. What a dead supervisor left is ended program by program, by each one's successor."""
         plan = self._plan
         spec = {
-            "program": "supervisor", "home": str(plan.home), "user": "root", "log": str(plan.supervisor / "output.log"),
+            "program": "supervisor", "home": str(plan.home), "user": plan.user("supervisor"), "log": str(plan.supervisor / "output.log"),
             "cwd": str(plan.program), "needs": [], "binds": [], "hide_kvm_unless": None, "keep": [],
             "environ": {
                 "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/",

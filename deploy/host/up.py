@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from deploy.host import account, checks, enclose, ground
-from deploy.host.plan import FOLDERS, LOOPBACK, REACHED, ROLE_PROGRAMS, ROLES, USERS, Plan, bracketed
+from deploy.host import account, checks, enclose, firsts, ground, tools, unpack
+from deploy.host.firsts import phase
+from deploy.host.plan import LOOPBACK, REACHED, ROLES, Plan, bracketed
 from deploy.host.supervision import Supervision, last_words, tail
 from luhyaapi import clock, process
 from luhyaapi.contracts.vocabulary import Accelerator
 from luhyaapi.errors import Failed, Trouble
 from luhyaapi.wire import identity, tls
 
+SIMULATION = "simulation: no machine really runs"
 _BROKER_PATIENCE_S = 60.0
 _ROLES_PATIENCE_S = 120.0
-
-
-@contextlib.contextmanager
-def phase(name: str) -> Iterator[None]:
-    """Say how long a phase took, on standard error."""
-    began = clock.monotonic()
-    yield
-    print(f"{clock.monotonic() - began:7.2f} s  {name}", file=sys.stderr, flush=True)
 
 
 def services_up(plan: Plan) -> Supervision:
@@ -42,6 +36,10 @@ def services_up(plan: Plan) -> Supervision:
 
 def begin(plan: Plan) -> Supervision:
     """Everything on disk, and the supervisor with what it now has to run."""
+    if plan.profile.is_unpacked:
+        with phase("Debian packages"):
+            unpack.provide(plan, os.environ)
+            unpack.bind_python(plan)
     with phase("folders, secrets, configuration"):
         checks.preconditions(plan)
         changed = ground.prepare(plan)
@@ -91,7 +89,7 @@ def up(plan: Plan, environ: Mapping[str, str]) -> None:
     supervision = begin(plan)
     with ThreadPoolExecutor(3) as beside:
         settled = beside.submit(_settle, plan, supervision, beside)
-        guests = beside.submit(_build_guests, plan, wanted)
+        guests = beside.submit(firsts.build, plan, wanted)
         start_services(plan, supervision)
         with phase("waited for databases, administrator, join tokens"):
             settled.result()
@@ -105,10 +103,12 @@ def up(plan: Plan, environ: Mapping[str, str]) -> None:
             _client_context(plan, who)
     with phase("roles up"):
         _until_roles_up(plan, who)
-    if "nc" in plan.roles:
+    if "libvirtd" in plan.services:
         open_kvm(plan, supervision)
-    _demo_images(plan, who, wanted)
+    firsts.provide(plan, wanted, lambda *words, timeout_s, check=True: client(plan, who, *words, timeout_s=timeout_s, check=check), who.home)
     print(f"{clock.monotonic() - began:7.2f} s  in all", file=sys.stderr, flush=True)
+    if plan.profile.is_simulated:
+        print(f"notice          {SIMULATION}")
     print(f"console         {plan.console}")
     if plan.secured:
         print(f"authority       {plan.certified / identity.AUTHORITY_FILE} (browsers and clients elsewhere are told to trust it)")
@@ -118,7 +118,7 @@ def up(plan: Plan, environ: Mapping[str, str]) -> None:
 
 def as_role(plan: Plan, role: str, *words: str, timeout_s: float = 120.0) -> str:
     """Run ``python -m deploy.admin ...`` with a role's account and configuration; its standard output."""
-    program = next(p for p in ROLE_PROGRAMS if FOLDERS.get(p, p) == role)
+    program = plan.programs_of(role)[0]
     enclosed: list[str | Path] = [plan.python, "-m", "deploy.host.enclose", plan.supervisor / f"{program}.json", "--"]
     return process.run([*enclosed, plan.python, "-m", "deploy.admin", *words], timeout_s=timeout_s, cwd=plan.program).text
 
@@ -130,7 +130,8 @@ def _settle(plan: Plan, supervision: Supervision, beside: Executor) -> None:
         # A schema changes under nobody: what runs on the old one stops first.
         for program in plan.role_programs:
             supervision.stop(program)
-        cluster = beside.submit(as_role, plan, "cc", "migrate") if "cc" in plan.roles else None
+        is_apart = "cc" in plan.roles and plan.programs_of("cc") != plan.programs_of("clc")
+        cluster = beside.submit(as_role, plan, "cc", "migrate") if is_apart else None
         as_role(plan, "clc", "migrate")
         as_role(plan, "clc", "create-admin", "--password-file", str(plan.admin_password))
         if cluster:
@@ -138,7 +139,7 @@ def _settle(plan: Plan, supervision: Supervision, beside: Executor) -> None:
         done.write_text(stamp, "utf-8")
     for role in ground.join_tokens_missing(plan):
         token = as_role(plan, "clc", "join-token", "--role", role).strip().splitlines()[-1]
-        ground.write(plan.join_token(role), token + "\n", ground.owner(USERS[role]))
+        ground.write(plan.join_token(role), token + "\n", ground.owner(plan.user(role)))
 
 
 def _migrations(program: Path) -> str:
@@ -157,7 +158,7 @@ def client(plan: Plan, who: account.Caller, *words: str, timeout_s: float, check
     """One call of the command line client as the calling user's context has it."""
     return process.run(
         [plan.python.with_name("educloud"), "--context", plan.context, *words],
-        timeout_s=timeout_s, env={"HOME": str(who.home), "EDUCLOUD_HOME": str(plan.home)}, check=check,
+        timeout_s=timeout_s, env={"HOME": str(who.home), "EDUCLOUD_HOME": str(plan.home), **unpack.apt_environ(plan)}, check=check,
     )
 
 
@@ -216,50 +217,23 @@ def _until_roles_up(plan: Plan, who: account.Caller) -> None:
 def _explain(plan: Plan, missing: list[str], seen: dict[str, str], last: str) -> str:
     parts = [last] if last else []
     for role in missing:
-        for program in (p for p in ROLE_PROGRAMS if FOLDERS.get(p, p) == role):
+        for program in plan.programs_of(role):
             log = plan.log(program)
             parts.append(f"--- {role} is {seen.get(role, 'unknown')}; the end of {log}:\n{tail(log)}")
     return "\n".join(parts)
-
-
-def _build_guests(plan: Plan, wanted: str) -> None:
-    """Build, while the services start, what is needed soon: the accelerator proof's guest and ``tiny``."""
-    names = [("probe", "nc" in plan.roles and Path("/dev/kvm").exists()), ("tiny", wanted != "none")]
-    for name in (name for name, needed in names if needed and not (plan.demo_images / name / "kernel").exists()):
-        try:
-            process.run(
-                [plan.python, "-m", "deploy.demo_images", name, "--out", plan.demo_images, "--work", plan.demo_images / ".work"],
-                timeout_s=600, cwd=plan.program,
-            )
-        except Trouble as e:
-            # Without the proof guests are emulated; without tiny the phase that uploads it says why.
-            print(f"the guest {name} was not built: {e}", file=sys.stderr, flush=True)
 
 
 def open_kvm(plan: Plan, supervision: Supervision) -> None:
     """Let libvirt see /dev/kvm once the node proved it, which happens after libvirt's first start. Guests stay."""
     if not enclose.proved(plan.accelerator_verdict):
         return
+    if not plan.profile.is_roots:
+        return  # it sees what its user may open
     mounts = Path(f"/proc/{supervision.pid('libvirtd')}/mounts")
     if " /dev/kvm " in mounts.read_text("utf-8"):
         with phase("libvirt opened to the proved accelerator"):
             supervision.restart("libvirtd")
             _until(lambda: _libvirt_answers(plan), 90, "libvirt did not start", lambda: last_words(plan, "libvirtd"))
-
-
-def _demo_images(plan: Plan, who: account.Caller, wanted: str) -> None:
-    if wanted == "none":
-        return
-    with phase("demonstration image tiny"):
-        if client(plan, who, "image", "show", "tiny", "--json", timeout_s=30, check=False).code != 0:
-            client(plan, who, "image", "build-demo", "--only", "tiny", timeout_s=600)
-    done = plan.supervisor / "demo-debian"
-    if wanted == "all" and not done.exists() and not enclose.ours(str(plan.home), "demo"):
-        process.spawn(
-            [plan.python, "-m", "deploy.host.demo", done, plan.python.with_name("educloud"), "--context", plan.context],
-            output=plan.supervisor / "demo-debian.log", cwd=plan.program,
-            env={"HOME": str(who.home), "EDUCLOUD_HOME": str(plan.home), "EDUCLOUD_PROGRAM": "demo"},
-        )
 
 
 def not_ready(plan: Plan, role: str) -> str:
@@ -277,11 +251,6 @@ def not_ready(plan: Plan, role: str) -> str:
         return f"its door does not answer: {e}"
 
 
-def build_probe(plan: Plan) -> None:
-    """The guest of the accelerator proof, where there is something to prove."""
-    _build_guests(plan, "none")
-
-
 def _listens(port: int) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1):
@@ -294,7 +263,7 @@ def _libvirt_answers(plan: Plan) -> bool:
     if not Path(plan.libvirt_uri.split("=", 1)[1]).exists():
         return False
     try:
-        return bool(process.run(["/usr/bin/virsh", "-q", "-c", plan.libvirt_uri, "domcapabilities", "--virttype", "qemu"], timeout_s=60).text)
+        return bool(process.run([*tools.virsh(plan), "domcapabilities", "--virttype", "qemu"], timeout_s=60, env=tools.environ(plan)).text)
     except Trouble:
         return False
 

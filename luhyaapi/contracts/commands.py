@@ -88,6 +88,8 @@ class EdgeApply(Command):
 class DomainStart(Command):
     """Have a domain running as specified; its image is in the cache."""
 
+    v = 2
+
     to, timeout_s, lane = Role.NC, 600, Lane.DOMAIN
     instance: InsId
     spec: MachineSpec

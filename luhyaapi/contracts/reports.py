@@ -68,6 +68,8 @@ class HostFacts(Report):
 class InstanceFacts(Report):
     """How one instance is on its node. ``gen`` is the generation of the order it answers."""
 
+    v = 2
+
     instance: InsId
     state: InstanceState
     node: str = ""
@@ -168,6 +170,8 @@ class LetterFacts(Report):
 
 class PlacementFacts(Report):
     """Where the cluster placed an instance, and why each other node was not chosen."""
+
+    v = 2
 
     instance: InsId
     task: str

@@ -49,12 +49,21 @@ class ImageRef(Model):
         return next((b for b in self.blobs if b.part is part), None)
 
 
+class Forward(Model):
+    """A port of a guest that is reached by a leased port of its node, by TCP."""
+
+    guest_port: int = Field(ge=1, le=65535)
+    host: Ipv4 = "127.0.0.1"
+    port: int = Field(ge=1024, le=65535)
+
+
 class Nic(Model):
     """One network card with its leased addresses. ``network`` names a network of the cluster."""
 
     mac: Mac
     ip: Ipv4
     network: Name = "default"
+    forwards: tuple[Forward, ...] = ()
 
 
 class MachineSpec(Model):

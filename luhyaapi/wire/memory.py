@@ -21,15 +21,21 @@ def _faithful(_direction: str, _host: str, message: bytes) -> list[bytes]:
     return [message]
 
 
+def _nothing() -> None:
+    return
+
+
 @dataclass
 class MemoryWire:
     """The brokers of a whole cloud, one for each boss. ``down``: none answers; ``away`` holds the bosses whose one does not.
 
     ``cuts`` holds links of children that are cut one way: ('down', child) brings no order, ('up', child) takes no report.
+    ``on_post`` is told that something waits.
     """
 
     fault: Fault = _faithful
     down: bool = False
+    on_post: Callable[[], None] = _nothing
     away: set[str] = field(default_factory=set)
     cuts: set[tuple[str, str]] = field(default_factory=set)
     _since: dict[str, float] = field(default_factory=dict)
@@ -104,8 +110,12 @@ class MemoryWire:
 
     def ready(self) -> list[Queue]:
         """What can be delivered now, in the order it came to be."""
-        found: list[Queue] = [("greet", c) for c in self._greet if c in self._connects and self.reaches(c)]
-        return found + [q for q, waiting in self._queues.items() if waiting and self._takes(q)]
+        found: list[Queue] = [("greet", c) for c in list(self._greet) if c in self._connects and self.reaches(c)]
+        return found + [q for q, waiting in list(self._queues.items()) if waiting and self._takes(q)]
+
+    def pending(self) -> int:
+        """Messages not delivered yet to somebody who takes them."""
+        return sum(len(self._queues[q]) for q in self.ready() if q[0] != "greet")
 
     def deliver(self, queue: Queue) -> None:
         """The first message of a queue; what its taker raises at comes again."""
@@ -124,14 +134,22 @@ class MemoryWire:
             waiting.popleft()
 
     def pump(self) -> int:
-        """Deliver everything that waits now; how many messages that were."""
-        moved = 0
+        """Deliver everything that waits now; how many messages that were. What its taker raises at comes again.
+
+        Raises what the first such taker raised, after all others had theirs.
+        """
+        moved, raised = 0, None
         for queue in self.ready():
-            for _ in range(len(self._queues[queue]) if queue[0] != "greet" else 1):
-                if queue not in self.ready():
-                    break
-                self.deliver(queue)
-                moved += 1
+            try:
+                for _ in range(len(self._queues[queue]) if queue[0] != "greet" else 1):
+                    if queue not in self.ready():
+                        break
+                    self.deliver(queue)
+                    moved += 1
+            except Exception as e:
+                raised = raised or e
+        if raised:
+            raise raised
         return moved
 
     def _takes(self, queue: Queue) -> bool:
@@ -154,6 +172,7 @@ class MemoryWire:
         if to not in self._known:
             raise Refused("not_found", f"Nobody reads the queue of {to}")
         self._queue("down", to).extend(("", m) for m in self.fault("down", to, message))
+        self.on_post()
 
     def post_report(self, sender: str, message: bytes) -> None:
         """Into the boss's queue."""
@@ -163,6 +182,7 @@ class MemoryWire:
         if not self.reaches(sender):
             raise Unavailable("broker_down", "The broker does not answer")
         self._queue("up", boss).extend((sender, m) for m in self.fault("up", sender, message))
+        self.on_post()
 
     def since(self, boss: str) -> float | None:
         """Since when a boss's broker has answered without a break; None: it does not."""

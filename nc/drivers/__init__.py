@@ -34,5 +34,11 @@ def _fake_network(settings: Settings) -> NodeNetwork:
     return FakeNetwork(settings.host.state / "fake")
 
 
+def _user(settings: Settings) -> NodeNetwork:
+    from nc.drivers.user_network import UserNetwork
+
+    return UserNetwork(settings.host.state / "cards")
+
+
 HYPERVISORS: dict[str, Callable[[Settings], Hypervisor]] = {"libvirt": _libvirt, "fake": _fake}
-NETWORKS: dict[str, Callable[[Settings], NodeNetwork]] = {"bridge": _bridge, "fake": _fake_network}
+NETWORKS: dict[str, Callable[[Settings], NodeNetwork]] = {"bridge": _bridge, "fake": _fake_network, "user": _user}

@@ -31,6 +31,8 @@ _RUNNING = {
     libvirt.VIR_DOMAIN_SHUTDOWN, libvirt.VIR_DOMAIN_PMSUSPENDED,
 }
 _ACCELERATORS = {"kvm": Accelerator.KVM, "qemu": Accelerator.TCG}
+_SCHEMAS = Path("/usr/share/libvirt/schemas")
+"""What libvirt holds a domain against; one that is unpacked and not installed has them elsewhere and cannot be told so."""
 _UNDEFINE = (
     libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
     | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
@@ -47,7 +49,9 @@ class LibvirtHypervisor:
         self._settings = settings
         self._link = Link(settings.hypervisor.uri, quick_s)
         network = settings.network
-        self._bridge = network.bridge if network.node_driver == "bridge" else ""
+        self._wiring = libvirt_xml.Wiring(
+            bridge=network.bridge if network.node_driver == "bridge" else "", subnet=network.subnet if network.node_driver == "user" else "",
+        )
         self._proof: kvm_proof.Proof | None = None
         self._proving = threading.Lock()
 
@@ -65,9 +69,9 @@ class LibvirtHypervisor:
     def define(self, spec: MachineSpec, files: Files) -> None:
         accelerator = Accelerator.UNPROVED if self._xen else self._proved().accelerator
         kind: libvirt_xml.Kind = "xen" if self._xen else "kvm" if accelerator is Accelerator.KVM else "qemu"
-        xml = libvirt_xml.domain_xml(spec, files, accelerator, kind, self._bridge)
+        xml = libvirt_xml.domain_xml(spec, files, accelerator, kind, self._wiring)
         self._link.ask(
-            lambda c: c.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE),
+            lambda c: c.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE if _SCHEMAS.is_dir() else 0),
             what=f"{spec.instance} could not be defined",
         )
 

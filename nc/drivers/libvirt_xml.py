@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,15 +14,18 @@ from luhyaapi.contracts.specs import Blob, MachineSpec, Nic
 from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat
 from luhyaapi.errors import Refused
 from nc.drivers.base import Files, tap_name
+from nc.drivers.user_network import netdev
 
 Kind = Literal["qemu", "kvm", "xen"]
 NAMESPACE = "https://educloud/ns"
+QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
 SMALL_TRANSLATION_CACHE_MIB = 32
 TRANSLATION_CACHE_MIB = 128
 TEXT_VRAM_KIB = 1024
 DESKTOP_VRAM_KIB = 16 * 1024
 FIRST_VNC_PORT = 5900
 LONGEST_SOCKET = 107
+_FIRST_CARD_AT = 0x10
 AGENT = "org.qemu.guest_agent.0"
 _OURS = uuid.uuid5(uuid.NAMESPACE_URL, NAMESPACE)
 
@@ -31,14 +35,24 @@ def domain_uuid(instance: str) -> str:
     return str(uuid.uuid5(_OURS, instance))
 
 
-def domain_xml(spec: MachineSpec, files: Files, accelerator: Accelerator, kind: Kind, bridge: str = "") -> str:
+@dataclass(frozen=True)
+class Wiring:
+    """Where a guest's cards go: taps on ``bridge``; else by ``subnet`` into a user-mode network that gives each its leased address.
+
+    Neither: the hypervisor's own address translation.
+    """
+
+    bridge: str = ""
+    subnet: str = ""
+
+
+def domain_xml(spec: MachineSpec, files: Files, accelerator: Accelerator, kind: Kind, wiring: Wiring = Wiring()) -> str:
     """The domain of ``spec`` as text.
 
-    A kernel among the files is booted directly, else the disk. ``bridge`` is where the cards' taps go; without one
-    the cards get the hypervisor's own address translation. Raises Refused(invalid) for what no guest can be made of.
+    A kernel among the files is booted directly, else the disk. Raises Refused(invalid) for what no guest can be made of.
     """
     _check(spec, files)
-    domain = etree.Element("domain", type=kind)
+    domain = etree.Element("domain", type=kind, nsmap={"qemu": QEMU_NAMESPACE} if wiring.subnet else None)
     _add(domain, "name", spec.instance)
     _add(domain, "uuid", domain_uuid(spec.instance))
     _add(domain, "title", spec.name)
@@ -51,11 +65,13 @@ def domain_xml(spec: MachineSpec, files: Files, accelerator: Accelerator, kind: 
     _machine(domain, files, accelerator, kind)
     for event, then in (("on_poweroff", "destroy"), ("on_reboot", "restart"), ("on_crash", "destroy")):
         _add(domain, event, then)
-    _devices(_add(domain, "devices"), spec, files, kind, bridge)
+    _devices(_add(domain, "devices"), spec, files, kind, wiring)
     if files.account:
         # static and not relabelled: libvirt, which would give a guest every file it names, leaves all of them alone
         label = _add(domain, "seclabel", type="static", model="dac", relabel="no")
         _add(label, "label", f"+{files.account.uid}:+{files.account.gid}")
+    if wiring.subnet:
+        _cards_by_qemu(domain, spec, wiring.subnet)
     return str(etree.tostring(domain, pretty_print=True, encoding="unicode"))
 
 
@@ -132,7 +148,7 @@ def _machine(domain: Any, files: Files, accelerator: Accelerator, kind: Kind) ->
     _add(_add(domain, "clock", offset="utc"), "timer", name="hpet", present="no")
 
 
-def _devices(devices: Any, spec: MachineSpec, files: Files, kind: Kind, bridge: str) -> None:
+def _devices(devices: Any, spec: MachineSpec, files: Files, kind: Kind, wiring: Wiring) -> None:
     if files.disk:
         disk = _disk(devices, files.disk, "a", kind)
         if files.base:
@@ -143,8 +159,8 @@ def _devices(devices: Any, spec: MachineSpec, files: Files, kind: Kind, bridge: 
         _add(_disk(devices, files.seed, "z", kind, read_only=True), "readonly")
     if kind != "xen":
         _add(devices, "controller", type="usb", model="none")
-    for nic in spec.nics:
-        _card(devices, spec.instance, nic, files, kind, bridge)
+    for nic in () if wiring.subnet else spec.nics:
+        _card(devices, spec.instance, nic, files, kind, wiring.bridge)
     if kind == "xen":
         _screen(devices, spec, None)
         return
@@ -195,6 +211,16 @@ def _card(devices: Any, instance: str, nic: Nic, files: Files, kind: Kind, bridg
     if kind != "xen":
         _add(card, "model", type="virtio")
         _add(card, "rom", enabled="no")
+
+
+def _cards_by_qemu(domain: Any, spec: MachineSpec, subnet: str) -> None:
+    # libvirt can neither forward a port into QEMU's own network nor say which address the guest is given there
+    line = etree.SubElement(domain, f"{{{QEMU_NAMESPACE}}}commandline")
+    for number, nic in enumerate(spec.nics):
+        # A place of its own on the bus: libvirt gives out the low ones without looking for this card.
+        device = f"virtio-net-pci,netdev=card{number},mac={nic.mac},romfile=,bus=pci.0,addr={_FIRST_CARD_AT + number:#x}"
+        for word in ("-netdev", netdev(f"card{number}", nic, subnet), "-device", device):
+            etree.SubElement(line, f"{{{QEMU_NAMESPACE}}}arg", value=word)
 
 
 def _screen(devices: Any, spec: MachineSpec, at: Path | None) -> None:

@@ -45,16 +45,16 @@ def _bridge() -> Iterator[Bench]:
         _ip("netns", "delete", SPACE)
 
 
-@pytest.fixture(params=["fake", pytest.param("bridge", marks=pytest.mark.live)])
+@pytest.fixture(params=["fake", "user", pytest.param("bridge", marks=pytest.mark.live)])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    if request.param == "fake":
-        yield Bench(NETWORKS["fake"](conf.Settings(host={"state": tmp_path})), lambda _tap: None)
+    if request.param != "bridge":
+        yield Bench(NETWORKS[request.param](conf.Settings(host={"state": tmp_path})), lambda _tap: None)
     else:
         yield from _bridge()
 
 
 def test_every_registered_driver_is_on_trial() -> None:
-    assert set(NETWORKS) == {"fake", "bridge"}
+    assert set(NETWORKS) == {"fake", "bridge", "user"}
 
 
 def test_from_nothing_to_nothing(bench: Bench) -> None:

@@ -13,7 +13,7 @@ from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec, Nic
 from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, Part
 from luhyaapi.errors import Refused
 from nc.drivers.base import Account, Files, tap_name
-from nc.drivers.libvirt_xml import Kind, domain_uuid, domain_xml
+from nc.drivers.libvirt_xml import Kind, Wiring, domain_uuid, domain_xml
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 INSTANCE = "ins-3fa21c00"
@@ -53,14 +53,14 @@ def spec(**over: Any) -> MachineSpec:
 
 
 SAMPLES = {
-    "kernel-tcg": lambda: domain_xml(spec(), OF_KERNEL, Accelerator.TCG, "qemu", "edubr0"),
-    "disk-tcg": lambda: domain_xml(spec(image=image(*DISK)), OF_DISK, Accelerator.TCG, "qemu", "edubr0"),
-    "disk-kvm": lambda: domain_xml(spec(image=image(*DISK)), OF_DISK, Accelerator.KVM, "kvm", "edubr0"),
+    "kernel-tcg": lambda: domain_xml(spec(), OF_KERNEL, Accelerator.TCG, "qemu", Wiring("edubr0")),
+    "disk-tcg": lambda: domain_xml(spec(image=image(*DISK)), OF_DISK, Accelerator.TCG, "qemu", Wiring("edubr0")),
+    "disk-kvm": lambda: domain_xml(spec(image=image(*DISK)), OF_DISK, Accelerator.KVM, "kvm", Wiring("edubr0")),
     "all-tcg-no-bridge": lambda: domain_xml(
         spec(image=image(*DISK, *KERNEL), display_port=0), OF_ALL, Accelerator.TCG, "qemu",
     ),
-    "kernel-xen": lambda: domain_xml(spec(), OF_XEN_KERNEL, Accelerator.UNPROVED, "xen", "edubr0"),
-    "disk-xen": lambda: domain_xml(spec(image=image(*DISK)), OF_XEN_DISK, Accelerator.UNPROVED, "xen", "edubr0"),
+    "kernel-xen": lambda: domain_xml(spec(), OF_XEN_KERNEL, Accelerator.UNPROVED, "xen", Wiring("edubr0")),
+    "disk-xen": lambda: domain_xml(spec(image=image(*DISK)), OF_XEN_DISK, Accelerator.UNPROVED, "xen", Wiring("edubr0")),
 }
 
 
@@ -88,7 +88,7 @@ def test_every_field_is_exercised() -> None:
 @pytest.mark.parametrize("field", VARIED)
 def test_each_field_shows(field: str) -> None:
     plain = SAMPLES["kernel-tcg"]()
-    assert domain_xml(spec(**{field: VARIED[field]}), OF_KERNEL, Accelerator.TCG, "qemu", "edubr0") != plain
+    assert domain_xml(spec(**{field: VARIED[field]}), OF_KERNEL, Accelerator.TCG, "qemu", Wiring("edubr0")) != plain
 
 
 def test_every_file_shows() -> None:
@@ -104,14 +104,14 @@ def test_the_same_instance_is_the_same_domain() -> None:
 
 def test_markup_in_a_command_line_stays_text() -> None:
     evil = "</cmdline></os><devices><x>&\"'"
-    text = domain_xml(spec(image=image(*KERNEL, cmdline=evil)), OF_KERNEL, Accelerator.TCG, "qemu", "edubr0")
+    text = domain_xml(spec(image=image(*KERNEL, cmdline=evil)), OF_KERNEL, Accelerator.TCG, "qemu", Wiring("edubr0"))
     assert etree.fromstring(text).findtext("os/cmdline") == f"{evil} iid={INSTANCE}"
 
 
 @pytest.mark.parametrize("cmdline", ["a\0b", "a\x1bb"])
 def test_control_characters_are_refused(cmdline: str) -> None:
     with pytest.raises(Refused) as trouble:
-        domain_xml(spec(image=image(*KERNEL, cmdline=cmdline)), OF_KERNEL, Accelerator.TCG, "qemu", "edubr0")
+        domain_xml(spec(image=image(*KERNEL, cmdline=cmdline)), OF_KERNEL, Accelerator.TCG, "qemu", Wiring("edubr0"))
     assert trouble.value.code == "invalid"
 
 
@@ -127,7 +127,7 @@ def test_a_display_port_no_screen_can_have_is_refused() -> None:
 
 @pytest.mark.parametrize(("kind", "accelerator"), [("qemu", Accelerator.TCG), ("kvm", Accelerator.KVM)])
 def test_no_guest_listens_on_a_port_and_no_file_is_relabelled(kind: Kind, accelerator: Accelerator) -> None:
-    domain = etree.fromstring(domain_xml(spec(image=image(*DISK)), OF_DISK, accelerator, kind, "edubr0"))
+    domain = etree.fromstring(domain_xml(spec(image=image(*DISK)), OF_DISK, accelerator, kind, Wiring("edubr0")))
     (listen,) = domain.findall("devices/graphics/listen")
     assert dict(listen.attrib) == {"type": "socket", "socket": str(SCREEN)}
     assert "port" not in domain.find("devices/graphics").attrib
@@ -145,7 +145,7 @@ def test_a_socket_no_path_can_name_is_refused() -> None:
 
 
 def test_the_tap_has_a_name_also_when_nobody_gave_one() -> None:
-    text = domain_xml(spec(), Files(LOG, kernel=HOME / "kernel"), Accelerator.TCG, "qemu", "edubr0")
+    text = domain_xml(spec(), Files(LOG, kernel=HOME / "kernel"), Accelerator.TCG, "qemu", Wiring("edubr0"))
     assert etree.fromstring(text).find("devices/interface/target").get("dev") == tap_name(INSTANCE, NIC.mac)
     assert len(tap_name(INSTANCE, NIC.mac)) == 15
 

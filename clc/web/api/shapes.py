@@ -74,6 +74,14 @@ class DisplayShape(s.Serializer):
     url = s.CharField()
 
 
+class ForwardShape(s.Serializer):
+    """A port of the machine, and where on its node it is reached."""
+
+    guest_port = s.IntegerField()
+    host = s.CharField()
+    port = s.IntegerField()
+
+
 class InstanceShape(s.Serializer):
     """A virtual machine."""
 
@@ -93,6 +101,7 @@ class InstanceShape(s.Serializer):
     host = s.CharField(allow_null=True)
     host_name = s.CharField()
     nics = NicShape(many=True)
+    forwards = ForwardShape(many=True)
     display = DisplayShape()
     accelerator = word(Accelerator)
     error = FaultShape(allow_null=True)
@@ -302,6 +311,7 @@ class StatusShape(s.Serializer):
     """How the cloud is."""
 
     health = word(Health)
+    simulation = s.BooleanField(help_text="No machine really runs.")
     parts = HealthShape(many=True)
     hosts = HostShape(many=True)
 
