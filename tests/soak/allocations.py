@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,9 @@ def _holds(instance: str, ip: str, port: str) -> bool:
 
 
 def _taker(ground: Ground, life: int, chance: random.Random) -> None:
-    """Take, hold, give back, until all is over or it is killed."""
+    """Take, hold, give back, until all is over or it is killed. What is busy is tried again, as a role does with an order."""
     from luhyaapi.errors import Unavailable
+    from luhyadb import memory
 
     for n in range(1 << 16):
         if ground.over:
@@ -109,7 +111,7 @@ def _taker(ground: Ground, life: int, chance: random.Random) -> None:
         instance = f"ins-{life:04x}{n:04x}"
         try:
             things = _take(ground, instance)
-        except Unavailable:
+        except (Unavailable, *memory.AWAY):
             time.sleep(0.02)
             continue
         except Exception as error:
@@ -118,12 +120,24 @@ def _taker(ground: Ground, life: int, chance: random.Random) -> None:
         ground.log.write("+", instance, *things)
         time.sleep(chance.uniform(0, 2 * _HOLD_S))
         try:
-            if not _holds(instance, things[0], things[2]):
+            if not _again(lambda one=instance, had=things: _holds(one, had[0], had[2])):
                 ground.log.write("!", instance, f"lost while held: {things}")
             ground.log.write("-", instance)
-            _give_back(instance, told=chance.random() > _LOST_RELEASE)
+            told = chance.random() > _LOST_RELEASE
+            _again(lambda one=instance, told=told: _give_back(one, told=told))
         except Exception as error:
             ground.log.write("!", instance, f"give back: {type(error).__name__}: {error}".replace("\n", " "))
+
+
+def _again(work: Callable[[], Any]) -> Any:
+    """What a database that is busy does not take is tried again."""
+    from luhyadb import memory
+
+    while True:
+        try:
+            return work()
+        except memory.AWAY:
+            time.sleep(0.02)
 
 
 def _sweeper(ground: Ground) -> None:
@@ -133,7 +147,7 @@ def _sweeper(ground: Ground) -> None:
     while not ground.over:
         try:
             with memory.of("cc"):
-                placements.sweep()
+                _again(placements.sweep)
         except Exception as error:
             ground.log.write("!", "sweep", f"{type(error).__name__}: {error}".replace("\n", " "))
         time.sleep(_SWEEP_EVERY_S)
@@ -147,7 +161,7 @@ def _bury(ground: Ground, life: int) -> None:
     with memory.of("cc"):
         for instance in Placement.objects.filter(pk__startswith=f"ins-{life:04x}").values_list("pk", flat=True):
             ground.log.write("-", instance)
-            Placement.objects.filter(pk=instance).delete()
+            _again(Placement.objects.filter(pk=instance).delete)
 
 
 def _fork(work: Any, *words: Any) -> int:

@@ -33,6 +33,11 @@ class Case:
             self.bed.educloud("host", "resume", other["id"])
         self.note_standing()
 
+    def leave(self) -> None:
+        """Nothing of it stays."""
+        for one in self._instances():
+            self.bed.educloud("instance", "delete", one["id"], "--yes", timeout_s=180)
+
     def note_standing(self) -> None:
         """These processes are the ones that must go on."""
         self._standing = {name[6:]: pid for node in NODES for name, pid in self.bed.programs(node).items() if name.startswith("guest ")}

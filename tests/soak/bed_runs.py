@@ -122,7 +122,6 @@ def disk_full(case: Case, _seconds: float) -> str:
             done = bed.educloud("instance", "run", "--image", "tiny", "--json", timeout_s=300, check=False)
             assert done.code, "it ran without room"
             assert b"disk_full" in done.stdout + done.stderr, (done.stdout + done.stderr)[-800:]
-        case.rest()
         made = bed.answer("instance", "run", "--image", "tiny", timeout_s=180)
         assert isinstance(made, dict)
         assert made["host_name"] == "node1"
@@ -148,22 +147,24 @@ def without_power(case: Case, _seconds: float) -> str:
 
 
 FAULTS: tuple[tuple[Callable[[Case, float], str], float], ...] = (
-    (broker_away, 30), (board_killed, 0), (hypervisor_frozen, 60), (disk_full, 0), (without_power, 0),
+    (disk_full, 0), (broker_away, 30), (without_power, 0), (hypervisor_frozen, 60), (board_killed, 0),
 )
 
 
-def run(bed: Bed, budget: Budget, kinds: list[str], again: str, broker_s: float = 30) -> list[Tally]:
+def run(bed: Bed, budget: Budget, kinds: list[str], again: str, broker_s: float = 30, only: str = "") -> list[Tally]:
     """The kinds in turn until the time is over; a bed that does not come to rest ends the run."""
     tallies = {kind: Tally(kind) for kind in kinds}
     case = Case(bed, random.Random(budget.seed))
     case.stand()
+    budget.began = time.monotonic()
     number, slowest = 0, 0.0
+    faults = [each for each in FAULTS if only in ("", each[0].__name__)]
     while budget.left() > 0:
         kind = kinds[number % len(kinds)]
         number, point = number + 1, f"{kind} itself"
         try:
             if kind == "faults":
-                fault, seconds = FAULTS[(number - 1) // len(kinds) % len(FAULTS)]
+                fault, seconds = faults[(number - 1) // len(kinds) % len(faults)]
                 point = fault(case, broker_s if fault is broker_away else seconds)
             else:
                 point = {"kills": one_kill, "cuts": one_cut, "guests": one_guest}[kind](case)
@@ -175,6 +176,8 @@ def run(bed: Bed, budget: Budget, kinds: list[str], again: str, broker_s: float 
         tallies[kind].count(point)
         slowest = max(slowest, took)
         print(f"{number} {kind} {point}: at rest after {took:.1f} s", file=sys.stderr, flush=True)
+    else:
+        case.leave()
     next(iter(tallies.values())).figures["slowest_rest_s"] = slowest
     return list(tallies.values())
 
@@ -195,6 +198,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--kind", action="append", choices=KINDS)
     parser.add_argument("--broker-seconds", type=float, default=30, help="how long a broker is stopped")
+    parser.add_argument("--fault", default="", choices=["", *(each.__name__ for each, _ in FAULTS)], help="of the kind faults only this one")
     parser.add_argument("--bed", type=Path, default=None, help="the folder of a bed that is up; by default one is made")
     parser.add_argument("--tag", default="soak")
     given = parser.parse_args(argv)
@@ -203,7 +207,7 @@ def main(argv: list[str] | None = None) -> int:
     kinds = given.kind or list(KINDS)
     again = f"python -m tests.soak.bed_runs --seed {seed} --seconds {given.seconds:.0f} {' '.join(f'--kind {k}' for k in kinds)}"
     with _bed(given.bed, given.tag) as bed:
-        tallies = run(bed, Budget(given.seconds, seed), kinds, again, given.broker_seconds)
+        tallies = run(bed, Budget(given.seconds, seed), kinds, again, given.broker_seconds, given.fault)
     print(json.dumps([t.form() for t in tallies]), flush=True)
     return 1 if any(t.failures for t in tallies) else 0
 
