@@ -21,6 +21,7 @@ _HERE_ANYWAY = ("?essential", "apt", "make", "python3-venv", "ca-certificates")
 _NOT_NEEDED = {"iso-codes", "cron", "cron-daemon-common", "logrotate", "lsb-base"}
 _INSTALLS = re.compile(r"^Inst (\S+) ", re.MULTILINE)
 _STAMP = "unpacked"
+_LIBVIRT_DATA, _DATA_FROM_HERE = b"/usr/share/libvirt", b"/proc/self/cwd/pkg"
 _ERLANG = b"ROOTDIR=/usr/lib/erlang"
 _UPDATE = "Check /etc/apt/sources.list and the network, then try again."
 
@@ -137,8 +138,23 @@ def _unpack(plan: Plan, names: list[str]) -> None:
     for deb in sorted(debs.glob("*.deb")):
         process.run(["dpkg-deb", "-x", deb, part], timeout_s=300)
     _resettle_erlang(part, plan.unpacked)
+    _resettle_libvirt(part)
     part.rename(plan.unpacked)
     shutil.rmtree(debs)
+
+
+def _resettle_libvirt(part: Path) -> None:
+    """Its library knows its data by one path, for which nothing stands in: another one of the same length takes its place."""
+    for library in (part / "usr/lib/x86_64-linux-gnu").glob("libvirt.so.*"):
+        if not library.is_symlink():
+            library.write_bytes(library.read_bytes().replace(_LIBVIRT_DATA, _DATA_FROM_HERE))
+
+
+def share_libvirt(plan: Plan) -> None:
+    """Where the unpacked library looks, seen from the folder libvirt runs in, stands its data."""
+    link = plan.hypervisor / "pkg"
+    if not link.is_symlink():
+        link.symlink_to(plan.unpacked / "usr/share/libvirt")
 
 
 def _resettle_erlang(part: Path, root: Path) -> None:

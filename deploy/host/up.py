@@ -43,6 +43,8 @@ def begin(plan: Plan) -> Supervision:
     with phase("folders, secrets, configuration"):
         checks.preconditions(plan)
         changed = ground.prepare(plan)
+        if plan.profile.is_unpacked:
+            unpack.share_libvirt(plan)
         if plan.secured and "clc" in plan.roles:
             as_role(plan, "clc", "certify")
             changed |= ground.prepare(plan)
