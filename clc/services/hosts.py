@@ -157,8 +157,19 @@ def _back(host: Host, **changes: Any) -> None:
     """Heard again; what became of its instances meanwhile it is asked to say."""
     with memory.atomic():
         _move(host, "hello", **changes)
-        to = host.id if host.boss == own().id else host.boss
-        outbox.send(HostRefresh(host=host.id), to, sender=own().id, task=ids.new("tsk"))
+        _ask(host)
+
+
+def ask(host_id: str) -> None:
+    """Have a host say how it and its instances are, in the open transaction; one that is not there is not asked."""
+    host = Host.objects.filter(pk=host_id).exclude(state=HostState.RETIRED).first()
+    if host is not None:
+        _ask(host)
+
+
+def _ask(host: Host) -> None:
+    to = host.id if host.boss == own().id else host.boss
+    outbox.send(HostRefresh(host=host.id), to, sender=own().id, task=ids.new("tsk"))
 
 
 def silence(last_heard: dict[str, float], limit_s: float, listening_since: float) -> list[str]:
@@ -201,9 +212,8 @@ def refresh(account: Account, host_id: str) -> Host:
     scope.require_admin(account)
     with memory.atomic():
         host = scope.one(account, Host, pk=host_id)
-        to = host.id if host.boss == own().id else host.boss
         if host.id != own().id:
-            outbox.send(HostRefresh(host=host.id), to, sender=own().id, task=ids.new("tsk"))
+            _ask(host)
     return host
 
 

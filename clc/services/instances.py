@@ -257,6 +257,10 @@ def ended(task: Task, report: Outcome) -> None:
     if is_cancelled and task.kind == InstanceRun.kind and _withdraw(row, error=error):
         return
     event = "undone" if is_cancelled else "fail"
+    if row.node and (is_cancelled or task.kind != InstanceRun.kind):
+        # the order may never have begun, and the guest run as before: only its node knows
+        hosts.ask(row.node)
+        event = "host_silent" if is_cancelled else event
     if INSTANCE.allows(row.state, event):
         move(row, event, error=error)
     else:

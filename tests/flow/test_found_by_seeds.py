@@ -163,3 +163,19 @@ def test_an_order_that_was_overtaken_by_a_delete_is_refused(cloud):
     _heal(cloud)
     assert cloud.task(task)[0] in ("failed", "cancelled")
     cloud.rest()
+
+
+@pytest.mark.parametrize("verb", ["delete", "stop", "reboot"])
+def test_a_cancelled_order_that_never_began_leaves_a_running_guest_running(cloud, verb):
+    one = cloud.do()
+    held = []
+    cloud.tap(lambda d, h, m: held.append((d, h, m)) or [] if opened(m)["kind"] == f"instance/{verb}" else [m])
+    _, task = cloud.ask(verb, one)
+    cloud.p.settle()
+    tasks.cancel(cloud.user, task)
+    cloud.p.settle()
+    cloud.p.wire.inject(*held[0])
+    _heal(cloud)
+    assert cloud.task(task) == ("cancelled", "cancelled")
+    assert cloud.state(one) == "running"
+    cloud.rest()

@@ -28,19 +28,20 @@ DEATHS = ("crash", "crash_at", "outage", "host_power")
 
 @dataclass(frozen=True)
 class Bug:
-    """``patches`` makes it; ``kinds`` are the faults that bring it to light (none: it needs none)."""
+    """``patches`` makes it; ``kinds`` are the faults that bring it to light (none: it needs none), ``actions`` what clients do then."""
 
     what: str
     patches: Callable[[], list[Patch]]
     kinds: tuple[str, ...] = ()
+    actions: tuple[str, ...] | None = None
 
 
 BUGS: dict[str, Bug] = {}
 
 
-def _bug(what: str, kinds: tuple[str, ...] = ()) -> Callable[[Callable[[], list[Patch]]], None]:
+def _bug(what: str, kinds: tuple[str, ...] = (), actions: tuple[str, ...] | None = None) -> Callable[[Callable[[], list[Patch]]], None]:
     def keep(patches: Callable[[], list[Patch]]) -> None:
-        BUGS[patches.__name__.strip("_")] = Bug(what, patches, kinds)
+        BUGS[patches.__name__.strip("_")] = Bug(what, patches, kinds, actions)
 
     return keep
 
@@ -99,7 +100,7 @@ def _old_overtakes() -> list[Patch]:
     return [(boss.BossAgent, "is_fresh", lambda _self, _envelope: True)]
 
 
-@_bug("whoever reports is believed, about anything", ("reorder", "delay", *MESSAGES))
+@_bug("whoever reports is believed, about anything", ("reorder", "delay"), ("run", "run_many", "cancel", "delete"))
 def _judge_off() -> list[Patch]:
     def believe(_envelope: Any, _report: Any) -> None:
         """Nothing is refused."""
@@ -107,7 +108,7 @@ def _judge_off() -> list[Patch]:
     return [(CC_ROLE, "judge", believe), (CLC_ROLE, "judge", believe)]
 
 
-@_bug("an older order is carried out after a newer one", ("delay", "drop", "reorder"))
+@_bug("an older order is carried out after a newer one", ("delay", "drop", "reorder"), ("run", "run_many", "delete"))
 def _no_order_check() -> list[Patch]:
     return [(flows, "is_overtaken", lambda _envelope: False)]
 

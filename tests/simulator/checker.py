@@ -185,7 +185,7 @@ RULES: tuple[Callable[[list[Record]], Iterator[str]], ...] = (
 # ---- rules of the last picture
 
 
-def tasks_end(history: list[Record], picture: dict[str, Any]) -> Iterator[str]:
+def tasks_end(history: list[Record], picture: dict[str, Any]) -> Iterator[str]:  # noqa: C901 - a list of what may not be
     """Every accepted task is there and has ended; one that is lost says so."""
     rows = {t["id"]: t for t in picture["clc"]["task"]}
     for r in _asked(history):
@@ -216,7 +216,7 @@ def nobody_is_placed_unasked(_history: list[Record], picture: dict[str, Any]) ->
             yield f"{place['instance']} has a place and the CLC does not know it"
 
 
-def instances_agree(_history: list[Record], picture: dict[str, Any]) -> Iterator[str]:
+def instances_agree(_history: list[Record], picture: dict[str, Any]) -> Iterator[str]:  # noqa: C901 - a list of what may not be
     """What the CLC says, what the cluster wants, and what runs, are the same."""
     places = {p["instance"]: p for p in picture["cc"]["placement"]}
     names = picture["hosts"]
@@ -257,7 +257,7 @@ def leases_agree(_history: list[Record], picture: dict[str, Any]) -> Iterator[st
         yield f"DHCP serves {picture['served']}, lent are {served}"
 
 
-def nothing_is_left(history: list[Record], picture: dict[str, Any]) -> Iterator[str]:
+def nothing_is_left(history: list[Record], picture: dict[str, Any]) -> Iterator[str]:  # noqa: C901 - a list of what may not be
     """No domain, folder, tap or pin of an instance without a place; no half file."""
     places = {p["instance"]: picture["hosts"].get(p["node"]) for p in picture["cc"]["placement"]}
     for name, node in picture["nodes"].items():

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 POINTS = ("journal: before write", "journal: before commit", "journal: after commit", "database: before write",
           "database: before commit", "database: after commit", "file: before rename", "file: after rename", "blob: before rename",
-          "blob: after rename", "report: before post", "report: confirmed", "order: before post", "order: confirmed", "")
+          "blob: after rename", "report: before post", "report: confirmed", "order: before post", "order: confirmed", "statement", "statement", "")
 _CHANCE = {"drop": 0.25, "double": 0.4, "reorder": 0.4, "delay": 0.5}
 _VERBS = ("define", "start", "stop", "remove", "inspect", "list", "plug", "unplug", "probe")
 _CHANGING = ("define", "start", "stop", "remove", "plug", "unplug")
@@ -144,7 +144,7 @@ class Faults:
         return name, None
 
     def _crash_at(self, item: Item) -> Any:
-        name = self._role(item.dice[0], "clc", "cc", "nc", "walrus") if item.dice[3] < 0.9 else "web"
+        name = self._role(item.dice[0], "clc", "cc", "nc", "walrus") if item.dice[3] < 0.8 else "web"
         if name is None:
             return None, None
         point = POINTS[int(item.dice[1] * len(POINTS))]
@@ -244,7 +244,7 @@ class Faults:
             return None, None
         latency = sim.hands[name].latency_s
         latency |= dict.fromkeys(_VERBS, 0.5 + 4 * item.dice[1])
-        return name, lambda: latency.clear()
+        return name, latency.clear
 
     def _guest(self, item: Item, how: str) -> Any:
         sim = self._sim
@@ -268,7 +268,7 @@ class Faults:
     def _stubborn(self, item: Item) -> Any:
         sim = self._sim
         sim.stubborn.update(sim.clients.instances)
-        return "all guests", lambda: sim.stubborn.clear()
+        return "all guests", sim.stubborn.clear
 
     def _board_emptied(self, _item: Item) -> Any:
         if "clc" in self._sim.p.houses:

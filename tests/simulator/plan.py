@@ -46,17 +46,23 @@ class Plan:
         return replace(self, items=tuple(i for i in self.items if i not in gone))
 
 
-def make(seed: str, *, kinds: tuple[str, ...] | None = None) -> Plan:
-    """The plan of a seed: a random part of all faults and actions is enabled, about six faults and ten actions come."""
+def make(seed: str, *, kinds: tuple[str, ...] | None = None, only: tuple[str, ...] | None = None) -> Plan:
+    """The plan of a seed: a random part of all faults and actions is enabled, about six faults and ten actions come.
+
+    ``kinds`` and ``only`` name the faults and the actions instead.
+    """
     rng = random.Random(f"plan {seed}")
     if kinds is None:
         share = rng.choice((0.1, 0.25, 0.5, 1.0))
         kinds = tuple(k for k in FAULTS if rng.random() < share)
     actions = ("run", *(a for a in ACTIONS if a != "run" and rng.random() < rng.choice((0.4, 1.0))))
+    actions = only or actions
     moments = sorted(rng.uniform(0, LASTS_S) for _ in range(rng.randint(2, 7)))
     items = [Item(0.0, "client", "run", _dice(rng)), Item(rng.uniform(0, 2), "client", "run", _dice(rng))]
-    for name in rng.choices(actions, [ACTIONS[a] for a in actions], k=rng.randint(5, 11)):
-        items.append(Item(rng.choice(moments) + rng.choice((0.0, 0.0, rng.random())), "client", name, _dice(rng)))
+    items += [
+        Item(rng.choice(moments) + rng.choice((0.0, 0.0, rng.random())), "client", name, _dice(rng))
+        for name in rng.choices(actions, [ACTIONS[a] for a in actions], k=rng.randint(5, 11))
+    ]
     if kinds:
         for name in rng.choices(kinds, [FAULTS[k] for k in kinds], k=rng.randint(2, 10)):
             at = rng.choice(moments) + rng.choice((-0.5, 0.0, 0.0, rng.random()))

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import structlog
-from django.db import OperationalError
+from django.db import OperationalError, connections
 
 from clc.services import own
 from deploy.playground import Playground
@@ -33,7 +33,7 @@ _running: list[Simulation] = []
 outbox.on_new(lambda: _running[-1].ring(memory.current(), "post") if _running else None)
 
 
-class Stuck(Exception):
+class StuckError(Exception):
     """It does not come to rest."""
 
 
@@ -69,18 +69,23 @@ class Simulation:
         self.p.woken = self.ring
         self.p.wire.fault = self._pass
         try:
-            self._begin()
-            self._until(lambda: not self.later or all(not isinstance(what, Item) for _, _, what in self.later))
-            self._until(lambda end=self.clock.world + self.rng.choice((2.0, 10.0, 40.0)): self.clock.world >= end)
-            self.heal()
-            self._rest()
-        except Stuck as e:
+            with connections["default"].execute_wrapper(self._at_statement), connections["cc"].execute_wrapper(self._at_statement):
+                self._live()
+        except StuckError as e:
             self.tell("simulator", "stuck", why=str(e))
         finally:
             self.clock.actor = ""
             points.use(before)
             _running.pop()
         return self.history
+
+    def _live(self) -> None:
+        self._begin()
+        self._until(lambda: not any(isinstance(what, Item) for _, _, what in self.later))
+        end = self.clock.world + self.rng.choice((2.0, 10.0, 40.0))
+        self._until(lambda: self.clock.world >= end)
+        self.heal()
+        self._rest()
 
     def _begin(self) -> None:
         self.tell("simulator", "began", seed=self.plan.seed, faults=list(self.plan.kinds), actions=list(self.plan.actions),
@@ -177,6 +182,12 @@ class Simulation:
                 raise OperationalError("database or disk is full")
             raise OSError(28, "No space left on device")
 
+    def _at_statement(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        """Whoever writes into a database may die before each statement."""
+        if sql.startswith(("INSERT", "UPDATE", "DELETE")):
+            self._at_point("statement")
+        return execute(sql, params, many, context)
+
     def _pass(self, direction: str, host: str, message: bytes) -> list[bytes]:
         return self.faults.weather(direction, host, message)
 
@@ -234,7 +245,7 @@ class Simulation:
     def _make(self, move: tuple[str, Any]) -> None:
         self.moves_made += 1
         if self.moves_made > MOVES_AT_MOST:
-            raise Stuck(f"{MOVES_AT_MOST} moves, and something still moves: {move}")
+            raise StuckError(f"{MOVES_AT_MOST} moves, and something still moves: {move}")
         name, what = move
         if name == "later":
             self.later.remove(what)
@@ -354,4 +365,4 @@ def about(message: bytes) -> dict[str, Any]:
     return {"kind": "unreadable"}
 
 
-__all__ = ["Simulation", "Stuck", "ids", "own"]
+__all__ = ["Simulation", "StuckError", "ids", "own"]

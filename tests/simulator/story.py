@@ -36,9 +36,8 @@ def run(planned: Plan, bug: str = "") -> Result:
             stack.enter_context(bugs.planted(bug))
         sim = Simulation(planned, p, disks, now)
         history = sim.run()
-    result = Result(planned, checker.check(history.records), history.records, history.digest(), now.world - now.start,
+    return Result(planned, checker.check(history.records), history.records, history.digest(), now.world - now.start,
                     sim.faults.counts, sim.clients.counts)
-    return result
 
 
 def shrink(planned: Plan, bug: str = "", tries: int = 60) -> Result:
@@ -76,4 +75,4 @@ def _line(r: Record) -> str:
 
 def planned(seed: str, bug: str = "") -> Plan:
     """The plan of a seed; to look for a bug it has the faults that bring it to light."""
-    return plan.make(seed, kinds=bugs.BUGS[bug].kinds if bug else None)
+    return plan.make(seed, kinds=bugs.BUGS[bug].kinds, only=bugs.BUGS[bug].actions) if bug else plan.make(seed)
