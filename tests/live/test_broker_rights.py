@@ -141,9 +141,10 @@ def listening(link, account):
 def test_a_report_nobody_can_take_dies_with_its_story_and_can_be_sent_again(listening, account):
     tries = []
 
-    def take(sender: str, message: bytes) -> None:
-        tries.append((sender, message))
-        if len(tries) < 100:
+    def take(_sender: str, message: bytes) -> None:
+        # other tests left their own there
+        if message == b"poison":
+            tries.append(message)
             raise ValueError("a fault of ours")
 
     dead = listening(take)
@@ -158,8 +159,9 @@ def test_a_report_that_cannot_be_taken_now_is_held_and_not_lost(listening, accou
     tries = []
 
     def take(_sender: str, message: bytes) -> None:
-        tries.append(message)
-        if len(tries) < 9:
+        if message == b"patient":
+            tries.append(message)
+        if 0 < len(tries) < 9:
             raise Unavailable("busy", "The database does not answer")
 
     dead = listening(take)
