@@ -197,6 +197,8 @@ SENTENCES = (
     _("set to {} by the administrator, not proved"),
     _("answers"),
     _("no orders wait"),
+    _("A newer order on this instance came first"),
+    _("this one was late"),
     _("{} in line, the first for {} s"),
     _("{} could not be handled: educloud letter list"),
     _("the broker does not answer"),
