@@ -37,7 +37,7 @@ def counted(form: dict) -> Tally:
     stories = form.get("first", {})
     for seed in map(str, form.get("failed", [])):
         found.fail(POINT, "; ".join(stories.get(seed, ["told by its story"])), f"python -m tests.simulator --story {seed}")
-    found.figures["per_s"] = float(form.get("seeds_per_second") or 0)
+    found.figures["per_s"] = form["seeds"] / form["seconds"] if form.get("seconds") else 0.0
     return found
 
 

@@ -97,7 +97,7 @@ def test_a_program_that_says_nothing_is_a_failure(monkeypatch):
 
 
 def test_the_simulators_last_line_is_counted():
-    told = seeds.counted({"seeds": 40, "failed": [7], "first": {"7": ["I2 broken"]}, "seeds_per_second": 12.5})
+    told = seeds.counted({"seeds": 40, "failed": [7], "first": {"7": ["I2 broken"]}, "seconds": 3.2})
     assert (told.runs["seeds"], told.figures["per_s"]) == (40, 12.5)
     assert told.failures[0].story == "I2 broken"
     assert told.failures[0].replay == "python -m tests.simulator --story 7"
