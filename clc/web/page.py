@@ -91,9 +91,13 @@ def _to_login(request: HttpRequest) -> HttpResponse:
 def show(request: HttpRequest, template: str, status: int = 200, /, **context: Any) -> HttpResponse:
     """A rendered page or part of one, with what every page needs."""
     me = request.user if request.user.is_authenticated else None
-    frame = {"me": me, "menu": _menu(request) if me else [], "request_id": getattr(request, "request_id", ""),
-             "simulation": settings.EDUCLOUD.console.simulation}
+    frame = {"me": me, "menu": _menu(request) if me else [], "request_id": getattr(request, "request_id", "")}
     return render(request, f"clc/{template}", frame | context, status=status)
+
+
+def simulation(_request: HttpRequest) -> dict[str, bool]:
+    """For every template: whether the page must say that no machine really runs."""
+    return {"simulation": settings.EDUCLOUD.console.simulation}
 
 
 def _menu(request: HttpRequest) -> list[dict[str, Any]]:

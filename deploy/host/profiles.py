@@ -63,7 +63,7 @@ FULL = Profile(
 ROOTLESS = Profile(
     "rootless", services=("broker", "board", "libvirtd"), programs=_APART,
     hypervisor="libvirt", edge="user", node_network="user", forwarded=(80, 22),
-    longest_home=50,  # those a user's own libvirt makes add up to 55
+    longest_home=49,  # those that a user's own libvirt makes add up to 58
 )
 DEMO = Profile("demo", services=(), programs=("cloud",), hypervisor="fake", edge="fake", node_network="fake")
 PROFILES = {profile.name: profile for profile in (FULL, ROOTLESS, DEMO)}

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from deploy.host import checks
+from deploy.host import checks, ground
 from deploy.host.plan import Plan
 from luhyaapi import process
 from luhyaapi.errors import Failed, Refused
@@ -42,11 +42,12 @@ def provide(plan: Plan, environ: Mapping[str, str]) -> bool:
         if checks.absent(plan):
             raise Failed("missing", "This is not Debian, and programs are missing", ", ".join(checks.absent(plan)))
         return False
-    names = _wanted(plan, everything=mode == "all")
-    if names:
-        print(f"unpacking {len(names)} Debian packages into {plan.packages}", file=sys.stderr, flush=True)
-        _unpack(plan, names)
-    stamp.write_text(f"{mode} {' '.join(names)}\n", "utf-8")
+    with ground.alone(plan.packages.resolve()):
+        names = _wanted(plan, everything=mode == "all")
+        if names:
+            print(f"unpacking {len(names)} Debian packages into {plan.packages.resolve()}", file=sys.stderr, flush=True)
+            _unpack(plan, names)
+        stamp.write_text(f"{mode} {' '.join(names)}\n", "utf-8")
     return True
 
 
@@ -125,8 +126,10 @@ def _own_lists(plan: Plan) -> None:
 
 
 def _unpack(plan: Plan, names: list[str]) -> None:
-    debs, part = plan.packages / "debs", plan.packages / "root.part"
-    for folder in (debs, part, plan.unpacked):
+    # Where it really is: a folder that clouds share outlives the one that filled it.
+    place = plan.packages.resolve()
+    debs, part, root = place / "debs", place / "root.part", place / plan.unpacked.name
+    for folder in (debs, part, root):
         if folder.exists():
             shutil.rmtree(folder)
     debs.mkdir()
@@ -137,9 +140,9 @@ def _unpack(plan: Plan, names: list[str]) -> None:
         raise Failed("missing", "apt could not fetch the packages", told.stderr.decode("utf-8", "replace").strip()[-500:], hint=_UPDATE)
     for deb in sorted(debs.glob("*.deb")):
         process.run(["dpkg-deb", "-x", deb, part], timeout_s=300)
-    _resettle_erlang(part, plan.unpacked)
+    _resettle_erlang(part, root)
     _resettle_libvirt(part)
-    part.rename(plan.unpacked)
+    part.rename(root)
     shutil.rmtree(debs)
 
 

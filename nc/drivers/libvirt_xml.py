@@ -152,7 +152,7 @@ def _devices(devices: Any, spec: MachineSpec, files: Files, kind: Kind, wiring: 
     if files.disk:
         disk = _disk(devices, files.disk, "a", kind)
         if files.base:
-            _base(disk, files)
+            _base(disk, files, is_ours=bool(files.account or wiring.subnet))
         if not files.kernel and kind != "xen":
             _add(disk, "boot", order="1")
     if files.seed:
@@ -191,11 +191,11 @@ def _disk(devices: Any, path: Path, letter: str, kind: Kind, *, read_only: bool 
     return disk
 
 
-def _base(disk: Any, files: Files) -> None:
+def _base(disk: Any, files: Files, *, is_ours: bool) -> None:
     base = _add(disk, "backingStore", type="file")
     _add(base, "format", type=files.base_format)
     source = _add(base, "source", file=str(files.base))
-    if not files.account:
+    if not is_ours:
         # many guests share it: libvirt would give the file to the account guests run as, which could then write it
         _add(source, "seclabel", model="dac", relabel="no")
     _add(base, "backingStore")

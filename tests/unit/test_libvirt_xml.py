@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from lxml import etree
 
-from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec, Nic
+from luhyaapi.contracts.specs import Blob, Forward, ImageRef, MachineSpec, Nic
 from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, Part
 from luhyaapi.errors import Refused
 from nc.drivers.base import Account, Files, tap_name
@@ -58,6 +58,10 @@ SAMPLES = {
     "disk-kvm": lambda: domain_xml(spec(image=image(*DISK)), OF_DISK, Accelerator.KVM, "kvm", Wiring("edubr0")),
     "all-tcg-no-bridge": lambda: domain_xml(
         spec(image=image(*DISK, *KERNEL), display_port=0), OF_ALL, Accelerator.TCG, "qemu",
+    ),
+    "kernel-user": lambda: domain_xml(
+        spec(nics=(NIC.model_copy(update={"forwards": (Forward(guest_port=80, port=9100), Forward(guest_port=22, port=9101))}),)),
+        OF_KERNEL, Accelerator.TCG, "qemu", Wiring(subnet="10.231.0.0/24"),
     ),
     "kernel-xen": lambda: domain_xml(spec(), OF_XEN_KERNEL, Accelerator.UNPROVED, "xen", Wiring("edubr0")),
     "disk-xen": lambda: domain_xml(spec(image=image(*DISK)), OF_XEN_DISK, Accelerator.UNPROVED, "xen", Wiring("edubr0")),

@@ -64,3 +64,13 @@ def test_every_line_keeps_its_hashes():
 def test_an_unknown_package_is_said():
     with pytest.raises(KeyError, match="not in the lock"):
         lock.needed("nc", lock="amqp==1 \\\n    --hash=sha256:00\n")
+
+
+def test_without_root_nothing_is_compiled():
+    assert names(lock.LOCK.read_text("utf-8")) - names(lock.uncompiled()) == lock.COMPILED
+
+
+def test_what_is_compiled_and_needed_by_others_is_said():
+    text = "libvirt-python==1 \\\n    --hash=sha256:a\n    # via other\nother==2 \\\n    --hash=sha256:b\n    # via -r requirements.in\nmysqlclient==3\n"
+    with pytest.raises(KeyError, match="libvirt-python"):
+        lock.uncompiled(text)

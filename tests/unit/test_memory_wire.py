@@ -135,3 +135,33 @@ def test_what_its_taker_raises_at_comes_again_in_order() -> None:
             ends.wire.pump()
     assert ends.wire.pump() == 2
     assert ends.orders == [b"\0", b"\1"]
+
+
+def test_whoever_pumps_is_told_that_something_waits() -> None:
+    told: list[str] = []
+    ends = Ends(on_post=lambda: told.append("posted")).start()
+    ends.down.command(NC, b"order", control=False)
+    ends.up.report(b"fact", durable=False)
+    assert told == ["posted", "posted"]
+    assert ends.wire.pending() == 2
+    ends.wire.pump()
+    assert ends.wire.pending() == 0
+
+
+def test_a_taker_that_fails_holds_up_nobody_else() -> None:
+    ends = Ends().start()
+    failing = [OSError("disk full")]
+
+    def take(message: bytes) -> None:
+        if failing:
+            raise failing.pop()
+        ends.orders.append(message)
+
+    ends.up.start(take, lambda: None)
+    ends.down.command(NC, b"order", control=False)
+    ends.up.report(b"fact", durable=True)
+    with pytest.raises(OSError, match="disk full"):
+        ends.wire.pump()
+    assert (ends.orders, ends.facts) == ([], [(NC, b"fact")])
+    ends.wire.pump()
+    assert ends.orders == [b"order"]

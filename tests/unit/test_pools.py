@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cc.services import pools
+from luhyaapi.conf import Network
 from luhyaapi.errors import Refused, Unavailable
 
 subnets = st.builds(
@@ -87,3 +88,17 @@ def test_ports_beyond_the_ordinary_are_refused(first: int, count: int) -> None:
     with pytest.raises(Refused) as caught:
         pools.ports(first, count)
     assert caught.value.code == "invalid"
+
+
+def test_forwarded_ports_of_two_guests_never_meet() -> None:
+    network = Network(display_first=8700, display_count=120, forwarded=(80, 22), forward_first=8820)
+    lent = [f for display in pools.ports(8700, 120) for f in pools.forwards(network, display)]
+    assert len({f.port for f in lent}) == len(lent) == 240
+    assert {f.port for f in lent} == set(range(8820, 9060))
+    assert [f.guest_port for f in pools.forwards(network, 8701)] == [80, 22]
+    assert pools.forwards(Network(), 8700) == ()
+
+
+def test_forwarded_ports_that_are_no_ports_are_refused() -> None:
+    with pytest.raises(Refused, match="forwarded ports"):
+        pools.forwards(Network(display_first=8700, forwarded=(80,), forward_first=65530), 8706)
