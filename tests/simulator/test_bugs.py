@@ -13,7 +13,7 @@ def test_there_are_enough_of_them():
     assert len({b.what for b in BUGS.values()}) == len(BUGS)
 
 
-@pytest.mark.walk
+@pytest.mark.proof
 @pytest.mark.parametrize("bug", sorted(BUGS))
 def test_a_bug_is_found(simulated, bug):
     for seed in range(AT_MOST):
