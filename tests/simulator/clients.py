@@ -181,13 +181,20 @@ class Clients:
         sim = self._sim
         if "cc" not in sim.p.houses or self.nodes > 3:
             return
-        answer = self._ask("token", lambda: {"token": hosts.make_token(self._admin, Role.NC)[0]})
+        made: list[str] = []
+
+        def ask() -> dict[str, str]:
+            # Not in the history: a secret, and its end names an authority whose key no seed decides.
+            made.append(hosts.make_token(self._admin, Role.NC)[0])
+            return {}
+
+        answer = self._ask("token", ask)
         if answer is None:
             return
         self.nodes += 1
         name = f"nc{self.nodes}"
         sim.tell("web", "joining", host=name)
-        self._knock(name, answer["token"], "", 0)
+        self._knock(name, made[0], "", 0)
 
     def _knock(self, name: str, token: str, request: str, tries: int) -> None:
         """Not before heal: a host that cannot reach its boss tries on; so does this one."""

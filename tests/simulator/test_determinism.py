@@ -21,7 +21,7 @@ def _digest(seed, hash_seed):
     return json.loads(done.stdout.strip().splitlines()[-1])["digest"]
 
 
-@pytest.mark.proof
+@pytest.mark.walk
 @pytest.mark.parametrize("seed", ["3", "17"])
 def test_two_processes_see_the_same(seed):
     assert _digest(seed, "1") == _digest(seed, "2")
