@@ -46,6 +46,7 @@ class Node:
         self.cache = BlobCache(self.state / "cache", 1024, 0)
         self.blobs = tuple(self._blob(part, file) for part, file in files.items())
         self.told: list[InstanceFacts] = []
+        self.gen = 0
         self.driver = LibvirtHypervisor(self.settings)
         self.again()
 
@@ -65,7 +66,18 @@ class Node:
 
     def start(self, instance: str) -> None:
         job = SimpleNamespace(task="tsk-00000001", checkpoint=lambda: None, cancelled=lambda: False)
-        assert self.domains.start(job, self.spec(instance), 1, 1).state is DomainState.RUNNING
+        assert self.domains.start(job, self.spec(instance), self._next(), 1).state is DomainState.RUNNING
+
+    def stop(self, instance: str) -> None:
+        self.domains.stop(SimpleNamespace(cancelled=lambda: False), instance, 0, self._next(), 1)
+
+    def delete(self, instance: str) -> None:
+        self.domains.delete(instance, self._next(), 1)
+
+    def _next(self) -> int:
+        """The generation of the next order."""
+        self.gen += 1
+        return self.gen
 
     def pid(self, instance: str) -> int:
         return next(p for p in self.private.pids(f"guest={instance},") if "qemu" in psutil.Process(p).name())
@@ -133,7 +145,7 @@ def node(private: PrivateLibvirtd, image: dict[Part, Path]) -> Iterator[Node]:
     made = Node(private, image)
     yield made
     for instance in (A, B):
-        made.domains.delete(instance, 9, 9)
+        made.delete(instance)
     made.driver.close()
     shutil.rmtree(made.state)
 
@@ -166,11 +178,11 @@ def test_blobs_are_the_same_before_during_and_after(node: Node) -> None:
     assert {(uid, group, stat.S_IMODE(mode)) for uid, group, mode, _ in before.values()} == {(0, gid, 0o440)}
     node.start(B)
     assert node.seen() == before
-    node.domains.stop(SimpleNamespace(cancelled=lambda: False), A, 0, 2, 1)
+    node.stop(A)
     assert node.seen() == before
     node.start(A)
     os.kill(node.pid(A), signal.SIGKILL)
-    node.domains.delete(B, 2, 1)
+    node.delete(B)
     assert node.seen() == before
 
 
@@ -255,7 +267,7 @@ def test_a_link_a_guest_left_for_a_socket_is_not_followed(node: Node) -> None:
     with pytest.raises(Refused) as trouble:
         greeting(node, A)
     assert trouble.value.code == "not_found"
-    node.domains.delete(A, 2, 1)
+    node.delete(A)
     assert aim.is_socket()
     node.start(A)
     assert greeting(node, A) == b"RFB 003.008\n"
