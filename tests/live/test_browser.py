@@ -35,6 +35,13 @@ def page(browser, cloud):
     assert not faults
 
 
+@pytest.fixture
+def running(cloud):
+    made = cloud.json("instance", "run", "--image", "tiny")["id"]
+    yield made
+    cloud.call("instance", "delete", made, "--yes")
+
+
 def sign_in(page, cloud):
     page.goto("/")
     page.fill("input[name=username]", "admin")
@@ -73,6 +80,32 @@ def test_from_click_to_screen(page, cloud):
         confirm.first.click()
     expect(page.get_by_text("Stopped").first).to_be_visible(timeout=60_000)
     cloud.call("instance", "delete", made["id"], "--yes")
+
+
+def test_a_page_that_came_in_half_is_loaded_again(page, cloud, running):
+    sign_in(page, cloud)
+    cut = []
+
+    def once(route):
+        if cut:
+            route.continue_()
+        else:
+            cut.append(route.request.url)
+            route.abort("internetdisconnected")
+
+    page.route("**/novnc/core/crypto/bigint.js", once)
+    page.goto(f"/instances/{running}/screen/")
+    expect(page.locator("html[data-screen=connected]")).to_be_attached(timeout=60_000)
+    assert cut
+
+
+def test_a_page_that_never_comes_whole_is_not_asked_for_for_ever(page, cloud, running):
+    sign_in(page, cloud)
+    cut = []
+    page.route("**/clc/screen.js", lambda route: (cut.append(route.request.url), route.abort("internetdisconnected")))
+    page.goto(f"/instances/{running}/screen/")
+    page.wait_for_timeout(8000)
+    assert len(cut) == 5
 
 
 def test_the_console_speaks_chinese(page, cloud):

@@ -2,6 +2,8 @@
 import RFB from "../vendor/novnc/core/rfb.js";
 
 const TRIES = 8;
+const ANSWER_MS = 20000;
+const LINE_MS = 30000;
 const root = document.documentElement;
 const box = document.getElementById("screen");
 const say = (name) => box.dataset[`text${name}`] || "";
@@ -41,6 +43,7 @@ async function ticket() {
       "Idempotency-Key": key,
     },
     body: "{}",
+    signal: AbortSignal.timeout(ANSWER_MS),
   });
   const form = await answer.json().catch(() => ({}));
   if (answer.ok) return form;
@@ -105,7 +108,14 @@ async function open() {
   rfb.clipViewport = !scale;
   rfb.background = "#05080d";
   rfb.showDotCursor = true;
+  // a line that stands and says nothing ends nowhere by itself
+  timer = setTimeout(() => {
+    if (mine !== attempt) return;
+    close();
+    again(null);
+  }, LINE_MS);
   rfb.addEventListener("connect", () => {
+    clearTimeout(timer);
     show("waiting", say("Waiting"), say("First"));
     const look = () => {
       if (mine !== attempt) return;
@@ -119,6 +129,7 @@ async function open() {
   rfb.addEventListener("disconnect", () => {
     if (mine !== attempt) return;
     rfb = null;
+    clearTimeout(timer);
     again(null);
   });
   rfb.addEventListener("securityfailure", (event) => {
