@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 from typing import Any
 
-from luhyaapi import clock, conf, log
+from luhyaapi import bell, clock, conf, log
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.errors import Trouble, of
@@ -60,6 +61,9 @@ def _cloud(settings: Settings) -> int:
 def _web(settings: Settings) -> int:
     import uvicorn
 
+    from luhyadb import outbox
+
+    outbox.on_new(partial(bell.ring, settings.host.state / bell.NAME))
     log_config: dict[str, object] = {"version": 1, "disable_existing_loggers": False}
     uvicorn.run(
         "deploy.asgi:application", host=settings.host.listen, port=settings.console.port, log_config=log_config, **_certificate(settings),

@@ -8,6 +8,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from luhyaapi import bell
 from luhyaapi.agent import Agent
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.vocabulary import Role
@@ -91,7 +92,9 @@ def clc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Link
     agent = ClcAgent(ROLE, settings, own, key, down=links.down, inline=links.inline)
     agent.services = Office(board=Board(settings.board.host, settings.board.port, settings.beat.every_s))
     _plug(agent, Beat(agent))
-    return House(agent, None if links.inline else door.make(agent))
+    if links.inline:
+        return House(agent)
+    return House(agent, door.make(agent), extras=[bell.Bell(settings.host.state / bell.NAME, agent.post_soon)])
 
 
 def cc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links) -> House:

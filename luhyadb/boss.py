@@ -72,6 +72,11 @@ class BossAgent(Agent):
         with self.memory():
             return self.publisher.step()
 
+    def post_soon(self) -> None:
+        """An order may wait in the outbox."""
+        if self._posting:
+            self._posting.wake()
+
     def send_letters(self) -> None:
         """Send again the dead letters that somebody wants sent."""
         if self.down is None:
@@ -104,6 +109,6 @@ class BossAgent(Agent):
 
     def start(self) -> None:
         self._posting = Loop("outbox", self.post_orders, 0.5).start()
-        outbox.on_new(self._posting.wake)
+        outbox.on_new(self.post_soon)
         self.loops += [self._posting, Loop("letters", self.send_letters, _LETTERS_EVERY_S).start()]
         super().start()
