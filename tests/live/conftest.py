@@ -1,5 +1,6 @@
 """One real cloud for all tests that click through it."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -9,6 +10,20 @@ from pathlib import Path
 import pytest
 
 from tests.support.real_cloud import BASE, Cloud
+
+_LOG_LINES = 30
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Beside a failure stands what the roles of the cloud logged last: the cloud itself is gone after the run."""
+    report = yield
+    cloud = getattr(item, "funcargs", {}).get("cloud")
+    if report.failed and cloud is not None:
+        for log in sorted(cloud.home.glob("cloud/*/log/*")) + sorted(cloud.home.glob("cloud/supervisor/*.log")):
+            with contextlib.suppress(OSError):
+                report.sections.append((str(log), "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_LINES:])))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,11 @@ def page(browser, cloud):
     page = context.new_page()
     outside = []
     page.on("request", lambda r: outside.append(r.url) if not r.url.startswith((cloud.url, "ws://127.0.0.1", "data:", "blob:")) else None)
+    # what pytest shows when a test fails
+    page.on("requestfailed", lambda r: print("lost", r.method, r.url, r.failure))
+    page.on("response", lambda r: print(r.status, r.url) if r.status >= 400 else None)
+    page.on("console", lambda m: print("console", m.type, m.text))
+    page.on("websocket", lambda w: w.on("close", lambda _: print("closed", w.url)))
     faults = []
     page.on("pageerror", lambda e: faults.append(str(e)))
     yield page
