@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import grp
 import threading
 from collections.abc import Callable
@@ -33,6 +34,7 @@ _RUNNING = {
 _ACCELERATORS = {"kvm": Accelerator.KVM, "qemu": Accelerator.TCG}
 _SCHEMAS = Path("/usr/share/libvirt/schemas")
 """What libvirt holds a domain against; one that is unpacked and not installed has them elsewhere and cannot be told so."""
+_IPV6 = Path("/proc/sys/net/ipv6/conf")
 _UNDEFINE = (
     libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
     | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
@@ -80,6 +82,7 @@ class LibvirtHypervisor:
             domain = _find(connection, instance)
             if not domain.isActive():
                 _begin(domain)
+                _no_ipv6(domain)
             elif domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
                 domain.resume()
             return _facts(domain)
@@ -182,6 +185,16 @@ def _begin(domain: Any) -> None:
     except libvirt.libvirtError:
         if not domain.isActive():
             raise
+
+
+def _no_ipv6(domain: Any) -> None:
+    """The host has no address on a guest's tap: else it speaks IPv6 with a guest nobody meant it to.
+
+    It also keeps programs on this host quiet that take a new address for a change of their network, browsers among them.
+    """
+    for target in etree.fromstring(domain.XMLDesc().encode()).iterfind("devices/interface/target[@dev]"):
+        with contextlib.suppress(OSError):
+            (_IPV6 / target.get("dev") / "disable_ipv6").write_text("1\n", "ascii")
 
 
 def _shutdown(domain: Any) -> None:

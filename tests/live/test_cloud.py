@@ -57,6 +57,12 @@ def test_an_instance_answers_with_its_own_id(cloud, running):
     assert running["id"] in log
 
 
+def test_the_host_has_no_address_on_its_wire(cloud, running):
+    taps = [p.name for p in Path(f"/sys/class/net/edu{BASE}/brif").iterdir() if running["id"].removeprefix("ins-") in p.name]
+    assert len(taps) == 1
+    assert subprocess.run(["ip", "address", "show", "dev", taps[0]], capture_output=True, text=True, check=True).stdout.count("inet") == 0
+
+
 def test_its_screen_and_its_files_are_closed_to_others(cloud, running):
     home = Path(cloud.environ["EDUCLOUD_HOME"]) / "nc"
     screen = home / "instances" / running["id"] / "vnc"
