@@ -8,6 +8,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
+
+from deploy.cli import contexts
 from tests.support.real_cloud import Cloud
 
 
@@ -22,3 +25,10 @@ def fresh() -> Iterator[Cloud]:
     finally:
         cloud.host("reset")
         shutil.rmtree(home)
+
+
+def client_of(cloud: Cloud) -> httpx.Client:
+    """The API as the cloud's administrator."""
+    current, found = contexts.load(cloud.home / "user" / ".config" / "educloud" / "config.toml")
+    entry = found[current]
+    return httpx.Client(base_url=entry.url, headers={"Authorization": f"Bearer {entry.token}"}, timeout=60)
