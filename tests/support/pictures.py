@@ -1,7 +1,6 @@
 """``python -m tests.support.pictures``: the README's pictures, taken of a real cloud with real guests, into docs/images."""
 
 import contextlib
-import re
 import sys
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -22,31 +21,25 @@ def main() -> int:
         made = {name: cloud.json("instance", "run", "--image", "tiny", "--name", name)["id"] for name in GUESTS}
         cloud.call("instance", "stop", made["homework"])
         with contextlib.closing(play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)) as browser:
-            for scheme in ("light", "dark"):
-                page = _signed_in(browser, cloud, scheme)
-                _take(page, f"console-{scheme}.png")
-                if scheme == "dark":
-                    continue
-                page.goto("/portal/")
-                _take(page, "portal.png")
-                page.goto(f"/instances/{made['web-server']}/screen/")
-                expect(page.locator("html[data-screen=connected]")).to_be_attached(timeout=60_000)
-                page.wait_for_timeout(3000)
-                _take(page, "screen.png")
+            page = _signed_in(browser, cloud)
+            _take(page, "console.png")
+            page.goto("/portal/")
+            _take(page, "portal.png")
+            page.goto(f"/instances/{made['web-server']}/screen/")
+            expect(page.locator("html[data-screen=connected]")).to_be_attached(timeout=60_000)
+            page.wait_for_timeout(3000)
+            _take(page, "screen.png")
     return 0
 
 
-def _signed_in(browser: Browser, cloud: Cloud, scheme: str) -> Page:
-    context = browser.new_context(base_url=cloud.url, viewport={"width": 1360, "height": 900}, locale="en", color_scheme=scheme)
+def _signed_in(browser: Browser, cloud: Cloud) -> Page:
+    context = browser.new_context(base_url=cloud.url, viewport={"width": 1360, "height": 900}, locale="en", color_scheme="light")
     page = context.new_page()
     page.goto("/")
     page.fill("input[name=username]", "admin")
     page.fill("input[name=password]", cloud.password)
     page.get_by_role("button", name="Sign in").click()
     expect(page.locator("h1").first).to_be_visible()
-    switch = page.get_by_role("button", name=re.compile("^Dark$"))
-    if scheme == "dark" and switch.count():
-        switch.first.click()
     return page
 
 
