@@ -70,11 +70,17 @@ _settle()
 
 
 @pytest.hookimpl(tryfirst=True)
+def _scope(item, fixture):
+    found = item._fixtureinfo.name2fixturedefs.get(fixture)
+    return found[-1].scope if found else ""
+
+
 def pytest_collection_modifyitems(items):
     """A test that takes a fixture of the world has both databases; a live one runs beside what it shares nothing real with."""
     for item in items:
         if item.get_closest_marker("live"):
-            item.add_marker(pytest.mark.xdist_group("cloud" if "cloud" in item.fixturenames else item.path.stem))
+            shared = [name for name in ("cloud",) if _scope(item, name) == "session"]
+            item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.stem))
         if _WORLDLY & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker("django_db"):
             item.add_marker(pytest.mark.django_db(databases=DATABASES))
 
