@@ -17,6 +17,7 @@ from luhyaapi.contracts.reports import Hello, JoinAsked
 from luhyaapi.contracts.specs import Capacity, Name
 from luhyaapi.contracts.vocabulary import HostState, InstanceState, Role
 from luhyaapi.errors import Refused
+from luhyaapi.wire import identity
 from luhyaapi.wire.identity import write_atomic
 from luhyadb.models import Child, Placement
 
@@ -66,14 +67,14 @@ def answer(office: Office, request: str) -> dict[str, str] | None:
 
 
 def admit(office: Office, order: HostAdmit) -> None:
-    """Make a child's account and keep what it will fetch; again it gets a new password."""
+    """Make a child's account and keep what it will fetch; said again, also after it was fetched, it is the same account."""
     agent = office.agent
     if agent.down is None:
         raise Refused("unsupported", "This host has no broker")
     Child.objects.update_or_create(
         pk=order.host, defaults={"role": order.role, "name": order.name, "certificate": order.certificate},
     )
-    account = agent.down.admit(order.host)
+    account = agent.down.admit(order.host, identity.derived(agent.key, "broker", order.host, order.request))
     own = agent.membership
     write_atomic(_file(office, order.request), json.dumps({
         "host": order.host, "certificate": order.certificate, "authority": order.authority, "boss": agent.me,

@@ -93,7 +93,7 @@ def _admission(host: Host) -> HostAdmit:
 
 
 def membership(request: str, down: DownLink) -> dict[str, str] | None:
-    """What an admitted direct child gets, with a fresh broker account; None while it waits. Raises Refused(not_found)."""
+    """What an admitted direct child gets, with its broker account; None while it waits. Raises Refused(not_found)."""
     host = Host.objects.filter(request=request, boss=own().id).exclude(state=HostState.RETIRED).first()
     if host is None:
         raise Refused("not_found", "There is no such request to join")
@@ -101,7 +101,7 @@ def membership(request: str, down: DownLink) -> dict[str, str] | None:
         return None
     if host.boot or host.last_heard:
         raise Refused("state", "This host has joined already", "what it was granted is given once")
-    account = down.admit(host.id)
+    account = down.admit(host.id, identity.derived(own().key, "broker", host.id, request))
     return {
         "host": host.id, "certificate": host.certificate, "authority": own().authority, "boss": own().id,
         "boss_certificate": own().membership.certificate, "broker": account.url, "broker_name": account.name,

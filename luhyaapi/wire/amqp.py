@@ -339,8 +339,8 @@ class AmqpDownLink:
                 content_encoding="utf-8", delivery_mode=2, mandatory=True, retry=False, timeout=_CONFIRM_S, confirm_timeout=_CONFIRM_S,
             )
 
-    def admit(self, child: str) -> Account:
-        password = ids.secret()
+    def admit(self, child: str, password: str = "") -> Account:
+        password = password or ids.secret()
         try:
             connection = self._connect()
             with contextlib.closing(connection):

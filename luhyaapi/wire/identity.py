@@ -6,6 +6,7 @@ of roles that other hosts reach. The broker holds a copy of the second and never
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import hashlib
 import ipaddress
@@ -24,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
     generate_private_key,
 )
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from luhyaapi import clock, ids, points
@@ -63,6 +65,12 @@ def own_key(folder: Path) -> Ed25519PrivateKey:
     key = Ed25519PrivateKey.generate()
     write_atomic(file, private_pem(key))
     return key
+
+
+def derived(key: Ed25519PrivateKey, *purpose: str) -> str:
+    """A secret only who holds ``key`` can tell, the same for the same purpose each time: 43 signs of URL-safe base64."""
+    made = HKDF(hashes.SHA256(), 32, None, "\0".join(purpose).encode()).derive(key.private_bytes_raw())
+    return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
 
 
 def tls_key(file: Path) -> EllipticCurvePrivateKey:

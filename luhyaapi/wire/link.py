@@ -59,8 +59,8 @@ class DownLink(Protocol):
     def report_again(self, sender: str, message: bytes) -> None:
         """Put a child's report into our queue once more, as if it came from there. Raises Unavailable(broker_down)."""
 
-    def admit(self, child: str) -> Account:
-        """Make a child's queues, exchange and account; again gives it a new password."""
+    def admit(self, child: str, password: str = "") -> Account:
+        """Make a child's queues, exchange and account, with a password of chance where none is given; again sets it anew."""
 
     def remove(self, child: str) -> None: ...
     def is_connected(self) -> bool: ...

@@ -233,9 +233,9 @@ class MemoryDownLink:
     def report_again(self, sender: str, message: bytes) -> None:
         self._wire.post_report(sender, message)
 
-    def admit(self, child: str) -> Account:
+    def admit(self, child: str, password: str = "") -> Account:
         self._wire._known[child] = self._me  # noqa: SLF001
-        return Account(f"memory://{child}")
+        return Account(f"memory://{child}:{password}")
 
     def remove(self, child: str) -> None:
         self._wire._known.pop(child, None)  # noqa: SLF001

@@ -2,8 +2,10 @@
 
 import pytest
 
-from clc.services import hosts, tasks
-from luhyadb import memory
+from cc.services import children
+from clc.services import hosts, own, tasks
+from luhyaapi import ids
+from luhyadb import memory, outbox
 from luhyadb.models import Child, Host, Placement
 from tests.support.flow_world import opened
 
@@ -68,6 +70,24 @@ def test_a_cluster_that_lost_an_admission_hears_it_again(cloud):
     assert not cloud.p.let_in("nc3", boss, request)
     _heal(cloud)
     assert cloud.p.let_in("nc3", boss, request)
+
+
+def test_an_admission_said_again_changes_nothing_for_who_fetched_the_first(cloud):
+    """On a slow machine the CLC asks again between a node's joining and its first hello."""
+    with memory.of("clc"), memory.atomic():
+        token, _ = hosts.make_token(cloud.admin, "nc")
+    boss = cloud.p.houses["cc"]
+    request = cloud.p.knock("nc3", boss, token)
+    cloud.p.settle()
+    with memory.of("cc"):
+        first = children.answer(boss.agent.services, request)
+    assert first["broker"].count(":") == 2
+    with memory.of("clc"), memory.atomic():
+        host = Host.objects.get(request=request)
+        outbox.send(hosts._admission(host), host.boss, sender=own.own().id, task=ids.new("tsk"))
+    cloud.p.settle()
+    with memory.of("cc"):
+        assert children.answer(boss.agent.services, request) == first
 
 
 def test_draining_outlives_silence(cloud):

@@ -143,3 +143,11 @@ def test_the_token_names_the_authority(token: str) -> None:
     with pytest.raises(Refused) as e:
         joining._check(GRANTED, token, MINE)
     assert e.value.code == "forged"
+
+
+def test_a_derived_secret_is_the_keys_and_the_purposes(tmp_path):
+    key, other = identity.own_key(tmp_path / "a"), identity.own_key(tmp_path / "b")
+    one = identity.derived(key, "broker", "nc-00000001", "r1")
+    assert one == identity.derived(key, "broker", "nc-00000001", "r1")
+    assert len(one) == 43
+    assert len({one, identity.derived(other, "broker", "nc-00000001", "r1"), identity.derived(key, "broker", "nc-00000001r", "1")}) == 3
