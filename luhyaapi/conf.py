@@ -90,6 +90,15 @@ class Beat(_Group):
     queue_patience_s: float = Field(30, description="expiry of one command message; reconcilers say it again")
 
 
+class Queue(_Group):
+    """Runs that wait for room (CLC only)."""
+
+    wait_s: float = Field(3600, ge=0, description="a run waits so long for room, then it fails; 0: it does not wait")
+    at_most: int = Field(5000, description="runs that may wait at the same time; more are refused")
+    each_at_most: int = Field(1000, description="of these, runs that one user may have waiting")
+    per_node: int = Field(8, ge=1, description="runs under way in a cluster at the same time, for each of its nodes; the others wait for their turn")
+
+
 class Cache(_Group):
     """Image bytes kept by CC and NC, or by Walrus as the store."""
 
@@ -151,6 +160,7 @@ class Settings(BaseSettings):
     board: Board = Board()
     database: Database = Database()
     beat: Beat = Beat()
+    queue: Queue = Queue()
     cache: Cache = Cache()
     hypervisor: Hypervisor = Hypervisor()
     network: Network = Network()

@@ -221,7 +221,7 @@ def host(row: Host, facts: Mapping[str, Any] | None = None) -> Picture:
 def _taken(nodes: Iterable[str]) -> dict[str, tuple[int, int]]:
     """CPUs and MiB that guests hold, by node."""
     there = Instance.objects.filter(node__in=list(nodes)).exclude(state__in=[
-        InstanceState.DEFINED, InstanceState.STOPPED, InstanceState.DELETED, InstanceState.FAILED,
+        InstanceState.DEFINED, InstanceState.QUEUED, InstanceState.STOPPED, InstanceState.DELETED, InstanceState.FAILED,
     ])
     rows = there.order_by().values_list("node").annotate(Sum("cpus"), Sum("memory_mib"))
     return {node: (cpus, memory) for node, cpus, memory in rows}

@@ -56,6 +56,7 @@ class InstanceState(Word):
     """Where a virtual machine stands."""
 
     DEFINED = "defined", "Defined", "已定义", "secondary"
+    QUEUED = "queued", "Queued", "排队中", "secondary"
     STARTING = "starting", "Starting", "启动中", "blue"
     RUNNING = "running", "Running", "运行中", "green"
     STOPPING = "stopping", "Stopping", "停止中", "orange"
