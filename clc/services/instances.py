@@ -85,7 +85,8 @@ def run(account: Account, ask: Ask) -> list[Instance]:
 
 def _name(account: Account, asked: str, n: int | None, image: str, ident: str) -> str:
     name = asked if n is None else f"{asked or image}-{n + 1}"
-    name = name or f"{image[:54]}-{ident[-8:]}"
+    if not name or (not asked and Instance.objects.filter(owner=account, live_name=name).exists()):
+        name = f"{image[:54]}-{ident[-8:]}"
     if not _NAME.fullmatch(name):
         raise Refused("invalid", "The name is not possible", "letters, digits, dot, dash and underscore, at most 63, no other sign",
                       field="name")

@@ -8,8 +8,7 @@ refused somebody is asked for one at a time, and for nothing as big as what it r
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-
+from typing import Any
 from django.conf import settings
 from django.db.models import Max, Min, Q, QuerySet
 
@@ -21,17 +20,6 @@ from luhyadb.models import Account, Gate, Host, Instance, Task, Turn
 ASK_AGAIN_S = 30.0
 """A full cluster is asked again after this also when nobody told that something became free."""
 _UP = (HostState.UP, HostState.DRAINING)
-
-
-@dataclass(frozen=True)
-class Look:
-    """Where a run stands in the queue: ``place`` of ``of``, why it waits, and until when (seconds since 1970) at most."""
-
-    place: int
-    of: int
-    what: str
-    why: str
-    until: float
 
 
 def check(account: Account, count: int) -> None:
@@ -47,7 +35,7 @@ def check(account: Account, count: int) -> None:
 def enter(task: Task, row: Instance) -> None:
     """A run waits for its turn. In a transaction of the caller's."""
     mine = Turn.objects.filter(owner=row.owner_id).aggregate(last=Max("number"))["last"] or 0
-    now = Turn.objects.filter(handed_at=0).aggregate(first=Min("number"))["first"] or 0
+    now = Turn.objects.filter(placed_at=0).aggregate(first=Min("number"))["first"] or 0
     Turn.objects.create(
         task=task, owner_id=row.owner_id, number=max(mine + 1, now), cpus=row.cpus, memory_mib=row.memory_mib, node=row.node,
         cluster=row.cluster if row.node else "", until=clock.now() + settings.EDUCLOUD.queue.wait_s,
@@ -159,15 +147,20 @@ def forget_lost() -> None:
 # ---- looking
 
 
-def looks(tasks: Iterable[str]) -> dict[str, Look]:
-    """Where these tasks stand, of those that have no node yet."""
+def looks(tasks: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Where these tasks stand, of those that have no node yet: ``place`` of ``of``, why (``what``, ``why``), ``until`` when at most."""
     rows = list(Turn.objects.filter(task__in=list(tasks), placed_at=0))
     if not rows:
         return {}
     line = list(Turn.objects.filter(placed_at=0).order_by("number", "id").values_list("pk", flat=True))
     places = {turn: n for n, turn in enumerate(line, 1)}
     reasons = _Reasons()
-    return {r.task_id: Look(places.get(r.pk, len(line)), len(line), *reasons.of(r), r.until) for r in rows}
+    found = {}
+    for r in rows:
+        what, why = reasons.of(r)
+        place = places.get(r.pk, len(line))
+        found[r.task_id] = {"place": place, "of": len(line), "what": what, "why": why, "until": clock.rfc3339(r.until)}
+    return found
 
 
 def reason(turn: Turn) -> tuple[str, str]:
