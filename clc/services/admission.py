@@ -81,6 +81,6 @@ def tend() -> None:
         with memory.atomic():
             if queue.leave(turn.task_id):
                 what, why = queue.reason(turn)
-                instances.gave_up(turn.task, Unavailable("no_capacity", "No room was found in time", f"{what}: {why}" if why else what))
+                instances.gave_up(turn.task, Unavailable("no_capacity", "No room was found in time", why or what))
     queue.forget_lost()
     admit()

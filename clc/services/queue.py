@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+
 from django.conf import settings
 from django.db.models import Max, Min, Q, QuerySet
 
