@@ -191,6 +191,7 @@ def life_cycles() -> str:
 
 _RULES = {
     "instance": (
+        "A run is `queued` until it has a node, and `starting` from then on.\n\n"
         "A **first run** that fails leaves a `failed` instance: it holds nothing on any host, keeps its name and its error in lists,\n"
         "and is started again or deleted by its owner. A first run that is cancelled leaves no instance once its half is undone: it is\n"
         "`deleted`, its name is free, and its task keeps the story. Where undoing may have left something on a host, the instance\n"

@@ -33,9 +33,10 @@ class Role(Word):
 
 
 class Lane(StrEnum):
-    """Where a command waits for its turn: long copies, domains, and everything quick."""
+    """Where a command waits for its turn: long copies, boots, what else is done to domains, and everything quick."""
 
     TRANSFER = "transfer"
+    BOOT = "boot"
     DOMAIN = "domain"
     QUICK = "quick"
 

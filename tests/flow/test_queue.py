@@ -127,7 +127,10 @@ def test_one_of_another_owner_is_not_behind_nine_hundred(cloud, bob):
     _full(cloud)
     for _ in range(9):
         _run(cloud.user, 100)
+    assert Outbox.objects.count() == 16, "eight for each node, whatever waits"
     cloud.p.settle()
+    with memory.of("cc"):
+        assert FlowRun.objects.exclude(instance__in=cloud.domains()).count() == 16, "one question each, then no more"
     (one,) = _run(bob)
     assert (_look(one[1])["place"], _look(one[1])["of"]) == (2, 901)
     cloud.do("delete", Instance.objects.filter(state="running").first().pk)
