@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-NAMES = ("start", "up")
+NAMES = ("start", "up", "many")
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -117,7 +117,7 @@ class Hypervisor(_Group):
     probe_kernel: Path | None = Field(None, description="kernel of the accelerator proof")
     probe_initrd: Path | None = Field(None, description="initial ram disk of the accelerator proof")
     probe_deadline_s: float = Field(15, description="the proof counts as failed after this")
-    cpus: int = Field(0, description="virtual CPUs offered; 0: four per real one")
+    cpus: int = Field(0, description="virtual CPUs offered; 0: 32 per real one, for most guests rest and memory runs out first")
     guest_uid_first: int = Field(1_900_000_000, ge=0, le=4_294_900_000, description="a guest runs as the user with this number plus its display port")
     guest_group: str = Field("kvm", description="group of every guest; it may open /dev/kvm and read images")
     memory_mib: int = Field(0, description="memory offered, MiB; 0: all but 1 GiB")
