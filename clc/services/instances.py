@@ -80,6 +80,9 @@ def run(account: Account, ask: Ask) -> list[Instance]:
             events.record("instance", ident, "instance defined", owner=account, name=name)
             made.append(_enqueue(row))
         admission.admit()
+        clusters = dict(Instance.objects.filter(pk__in=[row.pk for row in made]).values_list("pk", "cluster"))
+    for row in made:
+        row.cluster = clusters[row.pk]
     return made
 
 
@@ -143,6 +146,7 @@ def start(account: Account, ident: str) -> Instance:
         queue.check(row.owner, 1)
         _enqueue(row)
         admission.admit()
+        row.refresh_from_db()
     return row
 
 

@@ -48,8 +48,7 @@ def boot(boots, guests, name, share=1.0):
     began = clock.monotonic()
     with boots.slot(name, never):
         guests.share[name] = share
-        waited = clock.monotonic() - began
-    return waited
+        return clock.monotonic() - began
 
 
 def test_what_cannot_be_measured_holds_nothing(hand, boots, guests):
