@@ -284,7 +284,7 @@ FAULTS = (
             "tests/unit/test_boots.py::test_never_more_at_once_than_slots",
         ),
         (),
-        "How long a thousand take and how soon pages answer meanwhile is measured by `make bench NAME=many`, not counted here.",
+        "How long a thousand take and how soon pages answer meanwhile is measured by `make bench NAME=overload`, not counted here.",
     ),
     Row(
         "F29", "Two versions at once",
