@@ -1,4 +1,4 @@
-"""1,000 runs of three owners at once where 300 fit, on a one-host cloud of real processes with pretended guests.
+"""1,000 runs of three owners at once where 150 fit, on a one-host cloud of real processes with pretended guests.
 
 NC and CC begin again with the fake drivers, the rest is as it was. One owner asks ten times for 90 each, then one asks for 99 and
 one for a single one; meanwhile a list, the waiting tasks and the status are asked for again and again. Verified: each that runs has
@@ -23,7 +23,7 @@ from bench.many import distinct, instances, ready, until
 from deploy.host.configs import toml
 from tests.support.real_cloud import Cloud
 
-ROOM = 300
+ROOM = 150
 SHARES = {"ada": [90] * 10, "bob": [99], "cyd": [1]}
 PASSWORD = "quiet-river-9041"
 
