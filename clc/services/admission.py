@@ -33,9 +33,10 @@ def admit() -> int:
             if turn is None:
                 open_.remove(gate)
                 continue
-            _hand_down(turn, gate.pk, store)
-            used[gate.pk] += 1
-            handed += 1
+            if queue.hand(turn, gate.pk):
+                _hand_down(turn, gate.pk, store)
+                used[gate.pk] += 1
+                handed += 1
     return handed
 
 
@@ -43,7 +44,6 @@ def _hand_down(turn: Turn, cluster: str, store: Host) -> None:
     row = Instance.objects.select_related("owner", "image__image").get(pk=turn.task.subject)
     ref = images.reference(row.image)
     ticket = make_ticket(own().key, {"get": [b.sha256 for b in ref.blobs], "to": cluster}, _TICKET_LIFE_S)
-    queue.hand(turn, cluster)
     tasks.send(turn.task, InstanceRun(
         instance=row.id, name=row.name, usage=Usage(row.usage), cpus=row.cpus, memory_mib=row.memory_mib, image=ref,
         image_url=store.address, image_ticket=ticket, owner=row.owner.username, ssh_keys=tuple(row.ssh_keys),

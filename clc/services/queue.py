@@ -93,10 +93,9 @@ def _fitting(gate: Gate) -> QuerySet[Turn]:
     return rows
 
 
-def hand(turn: Turn, cluster: str) -> None:
-    """It is given to a cluster now."""
-    turn.cluster, turn.handed_at = cluster, clock.now()
-    turn.save(update_fields=["cluster", "handed_at"])
+def hand(turn: Turn, cluster: str) -> bool:
+    """It is given to a cluster now; False when it left the queue at the same moment."""
+    return bool(Turn.objects.filter(pk=turn.pk, handed_at=0).update(cluster=cluster, handed_at=clock.now()))
 
 
 def placed(task: str) -> None:
@@ -117,7 +116,7 @@ def refuse(turn: Turn, what: str, why: str) -> None:
     gate.careful, gate.ask_at = True, clock.now() + ASK_AGAIN_S
     gate.save()
     turn.cluster, turn.handed_at, turn.attempt = turn.cluster if turn.node else "", 0, turn.attempt + 1
-    turn.save(update_fields=["cluster", "handed_at", "attempt"])
+    Turn.objects.filter(pk=turn.pk).update(cluster=turn.cluster, handed_at=0, attempt=turn.attempt)
 
 
 def _covers(small: dict[str, int], other: dict[str, int]) -> bool:
