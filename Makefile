@@ -32,7 +32,7 @@ lint: ## Lint, types, import contract
 doctor: ## What is missing or wrong on this machine and what to do; works before `make up` too
 	@if [ -x $(PYTHON) ] && $(PYTHON) -c 'import typer, httpx' 2>/dev/null; then $(PYTHON) -m deploy.cli.main doctor; else python3 -m deploy.doctor; fi
 
-bench: ## Benchmarks, all or NAME=start|up|...: a table and bench/results/<name>.json
+bench: ## Benchmarks, all or NAME=start|up|many|overload|...: a table and bench/results/<name>.json
 	@$(PYTHON) -m bench.run $(NAME)
 
 soak: install-test ## Kill, cut, freeze and flood it for MINUTES=10; a table, and counts for docs/ledger.json

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from clc.services import hosts, images, tasks
+from clc.services import admission, hosts, images, tasks
 from luhyaapi import clock
 from luhyaapi.agent import Agent
 from luhyaapi.contracts.vocabulary import Role
@@ -54,6 +54,7 @@ class Beat:
             clusters = hosts.hosts_of(Role.CC)
             found = self._agent.services.board.read([f"host:{c.pk}" for c in clusters])
             hosts.repair({key.removeprefix("host:"): picture for key, picture in found.items()})
+        admission.tend()
         tasks.lose_overdue()
         images.sweep_uploads()
         if self._agent.down is not None and self._agent.down.is_connected():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clc.services import hosts, images, instances, tasks
+from clc.services import admission, hosts, images, instances, tasks
 from clc.services.office import Office
 from luhyaapi.contracts.base import Envelope
 from luhyaapi.contracts.reports import (
@@ -24,6 +24,7 @@ from luhyadb import letters
 def hello(_office: Office, _envelope: Envelope, report: Hello) -> None:
     """A host is there."""
     hosts.hello(report)
+    admission.admit()
 
 
 @reduces(HostFacts)
@@ -70,7 +71,9 @@ def letter_facts(_office: Office, _envelope: Envelope, report: LetterFacts) -> N
 
 @reduces(Outcome)
 def outcome(_office: Office, _envelope: Envelope, report: Outcome) -> None:
-    """A task's own order ended."""
+    """A task's own order ended, or its run has to wait."""
+    if admission.put_back(report):
+        return
     task = tasks.ended(report)
     if task is None:
         return

@@ -191,6 +191,7 @@ def life_cycles() -> str:
 
 _RULES = {
     "instance": (
+        "A run is `queued` until it has a node, and `starting` from then on.\n\n"
         "A **first run** that fails leaves a `failed` instance: it holds nothing on any host, keeps its name and its error in lists,\n"
         "and is started again or deleted by its owner. A first run that is cancelled leaves no instance once its half is undone: it is\n"
         "`deleted`, its name is free, and its task keeps the story. Where undoing may have left something on a host, the instance\n"
@@ -226,6 +227,7 @@ _THINGS = (
     ("ticket", "凭据", "a signed permission for certain bytes or one look at a screen"), ("token", "令牌", "a one-time permission to join"),
     ("dead letter", "死信", "a message its receiver could not handle; kept with its story"),
     ("driver", "驱动", "the only code that knows an outside thing"), ("life cycle", "生命周期", "a table of states"),
+    ("queue", "队列", "runs that wait for their turn and for room"), ("turn", "轮次", "a place in the queue; owners take turns"),
 )
 
 

@@ -90,6 +90,15 @@ class Beat(_Group):
     queue_patience_s: float = Field(30, description="expiry of one command message; reconcilers say it again")
 
 
+class Queue(_Group):
+    """Runs that wait for room (CLC only)."""
+
+    wait_s: float = Field(3600, ge=0, description="a run waits so long for room, then it fails; 0: it does not wait")
+    at_most: int = Field(5000, description="runs that may wait at the same time; more are refused")
+    each_at_most: int = Field(1000, description="of these, runs that one user may have waiting")
+    per_node: int = Field(8, ge=1, description="runs under way in a cluster at the same time, for each of its nodes; the others wait for their turn")
+
+
 class Cache(_Group):
     """Image bytes kept by CC and NC, or by Walrus as the store."""
 
@@ -103,11 +112,12 @@ class Hypervisor(_Group):
     driver: str = Field("libvirt", description="libvirt or fake")
     uri: str = Field("qemu:///system", description="libvirt connection; xen:///system for Xen")
     accelerator: str = Field("auto", description="auto: proved by booting a guest; kvm or tcg: believed")
-    boots: int = Field(2, description="guests booted at the same time on this node")
+    boots: int = Field(0, ge=0, description="guests booted at the same time on this node; 0: one per real processor, at least 2")
+    boot_s: float = Field(20, ge=0, description="a boot is over when the guest rests, at the latest after this; then the next one begins")
     probe_kernel: Path | None = Field(None, description="kernel of the accelerator proof")
     probe_initrd: Path | None = Field(None, description="initial ram disk of the accelerator proof")
     probe_deadline_s: float = Field(15, description="the proof counts as failed after this")
-    cpus: int = Field(0, description="virtual CPUs offered; 0: four per real one")
+    cpus: int = Field(0, description="virtual CPUs offered; 0: 32 per real one, for most guests rest and memory runs out first")
     guest_uid_first: int = Field(1_900_000_000, ge=0, le=4_294_900_000, description="a guest runs as the user with this number plus its display port")
     guest_group: str = Field("kvm", description="group of every guest; it may open /dev/kvm and read images")
     memory_mib: int = Field(0, description="memory offered, MiB; 0: all but 1 GiB")
@@ -151,6 +161,7 @@ class Settings(BaseSettings):
     board: Board = Board()
     database: Database = Database()
     beat: Beat = Beat()
+    queue: Queue = Queue()
     cache: Cache = Cache()
     hypervisor: Hypervisor = Hypervisor()
     network: Network = Network()

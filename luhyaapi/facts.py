@@ -17,6 +17,7 @@ from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.role import RoleShape
 from luhyaapi.wire.signing import refusals
 
+CPUS_PER_REAL_ONE = 32
 _MIB = 1024 * 1024
 
 
@@ -74,7 +75,7 @@ def capacity(settings: Settings) -> Capacity:
     """What this host offers in all."""
     h = settings.hypervisor
     return Capacity(
-        cpus=h.cpus or 4 * _machine.cpus(),
+        cpus=h.cpus or CPUS_PER_REAL_ONE * _machine.cpus(),
         memory_mib=h.memory_mib or max(_machine.memory()[0] // _MIB - 1024, 256),
         disk_mib=_machine.disk(settings.host.state)[0] // _MIB,
     )

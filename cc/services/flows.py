@@ -109,7 +109,9 @@ def _move(office: Office, command: str) -> bool:
             trouble = of(error)
             if trouble.code == "bug":
                 _log.error("a step is faulty", step=step.name, why=str(error), exc_info=error)
-            _tell(office, run, step, "failed", trouble.what if trouble.code == "bug" else str(trouble))
+            if run.step or run.back or trouble.family != "unavailable":
+                # a flow that finds no room has not begun: its Outcome says why
+                _tell(office, run, step, "failed", trouble.what if trouble.code == "bug" else str(trouble))
             _turn_back(run, trouble)
             _settle(office, run, steps)
             return True

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 
-from clc.services import events
+from clc.services import events, queue
 from clc.services.own import own
 from clc.services.sentences import counted
 from luhyaapi import clock, ids, log
@@ -138,6 +138,8 @@ def hello(report: Hello) -> None:
         "disk_mib": report.capacity.disk_mib, "last_heard": clock.now(),
     }
     _move(host, "hello", **facts)
+    if host.role == Role.NC:
+        queue.freed(host.boss)
 
 
 def heard(host_ids: dict[str, float]) -> None:
@@ -158,6 +160,7 @@ def _back(host: Host, **changes: Any) -> None:
     with memory.atomic():
         _move(host, "hello", **changes)
         _ask(host)
+        queue.freed(host.boss)
 
 
 def ask(host_id: str) -> None:
@@ -203,6 +206,7 @@ def drain(account: Account, host_id: str, *, on: bool) -> Host:
         if host.role != Role.NC:
             raise Refused("invalid", "Only a node can be drained", f"{host.name} is a {host.role}")
         _move(host, "drain" if on else "resume", drained=on)
+        queue.freed(host.boss)
         outbox.send(HostDrain(host=host.id, on=on), host.boss, sender=own().id, task=ids.new("tsk"))
     return host
 

@@ -1,4 +1,4 @@
-"""Define, run, stop, delete instances; choose the cluster: the only writer of Instance."""
+"""Define, run, stop, delete instances; give runs to clusters when it is their turn: the only writer of Instance."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clc.services import events, hosts, images, people, tasks
-from clc.services.own import own
+from django.conf import settings
+
+from clc.services import admission, events, hosts, images, people, queue, tasks
 from luhyaapi import clock, ids
 from luhyaapi.contracts.commands import InstanceDelete, InstanceReboot, InstanceRun, InstanceStop
 from luhyaapi.contracts.reports import InstanceFacts, Outcome, PlacementFacts
-from luhyaapi.contracts.vocabulary import InstanceState, Role, Usage
-from luhyaapi.errors import Refused, Unavailable
+from luhyaapi.contracts.vocabulary import HostState, InstanceState, Role, Usage
+from luhyaapi.errors import Refused, Trouble, Unavailable
 from luhyaapi.machines import INSTANCE
-from luhyaapi.wire.signing import make_ticket
 from luhyadb import memory, scope
-from luhyadb.models import Account, Host, Image, ImageVersion, Instance, Task
+from luhyadb.models import Account, Host, Image, ImageVersion, Instance, Task, Turn
 
 MIB = 1024 * 1024
 MAX_CPUS, MIN_MEMORY_MIB, MAX_MEMORY_MIB, MAX_COUNT = 64, 64, 1024 * 1024, 100
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _SSH_KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\x00-\x1f\x7f\x85\u2028\u2029]{0,200})?")
-_TICKET_LIFE_S = 6 * 3600.0
 _FIRST = 1
 """The generation of an instance that was told nothing but its first run."""
 
@@ -54,7 +53,7 @@ def _memory_mib(asked: object) -> int:
 
 
 def run(account: Account, ask: Ask) -> list[Instance]:
-    """New instances, each with its task. Raises Refused(invalid | not_found | exists), Unavailable(no_capacity | host_silent)."""
+    """New instances, each with its task; they wait in the queue. Raises Refused(invalid | not_found | exists | quota), Unavailable(no_capacity)."""
     version = images.runnable(account, ask.image)
     count = _number("count", ask.count, 1, MAX_COUNT)
     cpus = _number("cpus", 1 if ask.cpus is None else ask.cpus, 1, MAX_CPUS)
@@ -67,7 +66,8 @@ def run(account: Account, ask: Ask) -> list[Instance]:
         raise Refused("invalid", "An ssh key cannot be read", f"{bad[0][:30]!r} is not a one-line public key", field="ssh_keys")
     with memory.atomic():
         people.require_active(account)
-        cluster = choose_cluster()
+        _check_possible(cpus, memory_mib)
+        queue.check(account, count)
         made = []
         for n in range(count):
             ident = ids.new("ins")
@@ -75,16 +75,21 @@ def run(account: Account, ask: Ask) -> list[Instance]:
             now = clock.now()
             row = Instance.objects.create(
                 id=ident, name=name, live_name=name, owner=account, usage=kind, image=version, cpus=cpus, memory_mib=memory_mib,
-                ssh_keys=keys, cluster=cluster.id, created_at=now, changed_at=now,
+                ssh_keys=keys, created_at=now, changed_at=now,
             )
             events.record("instance", ident, "instance defined", owner=account, name=name)
-            made.append(_start(account, row, cluster))
+            made.append(_enqueue(row))
+        admission.admit()
+        clusters = dict(Instance.objects.filter(pk__in=[row.pk for row in made]).values_list("pk", "cluster"))
+    for row in made:
+        row.cluster = clusters[row.pk]
     return made
 
 
 def _name(account: Account, asked: str, n: int | None, image: str, ident: str) -> str:
     name = asked if n is None else f"{asked or image}-{n + 1}"
-    name = name or f"{image[:54]}-{ident[-8:]}"
+    if not name or (not asked and Instance.objects.filter(owner=account, live_name=name).exists()):
+        name = f"{image[:54]}-{ident[-8:]}"
     if not _NAME.fullmatch(name):
         raise Refused("invalid", "The name is not possible", "letters, digits, dot, dash and underscore, at most 63, no other sign",
                       field="name")
@@ -93,39 +98,56 @@ def _name(account: Account, asked: str, n: int | None, image: str, ident: str) -
     return name
 
 
-def choose_cluster() -> Host:
-    """The cluster for a new instance: the one with the most free memory of those that answer."""
-    up = hosts.hosts_of(Role.CC)
-    if not up:
-        if Host.objects.filter(role=Role.CC).exclude(state="retired").exists():
-            raise Unavailable("host_silent", "No cluster answers now")
+def _check_possible(cpus: int, memory_mib: int) -> None:
+    """Whether some node, empty, could take it. Raises Unavailable(no_capacity) without nodes, Refused(invalid) when none is so big."""
+    there = Host.objects.exclude(state__in=[HostState.RETIRED, HostState.NEW])
+    if not there.filter(role=Role.CC).exists():
         raise Unavailable("no_capacity", "There is no cluster yet", "no CC has joined")
-    used = {c.id: Instance.objects.filter(cluster=c.id).exclude(state__in=["deleted", "stopped"]).count() for c in up}
-    return min(up, key=lambda c: (used[c.id], c.id))
+    nodes = list(there.filter(role=Role.NC).values_list("cpus", "memory_mib"))
+    if not nodes:
+        raise Unavailable("no_capacity", "There is no node yet", "no NC has joined")
+    # what a node that has not said hello has, nobody knows
+    if not any(c == 0 or (c >= cpus and m >= memory_mib) for c, m in nodes):
+        most_cpus, most_mib = max(c for c, _ in nodes), max(m for _, m in nodes)
+        field = "memory_bytes" if memory_mib > most_mib else "cpus"
+        raise Refused("invalid", "No node is that big", f"the most that one offers is {most_cpus} CPUs, and {most_mib} MiB of memory", field=field)
 
 
-def _start(account: Account, row: Instance, cluster: Host) -> Instance:
-    store = next(iter(hosts.hosts_of(Role.WALRUS)), None)
-    if store is None:
-        raise Unavailable("host_silent", "The image store does not answer now")
+def _enqueue(row: Instance) -> Instance:
     row.gen += 1
-    task = tasks.open_task("instance/run", account, row.id, row.name, InstanceRun.timeout_s)
-    ref = images.reference(row.image)
-    ticket = make_ticket(own().key, {"get": [b.sha256 for b in ref.blobs], "to": cluster.id}, _TICKET_LIFE_S)
-    tasks.send(task, InstanceRun(
-        instance=row.id, name=row.name, usage=Usage(row.usage), cpus=row.cpus, memory_mib=row.memory_mib, image=ref,
-        image_url=store.address, image_ticket=ticket, owner=account.username, ssh_keys=tuple(row.ssh_keys),
-    ), cluster, gen=row.gen)
-    move(row, "start", wanted=InstanceState.RUNNING, gen=row.gen, task=task.id, error=None)
+    task = tasks.open_task("instance/run", row.owner, row.id, row.name, settings.EDUCLOUD.queue.wait_s)
+    queue.enter(task, row)
+    move(row, "start", wanted=InstanceState.RUNNING, gen=row.gen, task=task.id, error=None, cluster=row.cluster if row.node else "")
     return row
 
 
+def goes_to(ident: str, cluster: str) -> None:
+    """The cluster an instance was given to; empty: none."""
+    Instance.objects.filter(pk=ident).update(cluster=cluster)
+
+
+def gave_up(task: Task, error: Trouble) -> Task:
+    """The run of a task that left the queue ends; no host was told of it."""
+    is_cancelled = error.code == "cancelled"
+    task = tasks.advance(task, "end_cancelled" if is_cancelled else "fail", error=error.wire())
+    row = Instance.objects.filter(pk=task.subject, task=task.pk).first()
+    if row is not None and not (is_cancelled and _withdraw(row, error=error.wire())):
+        move(row, "undone" if is_cancelled else "fail", error=error.wire(), **({"wanted": InstanceState.STOPPED} if is_cancelled else {}))
+    return task
+
+
 def start(account: Account, ident: str) -> Instance:
-    """Run a stopped instance again, in its place."""
+    """Run a stopped instance again, in its place. Raises Refused(state | quota), Unavailable(no_capacity | host_silent)."""
     with memory.atomic():
         row = scope.one(account, Instance, pk=ident)
         INSTANCE.advance(row.state, "start")
-        return _start(row.owner, row, _cluster(row))
+        if row.node:
+            _cluster(row)
+        queue.check(row.owner, 1)
+        _enqueue(row)
+        admission.admit()
+        row.refresh_from_db()
+    return row
 
 
 def _cluster(row: Instance) -> Host:
@@ -151,7 +173,7 @@ def delete(account: Account, ident: str) -> Instance:
     """Leave nothing of an instance; wins over whatever is going on with it."""
     with memory.atomic():
         row = scope.one(account, Instance, pk=ident)
-        if row.state != InstanceState.DELETED:
+        if row.state != InstanceState.DELETED and not _is_waiting(row):
             for task in Task.objects.filter(subject=row.id, state__in=["queued", "running"]).exclude(kind="instance/delete"):
                 tasks.cancel(row.owner, task.id)
         return _order(account, ident, "delete", InstanceState.DELETED, InstanceDelete(instance=ident))
@@ -161,11 +183,30 @@ def _order(account: Account, ident: str, event: str, wanted: InstanceState, comm
     with memory.atomic():
         row = scope.one(account, Instance, pk=ident)
         INSTANCE.advance(row.state, event)
+        waited = bool(row.task) and queue.leave(row.task)
+        if waited:
+            cancelled = Refused("cancelled", "It was cancelled").wire()
+            tasks.advance(Task.objects.get(pk=row.task), "end_cancelled", error=cancelled)
+        if not row.cluster or (waited and event == "stop"):
+            return _at_once(row, wanted, command.kind)
         cluster = _cluster(row)
         row.gen += 1
         task = tasks.open_task(command.kind, row.owner, row.id, row.name, command.timeout_s)
         tasks.send(task, command, cluster, gen=row.gen)
         move(row, event, wanted=wanted, gen=row.gen, task=task.id, error=None)
+    return row
+
+
+def _is_waiting(row: Instance) -> bool:
+    return row.state == InstanceState.QUEUED and Turn.objects.filter(task=row.task, handed_at=0).exists()
+
+
+def _at_once(row: Instance, wanted: InstanceState, kind: str) -> Instance:
+    """Stop or delete what no host knows of, or what its host was not told to run: there is nobody to tell."""
+    task = tasks.open_task(kind, row.owner, row.id, row.name, 0)
+    event = "deleted" if wanted == InstanceState.DELETED else "undone" if row.state == InstanceState.QUEUED else "seen_stopped"
+    move(row, event, wanted=wanted, task=task.id, error=None)
+    tasks.advance(task, "finish")
     return row
 
 
@@ -184,6 +225,13 @@ def move(row: Instance, event: str, *, what: str = "", **changes: Any) -> None:
 
 def placed(report: PlacementFacts) -> None:
     """The cluster chose a node, or took the place back."""
+    _placed(report)
+    if not report.node:
+        queue.freed(Instance.objects.filter(pk=report.instance).values_list("cluster", flat=True).first() or "")
+    admission.admit()
+
+
+def _placed(report: PlacementFacts) -> None:
     row = Instance.objects.filter(pk=report.instance).first()
     if row is None or row.state == InstanceState.DELETED:
         return
@@ -191,6 +239,11 @@ def placed(report: PlacementFacts) -> None:
         node=report.node, nics=[n.model_dump() for n in report.nics], display_port=report.display.port, why=report.why,
         changed_at=clock.now(),
     )
+    if report.node:
+        queue.placed(report.task)
+    if report.node and row.state == InstanceState.QUEUED and row.task == report.task:
+        row.refresh_from_db()
+        move(row, "placed")
     if not report.node and row.state in (InstanceState.RUNNING, InstanceState.UNKNOWN):
         row.refresh_from_db()
         move(row, "seen_stopped", wanted=InstanceState.STOPPED)  # its run was taken back
@@ -232,9 +285,12 @@ def found(report: InstanceFacts) -> None:
         Instance.objects.filter(pk=row.pk).update(**changes)
         return
     move(row, event, **changes)
+    if row.state in (InstanceState.STOPPED, InstanceState.FAILED):
+        queue.freed(row.cluster)
+        admission.admit()
 
 
-_MOVING = (InstanceState.STARTING, InstanceState.STOPPING, InstanceState.UNKNOWN)
+_MOVING = (InstanceState.QUEUED, InstanceState.STARTING, InstanceState.STOPPING, InstanceState.UNKNOWN)
 
 
 def _named(event: str) -> str:
@@ -242,7 +298,15 @@ def _named(event: str) -> str:
 
 
 def ended(task: Task, report: Outcome) -> None:
-    """A task about an instance ended: the instance follows unless its node said so already."""
+    """A task about an instance ended: the instance follows unless its node said so already; who waits may have its turn."""
+    queue.forget(task.pk)
+    _follow(task, report)
+    if report.error is not None or task.kind != InstanceRun.kind:
+        queue.freed(Instance.objects.filter(pk=task.subject).values_list("cluster", flat=True).first() or "")
+    admission.admit()
+
+
+def _follow(task: Task, report: Outcome) -> None:
     row = Instance.objects.filter(pk=task.subject).first()
     if row is None or row.task != task.id:
         return

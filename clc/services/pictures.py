@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Sum, prefetch_related_objects
 
+from clc.services import queue
 from clc.services.images import memory_mib
 from clc.services.own import own
 from clc.services.sentences import counted
@@ -63,7 +64,8 @@ def instances(rows: Iterable[Instance]) -> list[Picture]:
     known = list(rows)
     prefetch_related_objects(known, "image__image", "owner")
     names = _names(h for r in known for h in (r.cluster, r.node))
-    return [_instance(r, names) for r in known]
+    waits = queue.looks(r.task for r in known if r.state == InstanceState.QUEUED)
+    return [_instance(r, names, waits.get(r.task)) for r in known]
 
 
 def instance(row: Instance) -> Picture:
@@ -71,7 +73,7 @@ def instance(row: Instance) -> Picture:
     return instances([row])[0]
 
 
-def _instance(row: Instance, names: Mapping[str, str]) -> Picture:
+def _instance(row: Instance, names: Mapping[str, str], look: Picture | None) -> Picture:
     return {
         "id": row.pk, "name": row.name, "state": str(row.state), "wanted": str(row.wanted), "kind": str(row.usage),
         "image": row.image.image.name, "image_id": row.image.image_id, "image_version": row.image.version,
@@ -82,7 +84,7 @@ def _instance(row: Instance, names: Mapping[str, str]) -> Picture:
         "forwards": [{"guest_port": f["guest_port"], "host": f["host"], "port": f["port"]} for n in row.nics for f in n.get("forwards") or ()],
         "display": {"protocol": "vnc", "port": row.display_port, "url": f"/instances/{row.pk}/screen/"},
         "accelerator": str(row.accelerator), "error": _error(row.error), "created_at": when(row.created_at),
-        "changed_at": when(row.changed_at), "task": row.task or None,
+        "changed_at": when(row.changed_at), "task": row.task or None, "queue": look,
     }
 
 
@@ -159,7 +161,8 @@ def tasks(rows: Iterable[Task]) -> list[Picture]:
     known = list(rows)
     prefetch_related_objects(known, "steps", "owner")
     moving = board().read([f"task:{t.pk}" for t in known if t.state not in TASK.final])
-    return [_task(t, moving.get(f"task:{t.pk}")) for t in known]
+    waiting = queue.looks(t.pk for t in known if t.state == TaskState.QUEUED)
+    return [_task(t, moving.get(f"task:{t.pk}"), waiting.get(t.pk)) for t in known]
 
 
 def task(row: Task, progress: Mapping[str, Any] | None = None) -> Picture:
@@ -167,7 +170,7 @@ def task(row: Task, progress: Mapping[str, Any] | None = None) -> Picture:
     return tasks([row])[0] if progress is None else _task(row, progress)
 
 
-def _task(row: Task, progress: Mapping[str, Any] | None) -> Picture:
+def _task(row: Task, progress: Mapping[str, Any] | None, look: Picture | None = None) -> Picture:
     open_ = row.state not in TASK.final
     moving = progress if open_ and progress else {}
     phase = str(moving.get("phase") or row.phase)
@@ -176,7 +179,7 @@ def _task(row: Task, progress: Mapping[str, Any] | None) -> Picture:
         "id": row.pk, "tid": f"{own().id}:{row.receiver}:{row.subject}", "kind": row.kind, "state": str(row.state), "phase": phase,
         "progress": 100 if row.state == TaskState.DONE else max(row.progress, percent),
         "prompt": str(moving.get("prompt") or ""), "steps": _steps(row, moving), "error": _error(row.error),
-        "subject": row.subject, "subject_name": row.subject_name, "owner": row.owner.username if row.owner else None,
+        "subject": row.subject, "subject_name": row.subject_name, "owner": row.owner.username if row.owner else None, "queue": look,
         "created_at": when(row.created_at), "ended_at": when(row.ended_at), "deadline": when(row.deadline),
     }
 
@@ -221,7 +224,7 @@ def host(row: Host, facts: Mapping[str, Any] | None = None) -> Picture:
 def _taken(nodes: Iterable[str]) -> dict[str, tuple[int, int]]:
     """CPUs and MiB that guests hold, by node."""
     there = Instance.objects.filter(node__in=list(nodes)).exclude(state__in=[
-        InstanceState.DEFINED, InstanceState.STOPPED, InstanceState.DELETED, InstanceState.FAILED,
+        InstanceState.DEFINED, InstanceState.QUEUED, InstanceState.STOPPED, InstanceState.DELETED, InstanceState.FAILED,
     ])
     rows = there.order_by().values_list("node").annotate(Sum("cpus"), Sum("memory_mib"))
     return {node: (cpus, memory) for node, cpus, memory in rows}

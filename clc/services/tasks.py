@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clc.services import events
+from clc.services import events, queue
 from clc.services.own import own
 from luhyaapi import clock, ids
 from luhyaapi.command.send import Order
@@ -12,6 +12,7 @@ from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.commands import TaskCancel
 from luhyaapi.contracts.reports import Outcome, StepFacts
 from luhyaapi.contracts.vocabulary import TaskState
+from luhyaapi.errors import Refused
 from luhyaapi.journal import KEEP_S
 from luhyaapi.machines import TASK
 from luhyadb import memory, outbox, scope
@@ -31,13 +32,23 @@ def open_task(kind: str, owner: Account | None, subject: str, subject_name: str,
     return task
 
 
-def send(task: Task, command: Command, to: Host, *, gen: int = 0) -> None:
-    """Give the one order of a task to a child, in the open transaction."""
+def send(task: Task, command: Command, to: Host, *, gen: int = 0, attempt: int = 0) -> None:
+    """Give the one order of a task to a child, in the open transaction; its time begins now."""
+    task.deadline = clock.now() + command.timeout_s + _SLACK_S
     order = outbox.send(
-        command, to.id, sender=own().id, task=task.id, deadline=task.deadline - _SLACK_S, gen=gen, speaks=to.speaks,
+        command, to.id, sender=own().id, task=task.id, attempt=attempt, deadline=task.deadline - _SLACK_S, gen=gen, speaks=to.speaks,
     )
     task.command, task.order, task.receiver = order.id, order.model_dump_json(), to.id
-    task.save(update_fields=["command", "order", "receiver"])
+    task.save(update_fields=["command", "order", "receiver", "deadline"])
+
+
+def wait(task: Task, until: float, why: str) -> None:
+    """Its order was refused and is given again later, at the latest at ``until``; told the first time."""
+    is_first = task.command.endswith(".0")
+    TASK.advance(task.state, "wait")
+    Task.objects.filter(pk=task.pk).update(state=TaskState.QUEUED, command="", order="", receiver="", phase="", deadline=until + _SLACK_S)
+    if is_first:
+        events.record("task", task.pk, "waits for room", owner_id=task.owner_id, task=task.pk, why=why)
 
 
 def advance(task: Task, event: str, *, what: str = "", **changes: Any) -> Task:
@@ -87,6 +98,10 @@ def cancel(account: Account, task_id: str) -> Task:
     """Ask for a task to be undone; its own Outcome decides how it ended. Raises Refused(not_found | state)."""
     with memory.atomic():
         task = scope.one(account, Task, pk=task_id)
+        if queue.leave(task.pk):
+            from clc.services import instances
+
+            return instances.gave_up(task, Refused("cancelled", "It was cancelled"))
         before = task.state
         task = advance(task, "cancel", what="cancel asked")
         if before != TaskState.CANCELLING and task.receiver:

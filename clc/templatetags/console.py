@@ -33,6 +33,7 @@ STATE_ICONS = {
     },
     "InstanceState": {
         "defined": "circle-dashed",
+        "queued": "clock",
         "starting": "loader-2",
         "running": "player-play-filled",
         "stopping": "loader-2",

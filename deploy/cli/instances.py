@@ -58,7 +58,9 @@ def print_one(session: Session, instance: Instance) -> None:
     if session.json:
         output.document(instance)
         return
-    shown = {k: v for k, v in instance.items() if k not in {"nics", "error", "forwards"}}
+    shown = {k: v for k, v in instance.items() if k not in {"nics", "error", "forwards", "queue"}}
+    if line := waiting.queue_line(instance):
+        shown["queue"] = line
     if instance.get("forwards"):
         shown["forwards"] = " ".join(f"{f.get('guest_port')}={f.get('host')}:{f.get('port')}" for f in instance["forwards"])
     shown["memory_bytes"] = sizes.show(instance.get("memory_bytes"))

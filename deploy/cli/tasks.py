@@ -18,7 +18,10 @@ def show_task(session: Session, task: dict[str, Any]) -> None:
     if session.json:
         output.document(task)
         return
-    output.fields({k: v for k, v in task.items() if k not in {"steps", "error"}}, ("id", "kind", "state", "phase", "progress"))
+    shown = {k: v for k, v in task.items() if k not in {"steps", "error", "queue"}}
+    if line := waiting.queue_line(task):
+        shown["queue"] = line
+    output.fields(shown, ("id", "kind", "state", "phase", "progress"))
     if task.get("steps"):
         output.table(("step", "state", "started", "ended"), [(s.get("name"), s.get("state"), s.get("started_at"), s.get("ended_at")) for s in task["steps"]])
     if task.get("error"):

@@ -108,6 +108,9 @@ def until_final(session: Session, tasks: list[str], deadline: Deadline) -> list[
                 if found is None:
                     break
                 _draw(bars, found, many=len(tasks) > 1)
+                if (line := queue_line(found)) and said.get("queue") != (why := found["queue"]["what"]):
+                    output.note(f"  {task} waits: {line}")
+                    said["queue"] = why
                 if (prompt := str(found.get("prompt") or "")) and said.get(task) != prompt:
                     output.note(f"  {prompt}")
                     said[task] = prompt
@@ -119,7 +122,16 @@ def until_final(session: Session, tasks: list[str], deadline: Deadline) -> list[
             deadline.pause(f"The task {left[0]}", left[0])
 
 
+def queue_line(thing: dict[str, Any]) -> str:
+    """Where a task or an instance stands in the queue, and why; an empty text when it does not wait."""
+    found = thing.get("queue")
+    return f"place {found['place']} of {found['of']}: {found['what']}" if found else ""
+
+
 def _draw(bars: output.Bars, task: Task, *, many: bool) -> None:
+    if found := task.get("queue"):
+        bars.show(f"{task['id']} place {found['place']} of {found['of']}", 0, 100, task["state"])
+        return
     if many or not task.get("steps"):
         bars.show(f"{task['id']} {task.get('phase') or ''}".strip(), float(task.get("progress") or 0), 100, task["state"])
         return

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from luhyaapi.agent import Agent
 
 _log = log.get(__name__)
-WIDTH = {Lane.TRANSFER: 3, Lane.DOMAIN: 4, Lane.QUICK: 4}
+WIDTH = {Lane.TRANSFER: 3, Lane.BOOT: 16, Lane.DOMAIN: 4, Lane.QUICK: 4}
 _ASK_THE_LOG = "the log of that host tells more"
 _BACKOFF_S = (0.2, 0.5, 1, 2, 5, 10)
 

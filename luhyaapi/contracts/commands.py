@@ -90,7 +90,7 @@ class DomainStart(Command):
 
     v = 2
 
-    to, timeout_s, lane = Role.NC, 600, Lane.DOMAIN
+    to, timeout_s, lane = Role.NC, 600, Lane.BOOT
     instance: InsId
     spec: MachineSpec
 

@@ -68,7 +68,7 @@ class HostFacts(Report):
 class InstanceFacts(Report):
     """How one instance is on its node. ``gen`` is the generation of the order it answers."""
 
-    v = 2
+    v = 3
 
     instance: InsId
     state: InstanceState

@@ -33,9 +33,10 @@ class Role(Word):
 
 
 class Lane(StrEnum):
-    """Where a command waits for its turn: long copies, domains, and everything quick."""
+    """Where a command waits for its turn: long copies, boots, what else is done to domains, and everything quick."""
 
     TRANSFER = "transfer"
+    BOOT = "boot"
     DOMAIN = "domain"
     QUICK = "quick"
 
@@ -56,6 +57,7 @@ class InstanceState(Word):
     """Where a virtual machine stands."""
 
     DEFINED = "defined", "Defined", "已定义", "secondary"
+    QUEUED = "queued", "Queued", "排队中", "secondary"
     STARTING = "starting", "Starting", "启动中", "blue"
     RUNNING = "running", "Running", "运行中", "green"
     STOPPING = "stopping", "Stopping", "停止中", "orange"

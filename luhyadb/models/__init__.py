@@ -5,10 +5,11 @@ from luhyadb.models.images import Image, ImageVersion, Upload
 from luhyadb.models.instances import Instance, ScreenTicket
 from luhyadb.models.letters import Letter
 from luhyadb.models.people import Account, IdempotencyKey
+from luhyadb.models.queue import Gate, Turn
 from luhyadb.models.resources import AddressLease, Child, Placement, Pool, PortLease
 from luhyadb.models.tasks import Event, FlowRun, Heard, Outbox, Task, TaskStep
 
 __all__ = [
-    "Account", "AddressLease", "Child", "Event", "FlowRun", "Heard", "Host", "IdempotencyKey", "Image", "ImageVersion",
-    "Instance", "JoinToken", "Letter", "Outbox", "Placement", "Pool", "PortLease", "ScreenTicket", "Task", "TaskStep", "Upload",
+    "Account", "AddressLease", "Child", "Event", "FlowRun", "Gate", "Heard", "Host", "IdempotencyKey", "Image", "ImageVersion",
+    "Instance", "JoinToken", "Letter", "Outbox", "Placement", "Pool", "PortLease", "ScreenTicket", "Task", "TaskStep", "Turn", "Upload",
 ]

@@ -60,7 +60,7 @@ class Files:
 
 
 class Hypervisor(Protocol):
-    """Seven verbs and two questions. Every verb is idempotent and speaks our instance id only.
+    """Seven verbs and three questions. Every verb is idempotent and speaks our instance id only.
 
     Raises Unavailable(hypervisor_down) when it does not answer, Failed(hypervisor) when it answers no
     (also: ``start`` of what is not defined, or whose files are not there).
@@ -73,7 +73,8 @@ class Hypervisor(Protocol):
 
     ``account`` answers what a guest of that machine runs as; None: as the hypervisor decides, which then takes the
     files over itself. ``screen`` answers where a running guest's screen is dialled: ``at`` if that is what it was
-    told, or a port of loopback from hypervisors that know no sockets.
+    told, or a port of loopback from hypervisors that know no sockets. ``used_s`` answers how many seconds of a
+    processor a running guest has had so far; None for one that does not run, or when that says nothing.
     """
 
     def probe(self) -> Probe: ...
@@ -85,6 +86,7 @@ class Hypervisor(Protocol):
     def list(self) -> list[DomainFacts]: ...
     def account(self, spec: MachineSpec) -> Account | None: ...
     def screen(self, facts: DomainFacts, at: Path) -> Path | int: ...
+    def used_s(self, instance: str) -> float | None: ...
 
 
 @runtime_checkable

@@ -135,6 +135,10 @@ class FakeHypervisor:
         """The socket, on which nobody answers."""
         return at
 
+    def used_s(self, instance: str) -> float | None:  # noqa: ARG002 - it boots no longer than its start takes
+        """Nobody can tell."""
+        return None
+
     def watch(self, callback: Callable[[str], None]) -> None:
         """See :class:`nc.drivers.base.Watched`."""
         self._callback = callback

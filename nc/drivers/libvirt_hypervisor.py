@@ -148,6 +148,14 @@ class LibvirtHypervisor:
         """See :class:`nc.drivers.base.Hypervisor`."""
         return facts.display.port if self._xen else at
 
+    def used_s(self, instance: str) -> float | None:
+        """See :class:`nc.drivers.base.Hypervisor`."""
+        try:
+            state, _, _, _, used_ns = self._link.ask(lambda c: _find(c, instance).info(), what=f"{instance} could not be looked at")
+        except Absent:
+            return None
+        return float(used_ns) / 1e9 if state in _RUNNING else None
+
     def watch(self, callback: Callable[[str], None]) -> None:
         """See :class:`nc.drivers.base.Watched`."""
         self._link.watch(lambda name: callback(name) if not name or ids.is_id(name, "ins") else None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,13 @@ from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.wire import stream
 from nc.drivers.base import Account, Files, Hypervisor, NodeNetwork
 from nc.services import belongings, disks
+from nc.services.boots import Boots
 from nc.services.wanted import Wanted, WantedFiles
 
 _log = log.get(__name__)
 RESTARTS, RESTARTS_WITHIN_S = 5, 8 * 3600.0
 _FETCHED_S = 3600.0
+_FOUND_HOLDS_S = 2.0
 Tell = Callable[[InstanceFacts], None]
 
 
@@ -43,7 +44,7 @@ class Domains:
         self._hands = hands
         self._node = node
         self._tell = tell
-        self._boots = threading.BoundedSemaphore(max(1, settings.hypervisor.boots))
+        self._boots = Boots(settings.hypervisor, hands.hypervisor.used_s)
         self._told: dict[str, tuple[str, int]] = {}
         self._failed: dict[str, Fault] = {}
         self._watched = False
@@ -134,9 +135,7 @@ class Domains:
         if found.state is DomainState.RUNNING:
             return found
         files = self._files(spec, self._hands.hypervisor.account(spec))
-        with self._boots:
-            if cancelled():
-                raise Refused("cancelled", "It was cancelled before it booted")
+        with self._boots.slot(spec.instance, cancelled):
             self._hands.hypervisor.define(spec, files)
             facts = self._hands.hypervisor.start(spec.instance)
         self._failed.pop(spec.instance, None)
@@ -183,9 +182,13 @@ class Domains:
         if not self._watched:
             # each boot takes a while, and the last ones shall not pass for running until then
             self._greet(found, busy)
+        asked_at = clock.monotonic()
         for instance in self.wanted.all():
             if instance not in busy:
-                self._look(instance, found.get(instance) or _absent(instance))
+                # others may have had to boot first, and meanwhile anything may have happened to this one
+                is_old = clock.monotonic() - asked_at > _FOUND_HOLDS_S
+                there = self._hands.hypervisor.inspect(instance) if is_old else found.get(instance)
+                self._look(instance, there or _absent(instance))
         self._watched = True
         self.wanted.seen()
         known = set(self.wanted.all()) | busy

@@ -71,7 +71,7 @@ def test_what_belongs_to_others_is_not_there(theirs, user, api):
         assert answer.json()["code"] == "not_found"
     for noun in ("instances", "tasks"):
         assert client.get(f"/api/v1/{noun}/").json()["results"] == []
-    assert Instance.objects.get().state == "starting"
+    assert Instance.objects.get().state == "queued"
     assert Task.objects.get().state == "queued"
 
 

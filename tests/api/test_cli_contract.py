@@ -53,7 +53,7 @@ def test_run_show_stop_delete(cli, ready):
     assert row.task in json.dumps(made)
     assert [i["id"] for i in cli("instance", "list")[1]] == [row.pk]
     shown = cli("instance", "show", "one")[1]
-    assert (shown["memory_bytes"], shown["state"]) == (128 * 2**20, "starting")
+    assert (shown["memory_bytes"], shown["state"]) == (128 * 2**20, "queued")
     Instance.objects.update(state="running", node="nc-00000001")
     assert cli("instance", "stop", "one", "--no-wait")[0] == 0
     assert cli("instance", "start", "one", "--no-wait")[0] == 5

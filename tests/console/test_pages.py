@@ -379,3 +379,27 @@ def test_the_page_of_a_task_moves_on_as_a_whole(filled, admin):
     text = browser(admin).get(f"/tasks/tsk-{11:08x}/steps/").content.decode()
     assert "/cancel/" not in text
     assert "waits for its turn" not in text
+
+
+@pytest.mark.parametrize(("language", "place", "reason"), [
+    ("en", "Place 2 of 2", "No cluster answers now"), ("zh-hans", "第 2 位，共 2 位", "现在没有集群应答"),
+])
+def test_who_waits_sees_the_place_and_the_reason(user, admin, language, place, reason):
+    hosts()
+    Host.objects.filter(role="cc").update(state=HostState.SILENT)
+    an_image(admin)
+    client = browser(user, language)
+    for name in ("first", "second"):
+        client.post("/instances/run/", {"image": "image-1", "name": name})
+    second = Instance.objects.get(live_name="second")
+    assert (second.state, second.cluster) == ("queued", "")
+    for path in (f"/tasks/{second.task}/", "/tasks/", f"/instances/{second.pk}/", "/instances/", "/portal/"):
+        text = html.unescape(client.get(path).content.decode())
+        assert place in text, path
+        assert reason in text, path
+    assert client.post(f"/tasks/{second.task}/cancel/").status_code == 302
+    assert not Instance.objects.filter(live_name="second").exists()
+    assert (first := Instance.objects.get(live_name="first")).state == "queued"
+    client.post(f"/instances/{first.pk}/delete/", headers={"HX-Request": "true"})
+    assert Instance.objects.get(pk=first.pk).state == "deleted"
+    assert not Outbox.objects.exists()

@@ -13,6 +13,7 @@ from clc.services.sentences import counted, said
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOWN = ("clc/web/page.py", "clc/web/guard.py", "clc/services/people.py", "clc/services/images.py", "clc/services/instances.py",
+         "clc/services/admission.py", "clc/services/queue.py",
          "clc/services/screens.py", "luhyadb/scope.py", "cc/services/placement.py", "cc/services/flows.py", "cc/handlers.py")
 """What a user of the pages reads most. The rest is translated as it comes up."""
 
@@ -32,6 +33,9 @@ def test_english_stays_as_it_is():
     ("There is no such page", "没有这个页面"),
     ("There is no instance 'ins-00000001'", "没有实例 'ins-00000001'"),
     ("This instance cannot start now: it is running; possible now: delete, reboot, stop", None),
+    ("Too many runs of yours would wait: 9 wait, at most 10 can", None),
+    ("The queue is full: 9 runs wait, at most 10 can", None),
+    ("No node is that big: the most that one offers is 8 CPUs, and 4096 MiB of memory", None),
     ("needed by 1 instance and 2 hosts", "被 1 个实例和 2 台主机 使用"),
     ("No node can take 1 CPU and 512 MiB of memory now", "现在没有节点能提供 1 个处理器和 512 MiB 内存"),
     ("nc-0000000a not enough memory: 512 MiB wanted, 0 of 9 free; nc-0000000b is silent, last heard 40 s ago", None),

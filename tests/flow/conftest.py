@@ -18,6 +18,24 @@ def _template(django_db_blocker):
 
 
 @pytest.fixture
+def queue_set(monkeypatch):
+    """``queue_set(wait_s=0)``: other settings of the queue, in this test."""
+    from django.conf import settings
+
+    def change(**over):
+        ours = settings.EDUCLOUD
+        monkeypatch.setattr(settings, "EDUCLOUD", ours.model_copy(update={"queue": ours.queue.model_copy(update=over)}))
+
+    return change
+
+
+@pytest.fixture
+def impatient(queue_set):
+    """Nobody waits for room."""
+    queue_set(wait_s=0)
+
+
+@pytest.fixture
 def cloud(_template, django_db_blocker):
     with django_db_blocker.unblock(), flow_world.fresh(_template) as world:
         yield world

@@ -74,6 +74,7 @@ def test_a_cancelled_later_start_leaves_a_stopped_instance(cloud):
     cloud.rest()
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("again", ["start", "delete"])
 def test_a_failed_first_run_stays_with_its_error_until_it_is_dealt_with(cloud, again):
     for name in ("nc1", "nc2"):

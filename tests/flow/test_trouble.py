@@ -306,8 +306,12 @@ def test_deleting_an_image_passes_over_what_is_in_use(cloud):
 # ---- room
 
 
+@pytest.mark.usefixtures("impatient")
 def test_no_node_has_room(cloud):
-    _, task = cloud.ask(cpus=64, memory_bytes=1024 * 1024 * 1024 * 1024)
+    most = 150 * 1024 * 1024 * 1024
+    for _ in NODES:
+        cloud.do(memory_bytes=most)
+    _, task = cloud.ask(memory_bytes=most)
     cloud.until_rest()
     error = _failed(cloud, task, "no_capacity")
     for name in NODES:
@@ -315,6 +319,7 @@ def test_no_node_has_room(cloud):
     cloud.rest()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_memory_of_a_stopped_instance_is_not_promised_twice(cloud):
     most = 200 * 1024 * 1024 * 1024
     one = cloud.do(memory_bytes=most)

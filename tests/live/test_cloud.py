@@ -140,7 +140,7 @@ def test_bad_input_is_refused_and_leaves_nothing(cloud):
     cloud.call("instance", "run", "--image", "no-such-image", code=3)
     cloud.call("instance", "run", "--image", "tiny", "--memory", "0", code=2)
     cloud.call("instance", "run", "--image", "tiny", "--memory", "1000000000M", code=2)
-    cloud.call("instance", "run", "--image", "tiny", "--memory", "900G", code=6)
+    cloud.call("instance", "run", "--image", "tiny", "--memory", "900G", code=2)
     cloud.call("instance", "run", "--image", "tiny", "--name", "../../etc", code=2)
     cloud.call("task", "cancel", "tsk-00000000", code=3)
     left = [i for i in cloud.json("instance", "list") if i["state"] not in ("deleted", "failed")]

@@ -140,11 +140,11 @@ def taken_in_the_end(history: list[Record]) -> Iterator[str]:
 
 
 def done_is_done(history: list[Record]) -> Iterator[str]:
-    """No task is done before its Outcome came."""
+    """No task is done before its Outcome came, but such as nobody had to be told of."""
     told = {r["subject"].split("#")[0] for r in history if r["what"] == "got" and r["who"] == "clc" and r["kind"] == "outcome"}
     picture = history[-1].get("picture") if history else None
     for task in picture["clc"]["task"] if picture else ():
-        if task["state"] == "done" and task["created_at"] > 0 and task["id"] not in told and task["id"] in _accepted(history):
+        if task["state"] == "done" and task["created_at"] > 0 and task.get("receiver", "cc") and task["id"] not in told and task["id"] in _accepted(history):
             yield f"task {task['id']} {task['kind']} is done and no outcome came"
 
 

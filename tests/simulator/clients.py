@@ -171,7 +171,7 @@ class Clients:
         sim, name = self._sim, self._node(dice[0])
         host = sim.p.known[name][0].host if name in sim.p.known else ""
         drained = Child.objects.using("cc").filter(pk=host, draining=True).exists()
-        if not drained or Instance.objects.filter(state="starting", node="").exists():
+        if not drained or Instance.objects.filter(state__in=("queued", "starting"), node="").exists():
             return
         if self._of_host("remove", name, lambda h: hosts.remove(self._admin, h)):
             sim.retired.add(name)

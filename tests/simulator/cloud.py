@@ -30,6 +30,8 @@ OVER: dict[str, dict[str, Any]] = {
     "hypervisor": {"cpus": 12, "memory_mib": 2048},
 }
 """Rhythms a little slower than in a real cloud, and few addresses and little room, so that both run out now and then."""
+QUEUE = {"wait_s": 60.0, "per_node": 2, "at_most": 12, "each_at_most": 10}
+"""Few turns at the same time, and nobody waits so long that a run could not come to rest."""
 ALIASES = ("default", "cc")
 _BASE = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
@@ -100,7 +102,9 @@ def own_memories() -> Iterator[None]:
     """Both databases are in memory while this is open; what was there before comes back."""
     home = Path(tempfile.mkdtemp(prefix="educloud-simulator-own-", dir=_BASE))
     ours = settings.EDUCLOUD
-    settings.EDUCLOUD = ours.model_copy(update={"host": ours.host.model_copy(update={"state": home})})
+    settings.EDUCLOUD = ours.model_copy(update={
+        "host": ours.host.model_copy(update={"state": home}), "queue": ours.queue.model_copy(update=QUEUE),
+    })
     chance = ids.use(random.Random("own").randbytes)
     own.make(home)
     ids.use(chance)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from tests.simulator.simulation import Simulation
 
 _CLC = {
-    "task": "id, kind, state, subject, error, deadline, created_at, owner_id", "instance": "id, state, wanted, node, nics, display_port, gen, task, error",
+    "task": "id, kind, state, subject, error, deadline, created_at, owner_id, receiver",
+    "instance": "id, state, wanted, node, nics, display_port, gen, task, error",
     "host": "id, role, name, state, boss", "imageversion": "image_id, version, state, blobs, task", "outbox": 'command, "to", why',
     "upload": "id",
 }

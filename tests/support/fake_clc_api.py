@@ -68,6 +68,7 @@ class FakeCloud:
     requests: list[Request] = field(default_factory=list)
     answers: dict[str, Any] = field(default_factory=dict)
     fail_tasks_with: dict[str, str] | None = None
+    queue: dict[str, Any] | None = None
     refuse_with: str = ""
     page: int = 50
     tokens: set[str] = field(default_factory=lambda: {TOKEN})
@@ -115,6 +116,7 @@ class FakeCloud:
         if task["state"] in {"done", "failed", "cancelled"}:
             return
         task["looked"] += 1
+        task["queue"] = self.queue if task["looked"] < self.looks else None
         if task["looked"] < self.looks:
             task |= {"state": "running", "progress": int(100 * task["looked"] / self.looks)}
             task["steps"][0]["bytes_done"] = task["progress"]

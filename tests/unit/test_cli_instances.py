@@ -33,6 +33,19 @@ def test_count_prints_an_array_and_no_wait_the_task(cli: Cli) -> None:
     assert len(cli("instance", "run", "--image", "tiny", "--no-wait", "--count", "2", "--json").json) == 2
 
 
+def test_who_waits_for_room_is_told_the_place_and_the_reason_once(cli: Cli) -> None:
+    cli.cloud.add_image("tiny", kernel=b"k")
+    cli.cloud.looks = 4
+    cli.cloud.queue = {"place": 12, "of": 300, "what": "No node can take 1 CPU and 512 MiB of memory now", "why": "", "until": "2026-01-01T00:00:00Z"}
+    ended = cli("instance", "run", "--image", "tiny", "--count", "2", "--json")
+    assert [i["state"] for i in ended.json] == ["running"] * 2
+    assert ended.err.count("waits: place 12 of 300: No node can take 1 CPU and 512 MiB of memory now") == 1
+    task = cli.cloud.task("instance/run")
+    assert "place 12 of 300: No node can take" in cli("task", "show", task["id"]).out
+    cli.cloud.queue = None
+    assert "place" not in cli("task", "show", task["id"]).out
+
+
 def test_an_unknown_image_is_not_found_and_makes_nothing(cli: Cli) -> None:
     assert cli("instance", "run", "--image", "nothing").code == 3
     assert not cli.cloud.instances

@@ -104,7 +104,9 @@ def test_lost_is_not_final() -> None:
 
 def test_what_the_node_saw_wins_from_every_state_but_deleted() -> None:
     cycle = machines.INSTANCE
-    for state in cycle.states - {"deleted"}:
+    # of one that waits for its turn its node was told nothing yet: that it does not run is no news
+    assert not any(cycle.allows("queued", fact) for fact in ("seen_stopped", "seen_failed"))
+    for state in cycle.states - {"deleted", "queued"}:
         for fact, to in (("seen_stopped", "stopped"), ("seen_failed", "failed")):
             assert cycle.advance(state, fact) == to
     assert not any(cycle.allows("deleted", fact) for fact in FACTS)

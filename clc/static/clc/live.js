@@ -105,5 +105,12 @@
   addEventListener("pagehide", () => source?.close());
   addEventListener("pageshow", (event) => { if (event.persisted) connect(); });
 
+  // A place in the queue moves without an event about who stands there.
+  setInterval(() => {
+    if (document.hidden || poll) return;
+    const queued = [...document.querySelectorAll('[data-live][data-state="queued"]')];
+    new Set(queued.map((element) => element.closest('[data-live="instances"], [data-live="tasks"]') || element)).forEach(refresh);
+  }, POLL_MS);
+
   if (document.querySelector("[data-live]")) connect();
 })();

@@ -82,6 +82,16 @@ class ForwardShape(s.Serializer):
     port = s.IntegerField()
 
 
+class QueueShape(s.Serializer):
+    """Where a run stands among those that wait."""
+
+    place = s.IntegerField()
+    of = s.IntegerField()
+    what = s.CharField(help_text="why it waits")
+    why = s.CharField()
+    until = s.DateTimeField(help_text="it waits no longer than this")
+
+
 class InstanceShape(s.Serializer):
     """A virtual machine."""
 
@@ -108,6 +118,7 @@ class InstanceShape(s.Serializer):
     created_at = s.DateTimeField()
     changed_at = s.DateTimeField()
     task = s.CharField(allow_null=True)
+    queue = QueueShape(allow_null=True)
 
 
 class WhyShape(s.Serializer):
@@ -222,6 +233,7 @@ class TaskShape(s.Serializer):
     subject = s.CharField()
     subject_name = s.CharField()
     owner = s.CharField(allow_null=True)
+    queue = QueueShape(allow_null=True)
     created_at = s.DateTimeField()
     ended_at = s.DateTimeField(allow_null=True)
     deadline = s.DateTimeField()

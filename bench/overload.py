@@ -1,0 +1,161 @@
+"""1,000 runs of three owners at once where 150 fit, on a one-host cloud of real processes with pretended guests.
+
+NC and CC begin again with the fake drivers, the rest is as it was. One owner asks ten times for 90 each, then one asks for 99 and
+one for a single one; meanwhile a list, the waiting tasks and the status are asked for again and again. Verified: each that runs has
+a MAC, an address and a port of its own, each that waits has a place of its own, and who runs how many. Resident memory is that of
+each program, before and at its highest.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from bench.many import distinct, instances, ready, until
+from deploy.host.configs import toml
+from tests.support.real_cloud import Cloud
+
+ROOM = 150
+SHARES = {"ada": [90] * 10, "bob": [99], "cyd": [1]}
+PASSWORD = "quiet-river-9041"
+
+
+def measure() -> dict[str, Any]:
+    """Seconds, launches a second, MiB; and what was verified."""
+    with ready() as (cloud, admin):
+        _pretend(cloud)
+        runs, verified = _overload(cloud, admin)
+    return {"runs": runs, "verified": verified}
+
+
+def _pretend(cloud: Cloud) -> None:
+    """CC and NC begin again with fake drivers and room for so many."""
+    home = Path(cloud.environ["EDUCLOUD_HOME"])
+    over = {
+        "nc": {"hypervisor": {"driver": "fake", "cpus": ROOM, "memory_mib": ROOM * 1024}, "network": {"node_driver": "fake"}},
+        "cc": {"network": {"driver": "fake", "subnet": "10.238.0.0/20", "display_count": 2000}},
+    }
+    for role, groups in over.items():
+        file = home / role / f"{role}.toml"
+        told = tomllib.loads(file.read_text())
+        file.write_text(toml({g: told.get(g, {}) | groups.get(g, {}) for g in told | groups}))
+        for pid in _programs(cloud)[role]:
+            os.kill(pid, signal.SIGTERM)
+    until(lambda: any(h["facts"].get("cpus") == ROOM for h in cloud.json("status")["hosts"]), "the node does not pretend")
+    assert cloud.soon(cloud.all_up)
+
+
+def _programs(cloud: Cloud) -> dict[str, list[int]]:
+    """The processes of each program of this cloud."""
+    found: dict[str, list[int]] = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = dict(w.split(b"=", 1) for w in (process / "environ").read_bytes().split(b"\0") if b"=" in w)
+        except OSError:
+            continue
+        if words.get(b"EDUCLOUD_HOME") == cloud.environ["EDUCLOUD_HOME"].encode() and b"EDUCLOUD_PROGRAM" in words:
+            found.setdefault(words[b"EDUCLOUD_PROGRAM"].decode(), []).append(int(process.name))
+    return found
+
+
+def _resident_mib(cloud: Cloud) -> dict[str, float]:
+    found = {}
+    for program, pids in _programs(cloud).items():
+        lines = [line for pid in pids for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS")]
+        found[program] = sum(int(line.split()[1]) for line in lines) / 1024
+    return {p: found[p] for p in ("clc-web", "clc-relay", "cc", "nc")}
+
+
+class _Watch(threading.Thread):
+    """Asks for a list, a page of tasks and the counts again and again, and how long each took."""
+
+    def __init__(self, url: str, token: str, cloud: Cloud) -> None:
+        super().__init__(daemon=True)
+        self._client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60)
+        self._cloud = cloud
+        self._ended = threading.Event()
+        self.took: list[float] = []
+        self.most_mib: dict[str, float] = {}
+
+    def run(self) -> None:
+        paths = ("/api/v1/instances/", "/api/v1/tasks/?state=queued", "/api/v1/status/")
+        while not self._ended.wait(0.2):
+            for path in paths:
+                began = time.monotonic()
+                self._client.get(path).raise_for_status()
+                self.took.append(time.monotonic() - began)
+            self.most_mib = {p: max(m, self.most_mib.get(p, 0)) for p, m in _resident_mib(self._cloud).items()}
+
+    def end(self) -> None:
+        self._ended.set()
+        self.join()
+
+
+def _overload(cloud: Cloud, admin: httpx.Client) -> tuple[dict[str, list[float]], dict[str, Any]]:
+    url, clients = str(admin.base_url), dict[str, httpx.Client]()
+    for name in SHARES:
+        admin.post("/api/v1/users/", json={"username": name, "password": PASSWORD, "role": "user"}).raise_for_status()
+        token = admin.post("/api/v1/login/", json={"username": name, "password": PASSWORD}).raise_for_status().json()["token"]
+        clients[name] = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60)
+    before = _resident_mib(cloud)
+    watch = _Watch(url, admin.headers["Authorization"].removeprefix("Bearer "), cloud)
+    watch.start()
+    began, posted = time.monotonic(), list[float]()
+    for name, counts in SHARES.items():
+        for n, count in enumerate(counts):
+            at = time.monotonic()
+            body = {"image": "tiny", "count": count, "name": f"{name}{n}"}
+            clients[name].post("/api/v1/instances/", json=body).raise_for_status()
+            posted.append((time.monotonic() - at) / count)
+    asked = time.monotonic() - began
+    until(lambda: not instances(clients["cyd"], "queued,starting"), "the single one does not run")
+    single = time.monotonic() - began - asked
+    until(lambda: len(instances(admin, "running")) == ROOM, "it is not full", 1.0)
+    full = time.monotonic() - began
+    rows = instances(admin)
+    verified = {f"running of {who}": n for who, n in sorted(Counter(r["owner"] for r in rows if r["state"] == "running").items())}
+    waiting = [r for r in rows if r["state"] == "queued"]
+    places = {r["queue"]["place"] for r in waiting if r["queue"]}
+    assert places == set(range(1, sum(map(sum, SHARES.values())) - ROOM + 1)), "each that waits has a place of its own"
+    running = [r for r in rows if r["state"] == "running"]
+    assert set(distinct(running).values()) == {ROOM}, distinct(running)
+    freed = _freed(admin, running)
+    cancelled = _cancelled(admin, waiting[:20])
+    watch.end()
+    return {
+        "POST, s for each run": posted, "all POSTs, s": [asked],
+        "the single one of a third owner runs after, s": [single],
+        f"the {ROOM} that fit run after, s": [full], "launches a second": [ROOM / full],
+        "GET meanwhile, s": watch.took, "delete to the next one running, s": freed,
+        "cancel of one that waits, s": cancelled,
+        **{f"{p}, MiB before and at most": [before[p], watch.most_mib[p]] for p in before},
+    }, verified | {"waiting": len(waiting)}
+
+
+def _freed(admin: httpx.Client, running: list[dict[str, Any]]) -> list[float]:
+    took = []
+    for row in running[:5]:
+        there = {r["id"] for r in instances(admin, "running")}
+        began = time.monotonic()
+        admin.delete(f"/api/v1/instances/{row['id']}/").raise_for_status()
+        until(lambda there=there: bool({r["id"] for r in instances(admin, "running")} - there), "nobody followed", 0.05)
+        took.append(time.monotonic() - began)
+    return took
+
+
+def _cancelled(admin: httpx.Client, waiting: list[dict[str, Any]]) -> list[float]:
+    took = []
+    for row in waiting:
+        began = time.monotonic()
+        answer = admin.post(f"/api/v1/tasks/{row['task']}/cancel/").raise_for_status().json()
+        took.append(time.monotonic() - began)
+        assert answer["state"] in ("cancelled", "cancelling"), answer
+    return took

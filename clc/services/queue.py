@@ -1,0 +1,193 @@
+"""The queue of runs: whose turn it is, what each cluster had no room for, and why somebody waits: the only writer of Turn and Gate.
+
+Owners take turns: a run gets the round after its owner's last one, and nobody begins in a round that is over. Which node has
+room only the cluster knows, so it is asked: who is first is handed down, and comes back when it is refused. A cluster that
+refused somebody is asked for one at a time, and for nothing as big as what it refused until something became free there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Max, Min, Q, QuerySet
+
+from luhyaapi import clock
+from luhyaapi.contracts.vocabulary import HostState, Role, TaskState
+from luhyaapi.errors import Refused, Unavailable
+from luhyadb.models import Account, Gate, Host, Instance, Task, Turn
+
+ASK_AGAIN_S = 30.0
+"""A full cluster is asked again after this also when nobody told that something became free."""
+_UP = (HostState.UP, HostState.DRAINING)
+
+
+def check(account: Account, count: int) -> None:
+    """Whether so many more may wait. Raises Unavailable(no_capacity), Refused(quota)."""
+    limits = settings.EDUCLOUD.queue
+    waiting = Turn.objects.filter(handed_at=0)
+    if (there := waiting.count()) + count > limits.at_most:
+        raise Unavailable("no_capacity", "The queue is full", f"{there} runs wait, at most {limits.at_most} can")
+    if (mine := waiting.filter(owner=account).count()) + count > limits.each_at_most:
+        raise Refused("quota", "Too many runs of yours would wait", f"{mine} wait, at most {limits.each_at_most} can")
+
+
+def enter(task: Task, row: Instance) -> None:
+    """A run waits for its turn. In a transaction of the caller's."""
+    mine = Turn.objects.filter(owner=row.owner_id).aggregate(last=Max("number"))["last"] or 0
+    now = Turn.objects.filter(placed_at=0).aggregate(first=Min("number"))["first"] or 0
+    Turn.objects.create(
+        task=task, owner_id=row.owner_id, number=max(mine + 1, now), cpus=row.cpus, memory_mib=row.memory_mib, node=row.node,
+        cluster=row.cluster if row.node else "", until=clock.now() + settings.EDUCLOUD.queue.wait_s,
+    )
+
+
+def leave(task: str) -> bool:
+    """A run that waits does so no more; False when it is not in the queue, or was handed down."""
+    return bool(Turn.objects.filter(task=task, handed_at=0).delete()[0])
+
+
+def forget(task: str) -> None:
+    """A run ended."""
+    Turn.objects.filter(task=task).delete()
+
+
+def is_empty() -> bool:
+    """Whether nobody waits."""
+    return not Turn.objects.filter(handed_at=0).exists()
+
+
+# ---- handing down
+
+
+def gates() -> list[Gate]:
+    """The gates of all clusters that answer, locked: nobody else hands down until this transaction ends."""
+    up = list(Host.objects.filter(role=Role.CC, state__in=_UP).order_by("pk").values_list("pk", flat=True))
+    for cluster in up:
+        Gate.objects.get_or_create(pk=cluster)
+    return list(Gate.objects.select_for_update().filter(pk__in=up).order_by("pk"))
+
+
+def next_for(gate: Gate) -> Turn | None:
+    """Whose turn it is at a cluster now; None when it is to be asked for nobody."""
+    under_way = Turn.objects.filter(cluster=gate.pk, handed_at__gt=0)
+    nodes = Host.objects.filter(role=Role.NC, boss=gate.pk, state__in=_UP).count()
+    if under_way.count() >= settings.EDUCLOUD.queue.per_node * max(nodes, 1):
+        return None
+    if gate.careful and under_way.filter(placed_at=0).exists():
+        return None
+    # a moment too far away was set before our clock went back
+    if gate.refused and not 0 < gate.ask_at - clock.now() <= ASK_AGAIN_S:
+        gate.refused = []
+        gate.save(update_fields=["refused"])
+    return _fitting(gate).order_by("number", "id").first()
+
+
+def _fitting(gate: Gate) -> QuerySet[Turn]:
+    """Those who wait for this cluster, without such as it has just refused."""
+    rows = Turn.objects.filter(Q(cluster="") | Q(cluster=gate.pk), handed_at=0)
+    for each in gate.refused:
+        there = {"node": each["node"]} if each["node"] else {}
+        rows = rows.exclude(cpus__gte=each["cpus"], memory_mib__gte=each["memory_mib"], **there)
+    return rows
+
+
+def hand(turn: Turn, cluster: str) -> bool:
+    """It is given to a cluster now; False when it left the queue at the same moment."""
+    return bool(Turn.objects.filter(pk=turn.pk, handed_at=0).update(cluster=cluster, handed_at=clock.now()))
+
+
+def placed(task: str) -> None:
+    """The cluster has a node for it."""
+    Turn.objects.filter(task=task, handed_at__gt=0, placed_at=0).update(placed_at=clock.now())
+
+
+def asked_by(command: str) -> Turn | None:
+    """The run that was handed down by this order and has no node yet."""
+    return Turn.objects.select_related("task").filter(task__command=command, handed_at__gt=0, placed_at=0).first()
+
+
+def refuse(turn: Turn, what: str, why: str) -> None:
+    """The cluster has no room for it: it waits on, in its round."""
+    gate, _ = Gate.objects.select_for_update().get_or_create(pk=turn.cluster)
+    size = {"cpus": turn.cpus, "memory_mib": turn.memory_mib, "node": turn.node, "what": what, "why": why}
+    gate.refused = [each for each in gate.refused if not _covers(size, each)] + [size]
+    gate.careful, gate.ask_at = True, clock.now() + ASK_AGAIN_S
+    gate.save()
+    turn.cluster, turn.handed_at, turn.attempt = turn.cluster if turn.node else "", 0, turn.attempt + 1
+    Turn.objects.filter(pk=turn.pk).update(cluster=turn.cluster, handed_at=0, attempt=turn.attempt)
+
+
+def _covers(small: dict[str, int], other: dict[str, int]) -> bool:
+    """Whether who refuses the first refuses the other."""
+    return small["cpus"] <= other["cpus"] and small["memory_mib"] <= other["memory_mib"] and small["node"] in ("", other["node"])
+
+
+def freed(cluster: str) -> None:
+    """Something became free there: everybody may be asked for again."""
+    Gate.objects.filter(pk=cluster).exclude(ask_at=0).update(refused=[], ask_at=0)
+
+
+def calm() -> None:
+    """Nobody waits any more: what was refused is forgotten."""
+    Gate.objects.filter(careful=True).update(refused=[], ask_at=0, careful=False)
+
+
+def overdue() -> list[Turn]:
+    """Those who waited as long as they may."""
+    return list(Turn.objects.select_related("task").filter(handed_at=0, until__lt=clock.now()).order_by("id"))
+
+
+def forget_lost() -> None:
+    """A run of which there was no news before its deadline takes nobody's turn."""
+    Turn.objects.filter(task__state=TaskState.LOST).delete()
+
+
+# ---- looking
+
+
+def looks(tasks: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Where these tasks stand, of those that have no node yet: ``place`` of ``of``, why (``what``, ``why``), ``until`` when at most."""
+    rows = list(Turn.objects.filter(task__in=list(tasks), placed_at=0))
+    if not rows:
+        return {}
+    line = list(Turn.objects.filter(placed_at=0).order_by("number", "id").values_list("pk", flat=True))
+    places = {turn: n for n, turn in enumerate(line, 1)}
+    reasons = _Reasons()
+    found = {}
+    for r in rows:
+        what, why = reasons.of(r)
+        place = places.get(r.pk, len(line))
+        found[r.task_id] = {"place": place, "of": len(line), "what": what, "why": why, "until": clock.rfc3339(r.until)}
+    return found
+
+
+def reason(turn: Turn) -> tuple[str, str]:
+    """Why it waits: what, and the details."""
+    return _Reasons().of(turn)
+
+
+class _Reasons:
+    """What the reasons to wait depend on, read once."""
+
+    def __init__(self) -> None:
+        up = Host.objects.filter(role__in=[Role.CC, Role.WALRUS], state__in=_UP).values_list("pk", "role")
+        self._stores = [host for host, role in up if role == Role.WALRUS]
+        self._clusters = [host for host, role in up if role == Role.CC]
+        self._refused = dict(Gate.objects.values_list("pk", "refused"))
+
+    def of(self, turn: Turn) -> tuple[str, str]:
+        if turn.handed_at:
+            return "A node is being chosen", ""
+        if not self._stores:
+            return "The image store does not answer now", ""
+        clusters = [c for c in self._clusters if turn.cluster in ("", c)]
+        if not clusters:
+            return "Its cluster does not answer now" if turn.cluster else "No cluster answers now", ""
+        size = {"cpus": turn.cpus, "memory_mib": turn.memory_mib, "node": turn.node}
+        for cluster in clusters:
+            for each in self._refused.get(cluster, ()):
+                if _covers(each, size):
+                    return each["what"], each["why"]
+        return "Others are started first", ""
