@@ -28,10 +28,14 @@ DEATHS = ("crash", "crash_at", "outage", "host_power")
 
 @dataclass(frozen=True)
 class Bug:
-    """``patches`` makes it; ``kinds`` are the faults that bring it to light (none: it needs none), ``actions`` what clients do then."""
+    """``patches`` makes it; ``kinds`` are the faults that bring it to light (none: it needs none), ``actions`` what clients do then.
+
+    ``seen_at`` is a seed that shows it. Where the product guards twice, the bug takes both guards away.
+    """
 
     what: str
     patches: Callable[[], list[Patch]]
+    seen_at: int
     kinds: tuple[str, ...] = ()
     actions: tuple[str, ...] | None = None
 
@@ -39,9 +43,9 @@ class Bug:
 BUGS: dict[str, Bug] = {}
 
 
-def _bug(what: str, kinds: tuple[str, ...] = (), actions: tuple[str, ...] | None = None) -> Callable[[Callable[[], list[Patch]]], None]:
+def _bug(what: str, seen_at: int, kinds: tuple[str, ...] = (), actions: tuple[str, ...] | None = None) -> Callable[[Callable[[], list[Patch]]], None]:
     def keep(patches: Callable[[], list[Patch]]) -> None:
-        BUGS[patches.__name__.strip("_")] = Bug(what, patches, kinds, actions)
+        BUGS[patches.__name__.strip("_")] = Bug(what, patches, seen_at, kinds, actions)
 
     return keep
 
@@ -63,7 +67,7 @@ def planted(name: str) -> Iterator[None]:
 # ---- messages
 
 
-@_bug("an order that is done is carried out again when it comes twice", ("double",))
+@_bug("an order that is done is carried out again when it comes twice", 0, ("double",))
 def _no_inbox() -> list[Patch]:
     real = journal.Journal.accept
 
@@ -78,7 +82,7 @@ def _no_inbox() -> list[Patch]:
     return [(journal.Journal, "accept", accept)]
 
 
-@_bug("a message is acknowledged before it is durable", ("crash_at", "crash_at", "full_disk"))
+@_bug("a message is acknowledged before it is durable", 0, ("crash_at", "crash_at", "full_disk"))
 def _acknowledge_first() -> list[Patch]:
     def deliver(self: Any, queue: tuple[str, str]) -> None:
         direction, host = queue
@@ -95,12 +99,12 @@ def _acknowledge_first() -> list[Patch]:
     return [(MemoryWire, "deliver", deliver)]
 
 
-@_bug("an older report overtakes a newer one", ("reorder", "delay", "double"))
+@_bug("an older report overtakes a newer one", 0, ("reorder", "delay", "double"))
 def _old_overtakes() -> list[Patch]:
     return [(boss.BossAgent, "is_fresh", lambda _self, _envelope: True)]
 
 
-@_bug("whoever reports is believed, about anything", ("reorder", "delay"), ("run", "run_many", "cancel", "delete"))
+@_bug("whoever reports is believed, about anything", 0, ("lie",), ("run", "run_many", "stop", "start", "delete"))
 def _judge_off() -> list[Patch]:
     def believe(_envelope: Any, _report: Any) -> None:
         """Nothing is refused."""
@@ -108,15 +112,19 @@ def _judge_off() -> list[Patch]:
     return [(CC_ROLE, "judge", believe), (CLC_ROLE, "judge", believe)]
 
 
-@_bug("an older order is carried out after a newer one", ("delay", "drop", "reorder"), ("run", "run_many", "delete"))
+@_bug("an older order is carried out after a newer one", 0, ("delay", "drop", "reorder"), ("run", "run_many", "delete"))
 def _no_order_check() -> list[Patch]:
-    return [(flows, "is_overtaken", lambda _envelope: False)]
+    """The second guard is the node's own: the generation of its wanted file, and of what it removed."""
+    return [
+        (flows, "is_overtaken", lambda _envelope: False), (Domains, "_newest", lambda self, instance, _gen, _fence: self.wanted.read(instance)),
+        (wanted.WantedFiles, "buried", lambda _self, _instance: -1),
+    ]
 
 
 # ---- what is kept
 
 
-@_bug("what belongs together is not written together", ("crash_at",))
+@_bug("what belongs together is not written together", 0, ("crash_at",))
 def _non_atomic() -> list[Patch]:
     def atomic() -> Any:
         return contextlib.nullcontext()
@@ -124,7 +132,7 @@ def _non_atomic() -> list[Patch]:
     return [(memory, "atomic", atomic), (memory, "on_commit", lambda call: call())]
 
 
-@_bug("an order is posted before the change that wants it is committed", ("crash_at",))
+@_bug("an order is posted before the change that wants it is committed", 0, ("crash_at",))
 def _outbox_outside() -> list[Patch]:
     real = outbox.put
 
@@ -142,7 +150,7 @@ def _outbox_outside() -> list[Patch]:
     return [(outbox, "put", put)]
 
 
-@_bug("a wanted file is not on the disk when the order is acknowledged", ("outage", "host_power"))
+@_bug("a wanted file is not on the disk when the order is acknowledged", 0, ("outage", "host_power"))
 def _wanted_not_synced() -> list[Patch]:
     def write(path: Any, data: bytes, mode: int = 0o600) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +161,7 @@ def _wanted_not_synced() -> list[Patch]:
     return [(wanted, "write_atomic", write)]
 
 
-@_bug("a flow that ended while its role died is not finished", ("crash_at", "crash"))
+@_bug("a flow that ended while its role died is not finished", 0, ("crash_committed",))
 def _pending_forgotten() -> list[Patch]:
     real = flows.look_after
 
@@ -171,7 +179,7 @@ def _pending_forgotten() -> list[Patch]:
 # ---- what is lent
 
 
-@_bug("the port goes back, the address does not", ())
+@_bug("the port goes back, the address does not", 0)
 def _half_release() -> list[Patch]:
     def give_back(instance: str) -> None:
         PortLease.objects.filter(instance=instance).update(instance="", released_at=clock.now())
@@ -179,12 +187,12 @@ def _half_release() -> list[Patch]:
     return [(leases, "give_back", give_back)]
 
 
-@_bug("a delete forgets what was lent", ())
+@_bug("a delete forgets what was lent", 0)
 def _lease_forgotten() -> list[Patch]:
     return [(leases, "give_back", lambda _instance: None)]
 
 
-@_bug("an address is lent again at once", ())
+@_bug("an address is lent again at once", 0)
 def _no_cooldown() -> list[Patch]:
     def forget(_cooldown_s: float) -> None:
         AddressLease.objects.filter(instance="").delete()
@@ -196,7 +204,7 @@ def _no_cooldown() -> list[Patch]:
 # ---- placing and taking back
 
 
-@_bug("an instance that has a place is placed once more", ("hypervisor_slow",))
+@_bug("an instance that has a place is placed once more", 0, ("hypervisor_slow",))
 def _placed_again() -> list[Patch]:
     real = placements.place
 
@@ -207,9 +215,8 @@ def _placed_again() -> list[Patch]:
     return [(placements, "place", place)]
 
 
-@_bug("a node that is silent counts as empty, and its guests are placed elsewhere", ("cut", "crash", "host_power", "broker_away"))
+@_bug("a node that is silent counts as empty, and its guests are placed elsewhere", 0, ("cut", "crash", "host_power"), ("run", "stop", "start"))
 def _silent_node_replaced() -> list[Patch]:
-    real = placements._check_still_fits
     place = placements.place
 
     def again(office: Any, order: Any, task: str, gen: int) -> Any:
@@ -221,21 +228,21 @@ def _silent_node_replaced() -> list[Patch]:
                 Placement.objects.filter(pk=row.pk).delete()
         return place(office, order, task, gen)
 
-    return [(placements, "_check_still_fits", real), (placements, "place", again)]
+    return [(placements, "place", again)]
 
 
-@_bug("a step that is taken back leaves its half", ("hypervisor_refuses", "edge_refuses"))
+@_bug("a step that is taken back leaves its half", 0, ("hypervisor_refuses", "edge_refuses"))
 def _undo_forgotten() -> list[Patch]:
     bare = tuple(replace(s, undo=lambda _office, _run: None) for s in flows.FLOWS["instance/run"])
     return [(flows.FLOWS, "instance/run", bare)]
 
 
-@_bug("a cancel is not remembered by those it was told", ("reorder", "delay", "hypervisor_away", "hypervisor_slow"))
+@_bug("a cancel is not remembered by those it was told", 0, ("reorder", "delay", "hypervisor_away", "hypervisor_slow"))
 def _cancel_does_not_bury() -> list[Patch]:
     return [(journal.Journal, "bury", lambda _self, _task: None)]
 
 
-@_bug("a task without news after its deadline is called done", ("clock_forward", "cut", "crash"))
+@_bug("a task without news after its deadline is called done", 0, ("clock_forward", "cut", "crash"))
 def _lost_is_done() -> list[Patch]:
     def lose_overdue() -> int:
         overdue = Task.objects.filter(state__in=[TaskState.QUEUED, TaskState.RUNNING, TaskState.CANCELLING], deadline__lt=clock.now())
@@ -247,7 +254,7 @@ def _lost_is_done() -> list[Patch]:
 # ---- nodes
 
 
-@_bug("what could not be wiped at once is never wiped", ("hypervisor_refuses", "crash_at"))
+@_bug("what could not be wiped at once is never wiped", 0, ("hypervisor_refuses", "crash_at"))
 def _half_wiped() -> list[Patch]:
     real = Domains._look
 
@@ -259,7 +266,7 @@ def _half_wiped() -> list[Patch]:
     return [(Domains, "_look", look)]
 
 
-@_bug("a deleted guest keeps its image pinned", ())
+@_bug("a deleted guest keeps its image pinned", 0)
 def _pin_forgotten() -> list[Patch]:
     real = Domains._wipe
 
@@ -269,7 +276,7 @@ def _pin_forgotten() -> list[Patch]:
     return [(Domains, "_wipe", wipe)]
 
 
-@_bug("an order that failed is said to be done", ("hypervisor_refuses", "full_disk"))
+@_bug("an order that failed is said to be done", 0, ("hypervisor_refuses", "full_disk"))
 def _failure_is_done() -> list[Patch]:
     real = Worker.end
 

@@ -141,15 +141,25 @@ def taken_in_the_end(history: list[Record]) -> Iterator[str]:
 
 def done_is_done(history: list[Record]) -> Iterator[str]:
     """No task is done before its Outcome came, but such as nobody had to be told of."""
-    told = {r["subject"].split("#")[0] for r in history if r["what"] == "got" and r["who"] == "clc" and r["kind"] == "outcome"}
-    picture = history[-1].get("picture") if history else None
-    for task in picture["clc"]["task"] if picture else ():
-        if task["state"] == "done" and task["created_at"] > 0 and task.get("receiver", "cc") and task["id"] not in told and task["id"] in _accepted(history):
-            yield f"task {task['id']} {task['kind']} is done and no outcome came"
+    told: set[str] = set()
+    lies = {r["about"]["id"] for r in history if r["who"] == "fault" and r["what"] == "lie"}
+    for r in history:
+        if r["what"] == "got" and r["who"] == "clc" and r["kind"] == "outcome" and r["id"] not in lies:
+            told.add(r["subject"].split("#")[0])
+        elif r["what"] == "task" and r["state"] == "done" and r.get("receiver", "cc") and r["task"] not in told:
+            yield f"task {r['task']} is done at record {r['n']}, and no outcome came"
 
 
-def _accepted(history: list[Record]) -> set[str]:
-    return {t for r in _asked(history) for t in r["answer"].get("tasks", ())}
+def final_is_final(history: list[Record]) -> Iterator[str]:
+    """How a task ended does not change."""
+    ended: dict[str, str] = {}
+    for r in history:
+        if r["what"] != "task":
+            continue
+        if r["task"] in ended:
+            yield f"task {r['task']} was {ended[r['task']]} and is {r['state']} since record {r['n']}"
+        if r["state"] in FINAL:
+            ended[r["task"]] = r["state"]
 
 
 def the_cancelled_rest(history: list[Record]) -> Iterator[str]:
@@ -165,20 +175,19 @@ def the_cancelled_rest(history: list[Record]) -> Iterator[str]:
 
 
 def answers_in_order(history: list[Record]) -> Iterator[str]:
-    """A deleted instance is not acted on by a later request that was accepted."""
+    """Once its delete is done, nothing is accepted for an instance."""
+    deleting = {t: r["instance"] for r in _asked(history, "delete") for t in r["answer"]["tasks"]}
     deleted: set[str] = set()
     for r in history:
-        if r["what"] != "asked" or not r["answer"].get("accepted"):
-            continue
-        if r["verb"] in ("start", "stop", "reboot") and r.get("instance") in deleted:
-            yield f"{r['verb']} of {r['instance']} was accepted at record {r['n']} after its delete was"
-        if r["verb"] == "delete" and r.get("instance"):
-            deleted.add(r["instance"])
+        if r["what"] == "task" and r["state"] == "done" and r["task"] in deleting:
+            deleted.add(deleting[r["task"]])
+        elif r["what"] == "asked" and r["answer"].get("accepted") and r.get("instance") in deleted:
+            yield f"{r['verb']} of {r['instance']} was accepted at record {r['n']} after its delete was done"
 
 
 RULES: tuple[Callable[[list[Record]], Iterator[str]], ...] = (
     one_place, nothing_lent_twice, lent_things_rest, once, the_dead_stay_dead, nobody_stumbles, taken_in_the_end, done_is_done,
-    the_cancelled_rest,
+    final_is_final, the_cancelled_rest, answers_in_order,
 )
 
 

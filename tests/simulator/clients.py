@@ -59,6 +59,7 @@ class Clients:
             sim.dying.discard("web")
             sim.clock.ahead.pop("web", None)
         sim.tell("web", "asked", verb=verb, **args, answer=answer)
+        sim.tell_tasks()
         return answer if "accepted" in answer else None
 
     @property

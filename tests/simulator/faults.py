@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from tests.simulator import lies
 from tests.simulator.plan import Item
 
 if TYPE_CHECKING:
@@ -151,6 +152,14 @@ class Faults:
         self._sim.fuses[name] = point, int(item.dice[2] * 8)
         return f"{name} at {point or 'any point'}", None
 
+    def _crash_committed(self, item: Item) -> Any:
+        """It dies when its database has committed, before what was to follow that."""
+        name = self._role(item.dice[0], *(("cc",) if item.dice[1] < 0.6 else ("clc",)))
+        if name is None:
+            return None, None
+        self._sim.fuses[name] = "database: after commit", int(item.dice[2] * 40)
+        return f"{name} after a commit", None
+
     def _outage(self, item: Item) -> Any:
         """The whole site loses power: every role, every guest, and what was not synced."""
         sim = self._sim
@@ -274,6 +283,22 @@ class Faults:
         if "clc" in self._sim.p.houses:
             self._sim.p.houses["clc"].agent.services.board.clear()
         return "board", None
+
+    def _lie(self, item: Item) -> Any:
+        """A host speaks of what is not its own, well signed; whom it tells that must know better."""
+        sim, name = self._sim, self._role(item.dice[0], "nc", "sc", "walrus")
+        if name is None:
+            return None, None
+        found = lies.of(name, self._me(name), item.dice[1])
+        if found is None:
+            return None, None
+        sim.clock.actor = name
+        message = sim.p.houses[name].agent.seal_report(found)
+        sim.clock.actor = ""
+        sim.p.wire.inject("up", self._me(name), message)
+        from tests.simulator.simulation import about
+
+        return {"host": name, **about(message)}, None
 
     def _edge_refuses(self, item: Item) -> Any:
         from luhyaapi.errors import Failed

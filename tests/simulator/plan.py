@@ -14,7 +14,7 @@ FAULTS: dict[str, int] = {
     "drop": 3, "double": 3, "reorder": 3, "delay": 3, "cut": 4, "cut_one_way": 3, "crash": 5, "crash_at": 10, "outage": 2,
     "host_power": 2, "slow_disk": 1, "full_disk": 2, "hypervisor_away": 3, "hypervisor_slow": 2, "hypervisor_refuses": 2,
     "guest_dies": 2, "guest_ends": 2, "guest_started": 1, "board_emptied": 1, "clock_forward": 1, "clock_backward": 1,
-    "broker_away": 2, "broker_lost": 1, "stubborn": 1, "edge_refuses": 1,
+    "broker_away": 2, "broker_lost": 1, "stubborn": 1, "edge_refuses": 1, "crash_committed": 3, "lie": 2,
 }
 """Each with how often it comes, compared to the others."""
 LASTS_S = 45.0

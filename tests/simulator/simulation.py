@@ -59,6 +59,8 @@ class Simulation:
         self.faults = faults.Faults(self)
         self.moves_made = 0
         self._number = 0
+        self._tasks: dict[str, str] = {}
+        self._changes = -1
 
     # ---- life
 
@@ -90,6 +92,7 @@ class Simulation:
     def _begin(self) -> None:
         self.tell("simulator", "began", seed=self.plan.seed, faults=list(self.plan.kinds), actions=list(self.plan.actions),
                   hosts={m.host: name for name, (m, _) in self.p.known.items()})
+        self._tasks.update((task, state) for task, state, _ in self._task_rows())
         for name, (membership, _) in list(self.p.known.items()):
             if membership.boss:
                 boss = next(n for n, (m, _) in self.p.known.items() if m.host == membership.boss)
@@ -197,6 +200,23 @@ class Simulation:
         """Into the history."""
         self.history.now = self.clock.world - self.clock.start
         self.history.tell(who, what, **fields)
+
+    def tell_tasks(self) -> None:
+        """Which tasks of the CLC changed their state just now."""
+        raw = connections["default"].connection
+        if raw.total_changes == self._changes:
+            return
+        self._changes = raw.total_changes
+        for task, state, receiver in self._task_rows():
+            if self._tasks.get(task) != state:
+                self._tasks[task] = state
+                self.tell("clc", "task", task=task, state=state, receiver=receiver)
+
+    @staticmethod
+    def _task_rows() -> list[tuple[str, str, str]]:
+        raw = connections["default"].connection
+        found: list[tuple[str, str, str]] = raw.execute("select id, state, receiver from luhyadb_task order by rowid").fetchall()
+        return found
 
     def after(self, seconds: float, what: Any) -> None:
         """Have something happen then."""
@@ -326,6 +346,8 @@ class Simulation:
         finally:
             self.clock.actor = ""
             self.dying.discard(name)
+            if name == "clc":
+                self.tell_tasks()
         return True
 
     # ---- rest

@@ -23,7 +23,7 @@ _CC = {
     "portlease": "port, instance, released_at", "outbox": 'command, "to", why', "child": "id, role, draining",
     "flowrun": "command, kind, instance, step, waiting, ended_at",
 }
-_JSON = {"error", "nics", "blobs", "spec"}
+_JSON = {"error", "nics", "blobs", "spec", "facts"}
 
 
 def rows(alias: str, table: str, columns: str, where: str = "") -> list[dict[str, Any]]:

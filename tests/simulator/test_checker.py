@@ -29,6 +29,10 @@ def got(who, kind, t=0.0, **more):
     return {"t": t, "who": who, "what": "got", "kind": kind, "id": "m1", "subject": "", "task": RUN, **more}
 
 
+def task(state, ident=RUN):
+    return {"t": 0.0, "who": "clc", "what": "task", "task": ident, "state": state}
+
+
 def history(*records):
     return [{"n": n, **r} for n, r in enumerate(records)]
 
@@ -91,10 +95,24 @@ def test_what_was_not_taken_never_comes_again():
     assert not broken(checker.taken_in_the_end, fault("broker_lost"), *first)
 
 
-def test_a_task_is_done_without_an_outcome():
-    done = {"t": 9.0, "who": "simulator", "what": "rest", "picture": picture()}
+def test_a_task_is_done_before_its_outcome():
+    done, came = task("done"), got("clc", "outcome", subject=f"{RUN}#0.0")
     assert broken(checker.done_is_done, asked("run", RUN), done)
-    assert not broken(checker.done_is_done, asked("run", RUN), got("clc", "outcome", subject=f"{RUN}#0.0"), done)
+    assert broken(checker.done_is_done, asked("run", RUN), done, came)
+    assert not broken(checker.done_is_done, asked("run", RUN), came, done)
+    assert broken(checker.done_is_done, fault("lie", {"id": "m1"}), came, done)
+
+
+def test_a_task_ends_twice():
+    assert broken(checker.final_is_final, task("failed"), task("done"))
+    assert not broken(checker.final_is_final, task("lost"), task("running"), task("done"), task("failed", STOP))
+
+
+def test_a_deleted_instance_takes_orders():
+    deleted = asked("delete", DELETE), task("done", DELETE)
+    assert broken(checker.answers_in_order, *deleted, asked("start", RUN))
+    assert not broken(checker.answers_in_order, asked("delete", DELETE), task("cancelled", DELETE), asked("start", RUN))
+    assert not broken(checker.answers_in_order, *deleted, asked("start", RUN, TWO))
 
 
 def test_a_cancelled_task_goes_on():
