@@ -147,9 +147,9 @@ class Asking(QuerySet):
         if statement is None:
             return None
         connection = connections[db]
-        with connection.cursor() as cursor:
-            cursor.execute(statement.sql, statement.parameters(self._given))
-            found = cursor.fetchall()
+        connection.ensure_connection()
+        connection.validate_no_broken_transaction()
+        found = connection.connection.execute(statement.sql, statement.parameters(self._given)).fetchall()
         return statement.decode(connection, db, found) if statement.decode else found
 
     def _fetch_all(self) -> None:
@@ -322,7 +322,12 @@ def _select(asking: Asking, db: str, how: str) -> Statement:
         real.query.set_limits(high=1 if how == "first" else MAX_GET_RESULTS)
     compiler = (real.query.exists() if how == "exists" else real.query).get_compiler(db)
     sql, parameters = compiler.as_sql()
-    return Statement(sql, _sources(parameters, tags), None if how == "exists" else _decoder(real, compiler))
+    return Statement(_asked_raw(sql), _sources(parameters, tags), None if how == "exists" else _decoder(real, compiler))
+
+
+def _asked_raw(sql: str) -> str:
+    """As SQLite itself takes it: what only reads goes straight to it, for nobody dies while reading."""
+    return sql.replace("%s", "?").replace("%%", "%")
 
 
 def _counting(real: QuerySet, db: str, tags: list[Any]) -> Statement:
@@ -336,7 +341,7 @@ def _counting(real: QuerySet, db: str, tags: list[Any]) -> Statement:
         real.count()
     if len(heard) != 1:
         raise NotSoError
-    return Statement(heard[0][0], _sources(heard[0][1], tags))
+    return Statement(_asked_raw(heard[0][0]), _sources(heard[0][1], tags))
 
 
 def _decoder(real: QuerySet, compiler: Any) -> Callable[[Any, str, list[Any]], list[Any]]:
