@@ -38,14 +38,17 @@ class Bug:
     seen_at: int
     kinds: tuple[str, ...] = ()
     actions: tuple[str, ...] | None = None
+    longer: int = 1
 
 
 BUGS: dict[str, Bug] = {}
 
 
-def _bug(what: str, seen_at: int, kinds: tuple[str, ...] = (), actions: tuple[str, ...] | None = None) -> Callable[[Callable[[], list[Patch]]], None]:
+def _bug(
+    what: str, seen_at: int, kinds: tuple[str, ...] = (), actions: tuple[str, ...] | None = None, longer: int = 1,
+) -> Callable[[Callable[[], list[Patch]]], None]:
     def keep(patches: Callable[[], list[Patch]]) -> None:
-        BUGS[patches.__name__.strip("_")] = Bug(what, patches, seen_at, kinds, actions)
+        BUGS[patches.__name__.strip("_")] = Bug(what, patches, seen_at, kinds, actions, longer)
 
     return keep
 
@@ -112,7 +115,7 @@ def _judge_off() -> list[Patch]:
     return [(CC_ROLE, "judge", believe), (CLC_ROLE, "judge", believe)]
 
 
-@_bug("an older order is carried out after a newer one", 0, ("delay", "drop", "reorder"), ("run", "run_many", "delete"))
+@_bug("an older order is carried out after a newer one", 0, ("delay", "reorder"), ("run", "run", "stop", "delete"))
 def _no_order_check() -> list[Patch]:
     """The second guard is the node's own: the generation of its wanted file, and of what it removed."""
     return [
@@ -215,7 +218,7 @@ def _placed_again() -> list[Patch]:
     return [(placements, "place", place)]
 
 
-@_bug("a node that is silent counts as empty, and its guests are placed elsewhere", 0, ("cut", "crash", "host_power"), ("run", "stop", "start"))
+@_bug("a node that is silent counts as empty, and its guests are placed elsewhere", 0, ("cut",), ("run", "stop", "start", "start"), 3)
 def _silent_node_replaced() -> list[Patch]:
     place = placements.place
 
@@ -242,7 +245,7 @@ def _cancel_does_not_bury() -> list[Patch]:
     return [(journal.Journal, "bury", lambda _self, _task: None)]
 
 
-@_bug("a task without news after its deadline is called done", 0, ("clock_forward", "cut", "crash"))
+@_bug("a task without news after its deadline is called done", 0, ("clock_forward", "clock_forward", "clock_forward", "hypervisor_slow"), longer=3)
 def _lost_is_done() -> list[Patch]:
     def lose_overdue() -> int:
         overdue = Task.objects.filter(state__in=[TaskState.QUEUED, TaskState.RUNNING, TaskState.CANCELLING], deadline__lt=clock.now())

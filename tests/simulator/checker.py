@@ -162,6 +162,25 @@ def final_is_final(history: list[Record]) -> Iterator[str]:
             ended[r["task"]] = r["state"]
 
 
+def in_order(history: list[Record]) -> Iterator[str]:
+    """An order has no effect any more once a later one on its instance is done; what takes it back may."""
+    place: dict[str, tuple[str, int]] = {}
+    for r in _asked(history):
+        owners = r["answer"].get("instances", ())
+        place |= {task: (one, r["n"]) for one, task in zip(owners, r["answer"].get("tasks", ()), strict=False)}
+    newest: dict[str, tuple[int, str]] = {}
+    for r in history:
+        task = r["task"] if r["what"] == "task" else r["order"].split("#")[0] if r["what"] == "effect" else ""
+        if task not in place:
+            continue
+        instance, asked = place[task]
+        after, later = newest.get(instance, (-1, ""))
+        if r["what"] == "task" and r["state"] == "done":
+            newest[instance] = max((after, later), (asked, task))
+        elif r["what"] == "effect" and asked < after and "#undo-" not in r["order"]:
+            yield f"{instance} is {r['effect']} at record {r['n']} by {r['order']}, after the later {later} was done"
+
+
 def the_cancelled_rest(history: list[Record]) -> Iterator[str]:
     """A node that has heard a cancel begins nothing more for that task."""
     heard: dict[tuple[str, str], float] = {}
@@ -187,7 +206,7 @@ def answers_in_order(history: list[Record]) -> Iterator[str]:
 
 RULES: tuple[Callable[[list[Record]], Iterator[str]], ...] = (
     one_place, nothing_lent_twice, lent_things_rest, once, the_dead_stay_dead, nobody_stumbles, taken_in_the_end, done_is_done,
-    final_is_final, the_cancelled_rest, answers_in_order,
+    final_is_final, in_order, the_cancelled_rest, answers_in_order,
 )
 
 

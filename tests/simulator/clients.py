@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.simulator.simulation import Simulation
 
 MIB = 1024 * 1024
+AGAIN_S = 5.0
 
 
 class Clients:
@@ -33,6 +34,7 @@ class Clients:
         self.nodes = 2
         self.counts: Counter[str] = Counter()
         self._uploads = 0
+        self._may_pass = False
 
     def do(self, item: Item) -> None:
         """Ask for what was planned."""
@@ -44,6 +46,7 @@ class Clients:
         sim = self._sim
         sim.clock.actor = "web"
         answer: dict[str, Any] = {}
+        passing = True
         try:
             with memory.of("clc"):
                 found = work()
@@ -52,6 +55,7 @@ class Clients:
             answer = {"crashed": str(crash)}
         except Trouble as e:
             answer = {"refused": e.code, "why": str(e)[:200]}
+            passing = e.family == "unavailable"
         except Exception as e:
             answer = {"stumbled": f"{of(e).code} {type(e).__name__}: {e}"[:300], "full": "web" in sim.full}
         finally:
@@ -60,6 +64,7 @@ class Clients:
             sim.clock.ahead.pop("web", None)
         sim.tell("web", "asked", verb=verb, **args, answer=answer)
         sim.tell_tasks()
+        self._may_pass = passing
         return answer if "accepted" in answer else None
 
     @property
@@ -133,16 +138,28 @@ class Clients:
             return
         library = self._sim.p.houses["walrus"].agent.services.library
 
+        digest = hashlib.sha256(data if dice[2] < 0.8 else b"other").hexdigest()
+        begun: list[str] = []
+
+        def complete() -> dict[str, Any]:
+            return {"tasks": [images.complete(self._admin, begun[0], ({"part": "kernel", "sha256": digest},)).pk]}
+
         def work() -> dict[str, Any]:
             up = images.begin_upload(self._admin, images.Ask(name, ({"part": "kernel", "size_bytes": len(data)},)))
             library.open_upload(up.id, [("kernel", len(data))])
+            begun.append(up.id)
             library.write(up.id, "kernel", 0, io.BytesIO(data), len(data))
-            digest = hashlib.sha256(data if dice[2] < 0.8 else b"other").hexdigest()
-            return {"tasks": [images.complete(self._admin, up.id, ({"part": "kernel", "sha256": digest},)).pk]}
+            return complete()
 
-        if answer := self._ask("upload", work, image=name):
+        self._insist("upload", work, complete, begun, image=name)
+
+    def _insist(self, verb: str, work: Callable[[], dict[str, Any]], again: Callable[[], dict[str, Any]], begun: list[str], **args: Any) -> None:
+        """Once its bytes are there, whoever uploads says again that they are, until somebody hears it."""
+        if answer := self._ask(verb, work, **args):
             self.tasks += answer["tasks"]
-            self.images.append(name)
+            self.images.append(args["image"])
+        elif begun and self._may_pass:
+            self._sim.after(AGAIN_S, lambda: self._insist("complete", again, again, begun, **args))
 
     def _delete_image(self, dice: tuple[float, ...]) -> None:
         name = self.images[int(dice[0] * len(self.images))]

@@ -46,10 +46,10 @@ class Plan:
         return replace(self, items=tuple(i for i in self.items if i not in gone))
 
 
-def make(seed: str, *, kinds: tuple[str, ...] | None = None, only: tuple[str, ...] | None = None) -> Plan:
+def make(seed: str, *, kinds: tuple[str, ...] | None = None, only: tuple[str, ...] | None = None, longer: int = 1) -> Plan:
     """The plan of a seed: a random part of all faults and actions is enabled, about six faults and ten actions come.
 
-    ``kinds`` and ``only`` name the faults and the actions instead.
+    ``kinds`` and ``only`` name the faults and the actions instead; ``longer`` is how many times as long and as much it is.
     """
     rng = random.Random(f"plan {seed}")
     if kinds is None:
@@ -57,14 +57,14 @@ def make(seed: str, *, kinds: tuple[str, ...] | None = None, only: tuple[str, ..
         kinds = tuple(k for k in FAULTS if rng.random() < share)
     actions = ("run", *(a for a in ACTIONS if a != "run" and rng.random() < rng.choice((0.4, 1.0))))
     actions = only or actions
-    moments = sorted(rng.uniform(0, LASTS_S) for _ in range(rng.randint(2, 7)))
+    moments = sorted(rng.uniform(0, LASTS_S * longer) for _ in range(rng.randint(2, 7) * longer))
     items = [Item(0.0, "client", "run", _dice(rng)), Item(rng.uniform(0, 2), "client", "run", _dice(rng))]
     items += [
         Item(rng.choice(moments) + rng.choice((0.0, 0.0, rng.random())), "client", name, _dice(rng))
-        for name in rng.choices(actions, [ACTIONS[a] for a in actions], k=rng.randint(5, 11))
+        for name in rng.choices(actions, [ACTIONS[a] for a in actions], k=rng.randint(5, 11) * longer)
     ]
     if kinds:
-        for name in rng.choices(kinds, [FAULTS[k] for k in kinds], k=rng.randint(2, 10)):
+        for name in rng.choices(kinds, [FAULTS[k] for k in kinds], k=rng.randint(2, 10) * longer):
             at = rng.choice(moments) + rng.choice((-0.5, 0.0, 0.0, rng.random()))
             items.append(Item(max(at, 0.0), "fault", name, _dice(rng), rng.choice((1.0, 5.0, 15.0, 40.0))))
     return Plan(seed, kinds, actions, tuple(sorted(items, key=lambda i: i.at)))

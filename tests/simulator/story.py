@@ -81,4 +81,7 @@ def _line(r: Record) -> str:
 
 def planned(seed: str, bug: str = "") -> Plan:
     """The plan of a seed; to look for a bug it has the faults that bring it to light."""
-    return plan.make(seed, kinds=bugs.BUGS[bug].kinds, only=bugs.BUGS[bug].actions) if bug else plan.make(seed)
+    if not bug:
+        return plan.make(seed)
+    wanted = bugs.BUGS[bug]
+    return plan.make(seed, kinds=wanted.kinds, only=wanted.actions, longer=wanted.longer)

@@ -115,6 +115,15 @@ def test_a_deleted_instance_takes_orders():
     assert not broken(checker.answers_in_order, *deleted, asked("start", RUN, TWO))
 
 
+def test_an_older_order_comes_after_a_later_one_is_done():
+    asked_for = asked("run", RUN), asked("stop", STOP), task("done", STOP)
+    assert broken(checker.in_order, *asked_for, effect("running"))
+    assert not broken(checker.in_order, *asked_for, effect("stopped", order=f"{STOP}#halt.0"))
+    assert not broken(checker.in_order, *asked_for, effect("removed", order=f"{RUN}#undo-boot.0"))
+    assert not broken(checker.in_order, *asked_for[:2], effect("running"), asked_for[2])
+    assert not broken(checker.in_order, *asked_for, effect("running", TWO, order="tsk-00000009#boot.0"))
+
+
 def test_a_cancelled_task_goes_on():
     heard = got("nc1", "task/cancel")
     assert broken(checker.the_cancelled_rest, heard, effect("running", t=60.0))

@@ -28,6 +28,13 @@ def test_two_processes_see_the_same(seed):
 
 
 @pytest.mark.walk
+@pytest.mark.parametrize("seed", ["1", "4", "11"])
+def test_what_makes_it_quick_changes_nothing(simulated, seed):
+    planned = story.planned(seed)
+    assert story.run(planned, quick=True).digest == story.run(planned, quick=False).digest
+
+
+@pytest.mark.walk
 def test_one_process_sees_the_same_twice(simulated):
     first = story.run(story.planned("5"))
     assert first.digest == story.run(story.planned("5")).digest

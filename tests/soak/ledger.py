@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.soak.tally import Tally
+from tests.soak import spans
+from tests.soak.spans import Span
+from tests.soak.tally import Failure, Tally
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docs/ledger.json"
@@ -34,11 +36,22 @@ def add(tally: Tally, file: Path = FILE) -> None:
         for point in sorted({*tally.runs, *(f.point for f in tally.failures)}):
             entry: dict[str, Any] = points.setdefault(point, {"runs": 0, "failures": 0})
             failed = [f for f in tally.failures if f.point == point]
-            entry["runs"] += tally.runs[point]
+            runs = tally.runs[point]
+            if point in tally.spans:
+                runs, failed = _new(entry, tally.spans[point], failed)
+            entry["runs"] += runs
             entry["failures"] += len(failed)
             entry |= {"last": today, "machine": where}
             if failed:
                 entry["replays"] = [*entry.get("replays", []), *(f.replay for f in failed)][-REPLAYS_KEPT:]
+
+
+def _new(entry: dict[str, Any], ran: list[Span], failed: list[Failure]) -> tuple[int, list[Failure]]:
+    """How many of the numbered runs the entry does not count yet, and those that failed and are not known to fail."""
+    before = spans.read(entry.get("spans", ""))
+    both = spans.merged([*before, *ran])
+    entry["spans"] = spans.write(both)
+    return spans.size(both) - spans.size(before), [f for f in failed if f.replay not in entry.get("replays", [])]
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.soak import ledger, tally
+from tests.soak import ledger, spans, tally
 from tests.soak.tally import Budget, Tally
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,16 +16,18 @@ POINT = "seeds"
 
 
 def first_new(file: Path = ledger.FILE) -> int:
-    """The first seed no ledger entry counts yet: they are run from 0 on, without gaps."""
+    """The first seed that the ledger does not count yet."""
     if not file.exists():
         return 0
-    return int(json.loads(file.read_text("utf-8")).get("seeds", {}).get(POINT, {}).get("runs", 0))
+    ran = spans.read(json.loads(file.read_text("utf-8")).get("seeds", {}).get(POINT, {}).get("spans", ""))
+    return ran[0][1] if ran and ran[0][0] == 0 else 0
 
 
 def run(budget: Budget, given: argparse.Namespace) -> Tally:
-    """From the first new seed on."""
+    """From the first new seed on. Whoever runs this counts it."""
     first = given.first if given.first >= 0 else first_new()
-    words = [sys.executable, "-m", "tests.simulator", "--seeds", f"{first}:{first}", "--minutes", f"{budget.seconds / 60:.2f}", "--jobs", str(given.jobs)]
+    words = [sys.executable, "-m", "tests.simulator", "--seeds", f"{first}:{first}", "--minutes", f"{budget.seconds / 60:.2f}", "--jobs", str(given.jobs),
+             "--no-ledger"]
     done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     return counted(json.loads(done.stdout.strip().rpartition("\n")[2]))
 
@@ -34,6 +36,8 @@ def counted(form: dict) -> Tally:
     """The simulator's last line as a tally."""
     found = Tally("seeds")
     found.count(POINT, int(form["seeds"]))
+    if "spans" in form:
+        found.spans[POINT] = spans.read(form["spans"])
     stories = form.get("first", {})
     for seed in map(str, form.get("failed", [])):
         found.fail(POINT, "; ".join(stories.get(seed, ["told by its story"])), f"python -m tests.simulator --story {seed}")

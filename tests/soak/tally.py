@@ -12,6 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.soak import spans
+from tests.soak.spans import Span
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -24,12 +27,16 @@ class Failure:
 
 @dataclass
 class Tally:
-    """Counts of one kind. ``figures`` are measured on the way, such as a rate."""
+    """Counts of one kind. ``figures`` are measured on the way, such as a rate.
+
+    ``spans`` says, of a point whose runs are numbered, which numbers were run: the ledger counts none of them twice.
+    """
 
     kind: str
     runs: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
+    spans: dict[str, list[Span]] = field(default_factory=dict)
 
     def count(self, point: str, times: int = 1) -> None:
         """That point was tried."""
@@ -44,13 +51,14 @@ class Tally:
         """As it stands on the last line of a run."""
         return {
             "kind": self.kind, "runs": dict(sorted(self.runs.items())), "failures": [vars(f) for f in self.failures],
-            "figures": {k: round(v, 3) for k, v in self.figures.items()},
+            "figures": {k: round(v, 3) for k, v in self.figures.items()}, "spans": {k: spans.write(v) for k, v in self.spans.items()},
         }
 
     @classmethod
     def read(cls, form: dict[str, Any]) -> Tally:
         """What :meth:`form` wrote."""
-        return cls(form["kind"], Counter(form["runs"]), [Failure(**f) for f in form["failures"]], dict(form["figures"]))
+        return cls(form["kind"], Counter(form["runs"]), [Failure(**f) for f in form["failures"]], dict(form["figures"]),
+                   {k: spans.read(v) for k, v in form.get("spans", {}).items()})
 
 
 @dataclass

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy import fault_table, reliability
-from tests.soak import command, crashes, ledger, seeds, starts
+from tests.soak import command, crashes, ledger, seeds, spans, starts
 from tests.soak.intervals import IntervalLog, judge
 from tests.soak.tally import Budget, Tally
 
@@ -76,8 +76,26 @@ def test_the_ledger_only_grows(tmp_path):
     assert set(entry) == {"runs", "failures", "replays", "last", "machine"}
 
 
+def test_a_seed_is_counted_once(tmp_path):
+    file = tmp_path / "ledger.json"
+    assert seeds.first_new(file) == 0
+    for first, end, failed in ((0, 100, []), (50, 150, [60]), (60, 61, [60]), (500, 510, [])):
+        form = {"seeds": end - first, "spans": f"{first}:{end}", "failed": failed, "seconds": 1}
+        ledger.add(seeds.counted(form), file)
+    entry = json.loads(file.read_text())["seeds"]["seeds"]
+    assert (entry["runs"], entry["failures"], entry["spans"]) == (160, 1, "0:150 500:510")
+    assert seeds.first_new(file) == 150
+
+
+def test_spans_of_jobs_that_stopped_apart():
+    assert spans.write(spans.of([0, 2, 4, 6, 1, 3])) == "0:5 6:7"
+    assert spans.read("6:7 0:5 5:6") == [(0, 7)]
+    assert spans.size(spans.read("0:5 6:7")) == 6
+
+
 def test_what_a_run_says_comes_back_whole():
     one = Tally("cuts")
+    one.spans["store"] = [(3, 9)]
     one.count("store")
     one.fail("store", "stuck", "again")
     one.figures["per_s"] = 1.5
