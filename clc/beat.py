@@ -55,6 +55,7 @@ class Beat:
             found = self._agent.services.board.read([f"host:{c.pk}" for c in clusters])
             hosts.repair({key.removeprefix("host:"): picture for key, picture in found.items()})
         admission.tend()
+        hosts.ask_again()
         tasks.lose_overdue()
         images.sweep_uploads()
         if self._agent.down is not None and self._agent.down.is_connected():

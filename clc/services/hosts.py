@@ -170,6 +170,19 @@ def ask(host_id: str) -> None:
         _ask(host)
 
 
+def ask_again() -> int:
+    """Ask the nodes that answer, and have instances nobody knows about, once more: a question may get lost; how many."""
+    unknown = Instance.objects.filter(state=InstanceState.UNKNOWN).exclude(node="").values_list("node", flat=True)
+    waiting = set(Outbox.objects.values_list("to", flat=True))
+    asked = 0
+    for host in Host.objects.filter(pk__in=set(unknown), state__in=[HostState.UP, HostState.DRAINING]):
+        if host.boss not in waiting:
+            with memory.atomic():
+                _ask(host)
+            asked += 1
+    return asked
+
+
 def _ask(host: Host) -> None:
     to = host.id if host.boss == own().id else host.boss
     outbox.send(HostRefresh(host=host.id), to, sender=own().id, task=ids.new("tsk"))

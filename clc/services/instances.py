@@ -308,12 +308,16 @@ def ended(task: Task, report: Outcome) -> None:
 
 def _follow(task: Task, report: Outcome) -> None:
     row = Instance.objects.filter(pk=task.subject).first()
-    if row is None or row.task != task.id:
+    if row is None or row.state == InstanceState.DELETED:
+        return
+    if report.error is None and task.kind == InstanceDelete.kind:
+        move(row, "deleted")  # also when another order was given since: nothing is left of it
+        return
+    if row.task != task.id:
         return
     if report.error is None:
-        event = {"instance/run": "seen_running", "instance/reboot": "seen_running", "instance/stop": "seen_stopped",
-                 "instance/delete": "deleted"}.get(task.kind, "")
-        if event == "deleted" or row.state in _MOVING:
+        event = {"instance/run": "seen_running", "instance/reboot": "seen_running", "instance/stop": "seen_stopped"}.get(task.kind, "")
+        if row.state in _MOVING:
             move(row, event)
         return
     error = report.error.model_dump()
@@ -324,7 +328,7 @@ def _follow(task: Task, report: Outcome) -> None:
     if row.node and (is_cancelled or task.kind != InstanceRun.kind):
         # the order may never have begun, and the guest run as before: only its node knows
         hosts.ask(row.node)
-        event = "host_silent" if is_cancelled else event
+        event = "host_silent" if INSTANCE.allows(row.state, "host_silent") else event
     if INSTANCE.allows(row.state, event):
         move(row, event, error=error)
     else:

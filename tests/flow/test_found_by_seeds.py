@@ -199,3 +199,49 @@ def test_a_cancelled_order_that_never_began_leaves_a_running_guest_running(cloud
     assert cloud.task(task) == ("cancelled", "cancelled")
     assert cloud.state(one) == "running"
     cloud.rest()
+
+
+def test_what_a_delete_has_wiped_is_deleted_whatever_becomes_of_a_second_one(cloud):
+    one = cloud.do()
+    held = []
+    _, first = cloud.ask("delete", one)
+    cloud.tap(lambda d, h, m: held.append((d, h, m)) or [] if opened(m)["subject"] == f"{first}#wipe.0" else [m])
+    cloud.p.settle()
+    _, second = cloud.ask("delete", one)
+    cloud.p.settle()
+    cloud.p.wire.inject(*held[0])
+    cloud.p.settle()
+    tasks.cancel(cloud.user, second)
+    cloud.p.settle()
+    _heal(cloud)
+    assert cloud.task(first) == ("done", None)
+    assert cloud.state(one) == "deleted"
+    cloud.until_rest()
+    cloud.rest()
+
+
+def test_a_question_that_got_lost_is_asked_again(cloud):
+    """A host was heard again after its silence, and the one question what became of its instances did not arrive."""
+    one = cloud.do()
+    cloud.clock.sleep(100)
+    cloud.p.act("clc", "beat")
+    assert cloud.state(one) == "unknown"
+    lost = _lose(cloud, "host/refresh")
+    cloud.p.pass_time(30)
+    assert lost
+    assert cloud.state(one) == "unknown"
+    _heal(cloud)
+    assert cloud.state(one) == "running"
+
+
+def test_an_order_its_node_never_heard_of_leaves_the_guest_running(cloud):
+    """Nobody knows before the node was asked, and asked again."""
+    one = cloud.do()
+    cloud.tap(lambda _d, _h, m: [] if opened(m)["kind"] in ("domain/stop", "host/refresh") else [m])
+    _, task = cloud.ask("stop", one)
+    cloud.long(350)
+    assert cloud.task(task) == ("failed", "timeout")
+    assert cloud.state(one) == "unknown"
+    _heal(cloud)
+    assert cloud.state(one) == "running"
+    cloud.rest()
