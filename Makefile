@@ -18,11 +18,11 @@ reset: profile ## Like down, and delete the state; Debian packages and .venv sta
 	@if [ -x $(PYTHON) ]; then $(PYTHON) -m deploy.host reset; else echo "nothing to do: nothing is installed here"; fi
 
 test: install-test ## The whole suite with real services and guests; installs what it needs
-	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not live and not proof"
+	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not live"
 	@$(PYTHON) -m pytest -q -n 2 --dist loadgroup -m live || { echo "Again, what failed: what passes only now is flaky, and a defect to be mended." >&2; $(PYTHON) -m pytest -q -m live --last-failed --last-failed-no-failures none; }
 
 quick: ## The fast part: in-process, no sockets, under a minute
-	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not live and not walk and not proof"
+	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not live and not walk"
 
 lint: ## Lint, types, import contract
 	@.venv/bin/ruff check .
@@ -36,7 +36,6 @@ bench: ## Benchmarks, all or NAME=start|up|many|overload|...: a table and bench/
 	@$(PYTHON) -m bench.run $(NAME)
 
 soak: install-test ## Kill, cut, freeze and flood it for MINUTES=10; a table, and counts for docs/ledger.json
-	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m proof
 	@code=0; $(PYTHON) -m tests.soak --minutes $(MINUTES) || code=$$?; $(PYTHON) -m deploy.generate docs; exit $$code
 
 help: ## This list

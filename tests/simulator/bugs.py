@@ -70,7 +70,7 @@ def planted(name: str) -> Iterator[None]:
 # ---- messages
 
 
-@_bug("an order that is done is carried out again when it comes twice", 0, ("double",))
+@_bug("an order that is done is carried out again when it comes twice", 16, ("double",))
 def _no_inbox() -> list[Patch]:
     real = journal.Journal.accept
 
@@ -85,7 +85,7 @@ def _no_inbox() -> list[Patch]:
     return [(journal.Journal, "accept", accept)]
 
 
-@_bug("a message is acknowledged before it is durable", 0, ("crash_at", "crash_at", "full_disk"))
+@_bug("a message is acknowledged before it is durable", 4, ("crash_at", "crash_at", "full_disk"))
 def _acknowledge_first() -> list[Patch]:
     def deliver(self: Any, queue: tuple[str, str]) -> None:
         direction, host = queue
@@ -102,12 +102,12 @@ def _acknowledge_first() -> list[Patch]:
     return [(MemoryWire, "deliver", deliver)]
 
 
-@_bug("an older report overtakes a newer one", 0, ("reorder", "delay", "double"))
+@_bug("an older report overtakes a newer one", 3, ("reorder", "delay", "double"))
 def _old_overtakes() -> list[Patch]:
     return [(boss.BossAgent, "is_fresh", lambda _self, _envelope: True)]
 
 
-@_bug("whoever reports is believed, about anything", 0, ("lie",), ("run", "run_many", "stop", "start", "delete"))
+@_bug("whoever reports is believed, about anything", 1, ("lie",), ("run", "run_many", "stop", "start", "delete"))
 def _judge_off() -> list[Patch]:
     def believe(_envelope: Any, _report: Any) -> None:
         """Nothing is refused."""
@@ -115,7 +115,7 @@ def _judge_off() -> list[Patch]:
     return [(CC_ROLE, "judge", believe), (CLC_ROLE, "judge", believe)]
 
 
-@_bug("an older order is carried out after a newer one", 0, ("delay", "reorder"), ("run", "run", "stop", "delete"))
+@_bug("an older order is carried out after a newer one", 11, ("delay", "reorder"), ("run", "stop", "stop", "stop", "delete"), 2)
 def _no_order_check() -> list[Patch]:
     """The second guard is the node's own: the generation of its wanted file, and of what it removed."""
     return [
@@ -127,7 +127,7 @@ def _no_order_check() -> list[Patch]:
 # ---- what is kept
 
 
-@_bug("what belongs together is not written together", 0, ("crash_at",))
+@_bug("what belongs together is not written together", 29, ("crash_at",))
 def _non_atomic() -> list[Patch]:
     def atomic() -> Any:
         return contextlib.nullcontext()
@@ -135,7 +135,7 @@ def _non_atomic() -> list[Patch]:
     return [(memory, "atomic", atomic), (memory, "on_commit", lambda call: call())]
 
 
-@_bug("an order is posted before the change that wants it is committed", 0, ("crash_at",))
+@_bug("an order is posted before the change that wants it is committed", 2, ("crash_at",))
 def _outbox_outside() -> list[Patch]:
     real = outbox.put
 
@@ -164,7 +164,7 @@ def _wanted_not_synced() -> list[Patch]:
     return [(wanted, "write_atomic", write)]
 
 
-@_bug("a flow that ended while its role died is not finished", 0, ("crash_committed",))
+@_bug("a flow that ended while its role died is not finished", 41, ("crash_committed",))
 def _pending_forgotten() -> list[Patch]:
     real = flows.look_after
 
@@ -207,7 +207,7 @@ def _no_cooldown() -> list[Patch]:
 # ---- placing and taking back
 
 
-@_bug("an instance that has a place is placed once more", 0, ("hypervisor_slow",))
+@_bug("an instance that has a place is placed once more", 30, ("hypervisor_slow",))
 def _placed_again() -> list[Patch]:
     real = placements.place
 
@@ -218,7 +218,7 @@ def _placed_again() -> list[Patch]:
     return [(placements, "place", place)]
 
 
-@_bug("a node that is silent counts as empty, and its guests are placed elsewhere", 0, ("cut",), ("run", "stop", "start", "start"), 3)
+@_bug("a node that is silent counts as empty, and its guests are placed elsewhere", 24, ("cut",), ("run", "stop", "start", "start"), 3)
 def _silent_node_replaced() -> list[Patch]:
     place = placements.place
 
@@ -234,18 +234,18 @@ def _silent_node_replaced() -> list[Patch]:
     return [(placements, "place", again)]
 
 
-@_bug("a step that is taken back leaves its half", 0, ("hypervisor_refuses", "edge_refuses"))
+@_bug("a step that is taken back leaves its half", 1, ("hypervisor_refuses", "edge_refuses"))
 def _undo_forgotten() -> list[Patch]:
     bare = tuple(replace(s, undo=lambda _office, _run: None) for s in flows.FLOWS["instance/run"])
     return [(flows.FLOWS, "instance/run", bare)]
 
 
-@_bug("a cancel is not remembered by those it was told", 0, ("reorder", "delay", "hypervisor_away", "hypervisor_slow"))
+@_bug("a cancel is not remembered by those it was told", 42, ("reorder", "delay", "hypervisor_away", "hypervisor_slow"))
 def _cancel_does_not_bury() -> list[Patch]:
     return [(journal.Journal, "bury", lambda _self, _task: None)]
 
 
-@_bug("a task without news after its deadline is called done", 0, ("clock_forward", "clock_forward", "clock_forward", "hypervisor_slow"), longer=3)
+@_bug("a task without news after its deadline is called done", 15, ("clock_forward", "clock_forward", "clock_forward", "hypervisor_slow"), longer=3)
 def _lost_is_done() -> list[Patch]:
     def lose_overdue() -> int:
         overdue = Task.objects.filter(state__in=[TaskState.QUEUED, TaskState.RUNNING, TaskState.CANCELLING], deadline__lt=clock.now())
@@ -257,7 +257,7 @@ def _lost_is_done() -> list[Patch]:
 # ---- nodes
 
 
-@_bug("what could not be wiped at once is never wiped", 0, ("hypervisor_refuses", "crash_at"))
+@_bug("what could not be wiped at once is never wiped", 1, ("hypervisor_refuses", "crash_at"))
 def _half_wiped() -> list[Patch]:
     real = Domains._look
 
@@ -279,7 +279,7 @@ def _pin_forgotten() -> list[Patch]:
     return [(Domains, "_wipe", wipe)]
 
 
-@_bug("an order that failed is said to be done", 0, ("hypervisor_refuses", "full_disk"))
+@_bug("an order that failed is said to be done", 48, ("hypervisor_refuses", "full_disk"))
 def _failure_is_done() -> list[Patch]:
     real = Worker.end
 

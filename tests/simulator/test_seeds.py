@@ -23,7 +23,7 @@ def test_one_seed_without_faults(simulated):
     assert {r["effect"] for r in result.records if r["what"] == "effect"} >= {"defined", "running"}
 
 
-@pytest.mark.proof
+@pytest.mark.walk
 @pytest.mark.parametrize("kind", sorted(plan.FAULTS))
 def test_every_fault_does_something_and_breaks_nothing(simulated, kind):
     for n in range(3):
