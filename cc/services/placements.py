@@ -37,7 +37,8 @@ def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Plac
             memory_mib=order.memory_mib, why=dict(choice.why),
         )
     else:
-        _check_still_fits(row.node, wanted, nodes)
+        if not (row.wanted == row.found == InstanceState.RUNNING):
+            _check_still_fits(row.node, wanted, nodes)
         Placement.objects.filter(pk=row.pk).update(wanted=InstanceState.RUNNING, gen=gen)
         row.refresh_from_db()
     spec = spec_of(row)

@@ -245,3 +245,21 @@ def test_an_order_its_node_never_heard_of_leaves_the_guest_running(cloud):
     _heal(cloud)
     assert cloud.state(one) == "running"
     cloud.rest()
+
+
+def test_a_second_start_of_what_runs_by_now_does_not_ask_for_its_room_again(cloud):
+    """Its node was drained between the two: that moves nobody who is there."""
+    one, first = cloud.ask()
+    held = []
+    cloud.tap(lambda d, h, m: held.append((d, h, m)) or [] if opened(m)["subject"] in (one, f"{first}#boot.0") and d == "up" else [m])
+    cloud.p.settle()
+    assert cloud.state(one) == "starting"
+    _, second = cloud.ask("start", one)
+    cloud.drain_by_order(cloud.node(one))
+    cloud.tap(lambda _d, _h, m: [m])
+    for message in held:
+        cloud.p.wire.inject(*message)
+    _heal(cloud)
+    assert cloud.task(first) == cloud.task(second) == ("done", None)
+    assert cloud.state(one) == "running"
+    cloud.rest()
