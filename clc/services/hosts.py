@@ -25,6 +25,7 @@ from luhyadb.models import Account, Host, Instance, JoinToken, Outbox
 
 _log = log.get(__name__)
 TOKEN_LIFE_S = 24 * 3600.0
+_DOUBTED_S = 3600.0
 _MARK = "ejt"
 
 
@@ -171,11 +172,16 @@ def ask(host_id: str) -> None:
 
 
 def ask_again() -> int:
-    """Ask the nodes that answer, and have instances nobody knows about, once more: a question may get lost; how many."""
-    unknown = Instance.objects.filter(state=InstanceState.UNKNOWN).exclude(node="").values_list("node", flat=True)
+    """Ask the nodes that answer, and have instances nobody knows about, once more: a question may get lost; how many.
+
+    Of an order that had no answer in time nobody knows either, whether its node heard it.
+    """
+    placed = Instance.objects.exclude(node="")
+    unanswered = placed.filter(state=InstanceState.FAILED, error__code="timeout", changed_at__gt=clock.now() - _DOUBTED_S)
+    unknown = {row.node for rows in (placed.filter(state=InstanceState.UNKNOWN), unanswered) for row in rows}
     waiting = set(Outbox.objects.values_list("to", flat=True))
     asked = 0
-    for host in Host.objects.filter(pk__in=set(unknown), state__in=[HostState.UP, HostState.DRAINING]):
+    for host in Host.objects.filter(pk__in=unknown, state__in=[HostState.UP, HostState.DRAINING]):
         if host.boss not in waiting:
             with memory.atomic():
                 _ask(host)

@@ -328,7 +328,7 @@ def _follow(task: Task, report: Outcome) -> None:
     if row.node and (is_cancelled or task.kind != InstanceRun.kind):
         # the order may never have begun, and the guest run as before: only its node knows
         hosts.ask(row.node)
-        event = "host_silent" if INSTANCE.allows(row.state, "host_silent") else event
+        event = "host_silent" if is_cancelled else event
     if INSTANCE.allows(row.state, event):
         move(row, event, error=error)
     else:

@@ -241,7 +241,7 @@ def test_an_order_its_node_never_heard_of_leaves_the_guest_running(cloud):
     _, task = cloud.ask("stop", one)
     cloud.long(350)
     assert cloud.task(task) == ("failed", "timeout")
-    assert cloud.state(one) == "unknown"
+    assert cloud.state(one) == "failed"
     _heal(cloud)
     assert cloud.state(one) == "running"
     cloud.rest()
