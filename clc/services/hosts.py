@@ -177,8 +177,11 @@ def ask_again() -> int:
     Of an order that had no answer in time nobody knows either, whether its node heard it.
     """
     placed = Instance.objects.exclude(node="")
-    unanswered = placed.filter(state=InstanceState.FAILED, error__code="timeout", changed_at__gt=clock.now() - _DOUBTED_S)
-    unknown = {row.node for rows in (placed.filter(state=InstanceState.UNKNOWN), unanswered) for row in rows}
+    failed = placed.filter(state=InstanceState.FAILED, changed_at__gt=clock.now() - _DOUBTED_S)
+    unknown = {row.node for row in placed.filter(state=InstanceState.UNKNOWN)}
+    unknown |= {row.node for row in failed if (row.error or {}).get("code") == "timeout"}
+    if not unknown:
+        return 0
     waiting = set(Outbox.objects.values_list("to", flat=True))
     asked = 0
     for host in Host.objects.filter(pk__in=unknown, state__in=[HostState.UP, HostState.DRAINING]):
