@@ -154,6 +154,14 @@ def _advance(run: FlowRun) -> None:
     run.waiting = ""
 
 
+def _fail(run: FlowRun, trouble: Trouble) -> None:
+    """The order of a step came to nothing. After a step that nothing takes back the flow goes on: reconciling makes it good."""
+    if _is_committed(run):
+        _advance(run)
+    else:
+        _turn_back(run, trouble)
+
+
 def _turn_back(run: FlowRun, trouble: Trouble) -> None:
     """Go back from the step that failed; a step that fails while going back is passed over, and the first error is told.
 
@@ -202,7 +210,7 @@ def ended(office: Office, report: Outcome) -> None:
             _advance(run)
     else:
         _tell(office, run, step, "failed", f"{report.error.what}: {report.error.why}")
-        _turn_back(run, from_wire(report.error.model_dump()))
+        _fail(run, from_wire(report.error.model_dump()))
     _settle(office, run, steps)
     memory.on_commit(lambda: go(office, run.command))
 
@@ -281,7 +289,7 @@ def _give_up(office: Office, run: FlowRun) -> None:
         if fresh is None:
             return
         steps = FLOWS[run.kind]
-        _turn_back(fresh, Failed("timeout", f"The step {steps[fresh.step].name} had no answer before the deadline"))
+        _fail(fresh, Failed("timeout", f"The step {steps[fresh.step].name} had no answer before the deadline"))
         fresh.deadline = clock.now() + _GIVE_UP_S
         _settle(office, fresh, steps)
     go(office, run.command)

@@ -5,6 +5,7 @@ import pytest
 from cc.services import children
 from clc.services import hosts, own, tasks
 from luhyaapi import ids
+from luhyaapi.errors import Failed
 from luhyadb import memory, outbox
 from luhyadb.models import Child, Host, Placement
 from tests.support.flow_world import opened
@@ -262,4 +263,16 @@ def test_a_second_start_of_what_runs_by_now_does_not_ask_for_its_room_again(clou
     _heal(cloud)
     assert cloud.task(first) == cloud.task(second) == ("done", None)
     assert cloud.state(one) == "running"
+    cloud.rest()
+
+
+def test_a_delete_is_done_when_all_is_wiped_though_dhcp_says_no(cloud):
+    """Else a machine that is gone could be started again, with an empty disk."""
+    one = cloud.do()
+    edge = cloud.role("cc").edge
+    edge.trouble = Failed("network", "The bridge said no", "a fault was asked for")
+    cloud.do("delete", one)
+    assert cloud.state(one) == "deleted"
+    edge.trouble = None
+    cloud.p.pass_time(30)
     cloud.rest()
