@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,13 +81,12 @@ def clc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Link
         """Knows every host."""
 
         @staticmethod
-        def certificate_of(host: str) -> str:
-            row = Host.objects.filter(pk=host).exclude(state="retired").values_list("certificate", flat=True).first()
-            return str(row or "")
+        def known(hosts: Collection[str]) -> Iterable[tuple[str, str, str]]:
+            return Host.objects.filter(pk__in=hosts).exclude(state="retired").order_by().values_list("pk", "certificate", "boss")
 
         @staticmethod
-        def below(host: str, boss: str) -> bool:
-            return Host.objects.filter(pk=host, boss=boss).exists()
+        def children_of(boss: str, hosts: Collection[str]) -> Iterable[str]:
+            return Host.objects.filter(pk__in=hosts, boss=boss).exclude(state="retired").order_by().values_list("pk", flat=True)
 
     agent = ClcAgent(ROLE, settings, own, key, down=links.down, inline=links.inline)
     agent.services = Office(board=Board(settings.board.host, settings.board.port, settings.beat.every_s))
@@ -112,8 +111,8 @@ def cc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links
         """Knows its children."""
 
         @staticmethod
-        def certificate_of(host: str) -> str:
-            return str(Child.objects.filter(pk=host).values_list("certificate", flat=True).first() or "")
+        def known(hosts: Collection[str]) -> Iterable[tuple[str, str, str]]:
+            return [(host, pem, "") for host, pem in Child.objects.filter(pk__in=hosts).values_list("pk", "certificate")]
 
     agent = CcAgent(ROLE, settings, own, key, up=links.up, down=links.down, inline=links.inline)
     joins = settings.host.state / "joins"

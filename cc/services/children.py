@@ -105,6 +105,15 @@ def hello(report: Hello) -> None:
     )
 
 
+def heard(office: Office, hosts: list[str]) -> None:
+    """Save that children were heard of just now, those whose last time is old enough."""
+    now, every_s = clock.now(), office.agent.settings.beat.save_s
+    due = [host for host in hosts if abs(now - office.saved.get(host, 0)) >= every_s]
+    if due:
+        Child.objects.filter(pk__in=due, last_heard__lt=now).update(last_heard=now)
+        office.saved.update(dict.fromkeys(due, now))
+
+
 def joined(office: Office, host: str) -> None:
     """A child works now: what it fetched at the door, with its password, is not kept."""
     for file in office.joins.glob("*.json"):

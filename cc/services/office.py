@@ -25,6 +25,8 @@ class Office:
     joins: Path
     streams: Exchange | None = None
     facts: dict[str, HostFacts] = field(default_factory=dict)
+    saved: dict[str, float] = field(default_factory=dict)
+    """When the last sign of life of a child went into the database."""
     strangers: dict[tuple[str, str], float] = field(default_factory=dict)
     """Node and instance of guests nobody ordered: since when, or until when they are waited for."""
 

@@ -26,6 +26,7 @@ from luhyadb.models import Account, Host, Instance, JoinToken, Outbox
 _log = log.get(__name__)
 TOKEN_LIFE_S = 24 * 3600.0
 _MARK = "ejt"
+_AT_ONCE = 500
 
 
 def proof_of(token: str) -> str:
@@ -140,10 +141,14 @@ def hello(report: Hello) -> None:
     _move(host, "hello", **facts)
 
 
-def heard(host_ids: dict[str, float]) -> None:
-    """Save when hosts were last heard of."""
-    for host, at in host_ids.items():
-        Host.objects.filter(pk=host, last_heard__lt=at).exclude(state__in=[HostState.RETIRED, HostState.NEW]).update(last_heard=at)
+def heard(host_ids: list[str], saved: dict[str, float], every_s: float) -> None:
+    """Save that hosts were heard of just now, those whose last time is ``every_s`` old; ``saved`` remembers when that was."""
+    now = clock.now()
+    due = [host for host in host_ids if abs(now - saved.get(host, 0)) >= every_s]
+    for n in range(0, len(due), _AT_ONCE):
+        rows = Host.objects.filter(pk__in=due[n:n + _AT_ONCE], last_heard__lt=now)
+        rows.exclude(state__in=[HostState.RETIRED, HostState.NEW]).update(last_heard=now)
+    saved.update(dict.fromkeys(due, now))
 
 
 def awake(last_heard: dict[str, float], limit_s: float) -> None:
@@ -175,9 +180,10 @@ def _ask(host: Host) -> None:
 def silence(last_heard: dict[str, float], limit_s: float, listening_since: float) -> list[str]:
     """Mark hosts silent that were not heard of for ``limit_s`` while we listened; their instances become unknown, never more."""
     gone = []
-    for host in Host.objects.filter(state__in=[HostState.UP, HostState.DRAINING]).exclude(pk=own().id):
-        if clock.now() - max(last_heard.get(host.pk, 0), host.last_heard, listening_since) <= limit_s:
-            continue
+    rows = Host.objects.filter(state__in=[HostState.UP, HostState.DRAINING]).exclude(pk=own().id)
+    before = clock.now() - limit_s
+    quiet = [pk for pk, saved in rows.values_list("pk", "last_heard") if max(last_heard.get(pk, 0), saved, listening_since) < before]
+    for host in rows.filter(pk__in=quiet[:_AT_ONCE]):
         with memory.atomic():
             _move(host, "silence")
             _forget_guests(host)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from luhyaapi.status.board import Board
 
@@ -12,3 +12,5 @@ class Office:
     """Handed to every reducer."""
 
     board: Board
+    saved: dict[str, float] = field(default_factory=dict)
+    """When the last sign of life of a host went into the database."""
