@@ -85,8 +85,8 @@ def clc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Link
             return Host.objects.filter(pk__in=hosts).exclude(state="retired").order_by().values_list("pk", "certificate", "boss")
 
         @staticmethod
-        def children_of(boss: str, hosts: Collection[str]) -> Iterable[str]:
-            return Host.objects.filter(pk__in=hosts, boss=boss).exclude(state="retired").order_by().values_list("pk", flat=True)
+        def children_of(boss: str) -> Iterable[str]:
+            return Host.objects.filter(boss=boss).exclude(state="retired").order_by().values_list("pk", flat=True)
 
     agent = ClcAgent(ROLE, settings, own, key, down=links.down, inline=links.inline)
     agent.services = Office(board=Board(settings.board.host, settings.board.port, settings.beat.every_s))

@@ -9,7 +9,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from django.db import DataError
 
-from luhyaapi import points
+from luhyaapi import clock, points
 from luhyaapi.agent import Agent
 from luhyaapi.contracts.base import Envelope
 from luhyaapi.contracts.reports import LetterFacts
@@ -23,19 +23,22 @@ from luhyadb import heard, letters, memory, outbox
 
 _LETTERS_EVERY_S = 3.0
 _ASKED_AT_ONCE = 500
+_CHILDREN_KNOWN_S, _ASKED_AGAIN_S = 5.0, 0.5
+"""Who is below a child is asked every so often; sooner, yet not without end, when it tells of a host we do not know there."""
 Known = Callable[[Collection[str]], Iterable[tuple[str, str, str]]]
-Below = Callable[[str, Collection[str]], Iterable[str]]
+Children = Callable[[str], Iterable[str]]
 
 
 class BossAgent(Agent):
-    """``known(hosts)`` answers id, certificate (PEM) and boss of those that are below us; ``children_of(boss, hosts)`` those below a child."""
+    """``known(hosts)`` answers id, certificate (PEM) and boss of those that are below us; ``children_of(boss)`` all below a child."""
 
     known: Known = staticmethod(lambda _hosts: ())
-    children_of: Below = staticmethod(lambda _boss, _hosts: ())
+    children_of: Children = staticmethod(lambda _boss: ())
 
     def __init__(self, *args: Any, **kw: Any) -> None:
         super().__init__(*args, **kw)
         self._keys: dict[str, tuple[str, Ed25519PublicKey]] = {}
+        self._children: dict[str, tuple[frozenset[str], float]] = {}
         self.publisher = outbox.Publisher(self.me, self.settings.beat.queue_patience_s, self._post)
         self._posting: Loop | None = None
 
@@ -67,8 +70,14 @@ class BossAgent(Agent):
         return held[1]
 
     def below(self, boss: str, hosts: Collection[str]) -> set[str]:
-        with self.memory():
-            return {host for some in _slices(hosts) for host in type(self).children_of(boss, some)}
+        now = clock.monotonic()
+        children, since = self._children.get(boss, (frozenset(), 0.0))
+        is_old = not 0 <= now - since < _CHILDREN_KNOWN_S
+        if is_old or (now - since > _ASKED_AGAIN_S and not children.issuperset(hosts)):
+            with self.memory():
+                children = frozenset(type(self).children_of(boss))
+            self._children[boss] = children, now
+        return {host for host in hosts if host in children}
 
     def post_orders(self) -> int:
         """Post what waits in the outbox; how many."""

@@ -14,6 +14,7 @@ from luhyaapi import errors, points
 from luhyaapi.errors import Bug, Unavailable
 
 _role: contextvars.ContextVar[str | None] = contextvars.ContextVar("educloud_role", default=None)
+_working: contextvars.ContextVar[str | None] = contextvars.ContextVar("educloud_working", default=None)
 _failures: contextvars.ContextVar[list[Exception] | None] = contextvars.ContextVar("educloud_failures", default=None)
 BOTH = "both"
 AWAY = (OperationalError, InterfaceError)
@@ -44,12 +45,19 @@ def of(role: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def thread_of(role: str) -> Iterator[None]:
-    """As ``of``, for a thread of our own: stale connections are closed before and after."""
+    """As ``of``, for a thread of our own: a stale connection is closed before. Inside such a piece of work nothing is looked at again."""
+    if _working.get() == role:
+        yield
+        return
     with of(role):
+        token = _working.set(role)
         connection = connections[alias()]
         if not connection.in_atomic_block:
             connection.close_if_unusable_or_obsolete()
-        yield
+        try:
+            yield
+        finally:
+            _working.reset(token)
 
 
 @contextlib.contextmanager

@@ -70,7 +70,8 @@ class Relay:
         Unavailable, Failed(disk_full) when they cannot be taken now: then all must come again, and count once.
         """
         try:
-            self._take(batch)
+            with self._agent.memory():
+                self._take(batch)
         except Exception as e:
             trouble = of(e)
             if trouble.family == "unavailable" or trouble.code == "disk_full":

@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from prometheus_client import Counter
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from luhyaapi import clock, log
 from luhyaapi.contracts.base import Envelope
@@ -59,7 +60,7 @@ def read(message: bytes) -> Sealed:
     if len(message) > MAX_MESSAGE_BYTES:
         raise Refused("invalid", "A message is too large", f"{len(message)} bytes")
     try:
-        outer = json.loads(message)
+        outer = from_json(message)
         text, signature = outer["signed"], outer.get("signature")
         envelope = Envelope.model_validate_json(text)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError) as e:

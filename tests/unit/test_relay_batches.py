@@ -64,8 +64,8 @@ class Middle(BossAgent):
         return [(h, CERTIFICATES[h], BELOW[h]) for h in hosts if h in BELOW]
 
     @staticmethod
-    def children_of(boss: str, hosts: Collection[str]) -> list[str]:
-        return [h for h in hosts if BELOW.get(h) == boss]
+    def children_of(boss: str) -> list[str]:
+        return [h for h, above in BELOW.items() if above == boss]
 
 
 @pytest.fixture(autouse=True)
