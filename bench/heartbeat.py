@@ -36,7 +36,7 @@ CLUSTERS, NODES = 200, 100_000
 SIZES = (1_000, 10_000, 100_000)
 SINGLE, OLD, BARE = 2_000, 500, 10_000
 AT_ONCE = 200
-ROUNDS = 4
+ROUNDS = 3
 PACED_S, PERIOD_S, GATHER_S = 20, 10, 1.0
 BLOBS = ("ab" * 32, "cd" * 32)
 
@@ -280,7 +280,7 @@ def _measure(boss: Boss, state: Path) -> dict[str, Any]:
     for turn in range(ROUNDS + 1):
         rates = {}
         began = time.time()
-        for size in SIZES:
+        for size in SIZES if turn else SIZES[:2]:
             at = time.time()
             sent = boss.fill(boss.source.gathered(size, at))
             took = boss.consume(lambda seen, sent=sent: seen >= sent)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -62,6 +63,7 @@ def services() -> Iterator[Any]:
         {"EDUCLOUD_HOME": str(home), "EDUCLOUD_PORT_BASE": BASE}, ROOT, Path(sys.executable), Path("/nonexistent"),
         choices=plan.Choices(roles=("clc",)),
     )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended, also when we are
     with contextlib.redirect_stdout(sys.stderr):
         try:
             services_up(made)

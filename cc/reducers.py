@@ -21,7 +21,8 @@ def hello(office: Office, _envelope: Envelope, report: Hello) -> None:
 @reduces_all(HostFacts)
 def hosts_facts(office: Office, reports: Mapping[str, HostFacts]) -> None:
     """How children are now."""
-    office.facts.update((report.host, report) for report in reports.values())
+    for report in reports.values():
+        office.saw(report)
     children.heard(office, [report.host for report in reports.values()])
 
 
