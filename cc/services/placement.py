@@ -13,6 +13,7 @@ from luhyaapi.contracts.vocabulary import HostState, Usage
 from luhyaapi.errors import Unavailable
 
 NAMED = 50
+START = DomainStart.kind
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,6 @@ class Choice:
 
 Filter = Callable[[Wanted, NodeView], str]
 Weigher = Callable[[Wanted, NodeView], float]
-Look = Callable[[str], NodeView | None]
 
 
 def state_up(_wanted: Wanted, node: NodeView) -> str:
@@ -88,7 +88,7 @@ def not_draining(_wanted: Wanted, node: NodeView) -> str:
 
 def speaks_start(_wanted: Wanted, node: NodeView) -> str:
     """A host takes what it can be told."""
-    return "" if DomainStart.kind in node.speaks else f"does not understand {DomainStart.kind}"
+    return "" if START in node.speaks else f"does not understand {DomainStart.kind}"
 
 
 def hypervisor_answers(_wanted: Wanted, node: NodeView) -> str:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from cc.services.office import Office
 
 _NOBODYS = -1
+_SMALL, _NAMED = 64, 20
+"""In a small cluster every other node's reason is told, in a large one those of so many."""
 _FEW = 64
 """So many nodes with an image are looked at one by one; of more, the first in order that fits is as good as any."""
 
@@ -50,16 +52,30 @@ class Node:
         """Where it stands among nodes of its memory: most room first, of equals the lowest id."""
         return -placement.room(self.capacity, self.memory_mib, self.guests), self.host
 
-    def view(self, office: Office, since: float) -> NodeView:
-        """The node as placement sees it: the rest from its last heartbeat."""
+    @property
+    def takes_some(self) -> bool:
+        """Whether it may take anything, as far as the tables say."""
+        return not self.draining and placement.START in self.speaks
+
+    def view(self, office: Office, since: float, age_s: float | None = None) -> NodeView:
+        """The node as placement sees it: the rest from its last heartbeat, ``age_s`` ago."""
         settings, facts = office.agent.settings.beat, office.facts.get(self.host)
-        age_s = clock.now() - max(office.agent.relay.heard.get(self.host, self.last_heard), since)
+        if age_s is None:
+            age_s = self.age_s(office, since)
         return NodeView(
             host=self.host, name=self.name, state=HostState.SILENT if age_s > settings.every_s * settings.silent_after else HostState.UP,
             draining=self.draining, capacity=self.capacity, used=Capacity(cpus=self.cpus, memory_mib=self.memory_mib),
             cached=frozenset(facts.blobs) if facts else frozenset(), guests=self.guests, load=facts.load if facts else 0.0,
             last_heard_age_s=age_s, speaks=self.speaks, hypervisor_trouble=facts.health if facts else "",
         )
+
+    def age_s(self, office: Office, since: float) -> float:
+        """How long ago it was heard, while we listened."""
+        return clock.now() - max(office.agent.relay.heard.get(self.host, self.last_heard), since)
+
+
+def _takes_some(node: Node) -> bool:
+    return node.takes_some
 
 
 def read(without: str = "") -> dict[str, Node]:
@@ -93,7 +109,7 @@ class Roll:
             if self.number != number:
                 self.nodes, self.known = read(), leases.Known.read(network)
                 self._orders = {}
-                for node in self.nodes.values():
+                for node in filter(_takes_some, self.nodes.values()):
                     self._orders.setdefault(node.capacity.memory_mib, []).append(node.place)
                 for order in self._orders.values():
                     order.sort()
@@ -110,10 +126,13 @@ class Roll:
                 return False
             self.number += 1
             found = self.nodes.get(node)
-            if found is not None:
-                order = self._orders[found.capacity.memory_mib]
+            if found is None:
+                return True
+            order = self._orders[found.capacity.memory_mib] if found.takes_some else []
+            if order:
                 del order[bisect.bisect_left(order, found.place)]
-                found.cpus, found.memory_mib, found.guests = found.cpus + cpus, found.memory_mib + memory_mib, found.guests + guests
+            found.cpus, found.memory_mib, found.guests = found.cpus + cpus, found.memory_mib + memory_mib, found.guests + guests
+            if found.takes_some:
                 bisect.insort(order, found.place)
             return True
 
@@ -135,47 +154,25 @@ class Roll:
 
     def choose(self, wanted: Wanted, office: Office) -> Choice:
         """As ``placement.choose`` does over all nodes, looking at few. Raises Unavailable(no_capacity) with each node's reason."""
-        since = office.agent.listening_since() or clock.now()
-        best: tuple[float, str, NodeView] | None = None
-        looked: dict[str, NodeView] = {}
-
-        def look(host: str) -> NodeView | None:
-            nonlocal best
-            view = looked[host] = self.nodes[host].view(office, since)
-            if placement.refusal(wanted, view):
-                return None
-            weighed = -placement.weigh(wanted, view), host, view
-            if best is None or weighed[:2] < best[:2]:
-                best = weighed
-            return view
-
+        search = _Search(self.nodes, wanted, office)
         for memory_mib, order in self._orders.items():
-            needs = placement.needs(wanted, memory_mib)
-            for lightness, host in order:
-                if best is not None and (lightness + needs, host) > best[:2]:
-                    break
-                look(host)
+            search.by_room(order, placement.needs(wanted, memory_mib))
         holders = office.holding(wanted.images)
-        if len(holders) > _FEW:
-            self._look_at_first(holders, wanted, look)
-        else:
+        if len(holders) <= _FEW:
             for host in holders & self.nodes.keys():
-                look(host)
-        if best is None:
-            return placement.choose(wanted, [node.view(office, since) for node in self.nodes.values()])
-        return Choice(best[2], -best[0], wanted, tuple(self._named(looked, best[2], office, since)))
-
-    def _look_at_first(self, holders: set[str], wanted: Wanted, look: placement.Look) -> None:
-        """In each order up to the first that fits and has all of the image: behind it none can weigh more."""
-        for order in self._orders.values():
-            for _, host in order:
-                if host in holders and (view := look(host)) is not None and wanted.images <= view.cached:
-                    break
+                search.look(host)
+        else:
+            for order in self._orders.values():
+                search.by_image(order, holders)
+        if search.best is None:
+            return placement.choose(wanted, [node.view(office, search.since) for node in self.nodes.values()])
+        lightness, _, view = search.best
+        return Choice(view, -lightness, wanted, tuple(self._named(search.looked, view, office, search.since)))
 
     def _named(self, looked: dict[str, NodeView], best: NodeView, office: Office, since: float) -> Iterator[NodeView]:
         """The chosen one, and the others whose reasons are told: those looked at, then as many as are named of the rest."""
         yield best
-        for host in itertools.islice(self._first(looked, best.host), placement.NAMED):
+        for host in itertools.islice(self._first(looked, best.host), None if len(self.nodes) <= _SMALL else _NAMED):
             yield looked.get(host) or self.nodes[host].view(office, since)
 
     def _first(self, looked: Iterable[str], best: str) -> Iterator[str]:
@@ -185,3 +182,41 @@ class Roll:
                 if host not in seen:
                     seen.add(host)
                     yield host
+
+
+class _Search:
+    """The best of the nodes looked at: of equals the lowest id."""
+
+    def __init__(self, nodes: dict[str, Node], wanted: Wanted, office: Office) -> None:
+        self._nodes, self._wanted, self._office = nodes, wanted, office
+        beat = office.agent.settings.beat
+        self._silent_s = beat.every_s * beat.silent_after
+        self.since = office.agent.listening_since() or clock.now()
+        self.best: tuple[float, str, NodeView] | None = None
+        self.looked: dict[str, NodeView] = {}
+
+    def look(self, host: str) -> NodeView | None:
+        """Weigh one, if it fits."""
+        node = self._nodes[host]
+        if (age_s := node.age_s(self._office, self.since)) > self._silent_s:
+            return None
+        view = self.looked[host] = node.view(self._office, self.since, age_s)
+        if placement.refusal(self._wanted, view):
+            return None
+        weighed = -placement.weigh(self._wanted, view), host, view
+        if self.best is None or weighed[:2] < self.best[:2]:
+            self.best = weighed
+        return view
+
+    def by_room(self, order: list[tuple[float, str]], needs: float) -> None:
+        """Until none behind can be better, but for the image it has."""
+        for lightness, host in order:
+            if self.best is not None and (lightness + needs, host) > self.best[:2]:
+                return
+            self.look(host)
+
+    def by_image(self, order: list[tuple[float, str]], holders: set[str]) -> None:
+        """Up to the first that fits and has all of the image: none behind it can weigh more."""
+        for _, host in order:
+            if host in holders and (view := self.look(host)) is not None and self._wanted.images <= view.cached:
+                return
