@@ -82,7 +82,7 @@ def atomic() -> Iterator[None]:
         raise failures[0]
 
 
-def on_commit(call: Callable[[], object]) -> None:
+def on_commit(call: Callable[..., object]) -> None:
     """After the surrounding transaction is durable. One that fails keeps no other from being called; the first failure is raised."""
     failures = _failures.get()
 

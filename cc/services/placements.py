@@ -27,7 +27,7 @@ def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Plac
     if row is None:
         roll = office.roll.at(number, agent.settings.network)
         choice = roll.choose(wanted, office)
-        had_leases = order.instance in roll.known.holders
+        had_leases = roll.known is not None and order.instance in roll.known.holders
         nic, port = leases.take(agent.me, agent.settings.network, order.instance, order.name, roll.known)
         spec = MachineSpec(
             instance=order.instance, name=order.name, cpus=order.cpus, memory_mib=order.memory_mib, image=order.image,

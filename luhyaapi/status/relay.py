@@ -146,8 +146,8 @@ class Relay:
                         good.append(news)
                 self._reduce_all(newest)
             self._remember(newest)
-        for news, e in refused:
-            self._refuse(news, e)
+        for one, why in refused:
+            self._refuse(one, why)
         return good if agent.boss else []
 
     def _judge(self, news: News) -> None:

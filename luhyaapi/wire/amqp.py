@@ -299,9 +299,9 @@ class AmqpDownLink:
             except Exception as e:
                 self._held(connection, e)
                 continue
-            wrong = [(method, e) for (method, _), e in zip(batch, failed, strict=True) if e is not None]
-            for _, e in wrong:
-                _log.error("report could not be kept, it comes again", why=str(e), exc_info=e)
+            wrong = [(method, error) for (method, _), error in zip(batch, failed, strict=True) if error is not None]
+            for _, error in wrong:
+                _log.error("report could not be kept, it comes again", why=str(error), exc_info=error)
             if wrong:
                 clock.sleep(_AFTER_FAILURE_S)
             for method, _ in wrong:
