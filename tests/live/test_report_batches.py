@@ -43,7 +43,8 @@ class Boss:
     def __init__(self, cloud):
         broker = Broker(port=cloud.ports["amqp"], admin_port=cloud.ports["management"], vhost="clc", user="clc",
                         password_file=cloud.secret("clc", "broker-password"))
-        self.link = AmqpDownLink(broker, BOSS, children=list)
+        self.make_link = lambda: AmqpDownLink(broker, BOSS, children=list)
+        self.link = self.make_link()
         self.url = self.link.admit(CHILD).url
         self.away, self.wrong = 0, b""
         self.calls, self.kept, self.dead = [], [], []
@@ -120,6 +121,12 @@ def test_what_a_boss_had_in_hand_when_it_ended_is_delivered_again(boss):
     assert soon(lambda: boss.calls)
     assert waiting(boss) == 2
     assert boss.kept == []
+    boss.away = 0
+    again = boss.make_link()
+    again.start(boss.take)
+    assert soon(lambda: len(boss.kept) == 2)
+    again.stop()
+    assert boss.kept == [b"one", b"two"]
 
 
 def test_one_that_fails_dies_alone(boss):
