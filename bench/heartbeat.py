@@ -340,7 +340,8 @@ def _paced(boss: Boss, state: Path) -> dict[str, list[float]]:
     assert int(sent) == expected
     found = sum(len(board.read([f"host:{node(n)}" for n in range(first, first + 1000)])) for first in range(0, NODES, 1000))
     assert found == NODES, f"{NODES - found} are not on the board"
-    assert Host.objects.filter(role="nc", last_heard__gt=0).count() == NODES
+    # Within 20 s of each minute's saving: those whose turn came between their two beats.
+    assert Host.objects.filter(role="nc", last_heard__gt=0).count() > NODES / 60 * 5
     return {
         "100,000 nodes, lag p50, s": [_at(watcher.lags, 0.5)], "100,000 nodes, lag p99, s": [_at(watcher.lags, 0.99)],
         "100,000 nodes, age on the board p50, s": [_at(watcher.ages, 0.5)], "100,000 nodes, age on the board p99, s": [_at(watcher.ages, 0.99)],

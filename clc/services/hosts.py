@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from typing import Any
 
 from django.conf import settings
@@ -142,13 +143,21 @@ def hello(report: Hello) -> None:
 
 
 def heard(host_ids: list[str], saved: dict[str, float], every_s: float) -> None:
-    """Save that hosts were heard of just now, those whose last time is ``every_s`` old; ``saved`` remembers when that was."""
+    """Save that hosts were heard of just now, those whose last time is ``every_s`` old; ``saved`` remembers when that was.
+
+    Of one seen for the first time it counts as some part of that ago, so that not all are written in the same moment for ever.
+    """
     now = clock.now()
-    due = [host for host in host_ids if abs(now - saved.get(host, 0)) >= every_s]
+    due = [host for host in host_ids if abs(now - saved.setdefault(host, now - every_s * _part(host))) >= every_s]
     for n in range(0, len(due), _AT_ONCE):
         rows = Host.objects.filter(pk__in=due[n:n + _AT_ONCE], last_heard__lt=now)
         rows.exclude(state__in=[HostState.RETIRED, HostState.NEW]).update(last_heard=now)
     saved.update(dict.fromkeys(due, now))
+
+
+def _part(host: str) -> float:
+    """Zero to one, always the same for a host, evenly spread over many."""
+    return zlib.crc32(host.encode()) % 1000 / 1000
 
 
 def awake(last_heard: dict[str, float], limit_s: float) -> None:
