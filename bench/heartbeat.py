@@ -154,7 +154,7 @@ class Boss:
         """Run the relay until it has taken enough messages: wall and cpu seconds of that."""
         from luhyaapi.wire.amqp import AmqpDownLink
 
-        self.settings.beat.save_s = save_s
+        self.house.agent.services.signs.every_s = save_s
         link = AmqpDownLink(self.settings.broker, self.own.id, children=list)
         seen, done = [0], threading.Event()
         times: dict[str, float] = {}
@@ -323,7 +323,7 @@ def _paced(boss: Boss, state: Path) -> dict[str, list[float]]:
     board = boss.house.agent.services.board
     board.clear()
     Host.objects.filter(role="nc").update(last_heard=0)
-    boss.house.agent.services.saved.clear()
+    boss.house.agent.services.signs._saved.clear()
     sending = subprocess.Popen(
         [sys.executable, "-m", "bench.heartbeat", boss._url, boss.own.id, str(key)], cwd=memory.ROOT, stdout=subprocess.PIPE, text=True,
     )

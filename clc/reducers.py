@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from django.conf import settings
-
 from clc.services import hosts, images, instances, tasks
 from clc.services.office import Office
 from luhyaapi.contracts.base import Envelope
@@ -34,7 +32,7 @@ def hello(_office: Office, _envelope: Envelope, report: Hello) -> None:
 def hosts_facts(office: Office, reports: Mapping[str, HostFacts]) -> None:
     """How hosts are now."""
     office.board.write_texts({f"host:{r.host}": r.model_dump_json() for r in reports.values()})
-    hosts.heard([r.host for r in reports.values()], office.saved, settings.EDUCLOUD.beat.save_s)
+    office.signs.heard(r.host for r in reports.values())
 
 
 @reduces_all(Progress)

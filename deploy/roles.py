@@ -72,6 +72,7 @@ def clc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Link
     from clc import door
     from clc.beat import Beat
     from clc.role import ROLE
+    from clc.services.hosts import SignsOfLife
     from clc.services.office import Office
     from luhyaapi.status.board import Board
     from luhyadb.boss import BossAgent
@@ -89,7 +90,7 @@ def clc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Link
             return Host.objects.filter(boss=boss).exclude(state="retired").order_by().values_list("pk", flat=True)
 
     agent = ClcAgent(ROLE, settings, own, key, down=links.down, inline=links.inline)
-    agent.services = Office(board=Board(settings.board.host, settings.board.port, settings.beat.every_s))
+    agent.services = Office(Board(settings.board.host, settings.board.port, settings.beat.every_s), SignsOfLife(settings.beat.save_s))
     _plug(agent, Beat(agent))
     if links.inline:
         return House(agent)

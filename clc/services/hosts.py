@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from collections.abc import Iterable
 from typing import Any
 
 from django.conf import settings
@@ -142,17 +143,34 @@ def hello(report: Hello) -> None:
     _move(host, "hello", **facts)
 
 
-def heard(host_ids: list[str], saved: dict[str, float], every_s: float) -> None:
-    """Save that hosts were heard of just now, those whose last time is ``every_s`` old; ``saved`` remembers when that was.
+class SignsOfLife:
+    """When hosts were last heard of, into the database: of each every ``every_s`` seconds, of all at most once a second.
 
-    Of one seen for the first time it counts as some part of that ago, so that not all are written in the same moment for ever.
+    One seen for the first time counts as saved some part of that ago, so that not all are written in the same moment for ever.
     """
-    now = clock.now()
-    due = [host for host in host_ids if abs(now - saved.setdefault(host, now - every_s * _part(host))) >= every_s]
-    for n in range(0, len(due), _AT_ONCE):
-        rows = Host.objects.filter(pk__in=due[n:n + _AT_ONCE], last_heard__lt=now)
-        rows.exclude(state__in=[HostState.RETIRED, HostState.NEW]).update(last_heard=now)
-    saved.update(dict.fromkeys(due, now))
+
+    def __init__(self, every_s: float) -> None:
+        self.every_s = every_s
+        self._saved: dict[str, float] = {}
+        self._due: dict[str, float] = {}
+        self._written_at = 0.0
+
+    def heard(self, host_ids: Iterable[str]) -> None:
+        """They were heard of just now."""
+        now, every_s = clock.now(), self.every_s
+        for host in host_ids:
+            if abs(now - self._saved.setdefault(host, now - every_s * _part(host))) >= every_s:
+                self._saved[host] = self._due[host] = now
+        if self._due and abs(now - self._written_at) >= min(every_s, 1.0):
+            self._write(now)
+
+    def _write(self, now: float) -> None:
+        due = list(self._due)
+        for n in range(0, len(due), _AT_ONCE):
+            rows = Host.objects.filter(pk__in=due[n:n + _AT_ONCE], last_heard__lt=now)
+            rows.exclude(state__in=[HostState.RETIRED, HostState.NEW]).update(last_heard=now)
+        self._due.clear()
+        self._written_at = now
 
 
 def _part(host: str) -> float:

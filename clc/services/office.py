@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from clc.services.hosts import SignsOfLife
 from luhyaapi.status.board import Board
 
 
@@ -12,5 +13,4 @@ class Office:
     """Handed to every reducer."""
 
     board: Board
-    saved: dict[str, float] = field(default_factory=dict)
-    """When the last sign of life of a host went into the database."""
+    signs: SignsOfLife

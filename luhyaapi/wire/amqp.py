@@ -29,7 +29,7 @@ from luhyaapi.errors import Failed, Refused, Unavailable, of
 from luhyaapi.process import Loop
 from luhyaapi.transfer.base import Trust
 from luhyaapi.wire import topology
-from luhyaapi.wire.delivered import GATHER_S, PREFETCH, Delivered, Waiting, dead_letter
+from luhyaapi.wire.delivered import GATHER_S, MORE_S, PREFETCH, Delivered, Waiting, dead_letter
 from luhyaapi.wire.link import Account, OnCommand, OnDead, OnReports
 
 _log = log.get(__name__)
@@ -283,12 +283,12 @@ class AmqpDownLink:
 
     @staticmethod
     def _gather(connection: pika.BlockingConnection, waiting: Waiting) -> None:
-        """What has come already is taken together; a lone report waits for nobody."""
+        """What comes in one go is taken together; a lone report waits for nobody."""
         until = clock.monotonic() + GATHER_S
-        before = 0
+        before = 1
         while before < len(waiting) and not waiting.is_full() and clock.monotonic() < until:
             before = len(waiting)
-            connection.process_data_events(time_limit=0)
+            connection.process_data_events(time_limit=MORE_S)
 
     def _deliver(self, connection: pika.BlockingConnection, on_reports: OnReports, channel: BlockingChannel, batch: list[Delivered]) -> None:
         """Have them taken, then acknowledge: all at once, but for those that failed alone."""

@@ -11,8 +11,8 @@ from luhyaapi.wire.link import Dead
 Delivered = tuple[Any, bytes]
 """How the broker delivered it (its tag, its exchange), and the message."""
 PREFETCH = 1000
-_BATCH, _BATCH_BYTES, GATHER_S = 500, 4 * 1024 * 1024, 0.05
-"""Reports are taken together: at most so many, about so many bytes, and while more came within this time."""
+_BATCH, _BATCH_BYTES, GATHER_S, MORE_S = 500, 4 * 1024 * 1024, 0.05, 0.005
+"""Reports are taken together: at most so many, about so many bytes, for so long, and while more comes within the last time."""
 
 
 class Waiting:
