@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-NAMES = ("start", "command", "up", "many", "overload")
+NAMES = ("start", "command", "up", "many", "overload", "heartbeat", "schedule", "listing")
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -42,8 +42,6 @@ class Beat:
             open_commands=agent.journal.counts()[0] + outbox.waiting(), health=self._trouble or self._strangers,
             children=dict(Child.objects.values_list("pk", "draining")),
         ))
-        for child, at in list(agent.relay.heard.items()):
-            Child.objects.filter(pk=child, last_heard__lt=at - 60).update(last_heard=at)
 
     def reconcile(self) -> None:
         """Repair what does not fit."""

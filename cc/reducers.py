@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cc.services import children, flows, placements
 from cc.services.office import Office
 from luhyaapi.contracts.base import Envelope
 from luhyaapi.contracts.reports import Hello, HostFacts, InstanceFacts, Outcome
-from luhyaapi.role import reduces
+from luhyaapi.role import reduces, reduces_all
 
 
 @reduces(Hello)
@@ -16,10 +18,12 @@ def hello(office: Office, _envelope: Envelope, report: Hello) -> None:
     children.joined(office, report.host)
 
 
-@reduces(HostFacts)
-def host_facts(office: Office, _envelope: Envelope, report: HostFacts) -> None:
-    """How a child is now."""
-    office.facts[report.host] = report
+@reduces_all(HostFacts)
+def hosts_facts(office: Office, reports: Mapping[str, HostFacts]) -> None:
+    """How children are now."""
+    for report in reports.values():
+        office.saw(report)
+    children.heard(office, [report.host for report in reports.values()])
 
 
 @reduces(InstanceFacts)

@@ -11,15 +11,12 @@ from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.facts import host_facts
 from luhyadb import outbox
 
-_SAVE_EVERY_BEATS = 12
-
 
 class Beat:
     """Plugs into the agent: ``hello``, ``beat`` and ``reconcile``."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
-        self._beats = 0
         self._said_at: float | None = None
 
     def hello(self) -> None:
@@ -36,13 +33,10 @@ class Beat:
         }
         agent.report(host_facts(agent.me, agent.settings, services=services, open_commands=queued))
         agent.relay.heard[agent.me] = clock.now()
-        self._beats += 1
         limit = agent.settings.beat.every_s * agent.settings.beat.silent_after
         since = agent.listening_since()
         if since is not None:
             hosts.silence(agent.relay.heard, limit, since)
-        if self._beats % _SAVE_EVERY_BEATS == 1:
-            hosts.heard(agent.relay.heard)
         hosts.awake(agent.relay.heard, limit)
 
     def reconcile(self) -> None:

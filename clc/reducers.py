@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from clc.services import admission, hosts, images, instances, tasks
 from clc.services.office import Office
 from luhyaapi.contracts.base import Envelope
@@ -16,7 +18,7 @@ from luhyaapi.contracts.reports import (
     Progress,
     StepFacts,
 )
-from luhyaapi.role import reduces
+from luhyaapi.role import reduces, reduces_all
 from luhyadb import letters
 
 
@@ -27,16 +29,18 @@ def hello(_office: Office, _envelope: Envelope, report: Hello) -> None:
     admission.admit()
 
 
-@reduces(HostFacts)
-def host_facts(office: Office, _envelope: Envelope, report: HostFacts) -> None:
-    """How a host is now."""
-    office.board.write(f"host:{report.host}", report.model_dump())
+@reduces_all(HostFacts)
+def hosts_facts(office: Office, reports: Mapping[str, HostFacts]) -> None:
+    """How hosts are now."""
+    office.board.write_texts({f"host:{r.host}": r.model_dump_json() for r in reports.values()})
+    office.signs.heard(r.host for r in reports.values())
 
 
-@reduces(Progress)
-def progress(office: Office, _envelope: Envelope, report: Progress) -> None:
-    """How far a task is."""
-    office.board.write(f"task:{report.task}", report.model_dump())
+@reduces_all(Progress)
+def progress(office: Office, reports: Mapping[str, Progress]) -> None:
+    """How far tasks are."""
+    for report in reports.values():
+        office.board.write(f"task:{report.task}", report.model_dump())
 
 
 @reduces(InstanceFacts)

@@ -157,7 +157,7 @@ class Playground:
         for extra in house.extras:
             extra.start()
         if down is not None:
-            down.start(house.agent.relay.take)
+            down.start(house.agent.relay.take_many)
         if up is not None:
             up.start(house.agent.worker.accept, house.agent._greet)  # noqa: SLF001 - the agent's own loops do this elsewhere
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,6 +72,7 @@ def clc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Link
     from clc import door
     from clc.beat import Beat
     from clc.role import ROLE
+    from clc.services.hosts import SignsOfLife
     from clc.services.office import Office
     from luhyaapi.status.board import Board
     from luhyadb.boss import BossAgent
@@ -81,16 +82,15 @@ def clc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Link
         """Knows every host."""
 
         @staticmethod
-        def certificate_of(host: str) -> str:
-            row = Host.objects.filter(pk=host).exclude(state="retired").values_list("certificate", flat=True).first()
-            return str(row or "")
+        def known(hosts: Collection[str]) -> Iterable[tuple[str, str, str]]:
+            return Host.objects.filter(pk__in=hosts).exclude(state="retired").order_by().values_list("pk", "certificate", "boss")
 
         @staticmethod
-        def below(host: str, boss: str) -> bool:
-            return Host.objects.filter(pk=host, boss=boss).exists()
+        def children_of(boss: str) -> Iterable[str]:
+            return Host.objects.filter(boss=boss).exclude(state="retired").order_by().values_list("pk", flat=True)
 
     agent = ClcAgent(ROLE, settings, own, key, down=links.down, inline=links.inline)
-    agent.services = Office(board=Board(settings.board.host, settings.board.port, settings.beat.every_s))
+    agent.services = Office(Board(settings.board.host, settings.board.port, settings.beat.every_s), SignsOfLife(settings.beat.save_s))
     _plug(agent, Beat(agent))
     if links.inline:
         return House(agent)
@@ -112,8 +112,8 @@ def cc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links
         """Knows its children."""
 
         @staticmethod
-        def certificate_of(host: str) -> str:
-            return str(Child.objects.filter(pk=host).values_list("certificate", flat=True).first() or "")
+        def known(hosts: Collection[str]) -> Iterable[tuple[str, str, str]]:
+            return [(host, pem, "") for host, pem in Child.objects.filter(pk__in=hosts).values_list("pk", "certificate")]
 
     agent = CcAgent(ROLE, settings, own, key, up=links.up, down=links.down, inline=links.inline)
     joins = settings.host.state / "joins"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from clc.services import office, own, pictures
+from clc.services import own, pictures
 from deploy.roles import ROLES, House, Links
 from luhyaapi import clock, conf, log
 from luhyaapi.conf import Settings
@@ -48,7 +49,7 @@ class Together:
             _admit(down, Host.objects.filter(boss=me.id).exclude(state__in=[HostState.RETIRED, HostState.NEW]).values_list("pk", flat=True))
         house = ROLES[Role.CLC](self._settings, me.membership, me.key, Links(down=down))
         # One process, one board: what the relay writes the console reads.
-        house.agent.services = office.Office(pictures.board())
+        house.agent.services = dataclasses.replace(house.agent.services, board=pictures.board())
         self._pump.start()
         self._open(house)
         self._joining.start()

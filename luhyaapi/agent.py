@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -14,17 +14,20 @@ from luhyaapi import clock, log, points
 from luhyaapi.command.worker import Worker
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.base import Envelope, Report
+from luhyaapi.contracts.reports import HostFacts
 from luhyaapi.errors import Unavailable
 from luhyaapi.journal import Journal
 from luhyaapi.process import Loop
 from luhyaapi.role import RoleShape
-from luhyaapi.status.relay import Relay
+from luhyaapi.status.relay import ENDS_HERE, Origin, Relay, gathered
 from luhyaapi.wire.identity import Membership, public_key
 from luhyaapi.wire.link import Dead, DownLink, UpLink
 from luhyaapi.wire.signing import seal
 
 _log = log.get(__name__)
 _REPORT_LIFE_S = 30 * 86400.0
+HOSTS_AT_ONCE = 200
+"""Heartbeats in one report: it stays far below the largest message, also when each host lists a hundred files."""
 
 
 class Agent:
@@ -56,6 +59,8 @@ class Agent:
         self.hello: Callable[[], None] = lambda: None
         self.reconcile: Callable[[], None] = lambda: None
         self.loops: list[Loop] = []
+        self._gathered: dict[str, HostFacts] = {}
+        self._gathering: Loop | None = None
         self._working: Loop | None = None
         self._publishing: Loop | None = None
 
@@ -72,15 +77,15 @@ class Agent:
 
     def is_fresh(self, envelope: Envelope) -> bool:
         """Whether a durable report is newer than the last on its subject, and remember it."""
-        return self.relay._is_fresh(envelope)  # noqa: SLF001 - the same rule, kept in memory
+        return self.relay.is_fresh(envelope)
 
-    def report_key(self, _host: str) -> Ed25519PublicKey | None:
-        """The key of a host below, by id."""
-        return None
+    def origins(self, _hosts: Collection[str]) -> dict[str, Origin]:
+        """Those of the hosts that are below us, with one look."""
+        return {}
 
-    def is_below(self, _host: str, _boss: str) -> bool:
-        """Whether a host is below a child of ours."""
-        return False
+    def below(self, _boss: str, _hosts: Collection[str]) -> set[str]:
+        """Those of the hosts that are below a child of ours, with one look."""
+        return set()
 
     def listening_since(self) -> float | None:
         """Since when reports could reach us without a break; None: they cannot now, and nobody is silent."""
@@ -123,13 +128,30 @@ class Agent:
         """A fact about our own work, which we are the boss of."""
         self.relay.reduce(self.envelope(report, task), report)
 
-    def pass_up(self, envelope: Envelope, message: bytes, *, durable: bool) -> None:
-        """A fact from below, unchanged."""
+    def pass_up(self, news: Sequence[tuple[Envelope, bytes, Report]]) -> None:
+        """Facts from below, unchanged; only heartbeats are gathered into reports of our own."""
+        told = [n for n in news if n[0].kind not in ENDS_HERE]
+        durable = [(envelope.subject, message) for envelope, message, report in told if report.durable]
         if durable:
-            self.journal.put_report(envelope.subject, message)
+            self.journal.put_reports(durable)
             self.wake_publisher()
-        else:
-            self._post_transient(message)
+        beats = []
+        for _, message, report in told:
+            if isinstance(report, HostFacts):
+                beats.append(report)
+            elif not report.durable:
+                self._post_transient(message)
+        with self._seq_lock:
+            self._gathered.update((facts.host, facts) for facts in beats)
+        if beats and self._gathering is None:
+            self.pass_up_gathered()
+
+    def pass_up_gathered(self) -> None:
+        """The heartbeats that came since the last time."""
+        with self._seq_lock:
+            found, self._gathered = self._gathered, {}
+        for report in gathered(found.values(), HOSTS_AT_ONCE):
+            self.report(report)
 
     def _post_transient(self, message: bytes) -> None:
         if self.up is not None and self.up.is_connected():
@@ -170,8 +192,11 @@ class Agent:
             Loop("reconcile", self._in_memory("reconcile"), every.reconcile_s).start(),
             Loop("sweep", self.sweep, 3600).start(),
         ]
+        if self.down is not None and self.boss:
+            self._gathering = Loop("gather", self.pass_up_gathered, every.gather_s).start()
+            self.loops.append(self._gathering)
         if self.down is not None:
-            self.down.start(self.relay.take, self.keep_dead)
+            self.down.start(self.relay.take_many, self.keep_dead)
         if self.up is not None:
             self.up.start(self.worker.accept, self._greet)
         else:

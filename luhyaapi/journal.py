@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -177,6 +177,12 @@ class Journal:
         """Keep a report until the boss's broker has it."""
         with self._write() as db:
             self._put(db, subject, message)
+
+    def put_reports(self, told: Sequence[tuple[str, bytes]]) -> None:
+        """Keep many, each ``(subject, message)``, in one transaction."""
+        with self._write() as db:
+            for subject, message in told:
+                self._put(db, subject, message)
 
     def reports(self, limit: int = 200) -> list[tuple[int, bytes]]:
         """Reports not confirmed yet, in order."""

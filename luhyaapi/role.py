@@ -80,6 +80,19 @@ def reduces(report: type[Report]) -> Callable[[Callable[..., None]], Callable[..
     return mark
 
 
+def reduces_all(report: type[Report]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Marks a function ``(services, reports)`` as the reducer of all reports of a kind that came at once.
+
+    It gets them by subject, only the newest on each: for reports that may be lost.
+    """
+
+    def mark(function: Callable[..., None]) -> Callable[..., None]:
+        function.reduces_all = report  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
 Judge = Callable[[Envelope, Report], None]
 """Whether the proved sender of a report may speak about its subject: raises Refused(forbidden), Refused(not_found) for what is over."""
 
@@ -92,6 +105,7 @@ class RoleShape:
     boss: RoleName | None
     handlers: dict[str, Handler[Any]] = field(default_factory=dict)
     reducers: dict[str, Callable[..., None]] = field(default_factory=dict)
+    gatherers: dict[str, Callable[..., None]] = field(default_factory=dict)
     judge: Judge = lambda _envelope, _report: None
 
     @property
@@ -118,4 +132,12 @@ def reducers_of(*modules: ModuleType) -> dict[str, Callable[..., None]]:
     return {f.reduces.kind: f for m in modules for f in vars(m).values() if callable(f) and hasattr(f, "reduces")}
 
 
-__all__ = ["PENDING", "Done", "Handler", "Job", "Outcome", "RoleShape", "handlers_of", "handles", "reducers_of", "reduces"]
+def gatherers_of(*modules: ModuleType) -> dict[str, Callable[..., None]]:
+    """The reducers of many reports at once defined in modules, by report kind."""
+    return {f.reduces_all.kind: f for m in modules for f in vars(m).values() if callable(f) and hasattr(f, "reduces_all")}
+
+
+__all__ = [
+    "PENDING", "Done", "Handler", "Job", "Outcome", "RoleShape", "gatherers_of", "handlers_of", "handles", "reducers_of", "reduces",
+    "reduces_all",
+]

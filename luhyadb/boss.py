@@ -3,37 +3,42 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from django.db import DataError
 
-from luhyaapi import points
+from luhyaapi import clock, points
 from luhyaapi.agent import Agent
 from luhyaapi.contracts.base import Envelope
 from luhyaapi.contracts.reports import LetterFacts
 from luhyaapi.errors import Refused
 from luhyaapi.process import Loop
+from luhyaapi.status.relay import Origin
 from luhyaapi.wire.identity import public_key
 from luhyaapi.wire.link import Dead
 from luhyaapi.wire.signing import seal
 from luhyadb import heard, letters, memory, outbox
 
 _LETTERS_EVERY_S = 3.0
-Certificates = Callable[[str], str]
-Below = Callable[[str, str], bool]
+_ASKED_AT_ONCE = 500
+_CHILDREN_KNOWN_S, _ASKED_AGAIN_S = 5.0, 0.5
+"""Who is below a child is asked every so often; sooner, yet not without end, when it tells of a host we do not know there."""
+Known = Callable[[Collection[str]], Iterable[tuple[str, str, str]]]
+Children = Callable[[str], Iterable[str]]
 
 
 class BossAgent(Agent):
-    """``certificate_of(host)`` answers the PEM of a host below, or an empty text; ``below(host, child)`` who is under whom."""
+    """``known(hosts)`` answers id, certificate (PEM) and boss of those that are below us; ``children_of(boss)`` all below a child."""
 
-    certificate_of: Certificates = staticmethod(lambda _host: "")
-    below: Below = staticmethod(lambda _host, _child: False)
+    known: Known = staticmethod(lambda _hosts: ())
+    children_of: Children = staticmethod(lambda _boss: ())
 
     def __init__(self, *args: Any, **kw: Any) -> None:
         super().__init__(*args, **kw)
         self._keys: dict[str, tuple[str, Ed25519PublicKey]] = {}
+        self._children: dict[str, tuple[frozenset[str], float]] = {}
         self.publisher = outbox.Publisher(self.me, self.settings.beat.queue_patience_s, self._post)
         self._posting: Loop | None = None
 
@@ -53,19 +58,26 @@ class BossAgent(Agent):
     def is_fresh(self, envelope: Envelope) -> bool:
         return heard.is_fresh(envelope)
 
-    def report_key(self, host: str) -> Ed25519PublicKey | None:
+    def origins(self, hosts: Collection[str]) -> dict[str, Origin]:
         with self.memory():
-            pem = type(self).certificate_of(host)
-        if not pem:
-            return None
-        known = self._keys.get(host)
-        if known is None or known[0] != pem:
-            known = self._keys[host] = pem, public_key(pem)
-        return known[1]
+            rows = [row for some in _slices(hosts) for row in type(self).known(some)]
+        return {host: Origin(self._key(host, pem), boss) for host, pem, boss in rows if pem}
 
-    def is_below(self, host: str, boss: str) -> bool:
-        with self.memory():
-            return type(self).below(host, boss)
+    def _key(self, host: str, pem: str) -> Ed25519PublicKey:
+        held = self._keys.get(host)
+        if held is None or held[0] != pem:
+            held = self._keys[host] = pem, public_key(pem)
+        return held[1]
+
+    def below(self, boss: str, hosts: Collection[str]) -> set[str]:
+        now = clock.monotonic()
+        children, since = self._children.get(boss, (frozenset(), 0.0))
+        is_old = not 0 <= now - since < _CHILDREN_KNOWN_S
+        if is_old or (now - since > _ASKED_AGAIN_S and not children.issuperset(hosts)):
+            with self.memory():
+                children = frozenset(type(self).children_of(boss))
+            self._children[boss] = children, now
+        return {host for host in hosts if host in children}
 
     def post_orders(self) -> int:
         """Post what waits in the outbox; how many."""
@@ -112,3 +124,10 @@ class BossAgent(Agent):
         outbox.on_new(self.post_soon)
         self.loops += [self._posting, Loop("letters", self.send_letters, _LETTERS_EVERY_S).start()]
         super().start()
+
+
+def _slices(hosts: Collection[str]) -> Iterator[list[str]]:
+    """As many as one question to a database should name."""
+    every = list(hosts)
+    for n in range(0, len(every), _ASKED_AT_ONCE):
+        yield every[n:n + _ASKED_AT_ONCE]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.conf import settings
@@ -14,6 +14,8 @@ from luhyaapi import errors, points
 from luhyaapi.errors import Bug, Unavailable
 
 _role: contextvars.ContextVar[str | None] = contextvars.ContextVar("educloud_role", default=None)
+_working: contextvars.ContextVar[str | None] = contextvars.ContextVar("educloud_working", default=None)
+_failures: contextvars.ContextVar[list[Exception] | None] = contextvars.ContextVar("educloud_failures", default=None)
 BOTH = "both"
 AWAY = (OperationalError, InterfaceError)
 """The database is gone, is full, or chose this transaction to break a deadlock: nothing of it happened, later it may."""
@@ -43,12 +45,19 @@ def of(role: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def thread_of(role: str) -> Iterator[None]:
-    """As ``of``, for a thread of our own: stale connections are closed before and after."""
+    """As ``of``, for a thread of our own: a stale connection is closed before. Inside such a piece of work nothing is looked at again."""
+    if _working.get() == role:
+        yield
+        return
     with of(role):
+        token = _working.set(role)
         connection = connections[alias()]
         if not connection.in_atomic_block:
             connection.close_if_unusable_or_obsolete()
-        yield
+        try:
+            yield
+        finally:
+            _working.reset(token)
 
 
 @contextlib.contextmanager
@@ -60,15 +69,32 @@ def atomic() -> Iterator[None]:
             yield
         return
     points.at("database: before write")
-    with transaction.atomic(using=using):
-        transaction.on_commit(lambda: points.at("database: after commit"), using=using)
-        yield
-        points.at("database: before commit")
+    failures: list[Exception] = []
+    token = _failures.set(failures)
+    try:
+        with transaction.atomic(using=using):
+            transaction.on_commit(lambda: points.at("database: after commit"), using=using)
+            yield
+            points.at("database: before commit")
+    finally:
+        _failures.reset(token)
+    if failures:
+        raise failures[0]
 
 
-def on_commit(call: Any) -> None:
-    """After the surrounding transaction is durable."""
-    transaction.on_commit(call, using=alias())
+def on_commit(call: Callable[..., object]) -> None:
+    """After the surrounding transaction is durable. One that fails keeps no other from being called; the first failure is raised."""
+    failures = _failures.get()
+
+    def attempt() -> None:
+        try:
+            call()
+        except Exception as e:
+            if failures is None:
+                raise
+            failures.append(e)
+
+    transaction.on_commit(attempt, using=alias())
 
 
 class Router:

@@ -9,17 +9,19 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from cc.services import leases, roll
 from cc.services.office import Office
 from cc.services.placement import NodeView
 from luhyaapi import clock, log
 from luhyaapi.contracts.commands import HostAdmit
 from luhyaapi.contracts.reports import Hello, JoinAsked
-from luhyaapi.contracts.specs import Capacity, Name
-from luhyaapi.contracts.vocabulary import HostState, InstanceState, Role
+from luhyaapi.contracts.specs import Name
+from luhyaapi.contracts.vocabulary import HostState, Role
 from luhyaapi.errors import Refused
 from luhyaapi.wire import identity
 from luhyaapi.wire.identity import write_atomic
-from luhyadb.models import Child, Placement
+from luhyadb import memory
+from luhyadb.models import Child
 
 _log = log.get(__name__)
 _NAME = TypeAdapter(Name)
@@ -71,9 +73,11 @@ def admit(office: Office, order: HostAdmit) -> None:
     agent = office.agent
     if agent.down is None:
         raise Refused("unsupported", "This host has no broker")
-    Child.objects.update_or_create(
-        pk=order.host, defaults={"role": order.role, "name": order.name, "certificate": order.certificate},
-    )
+    with memory.atomic():
+        leases.turn()
+        Child.objects.update_or_create(
+            pk=order.host, defaults={"role": order.role, "name": order.name, "certificate": order.certificate},
+        )
     account = agent.down.admit(order.host, identity.derived(agent.key, "broker", order.host, order.request))
     own = agent.membership
     write_atomic(_file(office, order.request), json.dumps({
@@ -94,16 +98,28 @@ def remove(office: Office, host: str) -> None:
     """Forget a child; its account and queues go too."""
     if office.agent.down is not None:
         office.agent.down.remove(host)
-    Child.objects.filter(pk=host).delete()
-    office.facts.pop(host, None)
+    with memory.atomic():
+        leases.turn()
+        Child.objects.filter(pk=host).delete()
+    office.forget(host)
 
 
 def hello(report: Hello) -> None:
     """A child started or reconnected."""
+    leases.turn()
     Child.objects.filter(pk=report.host).update(
         name=report.name, cpus=report.capacity.cpus, memory_mib=report.capacity.memory_mib,
         disk_mib=report.capacity.disk_mib, speaks=report.speaks, hypervisor=report.hypervisor, last_heard=clock.now(),
     )
+
+
+def heard(office: Office, hosts: list[str]) -> None:
+    """Save that children were heard of just now, those whose last time is old enough."""
+    now, every_s = clock.now(), office.agent.settings.beat.save_s
+    due = [host for host in hosts if abs(now - office.saved.get(host, 0)) >= every_s]
+    if due:
+        Child.objects.filter(pk__in=due, last_heard__lt=now).update(last_heard=now)
+        office.saved.update(dict.fromkeys(due, now))
 
 
 def joined(office: Office, host: str) -> None:
@@ -115,7 +131,9 @@ def joined(office: Office, host: str) -> None:
 
 def drain(host: str, *, on: bool) -> None:
     """Place nothing new there, or again."""
-    Child.objects.filter(pk=host).update(draining=on)
+    with memory.atomic():
+        leases.turn()
+        Child.objects.filter(pk=host).update(draining=on)
 
 
 def nodes(office: Office, *, without: str = "") -> list[NodeView]:
@@ -123,27 +141,8 @@ def nodes(office: Office, *, without: str = "") -> list[NodeView]:
 
     The use does not count the instance ``without``.
     """
-    settings = office.agent.settings.beat
-    used: dict[str, list[int]] = {}
-    for node, cpus, memory in Placement.objects.exclude(wanted=InstanceState.STOPPED).exclude(pk=without).values_list("node", "cpus", "memory_mib"):
-        row = used.setdefault(node, [0, 0, 0])
-        row[0], row[1], row[2] = row[0] + cpus, row[1] + memory, row[2] + 1
     since = office.agent.listening_since() or clock.now()
-    views = []
-    for child in Child.objects.filter(role=Role.NC).order_by("pk"):
-        facts = office.facts.get(child.pk)
-        heard = max(office.agent.relay.heard.get(child.pk, child.last_heard), since)
-        age = clock.now() - heard
-        cpus, memory, guests = used.get(child.pk, [0, 0, 0])
-        silent = age > settings.every_s * settings.silent_after
-        views.append(NodeView(
-            host=child.pk, name=child.name, state=HostState.SILENT if silent else HostState.UP, draining=child.draining,
-            capacity=Capacity(cpus=child.cpus, memory_mib=child.memory_mib, disk_mib=child.disk_mib),
-            used=Capacity(cpus=cpus, memory_mib=memory), cached=frozenset(facts.blobs) if facts else frozenset(),
-            guests=guests, load=facts.load if facts else 0.0, last_heard_age_s=age, speaks=frozenset(child.speaks),
-            hypervisor_trouble=facts.health if facts else "",
-        ))
-    return views
+    return [node.view(office, since) for node in roll.read(without).values()]
 
 
 def speaks(host: str) -> dict[str, int]:

@@ -2,73 +2,129 @@
 
 from __future__ import annotations
 
+import functools
+import math
+from dataclasses import dataclass
+from typing import NoReturn
+
+from django.db.models import F
+
 from cc.drivers.base import EdgeLease, EdgePlan
 from cc.services import pools
 from luhyaapi import clock
 from luhyaapi.conf import Network
 from luhyaapi.contracts.specs import Nic
+from luhyaapi.errors import Unavailable
 from luhyadb.models import AddressLease, Pool, PortLease
 
 NETWORK = "default"
 
 
-def take(cluster: str, network: Network, instance: str, name: str) -> tuple[Nic, int]:
+@dataclass
+class Known:
+    """What is lent and what is free, as it was read."""
+
+    addresses: list[str]
+    """Free, the lowest last."""
+    ports: list[int]
+    holders: set[str]
+    rests_since: float
+    """When the first of those that rest was given back; infinite while none rests."""
+    counts: tuple[int, int]
+    """Leases that are lent, and that rest: addresses and ports alike."""
+
+    @classmethod
+    def read(cls, network: Network) -> Known:
+        """From the tables, after what has rested is forgotten. In a transaction of the caller's."""
+        before = clock.now() - network.cooldown_s
+        AddressLease.objects.filter(instance="", released_at__lt=before).delete()
+        PortLease.objects.filter(instance="", released_at__lt=before).delete()
+        cards = {ip: (owner, at) for ip, owner, at in AddressLease.objects.values_list("ip", "instance", "released_at")}
+        ports = {port: (owner, at) for port, owner, at in PortLease.objects.values_list("port", "instance", "released_at")}
+        rests = [at for owner, at in (*cards.values(), *ports.values()) if not owner]
+        free = [ip for ip in _candidates(network.subnet) if ip not in cards]
+        return cls(
+            free[::-1], [port for port in pools.ports(network.display_first, network.display_count) if port not in ports][::-1],
+            {owner for owner, _ in (*cards.values(), *ports.values()) if owner}, min(rests, default=math.inf),
+            (max(len(cards), len(ports)) - len(rests), len(rests)),
+        )
+
+    def is_over(self, network: Network) -> bool:
+        """Whether something has rested long enough since."""
+        return self.rests_since < clock.now() - network.cooldown_s
+
+    def took(self, instance: str) -> None:
+        """The lowest were lent to an instance that had none."""
+        self.addresses.pop()
+        self.ports.pop()
+        self.holders.add(instance)
+
+    def gave_back(self, instance: str) -> None:
+        """They rest now."""
+        self.holders.discard(instance)
+        self.rests_since = min(self.rests_since, clock.now())
+
+
+@functools.lru_cache(4)
+def _candidates(subnet: str) -> tuple[str, ...]:
+    return tuple(pools.addresses(pools.subnet_of(subnet)))
+
+
+def take(cluster: str, network: Network, instance: str, name: str, known: Known | None = None) -> tuple[Nic, int]:
     """A card and a display port for an instance; asked again, the same. Raises Unavailable(no_capacity).
 
     The forwarded ports are told from the display port and lent with it. In a transaction of the caller's; unique columns are
-    the second guard: two who pick the same row cannot both commit.
+    the second guard: two who pick the same row cannot both commit. ``known`` is what was read in this transaction or is still true.
     """
-    alone()
-    nic, port = _address(cluster, network, instance, name), _port(network, instance)
-    return nic.model_copy(update={"forwards": pools.forwards(network, port)}), port
+    if known is None:
+        alone()
+        known = Known.read(network)
+    has_some = instance in known.holders
+    card = AddressLease.objects.filter(instance=instance).first() if has_some else None
+    if card is None:
+        ip = known.addresses[-1] if known.addresses else _none_free("address", AddressLease)
+        card = AddressLease(ip=ip, mac=pools.mac_of(cluster, ip), network=NETWORK, instance=instance, name=name)
+        card.save(force_insert=True)
+    held = PortLease.objects.filter(instance=instance).first() if has_some else None
+    if held is None:
+        held = PortLease(port=known.ports[-1] if known.ports else _none_free("display port", PortLease), instance=instance)
+        held.save(force_insert=True)
+    port = int(held.port)
+    return Nic(mac=card.mac, ip=card.ip, network=card.network, forwards=pools.forwards(network, port)), port
 
 
-def alone() -> None:
-    """Until this transaction ends nobody else lends, gives back or sweeps.
+def _none_free(what: str, table: type[AddressLease | PortLease]) -> NoReturn:
+    lent, resting = table.objects.exclude(instance="").count(), table.objects.filter(instance="").count()
+    raise Unavailable(
+        "no_capacity", f"No {what} is free", f"of {lent + resting}, {lent} are lent and {resting} rest after their last use",
+    )
+
+
+def alone() -> int:
+    """Until this transaction ends nobody else lends, gives back or sweeps; the number of the last change.
 
     SQLite has one writer at a time anyway; elsewhere two could read the same free row, or one take a lease for lost that
     the other is just writing.
     """
-    if Pool.objects.select_for_update().filter(pk=NETWORK).first() is None:
+    found = Pool.objects.select_for_update().filter(pk=NETWORK).values_list("number", flat=True).first()
+    if found is None:
         Pool.objects.create(pk=NETWORK)  # the tables were made without their migrations
+    return found or 0
 
 
-def _address(cluster: str, network: Network, instance: str, name: str) -> Nic:
-    held = AddressLease.objects.filter(instance=instance).first()
-    if held is None:
-        _forget_cooled(network.cooldown_s)
-        rows = dict(AddressLease.objects.values_list("ip", "instance"))
-        taken, cooling = {ip for ip, owner in rows.items() if owner}, {ip for ip, owner in rows.items() if not owner}
-        subnet = pools.subnet_of(network.subnet)
-        ip = pools.pick(pools.addresses(subnet), taken, cooling, "address")
-        held = AddressLease.objects.create(
-            ip=ip, mac=pools.mac_of(cluster, ip), network=NETWORK, instance=instance, name=name,
-        )
-    return Nic(mac=held.mac, ip=held.ip, network=held.network)
-
-
-def _port(network: Network, instance: str) -> int:
-    held = PortLease.objects.filter(instance=instance).first()
-    if held is None:
-        rows = dict(PortLease.objects.values_list("port", "instance"))
-        taken, cooling = {p for p, owner in rows.items() if owner}, {p for p, owner in rows.items() if not owner}
-        port = pools.pick(pools.ports(network.display_first, network.display_count), taken, cooling, "display port")
-        held = PortLease.objects.create(port=port, instance=instance)
-    return int(held.port)
+def turn() -> None:
+    """Places, leases or children change with this transaction: copies of what was before are good no more."""
+    if not Pool.objects.filter(pk=NETWORK).update(number=F("number") + 1):
+        Pool.objects.create(pk=NETWORK, number=1)
 
 
 def give_back(instance: str) -> None:
     """Nothing is lent to this instance any more; what it had rests before it is lent again. In a transaction of the caller's."""
     alone()
+    turn()
     now = clock.now()
     AddressLease.objects.filter(instance=instance).update(instance="", name="", released_at=now)
     PortLease.objects.filter(instance=instance).update(instance="", released_at=now)
-
-
-def _forget_cooled(cooldown_s: float) -> None:
-    before = clock.now() - cooldown_s
-    AddressLease.objects.filter(instance="", released_at__lt=before).delete()
-    PortLease.objects.filter(instance="", released_at__lt=before).delete()
 
 
 def orphans(known: set[str]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cc.drivers.base import EdgeDriver
+from cc.services.roll import Roll
 from luhyaapi.contracts.reports import HostFacts
 from luhyaapi.transfer.cache import BlobCache
 
@@ -25,8 +26,35 @@ class Office:
     joins: Path
     streams: Exchange | None = None
     facts: dict[str, HostFacts] = field(default_factory=dict)
+    saved: dict[str, float] = field(default_factory=dict)
+    """When the last sign of life of a child went into the database."""
     strangers: dict[tuple[str, str], float] = field(default_factory=dict)
     """Node and instance of guests nobody ordered: since when, or until when they are waited for."""
+
+    roll: Roll = field(default_factory=Roll)
+    """The nodes in the order of their room, between one placement and the next."""
+    holders: dict[str, set[str]] = field(default_factory=dict)
+    """By sha256, the hosts that have such a file."""
+
+    def saw(self, report: HostFacts) -> None:
+        """How a child is now."""
+        before = self.facts.get(report.host)
+        if before is None or before.blobs != report.blobs:
+            for blob in before.blobs if before else ():
+                self.holders.get(blob, set()).discard(report.host)
+            for blob in report.blobs:
+                self.holders.setdefault(blob, set()).add(report.host)
+        self.facts[report.host] = report
+
+    def forget(self, host: str) -> None:
+        """A child is gone."""
+        before = self.facts.pop(host, None)
+        for blob in before.blobs if before else ():
+            self.holders.get(blob, set()).discard(host)
+
+    def holding(self, blobs: frozenset[str]) -> set[str]:
+        """The hosts that have some of these files."""
+        return set().union(*(self.holders.get(blob, ()) for blob in blobs))
 
     @property
     def door(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cc.services import children, leases
 from cc.services.office import Office
-from cc.services.placement import NodeView, Wanted, choose, refusal
+from cc.services.placement import NodeView, Wanted, refusal
 from luhyaapi.contracts.commands import InstanceRun
 from luhyaapi.contracts.reports import InstanceFacts, PlacementFacts
 from luhyaapi.contracts.specs import Display, MachineSpec
@@ -18,16 +18,17 @@ def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Plac
     """The place of an instance, and whether it is new. In one transaction with its leases. Raises Unavailable(no_capacity | host_silent)."""
     agent = office.agent
     # Two who are placed at once would both count on the memory that is free now.
-    leases.alone()
+    number = leases.alone()
     row = Placement.objects.filter(pk=order.instance).first()
     is_new = row is None
-    nodes = children.nodes(office, without=order.instance)
     wanted = Wanted(
         cpus=order.cpus, memory_mib=order.memory_mib, usage=order.usage, images=frozenset(b.sha256 for b in order.image.blobs),
     )
     if row is None:
-        choice = choose(wanted, nodes)
-        nic, port = leases.take(agent.me, agent.settings.network, order.instance, order.name)
+        roll = office.roll.at(number, agent.settings.network)
+        choice = roll.choose(wanted, office)
+        had_leases = roll.known is not None and order.instance in roll.known.holders
+        nic, port = leases.take(agent.me, agent.settings.network, order.instance, order.name, roll.known)
         spec = MachineSpec(
             instance=order.instance, name=order.name, cpus=order.cpus, memory_mib=order.memory_mib, image=order.image,
             nics=(nic,), display_port=port, ssh_keys=order.ssh_keys,
@@ -36,9 +37,12 @@ def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Plac
             instance=order.instance, node=choice.node.host, gen=gen, spec=spec.model_dump(mode="json"), cpus=order.cpus,
             memory_mib=order.memory_mib, why=dict(choice.why),
         )
+        leases.turn()
+        memory.on_commit(lambda: office.roll.placed(number, choice.node.host, order, had_leases=had_leases))
     else:
         if not (row.wanted == row.found == InstanceState.RUNNING):
-            _check_still_fits(row.node, wanted, nodes)
+            _check_still_fits(row.node, wanted, children.nodes(office, without=order.instance))
+        leases.turn()
         Placement.objects.filter(pk=row.pk).update(wanted=InstanceState.RUNNING, gen=gen)
         row.refresh_from_db()
     spec = spec_of(row)
@@ -71,6 +75,7 @@ def find(instance: str) -> Placement | None:
 
 def want(instance: str, state: InstanceState, gen: int) -> None:
     """What shall become of it."""
+    _turn_if(Placement.objects.filter(pk=instance).exclude(wanted=state).exists())
     Placement.objects.filter(pk=instance).update(wanted=state, gen=gen)
 
 
@@ -79,6 +84,7 @@ def found(report: InstanceFacts) -> None:
     changes = {"found": report.state}
     if not FlowRun.objects.filter(instance=report.instance, ended_at=0).exists():
         changes["wanted"] = _wanted_when(report.state)
+        _turn_if(Placement.objects.filter(pk=report.instance).exclude(wanted=changes["wanted"]).exists())
     Placement.objects.filter(pk=report.instance).update(**changes)
 
 
@@ -86,7 +92,14 @@ def want_as_found(instance: str) -> None:
     """An order came to nothing: what is there is wanted."""
     row = find(instance)
     if row is not None:
+        _turn_if(row.wanted != _wanted_when(row.found))
         Placement.objects.filter(pk=instance).update(wanted=_wanted_when(row.found))
+
+
+def _turn_if(changes: bool) -> None:
+    """What is stopped gave its memory back."""
+    if changes:
+        leases.turn()
 
 
 def _wanted_when(found: str) -> InstanceState:
@@ -95,8 +108,11 @@ def _wanted_when(found: str) -> InstanceState:
 
 def release(office: Office, instance: str, task: str) -> None:
     """The place and everything lent with it are free; the CLC hears that too."""
+    number, row = leases.alone(), find(instance)
     leases.give_back(instance)
     Placement.objects.filter(pk=instance).delete()
+    if row is not None:
+        memory.on_commit(lambda: office.roll.released(number, row))
     told = PlacementFacts(instance=instance, task=task, node="", fence=0)
     memory.on_commit(lambda: office.agent.report(told, task))
 

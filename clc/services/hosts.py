@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
+from collections.abc import Iterable
 from typing import Any
 
 from django.conf import settings
@@ -27,6 +29,7 @@ _log = log.get(__name__)
 TOKEN_LIFE_S = 24 * 3600.0
 _DOUBTED_S = 3600.0
 _MARK = "ejt"
+_AT_ONCE = 500
 
 
 def proof_of(token: str) -> str:
@@ -143,10 +146,39 @@ def hello(report: Hello) -> None:
         queue.freed(host.boss)
 
 
-def heard(host_ids: dict[str, float]) -> None:
-    """Save when hosts were last heard of."""
-    for host, at in host_ids.items():
-        Host.objects.filter(pk=host, last_heard__lt=at).exclude(state__in=[HostState.RETIRED, HostState.NEW]).update(last_heard=at)
+class SignsOfLife:
+    """When hosts were last heard of, into the database: of each every ``every_s`` seconds, of all at most once a second.
+
+    One seen for the first time counts as saved some part of that ago, so that not all are written in the same moment for ever.
+    """
+
+    def __init__(self, every_s: float) -> None:
+        self.every_s = every_s
+        self._saved: dict[str, float] = {}
+        self._due: dict[str, float] = {}
+        self._written_at = 0.0
+
+    def heard(self, host_ids: Iterable[str]) -> None:
+        """They were heard of just now."""
+        now, every_s = clock.now(), self.every_s
+        for host in host_ids:
+            if abs(now - self._saved.setdefault(host, now - every_s * _part(host))) >= every_s:
+                self._saved[host] = self._due[host] = now
+        if self._due and abs(now - self._written_at) >= min(every_s, 1.0):
+            self._write(now)
+
+    def _write(self, now: float) -> None:
+        due = list(self._due)
+        for n in range(0, len(due), _AT_ONCE):
+            rows = Host.objects.filter(pk__in=due[n:n + _AT_ONCE], last_heard__lt=now)
+            rows.exclude(state__in=[HostState.RETIRED, HostState.NEW]).update(last_heard=now)
+        self._due.clear()
+        self._written_at = now
+
+
+def _part(host: str) -> float:
+    """Zero to one, always the same for a host, evenly spread over many."""
+    return zlib.crc32(host.encode()) % 1000 / 1000
 
 
 def awake(last_heard: dict[str, float], limit_s: float) -> None:
@@ -200,9 +232,10 @@ def _ask(host: Host) -> None:
 def silence(last_heard: dict[str, float], limit_s: float, listening_since: float) -> list[str]:
     """Mark hosts silent that were not heard of for ``limit_s`` while we listened; their instances become unknown, never more."""
     gone = []
-    for host in Host.objects.filter(state__in=[HostState.UP, HostState.DRAINING]).exclude(pk=own().id):
-        if clock.now() - max(last_heard.get(host.pk, 0), host.last_heard, listening_since) <= limit_s:
-            continue
+    rows = Host.objects.filter(state__in=[HostState.UP, HostState.DRAINING]).exclude(pk=own().id)
+    before = clock.now() - limit_s
+    quiet = [pk for pk, saved in rows.values_list("pk", "last_heard") if max(last_heard.get(pk, 0), saved, listening_since) < before]
+    for host in rows.filter(pk__in=quiet[:_AT_ONCE]):
         with memory.atomic():
             _move(host, "silence")
             _forget_guests(host)

@@ -7,11 +7,12 @@ from functools import singledispatch
 
 from pydantic import TypeAdapter, ValidationError
 
-from luhyaapi import clock
+from luhyaapi import clock, ids
 from luhyaapi.contracts.base import Envelope, Report
 from luhyaapi.contracts.reports import (
     Hello,
     HostFacts,
+    HostsFacts,
     InstanceFacts,
     JoinAsked,
     LetterFacts,
@@ -21,7 +22,7 @@ from luhyaapi.contracts.reports import (
     StepFacts,
 )
 from luhyaapi.contracts.specs import Name
-from luhyaapi.contracts.vocabulary import HostState
+from luhyaapi.contracts.vocabulary import HostState, Role
 from luhyaapi.errors import Refused
 from luhyaapi.wire import identity
 from luhyadb.models import Host, Instance, JoinToken, Task
@@ -88,6 +89,12 @@ def _(report: Hello, sender: str) -> None:
 @_judge.register
 def _(report: HostFacts, sender: str) -> None:
     _about_itself(report.host, sender)
+
+
+@_judge.register
+def _(report: HostsFacts, sender: str) -> None:  # noqa: ARG001 - which of them are its own is looked up for all at once
+    if ids.role_of(sender) != Role.CC:
+        raise Refused("forbidden", "Only a cluster gathers heartbeats", sender)
 
 
 def _about_itself(host: str, sender: str) -> None:

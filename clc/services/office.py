@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from clc.services.hosts import SignsOfLife
 from luhyaapi.status.board import Board
 
 
@@ -12,3 +13,4 @@ class Office:
     """Handed to every reducer."""
 
     board: Board
+    signs: SignsOfLife

@@ -59,13 +59,20 @@ def _names(host_ids: Iterable[str]) -> dict[str, str]:
     return dict(Host.objects.filter(pk__in={h for h in host_ids if h}).values_list("pk", "name"))
 
 
+INSTANCE_COLUMNS = (
+    "pk", "name", "state", "wanted", "usage", "image__image__name", "image__image_id", "image__version", "cpus", "memory_mib",
+    "owner__username", "cluster", "node", "nics", "display_port", "accelerator", "error", "created_at", "changed_at", "task",
+)
+
+
 def instances(rows: Iterable[Instance]) -> list[Picture]:
     """Pictures of many instances, with two more queries in all."""
     known = list(rows)
     prefetch_related_objects(known, "image__image", "owner")
-    names = _names(h for r in known for h in (r.cluster, r.node))
-    waits = queue.looks(r.task for r in known if r.state == InstanceState.QUEUED)
-    return [_instance(r, names, waits.get(r.task)) for r in known]
+    return instances_of([{
+        **{name: getattr(r, name) for name in INSTANCE_COLUMNS if "__" not in name}, "image__image__name": r.image.image.name,
+        "image__image_id": r.image.image_id, "image__version": r.image.version, "owner__username": r.owner.username,
+    } for r in known])
 
 
 def instance(row: Instance) -> Picture:
@@ -73,18 +80,26 @@ def instance(row: Instance) -> Picture:
     return instances([row])[0]
 
 
-def _instance(row: Instance, names: Mapping[str, str], look: Picture | None) -> Picture:
+def instances_of(rows: Sequence[Mapping[str, Any]]) -> list[Picture]:
+    """Pictures of instances read as dictionaries of ``INSTANCE_COLUMNS``, with one more query for the names of hosts."""
+    names = _names(h for r in rows for h in (r["cluster"], r["node"]))
+    waits = queue.looks(r["task"] for r in rows if r["state"] == InstanceState.QUEUED)
+    return [_instance(r, names, waits.get(r["task"])) for r in rows]
+
+
+def _instance(row: Mapping[str, Any], names: Mapping[str, str], look: Picture | None) -> Picture:
+    nics = row["nics"]
     return {
-        "id": row.pk, "name": row.name, "state": str(row.state), "wanted": str(row.wanted), "kind": str(row.usage),
-        "image": row.image.image.name, "image_id": row.image.image_id, "image_version": row.image.version,
-        "cpus": row.cpus, "memory_bytes": row.memory_mib * MIB, "owner": row.owner.username,
-        "cluster": row.cluster or None, "cluster_name": names.get(row.cluster, ""),
-        "host": row.node or None, "host_name": names.get(row.node, ""),
-        "nics": [{"mac": n.get("mac"), "ip": n.get("ip"), "network": n.get("network")} for n in row.nics],
-        "forwards": [{"guest_port": f["guest_port"], "host": f["host"], "port": f["port"]} for n in row.nics for f in n.get("forwards") or ()],
-        "display": {"protocol": "vnc", "port": row.display_port, "url": f"/instances/{row.pk}/screen/"},
-        "accelerator": str(row.accelerator), "error": _error(row.error), "created_at": when(row.created_at),
-        "changed_at": when(row.changed_at), "task": row.task or None, "queue": look,
+        "id": row["pk"], "name": row["name"], "state": str(row["state"]), "wanted": str(row["wanted"]), "kind": str(row["usage"]),
+        "image": row["image__image__name"], "image_id": row["image__image_id"], "image_version": row["image__version"],
+        "cpus": row["cpus"], "memory_bytes": row["memory_mib"] * MIB, "owner": row["owner__username"],
+        "cluster": row["cluster"] or None, "cluster_name": names.get(row["cluster"], ""),
+        "host": row["node"] or None, "host_name": names.get(row["node"], ""),
+        "nics": [{"mac": n.get("mac"), "ip": n.get("ip"), "network": n.get("network")} for n in nics],
+        "forwards": [{"guest_port": f["guest_port"], "host": f["host"], "port": f["port"]} for n in nics for f in n.get("forwards") or ()],
+        "display": {"protocol": "vnc", "port": row["display_port"], "url": f"/instances/{row['pk']}/screen/"},
+        "accelerator": str(row["accelerator"]), "error": _error(row["error"]), "created_at": when(row["created_at"]),
+        "changed_at": when(row["changed_at"]), "task": row["task"] or None, "queue": look,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -116,6 +117,7 @@ KINDS = {
 SIZES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
+@functools.lru_cache(512)
 def icon(name: str, extra: str = "") -> SafeString:
     """The drawing ``name`` of the sprite; hidden from screen readers, so words must stand beside it."""
     return format_html(

@@ -61,7 +61,9 @@ def _beyond(order: tuple[str, ...], after: list[Any]) -> Q:
         field = name.removeprefix("-")
         found |= same & Q(**{f"{field}__{'lt' if name.startswith('-') else 'gt'}": value})
         same &= Q(**{field: value})
-    return found
+    # Says nothing new, and is what an index finds the place by.
+    first = order[0].removeprefix("-")
+    return Q(**{f"{first}__{'lte' if order[0].startswith('-') else 'gte'}": after[0]}) & found
 
 
 def _encoded(values: list[Any]) -> str:

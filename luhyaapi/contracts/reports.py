@@ -65,6 +65,18 @@ class HostFacts(Report):
         return f"facts:{self.host}"
 
 
+class HostsFacts(Report):
+    """The heartbeats a cluster gathered from hosts below it: it checked each one's signature, and answers for them with its own."""
+
+    durable = False
+    hosts: tuple[HostFacts, ...] = Field(max_length=1000)
+
+    @property
+    def subject(self) -> str:
+        """All of a cluster's are numbered in one line."""
+        return "hosts"
+
+
 class InstanceFacts(Report):
     """How one instance is on its node. ``gen`` is the generation of the order it answers."""
 

@@ -7,7 +7,6 @@ queues with a delivery limit and a dead-letter queue; every message is persisten
 from __future__ import annotations
 
 import contextlib
-import json
 import ssl
 import threading
 from collections.abc import Callable, Iterable
@@ -30,7 +29,8 @@ from luhyaapi.errors import Failed, Refused, Unavailable, of
 from luhyaapi.process import Loop
 from luhyaapi.transfer.base import Trust
 from luhyaapi.wire import topology
-from luhyaapi.wire.link import Account, Dead, OnCommand, OnDead, OnReport
+from luhyaapi.wire.delivered import GATHER_S, MORE_S, PREFETCH, Delivered, Waiting, dead_letter
+from luhyaapi.wire.link import Account, OnCommand, OnDead, OnReports
 
 _log = log.get(__name__)
 TASK = "educloud.execute"
@@ -40,6 +40,7 @@ _CONFIRM_S = 5.0
 _AGAIN_S = 1.0
 _STOP_S = 1.0
 _HELD_S = 1.0
+_AFTER_FAILURE_S = 0.5
 _DOWN = (OSError, AMQPError, KombuError, pika.exceptions.AMQPError, TimeoutError)
 
 
@@ -137,20 +138,6 @@ class _Publisher:
     def close(self) -> None:
         with self._lock:
             self._discard()
-
-
-def _dead(properties: pika.BasicProperties, body: bytes) -> Dead:
-    """A message of the dead-letter queue. An order lies inside Celery's form of a call, a report is the message itself."""
-    deaths = (properties.headers or {}).get("x-death") or [{}]
-    first = deaths[0] if isinstance(deaths[0], dict) else {}
-    queue = str(first.get("queue", "")) or str((properties.headers or {}).get("x-first-death-queue", ""))
-    message = body
-    if queue.startswith(("cmd.", "ctl.")):
-        with contextlib.suppress(ValueError, KeyError, IndexError, TypeError, AttributeError):
-            message = json.loads(body)[0][0].encode()
-    reason = {"delivery_limit": "its receiver failed at it again and again", "rejected": "its receiver turned it away",
-              "expired": "nobody took it in time", "maxlen": "the queue was full"}.get(str(first.get("reason", "")), str(first.get("reason", "")))
-    return Dead(message, queue, reason, int(first.get("count", 1)))
 
 
 class AmqpUpLink:
@@ -257,35 +244,36 @@ class AmqpDownLink:
     def _address(self, user: str, password: str, where: str, scheme: str = "amqp") -> str:
         return f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{where}/{quote(self._conf.vhost, safe='')}"
 
-    def start(self, on_report: OnReport, on_dead: OnDead = lambda _dead: None) -> None:
-        self._consuming = Loop("reports", lambda: self._consume(on_report, on_dead), 1.0).start()
+    def start(self, on_reports: OnReports, on_dead: OnDead = lambda _dead: None) -> None:
+        self._consuming = Loop("reports", lambda: self._consume(on_reports, on_dead), 1.0).start()
 
     def _connect(self) -> pika.BlockingConnection:
         params = pika.URLParameters(f"{self._url}?heartbeat=30&connection_attempts=1&socket_timeout=5&blocked_connection_timeout=30")
         return pika.BlockingConnection(params)
 
-    def _consume(self, on_report: OnReport, on_dead: OnDead) -> None:
+    def _consume(self, on_reports: OnReports, on_dead: OnDead) -> None:
         try:
             connection = self._connect()
         except _DOWN as e:
             self._connected.clear()
             raise Unavailable("broker_down", "The broker does not answer", f"{type(e).__name__}: {e}") from e
         try:
-            channel = connection.channel()
+            # Two channels: reports are acknowledged many at once, and dead letters must not be among them.
+            channel, letters = connection.channel(), connection.channel()
             self._declare(channel)
-            channel.basic_qos(prefetch_count=200)
-            channel.basic_consume(
-                topology.report_queue(self._me),
-                lambda c, m, _p, b: self._deliver(connection, lambda: on_report(topology.host_of_exchange(m.exchange), b), c, m),
-            )
-            channel.basic_consume(
-                topology.dead_queue(self._me), lambda c, m, p, b: self._deliver(connection, lambda: on_dead(_dead(p, b)), c, m),
-            )
+            channel.basic_qos(prefetch_count=PREFETCH)
+            letters.basic_qos(prefetch_count=1)
+            waiting = Waiting()
+            channel.basic_consume(topology.report_queue(self._me), lambda _c, m, _p, b: waiting.add(m, b))
+            letters.basic_consume(topology.dead_queue(self._me), lambda c, m, p, b: self._bury(connection, lambda: on_dead(dead_letter(p, b)), c, m))
             self._since = clock.now()
             self._connected.set()
             _log.info("consuming reports")
             while not self._stopping.is_set():
                 connection.process_data_events(time_limit=0.5)
+                if waiting:
+                    self._gather(connection, waiting)
+                    self._deliver(connection, on_reports, channel, waiting.taken())
         except _DOWN as e:
             raise Unavailable("broker_down", "The broker went away", f"{type(e).__name__}: {e}") from e
         finally:
@@ -293,19 +281,55 @@ class AmqpDownLink:
             with contextlib.suppress(Exception):
                 connection.close()
 
-    def _deliver(self, connection: pika.BlockingConnection, take: Callable[[], None], channel: BlockingChannel, method: Any) -> None:
+    @staticmethod
+    def _gather(connection: pika.BlockingConnection, waiting: Waiting) -> None:
+        """What comes in one go is taken together; a lone report waits for nobody."""
+        until = clock.monotonic() + GATHER_S
+        before = 1
+        while before < len(waiting) and not waiting.is_full() and clock.monotonic() < until:
+            before = len(waiting)
+            connection.process_data_events(time_limit=MORE_S)
+
+    def _deliver(self, connection: pika.BlockingConnection, on_reports: OnReports, channel: BlockingChannel, batch: list[Delivered]) -> None:
+        """Have them taken, then acknowledge: all at once, but for those that failed alone."""
+        told = [(topology.host_of_exchange(method.exchange), body) for method, body in batch]
+        while not self._stopping.is_set():
+            try:
+                failed = on_reports(told)
+            except Exception as e:
+                self._held(connection, e)
+                continue
+            wrong = [(method, error) for (method, _), error in zip(batch, failed, strict=True) if error is not None]
+            for _, error in wrong:
+                _log.error("report could not be kept, it comes again", why=str(error), exc_info=error)
+            if wrong:
+                clock.sleep(_AFTER_FAILURE_S)
+            for method, _ in wrong:
+                channel.basic_nack(method.delivery_tag, requeue=True)
+            if len(wrong) < len(batch):
+                channel.basic_ack(batch[-1][0].delivery_tag, multiple=True)
+            return
+
+    def _held(self, connection: pika.BlockingConnection, error: Exception) -> None:
+        """Nothing is wrong with the messages: a few tries more, and the broker would call them dead."""
+        trouble = of(error)
+        if trouble.family != "unavailable" and trouble.code != "disk_full":
+            raise error
+        _log.warning("reports wait in hand", code=trouble.code, why=str(error))
+        connection.sleep(_HELD_S)
+
+    def _bury(self, connection: pika.BlockingConnection, take: Callable[[], None], channel: BlockingChannel, method: Any) -> None:
+        """Have one dead letter taken."""
         while not self._stopping.is_set():
             try:
                 take()
             except Exception as e:
                 trouble = of(e)
                 if trouble.family == "unavailable" or trouble.code == "disk_full":
-                    # Nothing is wrong with the message: a few tries more, and the broker would call it dead.
-                    _log.warning("report waits in hand", code=trouble.code, why=str(e))
-                    connection.sleep(_HELD_S)
+                    self._held(connection, e)
                     continue
-                _log.exception("report could not be kept, it comes again")
-                clock.sleep(0.5)
+                _log.exception("dead letter could not be kept, it comes again")
+                clock.sleep(_AFTER_FAILURE_S)
                 channel.basic_nack(method.delivery_tag, requeue=True)
             else:
                 channel.basic_ack(method.delivery_tag)

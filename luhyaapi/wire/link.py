@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 OnCommand = Callable[[bytes], None]
-OnReport = Callable[[str, bytes], None]
+OnReports = Callable[[Sequence[tuple[str, bytes]]], list[Exception | None]]
+"""Takes ``(sender, message)`` in the order they came; answers for each None, or why it must come again alone.
+
+Raises when none of them can be taken now: then none may be acknowledged.
+"""
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,13 @@ class UpLink(Protocol):
 
 
 class DownLink(Protocol):
-    """To the children. ``on_report(sender, message)`` gets the sender as the broker proves it.
+    """To the children. ``on_reports`` gets what is there at once, each with its sender as the broker proves it.
 
-    A report that cannot be taken for a while (Unavailable, no space) is held and tried again; one that fails otherwise comes
+    Reports that cannot be taken for a while (Unavailable, no space) are held and tried again; one that fails otherwise comes
     again a few times and is then told to ``on_dead``, as is an order its receiver could not take.
     """
 
-    def start(self, on_report: OnReport, on_dead: OnDead = lambda _dead: None) -> None: ...
+    def start(self, on_reports: OnReports, on_dead: OnDead = lambda _dead: None) -> None: ...
     def command(self, to: str, message: bytes, *, control: bool) -> None:
         """Returns when the broker has it. Raises Unavailable(broker_down), Refused(not_found) without a queue."""
 

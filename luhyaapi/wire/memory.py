@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from luhyaapi import clock
 from luhyaapi.errors import Refused, Unavailable
-from luhyaapi.wire.link import Account, OnCommand, OnDead, OnReport
+from luhyaapi.wire.link import Account, OnCommand, OnDead, OnReports
 
 Fault = Callable[[str, str, bytes], list[bytes]]
 """(direction 'down' or 'up', receiving or sending host, message) -> what is delivered: [] drops, twice doubles."""
@@ -45,7 +45,7 @@ class MemoryWire:
     _commands_to: dict[str, OnCommand] = field(default_factory=dict)
     _connects: dict[str, Callable[[], None]] = field(default_factory=dict)
     _greet: dict[str, None] = field(default_factory=dict)
-    _reports_to: dict[str, OnReport] = field(default_factory=dict)
+    _reports_to: dict[str, OnReports] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     # ---- faults
@@ -128,8 +128,8 @@ class MemoryWire:
         sender, message = waiting[0]
         if direction == "down":
             self._commands_to[host](message)
-        else:
-            self._reports_to[host](sender, message)
+        elif (failed := self._reports_to[host]([(sender, message)])[0]) is not None:
+            raise failed
         if waiting and waiting[0][1] is message:
             waiting.popleft()
 
@@ -222,8 +222,8 @@ class MemoryDownLink:
         self._wire = wire
         self._me = me
 
-    def start(self, on_report: OnReport, on_dead: OnDead = lambda _dead: None) -> None:  # noqa: ARG002 - what fails here stays first in line
-        self._wire._reports_to[self._me] = on_report  # noqa: SLF001
+    def start(self, on_reports: OnReports, on_dead: OnDead = lambda _dead: None) -> None:  # noqa: ARG002 - what fails here stays first in line
+        self._wire._reports_to[self._me] = on_reports  # noqa: SLF001
 
     def command(self, to: str, message: bytes, *, control: bool) -> None:  # noqa: ARG002 - one queue is enough
         if not self._wire.answers(self._me):

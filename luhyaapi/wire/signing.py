@@ -6,12 +6,14 @@ import base64
 import binascii
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from prometheus_client import Counter
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from luhyaapi import clock, log
 from luhyaapi.contracts.base import Envelope
@@ -37,28 +39,44 @@ def open_sealed(message: bytes, lookup: Lookup) -> Envelope:
     Raises Refused(invalid | unsigned | forged); every refusal is counted and logged.
     """
     try:
-        return _open(message, lookup)
+        sealed = read(message)
+        return proved(sealed, lookup(sealed.envelope.sender))
     except Refused as e:
         refuse(e)
         raise
 
 
-def _open(message: bytes, lookup: Lookup) -> Envelope:
+@dataclass(frozen=True)
+class Sealed:
+    """A message as it was read: nothing of it is proved yet."""
+
+    envelope: Envelope
+    text: str
+    signature: Any
+
+
+def read(message: bytes) -> Sealed:
+    """What a message claims. Raises Refused(invalid)."""
     if len(message) > MAX_MESSAGE_BYTES:
         raise Refused("invalid", "A message is too large", f"{len(message)} bytes")
     try:
-        outer = json.loads(message)
+        outer = from_json(message)
         text, signature = outer["signed"], outer.get("signature")
         envelope = Envelope.model_validate_json(text)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError) as e:
         raise Refused("invalid", "A message cannot be read", type(e).__name__) from e
-    if not signature:
+    return Sealed(envelope, text, signature)
+
+
+def proved(sealed: Sealed, key: Ed25519PublicKey | None) -> Envelope:
+    """The envelope, proved to be its sender's. Raises Refused(unsigned | forged)."""
+    envelope = sealed.envelope
+    if not sealed.signature:
         raise Refused("unsigned", "A message bears no signature", f"it claims to come from {envelope.sender}")
-    key = lookup(envelope.sender)
     if key is None:
         raise Refused("forged", "A message comes from nobody we know", envelope.sender)
     try:
-        key.verify(base64.b64decode(signature, validate=True), text.encode())
+        key.verify(base64.b64decode(sealed.signature, validate=True), sealed.text.encode())
     except (InvalidSignature, binascii.Error, TypeError, ValueError) as e:
         raise Refused("forged", "A signature does not fit", f"claimed sender {envelope.sender}") from e
     return envelope

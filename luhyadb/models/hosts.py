@@ -16,7 +16,7 @@ class Host(Table):
     name = models.CharField(max_length=63)
     state = word(HostState, default=HostState.NEW)
     drained = models.BooleanField(default=False, help_text="an administrator wants nothing new there, also while it is silent")
-    boss = models.CharField(max_length=20, default="", blank=True)
+    boss = models.CharField(max_length=20, default="", blank=True, db_index=True)
     address = models.CharField(max_length=100, default="", blank=True)
     certificate = models.TextField(default="", blank=True)
     request = models.CharField(max_length=64, null=True, unique=True)  # noqa: DJ001 - many hosts may have none, and unique allows that for null only

@@ -38,7 +38,10 @@ class Instance(Table):
 
     class Meta:
         ordering = ["-created_at", "id"]
-        indexes = [models.Index(fields=["owner", "state", "created_at"]), models.Index(fields=["node", "state"])]
+        indexes = [
+            models.Index(fields=["created_at", "id"]), models.Index(fields=["owner", "created_at", "id"]),
+            models.Index(fields=["state", "created_at", "id"]), models.Index(fields=["node", "state"]), models.Index(fields=["name"]),
+        ]
         constraints = [models.UniqueConstraint(fields=["owner", "live_name"], name="one_name_per_owner")]
 
 

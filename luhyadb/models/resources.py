@@ -46,6 +46,7 @@ class Pool(Table):
 
     home = "cc"
     name = models.CharField(max_length=63, primary_key=True)
+    number = models.PositiveBigIntegerField(default=0, help_text="raised with every change of places, leases and children")
 
 
 class AddressLease(Table):

@@ -93,7 +93,7 @@ def test_an_address_of_nothing_says_so(ready, admin, api, path):
 
 
 @pytest.mark.parametrize("query", [
-    "limit=0", "limit=201", "limit=-1", "limit=x", "limit=%00", "limit=1e2", "cursor=x", "cursor=bnVsbA", "cursor=%F0%9F%98%80", "cursor=W10",
+    "limit=0", "limit=1001", "limit=-1", "limit=x", "limit=%00", "limit=1e2", "cursor=x", "cursor=bnVsbA", "cursor=%F0%9F%98%80", "cursor=W10",
     "state=gone", "colour=red", "cursor=W3RydWUsIDFd", "cursor=WzFlOTk5LCAieCJd",
 ])
 def test_a_list_that_is_asked_for_wrongly_is_refused(ready, user, api, query):

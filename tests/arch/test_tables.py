@@ -19,7 +19,6 @@ WRITES = {
 }
 FURTHER_WRITERS: dict[str, dict[str, str]] = {
     "IdempotencyKey": {"clc.web.api.once": "the key is taken and answered around the view, in the view's own request"},
-    "Child": {"cc.beat": "the relay's last-heard stamp, once a minute"},
 }
 """Table -> module -> why it may write beside the writer the table names."""
 QUESTIONS_OF_PAGES: dict[tuple[str, str], str] = {

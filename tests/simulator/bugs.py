@@ -97,7 +97,7 @@ def _acknowledge_first() -> list[Patch]:
         if direction == "down":
             self._commands_to[host](message)
         else:
-            self._reports_to[host](sender, message)
+            self._reports_to[host]([(sender, message)])
 
     return [(MemoryWire, "deliver", deliver)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,9 +92,11 @@ class Pair:
         up.start(self.leaf.worker.accept, lambda: None)
         return self.leaf
 
-    def _heard(self, _sender: str, message: bytes) -> None:
-        envelope = open_sealed(message, self._key)
-        self.got.append((envelope, REPORTS[envelope.kind].model_validate_json(envelope.body)))
+    def _heard(self, batch: Sequence[tuple[str, bytes]]) -> list[Exception | None]:
+        for _sender, message in batch:
+            envelope = open_sealed(message, self._key)
+            self.got.append((envelope, REPORTS[envelope.kind].model_validate_json(envelope.body)))
+        return [None] * len(batch)
 
     def _key(self, sender: str) -> Ed25519PublicKey | None:
         return {LEAF: self.leaf_key, BOSS: self.boss_key}[sender].public_key()

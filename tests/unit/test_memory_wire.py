@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -24,9 +25,13 @@ class Ends:
 
     def start(self) -> Ends:
         self.down.admit(NC)
-        self.down.start(lambda sender, m: self.facts.append((sender, m)))
+        self.down.start(self._heard)
         self.up.start(self.orders.append, self._greet)
         return self
+
+    def _heard(self, batch: Sequence[tuple[str, bytes]]) -> list[Exception | None]:
+        self.facts += batch
+        return [None] * len(batch)
 
     def _greet(self) -> None:
         self.greeted += 1

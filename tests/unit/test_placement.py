@@ -132,3 +132,23 @@ def test_a_large_cluster_names_fifty_and_keeps_all() -> None:
     with pytest.raises(Unavailable, match="and 450 more") as caught:
         choose(Wanted(cpus=1, memory_mib=8192), [node(number) for number in range(500)])
     assert len(caught.value.params["nodes"]) == 500
+
+
+def test_five_guests_of_a_cached_image_do_not_land_on_one_node() -> None:
+    wanted = Wanted(cpus=1, memory_mib=512, images=frozenset(BLOBS))
+    nodes = [node(number, capacity=Capacity(cpus=64, memory_mib=65536), cached=frozenset(BLOBS if number == 3 else ())) for number in range(1, 6)]
+    taken = []
+    for _ in range(5):
+        chosen = choose(wanted, nodes).node
+        taken.append(chosen.host)
+        used = Capacity(cpus=chosen.used.cpus + 1, memory_mib=chosen.used.memory_mib + 512)
+        nodes[nodes.index(chosen)] = dataclasses.replace(chosen, used=used, guests=chosen.guests + 1)
+    assert taken[0] == "nc-00000003", "of equals the one that has it"
+    assert len(set(taken)) == 5
+
+
+def test_a_cached_image_weighs_less_than_room() -> None:
+    wanted = Wanted(cpus=1, memory_mib=256, images=frozenset(BLOBS))
+    warm, cold = node(2, cached=frozenset(BLOBS), guests=1), node(1, guests=1)
+    assert choose(wanted, [cold, dataclasses.replace(warm, used=Capacity(memory_mib=90))]).node.host == warm.host
+    assert choose(wanted, [cold, dataclasses.replace(warm, used=Capacity(memory_mib=120))]).node.host == cold.host

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from luhyaapi import clock
 from luhyaapi.agent import Agent
@@ -20,6 +20,7 @@ from luhyaapi.contracts.vocabulary import InstanceState, Role
 from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.role import RoleShape
 from luhyaapi.status import relay
+from luhyaapi.status.relay import Origin
 from luhyaapi.wire import identity
 from luhyaapi.wire.identity import Membership
 from luhyaapi.wire.signing import refusals, seal
@@ -49,11 +50,11 @@ class Recorder:
 class Middle(Agent):
     """A boss in the middle that knows its children."""
 
-    def report_key(self, host: str) -> Ed25519PublicKey | None:
-        return KEYS[host].public_key() if host in (NODE, GRANDCHILD) else None
+    def origins(self, hosts: Collection[str]) -> dict[str, Origin]:
+        return {h: Origin(KEYS[h].public_key(), NODE if h == GRANDCHILD else ME) for h in hosts if h in (NODE, GRANDCHILD)}
 
-    def is_below(self, host: str, boss: str) -> bool:
-        return (host, boss) == (GRANDCHILD, NODE)
+    def below(self, boss: str, hosts: Collection[str]) -> set[str]:
+        return {h for h in hosts if (h, boss) == (GRANDCHILD, NODE)}
 
 
 @pytest.fixture(autouse=True)

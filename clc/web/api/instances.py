@@ -54,7 +54,7 @@ class Instances(Endpoint):
         rows = narrowed(request, scope.visible_to(self.account, Instance), self.filters)
         if "state" not in request.query_params:
             rows = rows.exclude(state=InstanceState.DELETED)
-        return page(request, rows.select_related("image__image", "owner"), pictures.instances)
+        return page(request, rows, pictures.instances_of, columns=pictures.INSTANCE_COLUMNS)
 
     @says(many("Instance", InstanceShape), 202, sends=RunForm, parameters=[KEY], tag=TAG, operation_id="instances_run")
     @once

@@ -341,7 +341,7 @@ def many(name: str, shape: type[s.Serializer]) -> Any:
 KEY = OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER, description="Said again with the same key, the request is done once.")
 PAGES = [
     OpenApiParameter("cursor", str, description="Where the page begins; taken from `next`."),
-    OpenApiParameter("limit", int, description="Entries on the page, 1 to 200."),
+    OpenApiParameter("limit", int, description="Entries on the page, 1 to 1000."),
 ]
 BYTES = OpenApiTypes.BINARY
 TEXT = OpenApiTypes.STR

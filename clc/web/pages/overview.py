@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import Sum
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext
@@ -77,16 +78,14 @@ def capacity(hosts: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     hosts = pictures.hosts(Host.objects.filter(role__in=[Role.NC, Role.WALRUS])) if hosts is None else hosts
     nodes = [h["facts"] for h in hosts if h["role"] == Role.NC and h["state"] in _HERE]
     stores = [h["facts"] for h in hosts if h["role"] == Role.WALRUS and "disk_used_bytes" in h["facts"]]
-    rows = list(
-        Instance.objects.exclude(state__in=[InstanceState.STOPPED, InstanceState.DELETED]).exclude(node="")
-        .values_list("cpus", "memory_mib", "nics")
-    )
+    rows = Instance.objects.exclude(state__in=[InstanceState.STOPPED, InstanceState.DELETED]).exclude(node="").order_by()
+    used = rows.aggregate(cpus=Sum("cpus"), memory=Sum("memory_mib"))
     cpus, memory = sum(n["cpus"] for n in nodes), sum(n["memory_bytes"] for n in nodes)
-    cpus_used, memory_used = sum(r[0] for r in rows), sum(r[1] for r in rows) * MIB
+    cpus_used, memory_used = used["cpus"] or 0, (used["memory"] or 0) * MIB
     return {
         "cpus_used": cpus_used, "cpus_total": cpus, "cpus_free": max(cpus - cpus_used, 0),
         "memory_used_bytes": memory_used, "memory_total_bytes": memory, "memory_free_bytes": max(memory - memory_used, 0),
-        "addresses_used": sum(1 for r in rows for nic in r[2] if nic.get("ip")), "addresses_total": None,
+        "addresses_used": rows.exclude(nics=[]).count(), "addresses_total": None,
         "store_used_bytes": sum(s["disk_used_bytes"] for s in stores) if stores else None,
         "store_total_bytes": sum(s["machine_disk_bytes"] for s in stores) if stores else None,
     }

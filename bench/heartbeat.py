@@ -1,0 +1,403 @@
+"""Heartbeats of 1,000, 10,000 and 100,000 nodes arriving at the CLC: on its board and in its database.
+
+A is the relay as it runs: the AMQP link's consumer, signatures, judges, freshness, memcached, ``Host.last_heard``; every
+status is written to the database here (``beat.save_s`` 0), which in service happens once a minute per host. *gathered*: as
+clusters send them, up to 200 hosts in a report; *single*: each node's own signed message passed up by its cluster, as before.
+B is the original's way: one message each, prefetch 1, memcache set, ORM get and save, acknowledge. *bare*: py-amqp drains the
+single messages, acknowledging every hundredth, and reads none. All messages are in the broker before the clock starts.
+*age*: 100,000 nodes each beat every 10 s, in real time, for 20 s, from 200 clusters that each report once a second; another
+process sends them. Every round ends with a look at the board and the table: each host must show its newest time.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import amqp
+import pika
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from bench import memory
+from luhyaapi.contracts.base import Envelope, Report
+from luhyaapi.contracts.reports import HostFacts, HostsFacts
+from luhyaapi.wire import topology
+from luhyaapi.wire.signing import seal
+
+CLUSTERS, NODES = 200, 100_000
+SIZES = (1_000, 10_000, 100_000)
+SINGLE, OLD, BARE = 2_000, 500, 10_000
+AT_ONCE = 200
+ROUNDS = 3
+PACED_S, PERIOD_S, GATHER_S = 20, 10, 1.0
+BLOBS = ("ab" * 32, "cd" * 32)
+
+
+def cluster(number: int) -> str:
+    return f"cc-{number:08x}"
+
+
+def node(number: int) -> str:
+    return f"nc-{number:08x}"
+
+
+def boss_of(number: int) -> int:
+    """The cluster of a node: 500 in a row are neighbours."""
+    return number // (NODES // CLUSTERS)
+
+
+class Source:
+    """Signed reports as hosts send them; all hosts share one key, which costs the receiver the same."""
+
+    def __init__(self, key: Ed25519PrivateKey, boss: str, seq: int = 0) -> None:
+        self._key, self._boss, self._seq = key, boss, seq
+
+    def facts(self, number: int, at: float) -> HostFacts:
+        return HostFacts.model_construct(
+            host=node(number), at=at, uptime_s=86400.0, load=0.42, cpus=32, memory_mib=131072, memory_free_mib=65536, disk_mib=900000,
+            disk_free_mib=450000, process_mib=41, services={"hypervisor": "ok"}, guests=12, blobs=BLOBS, refused={},
+        )
+
+    def sealed(self, sender: str, report: Report) -> bytes:
+        self._seq += 1
+        now = time.time()
+        return seal(Envelope(
+            id=f"{sender}:1:{self._seq}", kind=report.kind, sender=sender, to=self._boss, subject=report.subject, issued_at=now,
+            expires_at=now + 3600, deadline=now + 3600, epoch=1, seq=self._seq, body=report.model_dump_json(),
+        ), self._key)
+
+    def single(self, count: int, at: float) -> Iterator[tuple[str, bytes]]:
+        for number in range(count):
+            yield cluster(boss_of(number)), self.sealed(node(number), self.facts(number, at))
+
+    def gathered(self, count: int, at: float) -> Iterator[tuple[str, bytes]]:
+        for first in range(0, count, AT_ONCE):
+            if boss_of(first) != boss_of(min(first + AT_ONCE, count) - 1):
+                half = (boss_of(first) + 1) * (NODES // CLUSTERS)
+                parts = [range(first, half), range(half, min(first + AT_ONCE, count))]
+            else:
+                parts = [range(first, min(first + AT_ONCE, count))]
+            for numbers in parts:
+                who = cluster(boss_of(numbers[0]))
+                yield who, self.sealed(who, HostsFacts(hosts=tuple(self.facts(n, at) for n in numbers)))
+
+
+def publish(channel: Any, messages: Iterator[tuple[str, bytes]]) -> int:
+    """Into the broker, as clusters do; how many. Returns when the broker has them all."""
+    sent = 0
+    for sender, body in messages:
+        channel.basic_publish(topology.out_exchange(sender), "", body, pika.BasicProperties(delivery_mode=1))
+        sent += 1
+    return sent
+
+
+class Boss:
+    """A CLC's relay at a real broker, and what it is compared with."""
+
+    def __init__(self, plan: Any, state: Path) -> None:
+        from django.conf import settings
+
+        from clc.services import own
+        from deploy.roles import ROLES, Links
+        from luhyaapi.wire.amqp import AmqpDownLink
+
+        self.own = own.make(state)
+        self.settings = settings.EDUCLOUD
+        self.link = AmqpDownLink(self.settings.broker, self.own.id, children=list)
+        self.house = ROLES["clc"](self.settings, self.own.membership, self.own.key, Links(down=self.link))
+        self.queue = topology.report_queue(self.own.id)
+        self.port = plan.ports["amqp"]
+        self._url = self.link._url
+        self.key = Ed25519PrivateKey.generate()
+        self.source = Source(self.key, self.own.id, int(time.time()))
+        self._hosts()
+        self._declare()
+
+    def _hosts(self) -> None:
+        from luhyaapi.wire import identity
+        from luhyadb.models import Host
+
+        certificate = identity.certify(self.own.authority_key, self.own.authority, identity.request(self.key, "x"), node(0))
+        rows = [Host(id=cluster(n), role="cc", name=f"c{n}", state="up", boss=self.own.id, certificate=certificate, request=None) for n in range(CLUSTERS)]
+        rows += [Host(id=node(n), role="nc", name=f"n{n}", state="up", boss=cluster(boss_of(n)), certificate=certificate, request=None) for n in range(NODES)]
+        Host.objects.bulk_create(rows, batch_size=2000)
+
+    def _declare(self) -> None:
+        self.connection = pika.BlockingConnection(pika.URLParameters(f"{self._url}?heartbeat=0"))
+        self.channel = self.connection.channel()
+        self.link._declare(self.channel)
+        for n in range(CLUSTERS):
+            exchange = topology.out_exchange(cluster(n))
+            self.channel.exchange_declare(exchange, "topic", durable=True)
+            self.channel.queue_bind(self.queue, exchange, "#")
+
+    def fill(self, messages: Iterator[tuple[str, bytes]]) -> int:
+        self.channel.queue_purge(self.queue)
+        sent = publish(self.channel, messages)
+        until = time.monotonic() + 30
+        while self.channel.queue_declare(self.queue, passive=True).method.message_count < sent:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        return sent
+
+    # ---- A
+
+    def consume(self, enough: Callable[[int], bool], save_s: float = 0.0) -> tuple[float, float]:
+        """Run the relay until it has taken enough messages: wall and cpu seconds of that."""
+        from luhyaapi.wire.amqp import AmqpDownLink
+
+        self.house.agent.services.signs.every_s = save_s
+        link = AmqpDownLink(self.settings.broker, self.own.id, children=list)
+        seen, done = [0], threading.Event()
+        times: dict[str, float] = {}
+        relay = self.house.agent.relay
+
+        def take(batch: Any) -> Any:
+            if not times:
+                times.update(wall=time.monotonic(), cpu=time.process_time())
+            failed = relay.take_many(batch)
+            assert not any(failed), failed
+            seen[0] += len(batch)
+            if enough(seen[0]):
+                times.update(wall=time.monotonic() - times["wall"], cpu=time.process_time() - times["cpu"])
+                done.set()
+            return failed
+
+        link.start(take)
+        assert done.wait(120)
+        link.stop()
+        self._drained()
+        return times["wall"], times["cpu"]
+
+    def _drained(self) -> None:
+        until = time.monotonic() + 10
+        while self.channel.queue_declare(self.queue, passive=True).method.message_count:
+            assert time.monotonic() < until, f"not all were acknowledged: {self.channel.queue_declare(self.queue, passive=True).method}"
+            time.sleep(0.05)
+
+    # ---- B
+
+    def old_way(self, count: int) -> tuple[float, float]:
+        """One message each, as the original did: read, memcached, get and save, acknowledge."""
+        from pymemcache.client.base import Client
+
+        from luhyadb.models import Host
+
+        board = Client(("127.0.0.1", self.settings.board.port))
+        connection = amqp.Connection(f"127.0.0.1:{self.port}", "clc", self.link._auth[1], virtual_host="clc")
+        connection.connect()
+        channel = connection.channel()
+        channel.basic_qos(0, 1, False)
+        seen = [0]
+
+        def take(message: Any) -> None:
+            facts = json.loads(json.loads(json.loads(message.body)["signed"])["body"])
+            board.set(f"old:{facts['host']}", json.dumps(facts), noreply=False)
+            row = Host.objects.get(pk=facts["host"])
+            row.last_heard = facts["at"]
+            row.save()
+            channel.basic_ack(message.delivery_tag)
+            seen[0] += 1
+
+        channel.basic_consume(self.queue, callback=take)
+        began, cpu = time.monotonic(), time.process_time()
+        while seen[0] < count:
+            connection.drain_events()
+        took = time.monotonic() - began, time.process_time() - cpu
+        channel.queue_declare(self.queue, passive=True)  # the broker has read every acknowledgement before this
+        connection.close()
+        self._drained()
+        return took
+
+    def bare(self, count: int) -> tuple[float, float]:
+        """The broker's own pace: taken, not read."""
+        connection = amqp.Connection(f"127.0.0.1:{self.port}", "clc", self.link._auth[1], virtual_host="clc")
+        connection.connect()
+        channel = connection.channel()
+        channel.basic_qos(0, 1000, False)
+        seen = [0]
+
+        def take(message: Any) -> None:
+            seen[0] += 1
+            if seen[0] % 100 == 0 or seen[0] == count:
+                channel.basic_ack(message.delivery_tag, multiple=True)
+
+        channel.basic_consume(self.queue, callback=take)
+        began, cpu = time.monotonic(), time.process_time()
+        while seen[0] < count:
+            connection.drain_events()
+        took = time.monotonic() - began, time.process_time() - cpu
+        channel.queue_declare(self.queue, passive=True)  # the broker has read every acknowledgement before this
+        connection.close()
+        self._drained()
+        return took
+
+    # ---- looking
+
+    def check(self, count: int, at: float, since: float) -> None:
+        """Every host shows its newest time, on the board and in the table."""
+        from luhyadb.models import Host
+
+        board = self.house.agent.services.board
+        for first in range(0, count, 1000):
+            names = [f"host:{node(n)}" for n in range(first, min(first + 1000, count))]
+            found = board.read(names)
+            assert len(found) == len(names), f"{len(names) - len(found)} are not on the board"
+            assert {picture["at"] for picture in found.values()} == {at}
+        fresh = Host.objects.filter(role="nc", last_heard__gte=since).count()
+        assert fresh >= count, f"{fresh} of {count} in the table"
+
+
+def measure() -> dict[str, Any]:
+    """Statuses per second, cpu microseconds per status, seconds of age."""
+    with memory.services() as plan:
+        over = {
+            "BROKER__PORT": str(plan.ports["amqp"]), "BROKER__ADMIN_PORT": str(plan.ports["management"]),
+            "BROKER__PASSWORD_FILE": str(plan.secret("clc", "broker-password")), "BOARD__PORT": str(plan.ports["memcached"]),
+        }
+        with memory.opened("clc", **over) as state:
+            return _measure(Boss(plan, state), state)
+
+
+def _measure(boss: Boss, state: Path) -> dict[str, Any]:
+    runs: dict[str, list[float]] = {}
+
+    def note(what: str, statuses: int, took: tuple[float, float]) -> float:
+        runs.setdefault(f"{what}: statuses/s", []).append(statuses / took[0])
+        runs.setdefault(f"{what}: cpu us/status", []).append(took[1] / statuses * 1e6)
+        return statuses / took[0]
+
+    per: dict[str, list[float]] = {}
+    messages = list(boss.source.single(BARE, time.time()))
+    for turn in range(ROUNDS + 1):
+        rates = {}
+        began = time.time()
+        for size in SIZES if turn else SIZES[:2]:
+            at = time.time()
+            sent = boss.fill(boss.source.gathered(size, at))
+            took = boss.consume(lambda seen, sent=sent: seen >= sent)
+            boss.check(size, at, began)
+            rates[f"gathered {size}"] = turn and note(f"A gathered, {size:,} nodes", size, took)
+        at = time.time()
+        boss.fill(boss.source.single(SINGLE, at))
+        took = boss.consume(lambda seen: seen >= SINGLE)
+        boss.check(SINGLE, at, began)
+        rates["single"] = turn and note("A single messages", SINGLE, took)
+        boss.fill(iter(messages[:OLD]))
+        rates["old"] = turn and note("B original's way", OLD, boss.old_way(OLD))
+        boss.fill(iter(messages))
+        rates["bare"] = turn and note("bare drain", BARE, boss.bare(BARE))
+        if turn:
+            for name, (a, b) in {
+                **{f"gathered / original, {n:,} nodes": (f"gathered {n}", "old") for n in SIZES}, "single / original": ("single", "old"),
+                **{f"gathered / bare, {n:,} nodes": (f"gathered {n}", "bare") for n in SIZES}, "single / bare": ("single", "bare"),
+            }.items():
+                per.setdefault(name, []).append(rates[a] / rates[b])
+    runs |= _paced(boss, state)
+    ratios = {name: statistics.median(values) for name, values in per.items()}
+    aims = {
+        "gathered >= 70x original": ratios["gathered / original, 100,000 nodes"] >= 70,
+        "single >= 25x original": ratios["single / original"] >= 25,
+        "100,000 nodes every 10 s: lag p99 <= 2 s": runs["100,000 nodes, lag p99, s"][0] <= 2,
+        "100,000 nodes every 10 s: at most one core": runs["100,000 nodes, cpu seconds per second"][0] <= 1,
+    }
+    return {"database": memory.database(), "runs": runs, "ratios": ratios, "aims_met": aims}
+
+
+# ---- 100,000 nodes in real time
+
+
+def _paced(boss: Boss, state: Path) -> dict[str, list[float]]:
+    from luhyadb.models import Host
+
+    key = state / "key"
+    key.write_bytes(boss.key.private_bytes_raw())
+    board = boss.house.agent.services.board
+    board.clear()
+    Host.objects.filter(role="nc").update(last_heard=0)
+    boss.house.agent.services.signs._saved.clear()
+    sending = subprocess.Popen(
+        [sys.executable, "-m", "bench.heartbeat", boss._url, boss.own.id, str(key)], cwd=memory.ROOT, stdout=subprocess.PIPE, text=True,
+    )
+    watcher = _Watcher(board)
+    watcher.start()
+    began = time.monotonic()
+    expected = CLUSTERS * PACED_S
+    _, cpu = boss.consume(lambda seen: seen >= expected, save_s=60.0)
+    took = time.monotonic() - began
+    watcher.ended.set()
+    watcher.join()
+    sending.wait(30)
+    sent, late = sending.stdout.read().split()
+    assert int(sent) == expected
+    found = sum(len(board.read([f"host:{node(n)}" for n in range(first, first + 1000)])) for first in range(0, NODES, 1000))
+    assert found == NODES, f"{NODES - found} are not on the board"
+    # Within 20 s of each minute's saving: those whose turn came between their two beats.
+    assert Host.objects.filter(role="nc", last_heard__gt=0).count() > NODES / 60 * 5
+    return {
+        "100,000 nodes, lag p50, s": [_at(watcher.lags, 0.5)], "100,000 nodes, lag p99, s": [_at(watcher.lags, 0.99)],
+        "100,000 nodes, age on the board p50, s": [_at(watcher.ages, 0.5)], "100,000 nodes, age on the board p99, s": [_at(watcher.ages, 0.99)],
+        "100,000 nodes, the sender's own lateness at worst, s": [float(late)],
+        "100,000 nodes, cpu seconds per second": [(cpu - watcher.cpu) / took],
+    }
+
+
+def _at(values: list[float], share: float) -> float:
+    return sorted(values)[int(len(values) * share)]
+
+
+class _Watcher(threading.Thread):
+    """Looks at 300 hosts twenty times a second: how old they are, and how old what is new was when it was first seen."""
+
+    def __init__(self, board: Any) -> None:
+        super().__init__(daemon=True)
+        self._board = board
+        self.ended = threading.Event()
+        self.lags: list[float] = []
+        self.ages: list[float] = []
+        self.cpu = 0.0
+
+    def run(self) -> None:
+        names = [f"host:{node(n)}" for n in random.Random(7).sample(range(NODES), 300)]
+        known: dict[str, float] = {}
+        while not self.ended.wait(0.05):
+            now = time.time()
+            for name, picture in self._board.read(names).items():
+                if known.get(name, 0) != picture["at"]:
+                    if name in known:
+                        self.lags.append(now - picture["at"])
+                    known[name] = picture["at"]
+                if len(known) == len(names):
+                    self.ages.append(now - picture["at"])
+        self.cpu = time.thread_time()
+
+
+def _send(url: str, boss: str, key: str) -> None:
+    """As 200 clusters do: each tells once a second, spread over it, those of its 500 nodes that beat in the second before."""
+    source = Source(Ed25519PrivateKey.from_private_bytes(Path(key).read_bytes()), boss, int(time.time() * 2))
+    connection = pika.BlockingConnection(pika.URLParameters(f"{url}?heartbeat=0"))
+    channel = connection.channel()
+    pick, each = random.Random(11), NODES // CLUSTERS
+    began, sent, late = time.time(), 0, 0.0
+    for second in range(PACED_S):
+        for number in range(CLUSTERS):
+            due = began + second + number / CLUSTERS
+            time.sleep(max(due - time.time(), 0))
+            first = number * each
+            beats = tuple(source.facts(n, due - pick.random() * GATHER_S) for n in range(first + second % PERIOD_S, first + each, PERIOD_S))
+            channel.basic_publish(topology.out_exchange(cluster(number)), "", source.sealed(cluster(number), HostsFacts(hosts=beats)))
+            sent, late = sent + 1, max(late, time.time() - due)
+    connection.close()
+    print(sent, late)
+
+
+if __name__ == "__main__":
+    _send(*sys.argv[1:])

@@ -1,0 +1,141 @@
+"""Reports taken many at once from a real broker: nothing acknowledged before it is kept, one that fails fails alone."""
+
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pika
+import pytest
+
+from deploy.host import plan
+from deploy.host.down import down
+from deploy.host.up import services_up
+from luhyaapi.conf import Broker
+from luhyaapi.errors import Unavailable
+from luhyaapi.wire.amqp import AmqpDownLink
+from luhyaapi.wire.topology import out_exchange, report_queue
+
+pytestmark = pytest.mark.live
+ROOT = Path(__file__).resolve().parents[2]
+BASE = "19700"
+BOSS, CHILD = "cc-00000001", "nc-0000000a"
+
+
+@pytest.fixture(scope="module")
+def cloud():
+    home = Path(tempfile.mkdtemp(prefix="edu"))
+    home.chmod(0o755)
+    made = plan.make({"EDUCLOUD_HOME": str(home), "EDUCLOUD_PORT_BASE": BASE}, ROOT, Path(sys.executable), Path("/nonexistent"),
+                     choices=plan.Choices(roles=("clc",)))
+    try:
+        services_up(made)
+        yield made
+    finally:
+        down(made)
+        shutil.rmtree(home)
+
+
+class Boss:
+    """A boss's end whose taker does as told: ``away`` counts how often nothing can be taken yet, ``wrong`` never can be."""
+
+    def __init__(self, cloud):
+        broker = Broker(port=cloud.ports["amqp"], admin_port=cloud.ports["management"], vhost="clc", user="clc",
+                        password_file=cloud.secret("clc", "broker-password"))
+        self.make_link = lambda: AmqpDownLink(broker, BOSS, children=list)
+        self.link = self.make_link()
+        self.url = self.link.admit(CHILD).url
+        self.away, self.wrong = 0, b""
+        self.calls, self.kept, self.dead = [], [], []
+
+    def take(self, batch):
+        messages = [message for sender, message in batch if sender == CHILD]
+        self.calls.append(messages)
+        if self.away:
+            self.away -= 1
+            raise Unavailable("busy", "The database does not take it now")
+        self.kept += [m for m in messages if m != self.wrong]
+        return [ValueError("it cannot be kept") if m == self.wrong else None for m in messages]
+
+    def publish(self, *messages):
+        connection = pika.BlockingConnection(pika.URLParameters(self.url))
+        channel = connection.channel()
+        for message in messages:
+            channel.basic_publish(out_exchange(CHILD), "", message, pika.BasicProperties(delivery_mode=2))
+        connection.close()
+
+
+@pytest.fixture
+def boss(cloud):
+    made = Boss(cloud)
+    yield made
+    made.link.stop()
+    made.link.remove(CHILD)
+
+
+def soon(true, patience_s=30):
+    until = time.monotonic() + patience_s
+    while not true() and time.monotonic() < until:
+        time.sleep(0.05)
+    return true()
+
+
+def waiting(boss):
+    """Messages of the report queue that nobody acknowledged, seen when its reader is gone."""
+    boss.link.stop()
+    connection = boss.link._connect()
+    try:
+        return connection.channel().queue_declare(report_queue(BOSS), passive=True).method.message_count
+    finally:
+        connection.close()
+
+
+def test_many_are_taken_together_and_all_are_acknowledged(boss):
+    messages = [b"%d" % n for n in range(1300)]
+    boss.publish(*messages)
+    boss.link.start(boss.take)
+    assert soon(lambda: len(boss.kept) == 1300)
+    assert boss.kept == messages
+    assert len(boss.calls) < 400, "most came together"
+    time.sleep(0.5)
+    assert waiting(boss) == 0
+
+
+def test_while_the_database_is_away_nothing_is_acknowledged_and_all_count_once_after(boss):
+    messages = [b"%d" % n for n in range(40)]
+    boss.away = 2
+    boss.publish(*messages)
+    boss.link.start(boss.take)
+    assert soon(lambda: sorted(boss.kept) == sorted(messages))
+    assert boss.calls[0] == boss.calls[1] == boss.calls[2], "the same ones are held and tried again"
+    assert len(boss.kept) == 40
+    time.sleep(0.5)
+    assert waiting(boss) == 0
+
+
+def test_what_a_boss_had_in_hand_when_it_ended_is_delivered_again(boss):
+    boss.away = 1000
+    boss.publish(b"one", b"two")
+    boss.link.start(boss.take)
+    assert soon(lambda: boss.calls)
+    assert waiting(boss) == 2
+    assert boss.kept == []
+    boss.away = 0
+    again = boss.make_link()
+    again.start(boss.take)
+    assert soon(lambda: len(boss.kept) == 2)
+    again.stop()
+    assert boss.kept == [b"one", b"two"]
+
+
+def test_one_that_fails_dies_alone(boss):
+    boss.wrong = b"wrong"
+    boss.link.start(boss.take, boss.dead.append)
+    assert soon(boss.link.is_connected)
+    boss.publish(b"before", b"wrong", b"after")
+    assert soon(lambda: boss.dead)
+    assert sorted(boss.kept) == [b"after", b"before"]
+    assert [(d.message, d.queue) for d in boss.dead] == [(b"wrong", report_queue(BOSS))]
+    time.sleep(0.5)
+    assert waiting(boss) == 0
