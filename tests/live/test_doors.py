@@ -6,6 +6,7 @@ import http.client
 import json
 import multiprocessing
 import os
+import random
 import socket
 import threading
 import time
@@ -24,7 +25,7 @@ from walrus.services.library import Library
 
 pytestmark = pytest.mark.live
 MIB = 1024 * 1024
-CONTENT = os.urandom(3 * MIB + 11)
+CONTENT = random.Random(3).randbytes(3 * MIB + 11)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 BLOB = Blob(part="disk", sha256=SHA256, size=len(CONTENT))
 TICKET = {"Authorization": "Ticket good"}
