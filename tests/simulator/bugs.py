@@ -127,7 +127,7 @@ def _no_order_check() -> list[Patch]:
 # ---- what is kept
 
 
-@_bug("what belongs together is not written together", 29, ("crash_at",))
+@_bug("what belongs together is not written together", 3, ("crash_at",))
 def _non_atomic() -> list[Patch]:
     def atomic() -> Any:
         return contextlib.nullcontext()
