@@ -17,7 +17,7 @@ from luhyaapi.command.worker import Worker
 from luhyaapi.contracts.vocabulary import TaskState
 from luhyaapi.wire.memory import MemoryWire
 from luhyadb import boss, memory, outbox
-from luhyadb.models import AddressLease, Placement, PortLease, Task
+from luhyadb.models import Placement, PortLease, Task
 from nc.services import wanted
 from nc.services.domains import Domains
 
@@ -164,7 +164,7 @@ def _wanted_not_synced() -> list[Patch]:
     return [(wanted, "write_atomic", write)]
 
 
-@_bug("a flow that ended while its role died is not finished", 41, ("crash_committed",))
+@_bug("a flow that ended while its role died is not finished", 4, ("crash_committed",))
 def _pending_forgotten() -> list[Patch]:
     real = flows.look_after
 
