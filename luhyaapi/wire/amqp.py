@@ -299,15 +299,16 @@ class AmqpDownLink:
             except Exception as e:
                 self._held(connection, e)
                 continue
-            wrong = [(method, error) for (method, _), error in zip(batch, failed, strict=True) if error is not None]
+            tags = [(method.delivery_tag, error) for (method, _), error in zip(batch, failed, strict=True)]
+            wrong = [(tag, error) for tag, error in tags if error is not None]
             for _, error in wrong:
                 _log.error("report could not be kept, it comes again", why=str(error), exc_info=error)
             if wrong:
                 clock.sleep(_AFTER_FAILURE_S)
-            for method, _ in wrong:
-                channel.basic_nack(method.delivery_tag, requeue=True)
-            if len(wrong) < len(batch):
-                channel.basic_ack(batch[-1][0].delivery_tag, multiple=True)
+            for tag, _ in wrong:
+                channel.basic_nack(tag, requeue=True)
+            if good := [tag for tag, error in tags if error is None]:
+                channel.basic_ack(good[-1], multiple=True)  # a tag that was given back names nothing any more
             return
 
     def _held(self, connection: pika.BlockingConnection, error: Exception) -> None:

@@ -35,7 +35,7 @@ def _die(cloud, name, verb, at, ident=""):
 @pytest.mark.parametrize("name", ["clc", "cc", "nc1"])
 def test_each_point_of_run_and_delete(cloud, name):
     if name == "nc1":
-        cloud.drain("nc2")
+        cloud.drain_by_order("nc2")
     one, running = _points(cloud, name, "run")
     _, deleting = _points(cloud, name, "delete", one)
     made = []

@@ -129,13 +129,14 @@ def test_what_a_boss_had_in_hand_when_it_ended_is_delivered_again(boss):
     assert boss.kept == [b"one", b"two"]
 
 
-def test_one_that_fails_dies_alone(boss):
+@pytest.mark.parametrize("order", [(b"wrong", b"one", b"two"), (b"one", b"wrong", b"two"), (b"one", b"two", b"wrong")])
+def test_one_that_fails_dies_alone(boss, order):
     boss.wrong = b"wrong"
     boss.link.start(boss.take, boss.dead.append)
     assert soon(boss.link.is_connected)
-    boss.publish(b"before", b"wrong", b"after")
+    boss.publish(*order)
     assert soon(lambda: boss.dead)
-    assert sorted(boss.kept) == [b"after", b"before"]
+    assert sorted(boss.kept) == [b"one", b"two"]
     assert [(d.message, d.queue) for d in boss.dead] == [(b"wrong", report_queue(BOSS))]
     time.sleep(0.5)
     assert waiting(boss) == 0
