@@ -69,12 +69,12 @@ def _settle() -> None:
 _settle()
 
 
-@pytest.hookimpl(tryfirst=True)
 def _scope(item, fixture):
     found = item._fixtureinfo.name2fixturedefs.get(fixture)
     return found[-1].scope if found else ""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """A test that takes a fixture of the world has both databases; a live one runs beside what it shares nothing real with."""
     for item in items:

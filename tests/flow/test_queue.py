@@ -123,6 +123,7 @@ def test_owners_take_turns(cloud, bob):
     assert _states(*few) == [("running", "done")] * 2
 
 
+@pytest.mark.walk
 def test_one_of_another_owner_is_not_behind_nine_hundred(cloud, bob):
     _full(cloud)
     for _ in range(9):
@@ -314,6 +315,7 @@ def test_a_stop_that_crosses_the_refusal_leaves_a_stopped_instance(cloud):
     cloud.rest()
 
 
+@pytest.mark.walk
 def test_orders_go_down_in_a_window(cloud, queue_set):
     queue_set(per_node=3)
     made = _run(cloud.user, 40, memory_bytes=GIB)
