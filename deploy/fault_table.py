@@ -29,7 +29,7 @@ _SAMPLES = "tests/soak/test_samples.py"
 _MARIADB = "tests/live/test_mariadb.py"
 _STRANGERS = "tests/flow/test_strangers.py"
 _LIBVIRT = "tests/live/test_libvirt_driver.py"
-_CLOUD = "tests/live/test_cloud.py"
+_CLOUD = "tests/live/cloud/test_cloud.py"
 
 PROMISES = (
     Row(

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
@@ -19,6 +20,7 @@ STATE = Path(tempfile.mkdtemp(prefix="educloud-test-"))
 (STATE / "static").mkdir()
 _OWNER = os.getpid()
 DATABASES = ["default", "cc"]
+_ONE_CLOUD = "tests/live/cloud/"
 _WORLDLY = {"db", "transactional_db", "world", "admin", "user", "other", "api", "client", "admin_client", "rf_page"}
 
 _ENVIRONMENT = {
@@ -69,20 +71,24 @@ def _settle() -> None:
 _settle()
 
 
-def _scope(item, fixture):
-    found = item._fixtureinfo.name2fixturedefs.get(fixture)
-    return found[-1].scope if found else ""
-
-
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """A test that takes a fixture of the world has both databases; a live one runs beside what it shares nothing real with."""
+    """A test that takes a fixture of the world has both databases."""
     for item in items:
-        if item.get_closest_marker("live"):
-            shared = [name for name in ("cloud",) if _scope(item, name) == "session"]
-            item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.stem))
         if _WORLDLY & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker("django_db"):
             item.add_marker(pytest.mark.django_db(databases=DATABASES))
+
+
+class _BesideEachOther(LoadScopeScheduling):
+    """Files run beside each other; those in ``tests/live/cloud`` share one cloud and so one process."""
+
+    def _split_scope(self, nodeid):
+        file = nodeid.partition("::")[0]
+        return _ONE_CLOUD if file.startswith(_ONE_CLOUD) else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """How ``--dist loadscope`` hands tests out."""
+    return _BesideEachOther(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 def pytest_collection_finish():
