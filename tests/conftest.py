@@ -36,6 +36,11 @@ def _sweep() -> None:
         shutil.rmtree(STATE, ignore_errors=True)
 
 
+def pytest_unconfigure():
+    """A process of many that run tests ends without its exit handlers."""
+    _sweep()
+
+
 def _settle() -> None:
     """Have the settings computed from this environment: they may have been read before this file was."""
     import django
