@@ -141,11 +141,11 @@ def listening(link, account):
 def test_a_report_nobody_can_take_dies_with_its_story_and_can_be_sent_again(listening, account):
     tries = []
 
-    def take(_sender: str, message: bytes) -> None:
+    def take(batch: list[tuple[str, bytes]]) -> list[Exception | None]:
         # other tests left their own there
-        if message == b"poison":
-            tries.append(message)
-            raise ValueError("a fault of ours")
+        messages = [message for _, message in batch]
+        tries.extend(m for m in messages if m == b"poison")
+        return [ValueError("a fault of ours") if m == b"poison" else None for m in messages]
 
     dead = listening(take)
     assert may(account, lambda c: c.basic_publish(f"out.{MINE}.v1", "", b"poison", mandatory=True))
@@ -158,11 +158,11 @@ def test_a_report_nobody_can_take_dies_with_its_story_and_can_be_sent_again(list
 def test_a_report_that_cannot_be_taken_now_is_held_and_not_lost(listening, account):
     tries = []
 
-    def take(_sender: str, message: bytes) -> None:
-        if message == b"patient":
-            tries.append(message)
+    def take(batch: list[tuple[str, bytes]]) -> list[Exception | None]:
+        tries.extend(message for _, message in batch if message == b"patient")
         if 0 < len(tries) < 9:
             raise Unavailable("busy", "The database does not answer")
+        return [None] * len(batch)
 
     dead = listening(take)
     assert may(account, lambda c: c.basic_publish(f"out.{MINE}.v1", "", b"patient", mandatory=True))
@@ -173,7 +173,7 @@ def test_a_report_that_cannot_be_taken_now_is_held_and_not_lost(listening, accou
 
 
 def test_an_order_its_receiver_fails_at_dies_with_the_order_inside(listening, link, account):
-    dead = listening(lambda *_: None)
+    dead = listening(lambda batch: [None] * len(batch))
     link.command(OTHER, b'{"signed": "the order"}', control=False)
     with httpx.Client(base_url=f"http://127.0.0.1:{link._conf.admin_port}/api", auth=link._auth) as api:
         for _ in range(10):
