@@ -10,6 +10,8 @@ from luhyadb import memory, outbox
 from luhyadb.models import Child, Host, Placement
 from tests.support.flow_world import opened
 
+pytestmark = pytest.mark.walk
+
 
 def _lose(cloud, kind):
     """Orders of that kind are lost from now on; the ones there were."""

@@ -10,6 +10,8 @@ from luhyadb import memory
 from luhyadb.models import Event, FlowRun, Gate, Instance, Outbox, Task, Turn
 from tests.support.flow_world import NODES
 
+pytestmark = pytest.mark.walk
+
 GIB = 1024 * 1024 * 1024
 HALF = 100 * GIB
 """Two of these fill a node, four the cloud."""
@@ -123,7 +125,6 @@ def test_owners_take_turns(cloud, bob):
     assert _states(*few) == [("running", "done")] * 2
 
 
-@pytest.mark.walk
 def test_one_of_another_owner_is_not_behind_nine_hundred(cloud, bob):
     _full(cloud)
     for _ in range(9):
@@ -280,7 +281,6 @@ def test_while_a_host_is_silent_they_wait_and_say_so(cloud, away):
     assert _states(one) == [("running", "done")]
 
 
-@pytest.mark.walk
 @pytest.mark.parametrize("name", ["clc", "cc", "nc1"])
 def test_a_restart_loses_nobody(cloud, name):
     full = _full(cloud)
@@ -315,7 +315,6 @@ def test_a_stop_that_crosses_the_refusal_leaves_a_stopped_instance(cloud):
     cloud.rest()
 
 
-@pytest.mark.walk
 def test_orders_go_down_in_a_window(cloud, queue_set):
     queue_set(per_node=3)
     made = _run(cloud.user, 40, memory_bytes=GIB)

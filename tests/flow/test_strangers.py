@@ -1,9 +1,13 @@
 """Guests that run without an order: one is adopted, one is put to sleep, many are left alone."""
 
+import pytest
+
 from luhyaapi.contracts.vocabulary import DomainState
 from luhyadb import memory
 from luhyadb.models import Placement
 from tests.support.flow_world import NODES
+
+pytestmark = pytest.mark.walk
 
 
 def _elsewhere(cloud, one):
