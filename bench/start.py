@@ -66,7 +66,8 @@ def _through_cloud(client: httpx.Client, runs: dict[str, list[float]], cloud: Cl
         runs["A cloud: POST to running, s"].append(time.monotonic() - began)
         began = time.monotonic()
         client.delete(f"/api/v1/instances/{made['id']}/").raise_for_status()
-        while client.get(f"/api/v1/instances/{made['id']}/").json()["state"] != "deleted":
+        while (seen := client.get(f"/api/v1/instances/{made['id']}/").json())["state"] != "deleted":
+            assert seen["state"] != "failed", seen
             time.sleep(0.005)
         runs["A cloud: DELETE to nothing left, s"].append(time.monotonic() - began)
     return dict(made)
