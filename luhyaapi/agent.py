@@ -60,6 +60,7 @@ class Agent:
         self.reconcile: Callable[[], None] = lambda: None
         self.loops: list[Loop] = []
         self._gathered: dict[str, HostFacts] = {}
+        self._gathered_at = -self.settings.beat.gather_s
         self._gathering: Loop | None = None
         self._working: Loop | None = None
         self._publishing: Loop | None = None
@@ -145,11 +146,15 @@ class Agent:
             self._gathered.update((facts.host, facts) for facts in beats)
         if beats and self._gathering is None:
             self.pass_up_gathered()
+        elif beats and clock.monotonic() - self._gathered_at >= self.settings.beat.gather_s:
+            self._gathering.wake()  # type: ignore[union-attr]
 
     def pass_up_gathered(self) -> None:
-        """The heartbeats that came since the last time."""
+        """The heartbeats that came since the last time; who asked one host for its facts does not wait for the others'."""
         with self._seq_lock:
             found, self._gathered = self._gathered, {}
+        if found:
+            self._gathered_at = clock.monotonic()
         for report in gathered(found.values(), HOSTS_AT_ONCE):
             self.report(report)
 

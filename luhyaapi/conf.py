@@ -86,7 +86,7 @@ class Beat(_Group):
 
     every_s: float = Field(5, description="heartbeat")
     reconcile_s: float = Field(10, description="wanted against found")
-    gather_s: float = Field(1, description="a cluster gathers its hosts' heartbeats this long and passes them up as one report")
+    gather_s: float = Field(1, description="a cluster passes its hosts' heartbeats up as one report, at most this often")
     save_s: float = Field(60, description="how often a host's last sign of life goes into the database; in between the board has it")
     silent_after: int = Field(3, description="missed beats until a host is silent")
     queue_patience_s: float = Field(30, description="expiry of one command message; reconcilers say it again")

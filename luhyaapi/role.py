@@ -48,6 +48,8 @@ class Handler(Generic[C]):
     """One command's work in three phases. ``check`` changes nothing; ``run`` is idempotent; ``undo`` leaves nothing behind."""
 
     command: ClassVar[type[Command]]
+    tries: ClassVar[int] = 1
+    """How often it is carried out before a failure is told; more than once only where trying again may help."""
 
     def check(self, job: Job, command: C) -> None:
         """Fast refusal, before anything changes."""

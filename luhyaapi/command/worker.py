@@ -183,7 +183,8 @@ class Worker:
         later = clock.now() + _BACKOFF_S[min(row.attempts, len(_BACKOFF_S) - 1)]
         # A driver that was told to stop says cancelled, also when nobody cancelled and only the role stops.
         interrupted = trouble.code == "interrupted" or (trouble.code == "cancelled" and not job.is_buried())
-        if interrupted or (trouble.family == "unavailable" and later < row.envelope.deadline):
+        again = trouble.family == "unavailable" or (trouble.family == "failed" and handler is not None and row.attempts + 1 < handler.tries)
+        if interrupted or (again and later < row.envelope.deadline):
             _log.info("order waits", code=trouble.code, why=trouble.why, attempts=row.attempts)
             if not interrupted:
                 step = row.id.partition("#")[2].rpartition(".")[0]

@@ -29,6 +29,8 @@ class StopDomain(Handler[DomainStop]):
 class DeleteDomain(Handler[DomainDelete]):
     """Have nothing of it."""
 
+    tries = 4
+
     def run(self, job: Job, command: DomainDelete) -> None:
         job.services.domains.delete(command.instance, job.envelope.gen, job.envelope.fence)
 

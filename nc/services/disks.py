@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import re
-import shutil
 import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -60,19 +59,6 @@ def overlay(
     finally:
         part.unlink(missing_ok=True)
     return target
-
-
-def remove(folder: Path) -> None:
-    """Have nothing left of an instance's folder; the files its overlay stands on are elsewhere and stay."""
-    if not ids.is_id(folder.name, "ins"):
-        raise Refused("invalid", f"{folder} is not the folder of an instance")
-    if folder.is_symlink():
-        folder.unlink()
-        return
-    try:
-        shutil.rmtree(folder)
-    except FileNotFoundError:
-        return
 
 
 def seed_iso(path: Path, instance_id: str, hostname: str, ssh_keys: Iterable[str]) -> Path:

@@ -18,6 +18,7 @@ from luhyaapi.wire import stream
 from nc.drivers.base import Account, Files, Hypervisor, NodeNetwork
 from nc.services import belongings, disks
 from nc.services.boots import Boots
+from nc.services.turns import Turns
 from nc.services.wanted import Wanted, WantedFiles
 
 _log = log.get(__name__)
@@ -45,6 +46,7 @@ class Domains:
         self._node = node
         self._tell = tell
         self._boots = Boots(settings.hypervisor, hands.hypervisor.used_s)
+        self._turns = Turns()
         self._told: dict[str, tuple[str, int]] = {}
         self._failed: dict[str, Fault] = {}
         self._watched = False
@@ -57,40 +59,43 @@ class Domains:
 
     def start(self, job: Job, spec: MachineSpec, gen: int, fence: int) -> DomainFacts:
         """Have it running. Raises Refused(state) for an older order, Failed(hypervisor), Refused(not_found) without image."""
-        before = self._newest(spec.instance, gen, fence)
-        if before is None and gen <= self.wanted.buried(spec.instance):
-            raise Refused("state", "The order is older than what this node knows", "the instance was removed from here since")
-        restarts = before.restarts if before else ()
-        wanted = self.wanted.write(Wanted(spec=spec, state=InstanceState.RUNNING, gen=gen, fence=fence, restarts=restarts))
-        job.checkpoint()
-        facts = self._boot(wanted, job.cancelled)
-        for blob in spec.image.blobs:
-            self._hands.cache.unpin(blob.sha256, job.task)
-        self._report(wanted, facts)
-        return facts
+        with self._turns.order(spec.instance):
+            before = self._newest(spec.instance, gen, fence)
+            if before is None and gen <= self.wanted.buried(spec.instance):
+                raise Refused("state", "The order is older than what this node knows", "the instance was removed from here since")
+            restarts = before.restarts if before else ()
+            wanted = self.wanted.write(Wanted(spec=spec, state=InstanceState.RUNNING, gen=gen, fence=fence, restarts=restarts))
+            job.checkpoint()
+            facts = self._boot(wanted, job.cancelled)
+            for blob in spec.image.blobs:
+                self._hands.cache.unpin(blob.sha256, job.task)
+            self._report(wanted, facts)
+            return facts
 
     def stop(self, job: Job, instance: str, grace_s: float, gen: int, fence: int) -> None:
         """Have it stopped; its overlay stays."""
-        before = wanted = self._newest(instance, gen, fence)
-        if wanted is not None:
-            wanted = self.wanted.write(wanted.model_copy(update={"state": InstanceState.STOPPED, "gen": gen, "restarts": ()}))
-        try:
-            self._hands.hypervisor.stop(instance, grace_s, job.cancelled)
-        except Refused:
-            if before is not None:  # cancelled: nobody shall stop it later
-                self.wanted.write(before.model_copy(update={"gen": gen}))
-            raise
-        if wanted is not None:
-            belongings.close_screen(self.wanted.folder(instance))
-            self._report(wanted, self._hands.hypervisor.inspect(instance))
+        with self._turns.order(instance):
+            before = wanted = self._newest(instance, gen, fence)
+            if wanted is not None:
+                wanted = self.wanted.write(wanted.model_copy(update={"state": InstanceState.STOPPED, "gen": gen, "restarts": ()}))
+            try:
+                self._hands.hypervisor.stop(instance, grace_s, job.cancelled)
+            except Refused:
+                if before is not None:  # cancelled: nobody shall stop it later
+                    self.wanted.write(before.model_copy(update={"gen": gen}))
+                raise
+            if wanted is not None:
+                belongings.close_screen(self.wanted.folder(instance))
+                self._report(wanted, self._hands.hypervisor.inspect(instance))
 
     def delete(self, instance: str, gen: int, fence: int) -> None:
         """Have nothing of it: no domain, tap, overlay, pin."""
-        wanted = self._newest(instance, gen, fence)
-        if wanted is not None:
-            wanted = self.wanted.write(wanted.model_copy(update={"state": InstanceState.DELETED, "gen": gen}))
-        self.wanted.bury(instance, max(gen, self.wanted.buried(instance)))
-        self._wipe(instance, wanted)
+        with self._turns.order(instance):
+            wanted = self._newest(instance, gen, fence)
+            if wanted is not None:
+                wanted = self.wanted.write(wanted.model_copy(update={"state": InstanceState.DELETED, "gen": gen}))
+            self.wanted.bury(instance, max(gen, self.wanted.buried(instance)))
+            self._wipe(instance, wanted)
 
     def _wipe(self, instance: str, wanted: Wanted | None) -> None:
         self._hands.hypervisor.stop(instance, 0)
@@ -185,10 +190,9 @@ class Domains:
         asked_at = clock.monotonic()
         for instance in self.wanted.all():
             if instance not in busy:
-                # others may have had to boot first, and meanwhile anything may have happened to this one
-                is_old = clock.monotonic() - asked_at > _FOUND_HOLDS_S
-                there = self._hands.hypervisor.inspect(instance) if is_old else found.get(instance)
-                self._look(instance, there or _absent(instance))
+                with self._turns.look(instance) as is_ours:
+                    if is_ours:
+                        self._look(instance, self._there(instance, found, asked_at))
         self._watched = True
         self.wanted.seen()
         known = set(self.wanted.all()) | busy
@@ -208,7 +212,16 @@ class Domains:
     def look(self, instance: str, busy: set[str]) -> None:
         """Look at one instance now: something changed."""
         if instance not in busy and self.wanted.folder(instance).exists():
-            self._look(instance, self._hands.hypervisor.inspect(instance))
+            with self._turns.look(instance) as is_ours:
+                if is_ours:
+                    self._look(instance, self._hands.hypervisor.inspect(instance))
+
+    def _there(self, instance: str, found: dict[str, DomainFacts], asked_at: float) -> DomainFacts:
+        """What a list said of it; asked again where others had to boot since, or an order may have come since."""
+        there, wanted = found.get(instance) or _absent(instance), self.wanted.read(instance)
+        is_old = clock.monotonic() - asked_at > _FOUND_HOLDS_S
+        agrees = wanted is not None and (wanted.state == InstanceState.RUNNING) == (there.state is DomainState.RUNNING)
+        return there if agrees and not is_old else self._hands.hypervisor.inspect(instance)
 
     def _look(self, instance: str, found: DomainFacts) -> None:
         wanted = self.wanted.read(instance)
@@ -277,15 +290,16 @@ class Domains:
 
     def _greet(self, found: dict[str, DomainFacts], busy: set[str]) -> None:
         for instance in self.wanted.all():
-            wanted = self.wanted.read(instance)
-            if wanted is None or instance in busy:
-                continue
-            there = found.get(instance) or _absent(instance)
-            runs = there.state is DomainState.RUNNING
-            if wanted.state == InstanceState.RUNNING and not runs:
-                self._tell_starting(wanted)
-            elif (wanted.state == InstanceState.RUNNING) == runs:
-                self._report(wanted, there)
+            with self._turns.look(instance) as is_ours:
+                wanted = self.wanted.read(instance)
+                if wanted is None or instance in busy or not is_ours:
+                    continue
+                there = found.get(instance) or _absent(instance)
+                runs = there.state is DomainState.RUNNING
+                if wanted.state == InstanceState.RUNNING and not runs:
+                    self._tell_starting(wanted)
+                elif (wanted.state == InstanceState.RUNNING) == runs:
+                    self._report(wanted, there)
 
     def _found(self) -> dict[str, DomainFacts]:
         return {d.instance: d for d in self._hands.hypervisor.list()}

@@ -71,8 +71,10 @@ class WantedFiles:
             return
         for entry in folder.iterdir():
             if entry.name != "wanted.json":
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        shutil.rmtree(folder)
+                is_folder = entry.is_dir() and not entry.is_symlink()
+                shutil.rmtree(entry, onerror=_unless_gone) if is_folder else entry.unlink(missing_ok=True)
+        (folder / "wanted.json").unlink(missing_ok=True)
+        folder.rmdir()
 
     def bury(self, instance: str, gen: int) -> None:
         """Remember, durably, that an order of this generation removed it."""
@@ -110,3 +112,9 @@ class WantedFiles:
     def all(self) -> list[str]:
         """Every instance with a folder."""
         return sorted(f.name for f in self._folder.iterdir() if ids.is_id(f.name, "ins"))
+
+
+def _unless_gone(_function: object, _path: str, error: tuple[object, BaseException, object]) -> None:
+    """The process of a guest that is just ending takes its socket away itself."""
+    if not isinstance(error[1], FileNotFoundError):
+        raise error[1]

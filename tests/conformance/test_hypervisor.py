@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 from collections.abc import Callable, Iterator
@@ -105,7 +106,7 @@ def _libvirt(private: PrivateLibvirtd) -> Iterator[Bench]:
     yield Bench(driver, private.folder, kill, lambda: HYPERVISORS["libvirt"](settings))
     for facts in driver.list():
         driver.remove(facts.instance)
-        disks.remove(private.folder / "instances" / facts.instance)
+        shutil.rmtree(private.folder / "instances" / facts.instance, ignore_errors=True)
     driver.close()
 
 

@@ -109,15 +109,27 @@ def test_a_delete_that_failed_half_way_and_ends_later_is_told(cloud):
     one = cloud.do()
     node = cloud.node(one)
     network = cloud.p.houses[node].agent.services.domains._hands.network
-    network.faults.fail_next("unplug", "network")
+    network.faults.always["unplug"] = "network"
     _, task = cloud.ask("delete", one)
     cloud.p.settle()
+    cloud.p.pass_time(60)
     assert cloud.task(task)[0] == "failed"
+    network.faults.always.clear()
     cloud.p.pass_time(60)
     with memory.of("cc"):
         assert Placement.objects.get(pk=one).wanted == "stopped"
     assert cloud.state(one) == "stopped"
     cloud.do("delete", one)
+    cloud.rest()
+
+
+def test_a_delete_that_fails_once_is_tried_again_by_its_node(cloud):
+    one = cloud.do()
+    cloud.p.houses[cloud.node(one)].agent.services.domains._hands.network.faults.fail_next("unplug", "network")
+    _, task = cloud.ask("delete", one)
+    cloud.p.settle()
+    cloud.p.pass_time(10)
+    assert cloud.task(task)[0] == "done"
     cloud.rest()
 
 

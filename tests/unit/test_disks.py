@@ -118,29 +118,6 @@ def test_full_disk_is_called_so(base: Path, tmp_path: Path, monkeypatch: pytest.
     assert trouble.value.code == "disk_full"
 
 
-def test_remove_takes_the_folder_and_only_such(base: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "ins-00000001"
-    disks.overlay(base, DiskFormat.RAW, folder / "disk.qcow2")
-    for _ in range(2):
-        disks.remove(folder)
-    assert base.exists()
-    assert not folder.exists()
-    with pytest.raises(Refused):
-        disks.remove(tmp_path)
-    assert base.exists()
-
-
-def test_remove_follows_no_link(tmp_path: Path) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (elsewhere / "file").touch()
-    link = tmp_path / "ins-00000001"
-    link.symlink_to(elsewhere)
-    disks.remove(link)
-    assert (elsewhere / "file").exists()
-    assert not link.is_symlink()
-
-
 def seed(path: Path) -> dict[str, str]:
     iso = pycdlib.PyCdlib()
     iso.open(str(path))

@@ -17,6 +17,7 @@ from luhyaapi.contracts.base import Envelope, Report
 from luhyaapi.contracts.reports import HostFacts, HostsFacts, InstanceFacts, Progress
 from luhyaapi.contracts.vocabulary import InstanceState, Role
 from luhyaapi.errors import Failed, Refused, of
+from luhyaapi.process import Loop
 from luhyaapi.role import RoleShape
 from luhyaapi.status import relay
 from luhyaapi.wire import identity
@@ -260,20 +261,22 @@ def test_heartbeats_go_up_as_one_report_with_the_newest_of_each(boss: Middle, mo
     assert _gathered(boss) == told, "an old one is not passed up over a new one"
 
 
-def test_while_a_cluster_gathers_nothing_goes_up(boss: Middle) -> None:
-    class Waiting:
-        """The loop that passes them up now and then."""
-
-    boss._gathering = Waiting()  # type: ignore[assignment]
+def test_the_first_heartbeat_after_a_pause_goes_up_at_once_and_the_next_ones_together(boss: Middle) -> None:
+    loop = boss._gathering = Loop("gather", boss.pass_up_gathered, 3600)
+    boss.pass_up([(_envelope(), b"", _beat(NODE))])
+    assert loop._wake.is_set()
+    boss.pass_up_gathered()
+    loop._wake.clear()
     for n in range(450):
         host = f"nc-{n:08x}"
         boss.pass_up([(_envelope(), b"", HostFacts(host=host, at=1))])
-    assert boss.up.got == []
+    assert not loop._wake.is_set()
+    assert len(_gathered(boss)) == 1
     boss.pass_up_gathered()
-    assert len(boss.up.got) == 3
-    assert len(_gathered(boss)) == 450
+    assert len(boss.up.got) == 4
+    assert len(_gathered(boss)) == 451
     boss.pass_up_gathered()
-    assert len(boss.up.got) == 3
+    assert len(boss.up.got) == 4, "nothing new, nothing said"
 
 
 def _envelope() -> Envelope:

@@ -165,6 +165,19 @@ def test_what_stays_unavailable_fails_at_its_deadline_with_its_own_reason(pair: 
     assert pair.said.count(f"run {INSTANCE}") > 5
 
 
+def test_what_is_worth_several_tries_fails_only_after_the_last(pair: Pair, time: ManualClock, monkeypatch: Any) -> None:
+    monkeypatch.setattr(type(pair.handler), "tries", 3, raising=False)
+    pair.handler.on["run"] = _raise(Failed("hypervisor", "It said no"))
+    pair.post()
+    for tried in (1, 2, 3):
+        assert pair.codes() == []
+        assert pair.step() == 1
+        assert pair.said.count(f"run {INSTANCE}") == tried
+        time.sleep(1)
+    assert pair.codes() == ["hypervisor"]
+    assert pair.said.count(f"undo {INSTANCE}") == 1
+
+
 def test_an_order_whose_deadline_passed_while_the_role_was_away_is_not_begun(pair: Pair, time: ManualClock) -> None:
     pair.post()
     time.sleep(DomainStop.timeout_s + 1)

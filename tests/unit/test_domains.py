@@ -1,0 +1,169 @@
+"""Orders on one instance, looks at it and its guest's own end meet in any way: files and reports stay right."""
+
+import hashlib
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+
+from luhyaapi import conf
+from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec
+from luhyaapi.contracts.vocabulary import DiskFormat, DomainState, InstanceState, Part
+from luhyaapi.errors import Failed
+from luhyaapi.transfer.cache import BlobCache
+from nc.drivers.fake import FakeHypervisor, FakeNetwork
+from nc.services import belongings
+from nc.services.domains import Domains, Hands
+
+ONE = "ins-0000000a"
+JOB = SimpleNamespace(task="tsk-00000001", checkpoint=lambda: None, cancelled=lambda: False)
+PATIENCE_S = 10.0
+
+
+class Held(FakeHypervisor):
+    """``hold(verb)``: its next use waits, after it was done, until let go."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.at = {}
+
+    def hold(self, verb):
+        self.at[verb] = (threading.Event(), threading.Event())
+        return self.at[verb]
+
+    def _met(self, verb):
+        if verb in self.at:
+            reached, let_go = self.at.pop(verb)
+            reached.set()
+            assert let_go.wait(PATIENCE_S)
+
+    def inspect(self, instance):
+        facts = super().inspect(instance)
+        self._met("inspect")
+        return facts
+
+    def list(self):
+        facts = super().list()
+        self._met("list")
+        return facts
+
+    def remove(self, instance):
+        super().remove(instance)
+        self._met("remove")
+
+
+class Node:
+    def __init__(self, state):
+        cache = BlobCache(state / "cache", 1024, 0)
+        (state / "cache" / "parts" / "kernel").write_bytes(b"kernel")
+        digest = hashlib.sha256(b"kernel").hexdigest()
+        cache.adopt(state / "cache" / "parts" / "kernel", digest)
+        blob = Blob(part=Part.KERNEL, sha256=digest, size=6, format=DiskFormat.RAW)
+        self.image = ImageRef(image="img-00000001", version=1, blobs=(blob,), cmdline="")
+        self.driver, self.network, self.told, self.gen = Held(state / "fake"), FakeNetwork(state / "fake"), [], 0
+        settings = conf.Settings(host={"state": state})
+        self.domains = Domains(settings, Hands(self.driver, self.network, cache), "nc-00000001", self.told.append)
+        self.domains.reconcile(set())
+
+    def start(self):
+        spec = MachineSpec(instance=ONE, name="trial", cpus=1, memory_mib=96, image=self.image, display_port=8700)
+        self.domains.start(JOB, spec, self.next(), 1)
+
+    def stop(self):
+        self.domains.stop(JOB, ONE, 0, self.next(), 1)
+
+    def delete(self):
+        self.domains.delete(ONE, self.next(), 1)
+
+    def next(self):
+        self.gen += 1
+        return self.gen
+
+    @property
+    def folder(self):
+        return self.domains.wanted.folder(ONE)
+
+    @property
+    def states(self):
+        return [facts.state for facts in self.told]
+
+
+@pytest.fixture
+def node(tmp_path):
+    return Node(tmp_path)
+
+
+@pytest.fixture
+def beside():
+    with ThreadPoolExecutor(2) as pool:
+        yield pool.submit
+
+
+def test_a_look_during_a_delete_leaves_it_alone(node, beside):
+    node.start()
+    reached, let_go = node.driver.hold("remove")
+    deleting = beside(node.delete)
+    assert reached.wait(PATIENCE_S)
+    node.domains.look(ONE, set())
+    node.domains.reconcile(set())
+    let_go.set()
+    deleting.result(PATIENCE_S)
+    assert not node.folder.exists()
+    assert node.states == [InstanceState.RUNNING], "how a delete ended its order says"
+
+
+def test_a_delete_waits_for_a_look_that_began_before_it(node, beside):
+    node.start()
+    reached, let_go = node.driver.hold("inspect")
+    looking = beside(node.domains.look, ONE, set())
+    assert reached.wait(PATIENCE_S)
+    deleting = beside(node.delete)
+    with pytest.raises(TimeoutError):
+        deleting.result(0.2)
+    let_go.set()
+    looking.result(PATIENCE_S)
+    deleting.result(PATIENCE_S)
+    assert not node.folder.exists()
+    assert node.driver.inspect(ONE).state is DomainState.ABSENT
+
+
+def test_what_a_list_said_before_an_order_came_is_asked_again(node, beside):
+    node.start()
+    node.stop()
+    reached, let_go = node.driver.hold("list")
+    comparing = beside(node.domains.reconcile, set())
+    assert reached.wait(PATIENCE_S)
+    node.start()
+    let_go.set()
+    comparing.result(PATIENCE_S)
+    assert node.domains.wanted.read(ONE).state == InstanceState.RUNNING
+    assert node.states[-1] == InstanceState.RUNNING
+    assert node.driver.inspect(ONE).state is DomainState.RUNNING
+
+
+def test_a_process_that_takes_its_socket_away_while_all_is_removed_is_no_trouble(node, monkeypatch):
+    node.start()
+    belongings.screen_of(node.folder).touch()
+    unlink = os.unlink
+
+    def second(path, **where):
+        unlink(path, **where)
+        if str(path) == belongings.SOCKET:
+            raise FileNotFoundError(path)
+
+    monkeypatch.setattr(os, "unlink", second)
+    node.delete()
+    assert not node.folder.exists()
+
+
+def test_what_a_delete_could_not_take_away_is_told_once_it_is_gone(node):
+    node.start()
+    node.network.faults.fail_next("unplug", "network")
+    with pytest.raises(Failed):
+        node.delete()
+    assert node.folder.exists()
+    node.domains.reconcile(set())
+    assert not node.folder.exists()
+    assert node.states == [InstanceState.RUNNING, InstanceState.STOPPED]
