@@ -133,6 +133,7 @@ class RefreshHost(Handler[HostRefresh]):
             agent.hello()
             agent.beat()
         else:
+            agent.awaits(command.host)
             outbox.send(command, command.host, sender=agent.me, task=job.task)
 
 

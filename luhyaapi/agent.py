@@ -61,6 +61,7 @@ class Agent:
         self.loops: list[Loop] = []
         self._gathered: dict[str, HostFacts] = {}
         self._gathered_at = -self.settings.beat.gather_s
+        self._awaited: set[str] = set()
         self._gathering: Loop | None = None
         self._working: Loop | None = None
         self._publishing: Loop | None = None
@@ -144,13 +145,20 @@ class Agent:
                 self._post_transient(message)
         with self._seq_lock:
             self._gathered.update((facts.host, facts) for facts in beats)
+            came = {facts.host for facts in beats} & self._awaited
+            self._awaited -= came
         if beats and self._gathering is None:
             self.pass_up_gathered()
-        elif beats and clock.monotonic() - self._gathered_at >= self.settings.beat.gather_s:
+        elif came or (beats and clock.monotonic() - self._gathered_at >= self.settings.beat.gather_s):
             self._gathering.wake()  # type: ignore[union-attr]
 
+    def awaits(self, host: str) -> None:
+        """Somebody asked this host for its facts: they are passed up as they come."""
+        with self._seq_lock:
+            self._awaited.add(host)
+
     def pass_up_gathered(self) -> None:
-        """The heartbeats that came since the last time; who asked one host for its facts does not wait for the others'."""
+        """The heartbeats that came since the last time."""
         with self._seq_lock:
             found, self._gathered = self._gathered, {}
         if found:

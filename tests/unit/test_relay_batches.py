@@ -261,7 +261,7 @@ def test_heartbeats_go_up_as_one_report_with_the_newest_of_each(boss: Middle, mo
     assert _gathered(boss) == told, "an old one is not passed up over a new one"
 
 
-def test_the_first_heartbeat_after_a_pause_goes_up_at_once_and_the_next_ones_together(boss: Middle) -> None:
+def test_the_first_heartbeat_after_a_pause_goes_up_at_once_and_the_next_ones_together_but_for_one_asked_for(boss: Middle) -> None:
     loop = boss._gathering = Loop("gather", boss.pass_up_gathered, 3600)
     boss.pass_up([(_envelope(), b"", _beat(NODE))])
     assert loop._wake.is_set()
@@ -272,6 +272,14 @@ def test_the_first_heartbeat_after_a_pause_goes_up_at_once_and_the_next_ones_tog
         boss.pass_up([(_envelope(), b"", HostFacts(host=host, at=1))])
     assert not loop._wake.is_set()
     assert len(_gathered(boss)) == 1
+    boss.awaits(NODE)
+    boss.pass_up([(_envelope(), b"", _beat(OTHER))])
+    assert not loop._wake.is_set()
+    boss.pass_up([(_envelope(), b"", _beat(NODE))])
+    assert loop._wake.is_set()
+    loop._wake.clear()
+    boss.pass_up([(_envelope(), b"", _beat(NODE))])
+    assert not loop._wake.is_set(), "asked once, answered once"
     boss.pass_up_gathered()
     assert len(boss.up.got) == 4
     assert len(_gathered(boss)) == 451
