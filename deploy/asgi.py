@@ -17,7 +17,8 @@ from django.core.asgi import get_asgi_application
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 _pages = get_asgi_application()
 
-from clc.web.live import Receive, Scope, Send, live  # noqa: E402 - the models must be ready first
+from clc.web.live import live  # noqa: E402 - the models must be ready first
+from clc.web.live.asgi import Receive, Scope, Send  # noqa: E402
 
 # Bytes; the largest piece of an upload is 16 MiB. Django keeps a whole body before anybody asks who sends it.
 BODY_AT_MOST = 17 * 1024 * 1024

@@ -21,8 +21,6 @@ from tests.arch import house
 ACTING = ("cc", "nc", "walrus", "sc")
 BANNED = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers", "stuff", "lib", "tmp", "new", "old"}
 MAX_LINES = 500
-LONGER = {"clc.web.live": 600}
-"""Modules allowed to be longer, with their limit: the one asyncio process holds events, screens and uploads."""
 
 
 def _shape(role: str) -> RoleShape:
@@ -91,7 +89,7 @@ def test_every_module_says_what_it_is_for() -> None:
 
 
 def test_modules_stay_small() -> None:
-    long = {m.name: n for m in house.modules() if (n := m.text.count("\n")) > LONGER.get(m.name, MAX_LINES)}
+    long = {m.name: n for m in house.modules() if (n := m.text.count("\n")) > MAX_LINES}
     assert long == {}
 
 

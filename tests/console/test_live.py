@@ -13,8 +13,8 @@ from django.test import Client
 
 from clc.services import events, people, pictures, screens
 from clc.web import audience
-from clc.web import live as live_module
-from clc.web.live import Live
+from clc.web.live import Live, asgi, feed
+from clc.web.live import screen as screen_module
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import InstanceState, TaskState
 from luhyadb.models import Account, Event, Image, ImageVersion, Instance, ScreenTicket, Task
@@ -24,9 +24,9 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(live_module, "POLL_S", 0.01)
-    monkeypatch.setattr(live_module, "PROGRESS_EVERY_POLLS", 1)
-    monkeypatch.setattr(live_module, "HEARTBEAT_S", 0.15)
+    monkeypatch.setattr(feed, "POLL_S", 0.01)
+    monkeypatch.setattr(feed, "PROGRESS_EVERY_POLLS", 1)
+    monkeypatch.setattr(asgi, "HEARTBEAT_S", 0.15)
     pictures.board.cache_clear()
     yield
     pictures.board.cache_clear()
@@ -199,7 +199,7 @@ def test_history_is_told_again_only_so_far(cast, monkeypatch):
     key = cookie(cast.ann)
     for n in range(5):
         events.record("instance", "ins-1", f"event {n}", owner=cast.ann)
-    monkeypatch.setattr("clc.web.live.RESUMED_AT_MOST", 2)
+    monkeypatch.setattr(feed, "RESUMED_AT_MOST", 2)
 
     async def scenario():
         call = Call(Live(), "/api/v1/events", headers={"Cookie": key}, query="after=0")
@@ -297,7 +297,7 @@ def test_a_token_works_and_nobody_else_gets_in(cast):
 
 
 def test_streams_per_account_are_bounded(cast, monkeypatch):
-    monkeypatch.setattr(live_module, "PER_ACCOUNT_AT_MOST", 2)
+    monkeypatch.setattr(feed, "PER_ACCOUNT_AT_MOST", 2)
     key = cookie(cast.ann)
 
     async def scenario():
@@ -318,7 +318,7 @@ def test_streams_per_account_are_bounded(cast, monkeypatch):
 
 
 def test_a_listener_that_lags_is_let_go(cast, monkeypatch):
-    monkeypatch.setattr(live_module, "QUEUE_AT_MOST", 5)
+    monkeypatch.setattr(feed, "QUEUE_AT_MOST", 5)
     key = cookie(cast.ann)
 
     async def scenario():
@@ -355,7 +355,7 @@ def screen(app, ticket, key, origin="http://cloud"):
 
 
 def test_the_ticket_is_bound_to_account_and_used_once(cast, machine, monkeypatch):
-    monkeypatch.setattr(live_module, "DIAL_WITHIN_S", 0.05)
+    monkeypatch.setattr(screen_module, "DIAL_WITHIN_S", 0.05)
     ticket, _ = looked(cast.ann, machine)
     keys = {name: cookie(account) for name, account in vars(cast).items()}
 

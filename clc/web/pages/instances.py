@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from clc.services import instances
 from clc.web.listing import filters, listed, matching
-from clc.web.live import live
+from clc.web.live import console_log, live
 from clc.web.page import Form, go, is_fragment, page, show, toast
 from clc.web.pages import words
 from clc.web.pages.overview import capacity
@@ -143,7 +143,7 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
 def _log(request: HttpRequest, found: Instance) -> dict[str, Any]:
     async def read() -> bytes:
         text = b""
-        async for piece in live.console_log(request.user, found.pk, _LOG_WITHIN_S):
+        async for piece in console_log.pieces(live.door, request.user, found.pk, _LOG_WITHIN_S):
             text = (text + piece)[-_LOG_SHOWN_BYTES:]
         return text
 

@@ -1,0 +1,116 @@
+"""A guest's screen in the browser: one WebSocket, let in by a one-time ticket, joined with the line its node dialled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from urllib.parse import urlsplit
+
+from clc.services import screens
+from clc.web.live import asgi
+from clc.web.live.asgi import Receive, Scope, Send
+from clc.web.live.door import Door
+from luhyaapi import log
+from luhyaapi.errors import Refused, Unavailable
+
+AT_MOST = 256
+DIAL_WITHIN_S = 20.0
+IDLE_S = 1800.0
+NOT_SIGNED_IN, NO_TICKET, NO_NODE, FAULT, DONE = 4401, 4403, 4408, 1011, 1000
+_log = log.get(__name__)
+
+
+class Screens:
+    """All open screens of this process."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._open: set[asyncio.Future[None]] = set()
+
+    def close(self) -> None:
+        """End every one."""
+        for ended in self._open:
+            if not ended.done():
+                ended.set_result(None)
+
+    async def serve(self, scope: Scope, ticket: str | None, receive: Receive, send: Send) -> None:
+        """One WebSocket from its handshake to its end."""
+        await receive()
+        if ticket is None or not _same_origin(asgi.headers(scope)):
+            await send({"type": "websocket.close", "code": NO_TICKET})
+            return
+        offered = "binary" if "binary" in scope.get("subprotocols", ()) else None
+        # accepted before it is judged: a browser shows code and reason only of an open socket
+        await send({"type": "websocket.accept", "subprotocol": offered})
+        code, reason = await self._look(scope, ticket, receive, send)
+        if code:
+            with contextlib.suppress(OSError, RuntimeError):
+                await send({"type": "websocket.close", "code": code, "reason": reason.encode()[:120].decode(errors="ignore")})
+
+    async def _look(self, scope: Scope, ticket: str, receive: Receive, send: Send) -> tuple[int, str]:
+        """Show a screen until it ends: close code and reason, code 0 when the browser went."""
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        try:
+            account = await asgi.account_of(scope)
+            if account is None:
+                return NOT_SIGNED_IN, "Sign in first"
+            if len(self._open) >= AT_MOST:
+                return FAULT, "Too many screens are open"
+            self._open.add(ended)
+            row = await asgi.ask(screens.redeem, ticket, account)
+            line = await self._door.wait(row.stream, DIAL_WITHIN_S)
+            try:
+                result = await asgi.first_of(_down(receive, line[1], m := _Moved()), _up(send, line[0], m), _watch(scope, m), also=ended)
+                return result or (DONE, "The console is stopping")
+            finally:
+                line[1].close()
+        except Refused as error:
+            return NO_TICKET, error.what
+        except Unavailable as error:
+            return NO_NODE, error.what
+        except Exception as error:
+            _log.warning("screen broke", why=str(error), exc_info=not isinstance(error, OSError))
+            return FAULT, "The line to the node broke"
+        finally:
+            self._open.discard(ended)
+
+
+def _same_origin(headers: dict[str, str]) -> bool:
+    """Whether our own page asks; what sends no cookie needs no origin."""
+    origin = headers.get("origin")
+    if origin is None:
+        return "authorization" in headers
+    return urlsplit(origin).netloc.lower() == headers.get("host", "").lower() != ""
+
+
+class _Moved:
+    """When a byte moved last."""
+
+    def __init__(self) -> None:
+        self.tick()
+
+    def tick(self) -> None:
+        self.at = asyncio.get_running_loop().time()
+
+
+async def _down(receive: Receive, writer: asyncio.StreamWriter, moved: _Moved) -> tuple[int, str]:
+    while (event := await receive())["type"] == "websocket.receive":
+        writer.write(event.get("bytes") or (event.get("text") or "").encode())
+        await writer.drain()
+        moved.tick()
+    return 0, ""
+
+
+async def _up(send: Send, reader: asyncio.StreamReader, moved: _Moved) -> tuple[int, str]:
+    while piece := await reader.read(asgi.BUFFER_BYTES):
+        await send({"type": "websocket.send", "bytes": piece})
+        moved.tick()
+    return DONE, "The screen ended"
+
+
+async def _watch(scope: Scope, moved: _Moved) -> tuple[int, str]:
+    while asyncio.get_running_loop().time() - moved.at < IDLE_S:
+        await asyncio.sleep(asgi.HEARTBEAT_S)
+        if await asgi.account_of(scope) is None:
+            return NOT_SIGNED_IN, "Signed out"
+    return DONE, "Nothing moved for half an hour"
