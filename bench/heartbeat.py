@@ -192,47 +192,42 @@ class Boss:
         from luhyadb.models import Host
 
         board = Client(("127.0.0.1", self.settings.board.port))
-        connection = amqp.Connection(f"127.0.0.1:{self.port}", "clc", self.link._auth[1], virtual_host="clc")
-        connection.connect()
-        channel = connection.channel()
-        channel.basic_qos(0, 1, False)
-        seen = [0]
 
-        def take(message: Any) -> None:
+        def take(channel: Any, message: Any, _seen: int) -> None:
             facts = json.loads(json.loads(json.loads(message.body)["signed"])["body"])
             board.set(f"old:{facts['host']}", json.dumps(facts), noreply=False)
             row = Host.objects.get(pk=facts["host"])
             row.last_heard = facts["at"]
             row.save()
             channel.basic_ack(message.delivery_tag)
-            seen[0] += 1
 
-        channel.basic_consume(self.queue, callback=take)
-        began, cpu = time.monotonic(), time.process_time()
-        while seen[0] < count:
-            connection.drain_events()
-        took = time.monotonic() - began, time.process_time() - cpu
-        channel.queue_declare(self.queue, passive=True)  # the broker has read every acknowledgement before this
-        connection.close()
-        self._drained()
-        return took
+        return self._drain(count, 1, take)
 
     def bare(self, count: int) -> tuple[float, float]:
         """The broker's own pace: taken, not read."""
+
+        def take(channel: Any, message: Any, seen: int) -> None:
+            if seen % 100 == 0 or seen == count:
+                channel.basic_ack(message.delivery_tag, multiple=True)
+
+        return self._drain(count, 1000, take)
+
+    def _drain(self, count: int, ahead: int, take: Callable[[Any, Any, int], None]) -> tuple[float, float]:
+        """Wall and cpu seconds until ``take`` had so many messages, ``ahead`` of them on the way to it at most."""
         connection = amqp.Connection(f"127.0.0.1:{self.port}", "clc", self.link._auth[1], virtual_host="clc")
         connection.connect()
         channel = connection.channel()
-        channel.basic_qos(0, 1000, False)
-        seen = [0]
+        channel.basic_qos(0, ahead, False)
+        had = 0
 
-        def take(message: Any) -> None:
-            seen[0] += 1
-            if seen[0] % 100 == 0 or seen[0] == count:
-                channel.basic_ack(message.delivery_tag, multiple=True)
+        def had_one(message: Any) -> None:
+            nonlocal had
+            had += 1
+            take(channel, message, had)
 
-        channel.basic_consume(self.queue, callback=take)
+        channel.basic_consume(self.queue, callback=had_one)
         began, cpu = time.monotonic(), time.process_time()
-        while seen[0] < count:
+        while had < count:
             connection.drain_events()
         took = time.monotonic() - began, time.process_time() - cpu
         channel.queue_declare(self.queue, passive=True)  # the broker has read every acknowledgement before this

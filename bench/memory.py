@@ -53,21 +53,8 @@ def database() -> str:
 @contextlib.contextmanager
 def services() -> Iterator[Any]:
     """The plan of a host whose broker and board run, and nothing else."""
-    from deploy.host import plan
-    from deploy.host.down import down
-    from deploy.host.up import services_up
+    from tests.support import private_broker
 
-    home = Path(tempfile.mkdtemp(prefix="edu-bench-"))
-    home.chmod(0o755)
-    made = plan.make(
-        {"EDUCLOUD_HOME": str(home), "EDUCLOUD_PORT_BASE": BASE}, ROOT, Path(sys.executable), Path("/nonexistent"),
-        choices=plan.Choices(roles=("clc",)),
-    )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended, also when we are
-    with contextlib.redirect_stdout(sys.stderr):
-        try:
-            services_up(made)
-            yield made
-        finally:
-            down(made)
-            shutil.rmtree(home)
+    with contextlib.redirect_stdout(sys.stderr), private_broker.services(BASE, "clc") as made:
+        yield made

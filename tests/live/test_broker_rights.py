@@ -1,11 +1,7 @@
 """What a child's own broker account may do, against a real broker: read its two queues, write its exchange, nothing else."""
 
-import shutil
-import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -13,37 +9,24 @@ import pika
 import pytest
 from pika.exceptions import AMQPError
 
-from deploy.host import plan
-from deploy.host.down import down
-from deploy.host.up import services_up
-from luhyaapi.conf import Broker
 from luhyaapi.errors import Unavailable
 from luhyaapi.wire.amqp import AmqpDownLink
+from tests.support import private_broker
 
 pytestmark = pytest.mark.live
-ROOT = Path(__file__).resolve().parents[2]
 BASE = "19200"
 BOSS, MINE, OTHER = "cc-00000001", "nc-0000000a", "nc-0000000b"
 
 
 @pytest.fixture(scope="module")
 def cloud():
-    home = Path(tempfile.mkdtemp(prefix="edu"))
-    home.chmod(0o755)
-    made = plan.make({"EDUCLOUD_HOME": str(home), "EDUCLOUD_PORT_BASE": BASE}, ROOT, Path(sys.executable), Path("/nonexistent"))
-    try:
-        services_up(made)
+    with private_broker.services(BASE) as made:
         yield made
-    finally:
-        down(made)
-        shutil.rmtree(home)
 
 
 @pytest.fixture(scope="module")
 def link(cloud):
-    broker = Broker(port=cloud.ports["amqp"], admin_port=cloud.ports["management"], vhost="cc", user="cc",
-                    password_file=cloud.secret("cc", "broker-password"))
-    return AmqpDownLink(broker, BOSS, children=list)
+    return AmqpDownLink(private_broker.broker_of(cloud, "cc"), BOSS, children=list)
 
 
 @pytest.fixture(scope="module")

@@ -1,48 +1,31 @@
 """Reports taken many at once from a real broker: nothing acknowledged before it is kept, one that fails fails alone."""
 
-import shutil
-import sys
-import tempfile
 import time
-from pathlib import Path
 
 import pika
 import pytest
 
-from deploy.host import plan
-from deploy.host.down import down
-from deploy.host.up import services_up
-from luhyaapi.conf import Broker
 from luhyaapi.errors import Unavailable
 from luhyaapi.wire.amqp import AmqpDownLink
 from luhyaapi.wire.topology import out_exchange, report_queue
+from tests.support import private_broker
 
 pytestmark = pytest.mark.live
-ROOT = Path(__file__).resolve().parents[2]
 BASE = "19700"
 BOSS, CHILD = "cc-00000001", "nc-0000000a"
 
 
 @pytest.fixture(scope="module")
 def cloud():
-    home = Path(tempfile.mkdtemp(prefix="edu"))
-    home.chmod(0o755)
-    made = plan.make({"EDUCLOUD_HOME": str(home), "EDUCLOUD_PORT_BASE": BASE}, ROOT, Path(sys.executable), Path("/nonexistent"),
-                     choices=plan.Choices(roles=("clc",)))
-    try:
-        services_up(made)
+    with private_broker.services(BASE, "clc") as made:
         yield made
-    finally:
-        down(made)
-        shutil.rmtree(home)
 
 
 class Boss:
     """A boss's end whose taker does as told: ``away`` counts how often nothing can be taken yet, ``wrong`` never can be."""
 
     def __init__(self, cloud):
-        broker = Broker(port=cloud.ports["amqp"], admin_port=cloud.ports["management"], vhost="clc", user="clc",
-                        password_file=cloud.secret("clc", "broker-password"))
+        broker = private_broker.broker_of(cloud, "clc")
         self.make_link = lambda: AmqpDownLink(broker, BOSS, children=list)
         self.link = self.make_link()
         self.url = self.link.admit(CHILD).url

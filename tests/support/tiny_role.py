@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from luhyaapi import clock
 from luhyaapi.agent import Agent
 from luhyaapi.clock import ManualClock
 from luhyaapi.command.control import CancelTask
@@ -130,15 +129,6 @@ class Pair:
     def codes(self) -> list[str]:
         """The error codes of the outcomes, ``done`` where there is none."""
         return [o.error.code if o.error else "done" for o in self.outcomes()]
-
-
-@pytest.fixture(name="time")
-def manual_clock() -> Iterator[ManualClock]:
-    """Time that moves only when told."""
-    mine = ManualClock()
-    before = clock.use(mine)
-    yield mine
-    clock.use(before)
 
 
 @pytest.fixture(name="pair")

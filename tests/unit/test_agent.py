@@ -17,9 +17,9 @@ from luhyaapi.contracts.vocabulary import InstanceState
 from luhyaapi.facts import hello, host_facts
 from luhyaapi.wire.memory import MemoryWire
 from luhyaapi.wire.signing import open_sealed
-from tests.support.tiny_role import BOSS, LEAF, Pair, manual_clock, pair_fixture
+from tests.support.tiny_role import BOSS, LEAF, Pair, pair_fixture
 
-__all__ = ["manual_clock", "pair_fixture"]
+__all__ = ["pair_fixture"]
 
 
 def _tell(pair: Pair, *numbers: int) -> None:

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 from rest_framework.exceptions import Throttled
 
 from clc.web.api.attempts import AT_MOST, AT_MOST_OF_ADDRESS, WITHIN_S, Attempts
-from luhyaapi import clock
 from luhyaapi.clock import ManualClock
 from luhyaapi.errors import Refused, Unavailable
 
-
-@pytest.fixture(autouse=True)
-def time() -> Iterator[ManualClock]:
-    mine = ManualClock()
-    before = clock.use(mine)
-    yield mine
-    clock.use(before)
+pytestmark = pytest.mark.usefixtures("time")
 
 
 def _fail(attempts: Attempts, name: str, address: str = "a") -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import stat
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,13 +13,7 @@ from luhyaapi.clock import ManualClock
 from luhyaapi.contracts.base import Envelope
 from luhyaapi.journal import ACCEPTED, DONE, KEEP_S, PENDING, Journal
 
-
-@pytest.fixture(name="time", autouse=True)
-def manual_clock() -> Iterator[ManualClock]:
-    mine = ManualClock()
-    before = clock.use(mine)
-    yield mine
-    clock.use(before)
+pytestmark = pytest.mark.usefixtures("time")
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from django.db import transaction
 
@@ -15,7 +13,7 @@ from luhyaapi.errors import Bug, Refused, Unavailable
 from luhyadb import memory, outbox
 from luhyadb.models import Outbox
 
-pytestmark = pytest.mark.django_db(databases=["default", "cc"])
+pytestmark = [pytest.mark.django_db(databases=["default", "cc"]), pytest.mark.usefixtures("time")]
 CLC, CC, CC2, TASK = "clc-00000001", "cc-00000001", "cc-00000002", "tsk-00000001"
 
 
@@ -39,14 +37,6 @@ class Broker:
 
     def steps(self) -> list[tuple[str, str]]:
         return [(to, e.id.split("#")[1]) for to, e, _ in self.got]
-
-
-@pytest.fixture(name="time", autouse=True)
-def manual_clock() -> Iterator[ManualClock]:
-    mine = ManualClock()
-    before = clock.use(mine)
-    yield mine
-    clock.use(before)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from luhyaapi import clock
 from luhyaapi.agent import Agent
-from luhyaapi.clock import ManualClock
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.base import Envelope, Report
 from luhyaapi.contracts.reports import HostFacts, InstanceFacts, JoinAsked, Outcome
@@ -24,6 +23,8 @@ from luhyaapi.status.relay import Origin
 from luhyaapi.wire import identity
 from luhyaapi.wire.identity import Membership
 from luhyaapi.wire.signing import refusals, seal
+
+pytestmark = pytest.mark.usefixtures("time")
 
 NODE, GRANDCHILD, ME, TOP = "nc-0000000a", "sc-0000000d", "cc-0000000b", "clc-0000000c"
 KEYS = {h: Ed25519PrivateKey.generate() for h in (NODE, GRANDCHILD, ME, TOP)}
@@ -55,14 +56,6 @@ class Middle(Agent):
 
     def below(self, boss: str, hosts: Collection[str]) -> set[str]:
         return {h for h in hosts if (h, boss) == (GRANDCHILD, NODE)}
-
-
-@pytest.fixture(autouse=True)
-def time() -> Iterator[ManualClock]:
-    mine = ManualClock()
-    before = clock.use(mine)
-    yield mine
-    clock.use(before)
 
 
 @pytest.fixture

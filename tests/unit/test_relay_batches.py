@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.db import OperationalError
 
 from luhyaapi import clock
-from luhyaapi.clock import ManualClock
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.base import Envelope, Report
 from luhyaapi.contracts.reports import HostFacts, HostsFacts, InstanceFacts, Progress
@@ -26,7 +25,7 @@ from luhyaapi.wire.signing import refusals, seal
 from luhyadb.boss import BossAgent
 from luhyadb.models import Event, Heard
 
-pytestmark = pytest.mark.django_db(databases=["default", "cc"], transaction=True)
+pytestmark = [pytest.mark.django_db(databases=["default", "cc"], transaction=True), pytest.mark.usefixtures("time")]
 NODE, OTHER, CLUSTER, ME, TOP = "nc-0000000a", "nc-0000000b", "cc-0000000c", "cc-0000000d", "clc-0000000e"
 KEY = Ed25519PrivateKey.generate()
 ROOT = Ed25519PrivateKey.generate()
@@ -67,14 +66,6 @@ class Middle(BossAgent):
     @staticmethod
     def children_of(boss: str) -> list[str]:
         return [h for h, above in BELOW.items() if above == boss]
-
-
-@pytest.fixture(autouse=True)
-def time() -> Iterator[ManualClock]:
-    mine = ManualClock()
-    before = clock.use(mine)
-    yield mine
-    clock.use(before)
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from luhyaapi import clock
@@ -12,16 +10,10 @@ from luhyaapi.command.send import Order, command_of, compose, stamp
 from luhyaapi.contracts.commands import DomainStop, TaskCancel
 from luhyaapi.errors import Bug
 
+pytestmark = pytest.mark.usefixtures("time")
+
 CC, NC, TASK = "cc-00000001", "nc-00000001", "tsk-00000001"
 STOP = DomainStop(instance="ins-00000001")
-
-
-@pytest.fixture(name="time", autouse=True)
-def manual_clock() -> Iterator[ManualClock]:
-    mine = ManualClock()
-    before = clock.use(mine)
-    yield mine
-    clock.use(before)
 
 
 def test_composing_again_repeats_the_id(time: ManualClock) -> None:

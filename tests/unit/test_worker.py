@@ -22,9 +22,9 @@ from luhyaapi.journal import ACCEPTED, DONE, PENDING
 from luhyaapi.role import PENDING as PENDING_ANSWER
 from luhyaapi.role import Done
 from luhyaapi.wire.signing import refusals, seal
-from tests.support.tiny_role import BOSS, INSTANCE, LEAF, TASK, Pair, manual_clock, pair_fixture
+from tests.support.tiny_role import BOSS, INSTANCE, LEAF, TASK, Pair, pair_fixture
 
-__all__ = ["manual_clock", "pair_fixture"]
+__all__ = ["pair_fixture"]
 OTHER = "ins-00000002"
 
 
