@@ -8,6 +8,7 @@ refused somebody is asked for one at a time, and for nothing as big as what it r
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 from django.conf import settings
@@ -71,6 +72,8 @@ def gates() -> list[Gate]:
 
 def next_for(gate: Gate) -> Turn | None:
     """Whose turn it is at a cluster now; None when it is to be asked for nobody."""
+    if is_empty():
+        return None
     under_way = Turn.objects.filter(cluster=gate.pk, handed_at__gt=0)
     nodes = Host.objects.filter(role=Role.NC, boss=gate.pk, state__in=_UP).count()
     if under_way.count() >= settings.EDUCLOUD.queue.per_node * max(nodes, 1):
@@ -169,20 +172,22 @@ def reason(turn: Turn) -> tuple[str, str]:
 
 
 class _Reasons:
-    """What the reasons to wait depend on, read once."""
+    """What the reasons to wait depend on, read once, and only if somebody waits."""
 
-    def __init__(self) -> None:
-        up = Host.objects.filter(role__in=[Role.CC, Role.WALRUS], state__in=_UP).values_list("pk", "role")
-        self._stores = [host for host, role in up if role == Role.WALRUS]
-        self._clusters = [host for host, role in up if role == Role.CC]
-        self._refused = dict(Gate.objects.values_list("pk", "refused"))
+    @cached_property
+    def _up(self) -> list[tuple[str, str]]:
+        return list(Host.objects.filter(role__in=[Role.CC, Role.WALRUS], state__in=_UP).values_list("pk", "role"))
+
+    @cached_property
+    def _refused(self) -> dict[str, Any]:
+        return dict(Gate.objects.values_list("pk", "refused"))
 
     def of(self, turn: Turn) -> tuple[str, str]:
         if turn.handed_at:
             return "A node is being chosen", ""
-        if not self._stores:
+        if all(role != Role.WALRUS for _, role in self._up):
             return "The image store does not answer now", ""
-        clusters = [c for c in self._clusters if turn.cluster in ("", c)]
+        clusters = [c for c, role in self._up if role == Role.CC and turn.cluster in ("", c)]
         if not clusters:
             return "Its cluster does not answer now" if turn.cluster else "No cluster answers now", ""
         size = {"cpus": turn.cpus, "memory_mib": turn.memory_mib, "node": turn.node}
