@@ -210,17 +210,20 @@ def _at_once(row: Instance, wanted: InstanceState, kind: str) -> Instance:
     return row
 
 
+_MAY_CHANGE = [f.attname for f in Instance._meta.concrete_fields if f.name not in ("owner", "image")]  # noqa: SLF001 - public, in spite of its name
+"""All but its owner and its image: what is known of those need not be read again."""
+
+
 def move(row: Instance, event: str, *, what: str = "", **changes: Any) -> None:
     """Move an instance by its life cycle, by compare and set, and tell it. Raises Refused(state)."""
     before = row.state
     new = INSTANCE.advance(before, event)
     if new == InstanceState.DELETED:
         changes |= {"live_name": None, "nics": [], "display_port": 0, "node": ""}
-    if Instance.objects.filter(pk=row.pk, state=before).update(state=new, changed_at=clock.now(), **changes):
-        row.refresh_from_db()
+    moved = Instance.objects.filter(pk=row.pk, state=before).update(state=new, changed_at=clock.now(), **changes)
+    row.refresh_from_db(fields=_MAY_CHANGE)
+    if moved:
         events.record("instance", row.pk, what or f"instance {new}", owner_id=row.owner_id, task=row.task, host=row.node)
-    else:
-        row.refresh_from_db()
 
 
 def placed(report: PlacementFacts) -> None:

@@ -89,7 +89,7 @@ def next_for(gate: Gate) -> Turn | None:
 
 def _fitting(gate: Gate) -> QuerySet[Turn]:
     """Those who wait for this cluster, without such as it has just refused."""
-    rows = Turn.objects.filter(Q(cluster="") | Q(cluster=gate.pk), handed_at=0)
+    rows = Turn.objects.select_related("task").filter(Q(cluster="") | Q(cluster=gate.pk), handed_at=0)
     for each in gate.refused:
         there = {"node": each["node"]} if each["node"] else {}
         rows = rows.exclude(cpus__gte=each["cpus"], memory_mib__gte=each["memory_mib"], **there)
