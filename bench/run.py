@@ -1,4 +1,4 @@
-"""``python -m bench.run [NAME]``: measure, print a table, write ``bench/results/<name>.json``; the last line is one JSON object."""
+"""``python -m bench.run [NAME]``: measure, print a table, write ``bench/results/<name>.json`` (``-mariadb`` after the name where that was below it); the last line is one JSON object."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def main(names: list[str]) -> int:
         for what, ratio in found.get("ratios", {}).items():
             print(f"{name:8} {what:44} {ratio:.3f}")
         document = {"name": name, "machine": where, **found}
-        (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+        database = found.get("database", "SQLite")
+        (RESULTS / f"{name}{'' if database == 'SQLite' else '-' + database.lower()}.json").write_text(json.dumps(document, indent=1) + "\n")
         figures = {what: statistics.median(values) for what, values in runs.items()}
         print(json.dumps({"name": name, "figures": figures, "ratios": found.get("ratios", {}), "aims_met": found.get("aims_met", {})}))
     return 0
