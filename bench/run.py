@@ -1,4 +1,7 @@
-"""``python -m bench.run [NAME]``: measure, print a table, write ``bench/results/<name>.json`` (``-mariadb`` after the name where that was below it); the last line is one JSON object."""
+"""``python -m bench.run [NAME]``: measure, print a table, write ``bench/results/<name>.json``; the last line is one JSON object.
+
+What was measured below MariaDB lies in ``<name>-mariadb.json``.
+"""
 
 from __future__ import annotations
 
