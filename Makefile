@@ -6,7 +6,7 @@ NAME ?=
 MINUTES ?= 10
 export PROFILE EDUCLOUD_HOME EDUCLOUD_PORT_BASE EDUCLOUD_SUBNET EDUCLOUD_DEMO EDUCLOUD_UPLINK EDUCLOUD_ROLES LISTEN ROLE BOSS TOKEN TOKEN_FILE
 .DEFAULT_GOAL := help
-.PHONY: doctor join soak samples generated up down reset test quick lint bench help install install-test profile
+.PHONY: doctor join soak samples generated up down reset test quick lint bench help install install-test dev profile
 
 up: profile install ## Install what is missing and start the cloud; ends when the first image is ready
 	@$(PYTHON) -m deploy.host up
@@ -21,10 +21,10 @@ test: install-test ## The whole suite with real services and guests; installs wh
 	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not live"
 	@$(PYTHON) -m pytest -q -n 2 --dist loadscope -m live || { echo "Again, what failed: what passes only now is flaky, and a defect to be mended." >&2; $(PYTHON) -m pytest -q -m live --last-failed --last-failed-no-failures none; }
 
-quick: ## The fast part: in-process, no sockets, under a minute
+quick: dev ## The fast part: in-process, no sockets, under a minute
 	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not live and not walk"
 
-lint: ## Lint, types, import contract
+lint: dev ## Lint, types, import contract
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
@@ -32,7 +32,7 @@ lint: ## Lint, types, import contract
 doctor: ## What is missing or wrong on this machine and what to do; works before `make up` too
 	@if [ -x $(PYTHON) ] && $(PYTHON) -c 'import typer, httpx' 2>/dev/null; then $(PYTHON) -m deploy.cli.main doctor; else python3 -m deploy.doctor; fi
 
-bench: ## Benchmarks, all or NAME=start|up|many|overload|...: a table and bench/results/<name>.json
+bench: dev ## Benchmarks, all or NAME=start|up|many|overload|...: a table and bench/results/<name>.json
 	@$(PYTHON) -m bench.run $(NAME)
 
 soak: install-test ## Kill, cut, freeze and flood it for MINUTES=10; a table, and counts for docs/ledger.json
@@ -46,6 +46,9 @@ install:
 
 install-test:
 	@deploy/install.sh --test
+
+dev:
+	@[ -x .venv/bin/pytest ] || deploy/install.sh --test
 
 profile:
 	@case "$(PROFILE)" in ""|full|rootless|demo) ;; *) echo "PROFILE=$(PROFILE) is unknown: full, rootless or demo." >&2; exit 2 ;; esac

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from deploy import reliability
+from deploy.host import plan
 from luhyaapi import conf
 from luhyaapi.contracts.base import Command, Envelope, Report
 from luhyaapi.contracts.commands import COMMANDS
@@ -157,6 +158,9 @@ def settings() -> str:
         "# Settings\n", _NOTE,
         "Each role reads its own TOML file, named by `EDUCLOUD_CONFIG`; `EDUCLOUD_<GROUP>__<FIELD>` in the environment wins.",
         "Secrets are never values: a setting names the file that holds one.\n",
+        "## make up\n", "What `make up` takes from the environment to write the files of the roles. It remembers `PROFILE`, `EDUCLOUD_ROLES`,",
+        f"`EDUCLOUD_UPLINK` and `LISTEN`; `home`, `port_base` and `subnet` may stand in `{plan.CONFIG_FILE}` instead.\n",
+        "| Variable | Meaning |", "|---|---|", *(f"| `{name}` | {meaning} |" for name, meaning in plan.ENVIRONMENT.items()), "",
     ]
     for group, field in conf.Settings.model_fields.items():
         model = field.annotation
@@ -228,6 +232,7 @@ _THINGS = (
     ("dead letter", "死信", "a message its receiver could not handle; kept with its story"),
     ("driver", "驱动", "the only code that knows an outside thing"), ("life cycle", "生命周期", "a table of states"),
     ("queue", "队列", "runs that wait for their turn and for room"), ("turn", "轮次", "a place in the queue; owners take turns"),
+    ("build", "构建", "an image being made outside the cloud, shown as a task"),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,14 @@ class Machine:
         found = psutil.disk_usage(str(folder))
         return int(found.total), int(found.free)
 
+    @functools.cached_property
+    def _parent(self) -> int:
+        return os.getppid()
+
+    def is_supervised(self) -> bool:
+        """Whether who started this process is still there to start it again."""
+        return os.getppid() == self._parent
+
     def process(self) -> int:
         """What this process takes of the memory."""
         return int(psutil.Process().memory_info().rss)
@@ -81,14 +90,15 @@ def capacity(settings: Settings) -> Capacity:
     )
 
 
-def host_facts(host: str, settings: Settings, **more: Any) -> HostFacts:
-    """A heartbeat."""
+def host_facts(host: str, settings: Settings, services: Mapping[str, str] | None = None, **more: Any) -> HostFacts:
+    """A heartbeat; ``services`` is what the role says of those it uses."""
+    unsupervised = {} if _machine.is_supervised() else {"supervisor": "is gone"}
     (memory, memory_free), (disk, disk_free) = _machine.memory(), _machine.disk(settings.host.state)
     return HostFacts(
         host=host, at=clock.now(), uptime_s=round(clock.now() - _machine.booted_at(), 0), load=round(_machine.load(), 2),
         cpus=_machine.cpus(), memory_mib=memory // _MIB, memory_free_mib=memory_free // _MIB,
         disk_mib=disk // _MIB, disk_free_mib=disk_free // _MIB,
-        process_mib=_machine.process() // _MIB, refused=refusals(), **more,
+        process_mib=_machine.process() // _MIB, refused=refusals(), services={**(services or {}), **unsupervised}, **more,
     )
 
 

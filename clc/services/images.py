@@ -13,9 +13,9 @@ from luhyaapi import clock, ids
 from luhyaapi.contracts.commands import ImageDelete, ImagePublish
 from luhyaapi.contracts.reports import Outcome
 from luhyaapi.contracts.specs import Blob, ImageRef, UploadPart
-from luhyaapi.contracts.vocabulary import DiskFormat, ImageState, InstanceState, Part, Role, Usage
+from luhyaapi.contracts.vocabulary import DiskFormat, ImageState, InstanceState, Part, Role, TaskState, Usage
 from luhyaapi.errors import Refused, Unavailable
-from luhyaapi.machines import IMAGE
+from luhyaapi.machines import IMAGE, TASK
 from luhyaapi.wire.signing import make_ticket
 from luhyadb import memory, scope
 from luhyadb.models import Account, Host, Image, ImageVersion, Instance, Task, Upload
@@ -25,6 +25,8 @@ _CMDLINE = re.compile(r"[\x20-\x7e]{0,1024}")
 MAX_PART_BYTES = 4 * 1024**4
 _MEMORY_MIB, _MEMORY_WITHOUT_DISK_MIB = 512, 128
 _UPLOAD_LIFE_S = 24 * 3600.0
+BUILD = "image/build"
+"""Kind of the tasks of ``builds``."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,17 @@ def memory_mib(blobs: list[dict[str, Any]]) -> int:
     return _MEMORY_MIB if not blobs or any(b["part"] == Part.DISK for b in blobs) else _MEMORY_WITHOUT_DISK_MIB
 
 
+def check_name(name: str) -> None:
+    """Whether an image may be called so. Raises Refused(invalid)."""
+    if not _NAME.fullmatch(name):
+        raise Refused("invalid", "The name is not possible", "letters, digits, dot, dash and underscore, at most 63, no other sign",
+                      field="name")
+
+
 def begin_upload(account: Account, ask: Ask) -> Upload:
     """Room for a new version. Raises Refused(invalid | exists | forbidden)."""
     scope.require_admin(account)
-    if not _NAME.fullmatch(ask.name):
-        raise Refused("invalid", "The name is not possible", "letters, digits, dot, dash and underscore, at most 63, no other sign",
-                      field="name")
+    check_name(ask.name)
     if ask.usage not in list(Usage):
         raise Refused("invalid", "usage is not possible", f"give desktop or server, not {ask.usage[:20]!r}", field="usage")
     if not _CMDLINE.fullmatch(ask.cmdline):
@@ -151,7 +158,14 @@ def ended(task: Task, report: Outcome) -> None:
 def runnable(account: Account, text: str) -> ImageVersion:
     """The newest published version of an image by id or name, ``name:version`` for a certain one. Raises Refused(not_found | state)."""
     name, _, number = text.partition(":")
-    image = resolve(account, name)
+    try:
+        image = resolve(account, name)
+    except Refused as e:
+        over = [*TASK.final, TaskState.LOST]
+        if e.code == "not_found" and (build := Task.objects.filter(kind=BUILD, subject_name=name).exclude(state__in=over).first()):
+            raise Refused("state", f"The image {name[:63]!r} is still being built", f"{build.progress} %: {build.phase or 'begun'}",
+                          hint="Wait until it is there, then try again.") from e
+        raise
     rows = image.versions.filter(state=ImageState.PUBLISHED)
     if number:
         rows = rows.filter(version=int(number) if number.isdigit() else -1)

@@ -78,7 +78,7 @@ def run(account: Account, ask: Ask) -> list[Instance]:
                 ssh_keys=keys, created_at=now, changed_at=now,
             )
             events.record("instance", ident, "instance defined", owner=account, name=name)
-            made.append(_enqueue(row))
+            made.append(_enqueue(row, InstanceRun.kind))
         admission.admit()
         clusters = dict(Instance.objects.filter(pk__in=[row.pk for row in made]).values_list("pk", "cluster"))
     for row in made:
@@ -110,12 +110,18 @@ def _check_possible(cpus: int, memory_mib: int) -> None:
     if not any(c == 0 or (c >= cpus and m >= memory_mib) for c, m in nodes):
         most_cpus, most_mib = max(c for c, _ in nodes), max(m for _, m in nodes)
         field = "memory_bytes" if memory_mib > most_mib else "cpus"
-        raise Refused("invalid", "No node is that big", f"the most that one offers is {most_cpus} CPUs, and {most_mib} MiB of memory", field=field)
+        raise Refused("invalid", "No node is that big", f"the most that one offers is {most_cpus} CPUs, and {most_mib} MiB of memory", field=field,
+                      hint="Ask for less, or add a bigger node.")
 
 
-def _enqueue(row: Instance) -> Instance:
+_START = "instance/start"
+_RUNS = (InstanceRun.kind, _START)
+"""Kinds of tasks whose order is to have an instance running: the cluster is told the same."""
+
+
+def _enqueue(row: Instance, kind: str) -> Instance:
     row.gen += 1
-    task = tasks.open_task("instance/run", row.owner, row.id, row.name, settings.EDUCLOUD.queue.wait_s)
+    task = tasks.open_task(kind, row.owner, row.id, row.name, settings.EDUCLOUD.queue.wait_s)
     queue.enter(task, row)
     move(row, "start", wanted=InstanceState.RUNNING, gen=row.gen, task=task.id, error=None, cluster=row.cluster if row.node else "")
     return row
@@ -144,7 +150,7 @@ def start(account: Account, ident: str) -> Instance:
         if row.node:
             _cluster(row)
         queue.check(row.owner, 1)
-        _enqueue(row)
+        _enqueue(row, _START)
         admission.admit()
         row.refresh_from_db()
     return row
@@ -304,7 +310,7 @@ def ended(task: Task, report: Outcome) -> None:
     """A task about an instance ended: the instance follows unless its node said so already; who waits may have its turn."""
     queue.forget(task.pk)
     _follow(task, report)
-    if report.error is not None or task.kind != InstanceRun.kind:
+    if report.error is not None or task.kind not in _RUNS:
         queue.freed(Instance.objects.filter(pk=task.subject).values_list("cluster", flat=True).first() or "")
     admission.admit()
 
@@ -319,16 +325,16 @@ def _follow(task: Task, report: Outcome) -> None:
     if row.task != task.id:
         return
     if report.error is None:
-        event = {"instance/run": "seen_running", "instance/reboot": "seen_running", "instance/stop": "seen_stopped"}.get(task.kind, "")
+        event = "seen_stopped" if task.kind == InstanceStop.kind else "seen_running"
         if row.state in _MOVING:
             move(row, event)
         return
     error = report.error.model_dump()
     is_cancelled = report.error.code == "cancelled"
-    if is_cancelled and task.kind == InstanceRun.kind and _withdraw(row, error=error):
+    if is_cancelled and task.kind in _RUNS and _withdraw(row, error=error):
         return
     event = "undone" if is_cancelled else "fail"
-    if row.node and (is_cancelled or task.kind != InstanceRun.kind):
+    if row.node and (is_cancelled or task.kind not in _RUNS):
         # the order may never have begun, and the guest run as before: only its node knows
         hosts.ask(row.node)
         event = "host_silent" if is_cancelled else event

@@ -117,7 +117,7 @@ def sign_in(username: str, password: str) -> str:
     """A token for the command line. Raises Refused(unauthenticated)."""
     account = authenticate(username=username, password=password)
     if not isinstance(account, Account):
-        raise Refused("unauthenticated", "Name or password is wrong")
+        raise Refused("unauthenticated", "Name or password is wrong", hint="Try again, or have an administrator set a new password.")
     return make_token(account)
 
 

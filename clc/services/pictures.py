@@ -187,8 +187,8 @@ def task(row: Task, progress: Mapping[str, Any] | None = None) -> Picture:
 
 def _task(row: Task, progress: Mapping[str, Any] | None, look: Picture | None = None) -> Picture:
     open_ = row.state not in TASK.final
-    moving = progress if open_ and progress else {}
-    phase = str(moving.get("phase") or row.phase)
+    moving = progress if open_ and progress and is_of_step(progress, row.phase) else {}
+    phase = row.phase or str(moving.get("phase") or "")
     percent = min(int(moving.get("percent") or 0), 99)
     return {
         "id": row.pk, "tid": f"{own().id}:{row.receiver}:{row.subject}", "kind": row.kind, "state": str(row.state), "phase": phase,
@@ -199,9 +199,14 @@ def _task(row: Task, progress: Mapping[str, Any] | None, look: Picture | None = 
     }
 
 
+def is_of_step(progress: Mapping[str, Any], step: str) -> bool:
+    """Whether progress is of the step a task is at, and not of one that is over."""
+    return not step or f"{step}-".startswith(f"{progress.get('phase')}-")
+
+
 def _steps(row: Task, moving: Mapping[str, Any]) -> list[Picture]:
     phase = str(moving.get("phase") or "")
-    made = [_step(s, moving if phase and s.state == "running" and f"{s.name}-".startswith(f"{phase}-") else {}) for s in row.steps.all()]
+    made = [_step(s, moving if phase and s.state == "running" and is_of_step(moving, s.name) else {}) for s in row.steps.all()]
     # Progress may arrive after its step has ended; it is no step of its own beside those of a flow.
     if phase and not made:
         made.append(_step(TaskStep(name=str(moving["phase"]), state="running"), moving))
@@ -385,6 +390,12 @@ _SLOW = {
 }
 
 
+_LACKS = {
+    "hypervisor": "the hypervisor does not answer",
+    "supervisor": "nobody starts it again if it ends, for its supervisor is gone: run `make up` there",
+}
+
+
 def _roles(known: Sequence[Picture]) -> list[Picture]:
     parts = []
     for role in Role:
@@ -404,9 +415,11 @@ def _role(role: Role, mine: Sequence[Picture]) -> Picture:
     working = len(by[HostState.UP]) + len(by[HostState.DRAINING])
     if not there:
         notes.insert(0, _NEEDED.get(role, "none has joined"))
-    deaf = [h["name"] for h in mine if h["state"] != HostState.SILENT and (h["facts"].get("services") or {}).get("hypervisor", "ok") != "ok"]
-    if deaf:
-        notes.append(f"{', '.join(deaf[:5])}: the hypervisor does not answer")
+    lacks = {
+        words: names for service, words in _LACKS.items()
+        if (names := [h["name"] for h in mine if h["state"] != HostState.SILENT and (h["facts"].get("services") or {}).get(service, "ok") != "ok"])
+    }
+    notes += [f"{', '.join(names[:5])}: {words}" for words, names in lacks.items()]
     refused = sum(sum((h["facts"].get("refused") or {}).values()) for h in mine)
     if refused:
         notes.append(f"{counted(refused, 'message')} refused at the door")
@@ -414,5 +427,5 @@ def _role(role: Role, mine: Sequence[Picture]) -> Picture:
         if slow := [h["name"] for h in mine if h["facts"].get("accelerator") == accelerator]:
             notes.append(f"{', '.join(slow[:5])}: {words}")
     absent = by[HostState.SILENT] or by[HostState.DOWN]
-    health = Health.BAD if not working and (there or role in _NEEDED) else Health.WARN if absent or by[HostState.NEW] or refused or deaf else Health.OK
+    health = Health.BAD if not working and (there or role in _NEEDED) else Health.WARN if absent or by[HostState.NEW] or refused or lacks else Health.OK
     return _part(str(role), health, "; ".join([f"{working} of {there} up", *notes]))

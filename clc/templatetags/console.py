@@ -80,6 +80,7 @@ KINDS = {
     "instance.reboot": gettext_noop("Reboot instance"),
     "instance.delete": gettext_noop("Delete instance"),
     "image.publish": gettext_noop("Publish image"),
+    "image.build": gettext_noop("Build image"),
     "image.upload": gettext_noop("Upload image"),
     "image.delete": gettext_noop("Delete image"),
     "image.fetch": gettext_noop("Fetch image"),

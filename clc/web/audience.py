@@ -90,12 +90,13 @@ def late_events(numbers: list[int]) -> list[Event]:
 def progress() -> list[tuple[int | None, dict[str, Any]]]:
     """How far each running task is, with its owner's number."""
     going = [TaskState.RUNNING, TaskState.CANCELLING]
-    owners = dict(Task.objects.filter(state__in=going).values_list("id", "owner_id")[:_TASKS_AT_ONCE])
-    found = pictures.board().read([f"task:{ident}" for ident in owners])
+    rows = {t.pk: t for t in Task.objects.filter(state__in=going).only("owner_id", "phase")[:_TASKS_AT_ONCE]}
+    found = pictures.board().read([f"task:{ident}" for ident in rows])
     names = ("percent", "phase", "bytes_done", "bytes_total")
     return [
-        (owners[ident], {"type": "task", "id": ident, "what": "progress", "fields": {n: picture.get(n) for n in names}})
-        for key, picture in found.items() if (ident := key.removeprefix("task:")) in owners
+        (rows[ident].owner_id, {"type": "task", "id": ident, "what": "progress", "fields": {n: picture.get(n) for n in names}})
+        for key, picture in found.items()
+        if (ident := key.removeprefix("task:")) in rows and pictures.is_of_step(picture, rows[ident].phase)
     ]
 
 

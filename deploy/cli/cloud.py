@@ -27,7 +27,8 @@ def status(session: Session) -> None:
         return
     if found.get("simulation"):
         output.line("simulation: no machine really runs")
-    output.line(f"health: {found.get('health')}   {session.api.context.url}")
+    here = session.api.context
+    output.line(f"health: {found.get('health')}   {here.url}{f' as {here.user}' if here.user else ''}")
     if found.get("parts"):
         output.table(("part", "health", ""), [(p.get("name"), p.get("health"), p.get("line")) for p in found["parts"]])
     output.table(hosts.HEADS, hosts.host_rows(found.get("hosts") or []))
@@ -53,11 +54,15 @@ def login(
     trust = str(ca_file.absolute()) if ca_file else ""
     made = api.sign_in(contexts.Context(name, base, "", trust), user, password, session.transport)
     chosen = contexts.Context(name, base, str(made["token"]), trust, user)
+    before, _ = contexts.load(session.config)
     contexts.save(chosen, session.config)
     if session.json:
         output.document(contexts.as_json(chosen) | {"user": user, "expires_at": made.get("expires_at")})
     else:
-        output.note(f"Signed in at {base} as {user}, until {made.get('expires_at')}; kept in {session.config}.")
+        until = f", until {made['expires_at']}" if made.get("expires_at") else ""
+        output.note(f"Signed in at {base} as {user}{until}. Commands go there from now on (context {name} in {session.config}).")
+        if before not in ("", name):
+            output.note(f"Before it was {before}: --context {before} still goes there.")
 
 
 def explain(session: Session, code: Annotated[str, typer.Argument(metavar="CODE", help="The code that stands on an error.")]) -> None:

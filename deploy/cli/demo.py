@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from deploy.cli import images, output, upload
-from luhyaapi.errors import Refused
+from deploy.cli import api, images, output, upload
+from luhyaapi import clock
+from luhyaapi.errors import Refused, Trouble
 
 if TYPE_CHECKING:
     from deploy.cli.session import Session
 
+_TELL_EVERY_S = 1.0
 _ABOUT = {
     "tiny": ("server", "Boots in seconds, answers HTTP with its own id"),
-    "debian": ("server", "Debian 12 with cloud-init and the guest agent"),
+    "debian": ("server", "Debian 12 with cloud-init and the guest agent; ssh as debian, with the key given at the run"),
 }
 
 
@@ -34,7 +38,7 @@ def provide(session: Session, name: str) -> dict[str, Any]:
     Raises what the builder and the cloud raise; the cloud is asked first, so nothing is built for nobody.
     """
     known = _known(session, name)
-    files, cmdline = _build(session, name)
+    files, cmdline = _build(session, name, is_told=known is None)
     sources = [upload.source(part, file) for part, file in files.items()]
     sums = {s.part: upload.digest(s.file) for s in sources}
     version = same(known, sums)
@@ -65,12 +69,46 @@ def _known(session: Session, name: str) -> dict[str, Any] | None:
         return None
 
 
-def _build(session: Session, name: str) -> tuple[Mapping[str, Path], str]:
+def _build(session: Session, name: str, *, is_told: bool) -> tuple[Mapping[str, Path], str]:
     from deploy.demo_images import build
 
     builders = {"tiny": build.build_tiny, "debian": build.build_debian}
     place = home(session.environ)
     place.mkdir(parents=True, exist_ok=True)
-    with output.Bars() as bars:
-        built = builders[name](place, place / ".work", lambda step, share: bars.show(f"build {name}", share, 1.0, step))
+    with _Told(session, name) if is_told else contextlib.nullcontext() as told, output.Bars() as bars:
+
+        def seen(step: str, share: float) -> None:
+            bars.show(f"build {name}", share, 1.0, step)
+            if told is not None:
+                told.seen(step, share)
+
+        built = builders[name](place, place / ".work", seen)
     return {str(part): Path(file) for part, file in built.files.items()}, built.cmdline
+
+
+class _Told:
+    """The build as a task of the cloud, at most once a second; a cloud that is away does not end it, a cancel there does."""
+
+    def __init__(self, session: Session, name: str) -> None:
+        self._api = session.api
+        self._at = -math.inf
+        self._phase = ""
+        self._id = str(self._api.post(api.path("builds"), {"name": name})["id"])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def seen(self, step: str, share: float) -> None:
+        """Raises Refused(cancelled)."""
+        if step == self._phase and clock.monotonic() - self._at < _TELL_EVERY_S:
+            return
+        self._phase, self._at = step, clock.monotonic()
+        with contextlib.suppress(api.Unreachable):
+            task = self._api.put_json(api.path("builds", self._id), {"phase": step[:40], "percent": min(int(100 * share), 99)})
+            if task.get("state") != "running":
+                raise Refused("cancelled", "The build was cancelled", f"its task {self._id} is {task.get('state')}")
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        what = {} if error is None else {"what": str(getattr(error, "what", "")) or type(error).__name__, "why": str(getattr(error, "why", error))}
+        with contextlib.suppress(Trouble):
+            self._api.post(api.path("builds", self._id, "end"), {name: text[:300] for name, text in what.items()})

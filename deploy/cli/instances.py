@@ -152,7 +152,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options people have
     session: Session,
     image: Annotated[str, typer.Option(help="Name or id of the image.")],
     name: Annotated[str, typer.Option(help="Name of the instance; made up when left out.")] = "",
-    cpus: Annotated[int | None, typer.Option(min=1, max=1024, help="Virtual CPUs.")] = None,
+    cpus: Annotated[int | None, typer.Option(min=1, help="Virtual CPUs.")] = None,
     memory: Annotated[str, typer.Option(metavar="SIZE", help="Memory, for example 512M or 2GiB; otherwise what the image recommends (`image show`).")] = "",
     count: Annotated[int | None, typer.Option(min=1, max=10_000, help="How many; prints a list.")] = None,
     kind: Annotated[Kind | None, typer.Option(help="What it is for.")] = None,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deploy.cli.session import Session
 
 CHUNK = 8 * 1024 * 1024
+_BOOT_RECORD_BYTES = 0x8006
 PAUSES_S = (0.2, 1.0, 3.0, 5.0)
 _QCOW2 = b"QFI\xfb"
 _FOREIGN = {b"KDMV": "VMware disk", b"vhdxfile": "Hyper-V disk", b"<<< ": "VirtualBox disk", b"\x1f\x8b": "gzip archive",
@@ -52,7 +53,7 @@ def disk_format(file: Path, stated: str = "") -> str:
     Raises Refused(image_format) on a contradiction and for what is plainly something else.
     """
     with file.open("rb") as source:
-        head = source.read(16)
+        head = source.read(_BOOT_RECORD_BYTES)
     found = "qcow2" if head.startswith(_QCOW2) else "raw"
     foreign = next((what for magic, what in _FOREIGN.items() if head.startswith(magic)), "")
     if foreign:
@@ -61,8 +62,17 @@ def disk_format(file: Path, stated: str = "") -> str:
     claimed = stated or (ending if ending in {"qcow2", "raw"} else "")
     if claimed and claimed != found:
         by = "--format says" if stated else "its name says"
-        raise Refused("image_format", f"{file} is not what it is said to be", f"{by} {claimed}, its first bytes say {found}")
+        hint = f"Leave --format away, or say --format {found}." if stated else f"Rename it, or say --format {found}."
+        raise Refused("image_format", f"{file} is not what it is said to be", f"{by} {claimed}, its first bytes say {found}", hint=hint)
+    if not claimed and found == "raw" and not _boots(head):
+        raise Refused("image_format", f"{file} does not look like a disk", "it is no qcow2 file, and nothing in it boots",
+                      hint="If it is a raw disk all the same, say --format raw.")
     return found
+
+
+def _boots(head: bytes) -> bool:
+    """Whether a raw disk begins as one that boots: a boot record (also that of a GPT), or a CD's volume."""
+    return head[510:512] == b"\x55\xaa" or head[0x8001:0x8006] == b"CD001"
 
 
 def source(part: str, file: Path, stated: str = "") -> Source:

@@ -67,11 +67,11 @@ def _authority(plan: Plan, who: Caller) -> Path:
 
 
 def drop_entry(plan: Plan, who: Caller) -> None:
-    """Take this cloud's entry out again; the file goes when it was the only one."""
-    current, found = contexts.load(who.config)
-    if found.get(plan.context, contexts.Context("", "")).url != plan.console.rstrip("/"):
+    """Take this cloud's entries out again, of whatever user; the file goes when there are no others."""
+    current, before = contexts.load(who.config)
+    found = {name: context for name, context in before.items() if context.url != plan.console.rstrip("/")}
+    if found == before:
         return
-    del found[plan.context]
     who.config.unlink()
     _authority(plan, who).unlink(missing_ok=True)
     # The last one saved becomes the current one.

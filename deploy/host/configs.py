@@ -77,7 +77,7 @@ def _hypervisor(plan: Plan) -> dict[str, Any]:
     if plan.profile.is_simulated:
         return {"driver": plan.profile.hypervisor, **_PRETENDED}
     return {
-        "driver": plan.profile.hypervisor, "uri": plan.libvirt_uri,
+        "driver": plan.profile.hypervisor, "uri": plan.libvirt_uri, "logs": plan.guest_logs,
         "probe_kernel": plan.demo_images / "probe" / "kernel", "probe_initrd": plan.demo_images / "probe" / "initrd",
     }
 

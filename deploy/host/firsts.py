@@ -58,6 +58,7 @@ def provide(plan: Plan, wanted: str, client: Client, home: Path) -> None:
             client(*_upload(plan), timeout_s=600)
     done = plan.supervisor / "demo-debian"
     if wanted == "all" and "debian" in plan.profile.first_images and not done.exists() and not enclose.ours(str(plan.home), "demo"):
+        print("image           debian is being built, which takes a minute or two: educloud task list", file=sys.stderr, flush=True)
         process.spawn(
             [plan.python, "-m", "deploy.host.demo", done, plan.python.with_name("educloud"), "--context", plan.context],
             output=plan.supervisor / "demo-debian.log", cwd=plan.program,

@@ -74,5 +74,6 @@ def _try(plan: Plan, *words: str) -> None:
     try:
         virsh(plan, *words)
     except Trouble as e:
-        # The guest may have ended meanwhile; whoever is still there afterwards is made to end.
-        print(f"guest: {e}", flush=True)
+        # Whoever is still there afterwards is made to end.
+        if words[-1] in running(plan):
+            print(f"guest: {e}", flush=True)

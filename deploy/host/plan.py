@@ -21,6 +21,18 @@ CHOICES = "choices.json"
 DISPLAY_OFFSET = 100
 DISPLAY_COUNT = 400
 
+ENVIRONMENT = {
+    "PROFILE": "`full` (default as root), `rootless` (default otherwise) or `demo`; a cloud remembers its own",
+    "EDUCLOUD_HOME": "folder of the whole state; `/var/lib/educloud`, without root `~/.local/share/educloud`",
+    "EDUCLOUD_PORT_BASE": "first of its ports (8600): clouds with different ones run side by side",
+    "EDUCLOUD_SUBNET": "network of the guests, /16 to /28; told from the ports, so that two clouds differ",
+    "EDUCLOUD_DEMO": "first images: `all`, `tiny` or `none`",
+    "EDUCLOUD_ROLES": "`clc` and which others run on this host, parted by commas; all five",
+    "EDUCLOUD_UPLINK": "network card, without an address of its own, by which guests reach the cluster's other hosts",
+    "LISTEN": "address of this host at which its doors open, with TLS; without it everything binds loopback",
+}
+"""What ``make up`` takes from the environment."""
+
 LOOPBACK = "127.0.0.1"
 ACTING = ("walrus", "cc", "nc", "sc")
 REACHED = ("clc", "walrus", "cc")
@@ -204,6 +216,11 @@ class Plan:
         """How a program outside libvirt's mount namespace reaches it."""
         kind = "system" if self.profile.is_roots else "session"
         return f"qemu:///{kind}?socket={self.hypervisor / 'run/libvirt/libvirt-sock'}"
+
+    @property
+    def guest_logs(self) -> Path:
+        """Where libvirt writes a log of each guest's process."""
+        return self.hypervisor / ("log/libvirt/qemu" if self.profile.is_roots else "cache/libvirt/qemu/log")
 
     @property
     def session_config(self) -> Path:

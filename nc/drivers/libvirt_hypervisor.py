@@ -114,10 +114,17 @@ class LibvirtHypervisor:
             if domain.isPersistent():
                 domain.undefineFlags(_UNDEFINE)
 
-        try:
+        with contextlib.suppress(Absent):
             self._link.ask(act, what=f"{instance} could not be removed", timeout_s=DESTROY_S)
-        except Absent:
-            return
+        self._remove_logs(instance)
+
+    def _remove_logs(self, instance: str) -> None:
+        """Those that libvirt wrote about its process and keeps."""
+        for file in self._settings.hypervisor.logs.glob(f"{instance}.log*"):
+            try:
+                file.unlink(missing_ok=True)
+            except OSError as e:
+                _log.info("the log of a guest's process stays", instance=instance, why=str(e))
 
     def inspect(self, instance: str) -> DomainFacts:
         try:

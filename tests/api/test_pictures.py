@@ -35,7 +35,9 @@ def test_progress_that_comes_late_is_no_step_of_its_own(ready, world, user):
     TaskStep.objects.create(task=task, name="fetch-node", state="done", host="nc-00000000", started_at=clock.now(), ended_at=clock.now())
     TaskStep.objects.create(task=task, name="boot", state="running", host="nc-00000000", started_at=clock.now())
     pictures.board().write(f"task:{task.pk}", {"phase": "fetch", "percent": 99, "bytes_done": 999, "bytes_total": 1000})
-    told = pictures.task(Task.objects.get(pk=task.pk))["steps"]
+    picture = pictures.task(Task.objects.get(pk=task.pk))
+    assert (picture["phase"], picture["progress"]) == ("boot", 0), "99 % of what is over is no progress"
+    told = picture["steps"]
     assert [(s["name"], s["state"]) for s in told] == [("fetch-node", "done"), ("boot", "running")]
     assert not any(s["bytes_done"] for s in told if s["name"] == "boot")
 
@@ -47,6 +49,13 @@ def test_a_node_whose_hypervisor_is_gone_is_no_good_health(ready, world):
     (part,) = [p for p in told["parts"] if p["name"] == "nc"]
     assert part["health"] == "warn"
     assert "hypervisor" in part["line"]
+
+
+def test_a_role_that_nobody_would_start_again_is_no_good_health(ready, world):
+    world.facts(Host.objects.get(role="cc"), services={"supervisor": "is gone"})
+    (part,) = [p for p in pictures.status()["parts"] if p["name"] == "cc"]
+    assert part["health"] == "warn"
+    assert "supervisor is gone: run `make up`" in part["line"]
 
 
 def test_an_error_is_told_with_its_hint(ready, world, user, api):

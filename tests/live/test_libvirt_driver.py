@@ -50,7 +50,7 @@ def driver(private: PrivateLibvirtd) -> Iterator[LibvirtHypervisor]:
 
 def settings(private: PrivateLibvirtd, uri: str = "") -> conf.Settings:
     return conf.Settings(
-        host={"state": private.folder}, hypervisor={"uri": uri or private.uri, "accelerator": "tcg"},
+        host={"state": private.folder}, hypervisor={"uri": uri or private.uri, "accelerator": "tcg", "logs": private.folder / "log" / "qemu"},
         network={"bridge": private.bridge},
     )
 
@@ -126,6 +126,10 @@ def test_a_guest_from_start_to_its_own_end(private: PrivateLibvirtd, driver: Lib
     assert driver.inspect(A).state is DomainState.STOPPED
     assert "power button" in log.read_text("utf-8", "replace")
     assert links(private) == ""
+    kept = private.folder / "log" / "qemu" / f"{A}.log"
+    assert kept.exists()
+    driver.remove(A)
+    assert not kept.exists()
 
 
 def test_golden_files_are_what_libvirt_takes() -> None:

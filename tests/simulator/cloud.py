@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import random
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from luhyaapi.transfer import courier
 from tests.simulator import keys, prepared
 from tests.simulator.clockwork import SimClock
 from tests.simulator.disk import Disks, installed
-from tests.support import flow_world
+from tests.support import flow_world, scratch
 
 OVER: dict[str, dict[str, Any]] = {
     "beat": {"every_s": 16.0, "reconcile_s": 20.0},
@@ -34,7 +33,6 @@ OVER: dict[str, dict[str, Any]] = {
 QUEUE = {"wait_s": 60.0, "per_node": 2, "at_most": 12, "each_at_most": 10}
 """Few turns at the same time, and nobody waits so long that a run could not come to rest."""
 ALIASES = ("default", "cc")
-_BASE = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 class Machine(facts.Machine):
@@ -101,7 +99,7 @@ def _open_memories(given: dict[str, bytes] | None) -> None:
 @contextmanager
 def own_memories() -> Iterator[None]:
     """Both databases are in memory while this is open; what was there before comes back."""
-    home = Path(tempfile.mkdtemp(prefix="educloud-simulator-own-", dir=_BASE))
+    home = scratch.folder("simulator-own")
     ours = settings.EDUCLOUD
     settings.EDUCLOUD = ours.model_copy(update={
         "host": ours.host.model_copy(update={"state": home}), "queue": ours.queue.model_copy(update=QUEUE),
@@ -131,7 +129,7 @@ def own_memories() -> Iterator[None]:
 @functools.cache
 def template() -> Template:
     """Made at the first call of this process; call it inside :func:`own_memories`."""
-    folder = Path(tempfile.mkdtemp(prefix="educloud-simulator-", dir=_BASE))
+    folder = scratch.folder("simulator")
     now, disks = SimClock(), Disks(folder)
     try:
         with _worldly(now, disks, random.Random("template")):
@@ -157,7 +155,7 @@ def template() -> Template:
 def fresh(seed: str, now: SimClock, *, quick: bool = True) -> Iterator[tuple[Playground, Disks]]:
     """A copy of the template; nobody has begun yet. ``quick``: SQL is compiled once for all seeds, our own signatures are not proved."""
     made = template()
-    folder = Path(tempfile.mkdtemp(prefix="educloud-simulated-", dir=_BASE))
+    folder = scratch.folder("simulated")
     disks = Disks(folder)
     now.world = now.start = made.now
     try:

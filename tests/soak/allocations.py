@@ -10,7 +10,6 @@ import random
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 from tests.soak import tally
 from tests.soak.intervals import IntervalLog, judge
 from tests.soak.tally import Budget, Tally
-from tests.support import private_mariadb
+from tests.support import private_mariadb, scratch
 
 CLUSTER = "cc-00000001"
 REST_S = 0.3
@@ -28,7 +27,6 @@ _KILL_EVERY_S = 0.25
 _SWEEP_EVERY_S = 0.05
 _LOST_RELEASE = 0.1
 _PATIENCE_S = 60.0
-_BASE = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """Killed processes leave what they wrote in the kernel: waiting for a real disk would only make runs fewer."""
 
 
@@ -241,7 +239,7 @@ def _leaked() -> list[str]:
 
 def run(budget: Budget, given: argparse.Namespace) -> Tally:
     """One run on one database."""
-    folder = Path(tempfile.mkdtemp(prefix="edu-allocations-", dir=_BASE))
+    folder = scratch.folder("allocations")
     try:
         if given.database == "mariadb":
             with private_mariadb.server("cc") as server:

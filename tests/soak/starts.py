@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,8 +27,8 @@ from luhyaapi.wire.identity import Membership
 from luhyaapi.wire.signing import seal
 from tests.soak import tally
 from tests.soak.tally import Budget, Tally
+from tests.support import scratch
 
-_BASE = "/dev/shm" if Path("/dev/shm").is_dir() else None
 _CC = "cc-00000001"
 _SHA = "ab" * 32
 _DIES = 0.1
@@ -225,7 +224,7 @@ def _run(budget: Budget, given: argparse.Namespace) -> Tally:
     found, number = Tally("starts"), 0
     cluster = Cluster()
     while budget.left() > 0 and not (given.most and number >= given.most):
-        folder = Path(tempfile.mkdtemp(prefix="edu-starts-", dir=_BASE))
+        folder = scratch.folder("starts")
         try:
             nodes = Node(folder, 1, cluster), Node(folder, 2, cluster)
             for _ in range(_FRESH_EVERY):

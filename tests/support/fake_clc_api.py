@@ -62,6 +62,7 @@ class FakeCloud:
     images: dict[str, dict[str, Any]] = field(default_factory=dict)
     blobs: dict[tuple[str, int, str], bytes] = field(default_factory=dict)
     uploads: dict[str, dict[str, Any]] = field(default_factory=dict)
+    builds: dict[str, dict[str, Any]] = field(default_factory=dict)
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     hosts: dict[str, dict[str, Any]] = field(default_factory=dict)
     users: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -233,6 +234,24 @@ class FakeCloud:
     def image_delete(self, request: Request, name: str) -> tuple[int, Any]:
         del self.images[self._one(self.images, name)["id"]]
         return 204, Raw(b"", status=204)
+
+    @_route("POST", "builds/")
+    def build_new(self, request: Request) -> tuple[int, Any]:
+        ident = ids.new("tsk")
+        self.builds[ident] = {"id": ident, "name": request.form["name"], "state": "running", "phases": []}
+        return 202, self.builds[ident]
+
+    @_route("PUT", "builds/([^/]+)/")
+    def build_news(self, request: Request, ident: str) -> tuple[int, Any]:
+        build = self._one(self.builds, ident)
+        build["phases"].append((request.form["phase"], request.form["percent"]))
+        return 200, build
+
+    @_route("POST", "builds/([^/]+)/end/")
+    def build_end(self, request: Request, ident: str) -> tuple[int, Any]:
+        build = self._one(self.builds, ident)
+        build["state"], build["what"] = ("failed" if request.form.get("what") else "done"), request.form.get("what", "")
+        return 200, build
 
     @_route("POST", "uploads/")
     def upload_new(self, request: Request) -> tuple[int, Any]:

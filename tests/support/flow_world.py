@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -36,9 +35,9 @@ from luhyadb.models import (
     PortLease,
     Task,
 )
+from tests.support import scratch
 
 KERNEL = b"\x00" * 0x202 + b"HdrS" + b"k" * 3000
-_BASE = "/dev/shm" if Path("/dev/shm").is_dir() else None
 NODES = ("nc1", "nc2")
 
 
@@ -264,7 +263,7 @@ def populate(world: World) -> None:
 
 def make_template() -> tuple[Path, float]:
     """A folder with a cloud that has joined, and the time it shows."""
-    folder = Path(tempfile.mkdtemp(prefix="educloud-flow-", dir=_BASE))
+    folder = scratch.folder("flow")
     hand = HandClock(time.time())
     before = clock.use(hand)
     try:
@@ -280,7 +279,7 @@ def make_template() -> tuple[Path, float]:
 @contextlib.contextmanager
 def fresh(template: tuple[Path, float]) -> Iterator[World]:
     """A copy of the template, at work."""
-    folder = Path(tempfile.mkdtemp(prefix="educloud-flow-", dir=_BASE))
+    folder = scratch.folder("flow")
     shutil.copytree(template[0], folder, dirs_exist_ok=True)
     hand = HandClock(template[1])
     before = clock.use(hand)

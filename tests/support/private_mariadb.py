@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support import scratch
+
 _SECRET = "lent-for-a-test-only"
 _READY_S = 20.0
-_BASE = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def _free_port() -> int:
 @contextlib.contextmanager
 def server(*names: str) -> Iterator[Server]:
     """A server with these databases; gone at the end, its files too."""
-    home = Path(tempfile.mkdtemp(prefix="edu-maria-", dir=_BASE))
+    home = scratch.folder("maria")
     home.chmod(0o755)
     subprocess.run(["chown", "mysql", home], check=True)
     base = ["--no-defaults", f"--datadir={home}/data", "--user=mysql"]

@@ -11,7 +11,7 @@ import pytest
 from deploy.cli import demo, sizes, upload
 from deploy.demo_images import build
 from deploy.demo_images.stage import Built
-from luhyaapi.errors import Refused
+from luhyaapi.errors import Failed, Refused
 from tests.support.cli_calls import Cli, cli_fixture
 
 _client = cli_fixture
@@ -210,8 +210,29 @@ def test_build_demo_uploads_what_is_new_and_only_that(cli: Cli, tmp_path: Path, 
     (made,) = first.json
     assert (made["name"], made["version"], made["uploaded"]) == ("tiny", 1, True)
     assert "pack" in first.err
+    assert [(b["state"], b["phases"]) for b in cli.cloud.builds.values()] == [("done", [("pack", 50)])]
     assert cli("image", "build-demo", "--no-debian", "--json").json[0]["uploaded"] is False
     assert len(cli.cloud.uploads) == 1
     initrd.write_bytes(b"initrd 2")
     assert cli("image", "build-demo", "--only", "tiny", "--json").json[0]["version"] == 2
     assert cli("image", "build-demo", "--only", "debian", "--no-debian").code == 2
+
+
+@pytest.mark.parametrize(("becomes", "code", "what"), [
+    ("running", "program", "cpio ended with 1"), ("cancelling", "cancelled", "The build was cancelled"),
+])
+def test_a_build_that_fails_or_is_cancelled_says_so_to_the_cloud(
+    becomes: str, code: str, what: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def builder(out: Path, work: Path, progress: build.Progress) -> Built:
+        progress("pack", 0.5)
+        for each in cli.cloud.builds.values():
+            each["state"] = becomes
+        progress("seal", 1.0)
+        raise Failed("program", "cpio ended with 1", "no space")
+
+    monkeypatch.setattr(build, "build_tiny", builder)
+    cli.environ["EDUCLOUD_HOME"] = str(tmp_path / "home")
+    assert cli("image", "build-demo", "--only", "tiny", "--json").json["error"]["code"] == code
+    (told,) = cli.cloud.builds.values()
+    assert (told["state"], told["what"]) == ("failed", what)

@@ -6,7 +6,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from clc.web import health
-from clc.web.api import elsewhere, hosts, images, instances, letters, people, status, tasks, uploads
+from clc.web.api import builds, elsewhere, hosts, images, instances, letters, people, status, tasks, uploads
 
 api = [
     path("login/", people.Login.as_view(), name="api_login"),
@@ -27,6 +27,9 @@ api = [
     path("images/<str:image>/", images.OneImage.as_view()),
     path("images/<str:image>/versions/", images.Versions.as_view()),
     path("images/<str:image>/versions/<int:version>/parts/<str:part>/", images.PartBytes.as_view()),
+    path("builds/", builds.Builds.as_view()),
+    path("builds/<str:build>/", builds.OneBuild.as_view()),
+    path("builds/<str:build>/end/", builds.End.as_view()),
     path("uploads/", uploads.Uploads.as_view(), name="api_uploads"),
     path("uploads/<str:upload>/", uploads.OneUpload.as_view()),
     path("uploads/<str:upload>/complete/", uploads.Complete.as_view()),
