@@ -220,8 +220,8 @@ _MAY_CHANGE = [f.attname for f in Instance._meta.concrete_fields if f.name not i
 """All but its owner and its image: what is known of those need not be read again."""
 
 
-def move(row: Instance, event: str, *, what: str = "", **changes: Any) -> None:
-    """Move an instance by its life cycle, by compare and set, and tell it. Raises Refused(state)."""
+def move(row: Instance, event: str, *, what: str = "", said_by: str = "", **changes: Any) -> None:
+    """Move an instance by its life cycle, by compare and set, and tell it; ``said_by`` the host that saw it so. Raises Refused(state)."""
     before = row.state
     new = INSTANCE.advance(before, event)
     if new == InstanceState.DELETED:
@@ -229,7 +229,7 @@ def move(row: Instance, event: str, *, what: str = "", **changes: Any) -> None:
     moved = Instance.objects.filter(pk=row.pk, state=before).update(state=new, changed_at=clock.now(), **changes)
     row.refresh_from_db(fields=_MAY_CHANGE)
     if moved:
-        events.record("instance", row.pk, what or f"instance {new}", owner_id=row.owner_id, task=row.task, host=row.node)
+        events.record("instance", row.pk, what or f"instance {new}", owner_id=row.owner_id, task=row.task, host=said_by)
 
 
 def placed(report: PlacementFacts) -> None:
@@ -248,6 +248,9 @@ def _placed(report: PlacementFacts) -> None:
         node=report.node, nics=[n.model_dump() for n in report.nics], display_port=report.display.port, why=report.why,
         changed_at=clock.now(),
     )
+    on: dict[str, Any] = {"node": report.node} if report.node else {}
+    what = "instance placed" if report.node else "instance has no place"
+    events.record("instance", row.pk, what, owner_id=row.owner_id, task=report.task, host=row.cluster, **on)
     if report.node:
         queue.placed(report.task)
     if report.node and row.state == InstanceState.QUEUED and row.task == report.task:
@@ -259,8 +262,6 @@ def _placed(report: PlacementFacts) -> None:
     row.refresh_from_db()
     if (row.error or {}).get("code") == "cancelled" and not tasks.is_open(row.task):
         _withdraw(row)
-    what = "instance placed" if report.node else "instance has no place"
-    events.record("instance", row.pk, what, owner_id=row.owner_id, task=report.task, host=report.node)
 
 
 _SEEN = {
@@ -293,7 +294,7 @@ def found(report: InstanceFacts) -> None:
     if row.state == _named(event):
         Instance.objects.filter(pk=row.pk).update(**changes)
         return
-    move(row, event, **changes)
+    move(row, event, said_by=report.node, **changes)
     if row.state in (InstanceState.STOPPED, InstanceState.FAILED):
         queue.freed(row.cluster)
         admission.admit()
