@@ -19,7 +19,7 @@ reset: profile ## Like down, and delete the state; Debian packages and .venv sta
 
 test: install-test ## The whole suite with real services and guests; installs what it needs
 	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not live"
-	@$(PYTHON) -m pytest -q -n 2 --dist loadscope -m live || { echo "Again, what failed: what passes only now is flaky, and a defect to be mended." >&2; $(PYTHON) -m pytest -q -m live --last-failed --last-failed-no-failures none; }
+	@$(PYTHON) -m pytest -q -n 2 --dist loadscope -m live
 
 quick: dev ## The fast part: in-process, no sockets, under a minute
 	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not live and not walk"

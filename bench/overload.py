@@ -8,19 +8,16 @@ each program, before and at its highest.
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
-import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from bench.cloud import pretend, programs
 from bench.many import distinct, instances, ready, until
-from deploy.host.configs import toml
 from tests.support.real_cloud import Cloud
 
 ROOM = 150
@@ -31,44 +28,14 @@ PASSWORD = "quiet-river-9041"
 def measure() -> dict[str, Any]:
     """Seconds, launches a second, MiB; and what was verified."""
     with ready() as (cloud, admin):
-        _pretend(cloud)
+        pretend(cloud, ROOM)
         runs, verified = _overload(cloud, admin)
     return {"runs": runs, "verified": verified}
 
 
-def _pretend(cloud: Cloud) -> None:
-    """CC and NC begin again with fake drivers and room for so many."""
-    home = Path(cloud.environ["EDUCLOUD_HOME"])
-    over = {
-        "nc": {"hypervisor": {"driver": "fake", "cpus": ROOM, "memory_mib": ROOM * 1024}, "network": {"node_driver": "fake"}},
-        "cc": {"network": {"driver": "fake", "subnet": "10.238.0.0/20", "display_count": 2000}},
-    }
-    for role, groups in over.items():
-        file = home / role / f"{role}.toml"
-        told = tomllib.loads(file.read_text())
-        file.write_text(toml({g: told.get(g, {}) | groups.get(g, {}) for g in told | groups}))
-        for pid in _programs(cloud)[role]:
-            os.kill(pid, signal.SIGTERM)
-    until(lambda: any(h["facts"].get("cpus") == ROOM for h in cloud.json("status")["hosts"]), "the node does not pretend")
-    assert cloud.soon(cloud.all_up)
-
-
-def _programs(cloud: Cloud) -> dict[str, list[int]]:
-    """The processes of each program of this cloud."""
-    found: dict[str, list[int]] = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = dict(w.split(b"=", 1) for w in (process / "environ").read_bytes().split(b"\0") if b"=" in w)
-        except OSError:
-            continue
-        if words.get(b"EDUCLOUD_HOME") == cloud.environ["EDUCLOUD_HOME"].encode() and b"EDUCLOUD_PROGRAM" in words:
-            found.setdefault(words[b"EDUCLOUD_PROGRAM"].decode(), []).append(int(process.name))
-    return found
-
-
 def _resident_mib(cloud: Cloud) -> dict[str, float]:
     found = {}
-    for program, pids in _programs(cloud).items():
+    for program, pids in programs(cloud).items():
         lines = [line for pid in pids for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS")]
         found[program] = sum(int(line.split()[1]) for line in lines) / 1024
     return {p: found[p] for p in ("clc-web", "clc-relay", "cc", "nc")}

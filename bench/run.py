@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-NAMES = ("start", "command", "up", "many", "overload", "heartbeat", "schedule", "listing")
+NAMES = ("start", "launches", "command", "up", "many", "overload", "heartbeat", "schedule", "listing")
 RESULTS = Path(__file__).parent / "results"
 
 
