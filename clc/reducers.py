@@ -16,7 +16,7 @@ from luhyaapi.contracts.reports import (
     Outcome,
     PlacementFacts,
     Progress,
-    StepFacts,
+    TaskSteps,
 )
 from luhyaapi.role import reduces, reduces_all
 from luhyadb import letters
@@ -55,10 +55,10 @@ def placement_facts(_office: Office, _envelope: Envelope, report: PlacementFacts
     instances.placed(report)
 
 
-@reduces(StepFacts)
-def step_facts(_office: Office, _envelope: Envelope, report: StepFacts) -> None:
-    """A step of a task."""
-    tasks.step(report)
+@reduces(TaskSteps)
+def task_steps(_office: Office, _envelope: Envelope, report: TaskSteps) -> None:
+    """How far a task is."""
+    tasks.steps(report)
 
 
 @reduces(JoinAsked)

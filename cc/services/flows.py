@@ -15,7 +15,8 @@ from luhyaapi import clock, log
 from luhyaapi.command.send import compose, stamp
 from luhyaapi.contracts.base import Command, Envelope
 from luhyaapi.contracts.commands import COMMANDS, TaskCancel
-from luhyaapi.contracts.reports import Outcome, StepFacts
+from luhyaapi.contracts.reports import Outcome, TaskSteps
+from luhyaapi.contracts.specs import StepFacts
 from luhyaapi.errors import Bug, Failed, Refused, Trouble, from_wire, of
 from luhyaapi.journal import KEEP_S, PENDING
 from luhyadb import memory, outbox
@@ -43,13 +44,15 @@ Begin = Callable[[Office, FlowRun], Say | None]
 class Step:
     """One step. ``begin`` answers the order that does it, or None when it is done already. ``undo`` likewise, backwards.
 
-    ``commits``: once it is done nothing can be taken back, and a cancel that came meanwhile came too late.
+    ``commits``: once it is done nothing can be taken back, and a cancel that came meanwhile came too late. ``lacking``: the step
+    from which the flow goes on, once, when the receiver says that something is not there (``not_found``) which was taken to be.
     """
 
     name: str
     begin: Begin
     undo: Begin = lambda _office, _run: None
     commits: bool = False
+    lacking: str = ""
 
 
 FLOWS: dict[str, tuple[Step, ...]] = {}
@@ -82,48 +85,48 @@ def gen_of(run: FlowRun) -> int:
 
 
 def go(office: Office, command: str) -> None:
-    """Move a flow as far as it goes now: until a step waits for its Outcome, or the flow ends."""
-    while _move(office, command):
-        pass
-
-
-def _move(office: Office, command: str) -> bool:
-    """One step forward or back; whether another may follow."""
+    """Move a flow as far as it goes now, in one transaction: until a step waits for its Outcome, or the flow ends."""
     with memory.atomic():
         run = FlowRun.objects.select_for_update().filter(pk=command).first()
         if run is None or run.waiting:
-            return False
+            return
         if run.ended_at:
             memory.on_commit(lambda: _end(office, run))
-            return False
-        steps = FLOWS[run.kind]
-        step = steps[run.step]
-        try:
-            with memory.atomic():
-                say = step.undo(office, run) if run.back else step.begin(office, run)
-                if say is not None:
-                    _say(office, run, step, say)
-        except memory.AWAY:
-            raise  # no step's fault: with this transaction nothing happened, and it is tried again
-        except Exception as error:
-            trouble = of(error)
-            if trouble.code == "bug":
-                _log.error("a step is faulty", step=step.name, why=str(error), exc_info=error)
-            if run.step or run.back or trouble.family != "unavailable":
-                # a flow that finds no room has not begun: its Outcome says why
-                _tell(office, run, step, "failed", trouble.what if trouble.code == "bug" else str(trouble))
-            _turn_back(run, trouble)
-            _settle(office, run, steps)
-            return True
-        if say is None:
-            if not run.back:
-                _tell(office, run, step, "done")
-            _advance(run)
-            _settle(office, run, steps)
-            return True
-        _tell(office, run, step, "undone" if run.back else "running")
+            return
+        while not (run.waiting or run.ended_at):
+            _move(office, run)
+        _report(office, run)
         run.save()
-        return False
+
+
+def _move(office: Office, run: FlowRun) -> None:
+    """One step forward or back."""
+    steps = FLOWS[run.kind]
+    step = steps[run.step]
+    try:
+        with memory.atomic():
+            say = step.undo(office, run) if run.back else step.begin(office, run)
+            if say is not None:
+                _say(office, run, step, say)
+    except memory.AWAY:
+        raise  # no step's fault: with this transaction nothing happened, and it is tried again
+    except Exception as error:
+        trouble = of(error)
+        if trouble.code == "bug":
+            _log.error("a step is faulty", step=step.name, why=str(error), exc_info=error)
+        if run.step or run.back or trouble.family != "unavailable":
+            # a flow that finds no room has not begun: its Outcome says why
+            _tell(office, run, step, "failed", trouble.what if trouble.code == "bug" else str(trouble))
+        _turn_back(run, trouble)
+        _settle(office, run, steps)
+        return
+    if say is not None:
+        _tell(office, run, step, "undone" if run.back else "running")
+        return
+    if not run.back:
+        _tell(office, run, step, "done")
+    _advance(run)
+    _settle(office, run, steps)
 
 
 def _say(office: Office, run: FlowRun, step: Step, say: Say) -> None:
@@ -156,8 +159,12 @@ def _advance(run: FlowRun) -> None:
 
 def _fail(run: FlowRun, trouble: Trouble) -> None:
     """The order of a step came to nothing. After a step that nothing takes back the flow goes on: reconciling makes it good."""
+    lacking = FLOWS[run.kind][run.step].lacking
     if _is_committed(run):
         _advance(run)
+    elif lacking and trouble.code == "not_found" and not run.back and not run.facts.get("brought"):
+        run.step = next(n for n, step in enumerate(FLOWS[run.kind]) if step.name == lacking)
+        run.facts, run.waiting, run.attempt = {**run.facts, "brought": True}, "", run.attempt + 1
     else:
         _turn_back(run, trouble)
 
@@ -180,8 +187,8 @@ def _settle(office: Office, run: FlowRun, steps: tuple[Step, ...]) -> None:
     if (run.back and run.step < 0) or (not run.back and run.step >= len(steps)):
         run.step = max(run.step, 0)
         run.ended_at = clock.now()
+        _report(office, run)
         memory.on_commit(lambda: _end(office, run))
-    run.save()
 
 
 def _end(office: Office, run: FlowRun) -> None:
@@ -212,6 +219,7 @@ def ended(office: Office, report: Outcome) -> None:
         _tell(office, run, step, "failed", f"{report.error.what}: {report.error.why}")
         _fail(run, from_wire(report.error.model_dump()))
     _settle(office, run, steps)
+    run.save()
     memory.on_commit(lambda: go(office, run.command))
 
 
@@ -292,17 +300,24 @@ def _give_up(office: Office, run: FlowRun) -> None:
         _fail(fresh, Failed("timeout", f"The step {steps[fresh.step].name} had no answer before the deadline"))
         fresh.deadline = clock.now() + _GIVE_UP_S
         _settle(office, fresh, steps)
+        fresh.save()
     go(office, run.command)
 
 
 def _tell(office: Office, run: FlowRun, step: Step, state: str, note: str = "") -> None:
-    begun = run.facts.get("began", {})
-    if state == "running":
-        run.facts = {**run.facts, "began": {**begun, step.name: clock.now()}}
+    """How a step stands from now on; the CLC hears it with the next :func:`_report`."""
     now = clock.now()
-    ended_at = 0.0 if state == "running" else now
-    report = StepFacts(
-        task=run.task, step=step.name, state=state, host=str(run.facts.get("at", office.agent.me)),
-        started_at=begun.get(step.name, now), ended_at=ended_at, note=note,
+    before = run.facts.get("steps", {})
+    began = before.get(step.name, {}).get("started_at", now) if state != "running" else now
+    told = StepFacts(
+        step=step.name, state=state, host=str(run.facts.get("at", office.agent.me)), started_at=began,
+        ended_at=0.0 if state == "running" else now, note=note,
     )
-    memory.on_commit(lambda: office.agent.report(report, run.task))
+    run.facts = {**run.facts, "steps": {**before, step.name: told.model_dump()}, "untold": True}
+
+
+def _report(office: Office, run: FlowRun) -> None:
+    """Tell the CLC how the steps stand, if it does not know."""
+    if run.facts.pop("untold", False):
+        report = TaskSteps(task=run.task, steps=tuple(StepFacts(**told) for told in run.facts["steps"].values()))
+        memory.on_commit(lambda: office.agent.report(report, run.task))

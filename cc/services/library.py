@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from cc.services.office import Office
 from luhyaapi.contracts.commands import ImageFetch
-from luhyaapi.contracts.specs import Blob
+from luhyaapi.contracts.specs import Blob, ImageRef
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.errors import Refused
 from luhyaapi.role import Job
@@ -34,6 +34,11 @@ def fetch(job: Job, order: ImageFetch) -> None:
         )
         before += blob.size
     job.progress("fetch", total, total)
+
+
+def has(office: Office, image: ImageRef) -> bool:
+    """Whether every blob of an image version is here."""
+    return all(office.cache.path(b.sha256) is not None for b in image.blobs)
 
 
 def forget(office: Office, blobs: Iterable[Blob]) -> None:

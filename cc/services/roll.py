@@ -21,6 +21,7 @@ from luhyaapi.conf import Network
 from luhyaapi.contracts.commands import InstanceRun
 from luhyaapi.contracts.specs import Capacity
 from luhyaapi.contracts.vocabulary import HostState, InstanceState, Role
+from luhyadb import memory
 from luhyadb.models import Child, Placement
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class Roll:
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def at(self, number: int, network: Network) -> Roll:
-        """Have the copy of that number."""
+        """Have the copy of that number. What is read anew is a copy of this transaction, and kept only with it."""
         with self._lock:
             if self.number != number:
                 self.nodes, self.known = read(), leases.Known.read(network)
@@ -113,11 +114,19 @@ class Roll:
                     self._orders.setdefault(node.capacity.memory_mib, []).append(node.place)
                 for order in self._orders.values():
                     order.sort()
-                self.number = number
             elif self.known is not None and self.known.is_over(network):
-                # What it forgets is forgotten with this transaction only: the next one reads anew.
-                self.known, self.number = leases.Known.read(network), _NOBODYS
+                self.known = leases.Known.read(network)
+            else:
+                return self
+            self.number, known = _NOBODYS, self.known
+            memory.on_commit(lambda: self._keep(number, known))
         return self
+
+    def _keep(self, number: int, known: leases.Known) -> None:
+        """The transaction in which it was read is committed, and nobody read it anew since."""
+        with self._lock:
+            if self.known is known:
+                self.number = number
 
     def moved(self, before: int, node: str, cpus: int, memory_mib: int, guests: int) -> bool:
         """What changed with one committed placement or release; False when the copy is another's by now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cc.services import flows, placements
+from cc.services import flows, library, placements
 from cc.services.flows import Say, Step
 from cc.services.office import Office
 from luhyaapi.contracts.commands import (
@@ -50,16 +50,31 @@ def _give_place_back(office: Office, run: FlowRun) -> Say | None:
     return Say(EdgeApply(), office.agent.me)
 
 
-def _fetch_here(office: Office, run: FlowRun) -> Say:
+def _fetch_here(office: Office, run: FlowRun) -> Say | None:
     order = _run_order(run)
+    if _may_trust(run) and (_is_there(office, run) or library.has(office, order.image)):
+        return None
     return Say(
         ImageFetch(image=order.image.image, ref=order.image, url=f"{order.image_url}/walrus/api/1.0", ticket=order.image_ticket),
         office.agent.me,
     )
 
 
-def _fetch_there(office: Office, run: FlowRun) -> Say:
+def _may_trust(run: FlowRun) -> bool:
+    """Whether what is said to be there need not be fetched: not once it was missed, nor once an order to fetch it was given."""
+    return not (run.waiting or run.facts.get("brought"))
+
+
+def _is_there(office: Office, run: FlowRun) -> bool:
+    """Whether the node said with its last heartbeat that it has the image. One that has it no more says so when it boots."""
+    facts = office.facts.get(_placed(run).node)
+    return facts is not None and {b.sha256 for b in _run_order(run).image.blobs} <= set(facts.blobs)
+
+
+def _fetch_there(office: Office, run: FlowRun) -> Say | None:
     place, order = _placed(run), _run_order(run)
+    if _may_trust(run) and _is_there(office, run):
+        return None
     ticket = make_ticket(
         office.agent.key, {"get": [b.sha256 for b in order.image.blobs], "to": place.node}, _TICKET_LIFE_S,
     )
@@ -113,7 +128,7 @@ def _release(office: Office, run: FlowRun) -> Say:
     return Say(EdgeApply(), office.agent.me)
 
 
-_BOOT = Step("boot", _boot, _take_boot_back)
+_BOOT = Step("boot", _boot, _take_boot_back, lacking="fetch-cluster")
 
 flows.FLOWS.update({
     InstanceRun.kind: (

@@ -19,7 +19,7 @@ from luhyaapi.contracts.reports import (
     Outcome,
     PlacementFacts,
     Progress,
-    StepFacts,
+    TaskSteps,
 )
 from luhyaapi.contracts.specs import Name
 from luhyaapi.contracts.vocabulary import HostState, Role
@@ -118,7 +118,7 @@ def _(report: PlacementFacts, sender: str) -> None:
 
 
 @_judge.register
-def _(report: StepFacts, sender: str) -> None:
+def _(report: TaskSteps, sender: str) -> None:
     if _receiver_of(pk=report.task) != sender:
         raise Refused("forbidden", "A host tells a step of another's task", f"{sender} about {report.task[:20]}")
 

@@ -10,7 +10,8 @@ from luhyaapi import clock, ids
 from luhyaapi.command.send import Order
 from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.commands import TaskCancel
-from luhyaapi.contracts.reports import Outcome, StepFacts
+from luhyaapi.contracts.reports import Outcome, TaskSteps
+from luhyaapi.contracts.specs import StepFacts
 from luhyaapi.contracts.vocabulary import TaskState
 from luhyaapi.errors import Refused
 from luhyaapi.journal import KEEP_S
@@ -77,21 +78,31 @@ def ended(report: Outcome) -> Task | None:
     return advance(task, event, error=report.error.model_dump())
 
 
-def step(report: StepFacts) -> None:
-    """A step began or ended."""
+def steps(report: TaskSteps) -> None:
+    """Steps began or ended; what is known already is not told again."""
     task = Task.objects.filter(pk=report.task).first()
-    if task is None:
+    if task is None or not report.steps:
         return
     if task.state in (TaskState.QUEUED, TaskState.LOST) and TASK.allows(task.state, "start"):
         advance(task, "start")
-    TaskStep.objects.update_or_create(
-        task=task, name=report.step[:40],
-        defaults={"state": report.state[:16], "host": report.host[:20], "note": report.note[:2000], "started_at": report.started_at,
-                  "ended_at": report.ended_at},
-    )
-    Task.objects.filter(pk=task.pk).update(phase=report.step[:40])
-    note: dict[str, Any] = {"note": report.note} if report.note else {}
-    events.record("task", task.id, f"step {report.step} {report.state}", owner_id=task.owner_id, task=task.id, host=report.host[:20], **note)
+    known = {row.name: row for row in TaskStep.objects.filter(task=task)}
+    for one in report.steps:
+        row = known.get(one.step[:40]) or TaskStep(task=task, name=one.step[:40])
+        if _is_news(row, one):
+            row.save()
+            note: dict[str, Any] = {"note": one.note} if one.note else {}
+            events.record("task", task.id, f"step {row.name} {row.state}", owner_id=task.owner_id, task=task.id, host=row.host, **note)
+    running = [one for one in report.steps if one.state == "running"]
+    newest = (running or sorted(report.steps, key=lambda one: one.ended_at))[-1].step[:40]
+    Task.objects.filter(pk=task.pk).exclude(phase=newest).update(phase=newest)
+
+
+def _is_news(row: TaskStep, told: StepFacts) -> bool:
+    """Whether a step stands otherwise than was known; the row says it then."""
+    before = (row.state, row.host, row.note, row.started_at, row.ended_at)
+    row.state, row.host, row.note = told.state[:16], told.host[:20], told.note[:2000]
+    row.started_at, row.ended_at = told.started_at, told.ended_at
+    return before != (row.state, row.host, row.note, row.started_at, row.ended_at)
 
 
 def cancel(account: Account, task_id: str) -> Task:

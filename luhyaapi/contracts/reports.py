@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from luhyaapi.contracts.base import Report
-from luhyaapi.contracts.specs import Blob, Capacity, Display, Fault, Nic
+from luhyaapi.contracts.specs import Blob, Capacity, Display, Fault, Nic, StepFacts
 from luhyaapi.contracts.vocabulary import Accelerator, InstanceState, Role
 from luhyaapi.ids import HostId, InsId, LtrId, Sha256
 
@@ -106,21 +106,16 @@ class Progress(Report):
     prompt: str = ""
 
 
-class StepFacts(Report):
-    """A step of a task began or ended (``state``: running, done, failed, undone)."""
+class TaskSteps(Report):
+    """How the steps of a task that have begun stand now, in their order."""
 
     task: str
-    step: str
-    state: str
-    host: str = ""
-    started_at: float = 0
-    ended_at: float = 0
-    note: str = ""
+    steps: tuple[StepFacts, ...]
 
     @property
     def subject(self) -> str:
-        """One picture per step."""
-        return f"step:{self.task}:{self.step}"
+        """One picture per task: the newest says all."""
+        return f"steps:{self.task}"
 
 
 class Outcome(Report):

@@ -111,6 +111,17 @@ def _short(text: str) -> str:
 Said = Annotated[str, AfterValidator(_short)]
 
 
+class StepFacts(Model):
+    """A step of a task: ``state`` is running, done, failed or undone."""
+
+    step: str
+    state: str
+    host: str = ""
+    started_at: float = 0
+    ended_at: float = 0
+    note: str = ""
+
+
 class Fault(Model):
     """An error as it crosses the wire."""
 

@@ -13,7 +13,7 @@ from luhyaapi.conf import Hypervisor as Limits
 from luhyaapi.errors import Refused, Trouble
 
 LOOK_EVERY_S = 0.25
-RESTS_BELOW, RESTS_FOR_S = 0.3, 1.0
+RESTS_BELOW, RESTS_FOR_S = 0.3, 0.5
 """A guest rests when it used less than this share of one processor for so long."""
 Used = Callable[[str], float | None]
 

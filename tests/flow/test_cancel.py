@@ -32,6 +32,7 @@ def test_cancel_after_each_round_of_run(cloud):
     rounds = _rounds(cloud)
     ends = []
     for n in range(rounds):
+        cloud.cold()
         one, task = _begin(cloud, n)
         try:
             tasks.cancel(cloud.user, task)

@@ -7,7 +7,7 @@ from luhyaapi.contracts.vocabulary import DomainState
 from luhyaapi.errors import Refused
 from luhyadb import memory
 from luhyadb.models import AddressLease, Instance, PortLease, Task
-from tests.support.flow_world import KERNEL
+from tests.support.flow_world import KERNEL, NODES, opened
 
 
 def test_a_whole_life(cloud):
@@ -106,3 +106,49 @@ def test_the_guest_keeps_running_when_every_role_restarts(cloud):
     assert cloud.state(one) == "running"
     assert cloud.domains()[one][0][1] is DomainState.RUNNING
     cloud.rest()
+
+
+def _orders(cloud, seen):
+    cloud.tap(lambda direction, _host, message: seen.append(opened(message)["kind"]) or [message] if direction == "down" else [message])
+
+
+def test_a_node_that_has_the_image_is_told_to_boot_and_nothing_else(cloud):
+    cloud.warm()
+    seen = []
+    _orders(cloud, seen)
+    one, task = cloud.ask()
+    cloud.p.settle()
+    assert cloud.task(task) == ("done", None)
+    assert seen == ["instance/run", "domain/start"]
+    steps = {s.name: s.state for s in Task.objects.get(pk=task).steps.all()}
+    assert steps == dict.fromkeys(("place", "fetch-cluster", "fetch-node", "address", "boot"), "done")
+    assert cloud.state(one) == "running"
+    cloud.rest()
+
+
+def test_a_node_that_dropped_the_image_since_it_said_so_gets_it_again(cloud):
+    cloud.warm()
+    for name in NODES:
+        cache = cloud.role(name).cache
+        for sha256 in cache.sha256s():
+            cache.remove(sha256)
+    seen = []
+    _orders(cloud, seen)
+    one, task = cloud.ask()
+    cloud.p.settle()
+    assert cloud.task(task) == ("done", None)
+    assert seen == ["instance/run", "domain/start", "image/fetch", "domain/start"]
+    assert cloud.state(one) == "running"
+    cloud.rest()
+
+
+def test_an_image_that_is_nowhere_any_more_is_missed_once_and_said(cloud):
+    cloud.warm()
+    for name in (*NODES, "cc", "walrus"):
+        cache = cloud.role(name).store if name == "walrus" else cloud.role(name).cache
+        for file in cache.folder.glob("blobs/*/*"):
+            file.unlink()
+    _, task = cloud.ask()
+    cloud.p.settle()
+    cloud.p.pass_time(10)
+    assert cloud.task(task) == ("failed", "not_found")

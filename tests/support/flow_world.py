@@ -128,6 +128,23 @@ class World:
         assert self.task(task) == ("done", None)
         return ident
 
+    def cold(self) -> None:
+        """The next run must fetch its image: the cluster has dropped it, and knows of no node that has it."""
+        office = self.role("cc")
+        for facts in list(office.facts.values()):
+            office.saw(facts.model_copy(update={"blobs": ()}))
+        for sha256 in office.cache.sha256s():
+            office.cache.remove(sha256)
+
+    def warm(self) -> None:
+        """Every node has the image, and the cluster knows it."""
+        ones = [self.ask()[0] for _ in NODES]
+        self.p.settle()
+        assert {self.node(one) for one in ones} == set(NODES)
+        for one in ones:
+            self.do("delete", one)
+        self.p.pass_time(10)
+
     def task(self, task: str) -> tuple[str, str | None]:
         """State and error code of a task."""
         row = Task.objects.get(pk=task)

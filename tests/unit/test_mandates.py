@@ -22,8 +22,9 @@ from luhyaapi.contracts.reports import (
     Outcome,
     PlacementFacts,
     Progress,
-    StepFacts,
+    TaskSteps,
 )
+from luhyaapi.contracts.specs import StepFacts
 from luhyaapi.contracts.vocabulary import InstanceState, Role
 from luhyaapi.errors import Refused
 from luhyaapi.wire import identity
@@ -101,7 +102,7 @@ def test_at_a_cluster_an_order_is_ended_by_whom_it_was_given_to(cluster) -> None
 
 
 @pytest.mark.parametrize("report", [
-    StepFacts(task=TASK, step="boot", state="done"),
+    TaskSteps(task=TASK, steps=(StepFacts(step="boot", state="done"),)),
     PlacementFacts(instance=ONE, task=TASK, node=MINE, fence=1),
     JoinAsked(request="r" * 24, role=Role.NC, name="x", csr="x", proof=NO_TOKEN),
 ], ids=lambda r: r.kind)
@@ -154,7 +155,7 @@ def test_at_the_clc_a_task_is_told_by_whom_its_order_was_given_to(cloud) -> None
     everybody = (cloud.cc, cloud.cc2, cloud.walrus, cloud.nc)
     ended = Outcome(command=cloud.task.command, task=cloud.task.pk)
     assert [_at_clc(ended, s) for s in everybody] == ["", "forbidden", "forbidden", "forbidden"]
-    step = StepFacts(task=cloud.task.pk, step="boot", state="done", note="<b>")
+    step = TaskSteps(task=cloud.task.pk, steps=(StepFacts(step="boot", state="done", note="<b>"),))
     assert [_at_clc(step, s) for s in everybody] == ["", "forbidden", "forbidden", "forbidden"]
     moved = Progress(command="c", task=cloud.task.pk, phase="boot")
     assert [_at_clc(moved, s) for s in (*everybody, cloud.nc2)] == ["", "forbidden", "forbidden", "", "forbidden"]

@@ -158,6 +158,18 @@ def test_what_has_rested_is_lent_again(office: Office) -> None:
     assert Placement.objects.count() == AddressLease.objects.exclude(instance="").count() == 4
 
 
+def test_what_was_forgotten_in_vain_is_not_taken_for_free(office: Office) -> None:
+    office.agent.settings.network = Network(subnet="10.9.0.0/29", display_first=20000, display_count=5, cooldown_s=0)
+    _node(1)
+    _place(office, _order(1))
+    with memory.atomic():
+        placements.release(office, "ins-00000001", "tsk-00000002")
+    other = replace(office, roll=type(office.roll)())
+    with pytest.raises(Unavailable, match="no room|memory"):
+        _place(other, _order(2, memory_mib=999_999))
+    assert _place(other, _order(3)), "that nobody took it does not make it rest less"
+
+
 def test_a_full_cluster_says_why_of_each(office: Office) -> None:
     _node(1, 1024)
     _node(2, 512)
