@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from clc.services import instances, people, pictures, queue, tasks
+from luhyaapi import clock
 from luhyaapi.errors import Refused, Unavailable
 from luhyadb import memory
 from luhyadb.models import Event, FlowRun, Gate, Instance, Outbox, Task, Turn
@@ -256,6 +257,18 @@ def test_nobody_waits_for_ever(cloud, queue_set):
     cloud.do("start", one[0])
     cloud.do("delete", one[0])
     cloud.rest()
+
+
+def test_who_entered_while_our_clock_was_ahead_waits_no_longer_for_it(cloud, queue_set):
+    queue_set(wait_s=60)
+    _full(cloud)
+    (waits,) = _run(cloud.user)
+    cloud.p.settle()
+    Turn.objects.update(until=clock.now() + 3660)
+    cloud.p.pass_time(30)
+    assert _states(waits) == [("queued", "queued")]
+    cloud.p.pass_time(90)
+    assert _states(waits) == [("failed", "failed")]
 
 
 def test_who_failed_in_the_queue_is_deleted_without_anybody_below(cloud, queue_set):

@@ -165,7 +165,7 @@ def test_what_was_forgotten_in_vain_is_not_taken_for_free(office: Office) -> Non
     with memory.atomic():
         placements.release(office, "ins-00000001", "tsk-00000002")
     other = replace(office, roll=type(office.roll)())
-    with pytest.raises(Unavailable, match="no room|memory"):
+    with pytest.raises(Unavailable, match=r"no room|memory"):
         _place(other, _order(2, memory_mib=999_999))
     assert _place(other, _order(3)), "that nobody took it does not make it rest less"
 
