@@ -139,7 +139,14 @@ def gave_up(task: Task, error: Trouble) -> Task:
     row = Instance.objects.filter(pk=task.subject, task=task.pk).first()
     if row is not None and not (is_cancelled and _withdraw(row, error=error.wire())):
         move(row, "undone" if is_cancelled else "fail", error=error.wire(), **({"wanted": InstanceState.STOPPED} if is_cancelled else {}))
+        _ask_its_node(row)
     return task
+
+
+def _ask_its_node(row: Instance) -> None:
+    """An order came to nothing. It may never have begun, and the guest run as before: only its node knows."""
+    if row.node:
+        hosts.ask(row.node)
 
 
 def start(account: Account, ident: str) -> Instance:
@@ -334,11 +341,10 @@ def _follow(task: Task, report: Outcome) -> None:
     is_cancelled = report.error.code == "cancelled"
     if is_cancelled and task.kind in _RUNS and _withdraw(row, error=error):
         return
-    event = "undone" if is_cancelled else "fail"
-    if row.node and (is_cancelled or task.kind not in _RUNS):
-        # the order may never have begun, and the guest run as before: only its node knows
-        hosts.ask(row.node)
-        event = "host_silent" if is_cancelled else event
+    event = "fail"
+    if is_cancelled:
+        event = "host_silent" if row.node else "undone"
+    _ask_its_node(row)
     if INSTANCE.allows(row.state, event):
         move(row, event, error=error)
     else:

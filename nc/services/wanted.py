@@ -41,6 +41,8 @@ class WantedFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        for half in folder.glob("*/*.part"):  # somebody died over it
+            half.unlink()
         self._boot = folder / "boot-id"
         self._gone = folder / "gone"
 

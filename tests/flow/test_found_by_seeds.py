@@ -290,3 +290,24 @@ def test_a_delete_is_done_when_all_is_wiped_though_dhcp_says_no(cloud):
     edge.trouble = None
     cloud.p.pass_time(30)
     cloud.rest()
+
+
+def test_a_start_that_comes_to_nothing_while_the_first_run_ends_well_fails_no_guest_that_runs(cloud):
+    held = []
+    cloud.tap(lambda d, h, m: held.append((d, h, m)) or [] if opened(m)["kind"] == "domain/start" else [m])
+    one, run = cloud.ask()
+    cloud.p.settle()
+    assert cloud.state(one) == "starting"
+    _, again = cloud.ask("start", one)
+    edge = cloud.role("cc").edge
+    edge.trouble = Failed("network", "The bridge said no", "a fault was asked for")
+    cloud.tap(lambda _d, _h, m: [m])
+    for each in held:
+        cloud.inject(*each)
+    cloud.p.settle()
+    cloud.p.pass_time(20)
+    edge.trouble = None
+    cloud.p.pass_time(20)
+    assert (cloud.task(run)[0], cloud.task(again)[0]) == ("done", "failed")
+    assert cloud.state(one) == "running"
+    cloud.rest()

@@ -167,3 +167,12 @@ def test_what_a_delete_could_not_take_away_is_told_once_it_is_gone(node):
     node.domains.reconcile(set())
     assert not node.folder.exists()
     assert node.states == [InstanceState.RUNNING, InstanceState.STOPPED]
+
+
+def test_half_a_file_that_somebody_died_over_is_gone_at_the_next_start(node, tmp_path):
+    node.start()
+    half = node.folder / "wanted.json.part"
+    half.touch()
+    again = Node(tmp_path)
+    assert not half.exists()
+    assert again.domains.wanted.read(ONE) is not None
