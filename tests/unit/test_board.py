@@ -20,14 +20,6 @@ def _free_port() -> int:
         return int(s.getsockname()[1])
 
 
-@pytest.fixture
-def time() -> Iterator[ManualClock]:
-    mine = ManualClock()
-    before = clock.use(mine)
-    yield mine
-    clock.use(before)
-
-
 def test_a_picture_lives_ten_beats(time: ManualClock) -> None:
     board = Board("", 0, 5)
     board.write("host:nc-1", {"load": 0.5})
