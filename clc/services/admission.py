@@ -37,6 +37,8 @@ def admit() -> int:
                 _hand_down(turn, gate.pk, store)
                 used[gate.pk] += 1
                 handed += 1
+                if queue.is_empty():
+                    break
     return handed
 
 

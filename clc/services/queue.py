@@ -72,8 +72,6 @@ def gates() -> list[Gate]:
 
 def next_for(gate: Gate) -> Turn | None:
     """Whose turn it is at a cluster now; None when it is to be asked for nobody."""
-    if is_empty():
-        return None
     under_way = Turn.objects.filter(cluster=gate.pk, handed_at__gt=0)
     nodes = Host.objects.filter(role=Role.NC, boss=gate.pk, state__in=_UP).count()
     if under_way.count() >= settings.EDUCLOUD.queue.per_node * max(nodes, 1):
