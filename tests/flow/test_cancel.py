@@ -10,6 +10,8 @@ from luhyadb import memory
 from luhyadb.models import Child, Instance, Placement
 from tests.support.flow_world import opened
 
+pytestmark = pytest.mark.walk
+
 
 def _rounds(cloud):
     """How many rounds a run takes."""
@@ -27,7 +29,6 @@ def _begin(cloud, rounds, verb="run", ident=""):
     return one, task
 
 
-@pytest.mark.walk
 def test_cancel_after_each_round_of_run(cloud):
     rounds = _rounds(cloud)
     ends = []
@@ -144,7 +145,6 @@ def test_a_lost_cancel_is_said_again(cloud):
     cloud.rest()
 
 
-@pytest.mark.walk
 @pytest.mark.parametrize("verb", ["delete", "stop"])
 def test_after_each_round_of_run(cloud, verb):
     for n in range(_rounds(cloud)):

@@ -9,6 +9,8 @@ from luhyadb import memory
 from luhyadb.models import Child, Event, Host, Image, Instance, Placement, Task
 from tests.support.flow_world import NODES
 
+pytestmark = pytest.mark.walk
+
 
 def _places(cloud):
     with memory.of("cc"):
@@ -466,7 +468,6 @@ def test_cancel_while_the_host_is_silent_ends_soon(cloud):
 # ---- the broker, the board
 
 
-@pytest.mark.walk
 @pytest.mark.parametrize("cut_s", [20, 120])
 def test_the_broker_goes_away_at_any_moment(cloud, cut_s):
     done = []
