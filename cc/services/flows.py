@@ -20,7 +20,7 @@ from luhyaapi.contracts.specs import StepFacts
 from luhyaapi.errors import Bug, Failed, Refused, Trouble, from_wire, of
 from luhyaapi.journal import KEEP_S, PENDING
 from luhyadb import memory, outbox
-from luhyadb.models import FlowRun
+from luhyadb.models import FlowRun, Placement
 
 _log = log.get(__name__)
 _GIVE_UP_S = 120.0
@@ -194,7 +194,8 @@ def _settle(office: Office, run: FlowRun, steps: tuple[Step, ...]) -> None:
 def _end(office: Office, run: FlowRun) -> None:
     """The one Outcome of the CLC's order."""
     error = from_wire(run.error) if run.error else None
-    office.agent.worker.end(Envelope.model_validate_json(run.envelope), error, dict(run.facts.get("outcome", {})))
+    has_place = Placement.objects.filter(pk=run.instance).exists()
+    office.agent.worker.end(Envelope.model_validate_json(run.envelope), error, {**run.facts.get("outcome", {}), "has_place": has_place})
 
 
 def ended(office: Office, report: Outcome) -> None:

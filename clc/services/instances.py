@@ -337,6 +337,10 @@ def _follow(task: Task, report: Outcome) -> None:
         if row.state in _MOVING:
             move(row, event)
         return
+    if row.node and not report.has_place:
+        # the cluster said so before, and that was lost on its way
+        _placed(PlacementFacts(instance=row.pk, task=task.pk, node="", fence=0))
+        row.refresh_from_db()
     error = report.error.model_dump()
     is_cancelled = report.error.code == "cancelled"
     if is_cancelled and task.kind in _RUNS and _withdraw(row, error=error):

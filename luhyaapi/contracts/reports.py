@@ -119,7 +119,10 @@ class TaskSteps(Report):
 
 
 class Outcome(Report):
-    """How one command ended; ``error`` is empty when it was done, ``blobs`` is what an image command found."""
+    """How one command ended; ``error`` is empty when it was done, ``blobs`` is what an image command found.
+
+    Of an order on an instance: ``has_place`` is false when the cluster has no place for it, and nothing is lent to it.
+    """
 
     command: str
     task: str
@@ -127,6 +130,7 @@ class Outcome(Report):
     blobs: tuple[Blob, ...] = ()
     display: Display = Display()
     accelerator: Accelerator = Accelerator.UNPROVED
+    has_place: bool = True
 
 
 class JoinAsked(Report):

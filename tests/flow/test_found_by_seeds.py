@@ -1,5 +1,7 @@
 """What the simulator found, each as short as it goes; the sentence of each test is its seed's story."""
 
+import json
+
 import pytest
 
 from cc.services import children
@@ -310,4 +312,28 @@ def test_a_start_that_comes_to_nothing_while_the_first_run_ends_well_fails_no_gu
     cloud.p.pass_time(20)
     assert (cloud.task(run)[0], cloud.task(again)[0]) == ("done", "failed")
     assert cloud.state(one) == "running"
+    cloud.rest()
+
+
+def test_a_place_that_was_taken_back_is_known_though_the_news_of_it_got_lost(cloud):
+    """Else its owner sees an instance of unknown state on a node that has nothing of it, for ever."""
+    lost = []
+
+    def weather(_direction, _host, message):
+        envelope = opened(message)
+        if envelope["kind"] == "placement/facts" and not json.loads(envelope["body"])["node"]:
+            lost.append(message)
+            return []
+        return [] if envelope["kind"] == "domain/start" else [message]
+
+    cloud.tap(weather)
+    one, task = cloud.ask()
+    cloud.p.settle()
+    tasks.cancel(cloud.user, task)
+    cloud.long(350)
+    assert lost
+    assert cloud.task(task)[0] == "cancelled"
+    assert cloud.state(one) == "deleted"
+    cloud.tap(lambda _d, _h, m: [m])
+    _heal(cloud)
     cloud.rest()
