@@ -25,7 +25,7 @@ class ObjectStore(Protocol):
     """Objects by name (see :func:`named`), each whole or not there, never changed once it is.
 
     What was put is on stable storage when the call returns, and every reader sees it from then on. Safe for several threads
-    and processes. Every method raises Unavailable(interrupted) when the store does not answer now, Failed(forbidden) when it
+    and processes. Every method raises Unavailable(interrupted) when the store does not answer now, Refused(forbidden) when it
     does not know us.
     """
 
