@@ -182,13 +182,13 @@ def in_order(history: list[Record]) -> Iterator[str]:
 
 
 def the_cancelled_rest(history: list[Record]) -> Iterator[str]:
-    """A node that has heard a cancel begins nothing more for that task. Where the clock of it or its cluster is off, it may be too old."""
+    """A node that has heard a cancel in time begins nothing more for that task. Where a clock is off, it may be too old for it."""
     heard: dict[tuple[str, str], float] = {}
     off: set[str] = set()
     for r in history:
         if r["who"] == "fault" and r["what"].startswith("clock_"):
             (off.discard if r["what"].endswith(" ends") else off.add)(str(r["about"]).split()[0])
-        elif r["what"] == "got" and r.get("kind") == "task/cancel" and r["who"].startswith("nc") and not off & {r["who"], "cc"}:
+        elif r["what"] == "got" and r.get("kind") == "task/cancel" and r["who"].startswith("nc") and not (r.get("late") or off & {r["who"], "cc"}):
             heard.setdefault((r["who"], r["task"]), r["t"])
         elif r["what"] == "effect" and r["effect"] in ("running", "defined") and "#undo-" not in r["order"]:
             at = heard.get((r["who"], r["order"].split("#")[0]))

@@ -322,7 +322,7 @@ class Simulation:
         name = next(n for n, h in self.p.houses.items() if h.agent.me == host)
         if direction != "greet":
             _, message = self.p.wire._queues[queue][0]
-            self.tell(name, "got", **about(message))
+            self.tell(name, "got", **about(message, self.clock.world))
         done = self._as(name, lambda: self.p.wire.deliver(queue))
         if done is False and direction != "greet":
             self.tell(name, "not taken", id=about(message)["id"], direction=direction)
@@ -379,11 +379,12 @@ class Simulation:
         return snapshot.is_open(self)
 
 
-def about(message: bytes) -> dict[str, Any]:
-    """What a sealed message says on its envelope."""
+def about(message: bytes, now: float = 0.0) -> dict[str, Any]:
+    """What a sealed message says on its envelope, and whether it is ``late``: an order that comes after its end."""
     with suppress(ValueError, KeyError):
         e = json.loads(json.loads(message)["signed"])
-        return {k: e[k] for k in ("kind", "id", "sender", "to", "subject", "task")}
+        late = {"late": True} if 0 < e.get("expires_at", 0) < now else {}
+        return {k: e[k] for k in ("kind", "id", "sender", "to", "subject", "task")} | late
     return {"kind": "unreadable"}
 
 

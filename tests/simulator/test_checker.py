@@ -129,6 +129,7 @@ def test_a_cancelled_task_goes_on():
     assert broken(checker.the_cancelled_rest, heard, effect("running", t=60.0))
     assert not broken(checker.the_cancelled_rest, heard, effect("running", t=1.0))
     assert not broken(checker.the_cancelled_rest, effect("running"), heard)
+    assert not broken(checker.the_cancelled_rest, heard | {"late": True}, effect("running", t=60.0))
     early = fault("clock_forward", "nc1 by 250 s")
     assert not broken(checker.the_cancelled_rest, early, heard, effect("running", t=60.0))
     assert not broken(checker.the_cancelled_rest, fault("clock_backward", "cc by -100 s"), heard, effect("running", t=60.0))
