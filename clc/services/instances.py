@@ -144,7 +144,7 @@ def gave_up(task: Task, error: Trouble) -> Task:
 
 
 def _ask_its_node(row: Instance) -> None:
-    """An order came to nothing. It may never have begun, and the guest run as before: only its node knows."""
+    """How the guest is now only its node knows: an order came to nothing and may never have begun, or something else was said of it."""
     if row.node:
         hosts.ask(row.node)
 
@@ -285,7 +285,10 @@ def found(report: InstanceFacts) -> None:
         return
     is_old, is_halfway = report.gen < row.gen, row.state in _MOVING and report.state != row.wanted
     if (is_old or is_halfway) and tasks.is_open(row.task):
-        return  # the Outcome will tell: a reboot passes through stopped
+        # the Outcome will tell: a reboot passes through stopped; but what was said after the order was done is not said again
+        if not is_old:
+            Instance.objects.filter(pk=row.pk).update(contradicted=True)
+        return
     changes: dict[str, Any] = {"accelerator": report.accelerator}
     if report.gen > row.gen:
         changes["gen"] = report.gen  # our memory is an older copy: the next order must be newer than what the node knows
@@ -336,6 +339,9 @@ def _follow(task: Task, report: Outcome) -> None:
         event = "seen_stopped" if task.kind == InstanceStop.kind else "seen_running"
         if row.state in _MOVING:
             move(row, event)
+        if row.contradicted:
+            Instance.objects.filter(pk=row.pk).update(contradicted=False)
+            _ask_its_node(row)
         return
     if row.node and not report.has_place:
         # the cluster said so before, and that was lost on its way

@@ -337,3 +337,29 @@ def test_a_place_that_was_taken_back_is_known_though_the_news_of_it_got_lost(clo
     cloud.tap(lambda _d, _h, m: [m])
     _heal(cloud)
     cloud.rest()
+
+
+def test_a_guest_that_ends_before_the_news_of_its_start_is_known_to_have_ended(cloud):
+    held = []
+
+    def weather(direction, host, message):
+        envelope = opened(message)
+        if (direction, envelope["kind"], host) == ("up", "outcome", cloud.role("cc").agent.me):
+            held.append((direction, host, message))
+            return []
+        return [] if envelope["kind"] == "instance/facts" and json.loads(envelope["body"])["state"] == "running" else [message]
+
+    cloud.tap(weather)
+    one, task = cloud.ask()
+    cloud.p.settle()
+    node = cloud.node(one)
+    cloud.role(node).domains._hands.hypervisor.end(one)
+    cloud.p.act(node, "prove")
+    cloud.p.settle()
+    cloud.tap(lambda _d, _h, m: [m])
+    for message in held:
+        cloud.inject(*message)
+    _heal(cloud)
+    assert cloud.task(task) == ("done", None)
+    assert cloud.state(one) == "stopped"
+    cloud.rest()
