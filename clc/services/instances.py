@@ -13,6 +13,7 @@ from clc.services import admission, events, hosts, images, people, queue, tasks
 from luhyaapi import clock, ids
 from luhyaapi.contracts.commands import InstanceDelete, InstanceReboot, InstanceRun, InstanceStop
 from luhyaapi.contracts.reports import InstanceFacts, Outcome, PlacementFacts
+from luhyaapi.contracts.specs import Fault
 from luhyaapi.contracts.vocabulary import HostState, InstanceState, Role, Usage
 from luhyaapi.errors import Refused, Trouble, Unavailable
 from luhyaapi.machines import INSTANCE
@@ -289,9 +290,21 @@ def found(report: InstanceFacts) -> None:
         if not is_old:
             Instance.objects.filter(pk=row.pk).update(contradicted=True)
         return
-    changes: dict[str, Any] = {"accelerator": report.accelerator}
+    changes = _learned(report)
     if report.gen > row.gen:
         changes["gen"] = report.gen  # our memory is an older copy: the next order must be newer than what the node knows
+    if row.state == _named(event):
+        Instance.objects.filter(pk=row.pk).update(**changes)
+        return
+    move(row, event, said_by=report.node, **changes)
+    if row.state in (InstanceState.STOPPED, InstanceState.FAILED):
+        queue.freed(row.cluster)
+        admission.admit()
+
+
+def _learned(report: InstanceFacts) -> dict[str, Any]:
+    """The columns that a report says."""
+    changes: dict[str, Any] = {"accelerator": report.accelerator, "error": report.error.model_dump() if report.error else None}
     if report.node:
         changes["node"] = report.node
     if report.nics:
@@ -300,14 +313,7 @@ def found(report: InstanceFacts) -> None:
         changes["display_port"] = report.display.port
     if report.state == InstanceState.STOPPED:
         changes["wanted"] = InstanceState.STOPPED
-    changes["error"] = report.error.model_dump() if report.error else None
-    if row.state == _named(event):
-        Instance.objects.filter(pk=row.pk).update(**changes)
-        return
-    move(row, event, said_by=report.node, **changes)
-    if row.state in (InstanceState.STOPPED, InstanceState.FAILED):
-        queue.freed(row.cluster)
-        admission.admit()
+    return changes
 
 
 _MOVING = (InstanceState.QUEUED, InstanceState.STARTING, InstanceState.STOPPING, InstanceState.UNKNOWN)
@@ -335,20 +341,22 @@ def _follow(task: Task, report: Outcome) -> None:
         return
     if row.task != task.id:
         return
-    if report.error is None:
-        event = "seen_stopped" if task.kind == InstanceStop.kind else "seen_running"
-        if row.state in _MOVING:
-            move(row, event)
-        if row.contradicted:
-            Instance.objects.filter(pk=row.pk).update(contradicted=False)
-            _ask_its_node(row)
+    if report.error is not None:
+        _came_to_nothing(row, task, report.error, has_place=report.has_place)
         return
-    if row.node and not report.has_place:
+    if row.state in _MOVING:
+        move(row, "seen_stopped" if task.kind == InstanceStop.kind else "seen_running")
+    if row.contradicted:
+        Instance.objects.filter(pk=row.pk).update(contradicted=False)
+        _ask_its_node(row)
+
+
+def _came_to_nothing(row: Instance, task: Task, fault: Fault, *, has_place: bool) -> None:
+    if row.node and not has_place:
         # the cluster said so before, and that was lost on its way
         _placed(PlacementFacts(instance=row.pk, task=task.pk, node="", fence=0))
         row.refresh_from_db()
-    error = report.error.model_dump()
-    is_cancelled = report.error.code == "cancelled"
+    error, is_cancelled = fault.model_dump(), fault.code == "cancelled"
     if is_cancelled and task.kind in _RUNS and _withdraw(row, error=error):
         return
     event = "fail"
