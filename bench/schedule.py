@@ -97,7 +97,7 @@ class Cluster:
         cpus = self._chance.choice((1, 2, 4))
         return InstanceRun(
             instance=f"ins-{self._n:08x}", name="lab", usage=Usage.SERVER, cpus=cpus, memory_mib=cpus * 1024, image_url="http://127.0.0.1:1", image_ticket="t",
-            image=ImageRef(image="img-00000001", version=1, blobs=(Blob(part=Part.DISK, sha256=SHA, size=1),)),
+            image=ImageRef(image="img-00000001", version=1, blobs=(Blob(part=Part.DISK, sha256=SHA, index=SHA, size=1),)),
         )
 
     def place(self) -> tuple[float, float, list[float]]:

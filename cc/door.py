@@ -7,8 +7,9 @@ from typing import Any
 from cc.services import children
 from cc.services.office import Office
 from luhyaapi.errors import Refused
+from luhyaapi.transfer.giver import CacheGiver
 from luhyaapi.wire import tls
-from luhyaapi.wire.blobs import blob_routes
+from luhyaapi.wire.blobs import block_routes
 from luhyaapi.wire.http import Answer, Door, Request, json_answer, json_route, route
 from luhyaapi.wire.signing import open_ticket
 
@@ -35,6 +36,6 @@ def make(office: Office) -> Door:
         route("GET", "/cc/api/1.0/authority/?", lambda _request: json_answer({"authority": office.agent.membership.authority})),
         json_route("/cc/api/1.0/join/?", ask),
         route("GET", "/cc/api/1.0/join/(?P<request>[A-Za-z0-9_-]{20,64})/?", fetch),
-        *blob_routes("cc", office.cache.path, authorize),
+        *block_routes("cc", CacheGiver(office.cache), authorize),
     ], ready=lambda: [] if office.agent.up and office.agent.up.is_connected() else ["not connected to the CLC"],
        secured=tls.doors(host))

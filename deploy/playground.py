@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
-from urllib.parse import urlsplit
+from typing import Any, ClassVar, cast
+from urllib.parse import parse_qsl, urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -19,17 +19,15 @@ from luhyaapi.contracts.reports import JoinAsked
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.errors import Refused, Trouble, Unavailable
 from luhyaapi.process import Loop
-from luhyaapi.transfer.base import Ability, Cancelled, Source, Span
-from luhyaapi.transfer.cache import BlobCache
+from luhyaapi.transfer.base import Cancelled, Source
 from luhyaapi.transfer.download import PROTOCOLS
-from luhyaapi.transfer.local import Local
+from luhyaapi.transfer.giver import CacheGiver, Giver, answer
 from luhyaapi.wire import identity
 from luhyaapi.wire.identity import Membership
 from luhyaapi.wire.link import DownLink
 from luhyaapi.wire.memory import MemoryDownLink, MemoryUpLink, MemoryWire
 from luhyadb import memory
 
-_NEAR: dict[str, Callable[[], BlobCache]] = {}
 _PASSES = 400
 
 
@@ -37,25 +35,30 @@ class Near:
     """near://<host>/...: bytes of another role of this process; counts what moved."""
 
     schemes = frozenset({"near"})
-    can = frozenset({Ability.GET, Ability.RESUME})
     moved_bytes = 0
+    _lent: ClassVar[dict[str, Callable[[], Giver]]] = {}
 
-    def get(
-        self, source: Source, start: int, begin: Callable[[Span], None], take: Callable[[bytes], None], stopped: Cancelled,
-    ) -> None:
+    @classmethod
+    def lend(cls, name: str, giver: Callable[[], Giver]) -> None:
+        """``near://name`` gives what that giver has."""
+        cls._lent[name] = giver
+
+    @classmethod
+    def forget(cls, name: str) -> None:
+        """Nobody of that name answers any more."""
+        cls._lent.pop(name, None)
+
+    def get(self, source: Source, take: Callable[[bytes], None], stopped: Cancelled) -> None:
         """See :class:`luhyaapi.transfer.base.Transfer`."""
         at = urlsplit(source.url)
-        if at.netloc not in _NEAR:
+        if at.netloc not in self._lent:
             raise Unavailable("transfer", "The other side does not answer", at.netloc)
-        path = _NEAR[at.netloc]().path(at.path.rsplit("/", 1)[-1])
-        if path is None:
-            raise Refused("not_found", "The other side does not give these bytes")
-
-        def counted(data: bytes) -> None:
-            Near.moved_bytes += len(data)
-            take(data)
-
-        Local().get(Source(path.as_uri()), start, begin, counted, stopped)
+        *_, sha256, what = at.path.split("/")
+        for piece in answer(self._lent[at.netloc](), sha256, what, dict(parse_qsl(at.query))):
+            if stopped():
+                raise Refused("cancelled", "The transfer was cancelled")
+            Near.moved_bytes += len(piece)
+            take(piece)
 
 
 PROTOCOLS["near"] = Near()
@@ -181,9 +184,9 @@ class Playground:
         """Bytes go from cache to cache by name instead of by port."""
         services: Any = house.agent.services
         if name == "cc":
-            _NEAR[name] = lambda: services.cache
+            Near.lend(name, lambda: CacheGiver(services.cache))
         if name == "walrus":
-            _NEAR[name] = lambda: services.store
+            Near.lend(name, lambda: services.store)
 
     def _join(self, name: str, boss: House) -> None:
         with memory.of("clc"), memory.atomic():
@@ -234,7 +237,7 @@ class Playground:
             if link is not None:
                 link.stop()
         house.agent.journal.close()
-        _NEAR.pop(name, None)
+        Near.forget(name)
 
     def restart(self, name: str) -> House:
         """Killed, if it runs, and started again."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from luhyaapi.agent import Agent
 from luhyaapi.facts import hello, host_facts
-from walrus.services.library import IDLE_S
 from walrus.services.office import Office
 
 
@@ -31,6 +30,6 @@ class Beat:
         ))
 
     def reconcile(self) -> None:
-        """Uploads and half files that were left alone for a day go."""
+        """Uploads that were left alone for a day go, and blocks nobody needs."""
         self._office.library.sweep()
-        self._office.store.sweep(IDLE_S)
+        self._office.store.collect()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from luhyaapi.errors import Refused
 from luhyaapi.wire import tls
-from luhyaapi.wire.blobs import blob_routes, upload_routes
+from luhyaapi.wire.blobs import blob_routes, block_routes, upload_routes
 from luhyaapi.wire.http import Door
 from luhyaapi.wire.identity import public_key
 from luhyaapi.wire.signing import open_ticket
@@ -28,7 +28,10 @@ def make(office: Office) -> Door:
     host = agent.settings.host
     return Door(
         "walrus", host.listen, host.door_port,
-        [*blob_routes("walrus", office.store.path, authorize), *upload_routes("walrus", office.library, authorize)],
+        [
+            *blob_routes("walrus", office.store, authorize), *block_routes("walrus", office.store, authorize),
+            *upload_routes("walrus", office.library, authorize),
+        ],
         ready=lambda: [] if agent.up and agent.up.is_connected() else ["not connected to the CLC"],
         secured=tls.doors(host),
     )

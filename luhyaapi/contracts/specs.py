@@ -18,10 +18,14 @@ FAULT_AT_MOST = 4000
 
 
 class Blob(Model):
-    """One file of an image version, named by its content. ``size`` in bytes as stored; ``virtual_size`` in bytes, disks only."""
+    """One file of an image version, named by its content. ``size`` in bytes as stored; ``virtual_size`` in bytes, disks only.
+
+    ``index`` is the BLAKE3 digest of the digests of its blocks: by it every byte is verified on its way.
+    """
 
     part: Part
     sha256: Sha256
+    index: Sha256
     size: int = Field(ge=0)
     format: DiskFormat = DiskFormat.RAW
     virtual_size: int = Field(default=0, ge=0)

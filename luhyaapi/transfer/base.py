@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -27,13 +26,6 @@ def never() -> bool:
     return False
 
 
-class Ability(StrEnum):
-    """What a protocol can do."""
-
-    GET = "get"
-    RESUME = "resume"
-
-
 @dataclass(frozen=True)
 class Trust:
     """Whom the other side must prove to be: ``name`` (a host id, or a role's name), by a certificate of ``authority`` (a file)."""
@@ -51,27 +43,15 @@ class Source:
     trust: Trust | None = None
 
 
-@dataclass(frozen=True)
-class Span:
-    """What the other side says it sends: from byte ``start`` on; ``total`` bytes in the whole, -1 unknown."""
-
-    start: int
-    total: int = -1
-
-
 class Transfer(Protocol):
     """A protocol: bytes only. It neither stores, retries nor checks digests.
 
-    ``get`` asks for the bytes from ``start`` on, calls ``begin`` once with what really comes, then ``take`` with
-    pieces of at most CHUNK bytes, in order; both may raise, which ends the transfer with their error. It returns when
-    all announced bytes were taken. Raises Refused (the other side will not), Failed (it cannot), Unavailable(transfer)
-    (cut or not reachable; later may work) and Refused(cancelled) soon after ``stopped`` says so.
+    ``get`` calls ``take`` with all bytes of ``source`` in order, in pieces of at most 2 CHUNK; what ``take`` raises ends the
+    transfer with that error. What came before a cut was taken. Raises Refused (the other side will not), Failed (it cannot),
+    Unavailable(transfer) (cut or not reachable; later may work) and Refused(cancelled) soon after ``stopped`` says so.
     """
 
     schemes: frozenset[str]
-    can: frozenset[Ability]
 
-    def get(
-        self, source: Source, start: int, begin: Callable[[Span], None], take: Callable[[bytes], None], stopped: Cancelled
-    ) -> None:
+    def get(self, source: Source, take: Callable[[bytes], None], stopped: Cancelled) -> None:
         """Move the bytes."""

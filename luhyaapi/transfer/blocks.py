@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +21,7 @@ HOLE = bytes(DIGEST)
 GROUP = 16
 """Blocks that are compressed together, at most."""
 _ZEROS = bytes(BLOCK)
+_SPAN = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", re.ASCII)
 
 
 def digest(block: bytes | memoryview) -> bytes:
@@ -96,7 +99,7 @@ def groups(fd: int, size: int) -> Iterator[tuple[int, bytes]]:
     for first, last in extents(fd, size):
         for start in range(max(first, end), last, GROUP):
             stop = min(start + GROUP, last)
-            yield start, _read(fd, start * BLOCK, min(stop * BLOCK, size) - start * BLOCK)
+            yield start, read(fd, start * BLOCK, min(stop * BLOCK, size) - start * BLOCK)
         end = last
 
 
@@ -124,7 +127,38 @@ def index_of(path: Path, cancelled: Cancelled = never) -> Index:
     return Index(size, bytes(found))
 
 
-def _read(fd: int, offset: int, length: int) -> bytes:
+def spans(numbers: Iterable[int], at_most: int = GROUP) -> Iterator[tuple[int, int]]:
+    """Rising numbers as (first, end), of at most so many each."""
+    first = end = -1
+    for number in numbers:
+        if number != end or end - first == at_most:
+            if first >= 0:
+                yield first, end
+            first = number
+        end = number + 1
+    if first >= 0:
+        yield first, end
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Block numbers in rising order as text: ``0-15,17,20-31``."""
+    return ",".join(f"{first}" if end == first + 1 else f"{first}-{end - 1}" for first, end in spans(numbers, sys.maxsize))
+
+
+def numbers(text: str, end: int) -> list[int]:
+    """The block numbers in such a text, all below ``end``. Raises Refused(invalid)."""
+    found: list[int] = []
+    for word in text.split(","):
+        span = _SPAN.fullmatch(word)
+        first, last = (int(span[1]), int(span[2] or span[1])) if span else (1, 0)
+        if not (found[-1] if found else -1) < first <= last < end:
+            raise Refused("invalid", "Those are no blocks of this file", f"{word[:40]!r}: rising numbers and spans below {end}")
+        found += range(first, last + 1)
+    return found
+
+
+def read(fd: int, offset: int, length: int) -> bytes:
+    """Exactly those bytes of an open file. Raises OSError when it ends before."""
     data = os.pread(fd, length, offset)
     while len(data) < length:
         more = os.pread(fd, length - len(data), offset + len(data))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from luhyaapi import clock, points
 from luhyaapi.errors import Failed, Refused
+from luhyaapi.transfer.blocks import Index, index_of
 from luhyaapi.transfer.sparse import sync_folder
 
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -30,7 +31,7 @@ class BlobCache:
     """Files named by their content, below ``folder``.
 
     ``quota_mib`` bounds what the files take on the disk, ``keep_free_mib`` is never taken from the file system (MiB).
-    A file gets its name only when it is complete, on the disk and checked; half files are in ``parts``.
+    A file gets its name only when it is complete, on the disk and checked; its index lies beside it. Half files are in ``parts``.
     """
 
     def __init__(self, folder: Path, quota_mib: int, keep_free_mib: int) -> None:
@@ -53,6 +54,22 @@ class BlobCache:
             return file
         return file
 
+    def index(self, sha256: str) -> Index:
+        """The index of a file that is here; made anew where it is lost or damaged. Raises Refused(not_found)."""
+        file = self._place(sha256)
+        try:
+            size = file.stat().st_size
+        except FileNotFoundError as e:
+            raise Refused("not_found", "These bytes are not here", sha256) from e
+        try:
+            return Index(size, _index_file(file).read_bytes())
+        except (OSError, Failed):
+            return self._keep(index_of(file), file)
+
+    def latest(self) -> list[str]:
+        """Everything that is here, complete, the latest used first."""
+        return [file.name for file in sorted(self._files(), key=_last_used, reverse=True)]
+
     def part(self, sha256: str) -> Path:
         """Where the half file of that content grows; whoever holds :meth:`fetching` writes it."""
         return self._parts / f"{named(sha256)}.part"
@@ -62,10 +79,10 @@ class BlobCache:
         return sorted(file.name for file in self._files())
 
     def used(self) -> int:
-        """Bytes taken on the disk, complete and half files."""
+        """Bytes taken on the disk, complete and half files; indexes are too small to count."""
         return sum(_taken(file) for file in (*self._files(), *self._parts.glob("*.part")))
 
-    def adopt(self, file: Path, sha256: str) -> Path:
+    def adopt(self, file: Path, sha256: str, index: Index | None = None) -> Path:
         """Give a complete, checked file of the same file system its name. The same content twice is kept once."""
         final = self._place(sha256)
         with file.open("rb") as opened:
@@ -76,6 +93,7 @@ class BlobCache:
                 return final
             final.parent.mkdir(exist_ok=True)
             sync_folder(self._blobs)
+            self._keep(index or index_of(file), final)
             os.utime(file, (clock.now(), clock.now()))
             file.chmod(0o444)
             points.at("blob: before rename")
@@ -117,7 +135,7 @@ class BlobCache:
                 raise Refused("state", "The image file is in use", f"{sha256[:12]} is needed by {', '.join(sorted(owners))}")
             found = self._place(sha256)
             here = found.is_file()
-            found.unlink(missing_ok=True)
+            _drop(found)
             self._drop_part(self.part(sha256))
         return here
 
@@ -132,7 +150,7 @@ class BlobCache:
                     break
                 if not pinned.get(file.name):
                     freed += _taken(file)
-                    file.unlink(missing_ok=True)
+                    _drop(file)
         return freed
 
     def room(self, wanted: int, *, evict: bool = True) -> None:
@@ -155,6 +173,9 @@ class BlobCache:
         """Remove half files nobody writes and nobody touched for ``idle_s`` seconds; how many."""
         before = clock.now() - idle_s
         gone = 0
+        for index in self._parts.glob("*.index.*"):
+            if _last_used(index) < before:
+                index.unlink(missing_ok=True)
         for part in self._parts.glob("*.part"):
             if _last_used(part) < before:
                 gone += self._drop_part(part)
@@ -171,6 +192,12 @@ class BlobCache:
                 # unlinked while still locked: whoever opened the old file sees that it has no name any more
                 (self._parts / f"{sha256}.lock").unlink(missing_ok=True)
                 os.close(fd)
+
+    def _keep(self, index: Index, file: Path) -> Index:
+        fresh = self._parts / f"{file.name}.index.{os.getpid()}"
+        fresh.write_bytes(index.data)
+        fresh.rename(_index_file(file))
+        return index
 
     def _missing(self, wanted: int) -> int:
         over_quota = self.used() + wanted - self._quota
@@ -202,6 +229,15 @@ class BlobCache:
             yield
         finally:
             os.close(fd)
+
+
+def _index_file(file: Path) -> Path:
+    return file.with_name(f"{file.name}.index")
+
+
+def _drop(file: Path) -> None:
+    file.unlink(missing_ok=True)
+    _index_file(file).unlink(missing_ok=True)
 
 
 def _try_lock(path: Path) -> int:

@@ -4,46 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pycurl
 
-from luhyaapi.errors import Failed, Refused, Trouble, Unavailable, from_wire
-from luhyaapi.transfer.base import CHUNK, Ability, Cancelled, Source, Span
+from luhyaapi.errors import Refused, Trouble, Unavailable, from_wire
+from luhyaapi.transfer.base import CHUNK, Cancelled, Source
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _CONNECT_S = 10
 _SILENCE_S = 30
 _KEEP = 16 * 1024
 _BUFFER = 512 * 1024
 _HEADERS_AT_MOST = 200
-_OK, _PARTIAL, _NOT_SATISFIABLE = 200, 206, 416
+_OK = 200
 
 
 class Curl:
-    """GET with resume. A connection that stays silent for 30 s counts as cut; redirects and proxies are not followed."""
+    """GET. A connection that stays silent for 30 s counts as cut; redirects and proxies are not followed."""
 
     schemes = frozenset({"http", "https"})
-    can = frozenset({Ability.GET, Ability.RESUME})
 
-    def get(
-        self, source: Source, start: int, begin: Callable[[Span], None], take: Callable[[bytes], None], stopped: Cancelled
-    ) -> None:
-        """See :class:`luhyaapi.transfer.base.Transfer`. Status 416 is Failed(digest): we have more than there is."""
-        _Get(source, start, begin, take, stopped).run()
+    def get(self, source: Source, take: Callable[[bytes], None], stopped: Cancelled) -> None:
+        """See :class:`luhyaapi.transfer.base.Transfer`."""
+        _Get(source, take, stopped).run()
 
 
 class _Get:
-    def __init__(
-        self, source: Source, start: int, begin: Callable[[Span], None], take: Callable[[bytes], None], stopped: Cancelled
-    ) -> None:
-        self._source, self._start = source, start
-        self._begin, self._take, self._stopped = begin, take, stopped
-        self._headers: dict[str, str] = {}
+    def __init__(self, source: Source, take: Callable[[bytes], None], stopped: Cancelled) -> None:
+        self._source, self._take, self._stopped = source, take, stopped
+        self._headers = 0
         self._status = 0
-        self._started = False
         self._buffer = bytearray()
         self._answer = b""
         self._error: BaseException | None = None
@@ -66,8 +57,6 @@ class _Get:
         curl.setopt(pycurl.URL, self._proving(curl))
         curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
         curl.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in self._source.headers.items()])
-        if self._start:
-            curl.setopt(pycurl.RANGE, f"{self._start}-")
         curl.setopt(pycurl.PROXY, "")
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.CONNECTTIMEOUT, _CONNECT_S)
@@ -92,24 +81,18 @@ class _Get:
         return parts._replace(netloc=f"{trust.name}:{port}").geturl()
 
     def _header(self, line: bytes) -> int | None:
-        text = line.decode("latin-1").strip()
-        if text.startswith("HTTP/"):
-            words = text.split()
+        if line.startswith(b"HTTP/"):
+            words = line.split()
             self._status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
-            self._headers.clear()
-        elif ":" in text:
-            if len(self._headers) >= _HEADERS_AT_MOST:
-                return -1
-            name, value = text.split(":", 1)
-            self._headers[name.strip().lower()] = value.strip()
-        return None
+            self._headers = 0
+        self._headers += 1
+        return -1 if self._headers > _HEADERS_AT_MOST else None
 
     def _write(self, data: bytes) -> int | None:
-        if self._status not in (_OK, _PARTIAL):
+        if self._status != _OK:
             self._answer = (self._answer + data)[:_KEEP]
             return None
         try:
-            self._open()
             self._buffer += data
             if len(self._buffer) >= CHUNK:
                 self._flush()
@@ -117,11 +100,6 @@ class _Get:
             self._error = e
             return -1
         return None
-
-    def _open(self) -> None:
-        if not self._started:
-            self._started = True
-            self._begin(self._span())
 
     def _flush(self) -> None:
         buffer, self._buffer = self._buffer, bytearray()
@@ -131,28 +109,18 @@ class _Get:
     def _tick(self, *_sizes: int) -> int:
         return 1 if self._stopped() else 0
 
-    def _span(self) -> Span:
-        if self._status == _PARTIAL:
-            found = _CONTENT_RANGE.fullmatch(self._headers.get("content-range", ""))
-            if not found:
-                raise Failed("digest", "The other side sent a part without saying which")
-            return Span(int(found[1]), int(found[3]))
-        length = self._headers.get("content-length", "")
-        return Span(0, int(length) if length.isdigit() else -1)
-
     def _finish(self, cut: str) -> None:
-        if self._error is None and self._started:
+        if self._error is None and self._status == _OK:
             # what came before a cut is good: the next attempt goes on from there
             self._flush()
         if self._error is not None:
             raise self._error
         if self._stopped():
             raise Refused("cancelled", "The transfer was cancelled")
-        if self._status and self._status not in (_OK, _PARTIAL):
+        if self._status and self._status != _OK:
             raise self._refusal()
         if cut or not self._status:
             raise Unavailable("transfer", "The transfer was cut", cut or "the other side sent no answer")
-        self._open()
 
     def _refusal(self) -> Trouble:
         form: object = None
@@ -161,8 +129,6 @@ class _Get:
         if isinstance(form, dict) and isinstance(form.get("code"), str):
             return from_wire({k: v for k, v in form.items() if isinstance(v, str)})
         said = f"HTTP status {self._status}"
-        if self._status == _NOT_SATISFIABLE:
-            return Failed("digest", "The other side has fewer bytes than we have", said)
         if self._status in (408, 425, 429) or self._status >= 500:
             return Unavailable("transfer", "The other side cannot send now", said)
         codes = {401: "forbidden", 403: "forbidden", 404: "not_found"}

@@ -1,31 +1,34 @@
-"""One download: part file, resume, digest while streaming, the name at the end."""
+"""One download: what is here already is taken from here, the rest is asked for by blocks; each is checked before it is written."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from luhyaapi import clock, log
 from luhyaapi.contracts.specs import Blob
 from luhyaapi.errors import Failed, Refused, Unavailable, of
-from luhyaapi.transfer.base import CHUNK, Source, Span, Transfer
+from luhyaapi.transfer import frames, giver
+from luhyaapi.transfer.base import Source, Transfer
+from luhyaapi.transfer.blocks import BLOCK, HOLE, Index, digests, groups, ranges, read, spans, split
 from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.curl import Curl
-from luhyaapi.transfer.local import Local
-from luhyaapi.transfer.sparse import SparseFile
+from luhyaapi.transfer.sparse import HoledFile
 
+T = TypeVar("T")
 _log = log.get(__name__)
 _LOOK_S = 0.1
-_SMALL = 64 * 1024
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
+_ASK_AT_MOST = 4000
+"""Signs of a request that name blocks, at most."""
 
-PROTOCOLS: dict[str, Transfer] = {scheme: each for each in (Curl(), Local()) for scheme in sorted(each.schemes)}
+PROTOCOLS: dict[str, Transfer] = {scheme: Curl() for scheme in sorted(Curl.schemes)}
 
 
 @dataclass(frozen=True)
@@ -36,56 +39,17 @@ class Patience:
     idle_s: float = 120.0
 
 
-class _Digest:
-    """sha256 of what is fed, computed beside the writing: one piece is hashed while the next one comes."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-        self._pool: ThreadPoolExecutor | None = None
-        self._busy: Future[None] | None = None
-
-    def feed(self, data: bytes) -> None:
-        """Add ``data``; waits for the piece before. A small first piece is hashed sooner than a thread begins."""
-        self._settle()
-        if self._pool is None:
-            if len(data) < _SMALL:
-                self._hash.update(data)
-                return
-            self._pool = ThreadPoolExecutor(1, "digest")
-        self._busy = self._pool.submit(self._hash.update, data)
-
-    def restart(self) -> None:
-        """Begin anew."""
-        self._settle()
-        self._hash = hashlib.sha256()
-
-    def result(self) -> str:
-        """The digest of all that was fed."""
-        self._settle()
-        return self._hash.hexdigest()
-
-    def close(self) -> None:
-        """No more."""
-        if self._pool:
-            self._pool.shutdown()
-
-    def _settle(self) -> None:
-        if self._busy:
-            self._busy.result()
-            self._busy = None
-
-
 class Download:
-    """Brings one blob into a cache. ``position`` counts the bytes that are here, for those who watch."""
+    """Brings one blob into a cache. ``position`` counts the bytes that are here, for those who watch; ``moved`` those that came."""
 
     def __init__(self, cache: BlobCache, blob: Blob, stop: threading.Event, patience: Patience) -> None:
-        self.position = 0
+        self.position = self.moved = 0
         self._cache, self._blob, self._stop, self._patience = cache, blob, stop, patience
         self._sources: list[Source] = []
         self._part = cache.part(blob.sha256)
-        self._digest = _Digest()
-        self._file: SparseFile | None = None
-        self._found_half = False
+        self._lacking: dict[bytes, list[int]] = {}
+        self._begun = self._fed = clock.monotonic()
+        self._pause = _FIRST_PAUSE_S
 
     def offer(self, source: Source) -> None:
         """One more place to get it from; the newest is asked first."""
@@ -106,20 +70,23 @@ class Download:
     def _watch_other(self) -> None:
         """Another process downloads it: look how far it is."""
         with contextlib.suppress(FileNotFoundError):
-            self.position = self._part.stat().st_size
+            self.position = min(self._part.stat().st_blocks * 512, self._blob.size)
         if clock.wait(self._stop, _LOOK_S):
             raise Refused("cancelled", "Fetching the image was cancelled")
 
     def _bring(self) -> Path:
         try:
-            try:
-                return self._whole()
-            except Failed as e:
-                if e.code != "digest" or not self._found_half:
-                    raise
-                _log.warning("half file was damaged", sha256=self._blob.sha256, why=str(e))
-                self._part.unlink(missing_ok=True)
-                return self._whole()
+            index = self._persist(self._ask_index) if self._blob.size else Index(0, b"")
+            self._lacking = _places(index)
+            self.position = index.size - index.filled()
+            with HoledFile(self._part, index.size) as file:
+                self._look_through(file, index)
+                self._take_from_here(file, index)
+                self._cache.room(self._left(index))
+                while self._lacking:
+                    self._persist(lambda source: self._ask_blocks(source, file, index))
+                file.sync()
+            return self._cache.adopt(self._part, self._blob.sha256, index)
         except Unavailable:
             raise
         except OSError as error:
@@ -128,76 +95,119 @@ class Download:
         except Exception:
             self._part.unlink(missing_ok=True)
             raise
-        finally:
-            self._digest.close()
 
-    def _whole(self) -> Path:
-        self._read_half()
-        self._cache.room(self._blob.size - self.position)
-        with SparseFile(self._part, self.position) as self._file:
-            self._attempts()
-            found = self._digest.result()
-            if found != self._blob.sha256:
-                raise Failed("digest", "Other bytes came than expected", f"their sha256 is {found}")
-            self._file.sync()
-        return self._cache.adopt(self._part, self._blob.sha256)
+    # ---- what is here
 
-    def _read_half(self) -> None:
-        """Take over what an earlier process left, hashing it again."""
-        self._digest.restart()
-        self.position, self._found_half = 0, False
-        with contextlib.suppress(FileNotFoundError), self._part.open("rb") as half:
-            while (data := half.read(CHUNK)) and self.position < self._blob.size:
-                data = data[: self._blob.size - self.position]
-                self._digest.feed(data)
-                self.position += len(data)
-                self._go_on()
-            self._found_half = self.position > 0
+    def _look_through(self, file: HoledFile, index: Index) -> None:
+        """Keep of an earlier half file what is right in it."""
+        for first, data in groups(file.fileno(), index.size):
+            for number, (name, block) in enumerate(zip(digests(data), split(data), strict=True), first):
+                if name == index[number]:
+                    self._take([(name, block)], file, index, there=number)
+                elif name != HOLE:
+                    file.put(number * BLOCK, bytes(len(block)))
+            self._go_on()
 
-    def _attempts(self) -> None:
-        begun = fed = clock.monotonic()
-        pause = _FIRST_PAUSE_S
-        while self.position < self._blob.size:
-            before, source = self.position, self._sources[-1]
+    def _take_from_here(self, file: HoledFile, index: Index) -> None:
+        """Blocks that lie in other files of the cache, or elsewhere in this one."""
+        for sha256 in self._cache.latest():
+            path = self._cache.path(sha256) if self._lacking else None
+            if path is None:
+                continue
+            other = self._cache.index(sha256)
+            with path.open("rb") as opened:
+                for first, end in _shared(other, self._lacking):
+                    data = read(opened.fileno(), first * BLOCK, min(end * BLOCK, other.size) - first * BLOCK)
+                    self._take(zip(digests(data), split(data), strict=True), file, index)
+                    self._go_on()
+
+    def _take(self, found: Iterable[tuple[bytes, memoryview]], file: HoledFile, index: Index, there: int = -1) -> None:
+        """Write blocks wherever they are lacking; ``there`` one is already."""
+        for name, block in found:
+            for number in self._lacking.pop(name, ()):
+                if number != there:
+                    file.put(number * BLOCK, block)
+                self.position += index.length(number)
+
+    def _left(self, index: Index) -> int:
+        return sum(index.length(n) for places in self._lacking.values() for n in places)
+
+    # ---- what is elsewhere
+
+    def _ask_index(self, source: Source) -> Index:
+        data = bytearray()
+        self._get(source, "index", data.extend)
+        return giver.unsqueeze(bytes(data), self._blob.size, self._blob.index)
+
+    def _ask_blocks(self, source: Source, file: HoledFile, index: Index) -> None:
+        """Ask once for as much as a request can name."""
+        before = len(self._lacking)
+        if not before:
+            return  # it was cut behind the last of them
+        reader = frames.Reader()
+
+        def take(data: bytes) -> None:
+            for frame in reader.feed(data):
+                self._take(frames.unpack(frame), file, index)
+
+        try:
+            self._get(source, f"blocks?want={self._wanted()}", take)
+            if reader.rest:
+                raise Unavailable("transfer", "The transfer was cut", "the other side stopped early")
+        except Unavailable:
+            self._take(frames.beginning(reader.rest), file, index)
+            raise
+        if len(self._lacking) == before:
+            raise Failed("digest", "Other bytes came than expected", "none of the blocks that were asked for")
+
+    def _wanted(self) -> str:
+        text = ranges(sorted(places[0] for places in self._lacking.values()))
+        return text if len(text) <= _ASK_AT_MOST else text[:_ASK_AT_MOST].rpartition(",")[0]
+
+    def _get(self, source: Source, what: str, take: Callable[[bytes], None]) -> None:
+        def counted(data: bytes) -> None:
+            self.moved += len(data)
+            take(data)
+
+        at = replace(source, url=f"{source.url}/{what}")
+        PROTOCOLS[urlsplit(source.url).scheme].get(at, counted, self._stop.is_set)
+
+    def _persist(self, ask: Callable[[Source], T]) -> T:
+        """Ask the newest source, again after a cut, while the patience lasts; one that refuses is asked no more."""
+        while True:
+            before, source = self.moved, self._sources[-1]
             try:
-                PROTOCOLS[urlsplit(source.url).scheme].get(
-                    source, self.position, self._begin, self._take, self._stop.is_set
-                )
-                if self.position < self._blob.size:
-                    raise Unavailable("transfer", "The transfer was cut", "the other side stopped early")
+                return ask(source)
             except Unavailable as cut:
                 now = clock.monotonic()
-                if self.position > before:
-                    fed, pause = now, _FIRST_PAUSE_S
-                if now - fed + pause > self._patience.idle_s or now - begun + pause > self._patience.total_s:
+                if self.moved > before:
+                    self._fed, self._pause = now, _FIRST_PAUSE_S
+                patience = self._patience
+                if now - self._fed + self._pause > patience.idle_s or now - self._begun + self._pause > patience.total_s:
                     raise Unavailable("transfer", "The bytes did not arrive", cut.why or str(cut)) from cut
                 _log.info("transfer cut", sha256=self._blob.sha256, position=self.position, why=str(cut))
-                clock.wait(self._stop, pause)
-                pause = min(pause * 2, _LONGEST_PAUSE_S)
+                clock.wait(self._stop, self._pause)
+                self._pause = min(self._pause * 2, _LONGEST_PAUSE_S)
             except Refused:
                 self._sources.remove(source)
                 if not self._sources:
                     raise
             self._go_on()
 
-    def _begin(self, span: Span) -> None:
-        if span.total not in (-1, self._blob.size):
-            raise Failed("digest", "Other bytes came than expected", f"{span.total} bytes instead of {self._blob.size}")
-        if span.start == self.position:
-            return
-        if span.start != 0 or self._file is None:
-            raise Failed("digest", "Other bytes came than asked for", f"from {span.start} instead of {self.position}")
-        self._file.restart()
-        self._digest.restart()
-        self.position = 0
-
-    def _take(self, data: bytes) -> None:
-        if self._file is None or self.position + len(data) > self._blob.size:
-            raise Failed("digest", "Other bytes came than expected", f"more than {self._blob.size} bytes")
-        self._digest.feed(data)
-        self._file.write(data)
-        self.position += len(data)
-
     def _go_on(self) -> None:
         if self._stop.is_set():
             raise Refused("cancelled", "Fetching the image was cancelled")
+
+
+def _places(index: Index) -> dict[bytes, list[int]]:
+    """Where each block lies in a file, without the holes."""
+    places: dict[bytes, list[int]] = {}
+    for number, name in enumerate(index):
+        if name != HOLE:
+            places.setdefault(name, []).append(number)
+    return places
+
+
+def _shared(other: Index, lacking: Mapping[bytes, object]) -> Iterator[tuple[int, int]]:
+    """The blocks of ``other`` that are lacking, as spans (first, end) of at most GROUP."""
+    return spans(number for number, name in enumerate(other) if name in lacking)

@@ -22,7 +22,7 @@ _PLAIN, _ZSTD = 0, 1
 LARGEST = HEAD.size + GROUP * (DIGEST + BLOCK)
 
 
-def size(head: bytes) -> int:
+def size(head: bytes | bytearray) -> int:
     """Bytes of the whole frame that begins with ``head``. Raises Failed(digest)."""
     blocks, _, length, _ = _head(head)
     return HEAD.size + blocks * DIGEST + length
@@ -47,20 +47,37 @@ def unpack(frame: bytes) -> list[tuple[bytes, memoryview]]:
     body = memoryview(frame)[HEAD.size + blocks * DIGEST :]
     if len(body) != length:
         raise _broken(f"{len(body)} of {length} bytes")
-    if kind == _ZSTD:
-        try:
-            data = zstandard.ZstdDecompressor().decompress(body, max_output_size=unpacked, allow_extra_data=False)
-        except zstandard.ZstdError as e:
-            raise _broken(str(e)) from e
-    else:
-        data = bytes(body)
+    data = _plain(kind, body, unpacked)
     if len(data) != unpacked:
         raise _broken(f"it holds {len(data)} bytes and says {unpacked}")
-    found = list(zip(names(frame), split(data), strict=True))
-    for name, block in found:
+    return _verified(names(frame), split(data))
+
+
+def beginning(part: bytes) -> list[tuple[bytes, memoryview]]:
+    """The blocks that are whole in the beginning of a frame, verified. Raises Failed(digest)."""
+    if len(part) < HEAD.size:
+        return []
+    blocks, kind, _, unpacked = _head(part)
+    data = _plain(kind, memoryview(part)[HEAD.size + blocks * DIGEST :], unpacked)
+    whole = len(data) // BLOCK
+    return _verified(names(part)[:whole], split(data)[:whole])
+
+
+def _plain(kind: int, body: memoryview, at_most: int) -> bytes:
+    if kind == _PLAIN:
+        return bytes(body)
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(body) as unpacking:
+            return unpacking.read(at_most + 1)
+    except zstandard.ZstdError as e:
+        raise _broken(str(e)) from e
+
+
+def _verified(expected: Sequence[bytes], found: Sequence[memoryview]) -> list[tuple[bytes, memoryview]]:
+    for name, block in zip(expected, found, strict=True):
         if digest(block) != name:
             raise _broken(f"block {name.hex()[:16]} is another one")
-    return found
+    return list(zip(expected, found, strict=True))
 
 
 class Reader:
@@ -84,9 +101,9 @@ class Reader:
             del self._left[:at]
 
     @property
-    def is_between(self) -> bool:
-        """Whether nothing is left of a frame that did not come whole."""
-        return not self._left
+    def rest(self) -> bytes:
+        """What came of a frame that did not come whole."""
+        return bytes(self._left)
 
 
 def _head(frame: bytes | bytearray) -> tuple[int, int, int, int]:

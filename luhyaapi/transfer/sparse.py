@@ -31,7 +31,7 @@ class SparseFile:
         """Add ``data`` at the end."""
         begin = 0
         for start, end in _filled(data):
-            self._put(data if (start, end) == (0, len(data)) else data[start:end], self.position + start)
+            _put(self._fd, data if (start, end) == (0, len(data)) else data[start:end], self.position + start)
             begin = end
         if begin < len(data):
             os.ftruncate(self._fd, self.position + len(data))
@@ -52,11 +52,38 @@ class SparseFile:
             os.close(self._fd)
             self._fd = -1
 
-    def _put(self, data: bytes, offset: int) -> None:
-        view = memoryview(data)
-        while view:
-            done = os.pwrite(self._fd, view, offset)
-            view, offset = view[done:], offset + done
+
+class HoledFile:
+    """A file of ``size`` bytes written in any order, with holes where nothing was written; what is in it already stays."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        os.ftruncate(self._fd, size)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        os.close(self._fd)
+
+    def fileno(self) -> int:
+        """Its descriptor."""
+        return self._fd
+
+    def put(self, offset: int, data: bytes | memoryview) -> None:
+        """Write there."""
+        _put(self._fd, data, offset)
+
+    def sync(self) -> None:
+        """Have everything on the disk."""
+        os.fsync(self._fd)
+
+
+def _put(fd: int, data: bytes | memoryview, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        done = os.pwrite(fd, view, offset)
+        view, offset = view[done:], offset + done
 
 
 def _filled(data: bytes) -> list[tuple[int, int]]:

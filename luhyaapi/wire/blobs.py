@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from luhyaapi.errors import Refused, Unavailable
-from luhyaapi.wire.http import Answer, FileSpan, Request, Route, json_answer, json_route, route
+from luhyaapi.errors import Refused
+from luhyaapi.transfer.giver import Giver, answer
+from luhyaapi.wire.http import Answer, Pieces, Request, Route, json_answer, json_route, route
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _SHA256 = "(?P<sha256>[0-9a-f]{64})"
@@ -29,6 +28,16 @@ class Stream(Protocol):
         """At most ``size`` bytes; empty at the end."""
 
 
+class Blobs(Protocol):
+    """Who gives plain bytes. Raises Refused(not_found)."""
+
+    def size(self, sha256: str) -> int:
+        """Bytes of a file."""
+
+    def read(self, sha256: str, start: int, length: int) -> Iterator[bytes]:
+        """That much of it."""
+
+
 class Uploads(Protocol):
     """Who takes uploads: see ``walrus.services.library.Library``."""
 
@@ -45,15 +54,22 @@ class Uploads(Protocol):
         """Forget it."""
 
 
-def blob_routes(role: str, find: Callable[[str], Path | None], authorize: Authorize) -> list[Route]:
-    """GET and HEAD ``/<role>/api/1.0/blobs/<sha256>``, with Range (one), ETag and flat memory."""
+def block_routes(role: str, giver: Giver, authorize: Authorize) -> list[Route]:
+    """GET ``/<role>/api/1.0/blobs/<sha256>/index`` and ``.../blocks?want=0-15,17``: what a download asks for, with flat memory."""
     def serve(request: Request) -> Answer:
         sha256 = request.params["sha256"]
         authorize(request.ticket, sha256, "get")
-        path = find(sha256)
-        if path is None:
-            raise Refused("not_found", "These bytes are not here", sha256)
-        return _file_answer(path, sha256, request)
+        return Answer(200, Pieces(answer(giver, sha256, request.params["what"], request.query)))
+
+    return [route("GET", rf"/{role}/api/1\.0/blobs/{_SHA256}/(?P<what>index|blocks)", serve)]
+
+
+def blob_routes(role: str, blobs: Blobs, authorize: Authorize) -> list[Route]:
+    """GET and HEAD ``/<role>/api/1.0/blobs/<sha256>``: the plain bytes, with Range (one), ETag and flat memory."""
+    def serve(request: Request) -> Answer:
+        sha256 = request.params["sha256"]
+        authorize(request.ticket, sha256, "get")
+        return _span_answer(blobs, sha256, request)
 
     return [route("GET", rf"/{role}/api/1\.0/blobs/{_SHA256}", serve)]
 
@@ -107,22 +123,17 @@ def _parts(value: object) -> list[tuple[str, int]]:
     return [(p["part"], p["size"]) for p in parts]
 
 
-def _file_answer(path: Path, sha256: str, request: Request) -> Answer:
-    try:
-        file = path.open("rb")
-    except OSError as e:
-        raise Unavailable("interrupted", "These bytes cannot be read now", str(e)) from e
-    size = os.fstat(file.fileno()).st_size
+def _span_answer(blobs: Blobs, sha256: str, request: Request) -> Answer:
+    size = blobs.size(sha256)
     headers = {"ETag": f'"{sha256}"', "Accept-Ranges": "bytes", "Cache-Control": "private, immutable"}
     span = _wanted(request, sha256, size)
     if span == _UNSATISFIABLE:
-        file.close()
         return Answer(416, headers={**headers, "Content-Range": f"bytes */{size}"})
     if span is None:
-        return Answer(200, FileSpan(file, 0, size), headers=headers)
+        return Answer(200, Pieces(blobs.read(sha256, 0, size), size), headers=headers)
     start, end = span
     headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    return Answer(206, FileSpan(file, start, end - start), headers=headers)
+    return Answer(206, Pieces(blobs.read(sha256, start, end - start), end - start), headers=headers)
 
 
 def _wanted(request: Request, sha256: str, size: int) -> tuple[int, int] | None:

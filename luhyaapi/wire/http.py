@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from io import DEFAULT_BUFFER_SIZE
-from typing import IO, Any
+from typing import Any
 from urllib.parse import parse_qsl
 
 from cheroot import wsgi
@@ -35,7 +35,7 @@ _LINGER_S = 0.5
 _SILENCE_S = 20
 _HEADERS_WITHIN_S = 20.0
 _IN_STEP, _IN_STEP_S = 64 * 1024, 20.0
-_OUT_STEP, _OUT_STEP_S = 1024 * 1024, 60.0
+_OUT_STEP_S = 60.0
 _THREADS = 4
 _THREADS_AT_MOST = 32
 _WAITING_AT_MOST = 64
@@ -125,30 +125,31 @@ class Request:
             raise Refused("invalid", "The request is not JSON", str(e)[:200]) from e
 
 
-class FileSpan:
-    """``count`` bytes of an open file from ``start`` on; handed to the kernel where that is possible."""
+class Pieces:
+    """A large body that is made while it is sent; ``count`` bytes in all, -1: as many as come.
 
-    def __init__(self, file: IO[bytes], start: int, count: int) -> None:
-        self.file, self.start, self.count = file, start, count
+    One that fails in the middle closes the connection, so that the other side knows.
+    """
+
+    def __init__(self, pieces: Iterator[bytes], count: int = -1) -> None:
+        self.pieces, self.count = pieces, count
 
     def __iter__(self) -> Iterator[bytes]:
-        self.file.seek(self.start)
-        left = self.count
-        while left > 0 and (data := self.file.read(min(left, _PIECE))):
-            left -= len(data)
-            yield data
+        return self.pieces
 
     def close(self) -> None:
-        """Close the file."""
-        self.file.close()
+        """No more of it is wanted."""
+        close = getattr(self.pieces, "close", None)
+        if close:
+            close()
 
 
 @dataclass
 class Answer:
-    """What a handler says. ``body``: bytes, or a FileSpan for large things."""
+    """What a handler says. ``body``: bytes, or Pieces for large things."""
 
     status: int = 200
-    body: bytes | FileSpan = b""
+    body: bytes | Pieces = b""
     content_type: str = "application/octet-stream"
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -307,7 +308,7 @@ class _Server(wsgi.Server):
 
 
 class _Gateway(wsgi.Gateway_10):
-    """cheroot's WSGI gateway, with sendfile and with a way to close a connection whose body nobody wants."""
+    """cheroot's WSGI gateway, with large bodies in pieces and with a way to close a connection whose body nobody wants."""
 
     _unread = False
 
@@ -320,10 +321,8 @@ class _Gateway(wsgi.Gateway_10):
     def respond(self) -> None:
         response = self.req.server.wsgi_app(self.env, self.start_response)
         try:
-            if isinstance(response, FileSpan):
-                self.req.ensure_headers_sent()
-                self.req.conn.wfile.flush()
-                self._send_file(response)
+            if isinstance(response, Pieces):
+                self._send_pieces(response.pieces)
             else:
                 for chunk in response:
                     self.write(chunk)
@@ -335,16 +334,15 @@ class _Gateway(wsgi.Gateway_10):
         if self._unread:
             self._linger()
 
-    def _send_file(self, span: FileSpan) -> None:
-        sock, at, end = self.req.conn.socket, span.start, span.start + span.count
-        while at < end:
-            with self.req.server.slowness.within(sock, _OUT_STEP_S):
-                sent = sock.sendfile(span.file, at, min(_OUT_STEP, end - at))
-            if not sent:
-                # the file is shorter than promised: only closing tells the other side
-                self.req.close_connection = True
-                return
-            at += sent
+    def _send_pieces(self, pieces: Iterator[bytes]) -> None:
+        try:
+            for piece in pieces:
+                with self.req.server.slowness.within(self.req.conn.socket, _OUT_STEP_S):
+                    self.write(piece)
+        except Trouble as trouble:
+            _log.warning("answer broken off", code=trouble.code, why=trouble.why)
+            # only a connection that closes before the end tells the other side
+            self.req.close_connection, self.req.chunked_write = True, False
 
     def _close_after(self) -> None:
         self._unread = self.req.close_connection = True
@@ -386,16 +384,16 @@ def _drained(body: Body) -> bool:
 
 
 def _send(answer: Answer, method: str, start_response: Callable[..., object]) -> Iterable[bytes]:
-    length = answer.body.count if isinstance(answer.body, FileSpan) else len(answer.body)
+    length = answer.body.count if isinstance(answer.body, Pieces) else len(answer.body)
     headers = {
-        "Content-Type": answer.content_type, "Content-Length": str(length),
+        "Content-Type": answer.content_type, **({"Content-Length": str(length)} if length >= 0 else {}),
         "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", **answer.headers,
     }
     start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", list(headers.items()))
     if method == "HEAD":
-        if isinstance(answer.body, FileSpan):
+        if isinstance(answer.body, Pieces):
             answer.body.close()
         return ()
-    if isinstance(answer.body, FileSpan):
+    if isinstance(answer.body, Pieces):
         return answer.body
     return (answer.body,) if answer.body else ()

@@ -11,11 +11,10 @@ from clc.services import images
 from clc.services.own import own
 from clc.web.api import store
 from luhyaapi.contracts.reports import Outcome
-from luhyaapi.contracts.specs import Blob
+from luhyaapi.contracts.specs import UploadPart
 from luhyaapi.errors import Refused
-from luhyaapi.transfer.cache import BlobCache
 from luhyadb.models import Image, ImageVersion, Outbox, Task, Upload
-from tests.support import store_door
+from tests.support import image_store, store_door
 from walrus import door
 from walrus.services.library import Library
 
@@ -26,12 +25,12 @@ KERNEL = b"\x7fELF" + os.urandom(299_996)
 def opened(world, folder):
     """The way to an image store, and what lies behind it."""
     world.cluster()
-    cache = BlobCache(folder / "store", 1024, 0)
+    kept = image_store.opened(folder / "store")
     membership = types.SimpleNamespace(boss_certificate=own().membership.certificate, authority=own().authority)
     settings = types.SimpleNamespace(host=types.SimpleNamespace(listen="127.0.0.1", door_port=0, tls=False))
     agent = types.SimpleNamespace(membership=membership, settings=settings, up=None)
-    library = Library(folder, cache)
-    return store_door.transport(door.make(types.SimpleNamespace(agent=agent, library=library, store=cache))._routes), library
+    library = Library(folder, kept)
+    return store_door.transport(door.make(types.SimpleNamespace(agent=agent, library=library, store=kept))._routes), library
 
 
 @pytest.fixture
@@ -133,7 +132,7 @@ def test_without_a_store_nothing_begins(world, client):
 
 def publish(library, upload, task):
     """What the store and its outcome do."""
-    (blob,) = library.publish(upload, (Blob(part="kernel", sha256=hashlib.sha256(KERNEL).hexdigest(), size=len(KERNEL)),))
+    (blob,) = library.publish(upload, (UploadPart(part="kernel", sha256=hashlib.sha256(KERNEL).hexdigest(), size=len(KERNEL)),))
     images.ended(task, Outcome(command=task.command, task=task.pk, blobs=(blob,)))
 
 

@@ -23,7 +23,7 @@ from tests.support.private_libvirtd import PrivateLibvirtd, private_libvirtd
 
 A, B = "ins-0000000a", "ins-0000000b"
 PORTS = {A: 8700, B: 8701}
-IMAGE = ImageRef(image="img-00000001", version=1, blobs=(Blob(part=Part.DISK, sha256="0" * 64, size=512, format="raw"),))
+IMAGE = ImageRef(image="img-00000001", version=1, blobs=(Blob(part=Part.DISK, sha256="0" * 64, index="0" * 64, size=512, format="raw"),))
 
 
 @dataclass

@@ -1,122 +1,139 @@
-"""One suite for every transfer protocol: bytes, in order, from where one asks, and clear errors."""
+"""One suite for every transfer protocol: all bytes, in order, and clear errors."""
 
-import os
 import threading
 
 import pytest
 
-from luhyaapi.errors import Failed, Refused, Trouble, Unavailable
-from luhyaapi.transfer.base import CHUNK, Ability, Source, never
+from deploy.playground import Near
+from luhyaapi.errors import Refused, Trouble, Unavailable
+from luhyaapi.transfer import giver
+from luhyaapi.transfer.base import CHUNK, Source, never
+from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.curl import Curl
-from luhyaapi.transfer.local import Local
-from luhyaapi.wire.blobs import blob_routes
+from luhyaapi.transfer.giver import CacheGiver
+from luhyaapi.wire.blobs import block_routes
 from luhyaapi.wire.http import Door
 
-CONTENT = os.urandom(CHUNK + 70_001)
+CONTENT = bytes(range(256)) * 300 * 40
 NAMES = {"here": "a" * 64, "missing": "b" * 64, "empty": "c" * 64}
 
 
-class OverFiles:
-    def __init__(self, folder):
-        self.transfer, self.folder = Local(), folder
-
-    def source(self, name):
-        return Source(f"file://{self.folder}/{NAMES[name]}")
-
-    def close(self):
-        pass
-
-
 class OverHttp:
-    def __init__(self, folder):
-        def find(sha256):
-            return folder / sha256 if (folder / sha256).exists() else None
-        self.transfer = Curl()
-        self.door = Door("walrus", "127.0.0.1", 0, blob_routes("walrus", find, lambda *_a: None), lambda: ()).start()
+    transfer = Curl()
 
-    def source(self, name):
-        url = f"http://127.0.0.1:{self.door.port}/walrus/api/1.0/blobs/{NAMES[name]}"
-        return Source(url, {"Authorization": "Ticket t"})
+    def __init__(self, cache):
+        self.door = Door("cc", "127.0.0.1", 0, block_routes("cc", CacheGiver(cache), lambda *_a: None), lambda: ()).start()
+        self.base = f"http://127.0.0.1:{self.door.port}"
 
     def close(self):
         self.door.stop()
 
 
-@pytest.fixture(params=[OverFiles, pytest.param(OverHttp, marks=pytest.mark.live)])
-def way(request, tmp_path):
-    (tmp_path / NAMES["here"]).write_bytes(CONTENT)
-    (tmp_path / NAMES["empty"]).touch()
-    way = request.param(tmp_path)
+class InOneProcess:
+    transfer = Near()
+    base = "near://trial"
+
+    def __init__(self, cache):
+        self.transfer.lend("trial", lambda: CacheGiver(cache))
+
+    def close(self):
+        self.transfer.forget("trial")
+
+
+@pytest.fixture
+def cache(tmp_path):
+    cache = BlobCache(tmp_path / "c", 100, 0)
+    for name, content in (("here", CONTENT), ("empty", b"")):
+        cache.part(NAMES[name]).write_bytes(content)
+        cache.adopt(cache.part(NAMES[name]), NAMES[name])
+    return cache
+
+
+@pytest.fixture(params=[InOneProcess, pytest.param(OverHttp, marks=pytest.mark.live)])
+def way(request, cache):
+    way = request.param(cache)
     yield way
     way.close()
 
 
-def get(way, name="here", start=0, stopped=never):
-    spans, pieces = [], []
-    way.transfer.get(way.source(name), start, spans.append, pieces.append, stopped)
-    assert len(spans) == 1
+def source(way, name="here", what="blocks?want=0-46"):
+    return Source(f"{way.base}/cc/api/1.0/blobs/{NAMES[name]}/{what}", {"Authorization": "Ticket t"})
+
+
+def get(way, stopped=never, **asked):
+    pieces = []
+    way.transfer.get(source(way, **asked), pieces.append, stopped)
     assert all(len(piece) <= 2 * CHUNK for piece in pieces)
-    return spans[0], b"".join(pieces)
+    return b"".join(pieces)
 
 
-def test_it_names_its_schemes_and_abilities(way):
-    assert way.transfer.schemes
-    assert Ability.GET in way.transfer.can
+def test_it_names_its_schemes(way):
+    assert way.base.split(":")[0] in way.transfer.schemes
 
 
-def test_everything(way):
-    span, content = get(way)
-    assert (span.start, span.total) == (0, len(CONTENT))
-    assert content == CONTENT
+def test_everything(way, cache):
+    wanted = giver.answer(CacheGiver(cache), NAMES["here"], "blocks", {"want": "0-46"})
+    assert get(way) == b"".join(wanted)
 
 
-@pytest.mark.parametrize("start", [1, CHUNK, len(CONTENT) - 1])
-def test_from_the_middle(way, start):
-    span, content = get(way, start=start)
-    assert (span.start, span.total) == (start, len(CONTENT))
-    assert content == CONTENT[start:]
+def test_the_index(way, cache):
+    known = cache.index(NAMES["here"])
+    assert giver.unsqueeze(get(way, what="index"), known.size, known.name).data == known.data
+    assert giver.unsqueeze(get(way, name="empty", what="index"), 0, cache.index(NAMES["empty"]).name).data == b""
 
 
-def test_nothing(way):
-    span, content = get(way, "empty")
-    assert (span.start, span.total, content) == (0, 0, b"")
-
-
-def test_what_is_not_there_is_refused(way):
+@pytest.mark.parametrize(("asked", "code"), [
+    ({"name": "missing"}, "not_found"), ({"what": "blocks?want=0-47"}, "invalid"), ({"what": "blocks"}, "invalid"),
+    ({"what": "blocks?want=5-4"}, "invalid"), ({"what": "blocks?want=3,3"}, "invalid"), ({"what": "blocks?want=-1"}, "invalid"),
+    ({"name": "empty", "what": "blocks?want=0"}, "invalid"),
+])
+def test_what_is_not_there_is_refused(way, asked, code):
     with pytest.raises(Refused) as e:
-        get(way, "missing")
-    assert e.value.code == "not_found"
-
-
-def test_from_behind_the_end_fails(way):
-    with pytest.raises(Failed) as e:
-        get(way, start=len(CONTENT) + 5)
-    assert e.value.code == "digest"
+        get(way, **asked)
+    assert e.value.code == code
 
 
 def test_an_error_of_the_taker_comes_through(way):
     def full(_data):
         raise OSError(28, "No space left on device")
     with pytest.raises(OSError, match="No space"):
-        way.transfer.get(way.source("here"), 0, lambda _s: None, full, never)
-
-
-def test_an_error_of_the_beginner_comes_through(way):
-    def unwanted(_span):
-        raise Failed("digest", "no")
-    with pytest.raises(Failed):
-        way.transfer.get(way.source("here"), 0, unwanted, lambda _d: None, never)
+        way.transfer.get(source(way), full, never)
 
 
 def test_it_stops_when_told(way):
     stop = threading.Event()
+    stop.set()
     with pytest.raises(Trouble) as e:
-        way.transfer.get(way.source("here"), 0, lambda _s: stop.set(), lambda _d: None, stop.is_set)
+        get(way, stopped=stop.is_set)
     assert e.value.code == "cancelled"
 
 
 @pytest.mark.live
 def test_nobody_there_is_unavailable():
     with pytest.raises(Unavailable) as e:
-        Curl().get(Source("http://127.0.0.1:9/x"), 0, lambda _s: None, lambda _d: None, never)
+        Curl().get(Source("http://127.0.0.1:9/x"), lambda _d: None, never)
     assert e.value.code == "transfer"
+
+
+def test_nobody_of_that_name_is_unavailable():
+    with pytest.raises(Unavailable):
+        Near().get(Source("near://nobody/x/y"), lambda _d: None, never)
+
+
+@pytest.mark.live
+def test_an_answer_that_breaks_off_is_a_cut(cache):
+    """What came before counts; the end is not taken for the end."""
+    class Breaking(CacheGiver):
+        def frames(self, sha256, wanted):
+            yield next(iter(super().frames(sha256, wanted)))
+            raise Unavailable("interrupted", "The disk went away")
+
+    door = Door("cc", "127.0.0.1", 0, block_routes("cc", Breaking(cache), lambda *_a: None), lambda: ()).start()
+    taken, ticket = [], {"Authorization": "Ticket t"}
+    try:
+        with pytest.raises(Unavailable) as e:
+            Curl().get(Source(f"http://127.0.0.1:{door.port}/cc/api/1.0/blobs/{NAMES['here']}/blocks?want=0-46", ticket), taken.append, never)
+    finally:
+        door.stop()
+    assert e.value.code == "transfer"
+    assert b"".join(taken)

@@ -104,14 +104,14 @@ def test_a_cancelled_second_try_of_a_failed_run_stays(cloud):
     assert (cloud.task(task)[0], cloud.state(one)) == ("cancelled", "stopped")
 
 
-def test_a_cancelled_first_run_that_may_have_left_something_stays_until_it_has_no_place(cloud):
+def test_a_cancelled_first_run_goes_when_its_end_says_that_nothing_is_left_whenever_the_place_is_told(cloud):
     one, task = _begin(cloud, 4)
     held = []
     cloud.tap(lambda direction, host, message: held.append((direction, host, message)) or [] if _is_release(message) else [message])
     tasks.cancel(cloud.user, task)
     cloud.p.settle()
     assert cloud.task(task)[0] == "cancelled"
-    assert cloud.state(one) != "deleted"
+    assert cloud.state(one) == "deleted"
     cloud.tap(lambda _direction, _host, message: [message])
     assert held
     cloud.inject(*held[0])

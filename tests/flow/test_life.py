@@ -38,7 +38,7 @@ def test_bytes_move_once(cloud):
     moved = Near.moved_bytes
     first = {cloud.node(cloud.do()) for _ in range(2)}
     assert first == {"nc1", "nc2"}
-    assert Near.moved_bytes - moved == len(KERNEL)
+    assert 0 < Near.moved_bytes - moved < len(KERNEL)
     moved = Near.moved_bytes
     cloud.do()
     assert Near.moved_bytes == moved
@@ -145,9 +145,12 @@ def test_a_node_that_dropped_the_image_since_it_said_so_gets_it_again(cloud):
 def test_an_image_that_is_nowhere_any_more_is_missed_once_and_said(cloud):
     cloud.warm()
     for name in (*NODES, "cc", "walrus"):
-        cache = cloud.role(name).store if name == "walrus" else cloud.role(name).cache
-        for file in cache.folder.glob("blobs/*/*"):
-            file.unlink()
+        store = cloud.role(name).store if name == "walrus" else cloud.role(name).cache
+        for sha256 in store.sha256s():
+            if name != "walrus":
+                store.path(sha256).unlink()
+            else:
+                store.remove(sha256)
     _, task = cloud.ask()
     cloud.p.settle()
     cloud.p.pass_time(10)

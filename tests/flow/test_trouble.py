@@ -253,9 +253,8 @@ def test_the_store_has_lost_the_image(cloud):
 
 
 def test_the_store_gives_other_bytes(cloud):
-    file = cloud.role("walrus").store.path(_blob(cloud))
-    file.chmod(0o644)
-    file.write_bytes(b"x" * file.stat().st_size)
+    (pack,) = (cloud.p.folder / "walrus").glob("store/objects/packs_/*")
+    pack.write_bytes(b"x" * pack.stat().st_size)
     _, task = cloud.ask()
     cloud.until_rest()
     _failed(cloud, task, "digest")

@@ -12,9 +12,9 @@ import uvicorn
 
 from clc.services.own import own
 from luhyaapi import clock
-from luhyaapi.transfer.cache import BlobCache
 from luhyadb.models import Host, Image, ImageVersion
 from tests.conftest import DATABASES
+from tests.support import image_store
 from walrus import door
 from walrus.services.library import Library
 
@@ -27,11 +27,11 @@ PATH = "/api/v1/images/big/versions/1/parts/disk/"
 @pytest.fixture
 def store(world, admin, tmp_path):
     """A real door of an image store that holds one large file."""
-    cache = BlobCache(tmp_path / "store", 4096, 0)
+    kept = image_store.opened(tmp_path / "store", quota_mib=4096)
     membership = types.SimpleNamespace(boss_certificate=own().membership.certificate, authority=own().authority)
     settings = types.SimpleNamespace(host=types.SimpleNamespace(listen="127.0.0.1", door_port=0, tls=False))
     agent = types.SimpleNamespace(membership=membership, settings=settings, up=None)
-    opened = door.make(types.SimpleNamespace(agent=agent, library=Library(tmp_path, cache), store=cache)).start()
+    opened = door.make(types.SimpleNamespace(agent=agent, library=Library(tmp_path, kept), store=kept)).start()
     world.cluster()
     Host.objects.filter(role="walrus").update(address=f"http://127.0.0.1:{opened.port}")
     block, digest, file = os.urandom(MIB), hashlib.sha256(), tmp_path / "big"
@@ -39,9 +39,9 @@ def store(world, admin, tmp_path):
         for _ in range(SIZE // MIB):
             out.write(block)
             digest.update(block)
-    cache.adopt(file, digest.hexdigest())
+    index = kept.add(file, digest.hexdigest())
     image = Image.objects.create(id="img-00000001", name="big", owner=admin, created_at=clock.now())
-    blob = {"part": "disk", "sha256": digest.hexdigest(), "size": SIZE, "format": "raw", "virtual_size": SIZE}
+    blob = {"part": "disk", "sha256": digest.hexdigest(), "index": index.name, "size": SIZE, "format": "raw", "virtual_size": SIZE}
     ImageVersion.objects.create(image=image, version=1, state="published", blobs=[blob], created_at=clock.now())
     yield digest.hexdigest()
     opened.stop()

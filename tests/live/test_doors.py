@@ -5,29 +5,32 @@ import hashlib
 import http.client
 import json
 import multiprocessing
-import os
 import random
 import socket
 import threading
 import time
 
 import pytest
+from blake3 import blake3
 
 from luhyaapi.contracts.specs import Blob
 from luhyaapi.errors import Failed, Refused, Unavailable
+from luhyaapi.transfer.blocks import BLOCK, Index
 from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.courier import fetch
 from luhyaapi.transfer.download import Patience
 from luhyaapi.wire import http as http_module
-from luhyaapi.wire.blobs import blob_routes, upload_routes
+from luhyaapi.wire.blobs import blob_routes, block_routes, upload_routes
 from luhyaapi.wire.http import Door, json_route
+from tests.support import image_store
 from walrus.services.library import Library
 
 pytestmark = pytest.mark.live
 MIB = 1024 * 1024
 CONTENT = random.Random(3).randbytes(3 * MIB + 11)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-BLOB = Blob(part="disk", sha256=SHA256, size=len(CONTENT))
+INDEX = Index(len(CONTENT), b"".join(blake3(CONTENT[at : at + BLOCK]).digest() for at in range(0, len(CONTENT), BLOCK)))
+BLOB = Blob(part="disk", sha256=SHA256, index=INDEX.name, size=len(CONTENT))
 TICKET = {"Authorization": "Ticket good"}
 
 
@@ -39,11 +42,16 @@ def authorize(ticket, subject, action):
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    store = BlobCache(tmp_path_factory.mktemp("walrus") / "store", 1000, 0)
-    store.part(SHA256).write_bytes(CONTENT)
-    store.adopt(store.part(SHA256), SHA256)
-    return store
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("walrus")
+
+
+@pytest.fixture(scope="module")
+def store(folder):
+    kept = image_store.opened(folder / "store")
+    (folder / "content").write_bytes(CONTENT)
+    assert kept.add(folder / "content", SHA256).name == BLOB.index
+    return kept
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +60,13 @@ def reasons():
 
 
 @pytest.fixture(scope="module")
-def door(store, reasons):
-    library = Library(store.folder.parent, store, largest_mib=100)
+def door(store, folder, reasons):
+    library = Library(folder, store, largest_mib=100)
 
     def crash(_value, _request):
         raise ZeroDivisionError("secret detail")
     door = Door("walrus", "127.0.0.1", 0, [
-        *blob_routes("walrus", store.path, authorize), *upload_routes("walrus", library, authorize),
+        *blob_routes("walrus", store, authorize), *block_routes("walrus", store, authorize), *upload_routes("walrus", library, authorize),
         json_route(r"/walrus/api/1\.0/echo/", lambda value, _request: {"got": value}), json_route("/crash", crash),
     ], lambda: reasons).start()
     yield door
@@ -255,13 +263,16 @@ class CuttingWire:
             while True:
                 near, _ = self.listener.accept()
                 self.connections += 1
-                with near, socket.create_connection(("127.0.0.1", self.target)) as far, contextlib.suppress(OSError):
-                    far.sendall(near.recv(65536))
-                    left = self.after
-                    while left > 0 and (data := far.recv(min(65536, left))):
-                        near.sendall(data)
-                        left -= len(data)
-                    self.hang.wait(10)
+                threading.Thread(target=self.pass_on, args=(near,), daemon=True).start()
+
+    def pass_on(self, near):
+        with near, socket.create_connection(("127.0.0.1", self.target)) as far, contextlib.suppress(OSError):
+            far.sendall(near.recv(65536))
+            left = self.after
+            while left > 0 and (data := far.recv(min(65536, left))):
+                near.sendall(data)
+                left -= len(data)
+            self.hang.wait(10)
 
 
 def test_fetching_over_a_wire_that_keeps_breaking(door, tmp_path):
@@ -270,7 +281,7 @@ def test_fetching_over_a_wire_that_keeps_breaking(door, tmp_path):
     path = fetch(BlobCache(tmp_path / "nc", 1000, 0), BLOB, url(door).replace(str(door.port), str(wire.port)), "good")
     wire.listener.close()
     assert path.read_bytes() == CONTENT
-    assert wire.connections == 4
+    assert wire.connections == 5  # one for the index
     assert time.monotonic() - started < 5
 
 
@@ -282,7 +293,7 @@ def test_a_door_that_comes_back_is_found_again(store, tmp_path):
     waiting = threading.Thread(target=lambda: results.append(fetch(cache, BLOB, at, "good", patience=Patience(20, 15))))
     waiting.start()
     time.sleep(0.5)
-    door = Door("walrus", "127.0.0.1", port, blob_routes("walrus", store.path, authorize), lambda: ()).start()
+    door = Door("walrus", "127.0.0.1", port, block_routes("walrus", store, authorize), lambda: ()).start()
     waiting.join(15)
     door.stop()
     assert results == [cache.path(SHA256)]
@@ -319,11 +330,12 @@ def test_sending_one_byte_at_a_time_does_not_hold_a_thread(door, monkeypatch, li
 def test_taking_one_byte_at_a_time_does_not_hold_a_thread(store, monkeypatch, tmp_path):
     monkeypatch.setattr(http_module, "_OUT_STEP_S", 0.2)
     monkeypatch.setattr(http_module, "_LOOK_S", 0.1)
-    (tmp_path / "large").touch()
-    os.truncate(tmp_path / "large", 64 * MIB)
-    door = Door("walrus", "127.0.0.1", 0, blob_routes("walrus", lambda _s: tmp_path / "large", authorize), lambda: ()).start()
+    with (tmp_path / "large").open("wb") as large:
+        large.truncate(64 * MIB)
+    store.add(tmp_path / "large", "a" * 64)
+    door = Door("walrus", "127.0.0.1", 0, blob_routes("walrus", store, authorize), lambda: ()).start()
     with socket.create_connection(("127.0.0.1", door.port), timeout=5) as sock:
-        sock.sendall(f"GET {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Ticket good\r\n\r\n".encode())
+        sock.sendall(f"GET {PATH.replace(SHA256, 'a' * 64)} HTTP/1.1\r\nHost: x\r\nAuthorization: Ticket good\r\n\r\n".encode())
         time.sleep(1)
         came = 0
         with contextlib.suppress(ConnectionResetError):

@@ -53,7 +53,7 @@ class Node:
     def _blob(self, part: Part, file: Path) -> Blob:
         sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
         self.cache.adopt(Path(shutil.copy(file, self.state / "cache" / "parts")), sha256)
-        return Blob(part=part, sha256=sha256, size=file.stat().st_size, format=DiskFormat.RAW)
+        return Blob(part=part, sha256=sha256, index=self.cache.index(sha256).name, size=file.stat().st_size, format=DiskFormat.RAW)
 
     def again(self) -> None:
         """As after the death of the node's process."""

@@ -56,7 +56,7 @@ def settings(private: PrivateLibvirtd, uri: str = "") -> conf.Settings:
 
 
 def spec(cmdline: str = "", display_port: int = 8700, nics: tuple[Nic, ...] = ()) -> MachineSpec:
-    image = ImageRef(image="img-00000001", version=1, blobs=(Blob(part=Part.KERNEL, sha256=ZERO, size=1),), cmdline=cmdline)
+    image = ImageRef(image="img-00000001", version=1, blobs=(Blob(part=Part.KERNEL, sha256=ZERO, index=ZERO, size=1),), cmdline=cmdline)
     return MachineSpec(
         instance=A, name="trial", cpus=1, memory_mib=96, image=image, nics=nics, display_port=display_port,
     )

@@ -19,8 +19,9 @@ from luhyaapi.transfer.base import Trust
 from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.courier import fetch
 from luhyaapi.transfer.download import Patience
+from luhyaapi.transfer.giver import CacheGiver
 from luhyaapi.wire import identity, joining, stream, tls
-from luhyaapi.wire.blobs import blob_routes
+from luhyaapi.wire.blobs import block_routes
 from luhyaapi.wire.http import Door, json_answer, json_route, route
 
 pytestmark = pytest.mark.live
@@ -113,14 +114,13 @@ def test_silent_and_plain_peers_delay_nobody(house):
 
 
 def test_bytes_come_only_from_whom_they_should(house, strangers, tmp_path):
-
-
     store = BlobCache(tmp_path / "store", 1000, 0)
-    blob = Blob(sha256=hashlib.sha256(CONTENT).hexdigest(), size=len(CONTENT), part="disk")
-    part = store.part(blob.sha256)
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    part = store.part(sha256)
     part.write_bytes(CONTENT)
-    store.adopt(part, blob.sha256)
-    door = served(house.member(CC), *blob_routes("cc", store.path, lambda *_: None))
+    store.adopt(part, sha256)
+    blob = Blob(sha256=sha256, index=store.index(sha256).name, size=len(CONTENT), part="disk")
+    door = served(house.member(CC), *block_routes("cc", CacheGiver(store), lambda *_: None))
     cache = BlobCache(tmp_path / "cache", 1000, 0)
     url = f"https://127.0.0.1:{door.port}/cc/api/1.0/blobs/{blob.sha256}"
     try:

@@ -129,7 +129,7 @@ class Case:
         )
 
     def _spec(self) -> MachineSpec:
-        blob = Blob(part=Part.KERNEL, sha256=_SHA, size=64)
+        blob = Blob(part=Part.KERNEL, sha256=_SHA, index=_SHA, size=64)
         return MachineSpec(instance=self.instance, name="lab", cpus=1, memory_mib=64, image=ImageRef(image="img-00000001", version=1, blobs=(blob,)))
 
     def hear(self, *envelopes: Envelope) -> None:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from luhyaapi.errors import Refused, Trouble
-from luhyaapi.wire.http import Answer, FileSpan, Request, problem
+from luhyaapi.wire.http import Answer, Pieces, Request, problem
 
 
 class Sent(io.BytesIO):
@@ -29,7 +29,7 @@ def transport(routes) -> httpx.MockTransport:
             answer = _answer(routes, asked)
         except Trouble as trouble:
             answer = problem(trouble)
-        body = b"".join(answer.body) if isinstance(answer.body, FileSpan) else answer.body
+        body = b"".join(answer.body) if isinstance(answer.body, Pieces) else answer.body
         headers = {"Content-Type": answer.content_type, "Content-Length": str(len(body)), **answer.headers}
         return httpx.Response(answer.status, stream=httpx.ByteStream(body), headers=headers)
 

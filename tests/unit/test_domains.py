@@ -60,7 +60,7 @@ class Node:
         (state / "cache" / "parts" / "kernel").write_bytes(b"kernel")
         digest = hashlib.sha256(b"kernel").hexdigest()
         cache.adopt(state / "cache" / "parts" / "kernel", digest)
-        blob = Blob(part=Part.KERNEL, sha256=digest, size=6, format=DiskFormat.RAW)
+        blob = Blob(part=Part.KERNEL, sha256=digest, index=digest, size=6, format=DiskFormat.RAW)
         self.image = ImageRef(image="img-00000001", version=1, blobs=(blob,), cmdline="")
         self.driver, self.network, self.told, self.gen = Held(state / "fake"), FakeNetwork(state / "fake"), [], 0
         settings = conf.Settings(host={"state": state})

@@ -19,8 +19,8 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 INSTANCE = "ins-3fa21c00"
 NIC = Nic(mac="52:54:00:ab:cd:ef", ip="10.231.0.5")
 HOME = Path("/srv/nc")
-KERNEL = (Blob(part=Part.KERNEL, sha256="1" * 64, size=9), Blob(part=Part.INITRD, sha256="2" * 64, size=9))
-DISK = (Blob(part=Part.DISK, sha256="3" * 64, size=9, format="qcow2", virtual_size=99),)
+KERNEL = (Blob(part=Part.KERNEL, sha256="1" * 64, index="1" * 64, size=9), Blob(part=Part.INITRD, sha256="2" * 64, index="2" * 64, size=9))
+DISK = (Blob(part=Part.DISK, sha256="3" * 64, index="3" * 64, size=9, format="qcow2", virtual_size=99),)
 LOG = HOME / "console.log"
 SCREEN = HOME / "vnc" / "sock"
 ACCOUNT = Account(1_900_008_700, 110)

@@ -60,7 +60,7 @@ def _node(number: int, memory_mib: int = 8192, cpus: int = 16, **more: Any) -> s
 
 
 def _order(number: int, memory_mib: int = 512, cpus: int = 1, shas: tuple[str, ...] = ()) -> InstanceRun:
-    blobs = tuple(Blob(part=Part.KERNEL if n == 0 else Part.INITRD, sha256=sha, size=1) for n, sha in enumerate(shas or SHA[:1]))
+    blobs = tuple(Blob(part=Part.KERNEL if n == 0 else Part.INITRD, sha256=sha, index=sha, size=1) for n, sha in enumerate(shas or SHA[:1]))
     return InstanceRun(instance=f"ins-{number:08x}", name="lab", cpus=cpus, memory_mib=memory_mib, usage=Usage.SERVER,
                        image=ImageRef(image="img-00000001", version=1, blobs=blobs), image_url="http://127.0.0.1:1", image_ticket="t")
 

@@ -96,9 +96,22 @@ def test_frames_come_out_of_any_pieces_as_they_went_in(kinds, last, draw):
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         found += reader.feed(stream[start:end])
     assert found == [frame] * 3
-    assert reader.is_between
+    assert not reader.rest
     assert [bytes(block) for _, block in frames.unpack(found[0])] == contents
     assert frames.names(frame) == blocks.digests(data)
+
+
+@pytest.mark.parametrize("data", [noise(6 * BLOCK), b"".join(n.to_bytes(4, "big") * (BLOCK // 4) for n in range(6)), noise(2 * BLOCK) + b"tail"])
+def test_the_whole_blocks_in_the_beginning_of_a_frame_count(data):
+    frame = frames.pack(blocks.digests(data), data, 3)
+    counts = []
+    for end in [*range(0, 300, 7), *range(300, len(frame), 5003), len(frame)]:
+        found = frames.beginning(frame[:end])
+        counts.append(len(found))
+        assert b"".join(bytes(block) for _, block in found) == data[: len(found) * BLOCK]
+    assert counts == sorted(counts)
+    assert counts[0] == 0
+    assert counts[-1] == len(data) // BLOCK
 
 
 def test_no_damaged_frame_gives_a_block():

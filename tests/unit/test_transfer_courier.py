@@ -3,7 +3,7 @@
 import errno
 import hashlib
 import multiprocessing
-import os
+import random
 import threading
 import time
 
@@ -12,16 +12,39 @@ import pytest
 from luhyaapi.contracts.specs import Blob
 from luhyaapi.errors import Failed, Refused, Unavailable
 from luhyaapi.transfer import download
+from luhyaapi.transfer.blocks import BLOCK, Index, index_of
 from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.courier import fetch
 from luhyaapi.transfer.download import Patience
-from luhyaapi.transfer.sparse import SparseFile
+from luhyaapi.transfer.sparse import HoledFile, SparseFile
 from tests.support.faulty_transfer import FaultyTransfer
 
-CONTENT = os.urandom(50_000) + bytes(200_000) + os.urandom(7)
-BLOB = Blob(part="disk", sha256=hashlib.sha256(CONTENT).hexdigest(), size=len(CONTENT))
-URL = "fake://boss/blob"
+SEEDS = random.Random(1)
+CONTENT = SEEDS.randbytes(20 * BLOCK) + bytes(30 * BLOCK) + SEEDS.randbytes(5 * BLOCK) + b"the end"
+URL = "fake://boss/blobs/x"
 SHORT = Patience(total_s=0.6, idle_s=0.5)
+
+
+def blob_of(path):
+    content = path.read_bytes()
+    return Blob(part="disk", sha256=hashlib.sha256(content).hexdigest(), index=index_of(path).name, size=len(content))
+
+
+def spread(path, content):
+    """Write a file with holes where zeros are."""
+    with SparseFile(path) as file:
+        file.write(content)
+    return path
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return spread(tmp_path_factory.mktemp("far") / "file", CONTENT)
+
+
+@pytest.fixture(scope="module")
+def blob(file):
+    return blob_of(file)
 
 
 @pytest.fixture
@@ -30,8 +53,8 @@ def cache(tmp_path):
 
 
 @pytest.fixture
-def far(monkeypatch):
-    transfer = FaultyTransfer(CONTENT)
+def far(monkeypatch, file):
+    transfer = FaultyTransfer(file)
     monkeypatch.setitem(download.PROTOCOLS, "fake", transfer)
     return transfer
 
@@ -40,120 +63,166 @@ def left(cache):
     return sorted(p.name for p in (cache.folder / "parts").iterdir())
 
 
-def test_it_arrives_and_a_second_time_moves_nothing(cache, far):
+ALL = "0-19,50-55"
+
+
+def test_it_arrives_and_a_second_time_moves_nothing(cache, far, blob):
     told = []
-    path = fetch(cache, BLOB, URL, "t", on_progress=lambda done, total: told.append((done, total)))
+    path = fetch(cache, blob, URL, "t", on_progress=lambda done, total: told.append((done, total)))
     assert path.read_bytes() == CONTENT
-    assert told[-1] == (BLOB.size, BLOB.size)
-    assert fetch(cache, BLOB, URL, "t") == path
-    assert far.sent == BLOB.size
+    assert told[-1] == (blob.size, blob.size)
+    assert fetch(cache, blob, URL, "t") == path
+    assert far.blocks == [ALL]
     assert left(cache) == []
+    assert cache.index(blob.sha256).name == blob.index
 
 
-def test_after_a_cut_it_goes_on_where_it_was(cache, far):
-    far.faults = [10_000, 20_000]
-    assert fetch(cache, BLOB, URL, "t").read_bytes() == CONTENT
-    assert [start for _, start in far.gets] == [0, 10_000, 30_000]
-    assert far.sent == BLOB.size
+def test_after_a_cut_it_goes_on_where_it_was(cache, far, blob):
+    far.faults = [1100 * far.piece, 10, 0]
+    assert fetch(cache, blob, URL, "t").read_bytes() == CONTENT
+    assert far.blocks == [ALL, "16-19,50-55", "16-19,50-55", "16-19,50-55"]
 
 
-def test_a_half_file_of_a_dead_process_is_taken_over(cache, far):
-    cache.part(BLOB.sha256).write_bytes(CONTENT[:60_000])
-    assert fetch(cache, BLOB, URL, "t").read_bytes() == CONTENT
-    assert [start for _, start in far.gets] == [60_000]
+def test_no_block_that_came_is_asked_for_again(cache, far, blob, file):
+    frame = len(next(far.frames("", range(16))))
+    for cut in (0, 1, 11, 600, BLOCK + 600, 3 * BLOCK, frame - 1, frame, frame + 1, frame + 99):
+        here = BlobCache(cache.folder / str(cut), 100, 0)
+        far.faults, far.asked = [cut], []
+        assert fetch(here, blob, URL, "t").read_bytes() == CONTENT
+        here_already = min(max(cut - 12 - 16 * 32, 0) // BLOCK, 16)
+        assert far.blocks == [ALL, f"{here_already}-19,50-55"]
 
 
-@pytest.mark.parametrize("half", [b"\1" + CONTENT[1:60_000], CONTENT + b"more"])
-def test_a_damaged_half_file_costs_one_download_not_the_image(cache, far, half):
-    cache.part(BLOB.sha256).write_bytes(half)
-    assert fetch(cache, BLOB, URL, "t").read_bytes() == CONTENT
+def test_a_cut_behind_the_last_block_costs_nothing(cache, far, blob):
+    far.faults = [10**9]
+    assert fetch(cache, blob, URL, "t").read_bytes() == CONTENT
+    assert far.blocks == [ALL]
 
 
-def test_a_complete_half_file_needs_no_bytes(cache, far):
-    cache.part(BLOB.sha256).write_bytes(CONTENT)
-    assert fetch(cache, BLOB, URL, "t").read_bytes() == CONTENT
-    assert far.sent == 0
+def test_only_what_differs_from_another_version_moves(cache, far, file, blob, tmp_path):
+    fetch(cache, blob, URL, "t")
+    far.asked.clear()
+    newer = CONTENT[: 3 * BLOCK] + b"changed" + CONTENT[3 * BLOCK + 7 :] + b" and more"
+    far.file = spread(tmp_path / "newer", newer)
+    assert fetch(cache, blob_of(far.file), URL, "t").read_bytes() == newer
+    assert far.blocks == ["3,55"]
 
 
-def test_a_sender_without_ranges_works(cache, far):
-    far.faults = [10_000, "whole"]
-    assert fetch(cache, BLOB, URL, "t").read_bytes() == CONTENT
+def test_blocks_that_moved_elsewhere_are_found(cache, far, blob, tmp_path):
+    fetch(cache, blob, URL, "t")
+    far.asked.clear()
+    turned = bytes(7 * BLOCK) + CONTENT[50 * BLOCK : 55 * BLOCK] + CONTENT[: 20 * BLOCK] + CONTENT[: 2 * BLOCK]
+    far.file = spread(tmp_path / "turned", turned)
+    assert fetch(cache, blob_of(far.file), URL, "t").read_bytes() == turned
+    assert far.blocks == []
 
 
-@pytest.mark.parametrize("fault", ["lie", "more", "elsewhere"])
-def test_a_lying_sender_is_found_out(cache, far, fault):
+def test_a_version_that_rotted_here_is_not_taken_from(cache, far, file, blob, tmp_path):
+    path = fetch(cache, blob, URL, "t")
+    path.chmod(0o600)
+    rotten = bytearray(CONTENT)
+    rotten[5 * BLOCK + 9] ^= 1
+    path.write_bytes(rotten)
+    far.asked.clear()
+    newer = CONTENT + b"!"
+    far.file = spread(tmp_path / "newer", newer)
+    assert fetch(cache, blob_of(far.file), URL, "t").read_bytes() == newer
+    assert far.blocks == ["5,55"]
+
+
+def test_the_same_block_in_many_places_comes_once(cache, far, tmp_path):
+    content = (b"a" * BLOCK + b"b" * BLOCK) * 40
+    far.file = spread(tmp_path / "same", content)
+    assert fetch(cache, blob_of(far.file), URL, "t").read_bytes() == content
+    assert far.blocks == ["0-1"]
+
+
+def test_many_scattered_blocks_are_asked_for_in_several_requests(cache, far, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "_ASK_AT_MOST", 40)
+    content = b"".join(bytes(BLOCK) + number.to_bytes(2, "big") * (BLOCK // 2) for number in range(1, 60))
+    far.file = spread(tmp_path / "scattered", content)
+    assert fetch(cache, blob_of(far.file), URL, "t").read_bytes() == content
+    assert len(far.blocks) > 3
+    assert all(len(want) <= 40 for want in far.blocks)
+
+
+@pytest.mark.parametrize("fault", ["none", "flip", "less"])
+def test_a_sender_that_does_not_send_what_it_should(cache, far, blob, fault):
     far.faults = [fault]
+    if fault == "less":
+        assert fetch(cache, blob, URL, "t").read_bytes() == CONTENT
+        return
     with pytest.raises(Failed) as e:
-        fetch(cache, BLOB, URL, "t")
+        fetch(cache, blob, URL, "t")
     assert e.value.code == "digest"
     assert cache.sha256s() == []
     assert left(cache) == []
 
 
-def test_a_flipped_bit_is_found_out(cache, far):
-    far.content = CONTENT[:100] + bytes([CONTENT[100] ^ 1]) + CONTENT[101:]
-    with pytest.raises(Failed, match="sha256"):
-        fetch(cache, BLOB, URL, "t")
-    assert cache.sha256s() == []
+def test_another_image_is_found_out(cache, far, blob, tmp_path):
+    far.file = spread(tmp_path / "other", CONTENT[:100] + b"?" + CONTENT[101:])
+    with pytest.raises(Failed, match="Another index"):
+        fetch(cache, blob, URL, "t")
+    assert far.blocks == []
     assert left(cache) == []
 
 
-def test_nobody_there_ends_in_time_and_keeps_the_half_file(cache, far):
+def test_nobody_there_ends_in_time_and_keeps_the_half_file(cache, far, blob):
     far.faults = [10_000] + [Unavailable("transfer", "gone", "no route")] * 99
     with pytest.raises(Unavailable) as e:
-        fetch(cache, BLOB, URL, "t", patience=SHORT)
+        fetch(cache, blob, URL, "t", patience=SHORT)
     assert e.value.code == "transfer"
     assert e.value.why == "no route"
-    assert left(cache) == [f"{BLOB.sha256}.part"]
+    assert left(cache) == [f"{blob.sha256}.part"]
     far.faults = []
-    fetch(cache, BLOB, URL, "t")
-    assert far.gets[-1][1] == 10_000
+    fetch(cache, blob, URL, "t")
+    assert far.blocks[-1] == ALL
 
 
-def test_a_refusal_is_final_and_leaves_nothing(cache, far):
+def test_a_refusal_is_final_and_leaves_nothing(cache, far, blob):
     far.faults = [10_000, Refused("forbidden", "no")]
     with pytest.raises(Refused) as e:
-        fetch(cache, BLOB, URL, "t")
+        fetch(cache, blob, URL, "t")
     assert e.value.code == "forbidden"
     assert left(cache) == []
 
 
-def test_cancelling_stops_and_leaves_nothing(cache, far):
+def test_cancelling_stops_and_leaves_nothing(cache, far, blob):
     far.gate = threading.Event()
     with pytest.raises(Refused) as e:
-        fetch(cache, BLOB, URL, "t", cancelled=lambda: bool(far.gets))
+        fetch(cache, blob, URL, "t", cancelled=lambda: bool(far.blocks))
     assert e.value.code == "cancelled"
     assert left(cache) == []
 
 
-def test_a_full_disk_says_so_and_leaves_nothing(cache, far, monkeypatch):
-    def full(_self, _data):
+def test_a_full_disk_says_so_and_leaves_nothing(cache, far, blob, monkeypatch):
+    def full(*_given):
         raise OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr(SparseFile, "write", full)
+    monkeypatch.setattr(HoledFile, "put", full)
     with pytest.raises(Failed) as e:
-        fetch(cache, BLOB, URL, "t")
+        fetch(cache, blob, URL, "t")
     assert e.value.code == "disk_full"
     assert left(cache) == []
 
 
-def test_no_room_is_found_before_a_byte_moves(tmp_path, far):
+def test_no_room_is_found_before_a_block_moves(tmp_path, far, blob):
     cache = BlobCache(tmp_path / "small", 0, 0)
     with pytest.raises(Failed) as e:
-        fetch(cache, BLOB, URL, "t")
+        fetch(cache, blob, URL, "t")
     assert e.value.code == "disk_full"
-    assert far.gets == []
+    assert far.blocks == []
 
 
 @pytest.mark.parametrize("url", ["ftp://x/y", "", "gopher:x", "/etc/passwd"])
-def test_an_unknown_way_is_refused(cache, url):
+def test_an_unknown_way_is_refused(cache, url, blob):
     with pytest.raises(Refused, match="no way"):
-        fetch(cache, BLOB, url, "t")
+        fetch(cache, blob, url, "t")
 
 
-def test_an_empty_blob(cache, far):
-    empty = Blob(part="disk", sha256=hashlib.sha256(b"").hexdigest(), size=0)
+def test_an_empty_blob(cache, far, blob):
+    empty = Blob(part="disk", sha256=hashlib.sha256(b"").hexdigest(), index=Index(0, b"").name, size=0)
     assert fetch(cache, empty, URL, "t").read_bytes() == b""
-    assert far.gets == []
+    assert far.asked == []
 
 
 def in_threads(count, act):
@@ -170,33 +239,33 @@ def in_threads(count, act):
     return threads, results
 
 
-def test_many_waiters_one_download(cache, far):
+def test_many_waiters_one_download(cache, far, blob):
     far.gate = threading.Event()
-    threads, results = in_threads(10, lambda i: fetch(cache, BLOB, URL, f"t{i}"))
+    threads, results = in_threads(10, lambda i: fetch(cache, blob, URL, f"t{i}"))
     time.sleep(0.1)
     far.gate.set()
     for thread in threads:
         thread.join(5)
-    assert set(results) == {cache.path(BLOB.sha256)}
-    assert len(far.gets) == 1
+    assert set(results) == {cache.path(blob.sha256)}
+    assert far.blocks == [ALL]
 
 
-def test_one_waiter_may_leave_the_others_still_get_it(cache, far):
+def test_one_waiter_may_leave_the_others_still_get_it(cache, far, blob):
     far.gate = threading.Event()
-    threads, results = in_threads(3, lambda i: fetch(cache, BLOB, URL, "t", cancelled=lambda: i == 0))
+    threads, results = in_threads(3, lambda i: fetch(cache, blob, URL, "t", cancelled=lambda: i == 0))
     threads[0].join(5)
     assert results[0].code == "cancelled"
     far.gate.set()
     for thread in threads:
         thread.join(5)
-    assert results[1] == results[2] == cache.path(BLOB.sha256)
-    assert len(far.gets) == 1
+    assert results[1] == results[2] == cache.path(blob.sha256)
+    assert far.blocks == [ALL]
 
 
-def test_everybody_hears_of_the_failure(cache, far):
+def test_everybody_hears_of_the_failure(cache, far, blob):
     far.gate = threading.Event()
-    far.content = CONTENT[:-1] + b"?"
-    threads, results = in_threads(3, lambda i: fetch(cache, BLOB, URL, "t"))
+    far.faults = ["flip"]
+    threads, results = in_threads(3, lambda i: fetch(cache, blob, URL, "t"))
     time.sleep(0.1)
     far.gate.set()
     for thread in threads:
@@ -204,66 +273,64 @@ def test_everybody_hears_of_the_failure(cache, far):
     assert [r.code for r in results] == ["digest"] * 3
 
 
-def test_one_expired_ticket_does_not_end_the_download_of_others(cache, far):
+def test_one_expired_ticket_does_not_end_the_download_of_others(cache, far, blob):
     cut = threading.Event()
 
     far.gate, far.faults = cut, [10, Refused("expired", "too old")]
-    threads, results = in_threads(2, lambda i: fetch(cache, BLOB, URL, f"t{i}"))
+    threads, results = in_threads(2, lambda i: fetch(cache, blob, URL, f"t{i}"))
     time.sleep(0.15)
     cut.set()
     for thread in threads:
         thread.join(5)
-    assert results == [cache.path(BLOB.sha256)] * 2
-    assert len({ticket for ticket, _ in far.gets}) == 2
+    assert results == [cache.path(blob.sha256)] * 2
+    assert len({ticket for ticket, want in far.asked if want}) == 2
 
 
-def _fetch_slowly(folder, entered, go):
-    far = FaultyTransfer(CONTENT)
+def _fetch_slowly(folder, blob, file, entered, go):
+    far = FaultyTransfer(file)
     far.gate = go
     entered.set()
     download.PROTOCOLS["fake"] = far
-    fetch(BlobCache(folder, 100, 0), BLOB, URL, "t")
+    fetch(BlobCache(folder, 100, 0), blob, URL, "t")
 
 
-def test_among_processes_one_downloads_and_the_other_waits(cache, far):
+def test_among_processes_one_downloads_and_the_other_waits(cache, far, blob):
     context = multiprocessing.get_context("fork")
     entered, go = context.Event(), context.Event()
-    other = context.Process(target=_fetch_slowly, args=(cache.folder, entered, go))
+    other = context.Process(target=_fetch_slowly, args=(cache.folder, blob, far.file, entered, go))
     other.start()
     entered.wait(5)
     while not left(cache):
         time.sleep(0.01)
-    threads, results = in_threads(1, lambda _i: fetch(cache, BLOB, URL, "t"))
+    threads, results = in_threads(1, lambda _i: fetch(cache, blob, URL, "t"))
     time.sleep(0.2)
     go.set()
     threads[0].join(5)
     other.join(5)
-    assert results == [cache.path(BLOB.sha256)]
-    assert far.gets == []
+    assert results == [cache.path(blob.sha256)]
+    assert far.blocks == []
     assert left(cache) == []
 
 
-def test_when_the_downloading_process_is_killed_another_goes_on(cache, far):
+def test_when_the_downloading_process_is_killed_another_goes_on(cache, far, blob):
     context = multiprocessing.get_context("fork")
     entered, go = context.Event(), context.Event()
-    other = context.Process(target=_fetch_slowly, args=(cache.folder, entered, go))
+    other = context.Process(target=_fetch_slowly, args=(cache.folder, blob, far.file, entered, go))
     other.start()
     entered.wait(5)
     while not left(cache):
         time.sleep(0.01)
-    threads, results = in_threads(1, lambda _i: fetch(cache, BLOB, URL, "t"))
+    threads, results = in_threads(1, lambda _i: fetch(cache, blob, URL, "t"))
     time.sleep(0.1)
     other.kill()
     other.join(5)
     threads[0].join(5)
-    assert results == [cache.path(BLOB.sha256)]
+    assert results == [cache.path(blob.sha256)]
     assert left(cache) == []
 
 
-def test_holes_survive_the_way(cache, far):
-    far.content = bytes(8 * 1024 * 1024) + b"end"
-    far.piece = 1024 * 1024
-    blob = Blob(part="disk", sha256=hashlib.sha256(far.content).hexdigest(), size=len(far.content))
-    path = fetch(cache, blob, URL, "t")
-    assert path.stat().st_size == blob.size
+def test_holes_survive_the_way(cache, far, tmp_path):
+    far.file = spread(tmp_path / "holes", bytes(8 * 1024 * 1024) + b"end")
+    path = fetch(cache, blob_of(far.file), URL, "t")
+    assert path.read_bytes() == far.file.read_bytes()
     assert path.stat().st_blocks * 512 < 1024 * 1024

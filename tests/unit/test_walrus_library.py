@@ -9,10 +9,10 @@ import threading
 
 import pytest
 
-from luhyaapi import clock
-from luhyaapi.contracts.specs import Blob, UploadPart
+from luhyaapi import clock, points
+from luhyaapi.contracts.specs import UploadPart
 from luhyaapi.errors import Failed, Refused, Unavailable
-from luhyaapi.transfer.cache import BlobCache
+from tests.support.image_store import opened, whole
 from walrus.services.library import Library
 
 MIB = 1024 * 1024
@@ -23,7 +23,7 @@ DISK = b"\1" * 3000 + bytes(200_000)
 
 @pytest.fixture
 def store(tmp_path):
-    return BlobCache(tmp_path / "store", 100, 0)
+    return opened(tmp_path / "store")
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def library(tmp_path, store):
 
 
 def blob(part, content, **kw):
-    return Blob(part=part, sha256=hashlib.sha256(content).hexdigest(), size=len(content), **kw)
+    return UploadPart(part=part, sha256=hashlib.sha256(content).hexdigest(), size=len(content), **kw)
 
 
 def upload(library, upload_id, **contents):
@@ -51,9 +51,10 @@ def test_from_pieces_to_a_published_image(library, store, tmp_path):
     wanted = (blob("kernel", KERNEL), blob("initrd", INITRD), blob("disk", DISK))
     published = library.publish("up-1", wanted, on_progress=lambda done, total: told.append((done, total)))
     assert [b.virtual_size for b in published] == [0, 0, len(DISK)]
-    assert store.path(wanted[2].sha256).read_bytes() == DISK
-    total = sum(b.size for b in wanted)
+    assert whole(store, wanted[2].sha256) == DISK
+    total = 2 * sum(b.size for b in wanted)
     assert told[-1] == (total, total)
+    assert told == sorted(told)
     assert uploads(tmp_path) == []
 
 
@@ -76,21 +77,24 @@ def unannounced(part, content):
 
 
 @pytest.mark.parametrize("announce", [blob, unannounced])
-def test_publishing_goes_on_after_a_crash_in_the_middle(library, store, tmp_path, monkeypatch, announce):
+def test_publishing_goes_on_after_a_crash_in_the_middle(library, store, tmp_path, announce):
     upload(library, "up-1", kernel=KERNEL, disk=DISK)
     wanted = (announce("kernel", KERNEL), announce("disk", DISK))
-    adopt, calls = BlobCache.adopt, []
+    calls = []
 
-    def crash(self, file, sha256):
-        calls.append(sha256)
-        if len(calls) == 2:
+    def crash(point):
+        calls.append(point)
+        if calls.count("manifest: before put") == 2:
             raise KeyboardInterrupt
-        return adopt(self, file, sha256)
-    monkeypatch.setattr(BlobCache, "adopt", crash)
+
+    before = points.use(crash)
     with pytest.raises(KeyboardInterrupt):
         library.publish("up-1", wanted)
+    points.use(before)
     assert len(store.sha256s()) == 1
-    found = Library(tmp_path, store).publish("up-1", wanted)
+    store = opened(tmp_path / "store")
+    library = Library(tmp_path, store)
+    found = library.publish("up-1", wanted)
     assert [b.sha256 for b in found] == [blob("kernel", KERNEL).sha256, blob("disk", DISK).sha256]
     assert len(store.sha256s()) == 2
     assert uploads(tmp_path) == []
@@ -221,7 +225,7 @@ def test_unknown_uploads_and_parts(library):
 
 
 def test_no_room_is_found_before_a_byte_comes(tmp_path):
-    library = Library(tmp_path, BlobCache(tmp_path / "store", 1, 0))
+    library = Library(tmp_path, opened(tmp_path / "store", quota_mib=1))
     with pytest.raises(Failed) as e:
         library.open_upload("up-1", [("disk", 2 * MIB)])
     assert e.value.code == "disk_full"
@@ -229,7 +233,7 @@ def test_no_room_is_found_before_a_byte_comes(tmp_path):
 
 
 def test_a_full_store_refuses_and_never_drops_an_image(tmp_path):
-    store = BlobCache(tmp_path / "store", 1, 0)
+    store = opened(tmp_path / "store", quota_mib=1)
     library = Library(tmp_path, store)
     content = os.urandom(900_000)
     upload(library, "up-1", disk=content)
@@ -301,4 +305,5 @@ def test_zeros_take_no_space(library, store):
     content = b"\1" * 100 + bytes(8 * MIB)
     upload(library, "up-1", disk=content)
     published = library.publish("up-1", (blob("disk", content),))
-    assert store.path(published[0].sha256).stat().st_blocks * 512 < MIB
+    assert whole(store, published[0].sha256) == content
+    assert store.used() < MIB

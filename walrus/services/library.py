@@ -22,8 +22,8 @@ from luhyaapi.contracts.specs import MIB, Blob, UploadPart
 from luhyaapi.contracts.vocabulary import Part
 from luhyaapi.errors import Failed, Refused, Unavailable
 from luhyaapi.transfer.base import CHUNK, Cancelled, Progress, never, no_progress
-from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.sparse import SparseFile, sync_folder
+from walrus.services.blockstore import BlockStore
 from walrus.services.inspection import LARGEST_MIB, Inspected, inspect
 
 _log = log.get(__name__)
@@ -43,12 +43,12 @@ class Stream(Protocol):
 
 
 class Library:
-    """Uploads below ``folder``, finished images in ``store`` (the same file system). Safe for several processes.
+    """Uploads below ``folder``, finished images in ``store``. Safe for several threads.
 
     ``largest_mib`` bounds a disk, as file and as disk (MiB).
     """
 
-    def __init__(self, folder: Path, store: BlobCache, *, largest_mib: int = LARGEST_MIB) -> None:
+    def __init__(self, folder: Path, store: BlockStore, *, largest_mib: int = LARGEST_MIB) -> None:
         self._uploads = folder / "uploads"
         self._receipts = folder / "published"
         for each in (self._uploads, self._receipts):
@@ -72,7 +72,7 @@ class Library:
             return
         if sum(1 for _ in self._uploads.iterdir()) >= _UPLOADS_AT_MOST:
             raise Refused("quota", "Too many uploads are open", f"at most {_UPLOADS_AT_MOST}")
-        self._store.room(sum(wanted.values()), evict=False)
+        self._store.room(sum(wanted.values()))
         fresh = self._uploads / f".{upload_id}.{os.getpid()}"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
@@ -112,7 +112,7 @@ class Library:
         shutil.rmtree(self._folder(upload_id), ignore_errors=True)
 
     def publish(
-        self, upload_id: str, parts: Sequence[UploadPart | Blob], *,
+        self, upload_id: str, parts: Sequence[UploadPart], *,
         cancelled: Cancelled = never, on_progress: Progress = no_progress,
     ) -> tuple[Blob, ...]:
         """Check a finished upload against what was announced and keep it; returns the blobs with their virtual sizes.
@@ -129,15 +129,13 @@ class Library:
             raise Refused("not_found", "There is no such upload", repr(upload_id))
         try:
             with ExitStack() as quiet:
-                for file in (_part_file(folder, blob.part) for blob in parts):
+                for file in (_part_file(folder, part.part) for part in parts):
                     if file.is_file():
                         quiet.enter_context(_alone(file))
                 if not checked:
-                    checked = self._checked_blobs(folder, parts, cancelled, on_progress)
+                    looked = self._looked_at(folder, parts, cancelled, on_progress)
+                    checked = self._kept(folder, looked, cancelled, on_progress)
                     self._write_receipt(upload_id, checked)
-                for blob in checked:
-                    if _part_file(folder, blob.part).is_file():
-                        self._store.adopt(_part_file(folder, blob.part), blob.sha256)
         except (Refused, Failed) as e:
             _log.info("upload refused", upload=upload_id, code=e.code, why=e.why)
             self.abandon(upload_id)
@@ -148,7 +146,9 @@ class Library:
 
     def delete(self, blobs: Sequence[Blob], keep: set[str]) -> int:
         """Remove these blobs, except the digests in ``keep`` that other versions need; how many went."""
-        return sum(self._store.remove(sha256) for sha256 in {blob.sha256 for blob in blobs} - keep)
+        gone = sum(self._store.remove(sha256) for sha256 in {blob.sha256 for blob in blobs} - keep)
+        self._store.collect()
+        return gone
 
     def sweep(self, idle_s: float = IDLE_S) -> list[str]:
         """Forget uploads that nobody touched for ``idle_s`` seconds; their ids."""
@@ -170,37 +170,54 @@ class Library:
                 raise Refused("invalid", f"The {part} file cannot have that size", f"1 byte to {self._largest_mib} MiB")
         return wanted
 
-    def _checked_blobs(
-        self, folder: Path, parts: Sequence[UploadPart | Blob], cancelled: Cancelled, on_progress: Progress
-    ) -> tuple[Blob, ...]:
-        done, total = 0, sum(blob.size for blob in parts)
-        files = []
-        for blob in parts:
-            file = _part_file(folder, blob.part)
-            if _size(file) != blob.size:
-                raise Refused(
-                    "invalid", f"The {blob.part.value} file is not complete", f"{_size(file)} of {blob.size} bytes are here"
-                )
-            files.append((blob, file))
-        checked = []
-        for blob, file in files:
+    def _looked_at(
+        self, folder: Path, parts: Sequence[UploadPart], cancelled: Cancelled, on_progress: Progress
+    ) -> list[tuple[UploadPart, str, Inspected]]:
+        """Each part with its sha256 and what it is. Raises Refused, Failed(digest)."""
+        done, total = 0, 2 * sum(part.size for part in parts)
+        for part in parts:
+            if (here := _size(_part_file(folder, part.part))) != part.size:
+                raise Refused("invalid", f"The {part.part.value} file is not complete", f"{here} of {part.size} bytes are here")
+        looked = []
+        for part in parts:
+            file = _part_file(folder, part.part)
             found = _sha256(file, cancelled, partial(_onward, on_progress, done, total))
-            if blob.sha256 and found != blob.sha256:
+            if part.sha256 and found != part.sha256:
                 raise Failed(
-                    "digest", f"The {blob.part.value} file is not the announced one", f"its sha256 is {found}, not {blob.sha256}"
+                    "digest", f"The {part.part.value} file is not the announced one", f"its sha256 is {found}, not {part.sha256}"
                 )
-            done += blob.size
-            looked = inspect(file, blob.part, blob.format, largest_mib=self._largest_mib)
-            checked.append(Blob(
-                part=blob.part, sha256=found, size=blob.size, format=looked.format, virtual_size=looked.virtual_size,
-            ))
-        return tuple(checked)
+            done += part.size
+            looked.append((part, found, inspect(file, part.part, part.format, largest_mib=self._largest_mib)))
+        return looked
+
+    def _kept(
+        self, folder: Path, looked: list[tuple[UploadPart, str, Inspected]], cancelled: Cancelled, on_progress: Progress
+    ) -> tuple[Blob, ...]:
+        """Have all parts in the store, or none."""
+        size = sum(part.size for part, _, _ in looked)
+        done, kept = size, []
+        fresh = [sha256 for _, sha256, _ in looked if not self._store.has(sha256)]
+        try:
+            for part, sha256, what in looked:
+                index = self._store.add(
+                    _part_file(folder, part.part), sha256, cancelled=cancelled,
+                    on_progress=partial(_onward, on_progress, done, 2 * size),
+                )
+                done += part.size
+                kept.append(Blob(
+                    part=part.part, sha256=sha256, index=index.name, size=part.size, format=what.format, virtual_size=what.virtual_size,
+                ))
+        except (Refused, Failed):
+            for sha256 in fresh:
+                self._store.remove(sha256)
+            raise
+        return tuple(kept)
 
     def _receipt(self, upload_id: str) -> Path:
         return self._receipts / f"{self._folder(upload_id).name}.json"
 
     def _write_receipt(self, upload_id: str, blobs: tuple[Blob, ...]) -> None:
-        """Remember what was found, before anything is moved: a second publish goes on from here."""
+        """Remember what was found, before the upload goes: a second publish says the same."""
         receipt = self._receipt(upload_id)
         fresh = receipt.with_suffix(f".{os.getpid()}")
         with fresh.open("w", encoding="ascii") as file:
@@ -211,13 +228,12 @@ class Library:
         sync_folder(self._receipts)
 
     def _published(self, upload_id: str) -> tuple[Blob, ...]:
-        """What an earlier publish of this upload found, if all of it is still here or can be moved; else nothing."""
+        """What an earlier publish of this upload found, if all of it is still here; else nothing."""
         try:
             blobs = _BLOBS.validate_json(self._receipt(upload_id).read_bytes())
         except (OSError, ValueError):
             return ()
-        folder = self._folder(upload_id)
-        here = all(self._store.path(b.sha256) or _part_file(folder, b.part).is_file() for b in blobs)
+        here = all(self._store.has(b.sha256) for b in blobs)
         if not here:
             self._receipt(upload_id).unlink(missing_ok=True)
         return blobs if here else ()
@@ -287,7 +303,7 @@ def _sha256(file: Path, cancelled: Cancelled, on_progress: Callable[[int], objec
     return found.hexdigest()
 
 
-def _onward(on_progress: Progress, before: int, total: int, done: int) -> None:
+def _onward(on_progress: Progress, before: int, total: int, done: int, _of: int = 0) -> None:
     on_progress(before + done, total)
 
 

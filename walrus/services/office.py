@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from luhyaapi.transfer.cache import BlobCache
+from walrus.services.blockstore import BlockStore
 from walrus.services.library import Library
 
 if TYPE_CHECKING:
@@ -17,5 +17,5 @@ class Office:
     """The store's hands."""
 
     agent: Agent
-    store: BlobCache
+    store: BlockStore
     library: Library

@@ -1,0 +1,78 @@
+"""Giving blocks of files away: what every byte door and every test of fetching stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import zstandard
+
+from luhyaapi.errors import Failed, Refused
+from luhyaapi.transfer import frames
+from luhyaapi.transfer.blocks import BLOCK, DIGEST, HOLE, Index, count, numbers, read, spans
+from luhyaapi.transfer.cache import BlobCache
+
+_WINDOW_LOG = 27
+
+
+class Giver(Protocol):
+    """Who has files of images. Both methods raise Refused(not_found) at once for a file that is not there."""
+
+    def index(self, sha256: str) -> Index:
+        """The index of a file."""
+
+    def frames(self, sha256: str, wanted: Sequence[int]) -> Iterator[bytes]:
+        """Frames that hold these blocks of it, by rising numbers; more may be in them."""
+
+
+def answer(giver: Giver, sha256: str, what: str, asked: Mapping[str, str]) -> Iterator[bytes]:
+    """What a download asks for: ``index``, or ``blocks`` with ``want`` (0-15,17). Raises Refused(invalid | not_found) at once."""
+    index = giver.index(sha256)
+    if what == "index":
+        return iter((squeeze(index),))
+    return giver.frames(sha256, numbers(asked.get("want", ""), len(index)))
+
+
+class CacheGiver:
+    """Gives what a cache has, compressed while it is sent."""
+
+    def __init__(self, cache: BlobCache) -> None:
+        self._cache = cache
+
+    def index(self, sha256: str) -> Index:
+        """See :class:`Giver`."""
+        return self._cache.index(sha256)
+
+    def frames(self, sha256: str, wanted: Sequence[int]) -> Iterator[bytes]:
+        """See :class:`Giver`."""
+        path = self._cache.path(sha256)
+        if path is None:
+            raise Refused("not_found", "These bytes are not here", sha256)
+        return of_file(path, self._cache.index(sha256), wanted)
+
+
+def of_file(path: Path, index: Index, wanted: Sequence[int]) -> Iterator[bytes]:
+    """Frames of these blocks of a plain file; holes are left out."""
+    with path.open("rb") as file:
+        for first, end in spans(n for n in wanted if index[n] != HOLE):
+            data = read(file.fileno(), first * BLOCK, min(end * BLOCK, index.size) - first * BLOCK)
+            yield frames.pack([index[n] for n in range(first, end)], data, frames.ON_THE_WAY)
+
+
+def squeeze(index: Index, like: Index | None = None) -> bytes:
+    """An index to be sent; to somebody who has ``like`` little more than what differs."""
+    base = zstandard.ZstdCompressionDict(like.data, zstandard.DICT_TYPE_RAWCONTENT) if like is not None and like.data else None
+    wide = zstandard.ZstdCompressionParameters.from_level(frames.AT_PUBLISH, window_log=_WINDOW_LOG if base else 0)
+    return zstandard.ZstdCompressor(dict_data=base, compression_params=wide).compress(index.data)
+
+
+def unsqueeze(data: bytes, size: int, name: str, like: Index | None = None) -> Index:
+    """The index of a file of ``size`` bytes out of what was sent. Raises Failed(digest) unless it is the one called ``name``."""
+    base = zstandard.ZstdCompressionDict(like.data, zstandard.DICT_TYPE_RAWCONTENT) if like is not None and like.data else None
+    try:
+        unpacker = zstandard.ZstdDecompressor(dict_data=base, max_window_size=1 << _WINDOW_LOG)
+        plain = unpacker.decompress(data, max_output_size=max(count(size) * DIGEST, 1), allow_extra_data=False)
+    except zstandard.ZstdError as e:
+        raise Failed("digest", "Another index came than expected", str(e)) from e
+    return Index.checked(size, plain, name)

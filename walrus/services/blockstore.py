@@ -1,0 +1,289 @@
+"""Files of images as blocks: each block kept once, a file as a signed manifest over the index of its blocks."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from luhyaapi import clock, ids, log, points
+from luhyaapi.errors import Failed, Refused, Unavailable
+from luhyaapi.transfer import frames
+from luhyaapi.transfer.base import Cancelled, Progress, never, no_progress
+from luhyaapi.transfer.blocks import BLOCK, GROUP, HOLE, Index, count, digests, groups, spans, split
+from luhyaapi.transfer.giver import squeeze, unsqueeze
+from walrus.drivers.base import ObjectStore
+from walrus.services.packs import PackWriter, Place, Places, grouped
+
+_log = log.get(__name__)
+_MIB = 1024 * 1024
+_WINDOW = 16 * 1024
+_READ_AT_ONCE = 8 * _MIB
+_THREADS = min(os.cpu_count() or 1, 4)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A file that is here: its sha256, ``size`` in bytes, the digest of its ``index``, bytes of a ``block``, when it came."""
+
+    sha256: str
+    size: int
+    index: str
+    block: int
+    created_at: float
+
+
+class BlockStore:
+    """Files of images in ``objects``; ``folder`` holds what can be made anew. Safe for several threads.
+
+    ``key`` signs the manifests. ``quota_mib`` bounds what all packs take, ``keep_free_mib`` is never taken from the disk of
+    ``folder`` (MiB). Every method raises what the store of objects says.
+    """
+
+    def __init__(self, objects: ObjectStore, folder: Path, key: Ed25519PrivateKey, quota_mib: int, keep_free_mib: int) -> None:
+        self._objects, self._folder, self._key = objects, folder, key
+        self._quota, self._keep_free = quota_mib * _MIB, keep_free_mib * _MIB
+        folder.mkdir(parents=True, exist_ok=True)
+        for half in folder.glob("*.pack"):
+            half.unlink()
+        self._places = Places(folder / "places.sqlite")
+        self._places.adjust(objects)
+        self._damaged: list[str] = []
+        self._is_loose = True
+        self._manifests = {m.sha256: m for name in objects.names("manifests/") if (m := self._opened(name))}
+
+    def close(self) -> None:
+        """No more."""
+        self._places.close()
+
+    # ---- files
+
+    def sha256s(self) -> list[str]:
+        """Every file that is here."""
+        return sorted(self._manifests)
+
+    def has(self, sha256: str) -> bool:
+        """Whether that file is here."""
+        return sha256 in self._manifests
+
+    def size(self, sha256: str) -> int:
+        """Bytes of a file. Raises Refused(not_found)."""
+        return self._manifest(sha256).size
+
+    def index(self, sha256: str) -> Index:
+        """The index of a file. Raises Refused(not_found), Failed(digest)."""
+        manifest = self._manifest(sha256)
+        return unsqueeze(self._objects.get(f"indexes/{manifest.index}"), manifest.size, manifest.index)
+
+    def used(self) -> int:
+        """Bytes of all packs."""
+        return self._places.used()
+
+    def room(self, wanted: int) -> None:
+        """Raises Failed(disk_full) unless ``wanted`` more bytes have room."""
+        missing = max(self.used() + wanted - self._quota, self._keep_free + wanted - shutil.disk_usage(self._folder).free)
+        if missing > 0:
+            raise Failed("disk_full", "There is no room for the image", f"{wanted // _MIB} MiB are needed, {missing // _MIB + 1} MiB are missing")
+
+    def add(self, file: Path, sha256: str, *, cancelled: Cancelled = never, on_progress: Progress = no_progress) -> Index:
+        """Keep what ``file`` holds; its index. What is here of it is not kept again. Raises Refused(cancelled), Failed(disk_full)."""
+        with self._locked(fcntl.LOCK_SH):
+            if self.has(sha256):
+                return self.index(sha256)
+            writer = PackWriter(self._objects, self._places, self._folder / f"{ids.secret()}.pack")
+            loose, self._is_loose = self._is_loose, True
+            try:
+                index = self._pack(file, writer, cancelled, on_progress)
+                writer.finish()
+            except OSError as e:
+                raise Failed("disk_full", "The image could not be stored", str(e)) from e
+            finally:
+                writer.close()
+            self._objects.put(f"indexes/{index.name}", squeeze(index))
+            self._publish(Manifest(sha256, index.size, index.name, BLOCK, clock.now()))
+            self._is_loose = loose
+        return index
+
+    def remove(self, sha256: str) -> bool:
+        """Forget a file; whether it was here. Its blocks go by :meth:`collect`."""
+        self._is_loose = True
+        here = self._manifests.pop(sha256, None)
+        self._objects.delete(f"manifests/{sha256}")
+        return here is not None
+
+    # ---- bytes
+
+    def frames(self, sha256: str, wanted: Sequence[int]) -> Iterator[bytes]:
+        """See :class:`luhyaapi.transfer.giver.Giver`. Raises Failed(digest) when a block is lost."""
+        return self._frames(self.index(sha256), wanted)
+
+    def read(self, sha256: str, start: int, length: int) -> Iterator[bytes]:
+        """``length`` plain bytes of a file from ``start`` on. Raises Refused(not_found), Failed(digest)."""
+        return self._read(self.index(sha256), start, length)
+
+    def _read(self, index: Index, start: int, length: int) -> Iterator[bytes]:
+        for first, end in spans(range(start // BLOCK, count(start + length))):
+            names = [index[n] for n in range(first, end)]
+            found = {n: b for f in self._frames(index, range(first, end)) for n, b in frames.unpack(f)}
+            whole = b"".join(bytes(index.length(n)) if name == HOLE else found[name] for n, name in enumerate(names, first))
+            yield whole[max(start - first * BLOCK, 0) : start + length - first * BLOCK]
+
+    def _frames(self, index: Index, numbers: Sequence[int]) -> Iterator[bytes]:
+        for at in range(0, len(numbers), _WINDOW):
+            names = dict.fromkeys(name for n in numbers[at : at + _WINDOW] if (name := index[n]) != HOLE)
+            places = self._places.find(names)
+            lost = next((name for name in names if name not in places), None)
+            if lost is not None:
+                raise Failed("digest", "A block of the image is lost", lost.hex())
+            yield from self._sent(list(grouped((name, places[name]) for name in names)))
+
+    def _sent(self, wanted: list[tuple[Place, list[bytes]]]) -> Iterator[bytes]:
+        """Frames in the order they are needed; those that lie beside each other are read at once."""
+        at = 0
+        while at < len(wanted):
+            first, end = wanted[at][0], at + 1
+            length = first.length
+            while end < len(wanted) and length < _READ_AT_ONCE:
+                following = wanted[end][0]
+                if following.pack != first.pack or following.offset != first.offset + length:
+                    break
+                length, end = length + following.length, end + 1
+            data = self._object(first.pack, first.offset, length)
+            for place, names in wanted[at:end]:
+                frame = data[place.offset - first.offset : place.offset - first.offset + place.length]
+                yield frame if 2 * len(names) >= len(frames.names(frame)) else _only(frame, set(names))
+            at = end
+
+    def _object(self, name: str, start: int, length: int) -> bytes:
+        try:
+            return self._objects.get(name, start, length)
+        except Refused as e:
+            raise Unavailable("interrupted", "The blocks were just being put in order", str(e)) from e
+
+    # ---- order
+
+    def collect(self) -> int:
+        """Free the packs nobody needs and put together what is left of those that are mostly empty; bytes freed.
+
+        Does nothing while a file is being added, nor while there is a manifest that cannot be read: its blocks may be needed.
+        Cheap when nothing went since the last time.
+        """
+        if self._damaged or not self._is_loose:
+            return 0
+        before = self.used()
+        with contextlib.suppress(BlockingIOError), self._locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
+            self._is_loose = False
+            needed = {m.index for m in self._manifests.values()}
+            for name in list(self._objects.names("indexes/")):
+                if name.removeprefix("indexes/") not in needed:
+                    self._objects.delete(name)
+            counts = self._places.mark(filter(HOLE.__ne__, self.index(sha256)) for sha256 in self.sha256s())
+            sparse = [name for name, blocks, live in counts if 2 * live < blocks]
+            self._rewrite(sparse)
+            for name in sparse:
+                self._places.drop(name)
+                points.at("collect: before delete")
+                self._objects.delete(name)
+        return before - self.used()
+
+    def _rewrite(self, sparse: list[str]) -> None:
+        writer = PackWriter(self._objects, self._places, self._folder / f"{ids.secret()}.pack")
+        try:
+            for pack in sparse:
+                for place, names in grouped((name, Place(pack, offset, length, 0)) for name, offset, length in self._places.live_in(pack)):
+                    writer.add(_only(self._objects.get(pack, place.offset, place.length), set(names)))
+            writer.finish()
+        finally:
+            writer.close()
+
+    # ---- inside
+
+    def _pack(self, file: Path, writer: PackWriter, cancelled: Cancelled, on_progress: Progress) -> Index:
+        """Every block that is new goes into a frame, frames into packs; compressing is shared by several threads."""
+        with file.open("rb") as opened, ThreadPoolExecutor(_THREADS, "pack") as pool:
+            size = os.fstat(opened.fileno()).st_size
+            found, seen, under_way = bytearray(count(size) * len(HOLE)), set[bytes](), deque[Future[bytes]]()
+            names, blocks = list[bytes](), list[memoryview]()
+
+            def flush() -> None:
+                if names:
+                    under_way.append(pool.submit(frames.pack, tuple(names), b"".join(blocks), frames.AT_PUBLISH))
+                    names.clear()
+                    blocks.clear()
+
+            for first, data in groups(opened.fileno(), size):
+                if cancelled():
+                    raise Refused("cancelled", "Storing the image was cancelled")
+                fresh = digests(data)
+                found[first * len(HOLE) : (first + len(fresh)) * len(HOLE)] = b"".join(fresh)
+                here = self._places.find(name for name in fresh if name != HOLE and name not in seen)
+                for name, block in zip(fresh, split(data), strict=True):
+                    if name == HOLE or name in seen or name in here:
+                        continue
+                    seen.add(name)
+                    names.append(name)
+                    blocks.append(block)
+                    if len(names) == GROUP:
+                        flush()
+                while len(under_way) > 2 * _THREADS:
+                    writer.add(under_way.popleft().result())
+                on_progress(min((first + len(fresh)) * BLOCK, size), size)
+            flush()
+            while under_way:
+                writer.add(under_way.popleft().result())
+        on_progress(size, size)
+        return Index(size, bytes(found))
+
+    def _publish(self, manifest: Manifest) -> None:
+        text = json.dumps(asdict(manifest), sort_keys=True)
+        sealed = {"manifest": text, "signature": base64.b64encode(self._key.sign(text.encode())).decode()}
+        points.at("manifest: before put")
+        self._objects.put(f"manifests/{manifest.sha256}", json.dumps(sealed).encode())
+        points.at("manifest: after put")
+        self._manifests[manifest.sha256] = manifest
+
+    def _opened(self, name: str) -> Manifest | None:
+        try:
+            sealed = json.loads(self._objects.get(name))
+            self._key.public_key().verify(base64.b64decode(sealed["signature"], validate=True), sealed["manifest"].encode())
+            return Manifest(**json.loads(sealed["manifest"]))
+        except (ValueError, KeyError, TypeError, InvalidSignature) as e:
+            _log.error("manifest is not ours, or damaged", name=name, why=str(e))
+            self._damaged.append(name)
+            return None
+
+    def _manifest(self, sha256: str) -> Manifest:
+        try:
+            return self._manifests[sha256]
+        except KeyError as e:
+            raise Refused("not_found", "These bytes are not here", sha256) from e
+
+    @contextmanager
+    def _locked(self, how: int) -> Iterator[None]:
+        """Who adds shares the store, who collects has it alone."""
+        fd = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(fd, how)
+            yield
+        finally:
+            os.close(fd)
+
+
+def _only(frame: bytes, wanted: set[bytes]) -> bytes:
+    """A frame of these blocks of it alone."""
+    kept = [(name, block) for name, block in frames.unpack(frame) if name in wanted]
+    if len(kept) == len(frames.names(frame)):
+        return frame
+    return frames.pack([name for name, _ in kept], b"".join(block for _, block in kept), frames.AT_PUBLISH)
