@@ -60,6 +60,7 @@ class PrivateSwift:
     def __init__(self, home: Path) -> None:
         self.home = home
         self._ports = dict(zip(("account", "container", "object", "proxy"), _free_ports(4), strict=True))
+        self._account = _account()
         self._servers: subprocess.Popen[bytes] | None = None
         self._write()
 
@@ -70,7 +71,10 @@ class PrivateSwift:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         with (self.home / "log").open("ab") as log:
-            self._servers = subprocess.Popen([_PYTHON, _SERVERS, self.home], stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
+            self._servers = subprocess.Popen(
+                [_PYTHON, "-c", _SERVERS.read_text(), self.home], stdin=subprocess.PIPE, stdout=log, stderr=log, cwd="/",
+                user=self._account.pw_uid, group=self._account.pw_gid, extra_groups=[] if os.geteuid() == 0 else None,
+            )
         until = time.monotonic() + _READY_S
         while not all(map(_listens, self._ports.values())):
             if self._servers.poll() is not None or time.monotonic() > until:
@@ -79,24 +83,26 @@ class PrivateSwift:
 
     def stop(self) -> None:
         """Every server dies at once, as in a power cut."""
-        if self._servers:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._servers.pid, signal.SIGKILL)
-            self._servers.wait(10)
-            self._servers = None
+        if self._servers and self._servers.poll() is None:
+            self.freeze()
+            for pid in self._pids():
+                os.kill(pid, signal.SIGKILL)
+            self._servers.communicate(timeout=10)
+        self._servers = None
 
     def freeze(self) -> None:
         """Every server stands still; the kernel still takes connections for it."""
-        os.killpg(self._pid, signal.SIGSTOP)
+        for pid in self._pids():
+            os.kill(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         """It goes on."""
-        os.killpg(self._pid, signal.SIGCONT)
+        for pid in self._pids():
+            os.kill(pid, signal.SIGCONT)
 
     def received(self) -> int:
         """Bytes its servers wrote anywhere since they started."""
-        servers = Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text().split()
-        counts = [Path(f"/proc/{pid}/io").read_text().split() for pid in servers]
+        counts = [Path(f"/proc/{pid}/io").read_text().split() for pid in self._pids()]
         return sum(int(count[count.index("wchar:") + 1]) for count in counts)
 
     def quota(self, bucket: str, size: int) -> None:
@@ -109,13 +115,13 @@ class PrivateSwift:
             "X-Size": "0", "X-Content-Type": "application/octet-stream", "X-Etag": "d41d8cd98f00b204e9800998ecf8427e",
         })
 
-    @property
-    def _pid(self) -> int:
+    def _pids(self) -> list[int]:
+        """First the one that started the others: each of them is in a session of its own."""
         assert self._servers
-        return self._servers.pid
+        first = self._servers.pid
+        return [first, *map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())]
 
     def _write(self) -> None:
-        account = pwd.getpwnam("swift") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
         etc, drive = self.home / "etc", self.home / "drives" / "drive"
         for folder in (etc, drive.parent, drive):
             folder.mkdir()
@@ -123,12 +129,12 @@ class PrivateSwift:
         for kind, port in self._ports.items():
             main = _PROXY if kind == "proxy" else f"pipeline = {kind}-server\n\n[app:{kind}-server]\nuse = egg:swift#{kind}\n"
             (etc / f"{kind}.conf").write_text(
-                f"[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {port}\nworkers = 0\nuser = {account.pw_name}\n"
+                f"[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {port}\nworkers = 0\nuser = {self._account.pw_name}\n"
                 f"swift_dir = {etc}\ndevices = {drive.parent}\nmount_check = false\nfallocate_reserve = 0\n\n"
                 f"[pipeline:main]\n{main}"
             )
         for folder in (self.home, etc, drive.parent, drive):
-            os.chown(folder, account.pw_uid, account.pw_gid)
+            os.chown(folder, self._account.pw_uid, self._account.pw_gid)
 
     def _tell(self, method: str, paths: list[str], headers: dict[str, str]) -> None:
         """Requests to the container server itself, past the proxy and its rights."""
@@ -152,6 +158,16 @@ def private_swift() -> Iterator[PrivateSwift]:
     finally:
         private.stop()
         shutil.rmtree(home)
+
+
+def _account() -> pwd.struct_passwd:
+    """Whose servers they are: never root's."""
+    if os.geteuid():
+        return pwd.getpwuid(os.geteuid())
+    try:
+        return pwd.getpwnam("swift")
+    except KeyError:
+        raise AssertionError("There is no account swift: install Debian's python3-swift.") from None
 
 
 def _folder() -> Path:

@@ -141,7 +141,7 @@ class S3Store:
         key = self._key(name)
         with _plainly(name):
             answer = self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentMD5=base64.b64encode(md5).decode("ascii"))
-        kept = answer["ETag"].strip('"')
+        kept = answer.get("ETag", "").strip('"')
         if answer.get("ServerSideEncryption") in _PLAINLY_NAMED and _IS_MD5.fullmatch(kept) and kept != md5.hex():
             self.delete(name)
             raise Failed("digest", "The object store keeps other bytes than it was sent", f"{name}: its MD5 is {kept}, not {md5.hex()}")
