@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -194,6 +195,26 @@ def test_others_see_nothing_and_the_group_reads(folder: Path, source: Path, mask
         os.umask(before)
     modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in folder.rglob("*")}
     assert modes == {".parts": 0o750, "packs_": 0o750, "1": 0o640, "2": 0o640}
+
+
+def test_whoever_reads_while_it_is_replaced_gets_one_or_the_other(store: LocalStore, folder: Path) -> None:
+    """Not asked of S3: Swift, with one replica, does not find an object for a moment while it is replaced."""
+    contents, over = [bytes([n]) * (PIECE + n) for n in range(2)], threading.Event()
+    store.put("a", contents[0])
+
+    def write() -> None:
+        while not over.is_set():
+            for data in contents:
+                LocalStore(folder, 0).put("a", data)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        seen = {store.get("a") for _ in range(50)}
+    finally:
+        over.set()
+        writer.join()
+    assert seen <= set(contents)
 
 
 def test_its_owner_gets_the_file(store: LocalStore) -> None:

@@ -66,9 +66,10 @@ _MEANS: dict[str | int, tuple[type[Trouble], str, str]] = {
 class S3Store:
     """Objects in ``bucket`` of the server at ``endpoint`` (a URL), under ``prefix``; the bucket is made when there is none.
 
-    ``ca_file`` holds the authorities of an https endpoint; None: the well-known ones. The server must show what was written
-    to whoever reads next, as S3 does. An object has at most 5 GiB. A request is tried three times, each time the server may
-    be silent for ``patience_s`` seconds. Opening raises what every method raises: Unavailable(interrupted), Refused(forbidden).
+    ``ca_file`` holds the authorities of an https endpoint; None: the well-known ones. A request is tried three times, each time
+    the server may be silent for ``patience_s`` seconds. An object has at most 5 GiB. The server must show what was written to
+    whoever reads next, as S3 does; Swift with one replica may say Refused(not_found) at the moment an object is replaced.
+    Opening raises Unavailable(interrupted), Refused(forbidden), Refused(invalid) for a prefix that is no name.
     """
 
     def __init__(
