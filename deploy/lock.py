@@ -13,7 +13,7 @@ _SHARED = {
 }
 _REMEMBERS = {"django", "mysqlclient"}
 ROOTS = {
-    "walrus": _SHARED | {"oslo-utils"},
+    "walrus": _SHARED | {"oslo-utils", "botocore"},
     "cc": _SHARED | _REMEMBERS,
     "nc": _SHARED | {"libvirt-python", "lxml", "pycdlib"},
     "sc": _SHARED,

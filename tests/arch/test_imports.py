@@ -67,6 +67,7 @@ def test_the_import_contract_is_kept() -> None:
     ("nc.drivers.fake", "nc.drivers.bridge_network", "drivers-alone"),
     ("cc.drivers.dnsmasq", "cc.drivers.fake", "edges-alone"),
     ("luhyaapi.transfer.fetch.request", "luhyaapi.transfer.curl", "protocols-alone"),
+    ("walrus.drivers.local", "walrus.drivers.s3", "stores-alone"),
 ])
 def test_a_wrong_import_breaks_its_contract(importer: str, imported: str, contract: str) -> None:
     _, graph = _read()
@@ -100,6 +101,7 @@ DOORS = {
     "uuid": ("nc.drivers.libvirt_xml",),  # uuid5 only: computed from the instance, nothing random
     "secrets": ("luhyaapi.ids",),
     "libvirt": ("nc.drivers.libvirt_link", "nc.drivers.libvirt_hypervisor"),
+    "botocore": ("walrus.drivers.s3",),
 }
 
 

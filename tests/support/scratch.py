@@ -8,20 +8,20 @@ import tempfile
 from pathlib import Path
 
 BASE = Path("/dev/shm") if Path("/dev/shm").is_dir() else Path(tempfile.gettempdir())
-_swept: list[bool] = []
+_swept: list[Path] = []
 
 
-def folder(kind: str) -> Path:
+def folder(kind: str, base: Path = BASE) -> Path:
     """A new one, named by who made it."""
-    if not _swept:
-        _swept.append(True)
-        sweep()
-    return Path(tempfile.mkdtemp(prefix=f"educloud-{kind}.{os.getpid()}.", dir=BASE))
+    if base not in _swept:
+        _swept.append(base)
+        sweep(base)
+    return Path(tempfile.mkdtemp(prefix=f"educloud-{kind}.{os.getpid()}.", dir=base))
 
 
-def sweep() -> None:
+def sweep(base: Path = BASE) -> None:
     """Take away what processes left that are no more."""
-    for left in BASE.glob("educloud-*.*.*"):
+    for left in base.glob("educloud-*.*.*"):
         maker = left.name.split(".")[1]
         if maker.isdigit() and not Path(f"/proc/{maker}").exists():
             shutil.rmtree(left, ignore_errors=True)

@@ -12,7 +12,8 @@ from deploy import lock
 
 ROOT = Path(__file__).resolve().parents[2]
 IMPORTS = {
-    "walrus": "walrus.role, walrus.door, walrus.beat, walrus.services.library, luhyaapi.wire.amqp, luhyaapi.wire.joining, deploy.processes",
+    "walrus": "walrus.role, walrus.door, walrus.beat, walrus.services.library, walrus.drivers.local, walrus.drivers.s3, "
+              "luhyaapi.wire.amqp, luhyaapi.wire.joining, deploy.processes",
     "nc": "nc.role, nc.door, nc.beat, nc.drivers.libvirt_hypervisor, nc.drivers.bridge_network, luhyaapi.wire.amqp, luhyaapi.wire.joining, "
           "deploy.processes",
     "sc": "sc.role, sc.door, sc.beat, luhyaapi.wire.amqp, luhyaapi.wire.joining, deploy.processes",
