@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pycurl
 
-from luhyaapi.errors import Failed, Refused, Trouble, Unavailable, from_wire
-from luhyaapi.transfer.base import CHUNK, Ability, Cancelled, Source, Span
+from luhyaapi.errors import Refused, Trouble, Unavailable, from_wire
+from luhyaapi.transfer import asking
+from luhyaapi.transfer.base import Ability, Cancelled, Source, Span
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-_CONNECT_S = 10
 _SILENCE_S = 30
 _KEEP = 16 * 1024
-_BUFFER = 512 * 1024
-_HEADERS_AT_MOST = 200
-_OK, _PARTIAL, _NOT_SATISFIABLE = 200, 206, 416
 
 
 class Curl:
@@ -40,12 +35,11 @@ class _Get:
         self, source: Source, start: int, begin: Callable[[Span], None], take: Callable[[bytes], None], stopped: Cancelled
     ) -> None:
         self._source, self._start = source, start
-        self._begin, self._take, self._stopped = begin, take, stopped
-        self._headers: dict[str, str] = {}
-        self._status = 0
+        self._begin, self._stopped = begin, stopped
+        self._answer = asking.Answer()
         self._started = False
-        self._buffer = bytearray()
-        self._answer = b""
+        self._pieces = asking.Pieces(take)
+        self._said = b""
         self._error: BaseException | None = None
 
     def run(self) -> None:
@@ -53,11 +47,7 @@ class _Get:
         curl = pycurl.Curl()
         try:
             self._set(curl)
-            cut = ""
-            try:
-                curl.perform()
-            except pycurl.error as e:
-                cut = str(e.args[1] if len(e.args) > 1 else e)
+            _, cut = asking.perform(curl)
         finally:
             curl.close()
         self._finish(cut)
@@ -68,16 +58,9 @@ class _Get:
         curl.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in self._source.headers.items()])
         if self._start:
             curl.setopt(pycurl.RANGE, f"{self._start}-")
-        curl.setopt(pycurl.PROXY, "")
-        curl.setopt(pycurl.NOSIGNAL, 1)
-        curl.setopt(pycurl.CONNECTTIMEOUT, _CONNECT_S)
         curl.setopt(pycurl.LOW_SPEED_LIMIT, 1)
         curl.setopt(pycurl.LOW_SPEED_TIME, _SILENCE_S)
-        curl.setopt(pycurl.BUFFERSIZE, _BUFFER)
-        curl.setopt(pycurl.HEADERFUNCTION, self._header)
-        curl.setopt(pycurl.WRITEFUNCTION, self._write)
-        curl.setopt(pycurl.NOPROGRESS, 0)
-        curl.setopt(pycurl.XFERINFOFUNCTION, self._tick)
+        asking.listen(curl, self._header, self._write, self._tick)
 
     def _proving(self, curl: pycurl.Curl) -> str:
         """The address to ask: with a trust it names whom we want, and the way there is given beside it."""
@@ -92,27 +75,15 @@ class _Get:
         return parts._replace(netloc=f"{trust.name}:{port}").geturl()
 
     def _header(self, line: bytes) -> int | None:
-        text = line.decode("latin-1").strip()
-        if text.startswith("HTTP/"):
-            words = text.split()
-            self._status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
-            self._headers.clear()
-        elif ":" in text:
-            if len(self._headers) >= _HEADERS_AT_MOST:
-                return -1
-            name, value = text.split(":", 1)
-            self._headers[name.strip().lower()] = value.strip()
-        return None
+        return None if self._answer.line(line) else -1
 
     def _write(self, data: bytes) -> int | None:
-        if self._status not in (_OK, _PARTIAL):
-            self._answer = (self._answer + data)[:_KEEP]
+        if not self._answer.gives:
+            self._said = (self._said + data)[:_KEEP]
             return None
         try:
             self._open()
-            self._buffer += data
-            if len(self._buffer) >= CHUNK:
-                self._flush()
+            self._pieces.add(data)
         except BaseException as e:
             self._error = e
             return -1
@@ -121,49 +92,29 @@ class _Get:
     def _open(self) -> None:
         if not self._started:
             self._started = True
-            self._begin(self._span())
-
-    def _flush(self) -> None:
-        buffer, self._buffer = self._buffer, bytearray()
-        if buffer:
-            self._take(bytes(buffer))
+            self._begin(self._answer.span())
 
     def _tick(self, *_sizes: int) -> int:
         return 1 if self._stopped() else 0
 
-    def _span(self) -> Span:
-        if self._status == _PARTIAL:
-            found = _CONTENT_RANGE.fullmatch(self._headers.get("content-range", ""))
-            if not found:
-                raise Failed("digest", "The other side sent a part without saying which")
-            return Span(int(found[1]), int(found[3]))
-        length = self._headers.get("content-length", "")
-        return Span(0, int(length) if length.isdigit() else -1)
-
     def _finish(self, cut: str) -> None:
         if self._error is None and self._started:
             # what came before a cut is good: the next attempt goes on from there
-            self._flush()
+            self._pieces.flush()
         if self._error is not None:
             raise self._error
         if self._stopped():
             raise Refused("cancelled", "The transfer was cancelled")
-        if self._status and self._status not in (_OK, _PARTIAL):
+        if self._answer.status and not self._answer.gives:
             raise self._refusal()
-        if cut or not self._status:
+        if cut or not self._answer.status:
             raise Unavailable("transfer", "The transfer was cut", cut or "the other side sent no answer")
         self._open()
 
     def _refusal(self) -> Trouble:
         form: object = None
         with contextlib.suppress(ValueError):
-            form = json.loads(self._answer)
+            form = json.loads(self._said)
         if isinstance(form, dict) and isinstance(form.get("code"), str):
             return from_wire({k: v for k, v in form.items() if isinstance(v, str)})
-        said = f"HTTP status {self._status}"
-        if self._status == _NOT_SATISFIABLE:
-            return Failed("digest", "The other side has fewer bytes than we have", said)
-        if self._status in (408, 425, 429) or self._status >= 500:
-            return Unavailable("transfer", "The other side cannot send now", said)
-        codes = {401: "forbidden", 403: "forbidden", 404: "not_found"}
-        return Refused(codes.get(self._status, "invalid"), "The other side does not give these bytes", said)
+        return self._answer.refusal()

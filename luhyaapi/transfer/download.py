@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,12 +14,12 @@ from luhyaapi.errors import Failed, Refused, Unavailable, of
 from luhyaapi.transfer.base import CHUNK, Source, Span, Transfer
 from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.curl import Curl
+from luhyaapi.transfer.digest import Digest
 from luhyaapi.transfer.local import Local
 from luhyaapi.transfer.sparse import SparseFile
 
 _log = log.get(__name__)
 _LOOK_S = 0.1
-_SMALL = 64 * 1024
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
 
@@ -36,45 +34,6 @@ class Patience:
     idle_s: float = 120.0
 
 
-class _Digest:
-    """sha256 of what is fed, computed beside the writing: one piece is hashed while the next one comes."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-        self._pool: ThreadPoolExecutor | None = None
-        self._busy: Future[None] | None = None
-
-    def feed(self, data: bytes) -> None:
-        """Add ``data``; waits for the piece before. A small first piece is hashed sooner than a thread begins."""
-        self._settle()
-        if self._pool is None:
-            if len(data) < _SMALL:
-                self._hash.update(data)
-                return
-            self._pool = ThreadPoolExecutor(1, "digest")
-        self._busy = self._pool.submit(self._hash.update, data)
-
-    def restart(self) -> None:
-        """Begin anew."""
-        self._settle()
-        self._hash = hashlib.sha256()
-
-    def result(self) -> str:
-        """The digest of all that was fed."""
-        self._settle()
-        return self._hash.hexdigest()
-
-    def close(self) -> None:
-        """No more."""
-        if self._pool:
-            self._pool.shutdown()
-
-    def _settle(self) -> None:
-        if self._busy:
-            self._busy.result()
-            self._busy = None
-
-
 class Download:
     """Brings one blob into a cache. ``position`` counts the bytes that are here, for those who watch."""
 
@@ -83,7 +42,7 @@ class Download:
         self._cache, self._blob, self._stop, self._patience = cache, blob, stop, patience
         self._sources: list[Source] = []
         self._part = cache.part(blob.sha256)
-        self._digest = _Digest()
+        self._digest = Digest()
         self._file: SparseFile | None = None
         self._found_half = False
 

@@ -67,6 +67,7 @@ def test_the_import_contract_is_kept() -> None:
     ("nc.drivers.fake", "nc.drivers.bridge_network", "drivers-alone"),
     ("cc.drivers.dnsmasq", "cc.drivers.fake", "edges-alone"),
     ("luhyaapi.transfer.local", "luhyaapi.transfer.curl", "protocols-alone"),
+    ("luhyaapi.transfer.fetch.request", "luhyaapi.transfer.curl", "protocols-alone"),
 ])
 def test_a_wrong_import_breaks_its_contract(importer: str, imported: str, contract: str) -> None:
     _, graph = _read()
