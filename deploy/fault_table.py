@@ -62,7 +62,7 @@ PROMISES = (
     Row(
         "I5", "No half image is seen",
         "A file under its final name has the digest it was announced with.",
-        (f"{_COURIER}::test_a_flipped_bit_is_found_out", f"{_CRASHES}::test_each_point_of_publishing_an_image"),
+        (f"{_COURIER}::test_a_sender_that_does_not_send_what_it_should", f"{_CRASHES}::test_each_point_of_publishing_an_image"),
         ("seeds",),
     ),
     Row(
@@ -306,13 +306,13 @@ FAULTS = (
     Row(
         "F31", "A disk is full",
         "The order fails and says so; with room again, it goes on.",
-        (f"{_COURIER}::test_a_full_disk_says_so_and_leaves_nothing", f"{_COURIER}::test_no_room_is_found_before_a_byte_moves"),
+        (f"{_COURIER}::test_a_full_disk_says_so_and_leaves_nothing", f"{_COURIER}::test_no_room_is_found_before_a_block_moves"),
         ("faults/disk of a node full", "seeds"),
     ),
     Row(
         "F32", "A disk gives errors",
         "The order fails, the file is put aside.",
-        (f"{_COURIER}::test_a_flipped_bit_is_found_out",),
+        (f"{_COURIER}::test_a_sender_that_does_not_send_what_it_should",),
         ("seeds",),
         "Errors of fsync are made in the simulator only.",
     ),
@@ -327,7 +327,7 @@ FAULTS = (
         "It goes on or begins anew; half of it is never used.",
         (
             f"{_COURIER}::test_after_a_cut_it_goes_on_where_it_was",
-            f"{_COURIER}::test_a_damaged_half_file_costs_one_download_not_the_image",
+            f"{_COURIER}::test_what_is_right_in_a_half_file_is_kept",
             "tests/live/test_doors.py::test_fetching_over_a_wire_that_keeps_breaking",
         ),
         ("seeds",),

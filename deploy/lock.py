@@ -12,10 +12,11 @@ _SHARED = {
     "cheroot", "pycurl", "supervisor",
 }
 _REMEMBERS = {"django", "mysqlclient"}
+_BLOCKS = {"blake3", "zstandard"}
 ROOTS = {
-    "walrus": _SHARED | {"oslo-utils", "botocore"},
-    "cc": _SHARED | _REMEMBERS,
-    "nc": _SHARED | {"libvirt-python", "lxml", "pycdlib"},
+    "walrus": _SHARED | _BLOCKS | {"oslo-utils", "botocore"},
+    "cc": _SHARED | _BLOCKS | _REMEMBERS,
+    "nc": _SHARED | _BLOCKS | {"libvirt-python", "lxml", "pycdlib"},
     "sc": _SHARED,
 }
 """The packages a role's own code imports. The CLC needs the whole lock."""

@@ -290,6 +290,8 @@ def found(report: InstanceFacts) -> None:
         if not is_old:
             Instance.objects.filter(pk=row.pk).update(contradicted=True)
         return
+    if is_old and not row.node:
+        return  # it was said before its place was taken back, and came late
     changes = _learned(report)
     if report.gen > row.gen:
         changes["gen"] = report.gen  # our memory is an older copy: the next order must be newer than what the node knows

@@ -13,7 +13,7 @@ def test_without_a_wish_the_memory_is_what_the_image_recommends_and_shows(world,
     world.cluster()
     world.image(admin)
     version = world.image(admin, "disk").versions.get()
-    version.blobs = [{"part": "disk", "sha256": "0" * 64, "size": 1, "format": "qcow2", "virtual_size": 1}]
+    version.blobs = [{"part": "disk", "sha256": "0" * 64, "index": "0" * 64, "size": 1, "format": "qcow2", "virtual_size": 1}]
     version.save()
     for image, mib in (("tiny", 128), ("disk", 512)):
         made = api(user).post("/api/v1/instances/", {"image": image}, format="json").json()["results"][0]

@@ -94,7 +94,7 @@ DOORS = {
     "pika": ("luhyaapi.wire.amqp",),
     "amqp": ("luhyaapi.wire.amqp",),
     "pymemcache": ("luhyaapi.status.board",),
-    "sqlite3": ("luhyaapi.journal",),
+    "sqlite3": ("luhyaapi.journal", "walrus.services.packs"),
     "subprocess": ("luhyaapi.process",),
     "time": ("luhyaapi.clock",),
     "random": (),

@@ -74,7 +74,7 @@ def browser(account, language="en", **more):
 
 def an_image(owner, n=1, state=ImageState.PUBLISHED, **more):
     image = Image.objects.create(id=f"img-{n:08x}", name=f"image-{n}", owner=owner, created_at=clock.now(), **more)
-    blobs = [{"part": "disk", "sha256": "0" * 64, "size": 1024, "format": "qcow2", "virtual_size": 4096}]
+    blobs = [{"part": "disk", "sha256": "0" * 64, "index": "0" * 64, "size": 1024, "format": "qcow2", "virtual_size": 4096}]
     ImageVersion.objects.create(image=image, version=1, state=state, blobs=blobs, created_at=clock.now(),
                                 why="A backing file: /etc/passwd" if state == ImageState.FAILED else "")
     return image

@@ -9,7 +9,7 @@ from clc.services import hosts, own, tasks
 from luhyaapi import ids
 from luhyaapi.errors import Failed
 from luhyadb import memory, outbox
-from luhyadb.models import Child, Host, Placement
+from luhyadb.models import Child, Host, Instance, Placement
 from tests.support.flow_world import opened
 
 pytestmark = pytest.mark.walk
@@ -362,4 +362,34 @@ def test_a_guest_that_ends_before_the_news_of_its_start_is_known_to_have_ended(c
     _heal(cloud)
     assert cloud.task(task) == ("done", None)
     assert cloud.state(one) == "stopped"
+    cloud.rest()
+
+
+def test_news_of_a_guest_that_come_after_its_place_was_taken_back_are_too_late(cloud):
+    late, held = [], []
+
+    def weather(direction, host, message):
+        envelope = opened(message)
+        if envelope["kind"] == "instance/facts" and json.loads(envelope["body"])["state"] == "running" and host == cloud.role("cc").agent.me:
+            late.append((direction, host, message))
+            return []
+        if envelope["kind"] == "outcome" and "#boot" in envelope["subject"] and not held:
+            held.append((direction, host, message))
+            return []
+        return [message]
+
+    cloud.tap(weather)
+    one, run = cloud.ask()
+    cloud.p.settle()
+    tasks.cancel(cloud.user, run)
+    _, stop = cloud.ask("stop", one)
+    cloud.p.settle()
+    cloud.inject(*held[0])
+    cloud.long(60)
+    assert (cloud.task(run)[0], cloud.task(stop)[0]) == ("cancelled", "done")
+    cloud.tap(lambda _d, _h, m: [m])
+    cloud.inject(*late[0])
+    cloud.p.settle()
+    assert (cloud.state(one), Instance.objects.get(pk=one).node) == ("stopped", "")
+    _heal(cloud)
     cloud.rest()

@@ -150,6 +150,18 @@ def done_is_done(history: list[Record]) -> Iterator[str]:
             yield f"task {r['task']} is done at record {r['n']}, and no outcome came"
 
 
+def who_was_run_ran(history: list[Record]) -> Iterator[str]:
+    """No first run is done before its guest was seen to run."""
+    first = {task: one for r in _asked(history) if r["verb"] == "run"
+             for one, task in zip(r["answer"].get("instances", ()), r["answer"].get("tasks", ()), strict=False)}
+    ran = set()
+    for r in history:
+        if r["what"] == "effect" and r["effect"] == "running":
+            ran.add(r["instance"])
+        elif r["what"] == "task" and r["state"] == "done" and first.get(r["task"], "") not in ran | {""}:
+            yield f"task {r['task']} is done at record {r['n']}, and {first[r['task']]} never ran"
+
+
 def final_is_final(history: list[Record]) -> Iterator[str]:
     """How a task ended does not change."""
     ended: dict[str, str] = {}
@@ -209,7 +221,7 @@ def answers_in_order(history: list[Record]) -> Iterator[str]:
 
 RULES: tuple[Callable[[list[Record]], Iterator[str]], ...] = (
     one_place, nothing_lent_twice, lent_things_rest, once, the_dead_stay_dead, nobody_stumbles, taken_in_the_end, done_is_done,
-    final_is_final, in_order, the_cancelled_rest, answers_in_order,
+    who_was_run_ran, final_is_final, in_order, the_cancelled_rest, answers_in_order,
 )
 
 

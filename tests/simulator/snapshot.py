@@ -57,7 +57,7 @@ def take(sim: Simulation) -> dict[str, Any]:
         "journals": {p.parent.name: _journal(db) for p, db in sim.disks._journals.items() if p.parent.name not in sim.retired},
         "nodes": {n: _node(folder / n) for n in sorted(sim.p.known) if n.startswith("nc") and n not in sim.retired},
         "hosts": names,
-        "store": sorted(f.name for f in (folder / "walrus" / "store" / "blobs").glob("??/*")),
+        "store": sorted(f.name for f in (folder / "walrus" / "store" / "objects" / "manifests_").glob("*")),
         "uploads": sorted(f.name for f in (folder / "walrus" / "store" / "uploads").glob("*")),
         "parts": sorted(str(f.relative_to(folder)) for f in folder.rglob("*.part")),
         "served": _served(sim),

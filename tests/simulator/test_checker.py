@@ -103,6 +103,13 @@ def test_a_task_is_done_before_its_outcome():
     assert broken(checker.done_is_done, fault("lie", {"id": "m1"}), came, done)
 
 
+def test_a_run_is_done_that_never_ran():
+    assert broken(checker.who_was_run_ran, asked("run", RUN), task("done"))
+    assert broken(checker.who_was_run_ran, asked("run", RUN), effect("running", TWO), task("done"))
+    assert not broken(checker.who_was_run_ran, asked("run", RUN), effect("running"), task("done"))
+    assert not broken(checker.who_was_run_ran, asked("start", STOP), task("done", STOP))
+
+
 def test_a_task_ends_twice():
     assert broken(checker.final_is_final, task("failed"), task("done"))
     assert not broken(checker.final_is_final, task("lost"), task("running"), task("done"), task("failed", STOP))

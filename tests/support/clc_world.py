@@ -61,7 +61,7 @@ class World:
         row = Image.objects.create(id=ids.new("img"), name=name, owner=owner, created_at=clock.now())
         for n in range(1, versions + 1):
             blobs = [
-                {"part": p, "sha256": sha256(f"{name}{n}{p}"), "size": 100 * n, "format": "raw", "virtual_size": 0}
+                {"part": p, "sha256": sha256(f"{name}{n}{p}"), "index": sha256(p), "size": 100 * n, "format": "raw", "virtual_size": 0}
                 for p in ("kernel", "initrd")
             ]
             ImageVersion.objects.create(image=row, version=n, state="published", blobs=blobs, created_at=clock.now())

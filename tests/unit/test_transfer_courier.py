@@ -93,6 +93,16 @@ def test_no_block_that_came_is_asked_for_again(cache, far, blob, file):
         assert far.blocks == [ALL, f"{here_already}-19,50-55"]
 
 
+@pytest.mark.parametrize(("half", "asked"), [
+    (CONTENT[: 4 * BLOCK], ["4-19,50-55"]), (CONTENT[: 4 * BLOCK + 100], ["4-19,50-55"]), (CONTENT, []), (b"", [ALL]),
+    (b"\1" + CONTENT[1 : 4 * BLOCK], ["0,4-19,50-55"]), (CONTENT + b"more", []), (CONTENT[: 21 * BLOCK] + b"no hole", ["50-55"]),
+])
+def test_what_is_right_in_a_half_file_is_kept(cache, far, blob, half, asked):
+    cache.part(blob.sha256).write_bytes(half)
+    assert fetch(cache, blob, URL, "t").read_bytes() == CONTENT
+    assert far.blocks == asked
+
+
 def test_a_cut_behind_the_last_block_costs_nothing(cache, far, blob):
     far.faults = [10**9]
     assert fetch(cache, blob, URL, "t").read_bytes() == CONTENT

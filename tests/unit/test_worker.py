@@ -464,7 +464,7 @@ def test_a_running_loop_carries_out_orders_as_they_come(threaded: Pair) -> None:
     threaded.handlers["domain/start"].on["run"] = lambda _j, _c: done.set()
     body = {"instance": INSTANCE, "spec": {
         "instance": INSTANCE, "name": "a", "cpus": 1, "memory_mib": 64,
-        "image": {"image": "img-00000001", "version": 1, "blobs": [{"part": "disk", "sha256": "0" * 64, "size": 1}]},
+        "image": {"image": "img-00000001", "version": 1, "blobs": [{"part": "disk", "sha256": "0" * 64, "index": "0" * 64, "size": 1}]},
     }}
     threaded.post(DomainStart.model_validate(body))
     assert done.wait(10)
