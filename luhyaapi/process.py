@@ -46,7 +46,8 @@ def run(
     """Run a program to its end, never through a shell.
 
     ``env`` is added to a minimal environment. Raises Failed(missing) when the program is not there,
-    Failed(timeout), Refused(cancelled), and with ``check`` Failed(program) on a non-zero exit.
+    Failed(timeout), Refused(cancelled), and with ``check`` Failed(program) on a non-zero exit. What ``cancelled`` raises
+    ends the program too.
     """
     args = [str(a) for a in argv]
     name = Path(args[0]).name
@@ -67,7 +68,11 @@ def run(
             break
         except subprocess.TimeoutExpired:
             data = None
-            stop = bool(cancelled and cancelled())
+            try:
+                stop = bool(cancelled and cancelled())
+            except BaseException:
+                _end_group(child)
+                raise
             if stop or clock.monotonic() >= until:
                 _end_group(child)
                 if stop:

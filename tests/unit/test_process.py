@@ -71,6 +71,19 @@ def test_what_cannot_be_started_is_no_bug(tmp_path: Path) -> None:
     assert e.value.code == "program"
 
 
+def test_an_asker_that_fails_leaves_nothing_running(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+
+    def asked() -> bool:
+        if pid.exists() and pid.read_text().endswith("\n"):
+            raise OSError("the asker fails")
+        return False
+
+    with pytest.raises(OSError, match="the asker fails"):
+        process.run(["sh", "-c", f"echo $$ > {pid}; sleep 60"], timeout_s=60, cancelled=asked)
+    assert _gone(int(pid.read_text()))
+
+
 def test_a_cancelled_program_ends_soon() -> None:
     begin = clock.monotonic()
     with pytest.raises(Refused) as e:
