@@ -11,6 +11,7 @@ from luhyaapi import process
 from luhyaapi.errors import Failed, Trouble
 
 _MIB = 1024 * 1024
+_PRINTED_AT_MOST = _MIB
 _NOBODY = "65534"
 _LIBRARIES = ("/usr/lib", "/usr/lib64", "/lib", "/lib64")
 _WALLS = (
@@ -49,6 +50,7 @@ def run(
     absolute path that is its key; nothing else can be read or written, there is no network, no other process, no /proc and
     no device. Inside it is nobody without rights, outside it counts as our own account. It ends with us. At a limit
     the call that goes beyond fails, or the program is ended; then the exit code is 128 and the signal, SIGXCPU for its time.
+    It can print 1 MiB to each output.
 
     Raises Failed(missing) with the package to install, Failed(program) when the kernel does not let a program be enclosed,
     Failed(timeout), Refused(cancelled), and with ``check`` Failed(program) on a non-zero exit.
@@ -61,7 +63,7 @@ def run(
     try:
         done = process.run(
             [_found("bwrap"), *walls, "--", *_limited(limits), program, *argv[1:]],
-            timeout_s=limits.deadline_s, check=False, cancelled=cancelled,
+            timeout_s=limits.deadline_s, check=False, cancelled=cancelled, printed_at_most=_PRINTED_AT_MOST,
         )
     except Trouble as e:
         if e.code in ("timeout", "cancelled"):  # it is not the walls that were late

@@ -160,6 +160,21 @@ def test_it_ends_at_its_limits(tmp_path, code, limits, codes):
     assert inside(code, writable={"/out": tmp_path / "out"}, limits=sandbox.Limits(deadline_s=30.0, **limits)).code in codes
 
 
+def test_it_cannot_flood_us():
+    done = inside("""
+        import os
+        for fd in (1, 2):
+            try:
+                while True:
+                    os.write(fd, bytes(1 << 16))
+            except OSError:
+                os.lseek(fd, 0, 0)
+                os.write(fd, b"at the limit") if fd == 1 else os.lseek(fd, 1 << 40, 0)
+    """)
+    assert done.code == 0
+    assert (done.stdout, len(done.stderr)) == (b"at the limit", 1 << 20)
+
+
 def test_an_account_without_rights_encloses_too_and_its_processes_are_counted(tmp_path):
     """As the image store does: no rights, none to be had. Root itself is not counted by the kernel."""
     code = textwrap.dedent(f"""

@@ -71,6 +71,16 @@ def test_what_cannot_be_started_is_no_bug(tmp_path: Path) -> None:
     assert e.value.code == "program"
 
 
+def test_what_it_prints_can_be_bounded() -> None:
+    done = process.run(["sh", "-c", "echo out; echo err >&2; cat"], timeout_s=10, stdin=b"in", printed_at_most=4096)
+    assert (done.code, done.stdout, done.stderr) == (0, b"out\nin", b"err\n")
+    done = process.run([PY, "-c", "print('x' * 1000000)"], timeout_s=10, check=False, printed_at_most=4096)
+    assert done.code != 0
+    assert done.stdout == b"x" * 4096
+    with pytest.raises(Failed, match="because"):
+        process.run(["sh", "-c", "echo because; exit 1"], timeout_s=10, printed_at_most=4096)
+
+
 def test_an_asker_that_fails_leaves_nothing_running(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
 
