@@ -133,6 +133,6 @@ def of(error: BaseException) -> Trouble:
     for kinds, said in _LEARNED:
         if isinstance(error, kinds):
             return said(error)
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Failed("disk_full", "A file could not be written", str(error))
     return Bug("Something unexpected happened", f"{type(error).__name__}: {error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from luhyaapi import clock, log
 from luhyaapi.errors import Failed, Refused, Trouble, of
@@ -42,42 +44,84 @@ def run(
     stdin: bytes = b"",
     check: bool = True,
     cancelled: Callable[[], bool] | None = None,
+    printed_at_most: int = 0,
 ) -> Finished:
     """Run a program to its end, never through a shell.
 
+    ``printed_at_most`` bounds the bytes of each of its outputs, for one that may be hostile: to it further writes fail.
     ``env`` is added to a minimal environment. Raises Failed(missing) when the program is not there,
-    Failed(timeout), Refused(cancelled), and with ``check`` Failed(program) on a non-zero exit.
+    Failed(timeout), Refused(cancelled), and with ``check`` Failed(program) on a non-zero exit. What ``cancelled`` raises
+    ends the program too.
     """
     args = [str(a) for a in argv]
     name = Path(args[0]).name
-    try:
-        child = subprocess.Popen(
-            args, cwd=cwd, env=environment(env), stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        )
-    except (FileNotFoundError, PermissionError) as e:
-        raise Failed("missing", f"The program {name} is not there", str(e)) from e
-    except OSError as e:
-        raise Failed("program", f"The program {name} cannot be started", str(e)) from e
-    until = clock.monotonic() + timeout_s
-    data: bytes | None = stdin
-    while True:
-        try:
-            out, err = child.communicate(data, timeout=0.25 if cancelled else max(until - clock.monotonic(), 0.01))
-            break
-        except subprocess.TimeoutExpired:
-            data = None
-            stop = bool(cancelled and cancelled())
-            if stop or clock.monotonic() >= until:
-                _end_group(child)
-                if stop:
-                    raise Refused("cancelled", f"{name} was cancelled") from None
-                raise Failed("timeout", f"{name} did not end in {timeout_s:.0f} s") from None
+    with contextlib.ExitStack() as opened:
+        bounded = [opened.enter_context(_Bounded(printed_at_most)) for _ in range(2)] if printed_at_most else []
+        child = _started(args, cwd, env, *(each.fd for each in bounded))
+        out, err = _ended(child, name, timeout_s, stdin, cancelled)
+        out, err = (each.text() for each in bounded) if bounded else (out, err)
     _log.debug("program ended", program=name, code=child.returncode)
     if check and child.returncode != 0:
         tail = (err or out)[-_KEEP:].decode("utf-8", "replace").strip()
         raise Failed("program", f"{name} ended with {child.returncode}", tail)
     return Finished(child.returncode, out, err)
+
+
+class _Bounded:
+    """An output in memory that the kernel does not let grow beyond its size."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.fd = -1
+
+    def __enter__(self) -> Self:
+        self.fd = os.memfd_create("output", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(self.fd, self._size)
+        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        os.close(self.fd)
+
+    def text(self) -> bytes:
+        """What was printed: its end is where the program's place in the file is, which is ours too."""
+        return os.pread(self.fd, min(os.lseek(self.fd, 0, os.SEEK_CUR), self._size), 0)
+
+
+def _started(
+    args: list[str], cwd: Path | None, env: Mapping[str, str] | None, out: int = subprocess.PIPE, err: int = subprocess.PIPE
+) -> subprocess.Popen[bytes]:
+    name = Path(args[0]).name
+    try:
+        return subprocess.Popen(
+            args, cwd=cwd, env=environment(env), stdin=subprocess.PIPE, stdout=out, stderr=err, start_new_session=True,
+        )
+    except (FileNotFoundError, PermissionError) as e:
+        raise Failed("missing", f"The program {name} is not there", str(e)) from e
+    except OSError as e:
+        raise Failed("program", f"The program {name} cannot be started", str(e)) from e
+
+
+def _ended(
+    child: subprocess.Popen[bytes], name: str, timeout_s: float, stdin: bytes, cancelled: Callable[[], bool] | None
+) -> tuple[bytes, bytes]:
+    until = clock.monotonic() + timeout_s
+    data: bytes | None = stdin
+    while True:
+        try:
+            return child.communicate(data, timeout=0.25 if cancelled else max(until - clock.monotonic(), 0.01))
+        except subprocess.TimeoutExpired:
+            data = None
+            try:
+                stop = bool(cancelled and cancelled())
+            except BaseException:
+                _end_group(child)
+                raise
+            if stop or clock.monotonic() >= until:
+                _end_group(child)
+                if stop:
+                    raise Refused("cancelled", f"{name} was cancelled") from None
+                raise Failed("timeout", f"{name} did not end in {timeout_s:.0f} s") from None
 
 
 def spawn(argv: Sequence[str | Path], *, output: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> int:

@@ -20,7 +20,7 @@ from luhyaapi.errors import Trouble
 
 ROOT = Path(__file__).resolve().parents[2]
 _NEEDED_TO_LOOK = ("psutil", "structlog", "supervisor", "cryptography", "pydantic")
-_UNPACKED = {"rabbitmq-server", "memcached", "libvirtd", "virsh", "qemu-system-x86_64", "qemu-img"}
+_UNPACKED = {"rabbitmq-server", "memcached", "libvirtd", "virsh", "qemu-system-x86_64", "qemu-img", "bwrap"}
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -118,6 +118,9 @@ def _secrets(role: Role) -> Iterator[Path]:
 
 
 def _of_running(site: Site) -> Iterator[Finding]:
+    walls = tools.at(site.plan, "/usr/bin/bwrap")
+    if "walrus" in site.names and not site.plan.profile.is_simulated and Path(walls).exists():
+        yield machine.enclosure(probes.enclosure(walls, tools.environ(site.plan)))
     if site.is_one_host_cloud or not site.roles:
         yield _ports(site)
     if site.is_one_host_cloud:

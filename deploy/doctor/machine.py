@@ -36,7 +36,8 @@ PROGRAMS = (
     _program("libvirtd", "libvirt-daemon-system", "nc", "/usr/sbin/libvirtd"),
     _program("virsh", "libvirt-clients", "nc", "/usr/bin/virsh"),
     _program("qemu-system-x86_64", "qemu-system-x86", "nc", "/usr/bin/qemu-system-x86_64"),
-    _program("qemu-img", "qemu-utils", "nc", "/usr/bin/qemu-img"),
+    _program("qemu-img", "qemu-utils", "nc walrus", "/usr/bin/qemu-img"),
+    _program("bwrap", "bubblewrap", "walrus", "/usr/bin/bwrap"),
     _program("dnsmasq", "dnsmasq-base", "cc", "/usr/sbin/dnsmasq"),
     _program("ip", "iproute2", "cc nc", "/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip", "/bin/ip"),
     _program("nft", "nftables", "cc", "/usr/sbin/nft", is_needed=False),
@@ -151,6 +152,15 @@ def accelerator(*, is_there: bool, verdict: str, boot: str) -> Finding:
     if what == "kvm":
         return ok("kvm", f"proved: {why}" if why else "proved")
     return warn("kvm", "/dev/kvm is there and of no use", why or f"the node says {what}", "Mend virtualization, then `educloud host refresh` that node.")
+
+
+def enclosure(trouble: str) -> Finding:
+    """Whether an account without rights can enclose a program; ``trouble``: what the kernel says to it."""
+    if not trouble:
+        return ok("enclosure", "uploads can be converted behind walls")
+    return fail("enclosure", "Uploads cannot be converted behind walls, so none is taken", trouble,
+                "Allow user namespaces: user.max_user_namespaces, kernel.unprivileged_userns_clone=1, "
+                "kernel.apparmor_restrict_unprivileged_userns=0.")
 
 
 def network(*, has_bridges: bool, has_tun: bool, forwards: bool, roles: set[str]) -> list[Finding]:

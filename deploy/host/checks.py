@@ -16,7 +16,7 @@ from luhyaapi.errors import Refused
 
 PROGRAMS = {
     "clc": ("/usr/lib/rabbitmq/bin/rabbitmq-server", "/usr/bin/memcached"),
-    "walrus": ("/usr/bin/qemu-img",),
+    "walrus": ("/usr/bin/qemu-img", "/usr/bin/bwrap"),
     "cc": ("/usr/lib/rabbitmq/bin/rabbitmq-server", "/usr/sbin/dnsmasq", "/usr/sbin/ip"),
     "nc": ("/usr/sbin/libvirtd", "/usr/bin/virsh", "/usr/bin/qemu-system-x86_64", "/usr/bin/qemu-img", "/usr/sbin/ip"),
     "sc": (),

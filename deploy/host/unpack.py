@@ -15,7 +15,7 @@ from luhyaapi.errors import Failed, Refused
 
 PACKAGES = (
     "rabbitmq-server", "memcached", "libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-clients", "qemu-system-x86", "qemu-utils",
-    "python3-libvirt",
+    "bubblewrap", "python3-libvirt",
 )
 _HERE_ANYWAY = ("?essential", "apt", "make", "python3-venv", "ca-certificates")
 _NOT_NEEDED = {"iso-codes", "cron", "cron-daemon-common", "logrotate", "lsb-base"}

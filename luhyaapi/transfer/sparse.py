@@ -37,6 +37,11 @@ class SparseFile:
             os.ftruncate(self._fd, self.position + len(data))
         self.position += len(data)
 
+    def skip(self, length: int) -> None:
+        """Add a hole of ``length`` bytes at the end."""
+        os.ftruncate(self._fd, self.position + length)
+        self.position += length
+
     def restart(self) -> None:
         """Throw away what was written."""
         os.ftruncate(self._fd, 0)

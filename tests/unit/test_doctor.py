@@ -54,6 +54,8 @@ JUDGED = {
     "kvm, refuted": (machine.accelerator(is_there=True, verdict=verdict("tcg"), boot="b"), "warn"),
     "kvm, a broken file": (machine.accelerator(is_there=True, verdict="[1", boot="b"), "warn"),
     "kvm, another file": (machine.accelerator(is_there=True, verdict="[1]", boot="b"), "warn"),
+    "enclosure": (machine.enclosure(""), "ok"),
+    "enclosure, not allowed": (machine.enclosure("No permissions to create new namespace"), "fail"),
     "config": (running.config("cc", "cc.toml", ""), "ok"),
     "config, wrong": (running.config("cc", "cc.toml", "host.x"), "fail"),
     "ports": (running.ports([], is_root=True), "ok"),
@@ -88,7 +90,8 @@ def test_programs_are_those_the_roles_need():
     missing = machine.programs(EVERYBODY, ALL - {"dnsmasq", "nft"})
     assert [(f.health, f.what.split()[0]) for f in missing[:2]] == [("fail", "dnsmasq"), ("warn", "nft")]
     assert "apt-get install dnsmasq-base" in missing[0].next
-    assert machine.programs({"walrus", "sc"}, set()) == []
+    assert machine.programs({"sc"}, set()) == []
+    assert {f.what.split()[0] for f in machine.programs({"walrus"}, set())} == {"qemu-img", "bwrap"}
     assert {f.what.split()[0] for f in machine.programs({"nc"}, set())} == {"libvirtd", "virsh", "qemu-system-x86_64", "qemu-img", "ip"}
     assert [f.health for f in machine.programs({"clc"}, ALL - {"memcached"}, {"memcached"})] == ["ok"]
 

@@ -56,7 +56,7 @@ def test_an_unknown_code_is_a_bug_of_ours_and_keeps_its_words() -> None:
 def test_what_is_not_ours_is_a_bug_and_a_full_disk_is_none() -> None:
     assert of(ValueError("x")).code == "bug"
     assert "ValueError: x" in of(ValueError("x")).why
-    assert of(OSError(errno.ENOSPC, "full")).code == "disk_full"
+    assert of(OSError(errno.ENOSPC, "full")).code == of(OSError(errno.EDQUOT, "over quota")).code == "disk_full"
     assert of(OSError(errno.EACCES, "no")).code == "bug"
     own = Failed("guest", "What")
     assert of(own) is own

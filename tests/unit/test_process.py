@@ -71,6 +71,29 @@ def test_what_cannot_be_started_is_no_bug(tmp_path: Path) -> None:
     assert e.value.code == "program"
 
 
+def test_what_it_prints_can_be_bounded() -> None:
+    done = process.run(["sh", "-c", "echo out; echo err >&2; cat"], timeout_s=10, stdin=b"in", printed_at_most=4096)
+    assert (done.code, done.stdout, done.stderr) == (0, b"out\nin", b"err\n")
+    done = process.run([PY, "-c", "print('x' * 1000000)"], timeout_s=10, check=False, printed_at_most=4096)
+    assert done.code != 0
+    assert done.stdout == b"x" * 4096
+    with pytest.raises(Failed, match="because"):
+        process.run(["sh", "-c", "echo because; exit 1"], timeout_s=10, printed_at_most=4096)
+
+
+def test_an_asker_that_fails_leaves_nothing_running(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+
+    def asked() -> bool:
+        if pid.exists() and pid.read_text().endswith("\n"):
+            raise OSError("the asker fails")
+        return False
+
+    with pytest.raises(OSError, match="the asker fails"):
+        process.run(["sh", "-c", f"echo $$ > {pid}; sleep 60"], timeout_s=60, cancelled=asked)
+    assert _gone(int(pid.read_text()))
+
+
 def test_a_cancelled_program_ends_soon() -> None:
     begin = clock.monotonic()
     with pytest.raises(Refused) as e:

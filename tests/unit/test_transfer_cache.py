@@ -176,3 +176,14 @@ def test_opening_at_a_position_cuts_off_what_lies_behind(tmp_path):
     with SparseFile(tmp_path / "f", 4) as file:
         file.write(b"xy")
     assert (tmp_path / "f").read_bytes() == b"0123xy"
+
+
+def test_a_hole_can_be_left(tmp_path):
+    with SparseFile(tmp_path / "f") as file:
+        file.write(b"begin")
+        file.skip(3 * MIB)
+        file.write(b"end")
+        assert file.position == 3 * MIB + 8
+        file.skip(1)
+    assert (tmp_path / "f").read_bytes() == b"begin" + bytes(3 * MIB) + b"end\0"
+    assert (tmp_path / "f").stat().st_blocks * 512 < MIB
