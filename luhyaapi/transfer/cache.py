@@ -196,7 +196,7 @@ class BlobCache:
     def _keep(self, index: Index, file: Path) -> Index:
         fresh = self._parts / f"{file.name}.index.{os.getpid()}"
         fresh.write_bytes(index.data)
-        fresh.chmod(0o444)
+        fresh.chmod(0o440)
         fresh.rename(_index_file(file))
         return index
 

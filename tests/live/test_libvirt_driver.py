@@ -178,7 +178,7 @@ def test_guests_and_news_outlive_a_killed_libvirt(private: PrivateLibvirtd, driv
     told.clear()
     os.kill(private.daemon, signal.SIGKILL)
     assert soon(lambda: "" in told)
-    assert soon(lambda: answers(driver), 20)
+    assert soon(lambda: answers(driver), 20), (private.folder / "output").read_text()
     assert driver.inspect(A).state is DomainState.RUNNING
     # asking the guest itself waits until the new libvirtd has found it; it tells no news of it before
     link = Link(private.uri)
