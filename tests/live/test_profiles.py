@@ -15,7 +15,7 @@ PACKAGES = Path("/var/tmp/educloud-test-packages")
 
 @pytest.fixture
 def demo():
-    cloud = Unprivileged("demo", 46600)
+    cloud = Unprivileged("demo", 16600)
     yield cloud
     if cloud.cloud.exists():
         cloud.host("reset")
@@ -24,7 +24,7 @@ def demo():
 
 @pytest.fixture
 def rootless():
-    cloud = Unprivileged("rootless", 47100, PACKAGES)
+    cloud = Unprivileged("rootless", 16100, PACKAGES)
     yield cloud
     if cloud.cloud.exists():
         cloud.host("reset")

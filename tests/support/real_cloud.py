@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-BASE = int(os.environ.get("TEST_CLOUD_BASE", "38600"))
+BASE = int(os.environ.get("TEST_CLOUD_BASE", "17600"))
 SUBNET = os.environ.get("TEST_CLOUD_SUBNET", "10.238.0.0/24")
 
 
