@@ -9,6 +9,7 @@ from pathlib import Path
 
 _FROM = ("/usr/lib/x86_64-linux-gnu", "/usr/share", "/usr/bin", "/usr/lib")
 _MIB = 1024 * 1024
+_LARGEST = 20 * _MIB
 _REWRITTEN, _NEW_MIB, _LOG_MIB = 25, 3, 1
 
 
@@ -17,9 +18,7 @@ def filled(folder: Path, name: str, size_mib: int, used_mib: int) -> Path:
     files, left = folder / f"{name}.files", used_mib * _MIB
     for source in _FROM:
         for file in sorted(Path(source).rglob("*")):
-            if left <= 0:
-                break
-            if file.is_file() and not file.is_symlink() and os.access(file, os.R_OK):
+            if file.is_file() and not file.is_symlink() and os.access(file, os.R_OK) and file.stat().st_size < min(left, _LARGEST):
                 target = files / file.relative_to("/")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, target)

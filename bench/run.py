@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-NAMES = ("transfer", "start", "launches", "command", "up", "many", "overload", "heartbeat", "schedule", "listing")
+NAMES = ("start", "launches", "command", "up", "many", "overload", "heartbeat", "schedule", "listing", "transfer")
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -41,7 +41,7 @@ def measure() -> dict[str, Any]:
 
 def _measure(folder: Path) -> dict[str, Any]:
     runs: Runs = {}
-    small, large = disks.filled(folder, "small", 450, 400), disks.filled(folder, "large", 8192, 1000)
+    small, large = disks.filled(folder, "small", 450, 350), disks.filled(folder, "large", 8192, 1000)
     newer = disks.changed(small, folder)
     for disk in (small, large):
         _pack(disk, folder, runs)
