@@ -64,11 +64,12 @@ class BlobCache:
         try:
             return Index(size, _index_file(file).read_bytes())
         except (OSError, Failed):
-            return self._keep(index_of(file), file)
+            with self._locked():
+                return self._keep(index_of(file), file)
 
-    def latest(self) -> list[str]:
-        """Everything that is here, complete, the latest used first."""
-        return [file.name for file in sorted(self._files(), key=_last_used, reverse=True)]
+    def latest(self) -> list[Path]:
+        """The files of everything that is here, complete, the latest used first; that counts as no use of them."""
+        return sorted(self._files(), key=_last_used, reverse=True)
 
     def part(self, sha256: str) -> Path:
         """Where the half file of that content grows; whoever holds :meth:`fetching` writes it."""
@@ -195,7 +196,11 @@ class BlobCache:
 
     def _keep(self, index: Index, file: Path) -> Index:
         fresh = self._parts / f"{file.name}.index.{os.getpid()}"
-        fresh.write_bytes(index.data)
+        with fresh.open("wb") as opened:
+            opened.write(index.data)
+            opened.flush()
+            # of the right length it is believed: zeros after a power cut would be a wrong index for ever
+            os.fsync(opened.fileno())
         fresh.chmod(0o440)
         fresh.rename(_index_file(file))
         return index

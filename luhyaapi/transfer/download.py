@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -81,8 +81,8 @@ class Download:
             self.position = index.size - index.filled()
             with HoledFile(self._part, index.size) as file:
                 self._look_through(file, index)
-                self._take_from_here(file, index)
                 self._cache.room(self._left(index))
+                self._take_from_here(file, index)
                 while self._lacking:
                     self._persist(lambda source: self._ask_blocks(source, file, index))
                 file.sync()
@@ -104,22 +104,28 @@ class Download:
             for number, (name, block) in enumerate(zip(digests(data), split(data), strict=True), first):
                 if name == index[number]:
                     self._take([(name, block)], file, index, there=number)
-                elif name != HOLE:
+                elif index[number] == HOLE:
                     file.put(number * BLOCK, bytes(len(block)))
             self._go_on()
 
     def _take_from_here(self, file: HoledFile, index: Index) -> None:
-        """Blocks that lie in other files of the cache, or elsewhere in this one."""
-        for sha256 in self._cache.latest():
-            path = self._cache.path(sha256) if self._lacking else None
-            if path is None:
-                continue
-            other = self._cache.index(sha256)
+        """Blocks that lie in other files of the cache, the latest used first."""
+        for path in self._cache.latest():
+            if not self._lacking:
+                return
+            for data in self._shared(path):
+                self._take(zip(digests(data), split(data), strict=True), file, index)
+                self._go_on()
+
+    def _shared(self, path: Path) -> Iterator[bytes]:
+        """What another file has of what is lacking, in pieces; nothing of one that is evicted meanwhile, or cannot be read."""
+        try:
+            other = self._cache.index(path.name)
             with path.open("rb") as opened:
-                for first, end in _shared(other, self._lacking):
-                    data = read(opened.fileno(), first * BLOCK, min(end * BLOCK, other.size) - first * BLOCK)
-                    self._take(zip(digests(data), split(data), strict=True), file, index)
-                    self._go_on()
+                for first, end in spans(number for number, name in enumerate(other) if name in self._lacking):
+                    yield read(opened.fileno(), first * BLOCK, min(end * BLOCK, other.size) - first * BLOCK)
+        except (OSError, Refused) as e:
+            _log.info("not taken from", sha256=path.name, why=str(e))
 
     def _take(self, found: Iterable[tuple[bytes, memoryview]], file: HoledFile, index: Index, there: int = -1) -> None:
         """Write blocks wherever they are lacking; ``there`` one is already."""
@@ -136,7 +142,13 @@ class Download:
 
     def _ask_index(self, source: Source) -> Index:
         data = bytearray()
-        self._get(source, "index", data.extend)
+
+        def take(piece: bytes) -> None:
+            data.extend(piece)
+            if len(data) > giver.largest(self._blob.size):
+                raise Failed("digest", "Another index came than expected", "it is larger than that of this file can be")
+
+        self._get(source, "index", take)
         return giver.unsqueeze(bytes(data), self._blob.size, self._blob.index)
 
     def _ask_blocks(self, source: Source, file: HoledFile, index: Index) -> None:
@@ -206,8 +218,3 @@ def _places(index: Index) -> dict[bytes, list[int]]:
         if name != HOLE:
             places.setdefault(name, []).append(number)
     return places
-
-
-def _shared(other: Index, lacking: Mapping[bytes, object]) -> Iterator[tuple[int, int]]:
-    """The blocks of ``other`` that are lacking, as spans (first, end) of at most GROUP."""
-    return spans(number for number, name in enumerate(other) if name in lacking)

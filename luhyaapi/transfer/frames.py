@@ -67,10 +67,15 @@ def _plain(kind: int, body: memoryview, at_most: int) -> bytes:
     if kind == _PLAIN:
         return bytes(body)
     try:
-        with zstandard.ZstdDecompressor().stream_reader(body) as unpacking:
-            return unpacking.read(at_most + 1)
+        return inflate(body, at_most)
     except zstandard.ZstdError as e:
         raise _broken(str(e)) from e
+
+
+def inflate(packed: bytes | memoryview, at_most: int) -> bytes:
+    """What is packed, and at most one byte more than ``at_most``, whatever size it claims to have. Raises zstandard.ZstdError."""
+    with zstandard.ZstdDecompressor().stream_reader(packed) as unpacking:
+        return unpacking.read(at_most + 1)
 
 
 def _verified(expected: Sequence[bytes], found: Sequence[memoryview]) -> list[tuple[bytes, memoryview]]:

@@ -13,7 +13,7 @@ from luhyaapi.transfer import frames
 from luhyaapi.transfer.blocks import BLOCK, DIGEST, HOLE, Index, count, numbers, read, spans
 from luhyaapi.transfer.cache import BlobCache
 
-_WINDOW_LOG = 27
+_BESIDE = 64 * 1024
 
 
 class Giver(Protocol):
@@ -60,19 +60,20 @@ def of_file(path: Path, index: Index, wanted: Sequence[int]) -> Iterator[bytes]:
             yield frames.pack([index[n] for n in range(first, end)], data, frames.ON_THE_WAY)
 
 
-def squeeze(index: Index, like: Index | None = None) -> bytes:
-    """An index to be sent; to somebody who has ``like`` little more than what differs."""
-    base = zstandard.ZstdCompressionDict(like.data, zstandard.DICT_TYPE_RAWCONTENT) if like is not None and like.data else None
-    wide = zstandard.ZstdCompressionParameters.from_level(frames.AT_PUBLISH, window_log=_WINDOW_LOG if base else 0)
-    return zstandard.ZstdCompressor(dict_data=base, compression_params=wide).compress(index.data)
+def largest(size: int) -> int:
+    """Bytes that the index of a file of ``size`` bytes takes on its way, at most."""
+    return count(size) * DIGEST + _BESIDE
 
 
-def unsqueeze(data: bytes, size: int, name: str, like: Index | None = None) -> Index:
+def squeeze(index: Index) -> bytes:
+    """An index to be sent."""
+    return zstandard.ZstdCompressor(level=frames.AT_PUBLISH).compress(index.data)
+
+
+def unsqueeze(data: bytes, size: int, name: str) -> Index:
     """The index of a file of ``size`` bytes out of what was sent. Raises Failed(digest) unless it is the one called ``name``."""
-    base = zstandard.ZstdCompressionDict(like.data, zstandard.DICT_TYPE_RAWCONTENT) if like is not None and like.data else None
     try:
-        unpacker = zstandard.ZstdDecompressor(dict_data=base, max_window_size=1 << _WINDOW_LOG)
-        plain = unpacker.decompress(data, max_output_size=max(count(size) * DIGEST, 1), allow_extra_data=False)
+        plain = frames.inflate(data, count(size) * DIGEST)
     except zstandard.ZstdError as e:
         raise Failed("digest", "Another index came than expected", str(e)) from e
     return Index.checked(size, plain, name)

@@ -4,12 +4,13 @@ import os
 import random
 
 import pytest
+import zstandard
 from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
 from luhyaapi.errors import Failed, Refused
-from luhyaapi.transfer import blocks, frames
+from luhyaapi.transfer import blocks, frames, giver
 from luhyaapi.transfer.blocks import BLOCK, GROUP, HOLE, Index, index_of
 
 
@@ -137,6 +138,14 @@ def test_a_frame_that_unpacks_to_more_than_it_says_is_refused():
     frame[: frames.HEAD.size] = frames.HEAD.pack(1, 1, len(body), BLOCK)
     with pytest.raises(Failed, match="damaged"):
         frames.unpack(bytes(frame[: frames.HEAD.size + 32]) + body)
+
+
+def test_an_index_that_unpacks_to_more_than_it_may_is_refused():
+    packed = zstandard.ZstdCompressor().compress(bytes(64 * 1024 * 1024))
+    with pytest.raises(Failed, match="does not fit"):
+        giver.unsqueeze(packed, 3 * BLOCK, "0" * 64)
+    with pytest.raises(Failed, match="Another index"):
+        giver.unsqueeze(b"noise", 3 * BLOCK, "0" * 64)
 
 
 def test_a_stream_of_nonsense_ends_at_once():

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import multiprocessing
+import os
 import random
 import threading
 import time
@@ -116,6 +117,55 @@ def test_only_what_differs_from_another_version_moves(cache, far, file, blob, tm
     far.file = spread(tmp_path / "newer", newer)
     assert fetch(cache, blob_of(far.file), URL, "t").read_bytes() == newer
     assert far.blocks == ["3,55"]
+
+
+def test_a_block_that_is_put_right_stays_right(cache, far, tmp_path):
+    """Its like was found before it in a half file that holds something else in its place."""
+    same, end = b"same" * (BLOCK // 4), b"end" * 1000
+    far.file = spread(tmp_path / "like", same + same + end)
+    blob = blob_of(far.file)
+    cache.part(blob.sha256).write_bytes(same + b"else" * (BLOCK // 4))
+    assert fetch(cache, blob, URL, "t").read_bytes() == same + same + end
+
+
+def test_taking_from_other_versions_is_no_use_of_them(cache, far, file, blob, tmp_path):
+    first = fetch(cache, blob, URL, "t")
+    os.utime(first, (5, 5))
+    far.file = spread(tmp_path / "newer", CONTENT + b"!")
+    fetch(cache, blob_of(far.file), URL, "t")
+    assert first.stat().st_mtime == 5
+    assert cache.latest()[-1] == first
+
+
+@pytest.mark.parametrize("trouble", ["evicted", "unreadable"])
+def test_another_version_that_goes_meanwhile_is_done_without(cache, far, blob, tmp_path, trouble):
+    first = fetch(cache, blob, URL, "t")
+    far.file = spread(tmp_path / "newer", CONTENT + b"!")
+    latest = cache.latest
+
+    def gone():
+        found = latest()
+        first.unlink()
+        if trouble == "unreadable":
+            first.mkdir()
+        return found
+
+    cache.latest = gone
+    assert fetch(cache, blob_of(far.file), URL, "t").read_bytes() == CONTENT + b"!"
+
+
+def test_an_endless_index_is_not_taken_in(cache, far, blob, monkeypatch):
+    sent = []
+
+    def endless(_source, take, _stopped):
+        while len(sent) < 10_000:
+            sent.append(1)
+            take(bytes(10_000))
+
+    monkeypatch.setattr(far, "get", endless)
+    with pytest.raises(Failed, match="larger"):
+        fetch(cache, blob, URL, "t")
+    assert len(sent) < 100
 
 
 def test_blocks_that_moved_elsewhere_are_found(cache, far, blob, tmp_path):
