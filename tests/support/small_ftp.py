@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 
 from tests.support.small_http import HOME
+from tests.support.small_server import SmallServer
 
 
-class SmallFtp:
+class SmallFtp(SmallServer):
     """Serves ``files`` (path to bytes) to ``users`` (name to password; none: anybody).
 
     ``replies``: a command to the reply it always gets; ``cuts``: after so many bytes the next files are cut off, 0 for never;
@@ -24,31 +24,10 @@ class SmallFtp:
         self.sent, self.said = [], []
         self.after = lambda: None
         self.stamp = "20240102030405"
-        self._socket = socket.create_server((host, 0))
-        self.host, self.port = host, self._socket.getsockname()[1]
-        self._threads = []
-        self._runner = threading.Thread(target=self._run, daemon=True)
-        self._runner.start()
+        super().__init__(host)
 
     def url(self, path, credentials=""):
         return f"ftp://{credentials}{self.host}:{self.port}{path}"
-
-    def close(self):
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        for each in (self._runner, *self._threads):
-            each.join(5)
-
-    def _run(self):
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
-            self._threads.append(thread)
-            thread.start()
 
     def _serve(self, connection):
         with contextlib.suppress(OSError), connection, connection.makefile("rb") as lines:

@@ -6,8 +6,9 @@ import contextlib
 import select
 import socket
 import ssl
-import threading
 from collections.abc import Callable
+
+from tests.support.small_server import SmallServer
 
 HOME = "127.0.0.3"
 """Where the servers of a test live; the canary lives elsewhere."""
@@ -48,37 +49,16 @@ class Asked:
         self.say(content[start:])
 
 
-class SmallHttp:
+class SmallHttp(SmallServer):
     """``answer(asked)`` is called for each request; what was asked is in ``asked``."""
 
     def __init__(self, answer: Callable[[Asked], object], host=HOME, tls: ssl.SSLContext | None = None, port=0):
         self.answer, self.asked = answer, []
         self._tls = tls
-        self._socket = socket.create_server((host, port))
-        self.host, self.port = host, self._socket.getsockname()[1]
-        self._threads = []
-        self._runner = threading.Thread(target=self._run, daemon=True)
-        self._runner.start()
+        super().__init__(host, port)
 
     def url(self, path="/f", host=None, credentials=""):
         return f"{'https' if self._tls else 'http'}://{credentials}{host or self.host}:{self.port}{path}"
-
-    def close(self):
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        for each in (self._runner, *self._threads):
-            each.join(5)
-
-    def _run(self):
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
-            self._threads.append(thread)
-            thread.start()
 
     def _serve(self, connection):
         with contextlib.suppress(OSError), connection:
