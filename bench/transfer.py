@@ -72,7 +72,7 @@ def _note(runs: Runs, what: str, value: float) -> None:
 def _keep(store: Any, disk: Path) -> Blob:
     with disk.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return Blob(part="disk", sha256=sha256, index=store.add(disk, sha256).name, size=disk.stat().st_size)
+    return Blob(part="disk", sha256=sha256, index=store.add(disk, sha256).index.name, size=disk.stat().st_size)
 
 
 def _pack(disk: Path, folder: Path, runs: Runs) -> None:
@@ -81,7 +81,7 @@ def _pack(disk: Path, folder: Path, runs: Runs) -> None:
     for number in range(ROUNDS):
         store = packing.opened(folder / f"trial{number}")
         began = time.monotonic()
-        index = store.add(disk, "a" * 64)
+        index = store.add(disk, "a" * 64).index
         _note(runs, f"pack {disk.stem}: A, s", time.monotonic() - began)
         _note(runs, f"pack {disk.stem}: A, MB", store.used() / 1e6)
         began = time.monotonic()

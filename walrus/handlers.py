@@ -11,11 +11,8 @@ class PublishImage(Handler[ImagePublish]):
     """Check an upload and make it visible, or refuse it and leave nothing."""
 
     def run(self, job: Job, command: ImagePublish) -> Done:
-        blobs = job.services.library.publish(
-            command.upload, command.parts, cancelled=job.cancelled,
-            on_progress=lambda done, total: job.progress("check", done, total),
-        )
-        return Done({"blobs": blobs})
+        published = job.services.library.publish(command.upload, command.parts, cancelled=job.cancelled, tell=job.progress)
+        return Done({"blobs": published.blobs, "parts": published.parts})
 
     def undo(self, job: Job, command: ImagePublish) -> None:
         job.services.library.abandon(command.upload)

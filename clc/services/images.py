@@ -47,10 +47,10 @@ def _parts(rows: tuple[dict[str, Any], ...]) -> list[UploadPart]:
         name = str(row.get("part", ""))[:20]
         try:
             part = UploadPart(part=Part(name), size=int(row["size_bytes"]), sha256=str(row.get("sha256") or ""),
-                              format=DiskFormat(row.get("format") or DiskFormat.RAW))
+                              format=DiskFormat(row["format"]) if row.get("format") else None)
         except (ValueError, KeyError, TypeError) as e:
             raise Refused("invalid", f"The part {name!r} cannot be taken",
-                          "give part (disk, kernel, initrd), size_bytes above 0, format (qcow2, raw)", field="parts") from e
+                          "give part (disk, kernel, initrd), size_bytes above 0, format (qcow2, raw, or none: it is found out)", field="parts") from e
         if name in found or part.size > MAX_PART_BYTES:
             raise Refused("invalid", f"The part {name!r} cannot be taken", "named twice, or larger than 4 TiB", field="parts")
         found[name] = part
@@ -149,7 +149,7 @@ def ended(task: Task, report: Outcome) -> None:
     if version is None or version.state != ImageState.BUILDING:
         return
     if report.error is None:
-        _move(version, "publish", blobs=[b.model_dump() for b in report.blobs])
+        _move(version, "publish", blobs=[b.model_dump() for b in report.blobs], parts=[p.model_dump() for p in report.parts])
         Upload.objects.filter(version=version).delete()
     else:
         _refuse(version, f"{report.error.what}: {report.error.why}")

@@ -144,18 +144,32 @@ def _image(row: Image, kept: Mapping[str, set[str]]) -> Picture:
 
 
 def version(row: ImageVersion) -> Picture:
-    """One version of an image; ``sha256`` and ``format`` are those of its disk, else of its kernel."""
+    """One version of an image; ``sha256`` and ``format`` are those of its disk, else of its kernel.
+
+    ``size_bytes`` counts no holes, ``added_bytes`` what the store grew by.
+    """
+    came = {p["part"]: p for p in row.parts}
     first: Mapping[str, Any] = min(row.blobs, key=lambda b: list(Part).index(Part(b["part"])), default={})
     return {
         "version": row.version, "state": str(row.state), "sha256": first.get("sha256", ""),
-        "size_bytes": sum(int(b["size"]) for b in row.blobs), "virtual_size_bytes": int(first.get("virtual_size") or 0),
+        "size_bytes": sum(_filled(b, came) for b in row.blobs), "added_bytes": sum(int(p["added"]) for p in row.parts),
+        "virtual_size_bytes": int(first.get("virtual_size") or 0),
         "format": str(first.get("format", "")), "cmdline": row.cmdline, "why": row.why, "task": row.task or None,
         "created_at": when(row.created_at),
         "parts": [
-            {"part": str(b["part"]), "sha256": b["sha256"], "size_bytes": int(b["size"]),
+            {"part": str(b["part"]), "sha256": b["sha256"], "size_bytes": _filled(b, came), "uploaded": _uploaded(came.get(b["part"])),
              "virtual_size_bytes": int(b.get("virtual_size") or 0), "format": str(b.get("format", ""))} for b in row.blobs
         ],
     }
+
+
+def _filled(blob: Mapping[str, Any], came: Mapping[str, Any]) -> int:
+    return int(came[blob["part"]]["filled"] if blob["part"] in came else blob["size"])
+
+
+def _uploaded(part: Mapping[str, Any] | None) -> Picture | None:
+    """The file as it was sent."""
+    return {"sha256": part["sha256"], "size_bytes": int(part["size"]), "was": list(part["was"])} if part and part["sha256"] else None
 
 
 def upload(row: Upload, received: Mapping[str, int]) -> Picture:
@@ -164,7 +178,7 @@ def upload(row: Upload, received: Mapping[str, int]) -> Picture:
         "id": row.pk, "image": row.version.image.name, "image_id": row.version.image_id, "version": row.version.version,
         "state": str(row.version.state), "created_at": when(row.created_at),
         "parts": [{"part": str(p["part"]), "size_bytes": int(p["size"]), "received_bytes": received.get(p["part"], 0),
-                   "format": str(p["format"])} for p in row.parts],
+                   "format": str(p["format"] or "")} for p in row.parts],
     }
 
 

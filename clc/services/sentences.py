@@ -36,7 +36,7 @@ SENTENCES = (
     _("This {} cannot {} now"),
     _("it is {}"),
     _("possible now: {}"),
-    _("give part (disk, kernel, initrd), size_bytes above 0, format (qcow2, raw)"),
+    _("give part (disk, kernel, initrd), size_bytes above 0, format (qcow2, raw, or none: it is found out)"),
     _("Too many event streams"),
     _("{} are open already"),
     _("Close some pages."),

@@ -54,8 +54,8 @@ def provide(session: Session, name: str) -> dict[str, Any]:
 def same(image: dict[str, Any] | None, sums: Mapping[str, str]) -> int | None:
     """The version of ``image`` that consists of exactly these files, or None."""
     for version in (image or {}).get("versions") or []:
-        parts = {str(p.get("part")): str(p.get("sha256")) for p in version.get("parts") or []}
-        if parts == sums or (not parts and version.get("sha256") in sums.values()):
+        parts = {str(p.get("part")): str((p.get("uploaded") or {}).get("sha256")) for p in version.get("parts") or []}
+        if parts == sums:
             return int(version["version"])
     return None
 

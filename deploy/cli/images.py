@@ -46,10 +46,10 @@ def print_one(session: Session, image: Image) -> None:
 
 def _print_versions(versions: list[dict[str, Any]]) -> None:
     output.table(
-        ("version", "format", "size", "virtual size", "sha256", "created"),
+        ("version", "size", "added", "virtual size", "sha256", "created"),
         [
             (
-                v.get("version"), v.get("format"), sizes.show(v.get("size_bytes")), sizes.show(v.get("virtual_size_bytes")),
+                v.get("version"), sizes.show(v.get("size_bytes")), sizes.show(v.get("added_bytes")), sizes.show(v.get("virtual_size_bytes")),
                 str(v.get("sha256") or "-")[:16], v.get("created_at"),
             )
             for v in versions
@@ -109,12 +109,14 @@ def delete(session: Session, image: ImageName, yes: Annotated[bool, typer.Option
 def upload_image(  # noqa: PLR0913, PLR0917 - the options people have
     session: Session,
     name: Annotated[str, typer.Option(help="Name of the image; an existing one gets a new version.")],
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The disk; left out for a kernel package without one.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="The disk: qcow2, raw, vmdk, vdi, vhdx, vhd or ova, also packed; left out for a kernel without one."),
+    ] = None,
     kernel: Annotated[Path | None, typer.Option(help="Kernel to boot directly.")] = None,
     initrd: Annotated[Path | None, typer.Option(help="Initial ram disk of that kernel.")] = None,
     cmdline: Annotated[str, typer.Option(help="Command line of that kernel.")] = "",
     usage: Annotated[Usage, typer.Option(help="What it is for.")] = "server",
-    format: Annotated[Format | None, typer.Option("--format", help="Format of the disk; otherwise its name and first bytes tell.")] = None,
+    format: Annotated[Format | None, typer.Option("--format", help="Format of the disk, where its first bytes do not tell.")] = None,
     description: Annotated[str, typer.Option(help="One line for people.")] = "",
     os_type: Annotated[str, typer.Option(help="Which system is in it, for example linux.")] = "",
     resume: Annotated[str, typer.Option(metavar="UPLOAD", help="Take up an upload that was cut.")] = "",

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 CHUNK = 8 * 1024 * 1024
 _BOOT_RECORD_BYTES = 0x8006
 PAUSES_S = (0.2, 1.0, 3.0, 5.0)
-_QCOW2 = b"QFI\xfb"
-_FOREIGN = {b"KDMV": "VMware disk", b"vhdxfile": "Hyper-V disk", b"<<< ": "VirtualBox disk", b"\x1f\x8b": "gzip archive",
-            b"\xfd7zXZ": "xz archive", b"PK\x03\x04": "zip archive", b"\x28\xb5\x2f\xfd": "zstd archive"}  # fmt: skip
+TAKEN = "taken are qcow2, raw, vmdk, vdi, vhdx, vhd and ova, each also packed with gz, bz2, xz or zst"
+_KNOWN = (b"KDMV", b"# Disk DescriptorFile", b"vhdxfile", b"conectix", b"\x1f\x8b", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"BZh")
+_VDI_AT, _VDI, _TAR_AT = 64, b"\x7f\x10\xda\xbe", 257
+_NAMED = frozenset({".vmdk", ".vdi", ".vhdx", ".vhd", ".ova", ".gz", ".bz2", ".xz", ".zst"})
+_FOREIGN = {b"PK\x03\x04": "zip archive", b"7z\xbc\xaf\x27\x1c": "7z archive", b"Rar!": "rar archive"}
 _AGAIN = frozenset({"busy", "interrupted", "transfer", "host_silent", "state", "conflict"})
 
 Seen = Callable[[str, int, int], None]
@@ -48,26 +50,35 @@ class Source:
 
 
 def disk_format(file: Path, stated: str = "") -> str:
-    """``qcow2`` or ``raw``: as the file's first bytes say, which the flag and the ending must not contradict.
+    """What to state: ``raw`` or ``qcow2`` as ``stated`` or as name and first bytes agree, else nothing: the cloud finds it out.
 
-    Raises Refused(image_format) on a contradiction and for what is plainly something else.
+    Raises Refused(image_format) before a byte is sent for what the cloud would refuse.
     """
     with file.open("rb") as source:
         head = source.read(_BOOT_RECORD_BYTES)
-    found = "qcow2" if head.startswith(_QCOW2) else "raw"
     foreign = next((what for magic, what in _FOREIGN.items() if head.startswith(magic)), "")
     if foreign:
-        raise Refused("image_format", f"{file} is a {foreign}", "only plain qcow2 and raw disks are taken")
-    ending = file.suffix.lower().lstrip(".")
-    claimed = stated or (ending if ending in {"qcow2", "raw"} else "")
-    if claimed and claimed != found:
-        by = "--format says" if stated else "its name says"
-        hint = f"Leave --format away, or say --format {found}." if stated else f"Rename it, or say --format {found}."
-        raise Refused("image_format", f"{file} is not what it is said to be", f"{by} {claimed}, its first bytes say {found}", hint=hint)
-    if not claimed and found == "raw" and not _boots(head):
-        raise Refused("image_format", f"{file} does not look like a disk", "it is no qcow2 file, and nothing in it boots",
+        raise Refused("image_format", f"{file} is a {foreign}", TAKEN)
+    ending = file.suffix.lower()
+    found = _found(head)
+    claimed = stated or {".raw": "raw", ".qcow2": "qcow2"}.get(ending, "")
+    if (found != "other" and claimed not in {"", found}) or (found == "raw" and ending in _NAMED) or (found == "other" and claimed == "raw"):
+        raise Refused("image_format", f"{file} is not what it is said to be", "its name or --format and its first bytes do not agree",
+                      hint="Leave --format away, or rename it.")
+    if found != "raw" or stated:
+        return stated
+    if not claimed and not _boots(head):
+        raise Refused("image_format", f"{file} does not look like a disk", "it is of no known format, and nothing in it boots",
                       hint="If it is a raw disk all the same, say --format raw.")
-    return found
+    return "raw"
+
+
+def _found(head: bytes) -> str:
+    """``qcow2``, ``raw`` for what no first bytes tell of, ``other`` for another format and for what is packed."""
+    if head.startswith(b"QFI\xfb"):
+        return "qcow2"
+    is_other = head.startswith(_KNOWN) or head[_TAR_AT : _TAR_AT + 5] == b"ustar" or head[_VDI_AT : _VDI_AT + 4] == _VDI
+    return "other" if is_other else "raw"
 
 
 def _boots(head: bytes) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from luhyaapi.contracts.base import Report
-from luhyaapi.contracts.specs import Blob, Capacity, Display, Fault, Nic, StepFacts
+from luhyaapi.contracts.specs import Blob, Capacity, Display, Fault, Nic, PartFacts, StepFacts
 from luhyaapi.contracts.vocabulary import Accelerator, InstanceState, Role
 from luhyaapi.ids import HostId, InsId, LtrId, Sha256
 
@@ -119,7 +119,7 @@ class TaskSteps(Report):
 
 
 class Outcome(Report):
-    """How one command ended; ``error`` is empty when it was done, ``blobs`` is what an image command found.
+    """How one command ended; ``error`` is empty when it was done. ``blobs``, ``parts``: the files of a version that came into the store.
 
     Of an order on an instance: ``has_place`` is false when the cluster has no place for it, and nothing is lent to it.
     """
@@ -128,6 +128,7 @@ class Outcome(Report):
     task: str
     error: Fault | None = None
     blobs: tuple[Blob, ...] = ()
+    parts: tuple[PartFacts, ...] = ()
     display: Display = Display()
     accelerator: Accelerator = Accelerator.UNPROVED
     has_place: bool = True

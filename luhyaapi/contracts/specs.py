@@ -32,12 +32,27 @@ class Blob(Model):
 
 
 class UploadPart(Model):
-    """One uploaded file as its sender announced it. An empty ``sha256`` was not announced: the store computes it."""
+    """One uploaded file as its sender announced it. No ``format``, an empty ``sha256``: not announced, the store finds it out."""
 
     part: Part
     size: int = Field(gt=0)
-    format: DiskFormat = DiskFormat.RAW
+    format: DiskFormat | None = None
     sha256: Annotated[str, StringConstraints(pattern="^([0-9a-f]{64})?$")] = ""
+
+
+class PartFacts(Model):
+    """What became of one file on its way into the store.
+
+    ``sha256`` and ``size`` (bytes) are those of the file as it was sent, ``was`` its formats, outermost first (gz, ova, vmdk).
+    ``filled`` are its bytes without holes, ``added`` those by which the store grew.
+    """
+
+    part: Part
+    sha256: Annotated[str, StringConstraints(pattern="^([0-9a-f]{64})?$")] = ""
+    size: int = Field(default=0, ge=0)
+    was: tuple[str, ...] = Field(default=(), max_length=8)
+    filled: int = Field(default=0, ge=0)
+    added: int = Field(default=0, ge=0)
 
 
 class ImageRef(Model):

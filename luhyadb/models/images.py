@@ -26,12 +26,13 @@ class Image(Table):
 
 
 class ImageVersion(Table):
-    """One immutable version; ``blobs`` lists its files. Writer: clc.services.images."""
+    """One immutable version; ``blobs`` lists its files, ``parts`` what became of each on its way in. Writer: clc.services.images."""
 
     image = models.ForeignKey(Image, models.CASCADE, related_name="versions")
     version = models.PositiveIntegerField()
     state = word(ImageState, default=ImageState.DRAFT)
     blobs = models.JSONField(default=list)
+    parts = models.JSONField(default=list)
     cmdline = models.CharField(max_length=1024, default="", blank=True)
     task = models.CharField(max_length=20, default="", blank=True)
     why = models.TextField(default="", blank=True)

@@ -58,7 +58,7 @@ def test_pieces_arrive_and_a_cut_is_found_again(library, client):
     begun = begin(client)
     assert begun.status_code == 201, begun.content
     upload = begun.json()
-    assert upload["parts"] == [{"part": "kernel", "size_bytes": len(KERNEL), "received_bytes": 0, "format": "raw"}]
+    assert upload["parts"] == [{"part": "kernel", "size_bytes": len(KERNEL), "received_bytes": 0, "format": ""}]
     assert put(client, upload["id"], KERNEL[:100_000], 0).json() == {"part": "kernel", "received_bytes": 100_000}
     ahead = put(client, upload["id"], b"x", 200_000)
     assert (ahead.status_code, ahead.json()["code"], ahead.json()["received_bytes"]) == (409, "state", 100_000)
@@ -132,8 +132,8 @@ def test_without_a_store_nothing_begins(world, client):
 
 def publish(library, upload, task):
     """What the store and its outcome do."""
-    (blob,) = library.publish(upload, (UploadPart(part="kernel", sha256=hashlib.sha256(KERNEL).hexdigest(), size=len(KERNEL)),))
-    images.ended(task, Outcome(command=task.command, task=task.pk, blobs=(blob,)))
+    published = library.publish(upload, (UploadPart(part="kernel", sha256=hashlib.sha256(KERNEL).hexdigest(), size=len(KERNEL)),))
+    images.ended(task, Outcome(command=task.command, task=task.pk, blobs=published.blobs, parts=published.parts))
 
 
 @pytest.fixture

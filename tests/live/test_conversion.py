@@ -48,7 +48,8 @@ def test_each_format_in_each_packing_is_the_same_disk(originals, store, kind, pa
     was = (*([packing] if packing else []), kind.split()[0])
     assert converted(store, data) == Converted(2 * MIB, 2 * MIB, was)
     assert (store / "disk").read_bytes() == disks.bare()
-    assert (store / "disk").stat().st_blocks * 512 < MIB, "zeros are holes"
+    is_same = was == ("raw",)
+    assert (store / "disk").samefile(store.parent / "upload") if is_same else (store / "disk").stat().st_blocks * 512 < MIB, "zeros are holes"
 
 
 @pytest.mark.parametrize("packing", ["", *PACK])
@@ -183,7 +184,7 @@ except Trouble as e:
 """
 
 
-@pytest.mark.parametrize(("kind", "packing"), [("raw", ""), ("raw", "gz"), ("qcow2", ""), ("vmdk stream", "bz2")])
+@pytest.mark.parametrize(("kind", "packing"), [("raw", "gz"), ("qcow2", ""), ("vmdk stream", "bz2")])
 def test_a_full_disk_is_said_and_nothing_is_left(tmp_path, store, kind, packing):
     data = made(tmp_path, kind, disks.bare(MIB) + os.urandom(3 * MIB)).read_bytes()
     (tmp_path / "upload").write_bytes(PACK[packing](data) if packing else data)
@@ -251,19 +252,6 @@ def test_somebody_elses_kill_is_not_the_files_fault(tmp_path, originals):
     with pytest.raises(Failed) as e:
         enclosed._run(["bench", "-c", COUNT, "-f", "qcow2", "/disk"], tmp_path / "x", "late", kill)
     assert (e.value.code, e.value.what) == ("program", "qemu-img was killed")
-
-
-def test_a_source_that_shrinks_meanwhile_is_refused(store):
-    data = disks.bare(MIB) + os.urandom(6 * MIB)
-
-    def shrink(done, _total):
-        if done < 3 * MIB:
-            os.truncate(store.parent / "upload", 2 * MIB)
-
-    (store.parent / "upload").write_bytes(data)
-    with pytest.raises(Refused, match="shorter"):
-        to_raw(store.parent / "upload", store / "disk", largest_mib=64, on_progress=shrink)
-    assert list(store.iterdir()) == []
 
 
 def test_without_walls_nothing_is_converted(originals, store, monkeypatch, tmp_path):

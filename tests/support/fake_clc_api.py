@@ -83,7 +83,10 @@ class FakeCloud:
             image = {"id": ids.new("img"), "name": name, "usage": "server", "versions": [], "cached_on": []}
             self.images[image["id"]] = image
         number = len(image["versions"]) + 1
-        listed = [{"part": p, "sha256": hashlib.sha256(b).hexdigest(), "size_bytes": len(b)} for p, b in parts.items()]
+        sums = {p: hashlib.sha256(b).hexdigest() for p, b in parts.items()}
+        listed = [
+            {"part": p, "sha256": sums[p], "size_bytes": len(b), "uploaded": {"sha256": sums[p], "size_bytes": len(b), "was": []}} for p, b in parts.items()
+        ]
         version = {"version": number, "sha256": listed[0]["sha256"], "size_bytes": sum(map(len, parts.values())), "virtual_size_bytes": 0,
                    "format": "raw", "created_at": "2026-01-01T00:00:00Z", "parts": listed}  # fmt: skip
         image["versions"].append(version)

@@ -92,7 +92,7 @@ def test_bad_names_are_refused_before_talking(cli: Cli, disk: Path, name: str) -
 @pytest.mark.parametrize(
     ("name", "data", "flag"),
     [("a.qcow2", b"noise" * 9, ""), ("a.raw", QCOW2, ""), ("a.img", QCOW2, "raw"), ("a.img", b"noise", "qcow2"),
-     ("a.vmdk", b"KDMV....", ""), ("a.img", b"\x1f\x8bzip", "raw")],
+     ("a.vmdk", b"noise", ""), ("a.img", b"\x1f\x8bzip", "raw"), ("a.img", b"PK\x03\x04", ""), ("a.img", b"noise", "")],
 )  # fmt: skip
 def test_a_format_that_is_not_true_is_refused(cli: Cli, tmp_path: Path, name: str, data: bytes, flag: str) -> None:
     file = tmp_path / name
@@ -106,9 +106,21 @@ def test_a_format_that_is_not_true_is_refused(cli: Cli, tmp_path: Path, name: st
 def test_the_first_bytes_state_the_format(tmp_path: Path) -> None:
     file = tmp_path / "a.img"
     file.write_bytes(QCOW2)
-    assert upload.disk_format(file) == "qcow2"
+    assert not upload.disk_format(file), "the cloud finds it out"
+    assert upload.disk_format(file, "qcow2") == "qcow2"
     file.write_bytes(b"\0" * 9)
     assert upload.disk_format(file, "raw") == "raw"
+    file.write_bytes(bytes(510) + b"\x55\xaa")
+    assert upload.disk_format(file) == "raw"
+
+
+@pytest.mark.parametrize("head", [
+    b"KDMV", b"vhdxfile", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", bytes(64) + b"\x7f\x10\xda\xbe", bytes(257) + b"ustar",
+])
+def test_what_the_cloud_converts_is_sent_as_it_is(tmp_path: Path, head: bytes) -> None:
+    file = tmp_path / "a.img"
+    file.write_bytes(head + b"more")
+    assert not upload.disk_format(file)
 
 
 @pytest.mark.parametrize("where", ["before", "after"])
@@ -188,10 +200,10 @@ def test_delete_and_show(cli: Cli) -> None:
 
 
 def test_a_demo_image_with_the_same_bytes_is_not_sent_again() -> None:
-    image = {"versions": [{"version": 3, "parts": [{"part": "kernel", "sha256": "a"}, {"part": "initrd", "sha256": "b"}]}]}
+    parts = [{"part": "kernel", "uploaded": {"sha256": "a"}}, {"part": "initrd", "uploaded": {"sha256": "b"}}, {"part": "disk", "uploaded": None}]
+    image = {"versions": [{"version": 3, "parts": parts[:2]}, {"version": 4, "parts": parts}]}
     assert demo.same(image, {"kernel": "a", "initrd": "b"}) == 3
     assert demo.same(image, {"kernel": "a", "initrd": "c"}) is None
-    assert demo.same({"versions": [{"version": 1, "sha256": "d"}]}, {"disk": "d"}) == 1
     assert demo.same(None, {"disk": "d"}) is None
 
 

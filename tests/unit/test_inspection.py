@@ -9,12 +9,14 @@ import pytest
 
 from luhyaapi.contracts.vocabulary import DiskFormat, Part
 from luhyaapi.errors import Refused
-from walrus.services.inspection import inspect
+from walrus.services import qemu_img
+from walrus.services.formats import look
+from walrus.services.inspection import LARGEST_MIB, inspect_boot_file
 
 MIB = 1024 * 1024
 
 
-def qemu_img(*args):
+def make(*args):
     subprocess.run(["qemu-img", *map(str, args)], check=True, capture_output=True)
 
 
@@ -33,8 +35,16 @@ def raw(tmp_path):
 @pytest.fixture
 def qcow2(raw, tmp_path):
     file = tmp_path / "disk.qcow2"
-    qemu_img("convert", "-f", "raw", "-O", "qcow2", raw, file)
+    make("convert", "-f", "raw", "-O", "qcow2", raw, file)
     return file
+
+
+def inspect(path, part, declared, largest_mib=LARGEST_MIB):
+    if part is not Part.DISK:
+        return inspect_boot_file(path, part, declared)
+    found = look(path, declared, largest_mib=largest_mib)
+    qemu_img.check(path, found.format)
+    return found
 
 
 def refused(path, declared=DiskFormat.QCOW2, part=Part.DISK, **kw):
@@ -54,12 +64,12 @@ def test_a_plain_qcow2(qcow2):
     [("-c",), ("-o", "compat=0.10"), ("-o", "lazy_refcounts=on"), ("-o", "cluster_size=4k"), ("-c", "-o", "compression_type=zstd")],
 )
 def test_other_plain_qcow2s(raw, tmp_path, options):
-    qemu_img("convert", "-f", "raw", "-O", "qcow2", *options, raw, tmp_path / "x")
+    make("convert", "-f", "raw", "-O", "qcow2", *options, raw, tmp_path / "x")
     assert inspect(tmp_path / "x", Part.DISK, DiskFormat.QCOW2).virtual_size == 2 * MIB
 
 
 def test_an_empty_qcow2_disk_is_fine(tmp_path):
-    qemu_img("create", "-f", "qcow2", tmp_path / "x", "10G")
+    make("create", "-f", "qcow2", tmp_path / "x", "10G")
     assert inspect(tmp_path / "x", Part.DISK, DiskFormat.QCOW2).virtual_size == 10 * 1024 * MIB
 
 
@@ -74,17 +84,17 @@ def test_a_raw_disk_without_partitions(tmp_path):
 
 
 def test_a_backing_file_is_refused(qcow2, tmp_path):
-    qemu_img("create", "-f", "qcow2", "-b", qcow2, "-F", "qcow2", tmp_path / "x")
+    make("create", "-f", "qcow2", "-b", qcow2, "-F", "qcow2", tmp_path / "x")
     assert "backing file" in refused(tmp_path / "x")
 
 
 def test_a_backing_file_that_is_not_there_is_refused(tmp_path):
-    qemu_img("create", "-u", "-f", "qcow2", "-b", "/etc/shadow", "-F", "raw", tmp_path / "x", "1M")
+    make("create", "-u", "-f", "qcow2", "-b", "/etc/shadow", "-F", "raw", tmp_path / "x", "1M")
     assert "backing file" in refused(tmp_path / "x")
 
 
 def test_an_external_data_file_is_refused(tmp_path):
-    qemu_img("create", "-f", "qcow2", "-o", f"data_file={tmp_path}/data,data_file_raw=on", tmp_path / "x", "1M")
+    make("create", "-f", "qcow2", "-o", f"data_file={tmp_path}/data,data_file_raw=on", tmp_path / "x", "1M")
     assert "data file" in refused(tmp_path / "x")
 
 
@@ -139,7 +149,7 @@ def test_a_truncated_qcow2_is_refused(qcow2, keep):
 @pytest.mark.parametrize("options", [(), ("-c",)])
 def test_a_qcow2_cut_within_its_data_is_refused(raw, tmp_path, options):
     raw.write_bytes(os.urandom(2 * MIB))
-    qemu_img("convert", "-f", "raw", "-O", "qcow2", *options, raw, tmp_path / "x")
+    make("convert", "-f", "raw", "-O", "qcow2", *options, raw, tmp_path / "x")
     with (tmp_path / "x").open("r+b") as file:
         file.truncate((tmp_path / "x").stat().st_size - 140_000)
     assert refused(tmp_path / "x")
@@ -148,7 +158,7 @@ def test_a_qcow2_cut_within_its_data_is_refused(raw, tmp_path, options):
 def test_an_end_that_is_cut_off_is_called_so(qcow2, raw):
     qcow2.unlink()
     raw.write_bytes(os.urandom(2 * MIB))
-    qemu_img("convert", "-f", "raw", "-O", "qcow2", raw, qcow2)
+    make("convert", "-f", "raw", "-O", "qcow2", raw, qcow2)
     with qcow2.open("r+b") as file:
         file.truncate(qcow2.stat().st_size - 70_000)
     assert "cut off" in refused(qcow2)
@@ -186,7 +196,7 @@ def test_raw_declared_qcow2_is_refused(raw):
     ("vmdk", ("-o", "subformat=monolithicFlat")), ("vmdk", ("-o", "subformat=streamOptimized")), ("parallels", ()),
 ])
 def test_other_formats_are_refused_whatever_they_are_called(raw, tmp_path, declared, format, options):
-    qemu_img("convert", "-f", "raw", "-O", format, *options, raw, tmp_path / "x")
+    make("convert", "-f", "raw", "-O", format, *options, raw, tmp_path / "x")
     assert "declared" in refused(tmp_path / "x", declared) or format == "qcow"
 
 
@@ -214,7 +224,7 @@ def test_kernels(tmp_path):
     (tmp_path / "bz").write_bytes(image)
     (tmp_path / "elf").write_bytes(b"\x7fELF" + bytes(100))
     for name in ("bz", "elf"):
-        assert inspect(tmp_path / name, Part.KERNEL, DiskFormat.RAW).virtual_size == 0
+        inspect(tmp_path / name, Part.KERNEL, DiskFormat.RAW)
     (tmp_path / "sh").write_bytes(b"#!/bin/sh\n")
     assert "neither" in refused(tmp_path / "sh", DiskFormat.RAW, Part.KERNEL)
     assert "declared raw" in refused(tmp_path / "bz", DiskFormat.QCOW2, Part.KERNEL)
@@ -224,7 +234,7 @@ def test_initrds(tmp_path):
     (tmp_path / "gz").write_bytes(gzip.compress(b"070701"))
     (tmp_path / "cpio").write_bytes(b"070701" + bytes(100))
     for name in ("gz", "cpio"):
-        assert inspect(tmp_path / name, Part.INITRD, DiskFormat.RAW).virtual_size == 0
+        inspect(tmp_path / name, Part.INITRD, None)
     (tmp_path / "x").write_bytes(b"hello")
     assert "ram disk" in refused(tmp_path / "x", DiskFormat.RAW, Part.INITRD)
     with (tmp_path / "gz").open("r+b") as file:

@@ -38,7 +38,7 @@ def add(store, tmp_path, content, name="f", **more):
                 out.seek(at)
                 out.write(content[at : at + BLOCK])
     sha256 = hashlib.sha256(content).hexdigest()
-    return sha256, store.add(file, sha256, **more)
+    return sha256, store.add(file, sha256, **more).index
 
 
 CONTENTS = {

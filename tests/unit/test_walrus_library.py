@@ -1,5 +1,6 @@
 """The image store: uploads in pieces, publishing, refusing, and what stays behind."""
 
+import gzip
 import hashlib
 import io
 import os
@@ -18,6 +19,7 @@ from walrus.services.library import Library
 MIB = 1024 * 1024
 KERNEL = bytes(0x202) + b"HdrS" + bytes(100)
 INITRD = b"070701" + bytes(5000)
+BLOCK = 64 * 1024
 DISK = b"\1" * 3000 + bytes(200_000)
 
 
@@ -32,6 +34,7 @@ def library(tmp_path, store):
 
 
 def blob(part, content, **kw):
+    kw.setdefault("format", "raw" if content[:4] not in {b"QFI\xfb", b"\x1f\x8b\x08\0"} else None)
     return UploadPart(part=part, sha256=hashlib.sha256(content).hexdigest(), size=len(content), **kw)
 
 
@@ -39,6 +42,10 @@ def upload(library, upload_id, **contents):
     library.open_upload(upload_id, [(part, len(content)) for part, content in contents.items()])
     for part, content in contents.items():
         assert library.write(upload_id, part, 0, io.BytesIO(content), len(content)) == len(content)
+
+
+def make(file, size):
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(file), size], check=True)
 
 
 def uploads(tmp_path):
@@ -49,20 +56,43 @@ def test_from_pieces_to_a_published_image(library, store, tmp_path):
     upload(library, "up-1", kernel=KERNEL, initrd=INITRD, disk=DISK)
     told = []
     wanted = (blob("kernel", KERNEL), blob("initrd", INITRD), blob("disk", DISK))
-    published = library.publish("up-1", wanted, on_progress=lambda done, total: told.append((done, total)))
-    assert [b.virtual_size for b in published] == [0, 0, len(DISK)]
+    published = library.publish("up-1", wanted, tell=lambda what, done, total: told.append((what, done, total)))
+    assert [b.virtual_size for b in published.blobs] == [0, 0, len(DISK)]
     assert whole(store, wanted[2].sha256) == DISK
-    total = 2 * sum(b.size for b in wanted)
-    assert told[-1] == (total, total)
-    assert told == sorted(told)
+    assert [(p.part, p.sha256, p.size, p.was) for p in published.parts] == [
+        ("kernel", wanted[0].sha256, len(KERNEL), ()), ("initrd", wanted[1].sha256, len(INITRD), ()), ("disk", wanted[2].sha256, len(DISK), ("raw",)),
+    ]
+    assert (published.parts[2].filled, store.used()) == (BLOCK, sum(p.added for p in published.parts))
+    whats = [what for what, _, _ in told]
+    assert [what for n, what in enumerate(whats) if n == 0 or what != whats[n - 1]] == ["check", "convert", "store"]
+    assert all(done <= total for _, done, total in told)
     assert uploads(tmp_path) == []
 
 
-def test_a_qcow2_tells_its_virtual_size(library, tmp_path):
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(tmp_path / "x"), "20M"], check=True)
+def test_whatever_it_was_it_becomes_a_raw_disk(library, store, tmp_path):
+    make(tmp_path / "x", "20M")
+    content = gzip.compress((tmp_path / "x").read_bytes())
+    upload(library, "up-1", disk=content)
+    published = library.publish("up-1", (blob("disk", content),))
+    kept, sent = published.blobs[0], published.parts[0]
+    assert (kept.format, kept.size, kept.virtual_size) == ("raw", 20 * MIB, 20 * MIB)
+    assert kept.sha256 == hashlib.sha256(bytes(20 * MIB)).hexdigest()
+    assert whole(store, kept.sha256) == bytes(20 * MIB)
+    assert (sent.sha256, sent.size, sent.was, sent.filled) == (hashlib.sha256(content).hexdigest(), len(content), ("gz", "qcow2"), 0)
+
+
+def test_what_unpacks_to_more_than_there_is_room_for_is_refused(tmp_path, monkeypatch):
+    make(tmp_path / "x", "20M")
+    store = opened(tmp_path / "store", quota_mib=1)
+    library = Library(tmp_path, store)
     content = (tmp_path / "x").read_bytes()
     upload(library, "up-1", disk=content)
-    assert library.publish("up-1", (blob("disk", content, format="qcow2"),))[0].virtual_size == 20 * MIB
+    monkeypatch.setattr("walrus.services.library._LOOK_S", -1.0)
+    monkeypatch.setattr(store, "_keep_free", 1 << 60)
+    with pytest.raises(Failed) as e:
+        library.publish("up-1", (blob("disk", content),))
+    assert e.value.code == "disk_full"
+    assert uploads(tmp_path) == []
 
 
 def test_publishing_again_is_harmless(library):
@@ -73,7 +103,7 @@ def test_publishing_again_is_harmless(library):
 
 
 def unannounced(part, content):
-    return UploadPart(part=part, size=len(content))
+    return UploadPart(part=part, size=len(content), format="raw")
 
 
 @pytest.mark.parametrize("announce", [blob, unannounced])
@@ -95,7 +125,7 @@ def test_publishing_goes_on_after_a_crash_in_the_middle(library, store, tmp_path
     store = opened(tmp_path / "store")
     library = Library(tmp_path, store)
     found = library.publish("up-1", wanted)
-    assert [b.sha256 for b in found] == [blob("kernel", KERNEL).sha256, blob("disk", DISK).sha256]
+    assert [b.sha256 for b in found.blobs] == [blob("kernel", KERNEL).sha256, blob("disk", DISK).sha256]
     assert len(store.sha256s()) == 2
     assert uploads(tmp_path) == []
     assert library.publish("up-1", wanted) == found
@@ -103,7 +133,7 @@ def test_publishing_goes_on_after_a_crash_in_the_middle(library, store, tmp_path
 
 def test_a_digest_that_was_not_announced_is_found(library):
     upload(library, "up-1", disk=DISK)
-    assert library.publish("up-1", (unannounced("disk", DISK),))[0].sha256 == blob("disk", DISK).sha256
+    assert library.publish("up-1", (unannounced("disk", DISK),)).blobs[0].sha256 == blob("disk", DISK).sha256
 
 
 def test_a_published_upload_takes_no_more(library, tmp_path):
@@ -285,7 +315,7 @@ def test_cancelling_leaves_nothing(library, store, tmp_path):
 
 def test_deleting_keeps_what_others_need(library, store):
     upload(library, "up-1", kernel=KERNEL, disk=DISK)
-    blobs = library.publish("up-1", (blob("kernel", KERNEL), blob("disk", DISK)))
+    blobs = library.publish("up-1", (blob("kernel", KERNEL), blob("disk", DISK))).blobs
     assert library.delete(blobs, keep={blobs[0].sha256}) == 1
     assert store.sha256s() == [blobs[0].sha256]
     assert library.delete(blobs, keep={blobs[0].sha256}) == 0
@@ -305,5 +335,5 @@ def test_zeros_take_no_space(library, store):
     content = b"\1" * 100 + bytes(8 * MIB)
     upload(library, "up-1", disk=content)
     published = library.publish("up-1", (blob("disk", content),))
-    assert whole(store, published[0].sha256) == content
+    assert whole(store, published.blobs[0].sha256) == content
     assert store.used() < MIB

@@ -45,6 +45,14 @@ class Manifest:
     created_at: float
 
 
+@dataclass(frozen=True)
+class Added:
+    """A file that came: its ``index``, and the bytes by which the store ``grew``."""
+
+    index: Index
+    grew: int
+
+
 class BlockStore:
     """Files of images in ``objects``; ``folder`` holds what can be made anew. Safe for several threads.
 
@@ -97,11 +105,11 @@ class BlockStore:
         if missing > 0:
             raise Failed("disk_full", "There is no room for the image", f"{wanted // _MIB} MiB are needed, {missing // _MIB + 1} MiB are missing")
 
-    def add(self, file: Path, sha256: str, *, cancelled: Cancelled = never, on_progress: Progress = no_progress) -> Index:
-        """Keep what ``file`` holds; its index. What is here of it is not kept again. Raises Refused(cancelled), Failed(disk_full)."""
+    def add(self, file: Path, sha256: str, *, cancelled: Cancelled = never, on_progress: Progress = no_progress) -> Added:
+        """Keep what ``file`` holds. What is here of it is not kept again. Raises Refused(cancelled), Failed(disk_full)."""
         with self._locked(fcntl.LOCK_SH):
             if self.has(sha256):
-                return self.index(sha256)
+                return Added(self.index(sha256), 0)
             writer = PackWriter(self._objects, self._places, self._folder / f"{ids.secret()}.pack")
             loose, self._is_loose = self._is_loose, True
             try:
@@ -114,7 +122,7 @@ class BlockStore:
             self._objects.put(f"indexes/{index.name}", squeeze(index))
             self._publish(Manifest(sha256, index.size, index.name, BLOCK, clock.now()))
             self._is_loose = loose
-        return index
+        return Added(index, writer.stored)
 
     def remove(self, sha256: str) -> bool:
         """Forget a file; whether it was here. Its blocks go by :meth:`collect`."""

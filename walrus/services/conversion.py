@@ -35,6 +35,8 @@ def to_raw(
 ) -> Converted:
     """Make ``target`` the raw disk that is in ``source``, whole and on the disk when this returns; ``source`` stays as it is.
 
+    Both are on one file system: a disk that is raw already gets one more name there.
+
     Taken are qcow2, raw, vmdk of one file, vdi, vhdx and vhd, alone or as the one disk of an ova, each also packed once with
     gz, bz2, xz or zst; what it is, its bytes say, ``name`` only words the refusal. ``declared`` is the format its uploader
     states for the disk itself; another one is refused. ``largest_mib`` bounds the disk. ``on_progress`` is called with bytes
@@ -54,8 +56,8 @@ def to_raw(
         elif disk is unpacked:
             unpacked.rename(raw)
         else:
-            with SparseFile(raw) as growing:
-                _copy(source, growing, watch)
+            raw.unlink(missing_ok=True)
+            raw.hardlink_to(source)
         watch.end()
         return _finish(raw, target, (*was, looked.format))
     except Refused as e:
@@ -120,29 +122,6 @@ def _pour(pieces: Iterable[bytes], growing: SparseFile, watch: _Watch, reader: R
     for data in pieces:
         growing.write(data)
         watch.at(reader.taken)
-
-
-def _copy(source: Path, growing: SparseFile, watch: _Watch) -> None:
-    """All bytes of a file; its holes are not looked through."""
-    size = source.stat().st_size
-    with source.open("rb", buffering=0) as file:
-        while growing.position < size:
-            growing.skip(_seek(file.fileno(), growing.position, os.SEEK_DATA, size) - growing.position)
-            end = _seek(file.fileno(), growing.position, os.SEEK_HOLE, size)
-            file.seek(growing.position)
-            while growing.position < end:
-                data = file.read(min(CHUNK, end - growing.position))
-                if not data:
-                    raise refused("it became shorter while it was read")
-                growing.write(data)
-                watch.at(growing.position)
-
-
-def _seek(fd: int, at: int, what: int, size: int) -> int:
-    try:
-        return min(os.lseek(fd, at, what), size)
-    except OSError:
-        return size  # only a hole follows
 
 
 def _convert(disk: Path, looked: formats.Disk, raw: Path, largest_mib: int, watch: _Watch) -> None:

@@ -1,12 +1,10 @@
-"""Looking into uploaded files before anything else touches them: the stated format, no strings attached, not damaged."""
+"""Looking into uploaded kernels and initial ram disks before anything else touches them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from luhyaapi.contracts.vocabulary import DiskFormat, Part
-from walrus.services import formats, qemu_img
 from walrus.services.verdict import refused
 
 _MIB = 1024 * 1024
@@ -18,32 +16,11 @@ _INITRD_MAGIC = {
 }
 
 
-@dataclass(frozen=True)
-class Inspected:
-    """What a file is. ``virtual_size`` in bytes, 0 for kernels and initrds."""
-
-    format: DiskFormat
-    virtual_size: int
-
-
-def inspect(path: Path, part: Part, declared: DiskFormat, *, largest_mib: int = LARGEST_MIB) -> Inspected:
-    """What the file at ``path`` is, when it is what was declared and safe to use.
-
-    Raises Refused(image_format) with the reason as one sentence; ``largest_mib`` bounds the virtual size. Raises
-    Failed(missing) and Failed(program) when qemu-img cannot be run enclosed here.
-    """
-    if part is not Part.DISK:
-        _boot_file(path, part, declared)
-        return Inspected(DiskFormat.RAW, 0)
-    found = formats.look(path, declared, largest_mib=largest_mib)
-    qemu_img.check(path, found.format)
-    return Inspected(declared, found.virtual_size)
-
-
-def _boot_file(path: Path, part: Part, declared: DiskFormat) -> None:
+def inspect_boot_file(path: Path, part: Part, declared: DiskFormat | None) -> None:
+    """Whether the file at ``path`` is a kernel, or an initial ram disk. Raises Refused(image_format) with the reason as one sentence."""
     size = path.stat().st_size
-    if declared is not DiskFormat.RAW:
-        raise refused(f"a {part.value} is declared raw, not {declared.value}", part)
+    if declared not in (None, DiskFormat.RAW):
+        raise refused(f"a {part.value} is declared raw, not {declared}", part)
     if size > BOOT_FILE_AT_MOST_MIB * _MIB:
         raise refused(f"it has {size // _MIB} MiB, and at most {BOOT_FILE_AT_MOST_MIB} MiB are allowed", part)
     with path.open("rb") as file:

@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from pydantic import TypeAdapter
-
 from luhyaapi import clock, log
-from luhyaapi.contracts.specs import MIB, Blob, UploadPart
+from luhyaapi.contracts.base import Model
+from luhyaapi.contracts.specs import MIB, Blob, PartFacts, UploadPart
 from luhyaapi.contracts.vocabulary import Part
 from luhyaapi.errors import Failed, Refused, Unavailable
-from luhyaapi.transfer.base import CHUNK, Cancelled, Progress, never, no_progress
+from luhyaapi.transfer.base import CHUNK, Cancelled, never
 from luhyaapi.transfer.sparse import SparseFile, sync_folder
 from walrus.services.blockstore import BlockStore
-from walrus.services.inspection import LARGEST_MIB, Inspected, inspect
+from walrus.services.inspection import LARGEST_MIB
+from walrus.services.publishing import Ready, Tell, make_ready
 
 _log = log.get(__name__)
 _ID = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _UPLOADS_AT_MOST = 64
-_BLOBS = TypeAdapter(tuple[Blob, ...])
+_LOOK_S = 1.0
 IDLE_S = 24 * 3600.0
-
-Inspect = Callable[..., Inspected]
 
 
 class Stream(Protocol):
@@ -40,6 +37,13 @@ class Stream(Protocol):
 
     def read(self, size: int) -> bytes:
         """At most ``size`` bytes; empty at the end."""
+
+
+class Published(Model):
+    """The files of a version as they are kept, and what became of each on its way."""
+
+    blobs: tuple[Blob, ...]
+    parts: tuple[PartFacts, ...]
 
 
 class Library:
@@ -112,37 +116,36 @@ class Library:
         shutil.rmtree(self._folder(upload_id), ignore_errors=True)
 
     def publish(
-        self, upload_id: str, parts: Sequence[UploadPart], *,
-        cancelled: Cancelled = never, on_progress: Progress = no_progress,
-    ) -> tuple[Blob, ...]:
-        """Check a finished upload against what was announced and keep it; returns the blobs with their virtual sizes.
+        self, upload_id: str, parts: Sequence[UploadPart], *, cancelled: Cancelled = never, tell: Tell = lambda *_: None,
+    ) -> Published:
+        """Check a finished upload against what was announced, make its disk raw and keep it.
 
         Harmless when said again, also after a crash in the middle. Whatever is wrong, nothing of the upload stays:
-        Refused(image_format), Failed(digest), Refused(invalid) when it is not complete, Refused(cancelled),
+        Refused(image_format), Failed(digest), Refused(invalid) when it is not complete, Refused(cancelled), Failed(disk_full),
         Refused(not_found) when there never was one. Unavailable(busy) while somebody still sends changes nothing.
         """
         if len({blob.part for blob in parts}) != len(parts):
             raise Refused("invalid", "A part is named twice")
         folder = self._folder(upload_id)
-        checked = self._published(upload_id)
-        if not checked and not folder.is_dir():
+        published = self._published(upload_id)
+        if not published and not folder.is_dir():
             raise Refused("not_found", "There is no such upload", repr(upload_id))
         try:
             with ExitStack() as quiet:
                 for file in (_part_file(folder, part.part) for part in parts):
                     if file.is_file():
                         quiet.enter_context(_alone(file))
-                if not checked:
-                    looked = self._looked_at(folder, parts, cancelled, on_progress)
-                    checked = self._kept(folder, looked, cancelled, on_progress)
-                    self._write_receipt(upload_id, checked)
+                if not published:
+                    stopped = self._watched(cancelled)
+                    published = self._kept(self._made_ready(folder, parts, stopped, tell), stopped, tell)
+                    self._write_receipt(upload_id, published)
         except (Refused, Failed) as e:
             _log.info("upload refused", upload=upload_id, code=e.code, why=e.why)
             self.abandon(upload_id)
             raise
         self.abandon(upload_id)
         sync_folder(self._uploads)
-        return checked
+        return published
 
     def delete(self, blobs: Sequence[Blob], keep: set[str]) -> int:
         """Remove these blobs, except the digests in ``keep`` that other versions need; how many went."""
@@ -170,73 +173,74 @@ class Library:
                 raise Refused("invalid", f"The {part} file cannot have that size", f"1 byte to {self._largest_mib} MiB")
         return wanted
 
-    def _looked_at(
-        self, folder: Path, parts: Sequence[UploadPart], cancelled: Cancelled, on_progress: Progress
-    ) -> list[tuple[UploadPart, str, Inspected]]:
-        """Each part with its sha256 and what it is. Raises Refused, Failed(digest)."""
-        done, total = 0, 2 * sum(part.size for part in parts)
+    def _watched(self, cancelled: Cancelled) -> Cancelled:
+        """Also ends what unpacks more than there is room for."""
+        looked_at = clock.monotonic()
+
+        def stopped() -> bool:
+            nonlocal looked_at
+            if clock.monotonic() - looked_at > _LOOK_S:
+                looked_at = clock.monotonic()
+                self._store.room(0)
+            return cancelled()
+
+        return stopped
+
+    def _made_ready(self, folder: Path, parts: Sequence[UploadPart], cancelled: Cancelled, tell: Tell) -> list[Ready]:
         for part in parts:
             if (here := _size(_part_file(folder, part.part))) != part.size:
                 raise Refused("invalid", f"The {part.part.value} file is not complete", f"{here} of {part.size} bytes are here")
-        looked = []
-        for part in parts:
-            file = _part_file(folder, part.part)
-            found = _sha256(file, cancelled, partial(_onward, on_progress, done, total))
-            if part.sha256 and found != part.sha256:
-                raise Failed(
-                    "digest", f"The {part.part.value} file is not the announced one", f"its sha256 is {found}, not {part.sha256}"
-                )
-            done += part.size
-            looked.append((part, found, inspect(file, part.part, part.format, largest_mib=self._largest_mib)))
-        return looked
+        return [
+            make_ready(
+                _part_file(folder, part.part), part, folder / f"{part.part.value}.raw", largest_mib=self._largest_mib,
+                cancelled=cancelled, tell=tell,
+            ) for part in parts
+        ]
 
-    def _kept(
-        self, folder: Path, looked: list[tuple[UploadPart, str, Inspected]], cancelled: Cancelled, on_progress: Progress
-    ) -> tuple[Blob, ...]:
-        """Have all parts in the store, or none."""
-        size = sum(part.size for part, _, _ in looked)
-        done, kept = size, []
-        fresh = [sha256 for _, sha256, _ in looked if not self._store.has(sha256)]
+    def _kept(self, files: list[Ready], cancelled: Cancelled, tell: Tell) -> Published:
+        """Have all files in the store, or none."""
+        fresh = [file.sha256 for file in files if not self._store.has(file.sha256)]
         try:
-            for part, sha256, what in looked:
-                index = self._store.add(
-                    _part_file(folder, part.part), sha256, cancelled=cancelled,
-                    on_progress=partial(_onward, on_progress, done, 2 * size),
-                )
-                done += part.size
-                kept.append(Blob(
-                    part=part.part, sha256=sha256, index=index.name, size=part.size, format=what.format, virtual_size=what.virtual_size,
-                ))
+            kept = [(file, self._store.add(file.path, file.sha256, cancelled=cancelled, on_progress=partial(tell, "store"))) for file in files]
         except (Refused, Failed):
             for sha256 in fresh:
                 self._store.remove(sha256)
             raise
-        return tuple(kept)
+        return Published(
+            blobs=tuple(
+                Blob(part=file.announced.part, sha256=file.sha256, index=added.index.name, size=added.index.size, virtual_size=file.virtual_size)
+                for file, added in kept
+            ),
+            parts=tuple(
+                PartFacts(part=file.announced.part, sha256=file.sent, size=file.announced.size, was=file.was, filled=added.index.filled(), added=added.grew)
+                for file, added in kept
+            ),
+        )
 
     def _receipt(self, upload_id: str) -> Path:
         return self._receipts / f"{self._folder(upload_id).name}.json"
 
-    def _write_receipt(self, upload_id: str, blobs: tuple[Blob, ...]) -> None:
+    def _write_receipt(self, upload_id: str, published: Published) -> None:
         """Remember what was found, before the upload goes: a second publish says the same."""
         receipt = self._receipt(upload_id)
         fresh = receipt.with_suffix(f".{os.getpid()}")
         with fresh.open("w", encoding="ascii") as file:
-            file.write(_BLOBS.dump_json(blobs).decode("ascii"))
+            file.write(published.model_dump_json())
             file.flush()
             os.fsync(file.fileno())
         fresh.rename(receipt)
         sync_folder(self._receipts)
 
-    def _published(self, upload_id: str) -> tuple[Blob, ...]:
-        """What an earlier publish of this upload found, if all of it is still here; else nothing."""
+    def _published(self, upload_id: str) -> Published | None:
+        """What an earlier publish of this upload found, if all of it is still here."""
         try:
-            blobs = _BLOBS.validate_json(self._receipt(upload_id).read_bytes())
+            published = Published.model_validate_json(self._receipt(upload_id).read_bytes())
         except (OSError, ValueError):
-            return ()
-        here = all(self._store.has(b.sha256) for b in blobs)
-        if not here:
-            self._receipt(upload_id).unlink(missing_ok=True)
-        return blobs if here else ()
+            return None
+        if all(self._store.has(b.sha256) for b in published.blobs):
+            return published
+        self._receipt(upload_id).unlink(missing_ok=True)
+        return None
 
     def _folder(self, upload_id: str) -> Path:
         if not _ID.fullmatch(upload_id):
@@ -289,22 +293,6 @@ def _grow(growing: SparseFile, data: bytes) -> None:
         growing.write(data)
     except OSError as e:
         raise Failed("disk_full", "The upload could not be stored", str(e)) from e
-
-
-def _sha256(file: Path, cancelled: Cancelled, on_progress: Callable[[int], object]) -> str:
-    found, done = hashlib.sha256(), 0
-    with file.open("rb") as opened:
-        while data := opened.read(CHUNK):
-            found.update(data)
-            done += len(data)
-            if cancelled():
-                raise Refused("cancelled", "Checking the upload was cancelled")
-            on_progress(done)
-    return found.hexdigest()
-
-
-def _onward(on_progress: Progress, before: int, total: int, done: int, _of: int = 0) -> None:
-    on_progress(before + done, total)
 
 
 def _size(file: Path) -> int:

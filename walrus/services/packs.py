@@ -54,13 +54,15 @@ class Place:
 
 
 class PackWriter:
-    """Frames become packs; ``done`` is called with the name and the frames of each pack that is stored."""
+    """Frames become packs, which ``places`` knows as soon as they are stored."""
 
     def __init__(self, objects: ObjectStore, places: Places, scratch: Path) -> None:
         self._objects, self._places, self._scratch = objects, places, scratch
         self._file = scratch.open("wb")
         self._frames: list[Frame] = []
         self._end = 0
+        self.stored = 0
+        """Bytes of the packs that are stored."""
 
     def add(self, frame: bytes) -> None:
         """One more frame. Raises Failed(disk_full) and whatever the store of objects says."""
@@ -82,6 +84,7 @@ class PackWriter:
         self._objects.put_file(name, self._scratch)
         points.at("pack: after put")
         self._places.add(name, size, self._frames)
+        self.stored += size
         self._file, self._frames, self._end = self._scratch.open("wb"), [], 0
 
     def close(self) -> None:

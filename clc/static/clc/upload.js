@@ -164,9 +164,8 @@
   const guess = () => {
     const file = disk.files[0];
     if (!file) return;
-    if (!$("[name=name]").value) $("[name=name]").value = file.name.replace(/\.(qcow2|raw|img)$/i, "").replace(/[^\w.-]+/g, "-");
-    if (/\.(raw|img)$/i.test(file.name)) $("[name=format]").value = "raw";
-    if (/\.qcow2$/i.test(file.name)) $("[name=format]").value = "qcow2";
+    if (!$("[name=name]").value) $("[name=name]").value = file.name.replace(/(\.(qcow2|raw|img|vmdk|vdi|vhdx?|ova))?(\.(gz|bz2|xz|zst))?$/i, "").replace(/[^\w.-]+/g, "-");
+    $("[name=format]").value = /\.raw$/i.test(file.name) ? "raw" : "";
   };
   disk.addEventListener("change", guess);
   for (const kind of ["dragenter", "dragover"]) drop.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.add("over"); });

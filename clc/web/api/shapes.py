@@ -137,6 +137,14 @@ class TicketShape(s.Serializer):
     expires_at = s.DateTimeField()
 
 
+class SentShape(s.Serializer):
+    """A file as it was sent; ``was`` are its formats, outermost first."""
+
+    sha256 = s.CharField()
+    size_bytes = s.IntegerField()
+    was = s.ListField(child=s.CharField())
+
+
 class PartShape(s.Serializer):
     """One file of a version."""
 
@@ -145,6 +153,7 @@ class PartShape(s.Serializer):
     size_bytes = s.IntegerField()
     virtual_size_bytes = s.IntegerField()
     format = s.CharField()
+    uploaded = SentShape(allow_null=True)
 
 
 class VersionShape(s.Serializer):
@@ -154,6 +163,7 @@ class VersionShape(s.Serializer):
     state = word(ImageState)
     sha256 = s.CharField()
     size_bytes = s.IntegerField()
+    added_bytes = s.IntegerField()
     virtual_size_bytes = s.IntegerField()
     format = s.CharField()
     cmdline = s.CharField()
