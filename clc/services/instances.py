@@ -24,6 +24,7 @@ MIB = 1024 * 1024
 MAX_CPUS, MIN_MEMORY_MIB, MAX_MEMORY_MIB, MAX_COUNT = 64, 64, 1024 * 1024, 100
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _SSH_KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\x00-\x1f\x7f\x85\u2028\u2029]{0,200})?")
+_AGAIN_S = 60.0
 _FIRST = 1
 """The generation of an instance that was told nothing but its first run."""
 
@@ -155,6 +156,8 @@ def start(account: Account, ident: str) -> Instance:
     with memory.atomic():
         row = scope.one(account, Instance, pk=ident)
         INSTANCE.advance(row.state, "start")
+        if row.wanted == InstanceState.DELETED:
+            raise Refused("state", "This instance cannot start now", "it is being deleted, and its disk may be gone already")
         if row.node:
             _cluster(row)
         queue.check(row.owner, 1)
@@ -191,6 +194,17 @@ def delete(account: Account, ident: str) -> Instance:
             for task in Task.objects.filter(subject=row.id, state__in=["queued", "running"]).exclude(kind="instance/delete"):
                 tasks.cancel(row.owner, task.id)
         return _order(account, ident, "delete", InstanceState.DELETED, InstanceDelete(instance=ident))
+
+
+def delete_again() -> int:
+    """Deletes that failed and whose host is there are given again, until they succeed; how many were."""
+    before = clock.now() - _AGAIN_S
+    halfway = Instance.objects.filter(wanted=InstanceState.DELETED, changed_at__lt=before).exclude(state=InstanceState.DELETED)
+    there = Host.objects.filter(state__in=[HostState.UP, HostState.DRAINING]).values("pk")
+    rows = [row for row in halfway.filter(cluster__in=there).exclude(state=InstanceState.UNKNOWN) if not tasks.is_open(row.task)]
+    for row in rows:
+        delete(row.owner, row.pk)
+    return len(rows)
 
 
 def _order(account: Account, ident: str, event: str, wanted: InstanceState, command: Any) -> Instance:
@@ -293,6 +307,8 @@ def found(report: InstanceFacts) -> None:
     if is_old and not row.node:
         return  # it was said before its place was taken back, and came late
     changes = _learned(report)
+    if row.wanted == InstanceState.DELETED:
+        changes.pop("wanted", None)
     if report.gen > row.gen:
         changes["gen"] = report.gen  # our memory is an older copy: the next order must be newer than what the node knows
     if row.state == _named(event):
@@ -359,6 +375,8 @@ def _came_to_nothing(row: Instance, task: Task, fault: Fault, *, has_place: bool
         _placed(PlacementFacts(instance=row.pk, task=task.pk, node="", fence=0))
         row.refresh_from_db()
     error, is_cancelled = fault.model_dump(), fault.code == "cancelled"
+    if is_cancelled and task.kind == InstanceDelete.kind:
+        Instance.objects.filter(pk=row.pk).update(wanted=InstanceState.RUNNING)  # it may be; what its node says counts from here on
     if is_cancelled and task.kind in _RUNS and _withdraw(row, error=error):
         return
     event = "fail"

@@ -36,6 +36,7 @@ SENTENCES = (
     _("This {} cannot {} now"),
     _("it is {}"),
     _("possible now: {}"),
+    _("it is being deleted, and its disk may be gone already"),
     _("give part (disk, kernel, initrd), size_bytes above 0, format (qcow2, raw, or none: it is found out)"),
     _("Too many event streams"),
     _("{} are open already"),

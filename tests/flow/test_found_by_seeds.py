@@ -5,9 +5,9 @@ import json
 import pytest
 
 from cc.services import children
-from clc.services import hosts, own, tasks
+from clc.services import hosts, instances, own, tasks
 from luhyaapi import ids
-from luhyaapi.errors import Failed
+from luhyaapi.errors import Failed, Refused
 from luhyadb import memory, outbox
 from luhyadb.models import Child, Host, Instance, Placement
 from tests.support.flow_world import opened
@@ -107,7 +107,7 @@ def test_draining_outlives_silence(cloud):
     assert _child(cloud, "nc2").draining
 
 
-def test_a_delete_that_failed_half_way_and_ends_later_is_told(cloud):
+def test_a_delete_that_failed_half_way_is_no_start_and_is_tried_again(cloud):
     one = cloud.do()
     node = cloud.node(one)
     network = cloud.p.houses[node].agent.services.domains._hands.network
@@ -117,11 +117,15 @@ def test_a_delete_that_failed_half_way_and_ends_later_is_told(cloud):
     cloud.p.pass_time(60)
     assert cloud.task(task)[0] == "failed"
     network.faults.always.clear()
-    cloud.p.pass_time(60)
+    cloud.p.houses[node].agent.services.domains.reconcile(set())
+    cloud.p.settle()
     with memory.of("cc"):
         assert Placement.objects.get(pk=one).wanted == "stopped"
     assert cloud.state(one) == "stopped"
-    cloud.do("delete", one)
+    with pytest.raises(Refused, match="being deleted"):
+        instances.start(cloud.user, one)
+    cloud.p.pass_time(150)
+    assert cloud.state(one) == "deleted"
     cloud.rest()
 
 
