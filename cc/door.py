@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from cc.services import children
+from cc.services.ascent import Ascent
 from cc.services.office import Office
 from luhyaapi.errors import Refused
 from luhyaapi.transfer.giver import CacheGiver
 from luhyaapi.wire import tls
-from luhyaapi.wire.blobs import block_routes
+from luhyaapi.wire.blobs import block_routes, draft_routes
 from luhyaapi.wire.http import Answer, Door, Request, json_answer, json_route, route
 from luhyaapi.wire.signing import open_ticket
 
@@ -27,9 +28,9 @@ def make(office: Office) -> Door:
             form = children.answer(office, request.params["request"])
         return json_answer({"state": "new"}, 202) if form is None else json_answer(form)
 
-    def authorize(ticket: str, sha256: str, action: str) -> None:
+    def authorize(ticket: str, subject: str, action: str) -> None:
         claims = open_ticket(office.agent.key.public_key(), ticket)
-        if sha256 not in claims.get(action, ()):
+        if subject not in (claims.get(action, ()) if action == "get" else (claims.get(action),)):
             raise Refused("forbidden", "The ticket is for something else")
 
     return Door("cc", host.listen, host.door_port, [
@@ -37,5 +38,6 @@ def make(office: Office) -> Door:
         json_route("/cc/api/1.0/join/?", ask),
         route("GET", "/cc/api/1.0/join/(?P<request>[A-Za-z0-9_-]{20,64})/?", fetch),
         *block_routes("cc", CacheGiver(office.cache), authorize),
+        *draft_routes("cc", Ascent(office), authorize),
     ], ready=lambda: [] if office.agent.up and office.agent.up.is_connected() else ["not connected to the CLC"],
        secured=tls.doors(host))

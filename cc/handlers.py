@@ -18,6 +18,7 @@ from luhyaapi.contracts.commands import (
     InstanceReboot,
     InstanceRun,
     InstanceStop,
+    InstanceSubmit,
     LetterResend,
     StreamOpen,
     TaskCancel,
@@ -58,6 +59,11 @@ class StopInstance(_Flow):
 @handles(InstanceReboot)
 class RebootInstance(_Flow):
     """Stop it and boot it in its place."""
+
+
+@handles(InstanceSubmit)
+class SubmitInstance(_Flow):
+    """Stop it, and have what its guest wrote in the store."""
 
 
 @handles(InstanceDelete)

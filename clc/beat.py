@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from clc.services import admission, hosts, images, instances, tasks
+from clc.services import admission, hosts, images, instances, tasks, workspaces
 from luhyaapi import clock
 from luhyaapi.agent import Agent
 from luhyaapi.contracts.vocabulary import Role
@@ -53,5 +53,6 @@ class Beat:
         tasks.lose_overdue()
         instances.delete_again()
         images.sweep_uploads()
+        workspaces.sweep()
         if self._agent.down is not None and self._agent.down.is_connected():
             hosts.close_accounts(self._agent.down)

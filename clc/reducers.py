@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from clc.services import admission, hosts, images, instances, tasks
+from clc.services import admission, hosts, images, instances, tasks, workspaces
 from clc.services.office import Office
 from luhyaapi.contracts.base import Envelope
 from luhyaapi.contracts.reports import (
@@ -81,7 +81,9 @@ def outcome(_office: Office, _envelope: Envelope, report: Outcome) -> None:
     task = tasks.ended(report)
     if task is None:
         return
-    if task.kind.startswith("image/"):
+    if task.kind in (tasks.PREPARE, tasks.SUBMIT):
+        workspaces.ended(task, report)
+    elif task.kind.startswith("image/"):
         images.ended(task, report)
     else:
         instances.ended(task, report)

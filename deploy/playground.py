@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from luhyaapi.transfer.base import Cancelled, Source
 from luhyaapi.transfer.download import PROTOCOLS
 from luhyaapi.transfer.giver import CacheGiver, Giver, answer
 from luhyaapi.wire import identity
+from luhyaapi.wire.blobs import Drafts
 from luhyaapi.wire.identity import Membership
 from luhyaapi.wire.link import DownLink
 from luhyaapi.wire.memory import MemoryDownLink, MemoryUpLink, MemoryWire
@@ -37,6 +39,7 @@ class Near:
     schemes = frozenset({"near"})
     moved_bytes = 0
     _lent: ClassVar[dict[str, Callable[[], Giver]]] = {}
+    _taking: ClassVar[dict[str, Callable[[], Drafts]]] = {}
 
     @classmethod
     def lend(cls, name: str, giver: Callable[[], Giver]) -> None:
@@ -44,9 +47,15 @@ class Near:
         cls._lent[name] = giver
 
     @classmethod
+    def receive(cls, name: str, drafts: Callable[[], Drafts]) -> None:
+        """``near://name`` takes drafts."""
+        cls._taking[name] = drafts
+
+    @classmethod
     def forget(cls, name: str) -> None:
         """Nobody of that name answers any more."""
         cls._lent.pop(name, None)
+        cls._taking.pop(name, None)
 
     def get(self, source: Source, take: Callable[[bytes], None], stopped: Cancelled) -> None:
         """See :class:`luhyaapi.transfer.base.Transfer`."""
@@ -59,6 +68,20 @@ class Near:
                 raise Refused("cancelled", "The transfer was cancelled")
             Near.moved_bytes += len(piece)
             take(piece)
+
+
+    def put(self, source: Source, body: bytes, stopped: Cancelled) -> bytes:
+        """See :class:`luhyaapi.transfer.base.Transfer`."""
+        at = urlsplit(source.url)
+        if at.netloc not in self._taking:
+            raise Unavailable("transfer", "The other side does not answer", at.netloc)
+        if stopped():
+            raise Refused("cancelled", "The transfer was cancelled")
+        *_, draft, what = at.path.split("/")
+        taker, asked = self._taking[at.netloc](), dict(parse_qsl(at.query))
+        Near.moved_bytes += len(body)
+        said = taker.take(draft, body) if what == "blocks" else taker.begin(draft, int(asked["size"]), asked["name"], body)
+        return json.dumps(said).encode()
 
 
 PROTOCOLS["near"] = Near()
@@ -184,9 +207,13 @@ class Playground:
         """Bytes go from cache to cache by name instead of by port."""
         services: Any = house.agent.services
         if name == "cc":
+            from cc.services.ascent import Ascent
+
             Near.lend(name, lambda: CacheGiver(services.cache))
+            Near.receive(name, lambda: Ascent(services))
         if name == "walrus":
             Near.lend(name, lambda: services.store)
+            Near.receive(name, lambda: services.library.drafts)
 
     def _join(self, name: str, boss: House) -> None:
         with memory.of("clc"), memory.atomic():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from luhyaapi.contracts.vocabulary import HostState, ImageState, InstanceState, TaskState
+from luhyaapi.contracts.vocabulary import HostState, ImageState, InstanceState, TaskState, WorkspaceState
 from luhyaapi.errors import Refused
 
 
@@ -42,8 +42,8 @@ def _moves(*rows: tuple[str, str, str]) -> dict[tuple[str, str], str]:
 
 
 # What somebody can ask for; the other events are facts and outcomes.
-ASKED = frozenset({"start", "stop", "reboot", "delete", "cancel", "drain", "resume"})
-_T, _I, _G, _H = TaskState, InstanceState, ImageState, HostState
+ASKED = frozenset({"start", "stop", "reboot", "delete", "cancel", "drain", "resume", "submit", "abandon"})
+_T, _I, _G, _W, _H = TaskState, InstanceState, ImageState, WorkspaceState, HostState
 
 TASK = LifeCycle(
     "task", _T.QUEUED,
@@ -97,6 +97,20 @@ IMAGE = LifeCycle(
     final=frozenset({_G.RETIRED}),
 )
 
+WORKSPACE = LifeCycle(
+    "workspace", _W.PREPARING,
+    _moves(
+        ("preparing", "prepared", _W.EDITING),
+        ("preparing", "fail", _W.FAILED),
+        ("editing", "submit", _W.SUBMITTING),
+        ("submitting", "fail", _W.EDITING),
+        ("submitting", "publish", _W.PUBLISHED),
+        ("preparing editing submitting", "abandon", _W.ABANDONED),
+    ),
+    stable=frozenset({_W.EDITING, _W.PUBLISHED, _W.ABANDONED, _W.FAILED}),
+    final=frozenset({_W.PUBLISHED, _W.ABANDONED, _W.FAILED}),
+)
+
 HOST = LifeCycle(
     "host", _H.NEW,
     _moves(
@@ -115,4 +129,4 @@ HOST = LifeCycle(
     final=frozenset({_H.RETIRED}),
 )
 
-LIFE_CYCLES = (TASK, INSTANCE, IMAGE, HOST)
+LIFE_CYCLES = (TASK, INSTANCE, IMAGE, WORKSPACE, HOST)

@@ -7,19 +7,19 @@ from typing import Any, TypeVar
 from django.db.models import Model, Q, QuerySet
 
 from luhyaapi.errors import Refused
-from luhyadb.models import Account, Event, Host, Image, ImageVersion, Instance, Letter, Task, Upload
+from luhyadb.models import Account, Event, Host, Image, ImageVersion, Instance, Letter, Task, Upload, Workspace
 
 M = TypeVar("M", bound=Model)
 NOUNS: dict[type[Model], str] = {
     Instance: "instance", Task: "task", Image: "image", Host: "host", ImageVersion: "image version", Upload: "upload",
-    Account: "user", Letter: "dead letter",
+    Account: "user", Workspace: "workspace", Letter: "dead letter",
 }
 
 
 def _mine(account: Account, model: type[Model]) -> Q:
     if model is Image:
         return Q(retired=False)
-    if model in (Instance, Task, Event):
+    if model in (Instance, Task, Event, Workspace):
         return Q(owner=account)
     if model is Upload:
         return Q(account=account)

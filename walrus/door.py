@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from luhyaapi.errors import Refused
 from luhyaapi.wire import tls
-from luhyaapi.wire.blobs import blob_routes, block_routes, upload_routes
+from luhyaapi.wire.blobs import blob_routes, block_routes, draft_routes, upload_routes
 from luhyaapi.wire.http import Door
 from luhyaapi.wire.identity import public_key
 from luhyaapi.wire.signing import open_ticket
@@ -22,6 +22,9 @@ def make(office: Office) -> Door:
             if claims.get("put") != subject:
                 raise Refused("forbidden", "The ticket is for another upload")
             office.library.open_upload(subject, sorted(claims.get("parts", {}).items()))
+        elif action == "bring":
+            if claims.get("bring") != subject:
+                raise Refused("forbidden", "The ticket is for another draft")
         elif subject not in claims.get(action, ()):
             raise Refused("forbidden", "The ticket is for something else")
 
@@ -31,6 +34,7 @@ def make(office: Office) -> Door:
         [
             *blob_routes("walrus", office.store, authorize), *block_routes("walrus", office.store, authorize),
             *upload_routes("walrus", office.library, authorize),
+            *draft_routes("walrus", office.library.drafts, authorize),
         ],
         ready=lambda: [] if agent.up and agent.up.is_connected() else ["not connected to the CLC"],
         secured=tls.doors(host),

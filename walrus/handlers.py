@@ -1,8 +1,8 @@
-"""Handlers: ImagePublish, ImageDelete."""
+"""Handlers: ImagePublish, ImageAdopt, ImageDelete."""
 
 from __future__ import annotations
 
-from luhyaapi.contracts.commands import ImageDelete, ImagePublish
+from luhyaapi.contracts.commands import ImageAdopt, ImageDelete, ImagePublish
 from luhyaapi.role import Done, Handler, Job, handles
 
 
@@ -16,6 +16,18 @@ class PublishImage(Handler[ImagePublish]):
 
     def undo(self, job: Job, command: ImagePublish) -> None:
         job.services.library.abandon(command.upload)
+
+
+@handles(ImageAdopt)
+class AdoptImage(Handler[ImageAdopt]):
+    """Keep the disk that came up as a draft."""
+
+    def run(self, job: Job, command: ImageAdopt) -> Done:
+        published = job.services.library.adopt(command.draft, cancelled=job.cancelled, tell=job.progress)
+        return Done({"blobs": published.blobs, "parts": published.parts})
+
+    def undo(self, job: Job, command: ImageAdopt) -> None:
+        job.services.library.drafts.abandon(command.draft)
 
 
 @handles(ImageDelete)

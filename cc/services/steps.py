@@ -6,6 +6,7 @@ from cc.services import flows, library, placements
 from cc.services.flows import Say, Step
 from cc.services.office import Office
 from luhyaapi.contracts.commands import (
+    DiskPush,
     DomainDelete,
     DomainStart,
     DomainStop,
@@ -15,6 +16,7 @@ from luhyaapi.contracts.commands import (
     InstanceReboot,
     InstanceRun,
     InstanceStop,
+    InstanceSubmit,
 )
 from luhyaapi.contracts.vocabulary import InstanceState
 from luhyaapi.errors import Refused
@@ -86,9 +88,10 @@ def _edge(office: Office, _run: FlowRun) -> Say:
 
 
 def _boot(_office: Office, run: FlowRun) -> Say:
-    place = _placed(run)
-    placements.want(run.instance, InstanceState.RUNNING, flows.gen_of(run))
-    return Say(DomainStart(instance=run.instance, spec=placements.spec_of(place)), place.node, flows.gen_of(run), place.fence)
+    place, order = _placed(run), flows.order_of(run)
+    boot = not isinstance(order, InstanceRun) or order.boot
+    placements.want(run.instance, InstanceState.RUNNING if boot else InstanceState.STOPPED, flows.gen_of(run))
+    return Say(DomainStart(instance=run.instance, spec=placements.spec_of(place), boot=boot), place.node, flows.gen_of(run), place.fence)
 
 
 def _take_boot_back(_office: Office, run: FlowRun) -> Say | None:
@@ -105,14 +108,22 @@ def _halt(_office: Office, run: FlowRun) -> Say | None:
     if place is None:
         return None
     order = flows.order_of(run)
-    grace_s = order.grace_s if isinstance(order, InstanceStop | InstanceReboot) else 30
-    if isinstance(order, InstanceStop):
+    grace_s = order.grace_s if isinstance(order, InstanceStop | InstanceReboot | InstanceSubmit) else 30
+    if isinstance(order, InstanceStop | InstanceSubmit):
         placements.want(run.instance, InstanceState.STOPPED, flows.gen_of(run))
     return Say(DomainStop(instance=run.instance, grace_s=grace_s), place.node, flows.gen_of(run), place.fence)
 
 
 def _unchanged(_office: Office, run: FlowRun) -> None:
     placements.want_as_found(run.instance)
+
+
+def _push(office: Office, run: FlowRun) -> Say:
+    place, order = _placed(run), flows.order_of(run)
+    assert isinstance(order, InstanceSubmit)  # noqa: S101 - this step stands in that flow only
+    ticket = make_ticket(office.agent.key, {"bring": order.draft, "to": place.node}, _TICKET_LIFE_S)
+    push = DiskPush(instance=run.instance, draft=order.draft, url=f"{office.door}/cc/api/1.0", ticket=ticket)
+    return Say(push, place.node, flows.gen_of(run), place.fence)
 
 
 def _wipe(_office: Office, run: FlowRun) -> Say | None:
@@ -140,5 +151,6 @@ flows.FLOWS.update({
     ),
     InstanceStop.kind: (Step("halt", _halt, _unchanged),),
     InstanceReboot.kind: (Step("halt", _halt, _unchanged), Step("boot", _boot)),
+    InstanceSubmit.kind: (Step("halt", _halt), Step("push", _push)),
     InstanceDelete.kind: (Step("wipe", _wipe, _unchanged, commits=True), Step("release", _release)),
 })

@@ -49,6 +49,7 @@ def _hand_down(turn: Turn, cluster: str, store: Host) -> None:
     tasks.send(turn.task, InstanceRun(
         instance=row.id, name=row.name, usage=Usage(row.usage), cpus=row.cpus, memory_mib=row.memory_mib, image=ref,
         image_url=store.address, image_ticket=ticket, owner=row.owner.username, ssh_keys=tuple(row.ssh_keys),
+        boot=row.wanted == InstanceState.RUNNING,
     ), Host.objects.get(pk=cluster), gen=row.gen, attempt=turn.attempt)
     instances.goes_to(row.pk, cluster)
 

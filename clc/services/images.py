@@ -8,7 +8,6 @@ from typing import Any
 
 from clc.services import events, hosts, tasks
 from clc.services.own import own
-from clc.services.sentences import counted
 from luhyaapi import clock, ids
 from luhyaapi.contracts.commands import ImageDelete, ImagePublish
 from luhyaapi.contracts.reports import Outcome
@@ -17,12 +16,13 @@ from luhyaapi.contracts.vocabulary import DiskFormat, ImageState, InstanceState,
 from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.machines import IMAGE, TASK
 from luhyaapi.wire.signing import make_ticket
-from luhyadb import memory, scope
+from luhyadb import memory, outbox, scope
 from luhyadb.models import Account, Host, Image, ImageVersion, Instance, Task, Upload
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _CMDLINE = re.compile(r"[\x20-\x7e]{0,1024}")
 MAX_PART_BYTES = 4 * 1024**4
+_NAMED_AT_MOST = 5
 _MEMORY_MIB, _MEMORY_WITHOUT_DISK_MIB = 512, 128
 _UPLOAD_LIFE_S = 24 * 3600.0
 BUILD = "image/build"
@@ -196,24 +196,16 @@ def delete(account: Account, text: str) -> Image:
     scope.require_admin(account)
     with memory.atomic():
         image = resolve(account, text)
-        used = Instance.objects.filter(image__image=image).exclude(state=InstanceState.DELETED).count()
+        used = list(Instance.objects.filter(image__image=image).exclude(state=InstanceState.DELETED).values_list("name", flat=True))
         if used:
-            raise Refused("state", f"The image {image.name} is in use", f"needed by {counted(used, 'instance')}",
-                          hint="Delete those instances first.")
+            raise Refused("state", f"The image {image.name} is in use", f"needed by {_named(used)}", hint="Delete those instances first.")
         mine = list(image.versions.all())
-        kept = {b["sha256"] for v in ImageVersion.objects.filter(state=ImageState.PUBLISHED).exclude(image=image) for b in v.blobs}
-        gone = {b["sha256"]: Blob(**b) for v in mine for b in v.blobs if b["sha256"] not in kept}
         for version in mine:
             if IMAGE.allows(version.state, "retire"):
                 _move(version, "retire")
+        _drop(mine)
         Image.objects.filter(pk=image.pk).update(retired=True)
         events.record("image", image.id, "image retired", owner=account)
-        if gone:
-            for host in Host.objects.filter(role__in=[Role.WALRUS, Role.CC]).exclude(state="retired"):
-                from luhyadb import outbox
-
-                outbox.send(ImageDelete(image=image.id, blobs=tuple(gone.values())), host.id, sender=own().id, task=ids.new("tsk"),
-                            deadline=clock.now() + _UPLOAD_LIFE_S)
     return image
 
 
@@ -224,6 +216,87 @@ def sweep_uploads() -> int:
         with memory.atomic():
             _refuse(upload.version, "the upload was never finished")
     return len(old)
+
+
+def like(of: Image, name: str, owner: Account, description: str) -> Image:
+    """The image of that name, a new one for the same use as another. In a transaction of the caller's."""
+    Image.objects.filter(name=name).update(retired=False)
+    image, _ = Image.objects.get_or_create(
+        name=name, defaults={
+            "id": ids.new("img"), "usage": of.usage, "os_type": of.os_type, "description": description, "owner": owner, "created_at": clock.now(),
+        },
+    )
+    return image
+
+
+def add_version(image: Image, parent: ImageVersion, note: str, task: str) -> ImageVersion:
+    """The next version of an image, being made from another one, as that boots. In a transaction of the caller's."""
+    last = image.versions.order_by("-version").first()
+    version = ImageVersion.objects.create(
+        image=image, version=last.version + 1 if last else 1, cmdline=parent.cmdline, parent=parent, note=note, task=task, created_at=clock.now(),
+    )
+    _move(version, "build")
+    return version
+
+
+def publish(version: ImageVersion, blobs: list[dict[str, Any]], parts: list[dict[str, Any]]) -> None:
+    """All its files are in the store."""
+    _move(version, "publish", blobs=blobs, parts=parts)
+
+
+def refuse(version: ImageVersion, why: str) -> None:
+    """It came to nothing, and leaves nothing but its events."""
+    _refuse(version, why)
+
+
+def roll_back(account: Account, text: str, number: int) -> ImageVersion:
+    """Publish an older version again, as the newest: no byte moves. Raises Refused(not_found | state | forbidden)."""
+    scope.require_admin(account)
+    with memory.atomic():
+        image = resolve(account, text)
+        old = image.versions.filter(version=number, state=ImageState.PUBLISHED).first()
+        newest = image.versions.filter(state=ImageState.PUBLISHED).order_by("-version").first()
+        if old is None or newest is None:
+            raise Refused("not_found", f"There is no version {number} of {image.name} to go back to", "only published versions can be gone back to")
+        if old == newest:
+            raise Refused("state", f"Version {number} of {image.name} is the newest already")
+        version = add_version(image, old, f"version {number} again", "")
+        publish(version, old.blobs, [{**part, "added": 0} for part in old.parts])
+    return version
+
+
+def retire(account: Account, text: str, number: int) -> Image:
+    """Have one version no more; its files go unless others need them. Raises Refused(not_found | state | forbidden)."""
+    scope.require_admin(account)
+    with memory.atomic():
+        image = resolve(account, text)
+        version = image.versions.filter(version=number, state=ImageState.PUBLISHED).first()
+        if version is None:
+            raise Refused("not_found", f"There is no version {number} of {image.name} to retire", "only published versions can be retired")
+        if image.versions.filter(state=ImageState.PUBLISHED).count() == 1:
+            raise Refused("state", f"Version {number} is the only one of {image.name}", hint="Delete the image instead.")
+        used = list(Instance.objects.filter(image=version).exclude(state=InstanceState.DELETED).values_list("name", flat=True))
+        if used:
+            raise Refused("state", f"Version {number} of {image.name} is in use", f"needed by {_named(used)}", hint="Delete those instances first.")
+        _move(version, "retire")
+        _drop([version])
+        events.record("image", image.id, "version retired", owner=account, version=number)
+    return image
+
+
+def _named(names: list[str]) -> str:
+    """The first of them, and how many more there are."""
+    return ", ".join(names[:_NAMED_AT_MOST]) + (f", and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else "")
+
+
+def _drop(versions: list[ImageVersion]) -> None:
+    """Have the files of versions that are retired no more, except such as a published one needs."""
+    gone = {b["sha256"]: Blob(**b) for v in versions for b in v.blobs}
+    kept = {b["sha256"] for v in ImageVersion.objects.filter(state=ImageState.PUBLISHED) for b in v.blobs}
+    blobs = tuple(blob for sha256, blob in gone.items() if sha256 not in kept)
+    for host in Host.objects.filter(role__in=[Role.WALRUS, Role.CC]).exclude(state="retired") if blobs else ():
+        order = ImageDelete(image=versions[0].image_id, blobs=blobs)
+        outbox.send(order, host.id, sender=own().id, task=ids.new("tsk"), deadline=clock.now() + _UPLOAD_LIFE_S)
 
 
 def _refuse(version: ImageVersion, why: str) -> None:

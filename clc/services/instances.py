@@ -11,14 +11,14 @@ from django.conf import settings
 
 from clc.services import admission, events, hosts, images, people, queue, tasks
 from luhyaapi import clock, ids
-from luhyaapi.contracts.commands import InstanceDelete, InstanceReboot, InstanceRun, InstanceStop
+from luhyaapi.contracts.commands import InstanceDelete, InstanceReboot, InstanceRun, InstanceStop, InstanceSubmit
 from luhyaapi.contracts.reports import InstanceFacts, Outcome, PlacementFacts
 from luhyaapi.contracts.specs import Fault
 from luhyaapi.contracts.vocabulary import HostState, InstanceState, Role, Usage
 from luhyaapi.errors import Refused, Trouble, Unavailable
-from luhyaapi.machines import INSTANCE
+from luhyaapi.machines import INSTANCE, WORKSPACE
 from luhyadb import memory, scope
-from luhyadb.models import Account, Host, Image, ImageVersion, Instance, Task, Turn
+from luhyadb.models import Account, Host, Image, ImageVersion, Instance, Task, Turn, Workspace
 
 MIB = 1024 * 1024
 MAX_CPUS, MIN_MEMORY_MIB, MAX_MEMORY_MIB, MAX_COUNT = 64, 64, 1024 * 1024, 100
@@ -48,7 +48,8 @@ def _number(field: str, value: object, low: int, high: int, unit: str = "") -> i
     return value
 
 
-def _memory_mib(asked: object) -> int:
+def memory_mib_of(asked: object) -> int:
+    """Bytes that somebody asked for, in MiB. Raises Refused(invalid)."""
     if not isinstance(asked, int) or isinstance(asked, bool) or not MIN_MEMORY_MIB * MIB <= asked <= MAX_MEMORY_MIB * MIB:
         raise Refused("invalid", "That much memory is not possible", "give 64M to 1T", field="memory_bytes")
     return asked // MIB
@@ -59,7 +60,7 @@ def run(account: Account, ask: Ask) -> list[Instance]:
     version = images.runnable(account, ask.image)
     count = _number("count", ask.count, 1, MAX_COUNT)
     cpus = _number("cpus", 1 if ask.cpus is None else ask.cpus, 1, MAX_CPUS)
-    memory_mib = images.memory_mib(version.blobs) if ask.memory_bytes is None else _memory_mib(ask.memory_bytes)
+    memory_mib = images.memory_mib(version.blobs) if ask.memory_bytes is None else memory_mib_of(ask.memory_bytes)
     kind = ask.kind or version.image.usage
     if kind not in list(Usage):
         raise Refused("invalid", "kind is not possible", f"give desktop or server, not {kind[:20]!r}", field="kind")
@@ -86,6 +87,37 @@ def run(account: Account, ask: Ask) -> list[Instance]:
     for row in made:
         row.cluster = clusters[row.pk]
     return made
+
+
+def prepare(account: Account, version: ImageVersion, name: str, cpus: int, memory_mib: int) -> Instance:
+    """A new instance that gets its place and its disk and does not run. Raises what :func:`run` raises."""
+    people.require_active(account)
+    _number("cpus", cpus, 1, MAX_CPUS)
+    _check_possible(cpus, memory_mib)
+    queue.check(account, 1)
+    ident, now = ids.new("ins"), clock.now()
+    name = _name(account, name, None, version.image.name, ident)
+    row = Instance.objects.create(
+        id=ident, name=name, live_name=name, owner=account, usage=version.image.usage, image=version, cpus=cpus, memory_mib=memory_mib,
+        created_at=now, changed_at=now,
+    )
+    events.record("instance", ident, "instance defined", owner=account, name=name)
+    _enqueue(row, tasks.PREPARE, InstanceState.STOPPED)
+    admission.admit()
+    return row
+
+
+def submit(row: Instance, task: Task, command: InstanceSubmit) -> None:
+    """Have its cluster stop it and push its disk up. Raises Refused(state), Unavailable(host_silent)."""
+    if row.state not in (InstanceState.RUNNING, InstanceState.STOPPED):
+        raise Refused("state", "The disk cannot be submitted now", f"its instance is {row.state}")
+    cluster = _cluster(row)
+    gen = row.gen + 1
+    tasks.send(task, command, cluster, gen=gen)
+    if row.state == InstanceState.RUNNING:
+        move(row, "stop", wanted=InstanceState.STOPPED, gen=gen, task=task.pk, error=None)
+    else:
+        Instance.objects.filter(pk=row.pk).update(gen=gen, task=task.pk, error=None)
 
 
 def _name(account: Account, asked: str, n: int | None, image: str, ident: str) -> str:
@@ -117,15 +149,15 @@ def _check_possible(cpus: int, memory_mib: int) -> None:
 
 
 _START = "instance/start"
-_RUNS = (InstanceRun.kind, _START)
+_RUNS = (InstanceRun.kind, _START, tasks.PREPARE)
 """Kinds of tasks whose order is to have an instance running: the cluster is told the same."""
 
 
-def _enqueue(row: Instance, kind: str) -> Instance:
+def _enqueue(row: Instance, kind: str, wanted: InstanceState = InstanceState.RUNNING) -> Instance:
     row.gen += 1
     task = tasks.open_task(kind, row.owner, row.id, row.name, settings.EDUCLOUD.queue.wait_s)
     queue.enter(task, row)
-    move(row, "start", wanted=InstanceState.RUNNING, gen=row.gen, task=task.id, error=None, cluster=row.cluster if row.node else "")
+    move(row, "start", wanted=wanted, gen=row.gen, task=task.id, error=None, cluster=row.cluster if row.node else "")
     return row
 
 
@@ -142,6 +174,10 @@ def gave_up(task: Task, error: Trouble) -> Task:
     if row is not None and not (is_cancelled and _withdraw(row, error=error.wire())):
         move(row, "undone" if is_cancelled else "fail", error=error.wire(), **({"wanted": InstanceState.STOPPED} if is_cancelled else {}))
         _ask_its_node(row)
+    if task.kind == tasks.PREPARE:
+        from clc.services import workspaces
+
+        workspaces.gave_up(task)
     return task
 
 
@@ -190,6 +226,8 @@ def delete(account: Account, ident: str) -> Instance:
     """Leave nothing of an instance; wins over whatever is going on with it."""
     with memory.atomic():
         row = scope.one(account, Instance, pk=ident)
+        if open_ := Workspace.objects.filter(instance=row).exclude(state__in=WORKSPACE.final).first():
+            raise Refused("state", "This instance cannot be deleted", f"the workspace {open_.pk} works in it", hint="Abandon the workspace, or submit it.")
         if row.state != InstanceState.DELETED and not _is_waiting(row):
             for task in Task.objects.filter(subject=row.id, state__in=["queued", "running"]).exclude(kind="instance/delete"):
                 tasks.cancel(row.owner, task.id)
@@ -363,7 +401,7 @@ def _follow(task: Task, report: Outcome) -> None:
         _came_to_nothing(row, task, report.error, has_place=report.has_place)
         return
     if row.state in _MOVING:
-        move(row, "seen_stopped" if task.kind == InstanceStop.kind else "seen_running")
+        move(row, "seen_stopped" if task.kind in (InstanceStop.kind, tasks.PREPARE, tasks.SUBMIT) else "seen_running")
     if row.contradicted:
         Instance.objects.filter(pk=row.pk).update(contradicted=False)
         _ask_its_node(row)

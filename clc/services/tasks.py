@@ -20,6 +20,8 @@ from luhyadb import memory, outbox, scope
 from luhyadb.models import Account, Host, Task, TaskStep
 
 _SLACK_S = 60.0
+PREPARE, SUBMIT = "workspace/prepare", "workspace/submit"
+"""Kinds of the tasks of a workspace. A submit gives two orders, one after the other; its service says when it is done."""
 
 
 def open_task(kind: str, owner: Account | None, subject: str, subject_name: str, timeout_s: float) -> Task:
@@ -73,6 +75,8 @@ def ended(report: Outcome) -> Task | None:
     if task is None or task.state in TASK.final:
         return None
     if report.error is None:
+        if task.kind == SUBMIT:
+            return task
         return advance(task, "finish")
     event = "end_cancelled" if report.error.code == "cancelled" else "fail"
     return advance(task, event, error=report.error.model_dump())

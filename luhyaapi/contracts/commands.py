@@ -22,6 +22,15 @@ class ImagePublish(Command):
     parts: tuple[UploadPart, ...] = Field(min_length=1)
 
 
+class ImageAdopt(Command):
+    """Keep a disk that came up whole as a draft, for the next version of an image."""
+
+    to, timeout_s, lane = Role.WALRUS, 3600, Lane.TRANSFER
+    image: ImgId
+    version: int
+    draft: TaskId
+
+
 class ImageDelete(Command):
     """Remove blobs that no version of any image needs any more."""
 
@@ -31,7 +40,9 @@ class ImageDelete(Command):
 
 
 class InstanceRun(Command):
-    """Have an instance running on some node of the cluster; where it already has a place, there."""
+    """Have an instance running on some node of the cluster; where it already has a place, there. Without ``boot``: ready to be."""
+
+    v = 2
 
     to, timeout_s = Role.CC, 1800
     instance: InsId
@@ -44,6 +55,7 @@ class InstanceRun(Command):
     image_ticket: str
     owner: str = ""
     ssh_keys: tuple[str, ...] = ()
+    boot: bool = True
 
 
 class InstanceStop(Command):
@@ -60,6 +72,17 @@ class InstanceReboot(Command):
     to, timeout_s = Role.CC, 600
     instance: InsId
     grace_s: float = 30
+
+
+class InstanceSubmit(Command):
+    """Have the disk of an instance in the store as a draft: it is stopped, and what differs from its image goes up."""
+
+    to, timeout_s = Role.CC, 3 * 3600
+    instance: InsId
+    draft: TaskId
+    url: str
+    ticket: str
+    grace_s: float = 60
 
 
 class InstanceDelete(Command):
@@ -86,13 +109,14 @@ class EdgeApply(Command):
 
 
 class DomainStart(Command):
-    """Have a domain running as specified; its image is in the cache."""
+    """Have a domain running as specified; its image is in the cache. Without ``boot``: have its disk, and no more."""
 
-    v = 2
+    v = 3
 
     to, timeout_s, lane = Role.NC, 600, Lane.BOOT
     instance: InsId
     spec: MachineSpec
+    boot: bool = True
 
 
 class DomainStop(Command):
@@ -101,6 +125,16 @@ class DomainStop(Command):
     to, timeout_s, lane = Role.NC, 300, Lane.DOMAIN
     instance: InsId
     grace_s: float = 30
+
+
+class DiskPush(Command):
+    """Push the disk of a stopped domain up as a draft, block by block; what the other side has does not move."""
+
+    to, timeout_s, lane = Role.NC, 3 * 3600, Lane.TRANSFER
+    instance: InsId
+    draft: TaskId
+    url: str
+    ticket: str
 
 
 class DomainDelete(Command):

@@ -88,6 +88,17 @@ class ImageState(Word):
     FAILED = "failed", "Refused", "被拒绝", "red"
 
 
+class WorkspaceState(Word):
+    """Where the next version of an image stands while somebody makes it."""
+
+    PREPARING = "preparing", "Being prepared", "准备中", "blue"
+    EDITING = "editing", "Being edited", "编辑中", "green"
+    SUBMITTING = "submitting", "Being submitted", "提交中", "blue"
+    PUBLISHED = "published", "Published", "已发布", "green"
+    ABANDONED = "abandoned", "Abandoned", "已放弃", "secondary"
+    FAILED = "failed", "Failed", "失败", "red"
+
+
 class Usage(Word):
     """What an image is for; also the kind of an instance."""
 

@@ -46,7 +46,7 @@ class Source:
 class Transfer(Protocol):
     """A protocol: bytes only. It neither stores, retries nor checks digests.
 
-    ``get`` calls ``take`` with all bytes of ``source`` in order, in pieces of at most 2 CHUNK; what ``take`` raises ends the
+    ``put`` sends bytes up. ``get`` calls ``take`` with all bytes of ``source`` in order, in pieces of at most 2 CHUNK; what ``take`` raises ends the
     transfer with that error. What came before a cut was taken. Raises Refused (the other side will not), Failed (it cannot),
     Unavailable(transfer) (cut or not reachable; later may work) and Refused(cancelled) soon after ``stopped`` says so.
     """
@@ -55,3 +55,6 @@ class Transfer(Protocol):
 
     def get(self, source: Source, take: Callable[[bytes], None], stopped: Cancelled) -> None:
         """Move the bytes."""
+
+    def put(self, source: Source, body: bytes, stopped: Cancelled) -> bytes:
+        """Send ``body`` there, and the answer, at most 2 CHUNK; raises what ``get`` raises."""

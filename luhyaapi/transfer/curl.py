@@ -3,33 +3,46 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pycurl
 
-from luhyaapi.errors import Refused, Trouble, Unavailable, from_wire
+from luhyaapi.errors import Failed, Refused, Trouble, Unavailable, from_wire
 from luhyaapi.transfer import asking
-from luhyaapi.transfer.base import Cancelled, Source
+from luhyaapi.transfer.base import CHUNK, Cancelled, Source
 
 _SILENCE_S = 30
 _KEEP = 16 * 1024
 
 
 class Curl:
-    """GET. A connection that stays silent for 30 s counts as cut; redirects and proxies are not followed."""
+    """GET and PUT. A connection that stays silent for 30 s counts as cut; redirects and proxies are not followed."""
 
     schemes = frozenset({"http", "https"})
 
     def get(self, source: Source, take: Callable[[bytes], None], stopped: Cancelled) -> None:
         """See :class:`luhyaapi.transfer.base.Transfer`."""
-        _Get(source, take, stopped).run()
+        _Request(source, take, stopped).run()
+
+    def put(self, source: Source, body: bytes, stopped: Cancelled) -> bytes:
+        """See :class:`luhyaapi.transfer.base.Transfer`."""
+        answer = bytearray()
+
+        def take(data: bytes) -> None:
+            answer.extend(data)
+            if len(answer) > 2 * CHUNK:
+                raise Failed("transfer", "The other side answered more than was asked")
+
+        _Request(source, take, stopped, body).run()
+        return bytes(answer)
 
 
-class _Get:
-    def __init__(self, source: Source, take: Callable[[bytes], None], stopped: Cancelled) -> None:
-        self._source, self._stopped = source, stopped
+class _Request:
+    def __init__(self, source: Source, take: Callable[[bytes], None], stopped: Cancelled, body: bytes | None = None) -> None:
+        self._source, self._stopped, self._body = source, stopped, body
         self._answer, self._pieces = asking.Answer(), asking.Pieces(take)
         self._said = b""
         self._error: BaseException | None = None
@@ -47,7 +60,11 @@ class _Get:
     def _set(self, curl: pycurl.Curl) -> None:
         curl.setopt(pycurl.URL, self._proving(curl))
         curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
-        curl.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in self._source.headers.items()])
+        curl.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in self._source.headers.items()] + ["Expect:"])
+        if self._body is not None:
+            curl.setopt(pycurl.UPLOAD, 1)
+            curl.setopt(pycurl.READDATA, io.BytesIO(self._body))
+            curl.setopt(pycurl.INFILESIZE_LARGE, len(self._body))
         curl.setopt(pycurl.LOW_SPEED_LIMIT, 1)
         curl.setopt(pycurl.LOW_SPEED_TIME, _SILENCE_S)
         asking.listen(curl, self._header, self._write, self._tick)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from luhyaapi.errors import Refused
 from luhyaapi.transfer.giver import Giver, answer
+from luhyaapi.transfer.pushing import BODY_AT_MOST
 from luhyaapi.wire.http import Answer, Pieces, Request, Route, json_answer, json_route, route
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
@@ -15,6 +16,7 @@ _SHA256 = "(?P<sha256>[0-9a-f]{64})"
 _UPLOAD = "(?P<upload>[A-Za-z0-9][A-Za-z0-9_-]{0,63})"
 _PART = "(?P<part>[a-z]{1,16})"
 _UNSATISFIABLE = (-1, -1)
+_PIECE = 256 * 1024
 PIECE_AT_MOST = 64 * 1024 * 1024
 
 Authorize = Callable[[str, str, str], object]
@@ -36,6 +38,16 @@ class Blobs(Protocol):
 
     def read(self, sha256: str, start: int, length: int) -> Iterator[bytes]:
         """That much of it."""
+
+
+class Drafts(Protocol):
+    """Who takes files that are pushed up, or passes them on; both answer which blocks are lacking. Raises Refused(not_found)."""
+
+    def begin(self, draft: str, size: int, name: str, index: bytes) -> dict[str, Any]:
+        """Begin with a squeezed index, or find it begun."""
+
+    def take(self, draft: str, data: bytes) -> dict[str, Any]:
+        """Take frames."""
 
 
 class Uploads(Protocol):
@@ -112,6 +124,38 @@ def upload_routes(role: str, uploads: Uploads, authorize: Authorize) -> list[Rou
         route("DELETE", base, forget),
         route("PUT", f"{base}/{_PART}", add, body_at_most=PIECE_AT_MOST),
     ]
+
+
+def draft_routes(role: str, drafts: Drafts, authorize: Authorize) -> list[Route]:
+    """A file that is pushed up, below ``/<role>/api/1.0/drafts/<draft>``; see :mod:`luhyaapi.transfer.pushing`.
+
+    PUT ``.../index?size=N&name=<digest>`` begins it, again after a cut; PUT ``.../blocks`` brings frames. Both answer which blocks
+    are lacking: ``{"lacking": "0-15,17"}``.
+    """
+    base = rf"/{role}/api/1\.0/drafts/{_UPLOAD}"
+
+    def begin(request: Request) -> Answer:
+        authorize(request.ticket, request.params["upload"], "bring")
+        size, name = request.query.get("size", ""), request.query.get("name", "")
+        if not re.fullmatch("[0-9]{1,15}", size) or not re.fullmatch("[0-9a-f]{64}", name):
+            raise Refused("invalid", "The file is not described", "?size=N&name=<digest of its index> tell")
+        return json_answer(drafts.begin(request.params["upload"], int(size), name, _whole(request)))
+
+    def take(request: Request) -> Answer:
+        authorize(request.ticket, request.params["upload"], "bring")
+        return json_answer(drafts.take(request.params["upload"], _whole(request)))
+
+    return [
+        route("PUT", f"{base}/index", begin, body_at_most=PIECE_AT_MOST),
+        route("PUT", f"{base}/blocks", take, body_at_most=BODY_AT_MOST),
+    ]
+
+
+def _whole(request: Request) -> bytes:
+    data = bytearray()
+    while piece := request.body.read(_PIECE):
+        data += piece
+    return bytes(data)
 
 
 def _parts(value: object) -> list[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""Tables: Image, ImageVersion, Upload."""
+"""Tables: Image, ImageVersion, Upload, Workspace."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ class ImageVersion(Table):
     cmdline = models.CharField(max_length=1024, default="", blank=True)
     task = models.CharField(max_length=20, default="", blank=True)
     why = models.TextField(default="", blank=True)
+    note = models.TextField(default="", blank=True)
+    parent = models.ForeignKey("self", models.SET_NULL, null=True, default=None)
     created_at = models.FloatField()
 
     class Meta:

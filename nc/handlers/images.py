@@ -1,15 +1,19 @@
-"""Handlers: ImageFetch, ImageDelete."""
+"""Handlers: ImageFetch, DiskPush, ImageDelete."""
 
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 
-from luhyaapi.contracts.commands import ImageDelete, ImageFetch
+from luhyaapi.contracts.commands import DiskPush, ImageDelete, ImageFetch
+from luhyaapi.contracts.vocabulary import Part
 from luhyaapi.errors import Refused
 from luhyaapi.role import Handler, Job, handles
 from luhyaapi.transfer import courier
-from luhyaapi.transfer.base import Progress
+from luhyaapi.transfer.base import Progress, Source
+from luhyaapi.transfer.pushing import push
 from luhyaapi.wire import tls
+from nc.services.merged import Merged
 
 
 def _progress(job: Job, before: int, total: int) -> Progress:
@@ -33,6 +37,22 @@ class FetchImage(Handler[ImageFetch]):
             )
             before += blob.size
         job.progress("fetch", total, total)
+
+
+@handles(DiskPush)
+class PushDisk(Handler[DiskPush]):
+    """Push what differs from the image up."""
+
+    def run(self, job: Job, command: DiskPush) -> None:
+        agent, cache = job.services.agent, job.services.cache
+        with job.services.domains.at_rest(command.instance) as (wanted, folder):
+            base = wanted.spec.image.blob(Part.DISK)
+            if base is None:
+                raise Refused("state", "The instance has no disk", "its image is a kernel with its ram disk")
+            with Merged(folder / "disk.qcow2", lambda: cache.path(base.sha256), cache.index(base.sha256)) as disk:
+                index = disk.index(cancelled=job.cancelled, on_progress=partial(job.progress, "look"))
+                to = Source(f"{command.url}/drafts/{command.draft}", {"Authorization": f"Ticket {command.ticket}"}, tls.trust(agent.identity, agent.boss))
+                push(to, index, partial(disk.frames, index), on_progress=partial(job.progress, "push"), cancelled=job.cancelled)
 
 
 @handles(ImageDelete)

@@ -13,6 +13,9 @@ class StartDomain(Handler[DomainStart]):
 
     def run(self, job: Job, command: DomainStart) -> Done:
         e = job.envelope
+        if not command.boot:
+            job.services.domains.prepare(job, command.spec, e.gen, e.fence)
+            return Done()
         facts = job.services.domains.start(job, command.spec, e.gen, e.fence)
         return Done({"display": facts.display, "accelerator": facts.accelerator})
 

@@ -61,6 +61,15 @@ def overlay(
     return target
 
 
+def mapped(overlay: Path) -> list[dict[str, Any]]:
+    """What lies where in an overlay, without its base: start, length, present, zero, data and offset of each extent, in order.
+
+    Raises Failed(program | timeout).
+    """
+    alone = {"driver": "qcow2", "file": {"driver": "file", "filename": str(overlay.absolute())}, "backing": None}
+    return list(json.loads(_qemu_img("map", "--output=json", f"json:{json.dumps(alone)}")))
+
+
 def seed_iso(path: Path, instance_id: str, hostname: str, ssh_keys: Iterable[str]) -> Path:
     """Write the NoCloud seed cloud-init reads at first boot: instance id, host name, keys of the default user.
 

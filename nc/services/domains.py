@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +72,31 @@ class Domains:
                 self._hands.cache.unpin(blob.sha256, job.task)
             self._report(wanted, facts)
             return facts
+
+    def prepare(self, job: Job, spec: MachineSpec, gen: int, fence: int) -> None:
+        """Have its disk here, and it stopped. Raises what :meth:`start` raises."""
+        with self._turns.order(spec.instance):
+            before = self._newest(spec.instance, gen, fence)
+            if before is None and gen <= self.wanted.buried(spec.instance):
+                raise Refused("state", "The order is older than what this node knows", "the instance was removed from here since")
+            wanted = self.wanted.write(Wanted(spec=spec, state=InstanceState.STOPPED, gen=gen, fence=fence))
+            job.checkpoint()
+            self._files(spec, self._hands.hypervisor.account(spec))
+            self._hands.network.unplug(spec.instance)
+            for blob in spec.image.blobs:
+                self._hands.cache.unpin(blob.sha256, job.task)
+            self._report(wanted, self._hands.hypervisor.inspect(spec.instance))
+
+    @contextmanager
+    def at_rest(self, instance: str) -> Iterator[tuple[Wanted, Path]]:
+        """Have the turn with one that does not run: what is wanted of it, and its folder. Raises Refused(state | not_found)."""
+        with self._turns.order(instance):
+            wanted = self.wanted.read(instance)
+            if wanted is None:
+                raise Refused("not_found", "The instance is not on this node", instance)
+            if self._hands.hypervisor.inspect(instance).state is DomainState.RUNNING:
+                raise Refused("state", "The instance runs", "its disk can be read only while it is stopped")
+            yield wanted, self.wanted.folder(instance)
 
     def stop(self, job: Job, instance: str, grace_s: float, gen: int, fence: int) -> None:
         """Have it stopped; its overlay stays."""

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luhyaapi import machines
-from luhyaapi.contracts.vocabulary import HostState, ImageState, InstanceState, TaskState
+from luhyaapi.contracts.vocabulary import HostState, ImageState, InstanceState, TaskState, WorkspaceState
 from luhyaapi.errors import Refused
 from luhyaapi.machines import LifeCycle
 
-WORDS: dict[str, type[StrEnum]] = {"task": TaskState, "instance": InstanceState, "image": ImageState, "host": HostState}
+WORDS: dict[str, type[StrEnum]] = {"task": TaskState, "instance": InstanceState, "image": ImageState, "workspace": WorkspaceState, "host": HostState}
 each = pytest.mark.parametrize("cycle", machines.LIFE_CYCLES, ids=lambda c: c.name)
 FACTS = {"seen_starting", "seen_running", "seen_stopped", "seen_failed"}
 

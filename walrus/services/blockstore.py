@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import fcntl
+import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -69,6 +71,7 @@ class BlockStore:
         self._places = Places(folder / "places.sqlite")
         self._places.adjust(objects)
         self._damaged: list[str] = []
+        self._reserved: dict[str, Index] = {}
         self._is_loose = True
         self._manifests = {m.sha256: m for name in objects.names("manifests/") if (m := self._opened(name))}
 
@@ -123,6 +126,65 @@ class BlockStore:
             self._publish(Manifest(sha256, index.size, index.name, BLOCK, clock.now()))
             self._is_loose = loose
         return Added(index, writer.stored)
+
+    def reserve(self, owner: str, index: Index) -> dict[bytes, int]:
+        """Keep what is here of a file that is coming, until :meth:`release`; the first place of each block that is lacking."""
+        with self._locked(fcntl.LOCK_SH):
+            self._reserved[owner] = index
+            places = dict[bytes, int]()
+            for number, name in enumerate(index):
+                if name != HOLE:
+                    places.setdefault(name, number)
+            here = self._places.find(places)
+            return {name: number for name, number in places.items() if name not in here}
+
+    def release(self, owner: str) -> None:
+        """The file came, or comes no more."""
+        if self._reserved.pop(owner, None) is not None:
+            self._is_loose = True
+
+    def take(self, whole: Sequence[bytes]) -> int:
+        """Keep the blocks of these frames that are not here, on the disk when this returns; bytes by which the store grew.
+
+        Raises Failed(digest) for a damaged one, Failed(disk_full).
+        """
+        with self._locked(fcntl.LOCK_SH):
+            self.room(sum(len(frame) for frame in whole))
+            writer = PackWriter(self._objects, self._places, self._folder / f"{ids.secret()}.pack")
+            try:
+                for frame in whole:
+                    names = [name for name, _ in frames.unpack(frame)]
+                    here = self._places.find(names)
+                    if lacking := {name for name in names if name not in here and name != HOLE}:
+                        writer.add(_only(frame, lacking))
+                writer.finish()
+            except OSError as e:
+                raise Failed("disk_full", "The image could not be stored", str(e)) from e
+            finally:
+                writer.close()
+            return writer.stored
+
+    def keep(self, sha256: str, index: Index) -> None:
+        """Have a file whose blocks are all here. Raises Failed(digest) when one is not."""
+        with self._locked(fcntl.LOCK_SH):
+            names = {name for name in index if name != HOLE}
+            lost = next(iter(names - self._places.find(names).keys()), None)
+            if lost is not None:
+                raise Failed("digest", "A block of the image is lost", lost.hex())
+            if not self.has(sha256):
+                self._objects.put(f"indexes/{index.name}", squeeze(index))
+                self._publish(Manifest(sha256, index.size, index.name, BLOCK, clock.now()))
+
+    def sha256_of(self, index: Index, *, cancelled: Cancelled = never, on_progress: Progress = no_progress) -> str:
+        """The sha256 of a file whose blocks are all here, in hexadecimal digits. Raises Refused(cancelled), Failed(digest)."""
+        found, done = hashlib.sha256(), 0
+        for piece in self._read(index, 0, index.size):
+            found.update(piece)
+            done += len(piece)
+            if cancelled():
+                raise Refused("cancelled", "Checking the image was cancelled")
+            on_progress(done, index.size)
+        return found.hexdigest()
 
     def remove(self, sha256: str) -> bool:
         """Forget a file; whether it was here. Its blocks go by :meth:`collect`."""
@@ -193,11 +255,13 @@ class BlockStore:
         before = self.used()
         with contextlib.suppress(BlockingIOError), self._locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
             self._is_loose = False
+            reserved = list(self._reserved.values())
             needed = {m.index for m in self._manifests.values()}
             for name in list(self._objects.names("indexes/")):
                 if name.removeprefix("indexes/") not in needed:
                     self._objects.delete(name)
-            counts = self._places.mark(filter(HOLE.__ne__, self.index(sha256)) for sha256 in self.sha256s())
+            indexes = itertools.chain((self.index(sha256) for sha256 in self.sha256s()), reserved)
+            counts = self._places.mark(filter(HOLE.__ne__, index) for index in indexes)
             sparse = [name for name, blocks, live in counts if 2 * live < blocks]
             self._rewrite(sparse)
             for name in sparse:

@@ -22,6 +22,7 @@ from luhyaapi.errors import Failed, Refused, Unavailable
 from luhyaapi.transfer.base import CHUNK, Cancelled, never
 from luhyaapi.transfer.sparse import SparseFile, sync_folder
 from walrus.services.blockstore import BlockStore
+from walrus.services.drafts import Drafts
 from walrus.services.inspection import LARGEST_MIB
 from walrus.services.publishing import Ready, Tell, make_ready
 
@@ -59,6 +60,7 @@ class Library:
             each.mkdir(parents=True, exist_ok=True)
         self._store = store
         self._largest_mib = largest_mib
+        self.drafts = Drafts(folder / "drafts", store, largest_mib)
 
     def open_upload(self, upload_id: str, parts: Sequence[tuple[str, int]]) -> None:
         """Begin an upload of ``parts`` (name, size in bytes); the same again is harmless.
@@ -147,6 +149,25 @@ class Library:
         sync_folder(self._uploads)
         return published
 
+    def adopt(self, draft: str, *, cancelled: Cancelled = never, tell: Tell = lambda *_: None) -> Published:
+        """Keep a disk that came whole as a draft. Harmless when said again.
+
+        Raises Refused(not_found), Refused(state) while blocks are lacking, Refused(cancelled), Failed(digest).
+        """
+        if not self.drafts.has(draft) and (published := self._published(draft)):
+            return published
+        found = self.drafts.find(draft)
+        sha256 = self._store.sha256_of(found.index, cancelled=cancelled, on_progress=partial(tell, "check"))
+        self._store.keep(sha256, found.index)
+        size = found.index.size
+        published = Published(
+            blobs=(Blob(part=Part.DISK, sha256=sha256, index=found.index.name, size=size, virtual_size=size),),
+            parts=(PartFacts(part=Part.DISK, filled=found.index.filled(), added=found.grew),),
+        )
+        self._write_receipt(draft, published)
+        self.drafts.abandon(draft)
+        return published
+
     def delete(self, blobs: Sequence[Blob], keep: set[str]) -> int:
         """Remove these blobs, except the digests in ``keep`` that other versions need; how many went."""
         gone = sum(self._store.remove(sha256) for sha256 in {blob.sha256 for blob in blobs} - keep)
@@ -154,7 +175,7 @@ class Library:
         return gone
 
     def sweep(self, idle_s: float = IDLE_S) -> list[str]:
-        """Forget uploads that nobody touched for ``idle_s`` seconds; their ids."""
+        """Forget uploads and drafts that nobody touched for ``idle_s`` seconds; their ids."""
         before = clock.now() - idle_s
         old = [folder for folder in self._uploads.iterdir() if _latest(folder) < before]
         for folder in old:
@@ -162,7 +183,7 @@ class Library:
         for receipt in self._receipts.iterdir():
             if receipt.stat().st_mtime < before:
                 receipt.unlink(missing_ok=True)
-        return sorted(folder.name for folder in old)
+        return sorted([*(folder.name for folder in old), *self.drafts.sweep(idle_s)])
 
     def _checked(self, parts: Sequence[tuple[str, int]]) -> dict[str, int]:
         wanted = dict(parts)
