@@ -114,7 +114,7 @@ def why(row: Instance) -> Picture:
 def images(rows: Iterable[Image]) -> list[Picture]:
     """Pictures of many images, with one look at the board."""
     known = list(rows)
-    prefetch_related_objects(known, "versions", "owner")
+    prefetch_related_objects(known, "versions__parent__image", "versions__instance_set", "owner")
     kept = _kept()
     return [_image(r, kept) for r in known]
 
@@ -155,6 +155,8 @@ def version(row: ImageVersion) -> Picture:
         "size_bytes": sum(_filled(b, came) for b in row.blobs), "added_bytes": sum(int(p["added"]) for p in row.parts),
         "virtual_size_bytes": int(first.get("virtual_size") or 0),
         "format": str(first.get("format", "")), "cmdline": row.cmdline, "why": row.why, "task": row.task or None,
+        "note": row.note, "parent": f"{row.parent.image.name}:{row.parent.version}" if row.parent else None,
+        "instances": sum(i.state != InstanceState.DELETED for i in row.instance_set.all()),
         "created_at": when(row.created_at),
         "parts": [
             {"part": str(b["part"]), "sha256": b["sha256"], "size_bytes": _filled(b, came), "uploaded": _uploaded(came.get(b["part"])),

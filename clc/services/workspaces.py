@@ -174,7 +174,7 @@ def _pushed(space: Workspace, task: Task) -> None:
     image = images.like(space.base.image, space.name, space.owner, space.description) if space.is_new else space.base.image
     version = images.add_version(image, space.base, space.note, task.pk)
     Workspace.objects.filter(pk=space.pk).update(version=version)
-    tasks.send(task, ImageAdopt(image=image.pk, version=version.version, draft=task.pk), walrus, attempt=1)
+    tasks.send(task, ImageAdopt(image=image.pk, version=version.version, draft=task.pk), walrus, attempt=1, phase="check")
 
 
 def _stored(space: Workspace, task: Task, report: Outcome) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from deploy.cli import api, output, sizes, upload, waiting
+from deploy.cli import api, output, sizes, upload, waiting, workspaces
 from deploy.cli.session import Session, noun, verb
 from luhyaapi import clock
 from luhyaapi.errors import Failed, Refused
@@ -46,11 +46,11 @@ def print_one(session: Session, image: Image) -> None:
 
 def _print_versions(versions: list[dict[str, Any]]) -> None:
     output.table(
-        ("version", "size", "added", "virtual size", "sha256", "created"),
+        ("version", "state", "size", "added", "virtual size", "sha256", "created", "note"),
         [
             (
-                v.get("version"), sizes.show(v.get("size_bytes")), sizes.show(v.get("added_bytes")), sizes.show(v.get("virtual_size_bytes")),
-                str(v.get("sha256") or "-")[:16], v.get("created_at"),
+                v.get("version"), v.get("state"), sizes.show(v.get("size_bytes")), sizes.show(v.get("added_bytes")), sizes.show(v.get("virtual_size_bytes")),
+                str(v.get("sha256") or "-")[:16], v.get("created_at"), v.get("note") or "",
             )
             for v in versions
         ],
@@ -103,6 +103,46 @@ def delete(session: Session, image: ImageName, yes: Annotated[bool, typer.Option
         output.document(answer)
     else:
         output.note(f"The image {image} is deleted.")
+
+
+@verb(app, "modify")
+def modify(
+    session: Session, image: ImageName, cpus: Annotated[int | None, typer.Option(metavar="C", help="Processors of the guest.")] = None,
+    memory: Annotated[str, typer.Option(metavar="SIZE", help="Memory of the guest, like 2G.")] = "", no_wait: workspaces.NoWait = False,
+    timeout: workspaces.Timeout = _WAIT_S,
+) -> None:
+    """Begin the next version of an image: a workspace to run, change and submit."""
+    workspaces.begin(session, workspaces.order(image, cpus=cpus, memory=memory), no_wait=no_wait, timeout_s=timeout)
+
+
+@verb(app, "create")
+def create(
+    session: Session, name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new image.")],
+    base: Annotated[str, typer.Option("--from", metavar="N", help="The image it is made from; N:VERSION for a certain version.")],
+    description: Annotated[str, typer.Option(help="One line for people.")] = "",
+    cpus: Annotated[int | None, typer.Option(metavar="C", help="Processors of the guest.")] = None,
+    memory: Annotated[str, typer.Option(metavar="SIZE", help="Memory of the guest, like 2G.")] = "", no_wait: workspaces.NoWait = False,
+    timeout: workspaces.Timeout = _WAIT_S,
+) -> None:
+    """Begin a new image made from another one: a workspace to run, change and submit."""
+    workspaces.begin(session, workspaces.order(base, name, cpus, memory, description), no_wait=no_wait, timeout_s=timeout)
+
+
+@verb(app, "rollback")
+def rollback(session: Session, image: ImageName, to: Annotated[int, typer.Option("--to", min=1, metavar="VERSION", help="Which version.")]) -> None:
+    """Publish an older version again, as the newest; no byte moves."""
+    print_one(session, session.api.post(api.path("images", image, "versions", str(to), "rollback"), {}))
+
+
+@verb(app, "retire")
+def retire(
+    session: Session, image: ImageName, version: Annotated[int, typer.Option(min=1, help="Which version.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Have one version of an image no more."""
+    output.confirm(f"Retiring version {version} of the image {image}", yes=yes, terminal=session.terminal)
+    session.api.delete(api.path("images", image, "versions", str(version)))
+    print_one(session, fetch(session, image))
 
 
 @verb(app, "upload")

@@ -116,6 +116,7 @@ NOUNS = {
     "host": ("deploy.cli.hosts", "The cloud's hosts: list, approve, drain, remove."),
     "image": ("deploy.cli.images", "Images: upload, list, download, delete."),
     "instance": ("deploy.cli.instances", "Virtual machines: run, stop, look, delete."),
+    "workspace": ("deploy.cli.workspaces", "The next version of an image, made through a running guest."),
     "letter": ("deploy.cli.letters", "Messages that could not be handled: list, send again, drop."),
     "task": ("deploy.cli.tasks", "Long actions: look, watch, cancel, trace."),
     "user": ("deploy.cli.users", "Accounts: add, list, new password, delete."),

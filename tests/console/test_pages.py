@@ -16,8 +16,8 @@ from clc.services import events, own, pictures
 from clc.web.page import PAGES
 from clc.web.pages import session
 from luhyaapi import clock
-from luhyaapi.contracts.vocabulary import HostState, ImageState, InstanceState, TaskState
-from luhyadb.models import Account, Event, Host, Image, ImageVersion, Instance, Outbox, Task, TaskStep
+from luhyaapi.contracts.vocabulary import HostState, ImageState, InstanceState, TaskState, WorkspaceState
+from luhyadb.models import Account, Event, Host, Image, ImageVersion, Instance, Outbox, Task, TaskStep, Workspace
 
 pytestmark = pytest.mark.django_db
 FAULT = {"code": "hypervisor", "what": "The hypervisor said no", "why": "no such machine", "hint": "Read the reason."}
@@ -96,6 +96,14 @@ def an_instance(owner, image, n=1, state=InstanceState.RUNNING, **more):
     )
 
 
+def a_workspace(owner, image, n=1, state=WorkspaceState.EDITING):
+    return Workspace.objects.create(
+        id=f"wks-{n:08x}", name=image.name, base=image.versions.get(), owner=owner, instance=an_instance(owner, image, 100 + n), state=state,
+        task=f"tsk-{11:08x}", created_at=clock.now(), changed_at=clock.now(), error=FAULT if state == WorkspaceState.FAILED else None,
+        version=image.versions.get() if state == WorkspaceState.PUBLISHED else None,
+    )
+
+
 def hosts():
     me = own.own().id
     for n, role in enumerate(["clc", "walrus", "cc", "nc", "sc"]):
@@ -119,6 +127,8 @@ def filled(admin, user, other, cloud):
         an_instance(user, image, 10 + n, state, task=f"tsk-{11:08x}")
     an_instance(user, image)
     an_instance(other, image, 2)
+    for n, state in enumerate(WorkspaceState):
+        a_workspace(user, image, 1 + n, state)
     TaskStep.objects.create(task_id=f"tsk-{11:08x}", name="fetch", state="running", host="nc-00000001", started_at=clock.now())
     events.record("task", f"tsk-{11:08x}", "step fetch running", owner=user, task=f"tsk-{11:08x}", host="nc-00000001")
     cloud.write(f"task:tsk-{11:08x}", {"phase": "fetch", "percent": 40, "bytes_done": 4, "bytes_total": 10})
@@ -127,7 +137,7 @@ def filled(admin, user, other, cloud):
                                         "services": {"broker": "ok", "libvirt": "does not answer"}, "load": 0.5, "at": clock.now()})
 
 
-AT = {"instance": "ins-00000001", "image": "img-00000001", "task": f"tsk-{11:08x}", "host": "nc-00000001", "people": "bob"}
+AT = {"workspace": "wks-00000001", "instance": "ins-00000001", "image": "img-00000001", "task": f"tsk-{11:08x}", "host": "nc-00000001", "people": "bob"}
 READ = [p for p in PAGES.values() if "GET" in p.methods and p.slug not in ("login", "person_add")]
 
 

@@ -4,8 +4,8 @@
   const LIST_MS = 400;
   const POLL_MS = 5000;
   const RETRY_MS = 30000;
-  const NOUNS = ["instance", "task", "host", "image"];
-  const LISTS = { instance: "instances", task: "tasks", host: "hosts", image: "images" };
+  const NOUNS = ["instance", "task", "host", "image", "workspace"];
+  const LISTS = { instance: "instances", task: "tasks", host: "hosts", image: "images", workspace: "workspaces" };
   const waiting = new Map();
   let source = null;
   let errors = 0;
@@ -20,12 +20,16 @@
   const refresh = (element) => {
     const url = element.dataset.liveUrl;
     if (!url || !element.isConnected) return;
-    if (inUse(element)) { later(element, 1500); return; }
+    const typing = "liveReload" in element.dataset && document.activeElement.matches("input, textarea, select");
+    if (typing || inUse(element)) { later(element, 1500); return; }
+    const state = element.dataset.state;
     const focus = element.contains(document.activeElement) ? trail(element, document.activeElement) : null;
     const options = { source: element, target: element, swap: "outerHTML", headers: { "X-Live": "1" } };
     if (element.dataset.liveSelect) options.select = element.dataset.liveSelect;
-    const id = element.id;
+    const { id } = element;
     htmx.ajax("GET", url, options).then(() => {
+      // Another state is another page: its screen, its forms.
+      if ("liveReload" in element.dataset && document.getElementById(id)?.dataset.state !== state) { location.reload(); return; }
       if (focus === null || !id) return;
       document.getElementById(id)?.querySelectorAll("a, button, summary")[focus]?.focus({ preventScroll: true });
     }, () => {});

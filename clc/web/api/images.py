@@ -11,8 +11,9 @@ from rest_framework.response import Response
 from clc.services import images, pictures
 from clc.web.api import store
 from clc.web.api.endpoint import Endpoint
-from clc.web.api.shapes import BYTES, ImageShape, VersionShape, asks, listed, many, says
-from clc.web.rest import Filters, exactly, narrowed, page
+from clc.web.api.once import once
+from clc.web.api.shapes import BYTES, KEY, ImageShape, VersionShape, asks, listed, many, says
+from clc.web.rest import Filters, Nothing, exactly, narrowed, page
 from luhyaapi.contracts.vocabulary import ImageState, Usage
 from luhyaapi.errors import Refused
 from luhyadb import scope
@@ -58,6 +59,28 @@ class Versions(Endpoint):
         """List the versions of an image, oldest first."""
         rows = images.resolve(self.account, image).versions.order_by("version")
         return Response({"results": [pictures.version(v) for v in rows], "next": None})
+
+
+class OneVersion(Endpoint):
+    """One version of an image."""
+
+    @says(None, 204, tag=TAG, operation_id="images_retire")
+    def delete(self, _request: Request, image: str, version: int) -> Response:
+        """Retire one version: its files go unless others need them (administrators)."""
+        images.retire(self.account, image, version)
+        return Response(status=204)
+
+
+class RollBack(Endpoint):
+    """Going back to a version."""
+
+    @says(ImageShape, sends=Nothing, parameters=[KEY], tag=TAG, operation_id="images_rollback")
+    @once
+    def post(self, _request: Request, image: str, version: int) -> Response:
+        """Publish an older version again, as the newest (administrators)."""
+        self.sent(Nothing)
+        row = images.roll_back(self.account, image, version)
+        return Response(pictures.image(row.image))
 
 
 class PartBytes(Endpoint):

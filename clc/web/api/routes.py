@@ -6,7 +6,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from clc.web import health
-from clc.web.api import builds, elsewhere, hosts, images, instances, letters, people, status, tasks, uploads
+from clc.web.api import builds, elsewhere, hosts, images, instances, letters, people, status, tasks, uploads, workspaces
 
 api = [
     path("login/", people.Login.as_view(), name="api_login"),
@@ -27,6 +27,13 @@ api = [
     path("images/<str:image>/", images.OneImage.as_view()),
     path("images/<str:image>/versions/", images.Versions.as_view()),
     path("images/<str:image>/versions/<int:version>/parts/<str:part>/", images.PartBytes.as_view()),
+    path("images/<str:image>/versions/<int:version>/", images.OneVersion.as_view()),
+    path("images/<str:image>/versions/<int:version>/rollback/", images.RollBack.as_view()),
+    path("workspaces/", workspaces.Workspaces.as_view()),
+    path("workspaces/<str:workspace>/", workspaces.OneWorkspace.as_view()),
+    path("workspaces/<str:workspace>/start/", workspaces.Start.as_view()),
+    path("workspaces/<str:workspace>/stop/", workspaces.Stop.as_view()),
+    path("workspaces/<str:workspace>/submit/", workspaces.Submit.as_view()),
     path("builds/", builds.Builds.as_view()),
     path("builds/<str:build>/", builds.OneBuild.as_view()),
     path("builds/<str:build>/end/", builds.End.as_view()),

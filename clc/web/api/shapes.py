@@ -19,6 +19,7 @@ from luhyaapi.contracts.vocabulary import (
     Role,
     TaskState,
     Usage,
+    WorkspaceState,
 )
 from luhyaapi.errors import CODES
 
@@ -29,7 +30,7 @@ def _choices(words: Any) -> list[tuple[str, str]]:
 
 # The description names an enumeration as the vocabulary does, not by a hash of its words.
 spectacular_settings.apply_patches({"ENUM_NAME_OVERRIDES": {  # type: ignore[no-untyped-call]
-    w.__name__: _choices(w) for w in (Accelerator, Health, HostState, ImageState, InstanceState, Role, TaskState, Usage)
+    w.__name__: _choices(w) for w in (Accelerator, Health, HostState, ImageState, InstanceState, Role, TaskState, Usage, WorkspaceState)
 }})
 
 
@@ -168,6 +169,9 @@ class VersionShape(s.Serializer):
     format = s.CharField()
     cmdline = s.CharField()
     why = s.CharField()
+    note = s.CharField()
+    parent = s.CharField(allow_null=True)
+    instances = s.IntegerField()
     task = s.CharField(allow_null=True)
     created_at = s.DateTimeField()
     parts = PartShape(many=True)
@@ -372,3 +376,28 @@ def says(
     answers = (answer if isinstance(answer, dict) else {status: answer}) | {"4XX": ProblemShape, "5XX": ProblemShape}
     described: Callable[[_F], _F] = extend_schema(request=sends, responses=answers, parameters=list(parameters), tags=[tag], **more)
     return described
+
+
+class BaseShape(s.Serializer):
+    """A version something was made from."""
+
+    image = s.CharField()
+    version = s.IntegerField()
+
+
+class WorkspaceShape(s.Serializer):
+    """A private disk over a version, in which somebody makes the next one."""
+
+    id = s.CharField()
+    state = word(WorkspaceState)
+    image = s.CharField()
+    is_new = s.BooleanField()
+    owner = s.CharField()
+    base = BaseShape()
+    version = s.IntegerField(allow_null=True)
+    note = s.CharField()
+    instance = InstanceShape()
+    task = TaskShape(allow_null=True)
+    error = FaultShape(allow_null=True)
+    created_at = s.DateTimeField()
+    changed_at = s.DateTimeField()

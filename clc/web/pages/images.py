@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -12,10 +14,10 @@ from clc.services import images
 from clc.web.listing import filters, listed, matching
 from clc.web.page import Form, go, is_fragment, page, show
 from clc.web.pages import words
-from luhyaapi.contracts.vocabulary import ImageState, InstanceState
+from luhyaapi.contracts.vocabulary import ImageState, InstanceState, Part
 from luhyaapi.errors import Refused
 from luhyadb import scope
-from luhyadb.models import Image, ImageVersion, Instance
+from luhyadb.models import Image, ImageVersion, Instance, Workspace
 
 _SHOWN_INSTANCES = 100
 
@@ -30,7 +32,8 @@ def index(request: HttpRequest) -> HttpResponse:
     if chosen["q"]:
         rows = rows.filter(matching(chosen["q"], "name", "id", "description"))
     found = listed(request, rows, "name")
-    return show(request, "images/list.html", rows=words.images(found.rows), filters=chosen, next_url=found.next_url,
+    spaces = words.open_workspaces(scope.visible_to(request.user, Workspace))
+    return show(request, "images/list.html", spaces=spaces, rows=words.images(found.rows), filters=chosen, next_url=found.next_url,
                 previous_url=found.previous_url)
 
 
@@ -49,7 +52,10 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
 
 def _detail(request: HttpRequest, found: Image, error: Refused | None) -> HttpResponse:
     made = scope.visible_to(request.user, Instance).filter(image__image=found).exclude(state=InstanceState.DELETED)
-    return show(request, "images/detail.html", 409 if error else 200, image=words.image(found),
+    spaces = scope.visible_to(request.user, Workspace).filter(base__image=found)
+    shown = words.image(found)
+    return show(request, "images/detail.html", 409 if error else 200, image=shown, spaces=words.open_workspaces(spaces),
+                can_modify=any(part["part"] == Part.DISK for v in shown["versions"] for part in v["parts"]),
                 instances=words.instances(made.order_by("-created_at")[:_SHOWN_INSTANCES]), error=error.wire() if error else None)
 
 
@@ -65,3 +71,23 @@ def delete(request: HttpRequest, ident: str) -> HttpResponse:
         return _detail(request, found, error)
     messages.success(request, gettext("%(name)s is deleted") % {"name": found.name})
     return go(request, reverse("images"))
+
+
+@page("images/<str:ident>/versions/<int:version>/<str:verb>/", "image_version", admin_only=True, under="images", methods=("POST",))
+def version(request: HttpRequest, ident: str, version: int, verb: str) -> HttpResponse:
+    """Go back to it, or retire it."""
+    if verb not in _VERBS:
+        raise Refused("not_found", "There is nothing at this address")
+    found = images.resolve(request.user, ident)
+    try:
+        _VERBS[verb](request.user, found.pk, version)
+    except Refused as error:
+        if is_fragment(request):
+            raise
+        return _detail(request, found, error)
+    said = {"rollback": gettext("Version %(n)d of %(name)s is the newest again"), "retire": gettext("Version %(n)d of %(name)s is retired")}[verb]
+    messages.success(request, said % {"n": version, "name": found.name})
+    return go(request, reverse("image", args=[found.pk]))
+
+
+_VERBS: dict[str, Callable[..., object]] = {"rollback": images.roll_back, "retire": images.retire}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from django.db.models import QuerySet
 from django.urls import reverse
 
 from clc.services import pictures
@@ -18,10 +19,11 @@ from luhyaapi.contracts.vocabulary import (
     TaskState,
     Usage,
     Word,
+    WorkspaceState,
 )
 from luhyaapi.errors import CODES
-from luhyaapi.machines import TASK
-from luhyadb.models import Host, Image, Instance, Task
+from luhyaapi.machines import TASK, WORKSPACE
+from luhyadb.models import Host, Image, Instance, Task, Workspace
 
 Shown = dict[str, Any]
 
@@ -72,7 +74,7 @@ def _task(picture: Shown) -> Shown:
 
 
 def _subject_url(subject: str) -> str:
-    for prefix, name in (("ins", "instance"), ("img", "image")):
+    for prefix, name in (("ins", "instance"), ("img", "image"), ("wks", "workspace")):
         if ids.is_id(subject, prefix):
             return str(reverse(name, args=[subject]))
     return ""
@@ -102,7 +104,17 @@ def _image(picture: Shown) -> Shown:
 def image(row: Image) -> Shown:
     """One image, with every version once one has passed."""
     shown = images([row])[0]
-    return shown | {"versions": shown["every_version"] if shown["versions"] else []}
+    published = shown["versions"]
+    every = [v | {"is_newest": v["version"] == published[-1]["version"]} for v in shown["every_version"]] if published else []
+    return shown | {"versions": every, "published_count": len(published)}
+
+
+def open_workspaces(rows: QuerySet[Workspace]) -> list[Workspace]:
+    """Those that are not over, each with its ``word``."""
+    found = list(rows.exclude(state__in=WORKSPACE.final).select_related("owner"))
+    for each in found:
+        each.word = WorkspaceState(each.state)
+    return found
 
 
 def hosts(rows: Iterable[Host]) -> list[Shown]:
