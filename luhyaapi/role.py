@@ -54,6 +54,10 @@ class Handler(Generic[C]):
     def check(self, job: Job, command: C) -> None:
         """Fast refusal, before anything changes."""
 
+    def is_past_cancelling(self, job: Job, command: C) -> bool:  # noqa: ARG002 - most orders can be taken back at any time
+        """Whether it was begun before, and half of it is worse than all: then it goes on though its task was cancelled."""
+        return False
+
     def run(self, job: Job, command: C) -> Done | None:  # noqa: ARG002 - a handler's own run says what it does
         """Do it; again after a crash."""
         raise Bug(f"{type(self).__name__} does nothing")

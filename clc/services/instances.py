@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Q
 
 from clc.services import admission, events, hosts, images, people, queue, tasks
 from luhyaapi import clock, ids
@@ -239,7 +240,7 @@ def delete_again() -> int:
     before = clock.now() - _AGAIN_S
     halfway = Instance.objects.filter(wanted=InstanceState.DELETED, changed_at__lt=before).exclude(state=InstanceState.DELETED)
     there = Host.objects.filter(state__in=[HostState.UP, HostState.DRAINING]).values("pk")
-    rows = [row for row in halfway.filter(cluster__in=there).exclude(state=InstanceState.UNKNOWN) if not tasks.is_open(row.task)]
+    rows = [row for row in halfway.filter(Q(node__in=there) | Q(node="", cluster__in=there)) if not tasks.is_open(row.task)]
     for row in rows:
         delete(row.owner, row.pk)
     return len(rows)
@@ -333,6 +334,8 @@ _SEEN = {
 def found(report: InstanceFacts) -> None:
     """What its node says of an instance; while an order is under way, only what the order leads to."""
     row = Instance.objects.filter(pk=report.instance).first()
+    if row is not None and report.state == InstanceState.DELETED:
+        report = _gone(row, report)
     event = _SEEN.get(report.state)
     if row is None or event is None or not INSTANCE.allows(row.state, event):
         return
@@ -340,9 +343,9 @@ def found(report: InstanceFacts) -> None:
     if (is_old or is_halfway) and tasks.is_open(row.task):
         # the Outcome will tell: a reboot passes through stopped; but what was said after the order was done is not said again
         if not is_old:
-            Instance.objects.filter(pk=row.pk).update(contradicted=True)
+            Instance.objects.filter(pk=row.pk).exclude(contradicted=InstanceState.DELETED).update(contradicted=report.state)
         return
-    if is_old and not row.node:
+    if not row.node and report.gen <= row.gen and (is_old or row.state not in (InstanceState.RUNNING, *_MOVING)):
         return  # it was said before its place was taken back, and came late
     changes = _learned(report)
     if row.wanted == InstanceState.DELETED:
@@ -356,6 +359,17 @@ def found(report: InstanceFacts) -> None:
     if row.state in (InstanceState.STOPPED, InstanceState.FAILED):
         queue.freed(row.cluster)
         admission.admit()
+
+
+def _gone(row: Instance, report: InstanceFacts) -> InstanceFacts:
+    """Its node finished a delete that came to nothing before. It was asked for, also if it was cancelled half-way: it is gone on with.
+
+    One that took a start back leaves the instance, stopped.
+    """
+    if report.gen >= row.gen and Task.objects.filter(pk=row.task, kind=InstanceDelete.kind).exists():
+        Instance.objects.filter(pk=row.pk).update(wanted=InstanceState.DELETED, contradicted=InstanceState.DELETED)
+        row.wanted = InstanceState.DELETED
+    return report.model_copy(update={"state": InstanceState.STOPPED})
 
 
 def _learned(report: InstanceFacts) -> dict[str, Any]:
@@ -403,7 +417,7 @@ def _follow(task: Task, report: Outcome) -> None:
     if row.state in _MOVING:
         move(row, "seen_stopped" if task.kind in (InstanceStop.kind, tasks.PREPARE, tasks.SUBMIT) else "seen_running")
     if row.contradicted:
-        Instance.objects.filter(pk=row.pk).update(contradicted=False)
+        Instance.objects.filter(pk=row.pk).update(contradicted="")
         _ask_its_node(row)
 
 
@@ -413,7 +427,7 @@ def _came_to_nothing(row: Instance, task: Task, fault: Fault, *, has_place: bool
         _placed(PlacementFacts(instance=row.pk, task=task.pk, node="", fence=0))
         row.refresh_from_db()
     error, is_cancelled = fault.model_dump(), fault.code == "cancelled"
-    if is_cancelled and task.kind == InstanceDelete.kind:
+    if is_cancelled and task.kind == InstanceDelete.kind and row.contradicted != InstanceState.DELETED:
         Instance.objects.filter(pk=row.pk).update(wanted=InstanceState.RUNNING)  # it may be; what its node says counts from here on
     if is_cancelled and task.kind in _RUNS and _withdraw(row, error=error):
         return

@@ -44,6 +44,10 @@ class RunningJob:
         """Whether its task was cancelled. That refuses neither taking back, nor what follows a step that nothing takes back."""
         return not self._is_sure and self._agent.journal.is_buried(self.task)
 
+    def go_on(self) -> None:
+        """A cancel of its task came too late."""
+        self._is_sure = True
+
     def cancelled(self) -> bool:
         return self._stopping() or self.is_buried()
 
@@ -167,6 +171,8 @@ class Worker:
             if isinstance(command, TaskCancel):
                 agent.journal.bury(command.target)
             else:
+                if job.is_buried() and handler.is_past_cancelling(job, command):
+                    job.go_on()
                 job.checkpoint()
             if row.attempts == 0:
                 handler.check(job, command)

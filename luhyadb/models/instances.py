@@ -25,7 +25,7 @@ class Instance(Table):
     state = word(InstanceState, default=InstanceState.DEFINED)
     wanted = word(InstanceState, default=InstanceState.RUNNING)
     gen = models.PositiveIntegerField(default=0)
-    contradicted = models.BooleanField(default=False, help_text="while an order was under way its node said otherwise: it is asked when that ended")
+    contradicted = word(InstanceState, default="", blank=True, help_text="what its node said while an order was under way: it is asked when that ended")
     task = models.CharField(max_length=20, default="")
     cluster = models.CharField(max_length=20, default="", blank=True)
     node = models.CharField(max_length=20, default="", blank=True)

@@ -34,6 +34,9 @@ class DeleteDomain(Handler[DomainDelete]):
 
     tries = 4
 
+    def is_past_cancelling(self, job: Job, command: DomainDelete) -> bool:
+        return bool(job.services.domains.is_going(command.instance))
+
     def run(self, job: Job, command: DomainDelete) -> None:
         job.services.domains.delete(command.instance, job.envelope.gen, job.envelope.fence)
 

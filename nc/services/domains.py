@@ -123,6 +123,11 @@ class Domains:
             self.wanted.bury(instance, max(gen, self.wanted.buried(instance)))
             self._wipe(instance, wanted)
 
+    def is_going(self, instance: str) -> bool:
+        """Whether its delete has begun."""
+        wanted = self.wanted.read(instance)
+        return wanted is not None and wanted.state == InstanceState.DELETED
+
     def _wipe(self, instance: str, wanted: Wanted | None) -> None:
         self._hands.hypervisor.stop(instance, 0)
         self._hands.hypervisor.remove(instance)
@@ -351,7 +356,7 @@ class Domains:
             self._told[facts.instance] = mark
 
     def _facts(self, wanted: Wanted, found: DomainFacts) -> InstanceFacts:
-        state, error = InstanceState.STOPPED, None
+        state, error = InstanceState.DELETED if wanted.state == InstanceState.DELETED else InstanceState.STOPPED, None
         if found.state is DomainState.RUNNING:
             state = InstanceState.RUNNING
         elif wanted.state == InstanceState.RUNNING:

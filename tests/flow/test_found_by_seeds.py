@@ -397,3 +397,36 @@ def test_news_of_a_guest_that_come_after_its_place_was_taken_back_are_too_late(c
     assert (cloud.state(one), Instance.objects.get(pk=one).node) == ("stopped", "")
     _heal(cloud)
     cloud.rest()
+
+
+def test_a_delete_that_has_begun_is_not_cancelled(cloud):
+    one = cloud.do()
+    node = cloud.node(one)
+    cloud.p.houses[node].agent.services.domains._hands.network.faults.fail_next("unplug", "network")
+    _, task = cloud.ask("delete", one)
+    for _ in range(3):
+        cloud.p.step()
+    tasks.cancel(cloud.user, task)
+    cloud.p.settle()
+    cloud.crash(node)
+    _heal(cloud)
+    assert (cloud.task(task), cloud.state(one)) == (("done", None), "deleted")
+    cloud.rest()
+
+
+def test_news_of_the_same_order_that_come_after_its_place_was_taken_back_are_too_late(cloud):
+    one, task = cloud.ask("run")
+    held = []
+    cloud.tap(lambda d, h, m: held.append((d, h, m)) or [] if opened(m)["kind"] in ("instance/facts", "outcome") and opened(m)["subject"] in (
+        one, f"{task}#boot.0") else [m])
+    cloud.p.settle()
+    tasks.cancel(cloud.user, task)
+    cloud.p.settle()
+    _heal(cloud)
+    cloud.until_rest()
+    before = cloud.state(one)
+    for each in held:
+        cloud.p.wire.inject(*each)
+    cloud.p.settle()
+    assert cloud.state(one) == before != "running"
+    cloud.rest()

@@ -166,7 +166,7 @@ def test_what_a_delete_could_not_take_away_is_told_once_it_is_gone(node):
     assert node.folder.exists()
     node.domains.reconcile(set())
     assert not node.folder.exists()
-    assert node.states == [InstanceState.RUNNING, InstanceState.STOPPED]
+    assert node.states == [InstanceState.RUNNING, InstanceState.DELETED]
 
 
 def test_half_a_file_that_somebody_died_over_is_gone_at_the_next_start(node, tmp_path):
