@@ -15,7 +15,7 @@ from luhyaapi.contracts.specs import Fault
 from luhyaapi.contracts.vocabulary import Lane
 from luhyaapi.errors import Refused, Trouble, Unavailable, of
 from luhyaapi.journal import ACCEPTED, DONE, Row
-from luhyaapi.role import Done
+from luhyaapi.role import Done, Handler
 from luhyaapi.wire import signing, topology
 
 if TYPE_CHECKING:
@@ -44,9 +44,10 @@ class RunningJob:
         """Whether its task was cancelled. That refuses neither taking back, nor what follows a step that nothing takes back."""
         return not self._is_sure and self._agent.journal.is_buried(self.task)
 
-    def go_on(self) -> None:
-        """A cancel of its task came too late."""
-        self._is_sure = True
+    def begin(self, handler: Handler[Any], command: Command) -> None:
+        """Raises what :meth:`checkpoint` raises, unless a cancel of its task came too late."""
+        self._is_sure = self._is_sure or (self.is_buried() and handler.is_past_cancelling(self, command))
+        self.checkpoint()
 
     def cancelled(self) -> bool:
         return self._stopping() or self.is_buried()
@@ -171,9 +172,7 @@ class Worker:
             if isinstance(command, TaskCancel):
                 agent.journal.bury(command.target)
             else:
-                if job.is_buried() and handler.is_past_cancelling(job, command):
-                    job.go_on()
-                job.checkpoint()
+                job.begin(handler, command)
             if row.attempts == 0:
                 handler.check(job, command)
             done = handler.run(job, command) or Done()

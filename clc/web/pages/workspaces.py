@@ -41,7 +41,8 @@ def _detail(request: HttpRequest, found: Workspace, error: Refused | None) -> Ht
         request, "workspaces/detail.html", 409 if error else 200, space=found, state=WorkspaceState(found.state),
         is_open=found.state not in WORKSPACE.final,
         phases=[(phase, "done" if n < reached else "now" if n == reached else "") for n, phase in enumerate(_PHASES)],
-        instance=words.instance(found.instance), work=words.task(task) if task else None, error=told, is_conflict=error is not None and error.code == "conflict",
+        instance=words.instance(found.instance), work=words.task(task) if task else None, error=told,
+        is_conflict=error is not None and error.code == "conflict",
         watched=(f"workspace:{found.pk}", f"instance:{found.instance_id}"),
         is_running=found.instance.state == InstanceState.RUNNING, note=request.POST.get("note", found.note),
     )
