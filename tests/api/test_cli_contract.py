@@ -9,7 +9,7 @@ from clc.services import people
 from clc.web.api import store
 from deploy.cli.main import main
 from deploy.cli.session import Session
-from luhyadb.models import Instance, Task
+from luhyadb.models import Host, Instance, Task, Workspace
 from tests.support.clc_world import PASSWORD
 
 URL = "http://localhost"
@@ -141,3 +141,29 @@ def test_images_go_in_and_out(cli, world, tmp_path, monkeypatch):
     assert out.read_bytes() == KERNEL
     assert cli("image", "delete", "new", "--yes")[0] == 0
     assert cli("image", "show", "new")[0] == 3
+
+
+def test_the_next_version_by_the_client(cli, world, admin):
+    world.cluster()
+    version = world.image(admin, "disk").versions.get()
+    version.blobs = [{"part": "disk", "sha256": "0" * 64, "index": "0" * 64, "size": 1, "format": "raw", "virtual_size": 1}]
+    version.save()
+    code, space = cli("image", "modify", "disk", "--memory", "256M", "--no-wait")
+    assert (code, space["state"], space["instance"]["memory_bytes"]) == (0, "preparing", 256 * 2**20), space
+    assert cli("image", "create", "lab", "--from", "disk:1", "--no-wait")[1]["is_new"]
+    assert {s["image"] for s in cli("workspace", "list")[1]} == {"disk", "lab"}
+    assert cli("workspace", "show", space["id"])[1]["id"] == space["id"]
+    assert cli("workspace", "start", space["id"], "--no-wait")[0] == 5
+    assert cli("workspace", "abandon", space["id"])[0] == 2, "nobody was there to ask"
+    Workspace.objects.update(state="editing")
+    Instance.objects.update(state="stopped", cluster=Host.objects.get(role="cc").pk, node="nc-00000001")
+    assert cli("workspace", "start", space["id"], "--no-wait")[1]["instance"]["state"] == "queued"
+    assert cli("workspace", "console", space["id"])[1]["url"].endswith("/screen/")
+    Instance.objects.update(state="running")
+    assert cli("workspace", "stop", space["id"], "--grace", "3", "--no-wait")[1]["instance"]["state"] == "stopping"
+    Instance.objects.update(state="stopped")
+    assert cli("workspace", "submit", space["id"], "--note", "more", "--no-wait")[1]["state"] == "submitting"
+    assert cli("workspace", "abandon", space["id"], "--yes", "--no-wait")[1]["state"] == "abandoned"
+    assert cli("image", "rollback", "disk", "--to", "1")[0] == 5
+    assert cli("image", "retire", "disk", "--version", "1", "--yes")[0] == 5
+    assert cli("image", "retire", "disk", "--version", "1")[0] == 2
