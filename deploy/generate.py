@@ -236,6 +236,8 @@ _THINGS = (
     ("dead letter", "死信", "a message its receiver could not handle; kept with its story"),
     ("driver", "驱动", "the only code that knows an outside thing"), ("life cycle", "生命周期", "a table of states"),
     ("queue", "队列", "runs that wait for their turn and for room"), ("turn", "轮次", "a place in the queue; owners take turns"),
+    ("workspace", "工作区", "a private disk over a version, in which somebody makes the next one"),
+    ("draft", "草稿文件", "a file that is being pushed up, block by block, until it is a version"),
     ("build", "构建", "an image being made outside the cloud, shown as a task"),
 )
 
