@@ -196,7 +196,7 @@ def delete(account: Account, text: str) -> Image:
     scope.require_admin(account)
     with memory.atomic():
         image = resolve(account, text)
-        used = list(Instance.objects.filter(image__image=image).exclude(state=InstanceState.DELETED).values_list("name", flat=True))
+        used = list(Instance.objects.filter(image__image=image).exclude(state=InstanceState.DELETED).order_by("name").values_list("name", flat=True))
         if used:
             raise Refused("state", f"The image {image.name} is in use", f"needed by {_named(used)}", hint="Delete those instances first.")
         mine = list(image.versions.all())
@@ -275,7 +275,7 @@ def retire(account: Account, text: str, number: int) -> Image:
             raise Refused("not_found", f"There is no version {number} of {image.name} to retire", "only published versions can be retired")
         if image.versions.filter(state=ImageState.PUBLISHED).count() == 1:
             raise Refused("state", f"Version {number} is the only one of {image.name}", hint="Delete the image instead.")
-        used = list(Instance.objects.filter(image=version).exclude(state=InstanceState.DELETED).values_list("name", flat=True))
+        used = list(Instance.objects.filter(image=version).exclude(state=InstanceState.DELETED).order_by("name").values_list("name", flat=True))
         if used:
             raise Refused("state", f"Version {number} of {image.name} is in use", f"needed by {_named(used)}", hint="Delete those instances first.")
         _move(version, "retire")
