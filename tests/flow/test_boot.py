@@ -11,6 +11,8 @@ from luhyadb.models import Event, Instance, Placement
 from nc.drivers.fake import FakeHypervisor
 from nc.services import belongings
 
+pytestmark = pytest.mark.walk
+
 
 @pytest.fixture
 def mute(monkeypatch):

@@ -1,8 +1,12 @@
 """Orders that come after newer ones: refused by the node; and a memory that is older than its nodes learns from them."""
 
+import pytest
+
 from clc.services import instances
 from luhyadb.models import Instance
 from tests.support.flow_world import opened
+
+pytestmark = pytest.mark.walk
 
 
 def test_a_start_that_comes_after_the_delete_leaves_nothing_behind(cloud):

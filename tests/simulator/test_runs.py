@@ -11,6 +11,8 @@ import pytest
 
 from tests.simulator import command, runs
 
+pytestmark = pytest.mark.walk
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

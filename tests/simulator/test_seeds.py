@@ -4,6 +4,8 @@ import pytest
 
 from tests.simulator import plan, story
 
+pytestmark = pytest.mark.walk
+
 SEEDS = 48
 
 

@@ -15,6 +15,8 @@ from tests.soak import command, crashes, ledger, seeds, spans, starts
 from tests.soak.intervals import IntervalLog, judge
 from tests.soak.tally import Budget, Tally
 
+pytestmark = pytest.mark.walk
+
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = (*fault_table.PROMISES, *fault_table.FAULTS)
 

@@ -41,6 +41,7 @@ import {imports}
 
 
 @pytest.mark.parametrize("role", sorted(IMPORTS))
+@pytest.mark.walk
 def test_it_is_enough(role):
     """The role starts where everything outside its part of the lock is not installed."""
     kept = names(lock.needed(role)) | {"educloud"}

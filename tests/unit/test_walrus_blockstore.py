@@ -278,4 +278,5 @@ class Living(RuleBasedStateMachine):
 
 
 TestLiving = Living.TestCase
+TestLiving.pytestmark = [pytest.mark.walk]
 TestLiving.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
