@@ -9,6 +9,7 @@ from luhyaapi.wire.http import Door
 from luhyaapi.wire.identity import public_key
 from luhyaapi.wire.signing import open_ticket
 from walrus.services.office import Office
+from walrus.services.qcow2_view import Qcow2Blobs
 
 
 def make(office: Office) -> Door:
@@ -32,7 +33,9 @@ def make(office: Office) -> Door:
     return Door(
         "walrus", host.listen, host.door_port,
         [
-            *blob_routes("walrus", office.store, authorize), *block_routes("walrus", office.store, authorize),
+            *blob_routes("walrus", office.store, authorize),
+            *blob_routes("walrus", Qcow2Blobs(office.store), authorize, "/qcow2"),
+            *block_routes("walrus", office.store, authorize),
             *upload_routes("walrus", office.library, authorize),
             *draft_routes("walrus", office.library.drafts, authorize),
         ],

@@ -201,9 +201,10 @@ def download(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")],
     version: Annotated[int | None, typer.Option(min=1, help="Which version; the newest when left out.")] = None,
     part: Annotated[Part, typer.Option(help="Which of its files.")] = "disk",
+    format: Annotated[Format | None, typer.Option("--format", help="Of the disk; qcow2 when FILE is called so, else raw.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE when it is there.")] = False,
 ) -> None:
-    """Download one file of an image; it appears whole or not at all."""
+    """Download one file of an image; it appears whole or not at all. A disk as qcow2 has no holes in it."""
     if file.is_dir() or (file.exists() and not force):
         raise Refused("exists", f"{file} is there already", hint="Choose another name, or add --force.")
     if not file.absolute().parent.is_dir():
@@ -212,10 +213,12 @@ def download(
     chosen = next((v for v in reversed(known) if version in (None, v["version"])), None)
     if chosen is None:
         raise Refused("not_found", f"The image {image} has no version {version or ''}".rstrip())
-    expected = _digest_of(chosen, part)
+    kind = format or ("qcow2" if part == "disk" and file.suffix.lower() == ".qcow2" else "raw")
+    expected = _digest_of(chosen, part) if kind == "raw" else ""
     draft = file.with_name(f".{file.name}.part")
     try:
-        found = _pull(session, api.path("images", image, "versions", str(chosen["version"]), "parts", part), draft, part)
+        where = api.path("images", image, "versions", str(chosen["version"]), "parts", part)
+        found = _pull(session, f"{where}?as={kind}", draft, part)
         if expected and found != expected:
             raise Failed("digest", f"{part} of {image} did not arrive as it was sent", f"sha256 {found}, expected {expected}")
         os.replace(draft, file)  # noqa: PTH105 - replaces, which is what is meant
@@ -248,11 +251,15 @@ def _pull(session: Session, where: str, draft: Path, part: str) -> str:
                         out.seek(0)
                         out.truncate()
                         sum_ = hashlib.sha256()
-                    out.write(piece)
+                    if piece.strip(b"\0"):
+                        out.write(piece)
+                    else:
+                        out.seek(len(piece), os.SEEK_CUR)  # a hole
                     sum_.update(piece)
                     total = size
                     bars.show(f"download {part}", out.tell(), total)
                 if out.tell() >= total:
+                    out.truncate()
                     return sum_.hexdigest()
                 raise api.Unreachable(session.api.context.url, "the bytes ended early")
             except api.Unreachable:

@@ -76,14 +76,14 @@ def block_routes(role: str, giver: Giver, authorize: Authorize) -> list[Route]:
     return [route("GET", rf"/{role}/api/1\.0/blobs/{_SHA256}/(?P<what>index|blocks)", serve)]
 
 
-def blob_routes(role: str, blobs: Blobs, authorize: Authorize) -> list[Route]:
-    """GET and HEAD ``/<role>/api/1.0/blobs/<sha256>``: the plain bytes, with Range (one), ETag and flat memory."""
+def blob_routes(role: str, blobs: Blobs, authorize: Authorize, ending: str = "") -> list[Route]:
+    """GET and HEAD ``/<role>/api/1.0/blobs/<sha256><ending>``: the bytes, with Range (one), ETag and flat memory."""
     def serve(request: Request) -> Answer:
         sha256 = request.params["sha256"]
         authorize(request.ticket, sha256, "get")
-        return _span_answer(blobs, sha256, request)
+        return _span_answer(blobs, sha256, f"{sha256}{ending}", request)
 
-    return [route("GET", rf"/{role}/api/1\.0/blobs/{_SHA256}", serve)]
+    return [route("GET", rf"/{role}/api/1\.0/blobs/{_SHA256}{re.escape(ending)}", serve)]
 
 
 def upload_routes(role: str, uploads: Uploads, authorize: Authorize) -> list[Route]:
@@ -167,10 +167,10 @@ def _parts(value: object) -> list[tuple[str, int]]:
     return [(p["part"], p["size"]) for p in parts]
 
 
-def _span_answer(blobs: Blobs, sha256: str, request: Request) -> Answer:
+def _span_answer(blobs: Blobs, sha256: str, tag: str, request: Request) -> Answer:
     size = blobs.size(sha256)
-    headers = {"ETag": f'"{sha256}"', "Accept-Ranges": "bytes", "Cache-Control": "private, immutable"}
-    span = _wanted(request, sha256, size)
+    headers = {"ETag": f'"{tag}"', "Accept-Ranges": "bytes", "Cache-Control": "private, immutable"}
+    span = _wanted(request, tag, size)
     if span == _UNSATISFIABLE:
         return Answer(416, headers={**headers, "Content-Range": f"bytes */{size}"})
     if span is None:
@@ -180,10 +180,10 @@ def _span_answer(blobs: Blobs, sha256: str, request: Request) -> Answer:
     return Answer(206, Pieces(blobs.read(sha256, start, end - start), end - start), headers=headers)
 
 
-def _wanted(request: Request, sha256: str, size: int) -> tuple[int, int] | None:
+def _wanted(request: Request, tag: str, size: int) -> tuple[int, int] | None:
     """The wanted bytes as (start, end); None: all of them; _UNSATISFIABLE: there are no such bytes."""
     text = request.headers.get("range", "")
-    if not text or request.headers.get("if-range", f'"{sha256}"').strip('"') != sha256:
+    if not text or request.headers.get("if-range", f'"{tag}"').strip('"') != tag:
         return None
     found = _RANGE.fullmatch(text.replace(" ", ""))
     if not found or not (found[1] or found[2]):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import subprocess
 import types
 
 import httpx
@@ -154,6 +155,26 @@ def test_a_published_file_comes_back_whole_and_in_ranges(published, client, user
     assert b"".join(tail.streaming_content) == KERNEL[-10:]
     assert client.get(published, HTTP_RANGE="bytes=900000-").status_code == 416
     assert client.get(published.replace("kernel", "disk")).json()["code"] == "not_found"
+
+
+def test_a_disk_comes_back_in_both_formats(library, client, tmp_path):
+    disk = bytearray(bytes(5 << 20))
+    disk[510:512], disk[1 << 20 : (1 << 20) + 5] = b"\x55\xaa", b"words"
+    upload = begin(client, parts=[{"part": "disk", "size_bytes": len(disk)}]).json()["id"]
+    put(client, upload, bytes(disk), 0, "disk")
+    said = {"part": "disk", "sha256": hashlib.sha256(disk).hexdigest(), "size_bytes": len(disk)}
+    task = client.post(f"{BASE}{upload}/complete/", {"parts": [said]}, format="json").json()["id"]
+    kept = library.publish(upload, (UploadPart(part="disk", sha256=said["sha256"], size=len(disk)),))
+    images.ended(Task.objects.get(pk=task), Outcome(command=Task.objects.get(pk=task).command, task=task, blobs=kept.blobs, parts=kept.parts))
+    where = "/api/v1/images/new/versions/1/parts/disk/"
+    assert b"".join(client.get(where).streaming_content) == disk
+    assert b"".join(client.get(f"{where}?as=raw").streaming_content) == disk
+    (tmp_path / "made").write_bytes(b"".join(client.get(f"{where}?as=qcow2").streaming_content))
+    (tmp_path / "raw").write_bytes(disk)
+    subprocess.run(["qemu-img", "compare", "-q", "-f", "qcow2", "-F", "raw", tmp_path / "made", tmp_path / "raw"], check=True)
+    assert client.get(f"{where}?as=qcow2", HTTP_RANGE="bytes=0-3").streaming_content
+    for wrong in (f"{where}?as=vmdk", where.replace("disk/", "kernel/?as=qcow2")):
+        assert client.get(wrong).json()["code"] == "invalid"
 
 
 def test_its_picture_tells_size_and_digest(published, client):

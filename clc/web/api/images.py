@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.http import StreamingHttpResponse
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -14,7 +15,7 @@ from clc.web.api.endpoint import Endpoint
 from clc.web.api.once import once
 from clc.web.api.shapes import BYTES, KEY, ImageShape, VersionShape, asks, listed, many, says
 from clc.web.rest import Filters, Nothing, exactly, narrowed, page
-from luhyaapi.contracts.vocabulary import ImageState, Usage
+from luhyaapi.contracts.vocabulary import DiskFormat, ImageState, Part, Usage
 from luhyaapi.errors import Refused
 from luhyadb import scope
 from luhyadb.models import Image
@@ -86,9 +87,13 @@ class RollBack(Endpoint):
 class PartBytes(Endpoint):
     """One file of a version."""
 
-    @says(BYTES, tag=TAG, operation_id="images_download")
+    @says(BYTES, tag=TAG, operation_id="images_download",
+          parameters=[OpenApiParameter("as", str, description="`qcow2` for a disk in that format, without its holes; else the raw bytes.")])
     def get(self, request: Request, image: str, version: int, part: str) -> StreamingHttpResponse:
         """Download one file (disk, kernel, initrd) of a published version; Range is honoured."""
+        asked = request.query_params.get("as", "raw")
+        if asked not in list(DiskFormat) or (asked == DiskFormat.QCOW2 and part != Part.DISK):
+            raise Refused("invalid", "as is not possible", "raw; of a disk also qcow2", field="as")
         row = images.resolve(self.account, image)
         found = row.versions.filter(version=min(version, 2**31 - 1), state=ImageState.PUBLISHED).first()
         file = next((b for b in found.blobs if b["part"] == part), None) if found else None
@@ -97,4 +102,6 @@ class PartBytes(Endpoint):
         if file is None:
             raise Refused("not_found", f"Version {version} of {row.name} has no {part[:20]!r}",
                           f"it has {', '.join(sorted(b['part'] for b in found.blobs))}")
-        return store.blob(request._request, file["sha256"], f"{row.name}-{found.version}-{part}.{file.get('format') or 'raw'}")  # noqa: SLF001
+        return store.blob(request._request, file["sha256"],  # noqa: SLF001 - Django's own request
+                          f"{row.name}-{found.version}-{part}.{asked}",
+                          "/qcow2" if asked == DiskFormat.QCOW2 else "")

@@ -101,8 +101,8 @@ def _pieces(body: Any, length: int) -> Iterator[bytes]:
         yield data
 
 
-def blob(request: HttpRequest, sha256: str, name: str) -> StreamingHttpResponse:
-    """The bytes of a blob as an answer, or the range that was asked for. Raises the store's error, Unavailable(host_silent)."""
+def blob(request: HttpRequest, sha256: str, name: str, ending: str = "") -> StreamingHttpResponse:
+    """The bytes of a blob (``/qcow2``: of a disk as that) as an answer, or the range that was asked for. Raises the store's error, Unavailable(host_silent)."""
     store = next(iter(hosts.hosts_of(Role.WALRUS)), None)
     if store is None or not store.address:
         raise Unavailable("host_silent", "The image store does not answer now")
@@ -111,7 +111,7 @@ def blob(request: HttpRequest, sha256: str, name: str) -> StreamingHttpResponse:
     with contextlib.ExitStack() as open_:
         client = open_.enter_context(_client())
         method = "HEAD" if request.method == "HEAD" else "GET"
-        asked = client.build_request(method, f"{store.address}/walrus/api/1.0/blobs/{sha256}", headers=headers, extensions=tls.asking(_trusted()))
+        asked = client.build_request(method, f"{store.address}/walrus/api/1.0/blobs/{sha256}{ending}", headers=headers, extensions=tls.asking(_trusted()))
         try:
             answer = client.send(asked, stream=True)
             open_.callback(answer.close)
