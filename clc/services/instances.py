@@ -15,7 +15,7 @@ from luhyaapi import clock, ids
 from luhyaapi.contracts.commands import InstanceDelete, InstanceReboot, InstanceRun, InstanceStop, InstanceSubmit
 from luhyaapi.contracts.reports import InstanceFacts, Outcome, PlacementFacts
 from luhyaapi.contracts.specs import Fault
-from luhyaapi.contracts.vocabulary import HostState, InstanceState, Role, Usage
+from luhyaapi.contracts.vocabulary import HostState, InstanceState, Role, TaskState, Usage
 from luhyaapi.errors import Refused, Trouble, Unavailable
 from luhyaapi.machines import INSTANCE, WORKSPACE
 from luhyadb import memory, scope
@@ -345,7 +345,7 @@ def found(report: InstanceFacts) -> None:
         if not is_old:
             Instance.objects.filter(pk=row.pk).exclude(contradicted=InstanceState.DELETED).update(contradicted=report.state)
         return
-    if not row.node and report.gen <= row.gen and (is_old or row.state not in (InstanceState.RUNNING, *_MOVING)):
+    if not row.node and report.gen <= row.gen and (is_old or _came_back(row)):
         return  # it was said before its place was taken back, and came late
     changes = _learned(report)
     if row.wanted == InstanceState.DELETED:
@@ -359,6 +359,12 @@ def found(report: InstanceFacts) -> None:
     if row.state in (InstanceState.STOPPED, InstanceState.FAILED):
         queue.freed(row.cluster)
         admission.admit()
+
+
+def _came_back(row: Instance) -> bool:
+    """Whether what was last asked of it was a run that came to nothing, so that it has no place."""
+    in_vain = (TaskState.CANCELLED, TaskState.FAILED)
+    return row.state not in (InstanceState.RUNNING, *_MOVING) and Task.objects.filter(pk=row.task, kind__in=_RUNS, state__in=in_vain).exists()
 
 
 def _gone(row: Instance, report: InstanceFacts) -> InstanceFacts:
