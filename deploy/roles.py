@@ -176,17 +176,18 @@ def walrus(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: L
     """The image store."""
     from walrus import door
     from walrus.beat import Beat
-    from walrus.drivers.local import LocalStore
+    from walrus.drivers import STORES
     from walrus.role import ROLE
     from walrus.services.blockstore import BlockStore
     from walrus.services.library import Library
+    from walrus.services.objects import WatchedStore
     from walrus.services.office import Office
 
     agent = Agent(ROLE, settings, own, key, up=links.up, inline=links.inline)
     folder, limits = settings.host.state / "store", settings.cache
-    objects = LocalStore(folder / "objects", limits.keep_free_mib)
+    objects = WatchedStore(lambda: STORES[settings.store.driver](settings))
     store = BlockStore(objects, folder / "places", key, limits.quota_mib, limits.keep_free_mib)
-    office = Office(agent, store, Library(folder, store))
+    office = Office(agent, objects, store, Library(folder, store))
     agent.services = office
     _plug(agent, Beat(agent))
     return House(agent, None if links.inline else door.make(office))

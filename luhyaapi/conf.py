@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from luhyaapi.contracts.vocabulary import Role
@@ -108,6 +108,26 @@ class Cache(_Group):
     keep_free_mib: int = Field(512, description="space never taken, MiB")
 
 
+class Store(_Group):
+    """Where Walrus keeps the packs and manifests of images."""
+
+    driver: str = Field("folder", pattern="^(folder|s3)$", description="folder: below the state of Walrus; s3: a bucket of an S3-compatible server")
+    endpoint: str = Field("", description="address of that server, e.g. https://s3.example.org:9000 (driver s3, as all below)")
+    bucket: str = Field("educloud", pattern="^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="bucket of the objects; it is made when there is none")
+    prefix: str = Field("", description="beginning of every object's name, for a bucket that others use too")
+    region: str = Field("us-east-1", description="region of the bucket, as the server calls it")
+    access_key: str = Field("", description="name of the account there")
+    secret_file: Path | None = Field(None, description="file with the secret key of that account")
+    ca_file: Path | None = Field(None, description="certificates of the authority of an https endpoint; empty: the well-known ones")
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Store:
+        lacking = [name for name in ("endpoint", "bucket", "access_key", "secret_file") if not getattr(self, name)]
+        if self.driver == "s3" and lacking:
+            raise ValueError(f"the driver s3 needs {', '.join(f'store.{name}' for name in lacking)} too")
+        return self
+
+
 class Hypervisor(_Group):
     """How a node runs guests."""
 
@@ -166,6 +186,7 @@ class Settings(BaseSettings):
     beat: Beat = Beat()
     queue: Queue = Queue()
     cache: Cache = Cache()
+    store: Store = Store()
     hypervisor: Hypervisor = Hypervisor()
     network: Network = Network()
     console: Console = Console()

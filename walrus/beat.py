@@ -24,12 +24,14 @@ class Beat:
 
     def beat(self) -> None:
         """How we are."""
-        agent = self._agent
+        agent, office = self._agent, self._office
+        blobs = office.store.sha256s() if office.store.is_open else ()
         agent.report(host_facts(
-            agent.me, agent.settings, blobs=tuple(self._office.store.sha256s()), open_commands=agent.journal.counts()[0],
+            agent.me, agent.settings, {"objects": office.objects.trouble or "ok"}, blobs=tuple(blobs), open_commands=agent.journal.counts()[0],
         ))
 
     def reconcile(self) -> None:
-        """Uploads that were left alone for a day go, and blocks nobody needs."""
+        """Uploads that were left alone for a day go, and blocks nobody needs; whether the objects are within reach."""
         self._office.library.sweep()
+        self._office.objects.look()
         self._office.store.collect()

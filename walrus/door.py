@@ -39,6 +39,11 @@ def make(office: Office) -> Door:
             *upload_routes("walrus", office.library, authorize),
             *draft_routes("walrus", office.library.drafts, authorize),
         ],
-        ready=lambda: [] if agent.up and agent.up.is_connected() else ["not connected to the CLC"],
+        ready=lambda: _lacking(office),
         secured=tls.doors(host),
     )
+
+
+def _lacking(office: Office) -> list[str]:
+    up = office.agent.up
+    return [*([] if up and up.is_connected() else ["not connected to the CLC"]), *filter(None, [office.objects.trouble])]

@@ -412,6 +412,10 @@ _LACKS = {
 }
 
 
+_TELLS = ("objects",)
+"""Services of which a host itself says in words what is wrong."""
+
+
 def _roles(known: Sequence[Picture]) -> list[Picture]:
     parts = []
     for role in Role:
@@ -435,6 +439,10 @@ def _role(role: Role, mine: Sequence[Picture]) -> Picture:
         words: names for service, words in _LACKS.items()
         if (names := [h["name"] for h in mine if h["state"] != HostState.SILENT and (h["facts"].get("services") or {}).get(service, "ok") != "ok"])
     }
+    for service in _TELLS:
+        for h in mine:
+            if h["state"] != HostState.SILENT and (words := (h["facts"].get("services") or {}).get(service, "ok")) != "ok":
+                lacks[words] = [h["name"]]
     notes += [f"{', '.join(names[:5])}: {words}" for words, names in lacks.items()]
     refused = sum(sum((h["facts"].get("refused") or {}).values()) for h in mine)
     if refused:

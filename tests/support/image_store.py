@@ -8,9 +8,9 @@ from walrus.services.blockstore import BlockStore
 KEY = Ed25519PrivateKey.generate()
 
 
-def opened(folder, key=KEY, quota_mib=1000):
-    """Its objects in ``folder/objects``; opened again it has what it had."""
-    return BlockStore(LocalStore(folder / "objects", 0), folder / "places", key, quota_mib, 0)
+def opened(folder, key=KEY, quota_mib=1000, objects=None):
+    """Its objects in ``folder/objects``, or in that store of objects; opened again it has what it had."""
+    return BlockStore(objects or LocalStore(folder / "objects", 0), folder / "places", key, quota_mib, 0)
 
 
 def whole(store, sha256):

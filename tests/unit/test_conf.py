@@ -52,6 +52,9 @@ def test_the_file_may_be_named_by_the_environment(tmp_path: Path, monkeypatch: p
     ('[beat]\nevery_s = "often"\n', "every_s"),
     ("[beat]\nevry_s = 5\n", "evry_s"),
     ("[host\n", "configuration"),
+    ('[store]\ndriver = "disk"\n', "store.driver"),
+    ('[store]\ndriver = "s3"\nendpoint = "http://s3"\n', "store.access_key, store.secret_file"),
+    ('[store]\nbucket = "No Bucket"\n', "store.bucket"),
 ])
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, named: str) -> None:
     with pytest.raises(Refused) as e:

@@ -14,6 +14,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from luhyaapi import points
+from luhyaapi.conf import Settings
 from luhyaapi.errors import Failed, Refused, Unavailable
 from luhyaapi.transfer.sparse import sync_folder
 from walrus.drivers.base import PIECE, is_name, missing, named, plain, span
@@ -22,6 +23,11 @@ _MIB = 1024 * 1024
 _FILE, _FOLDER = 0o640, 0o750
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _numbers = itertools.count(1)
+
+
+def make(settings: Settings) -> LocalStore:
+    """The folder below the role's state."""
+    return LocalStore(settings.host.state / "store" / "objects", settings.cache.keep_free_mib)
 
 
 class LocalStore:

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from botocore.config import Config
-from botocore.exceptions import ClientError, ConnectionError, HTTPClientError, IncompleteReadError  # noqa: A004 - their name for it
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, IncompleteReadError  # noqa: A004 - their name for it
 from botocore.parsers import ResponseParserError
 from botocore.session import Session
 
 from luhyaapi import points
+from luhyaapi.conf import Settings, read_secret
 from luhyaapi.errors import Failed, Refused, Trouble, Unavailable
 from walrus.drivers.base import PIECE, is_name, named, plain, span
 
@@ -61,6 +62,17 @@ _MEANS: dict[str | int, tuple[type[Trouble], str, str]] = {
     404: (_NotThere, "not_found", "There is no such object"),
     416: (_BehindTheEnd, "invalid", "The object ends before that"),
 }
+
+
+def make(settings: Settings) -> S3Store:
+    """The bucket that the settings name. Raises Refused(not_found) for a secret that cannot be read, and as :class:`S3Store`."""
+    s = settings.store
+    if s.ca_file and not s.ca_file.is_file():
+        raise Refused("not_found", f"The authority's file {s.ca_file} cannot be read")
+    try:
+        return S3Store(s.endpoint, s.bucket, s.access_key, read_secret(s.secret_file), s.region, s.prefix, s.ca_file)
+    except (ValueError, BotoCoreError) as e:
+        raise Refused("invalid", "The object store cannot be where the settings say", str(e)) from e
 
 
 class S3Store:

@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import shutil
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -58,8 +59,8 @@ class Added:
 class BlockStore:
     """Files of images in ``objects``; ``folder`` holds what can be made anew. Safe for several threads.
 
-    ``key`` signs the manifests. ``quota_mib`` bounds what all packs take, ``keep_free_mib`` is never taken from the disk of
-    ``folder`` (MiB). Every method raises what the store of objects says.
+    What is there is read when it is first needed, or by :meth:`open`. ``key`` signs the manifests. ``quota_mib`` bounds what all
+    packs take, ``keep_free_mib`` is never taken from the disk of ``folder`` (MiB). Every method raises what the store of objects says.
     """
 
     def __init__(self, objects: ObjectStore, folder: Path, key: Ed25519PrivateKey, quota_mib: int, keep_free_mib: int) -> None:
@@ -69,11 +70,24 @@ class BlockStore:
         for half in folder.glob("*.pack"):
             half.unlink()
         self._places = Places(folder / "places.sqlite")
-        self._places.adjust(objects)
         self._damaged: list[str] = []
         self._reserved: dict[str, Index] = {}
         self._is_loose = True
-        self._manifests = {m.sha256: m for name in objects.names("manifests/") if (m := self._opened(name))}
+        self._known: dict[str, Manifest] | None = None
+        self._opening = threading.Lock()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was read what is there."""
+        return self._known is not None
+
+    def open(self) -> None:
+        """Read what is there, unless that was done."""
+        with self._opening:
+            if self._known is None:
+                self._places.adjust(self._objects)
+                self._damaged.clear()
+                self._known = {m.sha256: m for name in self._objects.names("manifests/") if (m := self._opened(name))}
 
     def close(self) -> None:
         """No more."""
@@ -104,6 +118,7 @@ class BlockStore:
 
     def room(self, wanted: int) -> None:
         """Raises Failed(disk_full) unless ``wanted`` more bytes have room."""
+        self.open()
         missing = max(self.used() + wanted - self._quota, self._keep_free + wanted - shutil.disk_usage(self._folder).free)
         if missing > 0:
             raise Failed("disk_full", "There is no room for the image", f"{wanted // _MIB} MiB are needed, {missing // _MIB + 1} MiB are missing")
@@ -250,6 +265,7 @@ class BlockStore:
         Does nothing while a file is being added, nor while there is a manifest that cannot be read: its blocks may be needed.
         Cheap when nothing went since the last time.
         """
+        self.open()
         if self._damaged or not self._is_loose:
             return 0
         before = self.used()
@@ -325,6 +341,12 @@ class BlockStore:
         self._objects.put(f"manifests/{manifest.sha256}", json.dumps(sealed).encode())
         points.at("manifest: after put")
         self._manifests[manifest.sha256] = manifest
+
+    @property
+    def _manifests(self) -> dict[str, Manifest]:
+        self.open()
+        assert self._known is not None  # noqa: S101 - it is open
+        return self._known
 
     def _opened(self, name: str) -> Manifest | None:
         try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from walrus.services.blockstore import BlockStore
 from walrus.services.library import Library
+from walrus.services.objects import WatchedStore
 
 if TYPE_CHECKING:
     from luhyaapi.agent import Agent
@@ -17,5 +18,6 @@ class Office:
     """The store's hands."""
 
     agent: Agent
+    objects: WatchedStore
     store: BlockStore
     library: Library
