@@ -8,8 +8,11 @@ import os
 
 import pytest
 
+from luhyaapi import clock
+from luhyaapi.clock import ManualClock
 from luhyaapi.errors import Failed, Refused, Unavailable
 from luhyaapi.transfer.asking import Span
+from luhyaapi.transfer.fetch import half as half_module
 from luhyaapi.transfer.fetch.answers import Pages, Replies
 from luhyaapi.transfer.fetch.fetcher import discard
 from luhyaapi.transfer.fetch.half import Half, Version
@@ -52,7 +55,7 @@ def test_what_was_kept_is_gone_on_with(target):
     assert left(target) == ["disk.part", "disk.part.note"]
     with Half(target, 10**6) as half:
         half.open(nothing)
-        assert left(target) == ["disk.part"]
+        assert left(target) == ["disk.part", "disk.part.note"]
         assert (half.position, half.version) == (100_000, VERSION)
         half.begin(Span(100_000, len(CONTENT)), VERSION)
         half.take(CONTENT[100_000:])
@@ -62,12 +65,58 @@ def test_what_was_kept_is_gone_on_with(target):
     assert target.stat().st_blocks * 512 < 150_000, "zeros are holes"
 
 
-def test_what_a_crash_left_is_not(target):
-    kept(target)
+def test_what_a_crash_left_is_gone_on_with_from_the_last_note(target, monkeypatch):
+    """What came after the note is fetched again: nobody knows how much of it is on the disk."""
+    monkeypatch.setattr(half_module, "_NOTED_EACH", 60_000)
     half = Half(target, 10**6)
     half.open(nothing)
-    half._close()
-    assert position_after(target) == 0
+    half.begin(Span(0, len(CONTENT)), VERSION)
+    for start in range(0, 120_000, 20_000):
+        half.take(CONTENT[start:start + 20_000])
+    assert json.loads(target.with_name("disk.part.note").read_text())["position"] == 120_000
+    half.take(CONTENT[120_000:150_000])
+    half._digest.close()
+    assert (position_after(target), target.with_name("disk.part").stat().st_size) == (120_000, 120_000)
+    assert position_after(target) == 120_000
+
+
+def test_a_slow_side_costs_a_crash_little_too(target):
+    hand = clock.use(ManualClock(1))
+    try:
+        half = Half(target, 10**6)
+        half.open(nothing)
+        half.begin(Span(0, len(CONTENT)), VERSION)
+        half.take(CONTENT[:10])
+        assert left(target) == ["disk.part"]
+        clock.sleep(3)
+        half.take(CONTENT[10:20])
+    finally:
+        clock.use(hand)
+    assert position_after(target) == 20
+
+
+def test_a_note_never_speaks_of_bytes_that_changed(target):
+    """It is gone before the file begins anew, and a draft that a death left goes with it."""
+    kept(target)
+    target.with_name("disk.part.draft").write_text("half")
+    half = Half(target, 10**6)
+    half.open(nothing)
+    half.begin(Span(0, 30), Version("p", '"2"', 30))
+    assert left(target) == ["disk.part"]
+    half.take(bytes(30))
+    half.finish()
+    assert left(target) == ["disk"]
+
+
+def test_who_stops_while_it_is_read_again_leaves_it(target):
+    kept(target)
+
+    def stops():
+        raise Unavailable("interrupted", "The role is stopping")
+
+    with pytest.raises(Unavailable), Half(target, 10**6) as half:
+        half.open(stops)
+    assert position_after(target) == 100_000
 
 
 @pytest.mark.parametrize("harm", ["flipped", "short", "gone", "note", "kinds", "words", "larger"])

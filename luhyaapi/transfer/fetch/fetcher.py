@@ -42,7 +42,7 @@ def fetch_url(
     """Have the file at ``url`` (http, https or ftp) at ``target``, whose name, with ``.part`` behind it too, is the caller's alone.
 
     It has its name when it is complete and on the disk; what was there before is replaced then. ``on_progress`` gets (bytes done,
-    bytes in all or -1). Both it and ``cancelled`` are called ten times a second while bytes come, once a second while none do.
+    bytes in all or -1). Both it and ``cancelled``, which may raise themselves, are called ten times a second while bytes come, once a second while none do.
     ``resolve`` answers for names instead of the system. Each connection is checked where it is opened, so
     it does not matter who answers, what, or how often. After a cut it goes on where it was if a validator proves that the file
     is the same, from the start otherwise; it gives up after 5 cuts with less than 1 MiB between them.
@@ -50,7 +50,7 @@ def fetch_url(
     Raises Refused(invalid) for a URL, redirect or answer that breaks a rule, Refused(forbidden) for an address that is not
     allowed or a side that does not prove its name, Refused(not_found), Refused(quota) for too many bytes, Refused(cancelled),
     Failed(timeout), Failed(digest) for other bytes than asked for, Failed(disk_full), Failed(missing), Unavailable(transfer).
-    Only after Unavailable a half file may stay, which the next call goes on with; :func:`discard` removes it.
+    Only after Unavailable, or a death, a half file may stay, which the next call goes on with; :func:`discard` removes it.
     """
     half = Half(target, rules.largest_bytes)
     try:
@@ -80,6 +80,8 @@ class _Fetch:
             try:
                 return self._follow(first)
             except Unavailable as cut:
+                if cut.code == "interrupted":
+                    raise
                 if self._half.furthest - reached >= _WORTH_A_TRY:
                     tries, pause, reached = 0, _FIRST_PAUSE_S, self._half.furthest
                 if tries >= _TRIES:

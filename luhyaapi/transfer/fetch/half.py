@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
+from luhyaapi import clock, points
 from luhyaapi.errors import Failed, Refused, Unavailable
 from luhyaapi.transfer.asking import Span
 from luhyaapi.transfer.base import CHUNK
@@ -16,6 +17,9 @@ from luhyaapi.transfer.digest import Digest
 from luhyaapi.transfer.sparse import SparseFile, sync_folder
 
 _WHAT = "The file is too large"
+_NOTED_EACH = 32 * 1024 * 1024
+_NOTED_EACH_S = 2.0
+"""What a crash may cost at most, of bytes and of time: the note of what is on the disk is written so often."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,9 @@ class _Note:
 class Half:
     """``<target>.part`` while it grows. ``position``: bytes here; ``furthest``: most that ever were; ``version``: half of what.
 
-    ``<target>.part.note`` lies beside it only while nobody writes: it is written after the bytes are on the disk and gone
-    from the disk before they change, so a half file that a crash left is never gone on with. Used with ``with``: Unavailable
-    keeps it for a later fetch, every other error leaves nothing.
+    ``<target>.part.note`` beside it speaks of its first bytes: it is written after they are on the disk and gone before they
+    change, so what a crash left is gone on with from there. Used with ``with``: Unavailable keeps both for a later fetch,
+    every other error leaves nothing.
     """
 
     def __init__(self, target: Path, largest: int) -> None:
@@ -50,8 +54,11 @@ class Half:
         self._target, self._largest = target, largest
         self._part = target.with_name(f"{target.name}.part")
         self._note = target.with_name(f"{target.name}.part.note")
+        self._draft = self._note.with_suffix(".draft")
         self._digest = Digest()
         self._file: SparseFile | None = None
+        self._noted = 0
+        self._noted_at = clock.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -67,13 +74,12 @@ class Half:
     def open(self, look: Callable[[], None]) -> None:
         """Take over what an earlier fetch kept, if it is still what that left; else begin anew. ``look`` may raise meanwhile."""
         note = self._read_note()
-        self._note.unlink(missing_ok=True)
-        sync_folder(self._note.parent)
         if note and self._reread(note, look) and self._digest.result() == note.sha256:
-            self.position = self.furthest = note.position
+            self.position = self.furthest = self._noted = note.position
             self.version = Version(note.place, note.validator, note.total)
         else:
             self._digest.restart()
+            self._unnote()
         self._file = SparseFile(self._part, self.position)
 
     def begin(self, span: Span, version: Version) -> None:
@@ -99,6 +105,8 @@ class Half:
         self._opened().write(data)
         self.position = end
         self.furthest = max(self.furthest, end)
+        if end - self._noted >= _NOTED_EACH or clock.monotonic() - self._noted_at >= _NOTED_EACH_S:
+            self._take_note()
 
     def forget(self) -> None:
         """What is here is half of something else: the next bytes come from the start."""
@@ -111,13 +119,13 @@ class Half:
         sha256 = self._digest.result()
         self._close()
         self._part.rename(self._target)
-        sync_folder(self._target.parent)
+        self._unnote()
         return sha256
 
     def drop(self) -> None:
         """Leave nothing."""
         self._close()
-        for each in (self._note, self._note.with_suffix(".draft"), self._part):
+        for each in (self._note, self._draft, self._part):
             each.unlink(missing_ok=True)
 
     def _close(self) -> None:
@@ -127,18 +135,26 @@ class Half:
 
     def _keep(self) -> bool:
         """Leave it for a later fetch to go on with; false when that could not prove that it goes on with the same file."""
-        if self._file is None or not self.position or not self.version.validator:
+        # not even opened: what an earlier fetch kept is as it was
+        kept = self._file is None or self._take_note()
+        if kept:
+            self._close()
+        return kept
+
+    def _take_note(self) -> bool:
+        """Say on the disk what is on the disk; false when nothing could prove that a later answer is of the same file."""
+        self._noted, self._noted_at = self.position, clock.monotonic()
+        if not self.position or not self.version.validator:
             return False
-        self._file.sync()
+        self._opened().sync()
         note = _Note(**asdict(self.version), position=self.position, sha256=self._digest.result())
-        self._close()
-        draft = self._note.with_suffix(".draft")
-        with draft.open("w", encoding="utf-8") as file:
+        with self._draft.open("w", encoding="utf-8") as file:
             json.dump(asdict(note), file)
             file.flush()
             os.fsync(file.fileno())
-        draft.rename(self._note)
+        self._draft.rename(self._note)
         sync_folder(self._note.parent)
+        points.at("fetch: noted")
         return True
 
     def _opened(self) -> SparseFile:
@@ -146,7 +162,15 @@ class Half:
             raise OSError(f"{self._part} is not open")
         return self._file
 
+    def _unnote(self) -> None:
+        for each in (self._note, self._draft):
+            each.unlink(missing_ok=True)
+        sync_folder(self._note.parent)
+        self._noted = 0
+
     def _restart(self) -> None:
+        if self.position:
+            self._unnote()
         self._opened().restart()
         self._digest.restart()
         self.position = 0

@@ -1,11 +1,19 @@
 """After a cut it goes on where it was: no byte comes twice, and none of another file."""
 
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
 import pytest
 
 from luhyaapi.errors import Unavailable
 from tests.support.fetching import CONTENT, SHA256, TAG, decent, refused, to
 
 pytestmark = pytest.mark.live
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Cutting:
@@ -142,3 +150,42 @@ def test_the_next_call_can_be_cancelled_while_it_reads_the_half_file(serve, get)
     server = serve(Cutting([500_000] * 5, **TAG))
     refused("transfer", get, server.url(), Unavailable)
     refused("cancelled", get, server.url(), cancelled=lambda: True)
+
+
+DIES = """
+import ipaddress, sys
+from pathlib import Path
+from luhyaapi.transfer.fetch import half
+from luhyaapi.transfer.fetch.fetcher import fetch_url
+from luhyaapi.transfer.fetch.rules import Rules
+half._NOTED_EACH = 65_536
+fetch_url(sys.argv[1], Path(sys.argv[2]), rules=Rules(10**8, allowed=(ipaddress.ip_network("127.0.0.0/8"),)))
+"""
+
+
+def test_after_a_kill_it_goes_on_behind_what_is_on_the_disk(serve, get):
+    sent, killed = [], threading.Event()
+
+    def answer(asked):
+        sent.append(asked.start)
+        if len(sent) == 1:
+            asked.head(content_length=len(CONTENT), **TAG)
+            asked.say(CONTENT[:700_000])
+            killed.wait(20)
+        else:
+            asked.give(CONTENT, **TAG)
+    server = serve(answer)
+    note = get.target.with_name("target.part.note")
+    child = subprocess.Popen([sys.executable, "-c", DIES, server.url(), get.target], cwd=ROOT)
+    try:
+        until = time.monotonic() + 20
+        while not (note.exists() and json.loads(note.read_text())["position"] > 600_000) and time.monotonic() < until:
+            time.sleep(0.01)
+    finally:
+        child.kill()
+        child.wait()
+        killed.set()
+    noted = json.loads(note.read_text())["position"]
+    assert get(server.url()).sha256 == SHA256
+    assert sent == [0, noted]
+    assert noted > 600_000
