@@ -179,6 +179,7 @@ def walrus(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: L
     from walrus.drivers import STORES
     from walrus.role import ROLE
     from walrus.services.blockstore import BlockStore
+    from walrus.services.imports import Imports
     from walrus.services.library import Library
     from walrus.services.objects import WatchedStore
     from walrus.services.office import Office
@@ -187,7 +188,8 @@ def walrus(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: L
     folder, limits = settings.host.state / "store", settings.cache
     objects = WatchedStore(lambda: STORES[settings.store.driver](settings))
     store = BlockStore(objects, folder / "places", key, limits.quota_mib, limits.keep_free_mib)
-    office = Office(agent, objects, store, Library(folder, store))
+    library = Library(folder, store)
+    office = Office(agent, objects, store, library, Imports(library, store, settings.imports))
     agent.services = office
     _plug(agent, Beat(agent))
     return House(agent, None if links.inline else door.make(office))

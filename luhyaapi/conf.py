@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.errors import Refused
 
 CONFIG_VARIABLE = "EDUCLOUD_CONFIG"
+Prefix = IPv4Network | IPv6Network
 _HOME = Path("/var/lib/educloud")
 
 
@@ -128,6 +130,17 @@ class Store(_Group):
         return self
 
 
+class Imports(_Group):
+    """Images that Walrus fetches from a URL."""
+
+    largest_mib: int = Field(256 * 1024, gt=0, description="largest file, MiB")
+    longest_s: float = Field(4 * 3600, gt=0, description="time one import may take without a restart of Walrus")
+    rate_mib: float = Field(0, ge=0, description="what one import takes of the line at most, MiB a second; 0: all")
+    allowed: tuple[Prefix, ...] = Field((), description="networks that may be reached although they are not public, e.g. 10.1.0.0/16")
+    denied: tuple[Prefix, ...] = Field((), description="public networks that may not be reached, e.g. those of the own servers")
+    ca_file: Path | None = Field(None, description="certificates of a further authority that https servers are believed by")
+
+
 class Hypervisor(_Group):
     """How a node runs guests."""
 
@@ -187,6 +200,7 @@ class Settings(BaseSettings):
     queue: Queue = Queue()
     cache: Cache = Cache()
     store: Store = Store()
+    imports: Imports = Imports()
     hypervisor: Hypervisor = Hypervisor()
     network: Network = Network()
     console: Console = Console()

@@ -1,9 +1,18 @@
-"""Handlers: ImagePublish, ImageAdopt, ImageDelete."""
+"""Handlers: ImagePublish, ImageAdopt, ImageImport, ImageDelete."""
 
 from __future__ import annotations
 
-from luhyaapi.contracts.commands import ImageAdopt, ImageDelete, ImagePublish
+from functools import partial
+
+from luhyaapi import clock
+from luhyaapi.contracts.commands import ImageAdopt, ImageDelete, ImageImport, ImagePublish
 from luhyaapi.role import Done, Handler, Job, handles
+
+
+def _cancelled(job: Job) -> bool:
+    """Raises when it was cancelled, and otherwise when the role stops: that is no reason to throw away what came."""
+    job.checkpoint()
+    return False
 
 
 @handles(ImagePublish)
@@ -11,7 +20,7 @@ class PublishImage(Handler[ImagePublish]):
     """Check an upload and make it visible, or refuse it and leave nothing."""
 
     def run(self, job: Job, command: ImagePublish) -> Done:
-        published = job.services.library.publish(command.upload, command.parts, cancelled=job.cancelled, tell=job.progress)
+        published = job.services.library.publish(command.upload, command.parts, cancelled=partial(_cancelled, job), tell=job.progress)
         return Done({"blobs": published.blobs, "parts": published.parts})
 
     def undo(self, job: Job, command: ImagePublish) -> None:
@@ -28,6 +37,19 @@ class AdoptImage(Handler[ImageAdopt]):
 
     def undo(self, job: Job, command: ImageAdopt) -> None:
         job.services.library.drafts.abandon(command.draft)
+
+
+@handles(ImageImport)
+class ImportImage(Handler[ImageImport]):
+    """Fetch a disk from a URL and publish it, or refuse it and leave nothing."""
+
+    def run(self, job: Job, command: ImageImport) -> Done:
+        within_s = job.envelope.deadline - clock.now()
+        published = job.services.imports.run(command, within_s, cancelled=partial(_cancelled, job), tell=job.progress)
+        return Done({"blobs": published.blobs, "parts": published.parts})
+
+    def undo(self, job: Job, command: ImageImport) -> None:
+        job.services.library.abandon(command.upload)
 
 
 @handles(ImageDelete)

@@ -9,6 +9,7 @@ from typing import Any
 from clc.services import events, hosts, tasks
 from clc.services.own import own
 from luhyaapi import clock, ids
+from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.commands import ImageDelete, ImagePublish
 from luhyaapi.contracts.reports import Outcome
 from luhyaapi.contracts.specs import Blob, ImageRef, UploadPart
@@ -20,6 +21,7 @@ from luhyadb import memory, outbox, scope
 from luhyadb.models import Account, Host, Image, ImageVersion, Instance, Task, Upload
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_TAKEN = frozenset({"import"})
 _CMDLINE = re.compile(r"[\x20-\x7e]{0,1024}")
 MAX_PART_BYTES = 4 * 1024**4
 _NAMED_AT_MOST = 5
@@ -34,7 +36,7 @@ class Ask:
     """What somebody wants to upload: a new image, or the next version of their image of that name."""
 
     name: str
-    parts: tuple[dict[str, Any], ...]
+    parts: tuple[dict[str, Any], ...] = ()
     usage: str = Usage.SERVER
     description: str = ""
     os_type: str = ""
@@ -69,6 +71,8 @@ def memory_mib(blobs: list[dict[str, Any]]) -> int:
 
 def check_name(name: str) -> None:
     """Whether an image may be called so. Raises Refused(invalid)."""
+    if name in _TAKEN:
+        raise Refused("invalid", "The name is not possible", "it is a word of the API", field="name")
     if not _NAME.fullmatch(name):
         raise Refused("invalid", "The name is not possible", "letters, digits, dot, dash and underscore, at most 63, no other sign",
                       field="name")
@@ -77,12 +81,29 @@ def check_name(name: str) -> None:
 def begin_upload(account: Account, ask: Ask) -> Upload:
     """Room for a new version. Raises Refused(invalid | exists | forbidden)."""
     scope.require_admin(account)
+    parts = _parts(ask.parts)
+    with memory.atomic():
+        version = next_version(account, ask)
+        upload = Upload.objects.create(
+            id=new_upload(), version=version, account=account, parts=[p.model_dump() for p in parts], created_at=version.created_at,
+        )
+        events.record("image", version.image_id, "upload began", owner=account, version=version.version)
+    return upload
+
+
+def new_upload() -> str:
+    """What the bytes of a version are called on their way into the store."""
+    return f"u{ids.secret()}"
+
+
+def next_version(account: Account, ask: Ask) -> ImageVersion:
+    """The next version of an image, maybe its first, whose bytes are still to come. Raises Refused(invalid | forbidden)."""
+    scope.require_admin(account)
     check_name(ask.name)
     if ask.usage not in list(Usage):
         raise Refused("invalid", "usage is not possible", f"give desktop or server, not {ask.usage[:20]!r}", field="usage")
     if not _CMDLINE.fullmatch(ask.cmdline):
         raise Refused("invalid", "cmdline is not possible", "printable ASCII, at most 1024 signs", field="cmdline")
-    parts = _parts(ask.parts)
     now = clock.now()
     with memory.atomic():
         image = Image.objects.filter(name=ask.name).first()
@@ -94,14 +115,9 @@ def begin_upload(account: Account, ask: Ask) -> Upload:
         elif image.retired:
             Image.objects.filter(pk=image.pk).update(retired=False)
         last = image.versions.order_by("-version").first()
-        version = ImageVersion.objects.create(
+        return ImageVersion.objects.create(
             image=image, version=last.version + 1 if last else 1, cmdline=ask.cmdline, created_at=now,
         )
-        upload = Upload.objects.create(
-            id=f"u{ids.secret()}", version=version, account=account, parts=[p.model_dump() for p in parts], created_at=now,
-        )
-        events.record("image", image.id, "upload began", owner=account, version=version.version)
-    return upload
 
 
 def store_door(upload: Upload) -> tuple[str, str]:
@@ -134,12 +150,19 @@ def complete(account: Account, upload_id: str, announced: tuple[dict[str, Any], 
             parts = tuple(UploadPart(**{**p, "sha256": digests.get(p["part"]) or p["sha256"]}) for p in upload.parts)
         except ValueError as e:
             raise Refused("invalid", "A sha256 is not possible", "64 hexadecimal digits", field="parts") from e
-        walrus = next(iter(hosts.hosts_of(Role.WALRUS)), None)
-        if walrus is None:
-            raise Unavailable("host_silent", "The image store does not answer now")
-        task = tasks.open_task("image/publish", account, version.image_id, version.image.name, ImagePublish.timeout_s)
-        tasks.send(task, ImagePublish(image=version.image_id, version=version.version, upload=upload.id, parts=parts), walrus)
-        _move(version, "build", task=task.id)
+        return give("image/publish", account, version, ImagePublish(
+            image=version.image_id, version=version.version, upload=upload.id, parts=parts,
+        ))
+
+
+def give(kind: str, account: Account, version: ImageVersion, order: Command) -> Task:
+    """Have the store make that version, as a new task, in the open transaction. Raises Unavailable(host_silent)."""
+    walrus = next(iter(hosts.hosts_of(Role.WALRUS)), None)
+    if walrus is None:
+        raise Unavailable("host_silent", "The image store does not answer now")
+    task = tasks.open_task(kind, account, version.image_id, version.image.name, order.timeout_s)
+    tasks.send(task, order, walrus)
+    _move(version, "build", task=task.id)
     return task
 
 

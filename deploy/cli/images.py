@@ -175,12 +175,35 @@ def upload_image(  # noqa: PLR0913, PLR0917 - the options people have
     send(session, {k: v for k, v in order.items() if v}, sources, resume=resume, no_wait=no_wait, timeout_s=timeout)
 
 
+@verb(app, "import")
+def import_image(  # noqa: PLR0913, PLR0917 - the options people have
+    session: Session,
+    url: Annotated[str, typer.Argument(metavar="URL", help="Where the disk lies: http, https or ftp, without user name and password.")],
+    name: Annotated[str, typer.Option(help="Name of the image; an existing one gets a new version.")],
+    usage: Annotated[Usage, typer.Option(help="What it is for.")] = "server",
+    format: Annotated[Format | None, typer.Option("--format", help="Format of the disk, where its first bytes do not tell.")] = None,
+    sha256: Annotated[str, typer.Option(help="Of the file as it lies there; with another one nothing is kept.")] = "",
+    description: Annotated[str, typer.Option(help="One line for people.")] = "",
+    os_type: Annotated[str, typer.Option(help="Which system is in it, for example linux.")] = "",
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the task at once instead of waiting for it.")] = False,
+    timeout: Annotated[float, typer.Option(metavar="S", help="Give up waiting after so many seconds, it goes on; 0: never.")] = 0,
+) -> None:
+    """Have the cloud fetch a disk from a URL, as an image; it need not pass through this machine."""
+    api.segment(name, "name of an image")
+    order = {"name": name, "url": url, "usage": usage, "format": format, "sha256": sha256, "description": description, "os_type": os_type}
+    task = session.api.post(api.path("images", "import"), {k: v for k, v in order.items() if v})
+    _published(session, name, task, no_wait=no_wait, timeout_s=timeout)
+
+
 def send(
     session: Session, order: dict[str, Any], sources: list[upload.Source], *, resume: str = "", no_wait: bool = False,
     timeout_s: float = _WAIT_S, show: bool = True,
 ) -> Image:
     """Upload, wait for the check, and the image afterwards (the task with ``no_wait``), printed with ``show``."""
-    task = upload.bring(session, order, sources, resume=resume)
+    return _published(session, str(order["name"]), upload.bring(session, order, sources, resume=resume), no_wait=no_wait, timeout_s=timeout_s, show=show)
+
+
+def _published(session: Session, name: str, task: dict[str, Any], *, no_wait: bool, timeout_s: float, show: bool = True) -> Image:
     if no_wait:
         if show and session.json:
             output.document(task)
@@ -188,7 +211,7 @@ def send(
             output.line(str(task["id"]))
         return task
     waiting.finished(session, waiting.id_of(task), timeout_s)
-    image = fetch(session, str(order["name"]))
+    image = fetch(session, name)
     if show:
         print_one(session, image)
     return image

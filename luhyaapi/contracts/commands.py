@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
 
 from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec, Name, UploadPart
-from luhyaapi.contracts.vocabulary import Lane, Role, Usage
+from luhyaapi.contracts.vocabulary import DiskFormat, Lane, Role, Usage
 from luhyaapi.ids import HostId, ImgId, InsId, LtrId, TaskId
 
 ALL_ROLES = (Role.WALRUS, Role.CC, Role.NC, Role.SC)
@@ -29,6 +31,18 @@ class ImageAdopt(Command):
     image: ImgId
     version: int
     draft: TaskId
+
+
+class ImageImport(Command):
+    """Fetch a disk from a URL, check it as one that was uploaded and make it visible, or refuse it and leave nothing."""
+
+    to, timeout_s, lane = Role.WALRUS, 6 * 3600, Lane.TRANSFER
+    image: ImgId
+    version: int
+    upload: str = Field(max_length=64)
+    url: str = Field(max_length=8192)
+    format: DiskFormat | None = None
+    sha256: Annotated[str, StringConstraints(pattern="^([0-9a-f]{64})?$")] = ""
 
 
 class ImageDelete(Command):

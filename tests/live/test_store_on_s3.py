@@ -48,12 +48,6 @@ def test_files_come_and_go_and_nothing_is_lost(swift: PrivateSwift, tmp_path: Pa
     case().runTest()
 
 
-def moved(cloud: World, store: Store) -> None:  # noqa: F811
-    """Walrus begins again with its objects there."""
-    cloud.p._settings_of["walrus"] = cloud.p._settings("walrus").model_copy(update={"store": store})
-    cloud.crash("walrus")
-
-
 def told(cloud: World) -> str:  # noqa: F811
     """What `educloud status` says of Walrus."""
     cloud.p.beat()
@@ -68,7 +62,7 @@ def told(cloud: World) -> str:  # noqa: F811
 
 
 def test_images_are_published_fetched_deleted_and_collected(swift: PrivateSwift, cloud: World, tmp_path: Path) -> None:  # noqa: F811
-    moved(cloud, chosen(swift, tmp_path / "secret"))
+    cloud.set("walrus", store=chosen(swift, tmp_path / "secret"))
     task = cloud.upload("lab", disk := noise(9, 1), "disk")
     cloud.p.settle()
     assert cloud.task(task.pk) == ("done", None)
@@ -85,7 +79,7 @@ def test_images_are_published_fetched_deleted_and_collected(swift: PrivateSwift,
 
 def test_while_the_server_is_away_orders_wait_and_the_status_says_why(swift: PrivateSwift, cloud: World, tmp_path: Path) -> None:  # noqa: F811
     cloud.p.pass_time(10)
-    moved(cloud, chosen(swift, tmp_path / "secret"))
+    cloud.set("walrus", store=chosen(swift, tmp_path / "secret"))
     assert "object store" not in told(cloud)
     library = cloud.role("walrus").library
     task = cloud.upload("lab", KERNEL + b"2")
@@ -94,7 +88,7 @@ def test_while_the_server_is_away_orders_wait_and_the_status_says_why(swift: Pri
         cloud.p.settle()
         assert cloud.task(task.pk)[0] in ("queued", "running")
         assert "The object store does not answer" in told(cloud)
-        moved(cloud, cloud.p._settings("walrus").store)
+        cloud.crash("walrus")
         assert cloud.role("walrus").library is not library
         assert "The object store does not answer" in told(cloud), "Walrus is up without it"
         assert cloud.p.houses["walrus"].agent.journal.counts()[0] == 1
@@ -114,7 +108,7 @@ def test_while_the_server_is_away_orders_wait_and_the_status_says_why(swift: Pri
 def test_a_wrong_setting_is_said_and_walrus_is_up(
     swift: PrivateSwift, cloud: World, tmp_path: Path, over: dict[str, object], why: str,  # noqa: F811
 ) -> None:
-    moved(cloud, chosen(swift, tmp_path / "secret", **over))
+    cloud.set("walrus", store=chosen(swift, tmp_path / "secret", **over))
     said = told(cloud)
     assert said.startswith("1 of 1 up; ")
     assert why in said

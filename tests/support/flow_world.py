@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from django.core.management import call_command
 from django.db import connections
 
 from cc.services import children
-from clc.services import hosts, images, instances, people
+from clc.services import hosts, images, imports, instances, people
 from deploy.playground import Playground
 from luhyaapi import clock
 from luhyaapi.clock import ManualClock
@@ -158,6 +159,11 @@ class World:
         """A role is killed and started again."""
         self.p.restart(name)
 
+    def set(self, name: str, **groups: Any) -> None:
+        """A role is killed and started again with other settings, whole groups of them."""
+        self.p._settings_of[name] = self.p._settings(name).model_copy(update=groups)
+        self.crash(name)
+
     def upload(self, name: str, data: bytes = KERNEL, part: str = "kernel", digest: str = "") -> Task:
         """An image as a browser uploads it, up to the click on publish."""
         up = images.begin_upload(self.admin, images.Ask(name, ({"part": part, "size_bytes": len(data)},)))
@@ -166,6 +172,10 @@ class World:
         library.write(up.id, part, 0, io.BytesIO(data), len(data))
         digest = digest or hashlib.sha256(data).hexdigest()
         return images.complete(self.admin, up.id, ({"part": part, "sha256": digest},))
+
+    def bring(self, url: str, name: str = "brought", **more) -> Task:
+        """An image from a URL, up to the order to the store."""
+        return imports.begin(self.admin, imports.Ask(name, url, **more))
 
     def drain(self, name: str) -> None:
         """Nothing new is placed on a node."""

@@ -76,17 +76,17 @@ class Library:
             if self._sizes(upload_id) != wanted:
                 raise Refused("conflict", "This upload was begun with other parts")
             return
-        if sum(1 for _ in self._uploads.iterdir()) >= _UPLOADS_AT_MOST:
-            raise Refused("quota", "Too many uploads are open", f"at most {_UPLOADS_AT_MOST}")
-        self._store.room(sum(wanted.values()))
-        fresh = self._uploads / f".{upload_id}.{os.getpid()}"
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir()
-        (fresh / "parts.json").write_text(json.dumps(wanted), "ascii")
-        with contextlib.suppress(OSError):
-            # somebody else may have begun the same upload meanwhile: theirs stays
-            fresh.rename(folder)
-        shutil.rmtree(fresh, ignore_errors=True)
+        self._begin(folder, wanted)
+
+    def open_import(self, upload_id: str, part: Part) -> Path:
+        """Begin an upload of one file that is brought here as a whole, its size not known before; where it belongs.
+
+        The same again is harmless. Raises Refused(quota), Failed(disk_full).
+        """
+        folder = self._folder(upload_id)
+        if not folder.is_dir():
+            self._begin(folder, {part.value: 0})
+        return _part_file(folder, part)
 
     def write(self, upload_id: str, part: str, offset: int, stream: Stream, length: int) -> int:
         """Take ``length`` bytes from ``stream`` that belong at ``offset``; returns the bytes received of that part.
@@ -129,7 +129,7 @@ class Library:
         if len({blob.part for blob in parts}) != len(parts):
             raise Refused("invalid", "A part is named twice")
         folder = self._folder(upload_id)
-        published = self._published(upload_id)
+        published = self.published(upload_id)
         if not published and not folder.is_dir():
             raise Refused("not_found", "There is no such upload", repr(upload_id))
         try:
@@ -154,7 +154,7 @@ class Library:
 
         Raises Refused(not_found), Refused(state) while blocks are lacking, Refused(cancelled), Failed(digest).
         """
-        if not self.drafts.has(draft) and (published := self._published(draft)):
+        if not self.drafts.has(draft) and (published := self.published(draft)):
             return published
         found = self.drafts.find(draft)
         sha256 = self._store.sha256_of(found.index, cancelled=cancelled, on_progress=partial(tell, "check"))
@@ -167,6 +167,17 @@ class Library:
         self._write_receipt(draft, published)
         self.drafts.abandon(draft)
         return published
+
+    def published(self, upload_id: str) -> Published | None:
+        """What an earlier publish of this upload found, if all of it is still here."""
+        try:
+            published = Published.model_validate_json(self._receipt(upload_id).read_bytes())
+        except (OSError, ValueError):
+            return None
+        if all(self._store.has(b.sha256) for b in published.blobs):
+            return published
+        self._receipt(upload_id).unlink(missing_ok=True)
+        return None
 
     def delete(self, blobs: Sequence[Blob], keep: set[str]) -> int:
         """Remove these blobs, except the digests in ``keep`` that other versions need; how many went."""
@@ -184,6 +195,19 @@ class Library:
             if receipt.stat().st_mtime < before:
                 receipt.unlink(missing_ok=True)
         return sorted([*(folder.name for folder in old), *self.drafts.sweep(idle_s)])
+
+    def _begin(self, folder: Path, wanted: dict[str, int]) -> None:
+        if sum(1 for _ in self._uploads.iterdir()) >= _UPLOADS_AT_MOST:
+            raise Refused("quota", "Too many uploads are open", f"at most {_UPLOADS_AT_MOST}")
+        self._store.room(sum(wanted.values()))
+        fresh = self._uploads / f".{folder.name}.{os.getpid()}"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir()
+        (fresh / "parts.json").write_text(json.dumps(wanted), "ascii")
+        with contextlib.suppress(OSError):
+            # somebody else may have begun the same upload meanwhile: theirs stays
+            fresh.rename(folder)
+        shutil.rmtree(fresh, ignore_errors=True)
 
     def _checked(self, parts: Sequence[tuple[str, int]]) -> dict[str, int]:
         wanted = dict(parts)
@@ -251,17 +275,6 @@ class Library:
             os.fsync(file.fileno())
         fresh.rename(receipt)
         sync_folder(self._receipts)
-
-    def _published(self, upload_id: str) -> Published | None:
-        """What an earlier publish of this upload found, if all of it is still here."""
-        try:
-            published = Published.model_validate_json(self._receipt(upload_id).read_bytes())
-        except (OSError, ValueError):
-            return None
-        if all(self._store.has(b.sha256) for b in published.blobs):
-            return published
-        self._receipt(upload_id).unlink(missing_ok=True)
-        return None
 
     def _folder(self, upload_id: str) -> Path:
         if not _ID.fullmatch(upload_id):

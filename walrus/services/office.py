@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from walrus.services.blockstore import BlockStore
+from walrus.services.imports import Imports
 from walrus.services.library import Library
 from walrus.services.objects import WatchedStore
 
@@ -21,3 +22,4 @@ class Office:
     objects: WatchedStore
     store: BlockStore
     library: Library
+    imports: Imports

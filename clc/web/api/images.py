@@ -9,12 +9,12 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from clc.services import images, pictures
+from clc.services import images, imports, pictures
 from clc.web.api import store
 from clc.web.api.endpoint import Endpoint
 from clc.web.api.once import once
-from clc.web.api.shapes import BYTES, KEY, ImageShape, VersionShape, asks, listed, many, says
-from clc.web.rest import Filters, Nothing, exactly, narrowed, page
+from clc.web.api.shapes import BYTES, KEY, ImageShape, TaskShape, VersionShape, asks, listed, many, says
+from clc.web.rest import Filters, Form, Nothing, Text, accepted, exactly, narrowed, page
 from luhyaapi.contracts.vocabulary import DiskFormat, ImageState, Part, Usage
 from luhyaapi.errors import Refused
 from luhyadb import scope
@@ -35,6 +35,29 @@ class Images(Endpoint):
         """List images, newest first."""
         rows = narrowed(request, scope.visible_to(self.account, Image).filter(retired=False), self.filters)
         return page(request, rows, pictures.images)
+
+
+class ImportForm(Form):
+    """A disk somewhere, for a new image or the next version of one."""
+
+    name = Text(max_length=80)
+    url = Text(max_length=8192, help_text="http, https or ftp, without user name and password.")
+    usage = Text(max_length=20, required=False, default="server")
+    description = Text(max_length=2000, required=False, allow_blank=True, default="", lines=True)
+    os_type = Text(max_length=40, required=False, allow_blank=True, default="")
+    format = Text(max_length=20, required=False, allow_blank=True, default="", help_text="qcow2, raw, or nothing: it is found out.")
+    sha256 = Text(max_length=64, required=False, allow_blank=True, default="", help_text="Of the file as it lies there.")
+
+
+class Import(Endpoint):
+    """Images from elsewhere."""
+
+    @says(TaskShape, 202, sends=ImportForm, parameters=[KEY], tag=TAG, operation_id="images_import")
+    @once
+    def post(self, _request: Request) -> Response:
+        """Have a disk fetched from a URL, checked and published; the task tells how that goes (administrators)."""
+        task = imports.begin(self.account, imports.Ask(**self.sent(ImportForm)))
+        return accepted(task.pk, pictures.task(task))
 
 
 class OneImage(Endpoint):

@@ -24,6 +24,7 @@ api = [
     path("hosts/<str:host>/drain/", hosts.Drain.as_view()),
     path("hosts/<str:host>/resume/", hosts.Resume.as_view()),
     path("images/", images.Images.as_view()),
+    path("images/import/", images.Import.as_view(), name="api_import"),
     path("images/<str:image>/", images.OneImage.as_view()),
     path("images/<str:image>/versions/", images.Versions.as_view()),
     path("images/<str:image>/versions/<int:version>/parts/<str:part>/", images.PartBytes.as_view()),

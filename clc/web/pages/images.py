@@ -10,12 +10,12 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from clc.services import images
+from clc.services import images, imports
 from clc.web.listing import filters, listed, matching
 from clc.web.page import Form, go, is_fragment, page, show
 from clc.web.pages import words
 from luhyaapi.contracts.vocabulary import ImageState, InstanceState, Part
-from luhyaapi.errors import Refused
+from luhyaapi.errors import Refused, Trouble
 from luhyadb import scope
 from luhyadb.models import Image, ImageVersion, Instance, Workspace
 
@@ -41,6 +41,20 @@ def index(request: HttpRequest) -> HttpResponse:
 def upload(request: HttpRequest) -> HttpResponse:
     """The form; the bytes go by the API, in pieces."""
     return show(request, "images/upload.html", form=Form({}, {}))
+
+
+@page("images/import/", "image_import", admin_only=True, under="images", methods=("GET", "POST"))
+def bring(request: HttpRequest) -> HttpResponse:
+    """A disk that lies elsewhere; the store fetches it, and the task tells how that goes."""
+    if request.method == "GET":
+        return show(request, "images/import.html", form=Form({}, {}))
+    form = Form.of(request)
+    given = {name: form.values.get(name, "").strip() for name in ("name", "url", "usage", "format", "sha256")}
+    try:
+        task = imports.begin(request.user, imports.Ask(**given))
+    except Trouble as error:
+        return show(request, "images/import.html", 422, form=form, error=form.blame(error))
+    return go(request, reverse("task", args=(task.pk,)))
 
 
 @page("images/<str:ident>/", "image", under="images")

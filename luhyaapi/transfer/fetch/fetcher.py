@@ -62,6 +62,11 @@ def fetch_url(
         raise of(error) from error
 
 
+def is_begun(target: Path) -> bool:
+    """Whether an unfinished fetch to ``target`` left something that the next one can go on with."""
+    return Half(target, 0).is_noted()
+
+
 def discard(target: Path) -> None:
     """Remove what an unfinished fetch to ``target`` left."""
     Half(target, 0).drop()

@@ -122,6 +122,10 @@ class Half:
         self._unnote()
         return sha256
 
+    def is_noted(self) -> bool:
+        """Whether there is something to go on with, if it is still what was left."""
+        return self._note.exists()
+
     def drop(self) -> None:
         """Leave nothing."""
         self._close()
