@@ -216,7 +216,7 @@ def test_it_goes_on_after_walrus_was_stopped(open_cloud: World, serve, noted_oft
     open_cloud.p.settle()
     assert len(server.starts) == 1
     at = arrived(open_cloud)
-    assert at == len(NOISE) - 9, "all that came is kept"
+    assert at >= 2 * MIB
     open_cloud.crash("walrus")
     goes_on(open_cloud, server, task.pk, at)
 

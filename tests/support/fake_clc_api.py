@@ -256,6 +256,10 @@ class FakeCloud:
         build["state"], build["what"] = ("failed" if request.form.get("what") else "done"), request.form.get("what", "")
         return 200, build
 
+    @_route("POST", "images/import/")
+    def image_import(self, request: Request) -> tuple[int, Any]:
+        return 202, self.task("import", lambda: void(self.add_image(request.form["name"], disk=request.form["url"].encode())))
+
     @_route("POST", "uploads/")
     def upload_new(self, request: Request) -> tuple[int, Any]:
         ident = ids.new("upl")

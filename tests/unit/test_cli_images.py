@@ -248,3 +248,18 @@ def test_a_build_that_fails_or_is_cancelled_says_so_to_the_cloud(
     assert cli("image", "build-demo", "--only", "tiny", "--json").json["error"]["code"] == code
     (told,) = cli.cloud.builds.values()
     assert (told["state"], told["what"]) == ("failed", what)
+
+
+def test_import_by_url_waits_and_shows_the_image(cli: Cli) -> None:
+    ended = cli("image", "import", "https://example.org/disk.img", "--name", "far", "--usage", "desktop", "--json")
+    assert (ended.code, ended.json["name"]) == (0, "far")
+    (image,) = cli.cloud.images.values()
+    assert cli.cloud.blobs[image["id"], 1, "disk"] == b"https://example.org/disk.img"
+    ended = cli("image", "import", "https://example.org/disk.img", "--name", "more", "--no-wait")
+    assert ended.code == 0
+    assert ended.out.startswith("tsk-")
+
+
+def test_import_under_a_bad_name_is_refused_before_talking(cli: Cli) -> None:
+    assert cli("image", "import", "https://example.org/f", "--name", "../up").code == 2
+    assert not cli.line.tries
