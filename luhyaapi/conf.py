@@ -1,4 +1,4 @@
-"""Every setting of every role, typed and documented: defaults < the role's TOML file < EDUCLOUD_<GROUP>__<FIELD>."""
+"""Every setting of every role, typed and documented: defaults < the role's TOML file < <role>.local.toml < EDUCLOUD_<GROUP>__<FIELD>."""
 
 from __future__ import annotations
 
@@ -212,11 +212,12 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Later sources fill what earlier ones leave open: arguments, environment, file."""
+        """Later sources fill what earlier ones leave open: arguments, environment, the operator's file, the one that `make up` writes."""
         file = os.environ.get(CONFIG_VARIABLE, "")
         if not file:
             return (init_settings, env_settings)
-        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file))
+        files = (Path(file).with_suffix(".local.toml"), Path(file))
+        return (init_settings, env_settings, *(TomlConfigSettingsSource(settings_cls, toml_file=f) for f in files))
 
 
 def load(path: Path | None = None, **over: Any) -> Settings:

@@ -42,6 +42,17 @@ def test_file_below_environment_below_argument(tmp_path: Path, monkeypatch: pyte
     assert conf.load(file, beat={"every_s": 9}).beat.every_s == 9
 
 
+def test_what_an_operator_wrote_beside_the_file_wins_and_is_checked(tmp_path: Path) -> None:
+    file = _file(tmp_path, '[host]\nrole = "nc"\n[beat]\nevery_s = 7\nreconcile_s = 11\n')
+    beside = tmp_path / "nc.local.toml"
+    beside.write_text("[beat]\nevery_s = 8\n[cache]\nquota_mib = 5\n")
+    found = conf.load(file)
+    assert (found.host.role, found.beat.every_s, found.beat.reconcile_s, found.cache.quota_mib) == (Role.NC, 8, 11, 5)
+    beside.write_text("[beat]\nevry_s = 8\n")
+    with pytest.raises(Refused, match="evry_s"):
+        conf.load(file)
+
+
 def test_the_file_may_be_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(conf.CONFIG_VARIABLE, str(_file(tmp_path, '[host]\nname = "x"\n')))
     assert conf.load().host.name == "x"
