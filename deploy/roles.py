@@ -183,16 +183,20 @@ def walrus(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: L
     from walrus.services.library import Library
     from walrus.services.objects import WatchedStore
     from walrus.services.office import Office
+    from walrus.services.scrub import EVERY_S, Scrub
 
     agent = Agent(ROLE, settings, own, key, up=links.up, inline=links.inline)
     folder, limits = settings.host.state / "store", settings.cache
     objects = WatchedStore(lambda: STORES[settings.store.driver](settings))
     store = BlockStore(objects, folder / "places", key, limits.quota_mib, limits.keep_free_mib)
     library = Library(folder, store)
-    office = Office(agent, objects, store, library, Imports(library, store, settings.imports))
+    scrub = Scrub(store, settings.store.scrub_mib)
+    office = Office(agent, objects, store, library, Imports(library, store, settings.imports), scrub)
     agent.services = office
     _plug(agent, Beat(agent))
-    return House(agent, None if links.inline else door.make(office))
+    if links.inline:
+        return House(agent)
+    return House(agent, door.make(office), [Loop("scrub", scrub.step, EVERY_S)])
 
 
 def sc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links) -> House:

@@ -122,6 +122,8 @@ class Store(_Group):
     secret_file: Path | None = Field(None, description="file with the secret key of that account")
     ca_file: Path | None = Field(None, description="certificates of the authority of an https endpoint; empty: the well-known ones")
 
+    scrub_mib: float = Field(4, ge=0, description="MiB read a second, in either store, to find damage before somebody needs the blocks; 0: none")
+
     @model_validator(mode="after")
     def _is_whole(self) -> Store:
         lacking = [name for name in ("endpoint", "bucket", "access_key", "secret_file") if not getattr(self, name)]

@@ -6,6 +6,8 @@ from luhyaapi.agent import Agent
 from luhyaapi.facts import hello, host_facts
 from walrus.services.office import Office
 
+_NAMED_AT_MOST = 100
+
 
 class Beat:
     """Plugs into the agent: ``hello``, ``beat`` and ``reconcile``."""
@@ -25,9 +27,10 @@ class Beat:
     def beat(self) -> None:
         """How we are."""
         agent, office = self._agent, self._office
-        blobs = office.store.sha256s() if office.store.is_open else ()
+        blobs, damaged = (office.store.sha256s(), office.scrub.hit()) if office.store.is_open else ((), ())
         agent.report(host_facts(
-            agent.me, agent.settings, {"objects": office.objects.trouble or "ok"}, blobs=tuple(blobs), open_commands=agent.journal.counts()[0],
+            agent.me, agent.settings, {"objects": office.objects.trouble or "ok"}, blobs=tuple(blobs), damaged=tuple(damaged)[:_NAMED_AT_MOST],
+            open_commands=agent.journal.counts()[0],
         ))
 
     def reconcile(self) -> None:

@@ -416,6 +416,14 @@ _TELLS = ("objects",)
 """Services of which a host itself says in words what is wrong."""
 
 
+def _files(sha256s: Sequence[str]) -> list[str]:
+    """The versions of images these files are of, as image:version; a file nobody knows by its digest."""
+    rows = ImageVersion.objects.filter(state=ImageState.PUBLISHED).select_related("image").order_by("image__name", "version")
+    of = [(f"{row.image.name}:{row.version}", {b["sha256"] for b in row.blobs} & set(sha256s)) for row in rows]
+    known = set[str]().union(*(files for _, files in of))
+    return [*(name for name, files in of if files), *(s[:12] for s in sha256s if s not in known)]
+
+
 def _roles(known: Sequence[Picture]) -> list[Picture]:
     parts = []
     for role in Role:
@@ -443,6 +451,8 @@ def _role(role: Role, mine: Sequence[Picture]) -> Picture:
         for h in mine:
             if h["state"] != HostState.SILENT and (words := (h["facts"].get("services") or {}).get(service, "ok")) != "ok":
                 lacks[words] = [h["name"]]
+    if spoiled := [s for h in mine for s in h["facts"].get("damaged") or ()]:
+        lacks[f"blocks of {', '.join(_files(spoiled)[:5])} are damaged: bring the same files in again"] = [h["name"] for h in mine]
     notes += [f"{', '.join(names[:5])}: {words}" for words, names in lacks.items()]
     refused = sum(sum((h["facts"].get("refused") or {}).values()) for h in mine)
     if refused:

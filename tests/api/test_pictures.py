@@ -5,7 +5,7 @@ import pytest
 from clc.services import pictures
 from clc.services.own import own
 from luhyaapi import clock
-from luhyadb.models import Host, Instance, Task, TaskStep
+from luhyadb.models import Host, ImageVersion, Instance, Task, TaskStep
 
 
 @pytest.fixture
@@ -56,6 +56,20 @@ def test_a_role_that_nobody_would_start_again_is_no_good_health(ready, world):
     (part,) = [p for p in pictures.status()["parts"] if p["name"] == "cc"]
     assert part["health"] == "warn"
     assert "supervisor is gone: run `make up`" in part["line"]
+
+
+def test_images_with_damaged_blocks_are_named(ready, world):
+    blob = ImageVersion.objects.get().blobs[0]
+    world.facts(Host.objects.get(role="walrus"), damaged=[blob["sha256"], "ab" * 32], services={"objects": "ok"})
+    (part,) = [p for p in pictures.status()["parts"] if p["name"] == "walrus"]
+    assert part["health"] == "warn"
+    assert "blocks of tiny:1, abababababab are damaged: bring the same files in again" in part["line"]
+
+
+def test_a_store_whose_objects_are_away_is_told_in_its_own_words(ready, world):
+    world.facts(Host.objects.get(role="walrus"), services={"objects": "The object store does not answer: refused"})
+    (part,) = [p for p in pictures.status()["parts"] if p["name"] == "walrus"]
+    assert (part["health"], "The object store does not answer: refused" in part["line"]) == ("warn", True)
 
 
 def test_an_error_is_told_with_its_hint(ready, world, user, api):

@@ -74,6 +74,11 @@ def test_images_are_published_fetched_deleted_and_collected(swift: PrivateSwift,
     store = cloud.role("walrus").store
     (sha256,) = store.sha256s()
     assert store.used() > 0
+    scrub = cloud.role("walrus").scrub
+    (pack,) = store.objects.names("packs/")
+    store.objects.put(pack, b"spoiled")
+    scrub.step()
+    assert scrub.hit() == [sha256]
     store.remove(sha256)
     store.collect()
     assert (store.used(), list(cloud.role("walrus").objects.names(""))) == (0, [])
@@ -84,11 +89,17 @@ def test_while_the_server_is_away_orders_wait_and_the_status_says_why(swift: Pri
     cloud.set("walrus", store=chosen(swift, tmp_path / "secret"))
     assert "object store" not in told(cloud)
     library = cloud.role("walrus").library
+    cloud.upload("first", KERNEL + b"1")
+    cloud.p.settle()
     task = cloud.upload("lab", KERNEL + b"2")
     swift.stop()
     try:
         cloud.p.settle()
         assert cloud.task(task.pk)[0] in ("queued", "running")
+        scrub = cloud.role("walrus").scrub
+        scrub._store.places.miss([b"x" * 32])
+        assert len(cloud.role("walrus").store.sha256s()) == 1
+        assert scrub.hit() == [], "what was known before"
         assert "The object store does not answer" in told(cloud)
         cloud.crash("walrus")
         assert cloud.role("walrus").library is not library

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -28,7 +29,7 @@ from luhyaapi.transfer.base import Cancelled, Progress, never, no_progress
 from luhyaapi.transfer.blocks import BLOCK, GROUP, HOLE, Index, count, digests, groups, spans, split
 from luhyaapi.transfer.giver import squeeze, unsqueeze
 from walrus.drivers.base import ObjectStore
-from walrus.services.packs import PackWriter, Place, Places, grouped
+from walrus.services.packs import PackWriter, Place, Places, grouped, readable, table
 
 _log = log.get(__name__)
 _MIB = 1024 * 1024
@@ -74,7 +75,7 @@ class BlockStore:
         self._reserved: dict[str, Index] = {}
         self._is_loose = True
         self._known: dict[str, Manifest] | None = None
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()
 
     @property
     def is_open(self) -> bool:
@@ -126,7 +127,7 @@ class BlockStore:
     def add(self, file: Path, sha256: str, *, cancelled: Cancelled = never, on_progress: Progress = no_progress) -> Added:
         """Keep what ``file`` holds. What is here of it is not kept again. Raises Refused(cancelled), Failed(disk_full)."""
         with self._locked(fcntl.LOCK_SH):
-            if self.has(sha256):
+            if self.has(sha256) and not self.is_hit(sha256, self._places.lost()):
                 return Added(self.index(sha256), 0)
             writer = PackWriter(self._objects, self._places, self._folder / f"{ids.secret()}.pack")
             loose, self._is_loose = self._is_loose, True
@@ -137,7 +138,7 @@ class BlockStore:
                 raise Failed("disk_full", "The image could not be stored", str(e)) from e
             finally:
                 writer.close()
-            self._objects.put(f"indexes/{index.name}", squeeze(index))
+            self._put_index(index)
             self._publish(Manifest(sha256, index.size, index.name, BLOCK, clock.now()))
             self._is_loose = loose
         return Added(index, writer.stored)
@@ -187,7 +188,7 @@ class BlockStore:
             if lost is not None:
                 raise Failed("digest", "A block of the image is lost", lost.hex())
             if not self.has(sha256):
-                self._objects.put(f"indexes/{index.name}", squeeze(index))
+                self._put_index(index)
                 self._publish(Manifest(sha256, index.size, index.name, BLOCK, clock.now()))
 
     def sha256_of(self, index: Index, *, cancelled: Cancelled = never, on_progress: Progress = no_progress) -> str:
@@ -204,8 +205,10 @@ class BlockStore:
     def remove(self, sha256: str) -> bool:
         """Forget a file; whether it was here. Its blocks go by :meth:`collect`."""
         self._is_loose = True
-        here = self._manifests.pop(sha256, None)
-        self._objects.delete(f"manifests/{sha256}")
+        manifests = self._manifests
+        with self._opening:
+            here = manifests.pop(sha256, None)
+            self._objects.delete(f"manifests/{sha256}")
         return here is not None
 
     # ---- bytes
@@ -256,6 +259,58 @@ class BlockStore:
             return self._objects.get(name, start, length)
         except Refused as e:
             raise Unavailable("interrupted", "The blocks were just being put in order", str(e)) from e
+
+    # ---- damage
+
+    @property
+    def places(self) -> Places:
+        """Where each block lies, and which are lost."""
+        return self._places
+
+    @property
+    def objects(self) -> ObjectStore:
+        """Where packs, manifests and indexes lie."""
+        return self._objects
+
+    def unreadable(self) -> list[str]:
+        """The files whose manifests were damaged when they were read at first."""
+        return [name.removeprefix("manifests/") for name in self._damaged]
+
+    def is_hit(self, sha256: str, lost: set[bytes]) -> bool:
+        """Whether a file needs what is lost, or has lost its index. Raises Refused(not_found)."""
+        if not lost:
+            return False
+        index = None if bytes.fromhex(self._manifest(sha256).index) in lost else readable(partial(self.index, sha256))
+        return index is None or not lost.isdisjoint(index)
+
+    def seal_again(self, sha256: str) -> str:
+        """Look at the manifest of a file and write it again if it is damaged; its index's digest, "" when the file is gone."""
+        manifests = self._manifests
+        with self._opening:  # nobody removes it meanwhile
+            manifest = manifests.get(sha256)
+            if manifest and readable(lambda: self._unsealed(f"manifests/{sha256}")) != manifest:
+                _log.error("manifest is damaged, and written again", sha256=sha256)
+                self._publish(manifest)
+        return manifest.index if manifest else ""
+
+    def pack_again(self, pack: str) -> None:
+        """Make a pack whose table is damaged anew from its frames; it may be the same one then."""
+        _log.error("table of a pack is damaged, and written again", name=pack)
+        with self._locked(fcntl.LOCK_SH):
+            writer = PackWriter(self._objects, self._places, self._folder / f"{ids.secret()}.pack")
+            try:
+                for offset, length in self._places.frames_in(pack):
+                    writer.add(self._objects.get(pack, offset, length))
+                writer.finish()
+            finally:
+                writer.close()
+            if readable(lambda: table(self._objects, pack)) is None:
+                self._places.drop(pack)
+                self._objects.delete(pack)
+
+    def _put_index(self, index: Index) -> None:
+        self._objects.put(f"indexes/{index.name}", squeeze(index))
+        self._places.found([bytes.fromhex(index.name)])
 
     # ---- order
 
@@ -341,21 +396,29 @@ class BlockStore:
         self._objects.put(f"manifests/{manifest.sha256}", json.dumps(sealed).encode())
         points.at("manifest: after put")
         self._manifests[manifest.sha256] = manifest
+        if (name := f"manifests/{manifest.sha256}") in self._damaged:
+            self._damaged.remove(name)
 
     @property
     def _manifests(self) -> dict[str, Manifest]:
-        self.open()
+        if self._known is None:
+            self.open()
         assert self._known is not None  # noqa: S101 - it is open
         return self._known
 
     def _opened(self, name: str) -> Manifest | None:
+        manifest = self._unsealed(name)
+        if manifest is None:
+            self._damaged.append(name)
+        return manifest
+
+    def _unsealed(self, name: str) -> Manifest | None:
         try:
             sealed = json.loads(self._objects.get(name))
             self._key.public_key().verify(base64.b64decode(sealed["signature"], validate=True), sealed["manifest"].encode())
             return Manifest(**json.loads(sealed["manifest"]))
         except (ValueError, KeyError, TypeError, InvalidSignature) as e:
             _log.error("manifest is not ours, or damaged", name=name, why=str(e))
-            self._damaged.append(name)
             return None
 
     def _manifest(self, sha256: str) -> Manifest:

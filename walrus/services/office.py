@@ -9,6 +9,7 @@ from walrus.services.blockstore import BlockStore
 from walrus.services.imports import Imports
 from walrus.services.library import Library
 from walrus.services.objects import WatchedStore
+from walrus.services.scrub import Scrub
 
 if TYPE_CHECKING:
     from luhyaapi.agent import Agent
@@ -23,3 +24,4 @@ class Office:
     store: BlockStore
     library: Library
     imports: Imports
+    scrub: Scrub

@@ -5,19 +5,21 @@ from __future__ import annotations
 import sqlite3
 import struct
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from blake3 import blake3
 
-from luhyaapi import points
-from luhyaapi.errors import Failed
+from luhyaapi import log, points
+from luhyaapi.errors import Failed, Refused
 from luhyaapi.transfer import frames
 from luhyaapi.transfer.blocks import DIGEST
 from walrus.drivers.base import ObjectStore
 
+_log = log.get(__name__)
+T = TypeVar("T")
 LARGEST = 64 * 1024 * 1024
 """Bytes of a pack, at most about."""
 _TAIL = struct.Struct("<QI8s")
@@ -31,6 +33,8 @@ create table if not exists blocks (
 ) without rowid;
 create index if not exists blocks_of_pack on blocks (pack);
 create table if not exists live (digest blob primary key) without rowid;
+create table if not exists lost (digest blob primary key) without rowid;
+create table if not exists scrubbed (one integer primary key check (one = 1), pack text not null, began_at real not null);
 """
 
 
@@ -113,6 +117,32 @@ def table(objects: ObjectStore, name: str) -> list[Frame]:
     return found
 
 
+def walked(objects: ObjectStore, name: str) -> Iterator[Frame]:
+    """The frames of a stored pack as they themselves tell, up to the first that is damaged."""
+    offset = 0
+    while True:
+        head = objects.get(name, offset, frames.HEAD.size)
+        try:
+            length = frames.size(head)
+            frame = objects.get(name, offset, length)
+            frames.unpack(frame)
+        except Failed:
+            return
+        yield Frame(offset, length, tuple(frames.names(frame)))
+        offset += length
+
+
+def readable(read: Callable[[], T]) -> T | None:
+    """What is read; None when it is damaged or gone. Asked twice: what a cable or a memory spoiled once is not on the disk."""
+    for _ in range(2):
+        try:
+            return read()
+        except (Failed, Refused) as e:
+            if e.code not in ("digest", "not_found"):
+                raise
+    return None
+
+
 def _damaged(name: str) -> Failed:
     return Failed("digest", "A pack of the image store is damaged", f"{name} has not the table it had when it was written")
 
@@ -136,7 +166,12 @@ class Places:
         for name in known - there:
             self.drop(name)
         for name in sorted(there - known):
-            self.add(name, objects.size(name), table(objects, name))
+            try:
+                found = table(objects, name)
+            except Failed as e:
+                _log.error("table of a pack is damaged", name=name, why=e.why)
+                found = list(walked(objects, name))
+            self.add(name, objects.size(name), found)
 
     def add(self, name: str, size: int, found: Iterable[Frame]) -> None:
         """A pack that is stored."""
@@ -148,6 +183,7 @@ class Places:
                 "insert or replace into blocks values (?, ?, ?, ?, ?)",
                 ((block, number, f.offset, f.length, slot) for f in found for slot, block in enumerate(f.names)),
             )
+            self._db.executemany("delete from lost where digest = ?", ((block,) for f in found for block in f.names))
 
     def drop(self, name: str) -> None:
         """A pack that goes."""
@@ -168,6 +204,49 @@ class Places:
             )
             found |= {row[0]: Place(*row[1:]) for row in rows}
         return found
+
+    # ---- damage
+
+    def frames_in(self, name: str) -> list[tuple[int, int]]:
+        """The frames of a pack in which blocks are looked for, as (offset, length)."""
+        return self._ask(
+            "select distinct offset, length from blocks where pack = (select number from packs where name = ?) order by offset", (name,)
+        )
+
+    def lose(self, name: str, offset: int) -> None:
+        """A frame is damaged: its blocks are not here any more, until they come again."""
+        with self._lock, self._db:
+            self._db.execute("begin")
+            where = "from blocks where pack = (select number from packs where name = ?) and offset = ?"
+            self._db.execute(f"insert or ignore into lost select digest {where}", (name, offset))
+            self._db.execute(f"delete {where}", (name, offset))
+
+    def miss(self, names: Iterable[bytes]) -> None:
+        """Have those that are not here among the lost."""
+        wanted = set(names)
+        self._do_each("insert or ignore into lost values (?)", wanted - self.find(wanted).keys())
+
+    def lost(self) -> set[bytes]:
+        """What is needed, or was when it was lost, and is not here."""
+        return {digest for (digest,) in self._ask("select digest from lost")}
+
+    def found(self, names: Iterable[bytes]) -> None:
+        """They are here again, or nobody needs them."""
+        self._do_each("delete from lost where digest = ?", names)
+
+    def pack_after(self, name: str) -> str:
+        """The next pack in the order of names, an empty text behind the last."""
+        rows = self._ask("select name from packs where name > ? order by name limit 1", (name,))
+        return str(rows[0][0]) if rows else ""
+
+    def scrubbed(self) -> tuple[str, float]:
+        """How far the search for damage is: the last pack that was read (empty: it is over), and when it began."""
+        rows = self._ask("select pack, began_at from scrubbed")
+        return (str(rows[0][0]), float(rows[0][1])) if rows else ("", 0.0)
+
+    def scrubbed_to(self, name: str, began_at: float) -> None:
+        """The search for damage, begun then, is that far."""
+        self._ask("insert or replace into scrubbed values (1, ?, ?)", (name, began_at))
 
     def used(self) -> int:
         """Bytes of all packs."""
@@ -191,6 +270,11 @@ class Places:
             "select blocks.digest, offset, length from blocks join live on live.digest = blocks.digest "
             "where pack = (select number from packs where name = ?) order by offset, slot", (name,),
         )
+
+    def _do_each(self, question: str, names: Iterable[bytes]) -> None:
+        with self._lock, self._db:
+            self._db.execute("begin")
+            self._db.executemany(question, ((name,) for name in names))
 
     def _ask(self, question: str, values: Iterable[object] = ()) -> list[Any]:
         with self._lock:
