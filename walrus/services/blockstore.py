@@ -187,7 +187,7 @@ class BlockStore:
             lost = next(iter(names - self._places.find(names).keys()), None)
             if lost is not None:
                 raise Failed("digest", "A block of the image is lost", lost.hex())
-            if not self.has(sha256):
+            if not self.has(sha256) or self.is_hit(sha256, self._places.lost()):
                 self._put_index(index)
                 self._publish(Manifest(sha256, index.size, index.name, BLOCK, clock.now()))
 
