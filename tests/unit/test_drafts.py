@@ -240,8 +240,8 @@ def test_a_draft_a_power_cut_spoiled_is_begun_again(hall, line, file, tmp_path):
 
 def test_a_block_that_is_lost_is_said(hall, line, file):
     bring(file)
-    for name in list(hall.store._objects.names("packs/")):
-        hall.store._places.drop(name)
+    for name in list(hall.store.objects.names("packs/")):
+        hall.store.places.drop(name)
     with pytest.raises(Failed) as e:
         hall().adopt(DRAFT)
     assert e.value.code == "digest"

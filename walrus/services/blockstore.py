@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import fcntl
 import hashlib
 import itertools
-import json
 import os
 import shutil
 import threading
@@ -15,11 +13,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from luhyaapi import clock, ids, log, points
@@ -29,24 +26,14 @@ from luhyaapi.transfer.base import Cancelled, Progress, never, no_progress
 from luhyaapi.transfer.blocks import BLOCK, GROUP, HOLE, Index, count, digests, groups, spans, split
 from luhyaapi.transfer.giver import squeeze, unsqueeze
 from walrus.drivers.base import ObjectStore
-from walrus.services.packs import PackWriter, Place, Places, grouped, readable, table
+from walrus.services.manifests import Manifest, opened, seal
+from walrus.services.packs import PackWriter, Place, Places, grouped, only, readable, renew
 
 _log = log.get(__name__)
 _MIB = 1024 * 1024
 _WINDOW = 16 * 1024
 _READ_AT_ONCE = 8 * _MIB
 _THREADS = min(os.cpu_count() or 1, 4)
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """A file that is here: its sha256, ``size`` in bytes, the digest of its ``index``, bytes of a ``block``, when it came."""
-
-    sha256: str
-    size: int
-    index: str
-    block: int
-    created_at: float
 
 
 @dataclass(frozen=True)
@@ -58,19 +45,19 @@ class Added:
 
 
 class BlockStore:
-    """Files of images in ``objects``; ``folder`` holds what can be made anew. Safe for several threads.
+    """Files of images in ``objects``; ``folder`` holds what can be made anew: ``places``, where each block lies. Safe for several threads.
 
     What is there is read when it is first needed, or by :meth:`open`. ``key`` signs the manifests. ``quota_mib`` bounds what all
     packs take, ``keep_free_mib`` is never taken from the disk of ``folder`` (MiB). Every method raises what the store of objects says.
     """
 
     def __init__(self, objects: ObjectStore, folder: Path, key: Ed25519PrivateKey, quota_mib: int, keep_free_mib: int) -> None:
-        self._objects, self._folder, self._key = objects, folder, key
+        self.objects, self._folder, self._key = objects, folder, key
         self._quota, self._keep_free = quota_mib * _MIB, keep_free_mib * _MIB
         folder.mkdir(parents=True, exist_ok=True)
         for half in folder.glob("*.pack"):
             half.unlink()
-        self._places = Places(folder / "places.sqlite")
+        self.places = Places(folder / "places.sqlite")
         self._damaged: list[str] = []
         self._reserved: dict[str, Index] = {}
         self._is_loose = True
@@ -86,13 +73,13 @@ class BlockStore:
         """Read what is there, unless that was done."""
         with self._opening:
             if self._known is None:
-                self._places.adjust(self._objects)
+                self.places.adjust(self.objects)
                 self._damaged.clear()
-                self._known = {m.sha256: m for name in self._objects.names("manifests/") if (m := self._opened(name))}
+                self._known = {m.sha256: m for name in self.objects.names("manifests/") if (m := self._opened(name))}
 
     def close(self) -> None:
         """No more."""
-        self._places.close()
+        self.places.close()
 
     # ---- files
 
@@ -111,11 +98,11 @@ class BlockStore:
     def index(self, sha256: str) -> Index:
         """The index of a file. Raises Refused(not_found), Failed(digest)."""
         manifest = self._manifest(sha256)
-        return unsqueeze(self._objects.get(f"indexes/{manifest.index}"), manifest.size, manifest.index)
+        return unsqueeze(self.objects.get(f"indexes/{manifest.index}"), manifest.size, manifest.index)
 
     def used(self) -> int:
         """Bytes of all packs."""
-        return self._places.used()
+        return self.places.used()
 
     def room(self, wanted: int) -> None:
         """Raises Failed(disk_full) unless ``wanted`` more bytes have room."""
@@ -127,9 +114,9 @@ class BlockStore:
     def add(self, file: Path, sha256: str, *, cancelled: Cancelled = never, on_progress: Progress = no_progress) -> Added:
         """Keep what ``file`` holds. What is here of it is not kept again. Raises Refused(cancelled), Failed(disk_full)."""
         with self._locked(fcntl.LOCK_SH):
-            if self.has(sha256) and not self.is_hit(sha256, self._places.lost()):
+            if self.has(sha256) and not self.is_hit(sha256, self.places.lost()):
                 return Added(self.index(sha256), 0)
-            writer = PackWriter(self._objects, self._places, self._folder / f"{ids.secret()}.pack")
+            writer = PackWriter(self.objects, self.places, self._folder / f"{ids.secret()}.pack")
             loose, self._is_loose = self._is_loose, True
             try:
                 index = self._pack(file, writer, cancelled, on_progress)
@@ -151,7 +138,7 @@ class BlockStore:
             for number, name in enumerate(index):
                 if name != HOLE:
                     places.setdefault(name, number)
-            here = self._places.find(places)
+            here = self.places.find(places)
             return {name: number for name, number in places.items() if name not in here}
 
     def release(self, owner: str) -> None:
@@ -166,13 +153,13 @@ class BlockStore:
         """
         with self._locked(fcntl.LOCK_SH):
             self.room(sum(len(frame) for frame in whole))
-            writer = PackWriter(self._objects, self._places, self._folder / f"{ids.secret()}.pack")
+            writer = PackWriter(self.objects, self.places, self._folder / f"{ids.secret()}.pack")
             try:
                 for frame in whole:
                     names = [name for name, _ in frames.unpack(frame)]
-                    here = self._places.find(names)
+                    here = self.places.find(names)
                     if lacking := {name for name in names if name not in here and name != HOLE}:
-                        writer.add(_only(frame, lacking))
+                        writer.add(only(frame, lacking))
                 writer.finish()
             except OSError as e:
                 raise Failed("disk_full", "The image could not be stored", str(e)) from e
@@ -184,10 +171,10 @@ class BlockStore:
         """Have a file whose blocks are all here. Raises Failed(digest) when one is not."""
         with self._locked(fcntl.LOCK_SH):
             names = {name for name in index if name != HOLE}
-            lost = next(iter(names - self._places.find(names).keys()), None)
+            lost = next(iter(names - self.places.find(names).keys()), None)
             if lost is not None:
                 raise Failed("digest", "A block of the image is lost", lost.hex())
-            if not self.has(sha256) or self.is_hit(sha256, self._places.lost()):
+            if not self.has(sha256) or self.is_hit(sha256, self.places.lost()):
                 self._put_index(index)
                 self._publish(Manifest(sha256, index.size, index.name, BLOCK, clock.now()))
 
@@ -208,7 +195,7 @@ class BlockStore:
         manifests = self._manifests
         with self._opening:
             here = manifests.pop(sha256, None)
-            self._objects.delete(f"manifests/{sha256}")
+            self.objects.delete(f"manifests/{sha256}")
         return here is not None
 
     # ---- bytes
@@ -231,7 +218,7 @@ class BlockStore:
     def _frames(self, index: Index, numbers: Sequence[int]) -> Iterator[bytes]:
         for at in range(0, len(numbers), _WINDOW):
             names = dict.fromkeys(name for n in numbers[at : at + _WINDOW] if (name := index[n]) != HOLE)
-            places = self._places.find(names)
+            places = self.places.find(names)
             lost = next((name for name in names if name not in places), None)
             if lost is not None:
                 raise Failed("digest", "A block of the image is lost", lost.hex())
@@ -251,26 +238,16 @@ class BlockStore:
             data = self._object(first.pack, first.offset, length)
             for place, names in wanted[at:end]:
                 frame = data[place.offset - first.offset : place.offset - first.offset + place.length]
-                yield frame if 2 * len(names) >= len(frames.names(frame)) else _only(frame, set(names))
+                yield frame if 2 * len(names) >= len(frames.names(frame)) else only(frame, set(names))
             at = end
 
     def _object(self, name: str, start: int, length: int) -> bytes:
         try:
-            return self._objects.get(name, start, length)
+            return self.objects.get(name, start, length)
         except Refused as e:
             raise Unavailable("interrupted", "The blocks were just being put in order", str(e)) from e
 
     # ---- damage
-
-    @property
-    def places(self) -> Places:
-        """Where each block lies, and which are lost."""
-        return self._places
-
-    @property
-    def objects(self) -> ObjectStore:
-        """Where packs, manifests and indexes lie."""
-        return self._objects
 
     def unreadable(self) -> list[str]:
         """The files whose manifests were damaged when they were read at first."""
@@ -288,7 +265,7 @@ class BlockStore:
         manifests = self._manifests
         with self._opening:  # nobody removes it meanwhile
             manifest = manifests.get(sha256)
-            if manifest and readable(lambda: self._unsealed(f"manifests/{sha256}")) != manifest:
+            if manifest and readable(lambda: opened(self.objects.get(f"manifests/{sha256}"), self._key.public_key())) != manifest:
                 _log.error("manifest is damaged, and written again", sha256=sha256)
                 self._publish(manifest)
         return manifest.index if manifest else ""
@@ -297,20 +274,11 @@ class BlockStore:
         """Make a pack whose table is damaged anew from its frames; it may be the same one then."""
         _log.error("table of a pack is damaged, and written again", name=pack)
         with self._locked(fcntl.LOCK_SH):
-            writer = PackWriter(self._objects, self._places, self._folder / f"{ids.secret()}.pack")
-            try:
-                for offset, length in self._places.frames_in(pack):
-                    writer.add(self._objects.get(pack, offset, length))
-                writer.finish()
-            finally:
-                writer.close()
-            if readable(lambda: table(self._objects, pack)) is None:
-                self._places.drop(pack)
-                self._objects.delete(pack)
+            renew(self.objects, self.places, pack, self._folder / f"{ids.secret()}.pack")
 
     def _put_index(self, index: Index) -> None:
-        self._objects.put(f"indexes/{index.name}", squeeze(index))
-        self._places.found([bytes.fromhex(index.name)])
+        self.objects.put(f"indexes/{index.name}", squeeze(index))
+        self.places.found([bytes.fromhex(index.name)])
 
     # ---- order
 
@@ -328,25 +296,25 @@ class BlockStore:
             self._is_loose = False
             reserved = list(self._reserved.values())
             needed = {m.index for m in self._manifests.values()}
-            for name in list(self._objects.names("indexes/")):
+            for name in list(self.objects.names("indexes/")):
                 if name.removeprefix("indexes/") not in needed:
-                    self._objects.delete(name)
+                    self.objects.delete(name)
             indexes = itertools.chain((self.index(sha256) for sha256 in self.sha256s()), reserved)
-            counts = self._places.mark(filter(HOLE.__ne__, index) for index in indexes)
+            counts = self.places.mark(filter(HOLE.__ne__, index) for index in indexes)
             sparse = [name for name, blocks, live in counts if 2 * live < blocks]
             self._rewrite(sparse)
             for name in sparse:
-                self._places.drop(name)
+                self.places.drop(name)
                 points.at("collect: before delete")
-                self._objects.delete(name)
+                self.objects.delete(name)
         return before - self.used()
 
     def _rewrite(self, sparse: list[str]) -> None:
-        writer = PackWriter(self._objects, self._places, self._folder / f"{ids.secret()}.pack")
+        writer = PackWriter(self.objects, self.places, self._folder / f"{ids.secret()}.pack")
         try:
             for pack in sparse:
-                for place, names in grouped((name, Place(pack, offset, length, 0)) for name, offset, length in self._places.live_in(pack)):
-                    writer.add(_only(self._objects.get(pack, place.offset, place.length), set(names)))
+                for place, names in grouped((name, Place(pack, offset, length, 0)) for name, offset, length in self.places.live_in(pack)):
+                    writer.add(only(self.objects.get(pack, place.offset, place.length), set(names)))
             writer.finish()
         finally:
             writer.close()
@@ -371,7 +339,7 @@ class BlockStore:
                     raise Refused("cancelled", "Storing the image was cancelled")
                 fresh = digests(data)
                 found[first * len(HOLE) : (first + len(fresh)) * len(HOLE)] = b"".join(fresh)
-                here = self._places.find(name for name in fresh if name != HOLE and name not in seen)
+                here = self.places.find(name for name in fresh if name != HOLE and name not in seen)
                 for name, block in zip(fresh, split(data), strict=True):
                     if name == HOLE or name in seen or name in here:
                         continue
@@ -390,10 +358,8 @@ class BlockStore:
         return Index(size, bytes(found))
 
     def _publish(self, manifest: Manifest) -> None:
-        text = json.dumps(asdict(manifest), sort_keys=True)
-        sealed = {"manifest": text, "signature": base64.b64encode(self._key.sign(text.encode())).decode()}
         points.at("manifest: before put")
-        self._objects.put(f"manifests/{manifest.sha256}", json.dumps(sealed).encode())
+        self.objects.put(f"manifests/{manifest.sha256}", seal(manifest, self._key))
         points.at("manifest: after put")
         self._manifests[manifest.sha256] = manifest
         if (name := f"manifests/{manifest.sha256}") in self._damaged:
@@ -407,19 +373,11 @@ class BlockStore:
         return self._known
 
     def _opened(self, name: str) -> Manifest | None:
-        manifest = self._unsealed(name)
+        manifest = opened(self.objects.get(name), self._key.public_key())
         if manifest is None:
+            _log.error("manifest is not ours, or damaged", name=name)
             self._damaged.append(name)
         return manifest
-
-    def _unsealed(self, name: str) -> Manifest | None:
-        try:
-            sealed = json.loads(self._objects.get(name))
-            self._key.public_key().verify(base64.b64decode(sealed["signature"], validate=True), sealed["manifest"].encode())
-            return Manifest(**json.loads(sealed["manifest"]))
-        except (ValueError, KeyError, TypeError, InvalidSignature) as e:
-            _log.error("manifest is not ours, or damaged", name=name, why=str(e))
-            return None
 
     def _manifest(self, sha256: str) -> Manifest:
         try:
@@ -436,11 +394,3 @@ class BlockStore:
             yield
         finally:
             os.close(fd)
-
-
-def _only(frame: bytes, wanted: set[bytes]) -> bytes:
-    """A frame of these blocks of it alone."""
-    kept = [(name, block) for name, block in frames.unpack(frame) if name in wanted]
-    if len(kept) == len(frames.names(frame)):
-        return frame
-    return frames.pack([name for name, _ in kept], b"".join(block for _, block in kept), frames.AT_PUBLISH)

@@ -132,6 +132,28 @@ def walked(objects: ObjectStore, name: str) -> Iterator[Frame]:
         offset += length
 
 
+def only(frame: bytes, wanted: set[bytes]) -> bytes:
+    """A frame of these blocks of it alone."""
+    kept = [(name, block) for name, block in frames.unpack(frame) if name in wanted]
+    if len(kept) == len(frames.names(frame)):
+        return frame
+    return frames.pack([name for name, _ in kept], b"".join(block for _, block in kept), frames.AT_PUBLISH)
+
+
+def renew(objects: ObjectStore, places: Places, pack: str, scratch: Path) -> None:
+    """Make a pack whose table is damaged anew from its frames, which are not; it may be the same one then."""
+    writer = PackWriter(objects, places, scratch)
+    try:
+        for offset, length in places.frames_in(pack):
+            writer.add(objects.get(pack, offset, length))
+        writer.finish()
+    finally:
+        writer.close()
+    if readable(lambda: table(objects, pack)) is None:
+        places.drop(pack)
+        objects.delete(pack)
+
+
 def readable(read: Callable[[], T]) -> T | None:
     """What is read; None when it is damaged or gone. Asked twice: what a cable or a memory spoiled once is not on the disk."""
     for _ in range(2):
