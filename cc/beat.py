@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cc.services import flows, leases, placements, strangers
+from cc.services import flows, leases, placements, prefetches, strangers
 from cc.services.office import Office
 from luhyaapi import log
 from luhyaapi.agent import Agent
@@ -48,6 +48,7 @@ class Beat:
         for instance in placements.sweep():
             _log.warning("lease without a placement given back", instance=instance)
         flows.look_after(self._office)
+        prefetches.look_after(self._office)
         self._strangers = strangers.look(self._office)
         self._office.cache.sweep(_DAY_S)
         try:

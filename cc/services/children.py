@@ -145,6 +145,13 @@ def nodes(office: Office, *, without: str = "") -> list[NodeView]:
     return [node.view(office, since) for node in roll.read(without).values()]
 
 
+def is_silent(office: Office, child: Child) -> bool:
+    """Whether a child was not heard of for some beats, while we listened."""
+    beat = office.agent.settings.beat
+    heard = office.agent.relay.heard.get(child.pk, child.last_heard)
+    return clock.now() - max(heard, office.agent.listening_since() or clock.now()) > beat.every_s * beat.silent_after
+
+
 def speaks(host: str) -> dict[str, int]:
     """What a child understands; empty when unknown."""
     row = Child.objects.filter(pk=host).values_list("speaks", flat=True).first()

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Sum, prefetch_related_objects
 
-from clc.services import queue
+from clc.services import prefetches, queue
 from clc.services.images import memory_mib
 from clc.services.own import own
 from clc.services.sentences import counted
@@ -191,14 +191,33 @@ def tasks(rows: Iterable[Task]) -> list[Picture]:
     """Pictures of many tasks, with one look at the board."""
     known = list(rows)
     prefetch_related_objects(known, "steps", "owner")
-    moving = board().read([f"task:{t.pk}" for t in known if t.state not in TASK.final])
+    prefetch_related_objects([t for t in known if t.kind == prefetches.KIND], "orders")
+    open_ = [t for t in known if t.state not in TASK.final]
+    hosts_ = [f"step:{t.pk}:{s.name}" for t in open_ if t.kind == prefetches.KIND for s in t.steps.all() if s.state == "running"]
+    moving = board().read([f"task:{t.pk}" for t in open_] + hosts_)
     waiting = queue.looks(t.pk for t in known if t.state == TaskState.QUEUED)
-    return [_task(t, moving.get(f"task:{t.pk}"), waiting.get(t.pk)) for t in known]
+    told = [_task(t, moving.get(f"task:{t.pk}"), waiting.get(t.pk)) for t in known]
+    return [p | _prefetch(t, moving) if t.kind == prefetches.KIND else p for t, p in zip(known, told, strict=True)]
+
+
+def _prefetch(row: Task, moving: Mapping[str, Mapping[str, Any]]) -> Picture:
+    """What is otherwise of a task whose steps are hosts, each with bytes of its own."""
+    order = prefetches.order_of(row)
+    total = sum(b.size for b in order.ref.blobs) if order else 0
+    steps = [_step(s, {"bytes_total": total, "bytes_done": total if s.state == "done" else 0} | dict(moving.get(f"step:{row.pk}:{s.name}") or {}))
+             for s in row.steps.all()]
+    done = sum(s["bytes_done"] for s in steps) * 100 // (total * len(steps)) if total and steps else 0
+    is_open = row.state not in TASK.final
+    names = prefetches.lacking(row) if is_open else []
+    return {
+        "steps": steps, "progress": 100 if row.state == TaskState.DONE else min(done, 99),
+        "prompt": f"the time passed; it is not yet on {', '.join(names)}" if names else "",
+    }
 
 
 def task(row: Task, progress: Mapping[str, Any] | None = None) -> Picture:
     """One task; ``progress`` is its picture on the board, looked up when left out."""
-    return tasks([row])[0] if progress is None else _task(row, progress)
+    return tasks([row])[0] if progress is None or row.kind == prefetches.KIND else _task(row, progress)
 
 
 def _task(row: Task, progress: Mapping[str, Any] | None, look: Picture | None = None) -> Picture:

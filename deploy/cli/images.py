@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from deploy.cli import api, output, sizes, upload, waiting, workspaces
+from deploy.cli import api, moments, output, sizes, tasks, upload, waiting, workspaces
 from deploy.cli.session import Session, noun, verb
 from luhyaapi import clock
 from luhyaapi.errors import Failed, Refused
@@ -260,6 +260,28 @@ def _pull(session: Session, where: str, draft: Path, part: str) -> str:
                 if cuts >= _CUTS:
                     raise
                 clock.sleep(0.2 * 2**cuts)
+
+
+@verb(app, "prefetch")
+def prefetch(
+    session: Session,
+    image: Annotated[str, typer.Option(help="Name or id of the image; `name:version` for a certain version.")],
+    hosts: Annotated[str, typer.Option(metavar="all|NAME,NAME", help="Clusters and nodes, by name or id.")] = "all",
+    by: Annotated[str, typer.Option(metavar="TIME", help="When it shall be there: 08:00 (today or tomorrow) or 2030-01-31T08:00. It begins at once.")] = "now",
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the task at once instead of waiting for it.")] = False,
+    timeout: Annotated[float, typer.Option(metavar="S", help="Give up waiting after so many seconds; 0: never. The cloud goes on.")] = 0,
+) -> None:
+    """Bring an image to hosts before a class needs it."""
+    moment = moments.parse(by)
+    body = {"hosts": [name.strip() for name in hosts.split(",") if name.strip()], "by": None if moment is None else clock.rfc3339(moment)}
+    task = session.api.post(api.path("images", image, "prefetch"), body)
+    if no_wait:
+        tasks.show_task(session, task)
+        return
+    ident = waiting.id_of(task)
+    with waiting.detaching(session, [ident]):
+        waiting.finished(session, ident, timeout)
+    tasks.show_task(session, waiting.fetch(session, ident))
 
 
 @verb(app, "build-demo")

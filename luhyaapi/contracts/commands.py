@@ -93,13 +93,35 @@ class InstanceDelete(Command):
 
 
 class ImageFetch(Command):
-    """Have the blobs of an image version in the own cache; bytes already here do not move."""
+    """Have the blobs of an image version in the own cache; bytes already here do not move.
+
+    ``keep_until``: they are pinned until then (seconds since 1970); 0: as long as the task needs them.
+    """
+
+    v = 2
 
     to, timeout_s, lane = (Role.CC, Role.NC), 3600, Lane.TRANSFER
     image: ImgId
     ref: ImageRef
     url: str
     ticket: str
+    keep_until: float = 0
+
+
+class ImagePrefetch(Command):
+    """Have an image version in the cluster's cache, then in those of ``nodes``, pinned there until ``keep_until``.
+
+    ``by``: when it shall be there; a node that is away is waited for until then. Both in seconds since 1970.
+    """
+
+    to, timeout_s = Role.CC, 4 * 86400
+    image: ImgId
+    ref: ImageRef
+    url: str
+    ticket: str
+    nodes: tuple[HostId, ...] = Field(default=(), max_length=5000)
+    by: float
+    keep_until: float
 
 
 class EdgeApply(Command):

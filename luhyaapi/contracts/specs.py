@@ -131,7 +131,7 @@ Said = Annotated[str, AfterValidator(_short)]
 
 
 class StepFacts(Model):
-    """A step of a task: ``state`` is running, done, failed or undone."""
+    """A step of a task: ``state`` is waiting, running, done, failed or undone."""
 
     step: str
     state: str

@@ -45,6 +45,7 @@ _PATHS = {
     "image_upload": "images/upload/",
     "image": "images/<str:id>/",
     "image_delete": "images/<str:id>/delete/",
+    "image_prefetch": "images/<str:id>/prefetch/",
     "tasks": "tasks/",
     "task": "tasks/<str:id>/",
     "task_cancel": "tasks/<str:id>/cancel/",

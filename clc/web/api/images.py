@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.http import StreamingHttpResponse
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from clc.services import images, pictures
+from clc.services import images, pictures, prefetches
 from clc.web.api import store
 from clc.web.api.endpoint import Endpoint
 from clc.web.api.once import once
-from clc.web.api.shapes import BYTES, KEY, ImageShape, VersionShape, asks, listed, many, says
-from clc.web.rest import Filters, Nothing, exactly, narrowed, page
+from clc.web.api.shapes import BYTES, KEY, ImageShape, TaskShape, VersionShape, asks, listed, many, says
+from clc.web.rest import Filters, Form, Nothing, Text, accepted, exactly, narrowed, page
 from luhyaapi.contracts.vocabulary import ImageState, Usage
 from luhyaapi.errors import Refused
 from luhyadb import scope
@@ -81,6 +82,30 @@ class RollBack(Endpoint):
         self.sent(Nothing)
         row = images.roll_back(self.account, image, version)
         return Response(pictures.image(row.image))
+
+
+class PrefetchForm(Form):
+    """Where an image shall be, and when."""
+
+    hosts = serializers.ListField(
+        child=Text(max_length=63), required=False, default=[prefetches.ALL], max_length=1000, help_text="Names or ids of clusters and nodes; `all`: each.",
+    )
+    by = serializers.DateTimeField(required=False, allow_null=True, default=None, help_text="When it shall be there, at most three days ahead; null: now.")
+
+
+class Prefetch(Endpoint):
+    """An image on its way before it is needed."""
+
+    @says(TaskShape, 202, sends=PrefetchForm, parameters=[KEY], tag=TAG, operation_id="images_prefetch")
+    @once
+    def post(self, _request: Request, image: str) -> Response:
+        """Bring an image (`name:version` for a certain version) to hosts before it is needed (administrators).
+
+        It begins at once. A host that is away is waited for until the time; what came is kept there until six hours after it.
+        """
+        asked = self.sent(PrefetchForm)
+        task = prefetches.prefetch(self.account, image, asked["hosts"], asked["by"].timestamp() if asked["by"] else None)
+        return accepted(task.pk, pictures.task(task))
 
 
 class PartBytes(Endpoint):

@@ -25,6 +25,7 @@ api = [
     path("hosts/<str:host>/resume/", hosts.Resume.as_view()),
     path("images/", images.Images.as_view()),
     path("images/<str:image>/", images.OneImage.as_view()),
+    path("images/<str:image>/prefetch/", images.Prefetch.as_view()),
     path("images/<str:image>/versions/", images.Versions.as_view()),
     path("images/<str:image>/versions/<int:version>/parts/<str:part>/", images.PartBytes.as_view()),
     path("images/<str:image>/versions/<int:version>/", images.OneVersion.as_view()),
