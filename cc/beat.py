@@ -38,7 +38,7 @@ class Beat:
         services = {"broker": "ok" if agent.down and agent.down.is_connected() else "does not answer",
                     "dhcp": self._trouble or "ok", "guests": self._strangers or "ok"}
         agent.report(host_facts(
-            agent.me, agent.settings, services=services, blobs=tuple(self._office.cache.sha256s()),
+            agent.me, agent.settings, services=services, blobs=tuple(self._office.cache.sha256s()), halves=self._office.cache.halves(),
             open_commands=agent.journal.counts()[0] + outbox.waiting(), health=self._trouble or self._strangers,
             children=dict(Child.objects.values_list("pk", "draining")),
         ))

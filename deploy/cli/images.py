@@ -42,6 +42,7 @@ def print_one(session: Session, image: Image) -> None:
         shown["memory_bytes"] = sizes.show(shown["memory_bytes"])
     output.fields(shown, ("id", "name", "usage"))
     _print_versions(image.get("versions") or [])
+    _print_map(image.get("versions") or [])
 
 
 def _print_versions(versions: list[dict[str, Any]]) -> None:
@@ -55,6 +56,25 @@ def _print_versions(versions: list[dict[str, Any]]) -> None:
             for v in versions
         ],
     )
+
+
+def _print_map(versions: list[dict[str, Any]]) -> None:
+    """Which host has which version: ``whole``, or how much of it."""
+    found = {(c["host"], v["version"]): c for v in versions for c in v.get("cached_on") or []}
+    hosts = {c["host"]: c for c in found.values()}
+    shown = [v["version"] for v in versions if v.get("cached_on")]
+    if hosts:
+        output.line("")
+        output.table(
+            ("host", "name", "role", *(f"v{n}" for n in shown)),
+            [(host, c.get("host_name"), c.get("role"), *(_share(found.get((host, n))) for n in shown)) for host, c in hosts.items()],
+        )
+
+
+def _share(cached: dict[str, Any] | None) -> str:
+    if cached is None:
+        return "-"
+    return "whole" if cached["whole"] else f"{sizes.show(cached['bytes_done'])} of {sizes.show(cached['bytes_total'])}"
 
 
 @verb(app, "list")
@@ -83,12 +103,13 @@ def show(session: Session, image: ImageName) -> None:
 
 @verb(app, "versions")
 def versions(session: Session, image: ImageName) -> None:
-    """List the versions of an image."""
+    """List the versions of an image, and which host has which."""
     found = session.api.everything(api.path("images", image, "versions"))
     if session.json:
         output.document(found)
     else:
         _print_versions(found)
+        _print_map(found)
 
 
 @verb(app, "delete")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from luhyaapi.contracts.base import Report
-from luhyaapi.contracts.specs import Blob, Capacity, Display, Fault, Nic, PartFacts, StepFacts
+from luhyaapi.contracts.specs import Blob, Capacity, Display, Fault, Half, Nic, PartFacts, StepFacts
 from luhyaapi.contracts.vocabulary import Accelerator, InstanceState, Role
 from luhyaapi.ids import HostId, InsId, LtrId, Sha256
 
@@ -34,11 +34,11 @@ class Hello(Report):
 class HostFacts(Report):
     """The heartbeat: how a host is right now. May be lost without harm. Sizes in MiB, load as of one minute.
 
-    ``strangers``: guests that run on a node and that it has no order for. ``children``: the hosts a cluster has let in,
-    and whether it places nothing new there.
+    ``blobs``: the files it has whole; ``halves``: those it has begun to fetch. ``strangers``: guests that run on a node and
+    that it has no order for. ``children``: the hosts a cluster has let in, and whether it places nothing new there.
     """
 
-    v = 3
+    v = 4
     durable = False
     host: HostId
     at: float
@@ -53,6 +53,7 @@ class HostFacts(Report):
     services: dict[str, str] = {}
     guests: int = 0
     blobs: tuple[Sha256, ...] = ()
+    halves: tuple[Half, ...] = ()
     open_commands: int = 0
     refused: dict[str, int] = {}
     health: str = ""
@@ -68,6 +69,7 @@ class HostFacts(Report):
 class HostsFacts(Report):
     """The heartbeats a cluster gathered from hosts below it: it checked each one's signature, and answers for them with its own."""
 
+    v = 2
     durable = False
     hosts: tuple[HostFacts, ...] = Field(max_length=1000)
 

@@ -31,6 +31,13 @@ class Blob(Model):
     virtual_size: int = Field(default=0, ge=0)
 
 
+class Half(Model):
+    """A file that is not whole yet: ``size`` is what it takes on the disk, in bytes; its holes take nothing."""
+
+    sha256: Sha256
+    size: int = Field(ge=0)
+
+
 class UploadPart(Model):
     """One uploaded file as its sender announced it. No ``format``, an empty ``sha256``: not announced, the store finds it out."""
 

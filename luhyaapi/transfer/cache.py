@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from luhyaapi import clock, points
+from luhyaapi.contracts.specs import Half
 from luhyaapi.errors import Failed, Refused
 from luhyaapi.transfer.blocks import Index, index_of
 from luhyaapi.transfer.sparse import sync_folder
@@ -79,6 +80,10 @@ class BlobCache:
     def sha256s(self) -> list[str]:
         """Everything that is here, complete."""
         return sorted(file.name for file in self._files())
+
+    def halves(self) -> tuple[Half, ...]:
+        """What is here of files that are not complete."""
+        return tuple(Half(sha256=part.name.removesuffix(".part"), size=_taken(part)) for part in sorted(self._parts.glob("*.part")))
 
     def used(self) -> int:
         """Bytes taken on the disk, complete and half files; indexes are too small to count."""

@@ -9,7 +9,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from clc.services import images, pictures, prefetches
+from clc.services import image_pictures, images, pictures, prefetches
 from clc.web.api import store
 from clc.web.api.endpoint import Endpoint
 from clc.web.api.once import once
@@ -34,7 +34,7 @@ class Images(Endpoint):
     def get(self, request: Request) -> Response:
         """List images, newest first."""
         rows = narrowed(request, scope.visible_to(self.account, Image).filter(retired=False), self.filters)
-        return page(request, rows, pictures.images)
+        return page(request, rows, image_pictures.images)
 
 
 class OneImage(Endpoint):
@@ -43,7 +43,7 @@ class OneImage(Endpoint):
     @says(ImageShape, tag=TAG, operation_id="images_show")
     def get(self, _request: Request, image: str) -> Response:
         """Show an image with its versions."""
-        return Response(pictures.image(images.resolve(self.account, image)))
+        return Response(image_pictures.image(images.resolve(self.account, image)))
 
     @says(None, 204, tag=TAG, operation_id="images_delete")
     def delete(self, _request: Request, image: str) -> Response:
@@ -59,7 +59,7 @@ class Versions(Endpoint):
     def get(self, _request: Request, image: str) -> Response:
         """List the versions of an image, oldest first."""
         rows = images.resolve(self.account, image).versions.order_by("version")
-        return Response({"results": [pictures.version(v) for v in rows], "next": None})
+        return Response({"results": image_pictures.versions(rows), "next": None})
 
 
 class OneVersion(Endpoint):
@@ -81,7 +81,7 @@ class RollBack(Endpoint):
         """Publish an older version again, as the newest (administrators)."""
         self.sent(Nothing)
         row = images.roll_back(self.account, image, version)
-        return Response(pictures.image(row.image))
+        return Response(image_pictures.image(row.image))
 
 
 class PrefetchForm(Form):
