@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 
+from cc.services import neighbours
 from cc.services.office import Office
 from luhyaapi.contracts.commands import ImageFetch
 from luhyaapi.contracts.specs import Blob, ImageRef
@@ -16,8 +17,6 @@ from luhyaapi.transfer.base import Progress
 from luhyaapi.wire import tls
 from luhyaapi.wire.identity import role_name
 from luhyaapi.wire.signing import make_ticket
-
-TICKET_LIFE_S = 6 * 3600.0
 
 
 def _progress(job: Job, before: int, total: int) -> Progress:
@@ -49,9 +48,11 @@ def release(job: Job, order: ImageFetch) -> None:
 
 
 def order_for(office: Office, ref: ImageRef, node: str, keep_until: float = 0) -> ImageFetch:
-    """What a node is told to have it from here."""
-    ticket = make_ticket(office.agent.key, {"get": [b.sha256 for b in ref.blobs], "to": node}, TICKET_LIFE_S)
-    return ImageFetch(image=ref.image, ref=ref, url=f"{office.door}/cc/api/1.0", ticket=ticket, keep_until=keep_until)
+    """What a node is told: to have it from its neighbours, or from here."""
+    ticket = make_ticket(office.agent.key, {"get": [b.sha256 for b in ref.blobs], "to": node}, neighbours.TICKET_LIFE_S)
+    return ImageFetch(
+        image=ref.image, ref=ref, url=f"{office.door}/cc/api/1.0", ticket=ticket, neighbours=neighbours.of(office, ref, node), keep_until=keep_until,
+    )
 
 
 def has(office: Office, image: ImageRef) -> bool:

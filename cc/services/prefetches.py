@@ -22,7 +22,7 @@ from luhyaapi.journal import PENDING
 from luhyadb import memory, outbox
 from luhyadb.models import Child, Prefetch
 
-AT_ONCE = 8
+AT_ONCE = 32
 """Nodes that fetch at the same time."""
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
 _ENDED = (DONE, FAILED)

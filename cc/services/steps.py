@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cc.services import flows, library, placements
+from cc.services import flows, library, neighbours, placements
 from cc.services.flows import Say, Step
 from cc.services.office import Office
 from luhyaapi.contracts.commands import (
@@ -116,7 +116,7 @@ def _unchanged(_office: Office, run: FlowRun) -> None:
 def _push(office: Office, run: FlowRun) -> Say:
     place, order = _placed(run), flows.order_of(run)
     assert isinstance(order, InstanceSubmit)  # noqa: S101 - this step stands in that flow only
-    ticket = make_ticket(office.agent.key, {"bring": order.draft, "to": place.node}, library.TICKET_LIFE_S)
+    ticket = make_ticket(office.agent.key, {"bring": order.draft, "to": place.node}, neighbours.TICKET_LIFE_S)
     push = DiskPush(instance=run.instance, draft=order.draft, url=f"{office.door}/cc/api/1.0", ticket=ticket)
     return Say(push, place.node, flows.gen_of(run), place.fence)
 

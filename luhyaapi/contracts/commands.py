@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from luhyaapi.contracts.base import Command
-from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec, Name, UploadPart
+from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec, Name, Neighbour, UploadPart
 from luhyaapi.contracts.vocabulary import Lane, Role, Usage
 from luhyaapi.ids import HostId, ImgId, InsId, LtrId, TaskId
 
@@ -95,7 +95,8 @@ class InstanceDelete(Command):
 class ImageFetch(Command):
     """Have the blobs of an image version in the own cache; bytes already here do not move.
 
-    ``keep_until``: they are pinned until then (seconds since 1970); 0: as long as the task needs them.
+    ``neighbours`` may have them, or fetch them too: they are asked before ``url``, which surely has them. ``keep_until``: they are
+    pinned until then (seconds since 1970); 0: as long as the task needs them.
     """
 
     v = 2
@@ -105,6 +106,7 @@ class ImageFetch(Command):
     ref: ImageRef
     url: str
     ticket: str
+    neighbours: tuple[Neighbour, ...] = Field(default=(), max_length=8)
     keep_until: float = 0
 
 

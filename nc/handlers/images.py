@@ -22,7 +22,7 @@ def _progress(job: Job, before: int, total: int) -> Progress:
 
 @handles(ImageFetch)
 class FetchImage(Handler[ImageFetch]):
-    """Bring an image from the cluster's cache; what is here does not move. The task keeps it here until its domain does, or for a time."""
+    """Bring an image from neighbours and the cluster's cache; what is here does not move. The task keeps it here until its domain does, or for a time."""
 
     def run(self, job: Job, command: ImageFetch) -> None:
         agent, total = job.services.agent, sum(b.size for b in command.ref.blobs)
@@ -34,6 +34,10 @@ class FetchImage(Handler[ImageFetch]):
                 job.services.cache, blob, f"{command.url}/blobs/{blob.sha256}", command.ticket,
                 on_progress=_progress(job, before, total),
                 cancelled=job.cancelled, trust=tls.trust(agent.identity, agent.boss),
+                neighbours=[
+                    Source(f"{near.url}/blobs/{blob.sha256}", {"Authorization": f"Ticket {near.ticket}"}, tls.trust(agent.identity, near.host))
+                    for near in command.neighbours
+                ],
             )
             before += blob.size
         job.progress("fetch", total, total)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from cc.services.rows import Rows
 from clc.services import pictures, prefetches, tasks
 from luhyaapi import clock
 from luhyaapi.errors import Refused
+from luhyaapi.wire.signing import make_ticket
 from luhyadb import memory
-from luhyadb.models import Event, Host, Prefetch, Task, TaskOrder
+from luhyadb.models import Child, Event, Host, Prefetch, Task, TaskOrder
+from nc import door
 from tests.support.flow_crashes import Fuse, fused, settle
+from tests.support.flow_world import opened
 
 
 def _ask(cloud, *hosts, by=None):
@@ -278,3 +284,81 @@ def _empty(cache):
             (cache.folder / "pins" / sha256 / owner).unlink()
     for sha256 in cache.sha256s():
         cache.remove(sha256)
+
+
+def _fetches(cloud):
+    """The orders to fetch that nodes got, by name: whom they are told to ask first."""
+    got = {}
+
+    def note(direction, host, message):
+        envelope = opened(message)
+        if direction == "down" and envelope["kind"] == "image/fetch":
+            name = next(n for n, (membership, _) in cloud.p.known.items() if membership.host == host)
+            got[name] = [near["host"] for near in json.loads(envelope["body"])["neighbours"]]
+        return [message]
+
+    cloud.tap(note)
+    return got
+
+
+def test_nodes_take_from_each_other(cloud):
+    got = _fetches(cloud)
+    _ask(cloud)
+    cloud.p.settle()
+    first, second = got
+    assert got == {first: [], second: [_id(cloud, first)]}, "the second takes from the first"
+
+
+def test_a_node_is_told_who_has_it(cloud):
+    _ask(cloud, "nc1")
+    cloud.p.settle()
+    cloud.role("cc").rows = Rows()
+    cloud.p.pass_time(10)
+    got = _fetches(cloud)
+    _ask(cloud, "nc2")
+    cloud.p.settle()
+    assert got == {"nc2": [_id(cloud, "nc1")]}, "it said so in its heartbeat"
+
+
+def test_who_is_silent_or_lives_elsewhere_is_no_neighbour(cloud):
+    _ask(cloud, "nc1")
+    cloud.p.pass_time(10)
+    got = _fetches(cloud)
+    with memory.of("cc"):
+        Child.objects.filter(pk=_id(cloud, "nc1")).update(address="http://127.0.0.1:1")
+    _ask(cloud, "nc2")
+    cloud.p.settle()
+    assert got.pop("nc2") == [], "the cloud speaks another way"
+    with memory.of("cc"):
+        Child.objects.filter(pk=_id(cloud, "nc1")).update(address="near://nc1")
+    cloud.p.stop("nc1")
+    cloud.p.pass_time(30)
+    _ask(cloud, "nc2")
+    cloud.p.settle()
+    assert got == {"nc2": []}
+
+
+def test_a_row_is_forgotten_with_time(cloud):
+    rows, files = Rows(), frozenset(["a"])
+    assert rows.before(files, "x") == []
+    assert rows.before(files, "y") == ["x"]
+    assert rows.before(files, "z") == ["y", "x"]
+    assert rows.before(files, "y") == ["x"], "said again it stands where it stood"
+    assert rows.before(frozenset(["b"]), "z") == []
+    cloud.clock.sleep(3601)
+    assert rows.before(files, "z") == []
+
+
+@pytest.mark.parametrize(("claims", "good"), [
+    ({}, True), ({"at": "nc-00000000"}, False), ({"get": ["b" * 64]}, False), ({"key": "nc2"}, False), ({"exp": -1}, False),
+])
+def test_a_node_gives_only_what_its_cluster_signed_for_it(cloud, claims, good):
+    office = cloud.role("nc1")
+    key = cloud.p.houses[claims.pop("key", "cc")].agent.key
+    life_s = claims.pop("exp", 60)
+    ticket = make_ticket(key, {"get": ["a" * 64], "at": office.agent.me} | claims, life_s)
+    if good:
+        door.authorize(office, ticket, "a" * 64, "get")
+        return
+    with pytest.raises(Refused):
+        door.authorize(office, ticket, "a" * 64, "get")
