@@ -14,6 +14,7 @@ from luhyaapi import clock, points
 from luhyaapi.contracts.specs import Half
 from luhyaapi.errors import Failed, Refused
 from luhyaapi.transfer.blocks import Index, index_of
+from luhyaapi.transfer.pace import Pace
 from luhyaapi.transfer.sparse import sync_folder
 
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -32,12 +33,14 @@ def named(sha256: str) -> str:
 class BlobCache:
     """Files named by their content, below ``folder``.
 
-    ``quota_mib`` bounds what the files take on the disk, ``keep_free_mib`` is never taken from the file system (MiB).
+    ``quota_mib`` bounds what the files take on the disk, ``keep_free_mib`` is never taken from the file system (MiB); into it
+    nothing is fetched faster than ``take_mbit`` (Mbit/s, 0: any).
     A file gets its name only when it is complete, on the disk and checked; its index lies beside it. Half files are in ``parts``.
     """
 
-    def __init__(self, folder: Path, quota_mib: int, keep_free_mib: int) -> None:
+    def __init__(self, folder: Path, quota_mib: int, keep_free_mib: int, take_mbit: float = 0) -> None:
         self.folder = folder
+        self.pace = Pace(take_mbit)
         self._quota = quota_mib * _MIB
         self._keep_free = keep_free_mib * _MIB
         self._blobs, self._parts, self._pins = folder / "blobs", folder / "parts", folder / "pins"

@@ -55,6 +55,7 @@ class Download:
         self._part = cache.part(blob.sha256)
         self._lacking: dict[bytes, list[int]] = {}
         self._begun = self._fed = clock.monotonic()
+        self._held_s = 0.0
         self._growing: growing.Growing | None = None
         self._soon: set[int] = set()
         self._hurry = threading.Event()
@@ -214,6 +215,7 @@ class Download:
     def _get(self, place: Place, what: str, take: Callable[[bytes], None]) -> None:
         def counted(data: bytes) -> None:
             self.moved += len(data)
+            self._held_s += self._cache.pace.wait(len(data), self._stop)
             take(data)
 
         watch = _Watch(self._stop, self._hurry, self._slowness(place))
@@ -226,13 +228,16 @@ class Download:
             raise
 
     def _slowness(self, place: Place) -> Callable[[], bool]:
-        since, before = clock.monotonic(), self.moved
+        def spent() -> float:
+            return clock.monotonic() - self._held_s  # what we wait by ourselves is nobody's slowness
+
+        since, before = spent(), self.moved
 
         def is_slow() -> bool:
             nonlocal since, before
-            if place.is_last or clock.monotonic() - since <= _SLOW_S:
+            if place.is_last or spent() - since <= _SLOW_S:
                 return False
-            came, since, before = self.moved - before, clock.monotonic(), self.moved
+            came, since, before = self.moved - before, spent(), self.moved
             return came < _SLOW_BYTES
 
         return is_slow

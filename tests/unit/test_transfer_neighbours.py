@@ -19,6 +19,7 @@ from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.courier import fetch
 from luhyaapi.transfer.download import Patience
 from luhyaapi.transfer.giver import CacheGiver
+from luhyaapi.transfer.pace import Pace
 from tests.support.faulty_transfer import Uplink
 
 BLOCKS = 64
@@ -274,3 +275,38 @@ def test_a_member_that_dies_only_delays_those_behind_it(row):
     row.together(NODES)
     assert row.lines["boss"].sent < 2 * len(CONTENT)
     assert row.lines["node2"].sent > 1.2 * len(CONTENT), "who took from the dead one takes from the one before it"
+
+
+def test_all_downloads_together_keep_the_pace(row, tmp_path):
+    other = random.Random(8).randbytes(len(CONTENT))
+    name = hashlib.sha256(other).hexdigest()
+    boss = row.caches["boss"]
+    boss.part(name).write_bytes(other)
+    boss.adopt(boss.part(name), name)
+    blobs = [row.blob, Blob(part="disk", sha256=name, index=boss.index(name).name, size=len(other))]
+    row.caches["me"] = BlobCache(tmp_path / "paced", 1000, 0, take_mbit=80)
+    begun = time.monotonic()
+    threads = [threading.Thread(target=fetch, args=(row.caches["me"], b, f"boss://x/blobs/{b.sha256}", "t")) for b in blobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(row.caches["me"].sha256s()) == 2
+    assert time.monotonic() - begun > 0.9 * 2 * len(CONTENT) / 10e6, "80 Mbit/s are 10 MB/s, for both"
+
+
+def test_to_be_held_back_is_no_slowness_of_a_neighbour(row, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "_SLOW_S", 0.05)
+    row.caches["me"] = BlobCache(tmp_path / "paced", 1000, 0, take_mbit=32)
+    near = row.host("near", CONTENT)
+    assert row.fetch("me", "near").read_bytes() == CONTENT
+    assert len(near.asked) == 1
+
+
+def test_who_waits_for_its_pace_can_be_stopped():
+    stop, pace = threading.Event(), Pace(1)
+    stop.set()
+    begun = time.monotonic()
+    assert pace.wait(10**6, stop) == pytest.approx(8, abs=0.1)
+    assert time.monotonic() - begun < 1
+    assert Pace().wait(10**9, stop) == 0
