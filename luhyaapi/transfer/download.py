@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from luhyaapi import clock, log
 from luhyaapi.contracts.specs import Blob
-from luhyaapi.errors import Failed, Refused, Unavailable, of
+from luhyaapi.errors import Failed, Refused, Trouble, Unavailable, of
 from luhyaapi.transfer import frames, giver, growing
 from luhyaapi.transfer.base import Source, Transfer
 from luhyaapi.transfer.blocks import BLOCK, HOLE, Index, digests, groups, ranges, read, spans, split
@@ -56,12 +56,14 @@ class Download:
         self._lacking: dict[bytes, list[int]] = {}
         self._begun = self._fed = clock.monotonic()
         self._held_s = 0.0
+        self._refusal: Trouble | None = None
         self._growing: growing.Growing | None = None
         self._soon: set[int] = set()
         self._hurry = threading.Event()
 
     def offer(self, source: Source, neighbours: Sequence[Source] = ()) -> None:
         """One more place to get it from, the newest is asked first; and neighbours that may have some of it, asked before all others."""
+        self._refusal = None
         self._sources.offer(source, neighbours)
 
     def demand(self, numbers: Iterable[int]) -> None:
@@ -258,6 +260,8 @@ class Download:
                     self._was_cut(place, Unavailable("transfer", e.what, e.why), came=False)
                 elif (place.is_last and isinstance(e, Failed)) or not self._sources.drop(place):
                     raise
+                elif place.is_last:
+                    self._refusal = e
             self._go_on()
 
     def _was_cut(self, place: Place, cut: Unavailable, *, came: bool) -> None:
@@ -272,7 +276,8 @@ class Download:
         _, wait_s = self._sources.next()
         now, patience = clock.monotonic(), self._patience
         if now - self._fed + wait_s > patience.idle_s or now - self._begun + wait_s > patience.total_s:
-            raise Unavailable("transfer", "The bytes did not arrive", cut.why or str(cut)) from cut
+            # without a last resort there is nothing to hope for
+            raise self._refusal or Unavailable("transfer", "The bytes did not arrive", cut.why or str(cut)) from cut
         clock.wait(self._stop, wait_s)
 
     def _go_on(self) -> None:

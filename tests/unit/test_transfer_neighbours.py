@@ -144,7 +144,11 @@ def test_a_boss_that_refuses_does_not_keep_one_from_neighbours(row):
 def test_nobody_who_has_it_ends_in_time(row):
     row.lines["boss"].giver = CacheGiver(row.caches["me"])
     row.host("near")
-    with pytest.raises((Unavailable, Refused)):
+    with pytest.raises(Refused) as refused:
+        row.fetch("me", "near", patience=Patience(total_s=0.6, idle_s=0.5))
+    assert refused.value.code == "not_found", "what the last resort said"
+    row.lines["boss"].dead = True
+    with pytest.raises(Unavailable):
         row.fetch("me", "near", patience=Patience(total_s=0.6, idle_s=0.5))
 
 
