@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cc.services import flows, leases, placements, strangers
+from cc.services import flows, leases, placements, prefetches, strangers
 from cc.services.office import Office
 from luhyaapi import log
 from luhyaapi.agent import Agent
@@ -38,7 +38,7 @@ class Beat:
         services = {"broker": "ok" if agent.down and agent.down.is_connected() else "does not answer",
                     "dhcp": self._trouble or "ok", "guests": self._strangers or "ok"}
         agent.report(host_facts(
-            agent.me, agent.settings, services=services, blobs=tuple(self._office.cache.sha256s()),
+            agent.me, agent.settings, services=services, blobs=tuple(self._office.cache.sha256s()), halves=self._office.cache.halves(),
             open_commands=agent.journal.counts()[0] + outbox.waiting(), health=self._trouble or self._strangers,
             children=dict(Child.objects.values_list("pk", "draining")),
         ))
@@ -48,6 +48,7 @@ class Beat:
         for instance in placements.sweep():
             _log.warning("lease without a placement given back", instance=instance)
         flows.look_after(self._office)
+        prefetches.look_after(self._office)
         self._strangers = strangers.look(self._office)
         self._office.cache.sweep(_DAY_S)
         try:

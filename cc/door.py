@@ -9,6 +9,7 @@ from cc.services.ascent import Ascent
 from cc.services.office import Office
 from luhyaapi.errors import Refused
 from luhyaapi.transfer.giver import CacheGiver
+from luhyaapi.transfer.growing import PATIENCE_S
 from luhyaapi.wire import tls
 from luhyaapi.wire.blobs import block_routes, draft_routes
 from luhyaapi.wire.http import Answer, Door, Request, json_answer, json_route, route
@@ -37,7 +38,7 @@ def make(office: Office) -> Door:
         route("GET", "/cc/api/1.0/authority/?", lambda _request: json_answer({"authority": office.agent.membership.authority})),
         json_route("/cc/api/1.0/join/?", ask),
         route("GET", "/cc/api/1.0/join/(?P<request>[A-Za-z0-9_-]{20,64})/?", fetch),
-        *block_routes("cc", CacheGiver(office.cache), authorize),
+        *block_routes("cc", CacheGiver(office.cache, PATIENCE_S), authorize),
         *draft_routes("cc", Ascent(office), authorize),
     ], ready=lambda: [] if office.agent.up and office.agent.up.is_connected() else ["not connected to the CLC"],
        secured=tls.doors(host))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cc.services import children, flows, leases, library, placements, steps
+from cc.services import children, flows, leases, library, placements, prefetches, steps
 from luhyaapi import clock
 from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.commands import (
@@ -14,6 +14,7 @@ from luhyaapi.contracts.commands import (
     HostRemove,
     ImageDelete,
     ImageFetch,
+    ImagePrefetch,
     InstanceDelete,
     InstanceReboot,
     InstanceRun,
@@ -77,6 +78,18 @@ class FetchImage(Handler[ImageFetch]):
 
     def run(self, job: Job, command: ImageFetch) -> None:
         library.fetch(job, command)
+
+    def undo(self, job: Job, command: ImageFetch) -> None:
+        library.release(job, command)
+
+
+@handles(ImagePrefetch)
+class PrefetchImage(Handler[ImagePrefetch]):
+    """Bring an image here and to many nodes before it is needed."""
+
+    def run(self, job: Job, command: ImagePrefetch) -> Done:
+        prefetches.begin(job.services, job.envelope, command)
+        return PENDING
 
 
 @handles(ImageDelete)
@@ -177,3 +190,4 @@ class CancelTask(Handler[TaskCancel]):
     def run(self, job: Job, command: TaskCancel) -> None:
         with memory.atomic():
             flows.cancel(job.services, command.target)
+            prefetches.cancel(job.services, command.target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cc.services import children, flows, placements
+from cc.services import children, flows, placements, prefetches
 from cc.services.office import Office
 from luhyaapi.contracts.base import Envelope
 from luhyaapi.contracts.reports import Hello, HostFacts, InstanceFacts, Outcome
@@ -35,4 +35,5 @@ def instance_facts(_office: Office, _envelope: Envelope, report: InstanceFacts) 
 @reduces(Outcome)
 def outcome(office: Office, _envelope: Envelope, report: Outcome) -> None:
     """A step ended."""
-    flows.ended(office, report)
+    if not prefetches.ended(office, report):
+        flows.ended(office, report)

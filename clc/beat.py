@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from clc.services import admission, hosts, images, instances, tasks, workspaces
+from clc.services import admission, hosts, images, instances, prefetches, tasks, workspaces
 from luhyaapi import clock
 from luhyaapi.agent import Agent
 from luhyaapi.contracts.vocabulary import Role
@@ -50,6 +50,7 @@ class Beat:
             hosts.repair({key.removeprefix("host:"): picture for key, picture in found.items()})
         admission.tend()
         hosts.ask_again()
+        prefetches.warn()
         tasks.lose_overdue()
         instances.delete_again()
         images.sweep_uploads()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from clc.services import admission, hosts, images, instances, tasks, workspaces
 from clc.services.office import Office
+from luhyaapi import ids
 from luhyaapi.contracts.base import Envelope
 from luhyaapi.contracts.reports import (
     Hello,
@@ -40,7 +41,9 @@ def hosts_facts(office: Office, reports: Mapping[str, HostFacts]) -> None:
 def progress(office: Office, reports: Mapping[str, Progress]) -> None:
     """How far tasks are."""
     for report in reports.values():
-        office.board.write(f"task:{report.task}", report.model_dump())
+        picture = report.model_dump()
+        office.board.write(f"task:{report.task}", picture)
+        office.board.write(f"step:{report.task}:{ids.step_of(report.command)}", picture)
 
 
 @reduces(InstanceFacts)

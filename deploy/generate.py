@@ -236,6 +236,7 @@ _THINGS = (
     ("ticket", "凭据", "a signed permission for certain bytes or one look at a screen"), ("token", "令牌", "a one-time permission to join"),
     ("dead letter", "死信", "a message its receiver could not handle; kept with its story"),
     ("driver", "驱动", "the only code that knows an outside thing"), ("life cycle", "生命周期", "a table of states"),
+    ("prefetch", "预取", "an image brought to hosts before it is needed"), ("neighbour", "邻居", "a node that another one takes an image from"),
     ("queue", "队列", "runs that wait for their turn and for room"), ("turn", "轮次", "a place in the queue; owners take turns"),
     ("workspace", "工作区", "a private disk over a version, in which somebody makes the next one"),
     ("draft", "草稿文件", "a file that is being pushed up, block by block, until it is a version"),

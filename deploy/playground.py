@@ -206,10 +206,11 @@ class Playground:
     def _shorten(self, name: str, house: House) -> None:
         """Bytes go from cache to cache by name instead of by port."""
         services: Any = house.agent.services
+        if name.startswith(("cc", "nc")):
+            Near.lend(name, lambda: CacheGiver(services.cache))
         if name == "cc":
             from cc.services.ascent import Ascent
 
-            Near.lend(name, lambda: CacheGiver(services.cache))
             Near.receive(name, lambda: Ascent(services))
         if name == "walrus":
             Near.lend(name, lambda: services.store)

@@ -60,7 +60,7 @@ class Links:
 
 def _cache(settings: Settings, name: str) -> BlobCache:
     c = settings.cache
-    return BlobCache(settings.host.state / name, c.quota_mib, c.keep_free_mib)
+    return BlobCache(settings.host.state / name, c.quota_mib, c.keep_free_mib, c.take_mbit)
 
 
 def _plug(agent: Agent, beat: Any) -> None:

@@ -108,6 +108,9 @@ class Cache(_Group):
 
     quota_mib: int = Field(50 * 1024, description="largest size of the image cache, MiB")
     keep_free_mib: int = Field(512, description="space never taken, MiB")
+    take_mbit: int = Field(0, ge=0, description=(
+        "images are taken into it no faster, all together, Mbit/s: by a CC from the store, by a node from cluster and neighbours; 0: any"
+    ))
 
 
 class Store(_Group):

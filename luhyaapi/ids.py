@@ -63,6 +63,11 @@ def task_of(command: str) -> str:
     return command.split("#", 1)[0]
 
 
+def step_of(command: str) -> str:
+    """The step of its task a command id belongs to."""
+    return command.partition("#")[2].rpartition(".")[0]
+
+
 def role_of(host: str) -> str:
     """The role a host id names, for example ``nc``."""
     return host.rsplit("-", 1)[0]

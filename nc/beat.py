@@ -51,7 +51,8 @@ class Beat:
         disks.keep_logs_short(wanted.folder(instance) / "console.log" for instance in wanted.all())
         agent.report(host_facts(
             agent.me, agent.settings, services={"hypervisor": self._office.trouble or "ok"}, guests=self._office.domains.counts(),
-            blobs=tuple(self._office.cache.sha256s()), open_commands=agent.journal.counts()[0], health=self._office.trouble,
+            blobs=tuple(self._office.cache.sha256s()), halves=self._office.cache.halves(), open_commands=agent.journal.counts()[0],
+            health=self._office.trouble,
             strangers=self._office.domains.strangers,
         ))
 

@@ -26,6 +26,7 @@ from luhyadb.models import Child
 _log = log.get(__name__)
 _NAME = TypeAdapter(Name)
 _REQUEST = re.compile(r"[A-Za-z0-9_-]{20,64}")
+_ADDRESS = re.compile(r"[a-z]{1,10}://[A-Za-z0-9.:\[\]_-]{1,80}")
 _WAITING_AT_MOST = 64
 _WAITS_S, _TOLD_S = 24 * 3600.0, 3600.0
 
@@ -110,6 +111,8 @@ def hello(report: Hello) -> None:
     Child.objects.filter(pk=report.host).update(
         name=report.name, cpus=report.capacity.cpus, memory_mib=report.capacity.memory_mib,
         disk_mib=report.capacity.disk_mib, speaks=report.speaks, hypervisor=report.hypervisor, last_heard=clock.now(),
+        # other nodes are told to fetch from there
+        address=report.address if _ADDRESS.fullmatch(report.address) else "",
     )
 
 
@@ -143,6 +146,13 @@ def nodes(office: Office, *, without: str = "") -> list[NodeView]:
     """
     since = office.agent.listening_since() or clock.now()
     return [node.view(office, since) for node in roll.read(without).values()]
+
+
+def is_silent(office: Office, child: Child) -> bool:
+    """Whether a child was not heard of for some beats, while we listened."""
+    beat = office.agent.settings.beat
+    heard = office.agent.relay.heard.get(child.pk, child.last_heard)
+    return clock.now() - max(heard, office.agent.listening_since() or clock.now()) > beat.every_s * beat.silent_after
 
 
 def speaks(host: str) -> dict[str, int]:

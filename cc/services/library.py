@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 
+from cc.services import neighbours
 from cc.services.office import Office
 from luhyaapi.contracts.commands import ImageFetch
 from luhyaapi.contracts.specs import Blob, ImageRef
@@ -15,6 +16,7 @@ from luhyaapi.transfer import courier
 from luhyaapi.transfer.base import Progress
 from luhyaapi.wire import tls
 from luhyaapi.wire.identity import role_name
+from luhyaapi.wire.signing import make_ticket
 
 
 def _progress(job: Job, before: int, total: int) -> Progress:
@@ -27,6 +29,8 @@ def fetch(job: Job, order: ImageFetch) -> None:
     before = 0
     for blob in order.ref.blobs:
         job.checkpoint()
+        if order.keep_until:
+            job.services.cache.pin(blob.sha256, job.task, order.keep_until)
         courier.fetch(
             job.services.cache, blob, f"{order.url}/blobs/{blob.sha256}", order.ticket,
             on_progress=_progress(job, before, total),
@@ -34,6 +38,21 @@ def fetch(job: Job, order: ImageFetch) -> None:
         )
         before += blob.size
     job.progress("fetch", total, total)
+
+
+def release(job: Job, order: ImageFetch) -> None:
+    """Fetching came to nothing: what came is kept no longer than anything else."""
+    if order.keep_until:
+        for blob in order.ref.blobs:
+            job.services.cache.unpin(blob.sha256, job.task, order.keep_until)
+
+
+def order_for(office: Office, ref: ImageRef, node: str, keep_until: float = 0) -> ImageFetch:
+    """What a node is told: to have it from its neighbours, or from here."""
+    ticket = make_ticket(office.agent.key, {"get": [b.sha256 for b in ref.blobs], "to": node}, neighbours.TICKET_LIFE_S)
+    return ImageFetch(
+        image=ref.image, ref=ref, url=f"{office.door}/cc/api/1.0", ticket=ticket, neighbours=neighbours.of(office, ref, node), keep_until=keep_until,
+    )
 
 
 def has(office: Office, image: ImageRef) -> bool:

@@ -8,7 +8,7 @@ from luhyaapi import ids
 from luhyaapi.contracts.base import Envelope, Report
 from luhyaapi.contracts.reports import Hello, HostFacts, InstanceFacts, Outcome, Progress
 from luhyaapi.errors import Refused
-from luhyadb.models import FlowRun, Placement
+from luhyadb.models import FlowRun, Placement, Prefetch
 
 
 def judge(envelope: Envelope, report: Report) -> None:
@@ -49,20 +49,25 @@ def _(report: InstanceFacts, sender: str) -> None:
 
 @_judge.register
 def _(report: Outcome, sender: str) -> None:
-    _receiver(report.command, sender)
+    _task_of(report.command, sender)
 
 
 @_judge.register
 def _(report: Progress, sender: str) -> None:
-    if _receiver(report.command, sender).task != report.task:
+    if _task_of(report.command, sender) != report.task:
         raise Refused("forbidden", "A host tells the progress of another task", f"{sender} about {report.task}")
 
 
-def _receiver(command: str, sender: str) -> FlowRun:
-    """The flow that waits for an order, if the order was given to the sender."""
+def _task_of(command: str, sender: str) -> str:
+    """The task that waits for an order, if the order was given to the sender."""
     run = FlowRun.objects.filter(waiting=command, ended_at=0).first() if command else None
-    if run is None:
+    brought = Prefetch.objects.filter(order=command).first() if command and run is None else None
+    if run is not None:
+        task, receiver = run.task, run.facts.get("at")
+    elif brought is not None:
+        task, receiver = brought.task, brought.host
+    else:
         raise Refused("not_found", "Nothing waits for this order", command[:80])
-    if run.facts.get("at") != sender:
+    if receiver != sender:
         raise Refused("forbidden", "A host reports about an order to somebody else", f"{sender} about {command}")
-    return run
+    return str(task)

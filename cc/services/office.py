@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cc.drivers.base import EdgeDriver
 from cc.services.roll import Roll
+from cc.services.rows import Rows
 from luhyaapi.contracts.reports import HostFacts
 from luhyaapi.transfer.cache import BlobCache
 
@@ -35,6 +36,8 @@ class Office:
     """The nodes in the order of their room, between one placement and the next."""
     holders: dict[str, set[str]] = field(default_factory=dict)
     """By sha256, the hosts that have such a file."""
+    rows: Rows = field(default_factory=Rows)
+    """Who was told to fetch what."""
 
     def saw(self, report: HostFacts) -> None:
         """How a child is now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cc.services import flows, library, placements
+from cc.services import flows, library, neighbours, placements
 from cc.services.flows import Say, Step
 from cc.services.office import Office
 from luhyaapi.contracts.commands import (
@@ -22,8 +22,6 @@ from luhyaapi.contracts.vocabulary import InstanceState
 from luhyaapi.errors import Refused
 from luhyaapi.wire.signing import make_ticket
 from luhyadb.models import FlowRun, Placement
-
-_TICKET_LIFE_S = 6 * 3600.0
 
 
 def _placed(run: FlowRun) -> Placement:
@@ -77,10 +75,7 @@ def _fetch_there(office: Office, run: FlowRun) -> Say | None:
     place, order = _placed(run), _run_order(run)
     if _may_trust(run) and _is_there(office, run):
         return None
-    ticket = make_ticket(
-        office.agent.key, {"get": [b.sha256 for b in order.image.blobs], "to": place.node}, _TICKET_LIFE_S,
-    )
-    return Say(ImageFetch(image=order.image.image, ref=order.image, url=f"{office.door}/cc/api/1.0", ticket=ticket), place.node)
+    return Say(library.order_for(office, order.image, place.node), place.node)
 
 
 def _edge(office: Office, _run: FlowRun) -> Say:
@@ -121,7 +116,7 @@ def _unchanged(_office: Office, run: FlowRun) -> None:
 def _push(office: Office, run: FlowRun) -> Say:
     place, order = _placed(run), flows.order_of(run)
     assert isinstance(order, InstanceSubmit)  # noqa: S101 - this step stands in that flow only
-    ticket = make_ticket(office.agent.key, {"bring": order.draft, "to": place.node}, _TICKET_LIFE_S)
+    ticket = make_ticket(office.agent.key, {"bring": order.draft, "to": place.node}, neighbours.TICKET_LIFE_S)
     push = DiskPush(instance=run.instance, draft=order.draft, url=f"{office.door}/cc/api/1.0", ticket=ticket)
     return Say(push, place.node, flows.gen_of(run), place.fence)
 

@@ -7,6 +7,7 @@ from functools import singledispatch
 
 from pydantic import TypeAdapter, ValidationError
 
+from clc.services import tasks
 from luhyaapi import clock, ids
 from luhyaapi.contracts.base import Envelope, Report
 from luhyaapi.contracts.reports import (
@@ -25,7 +26,7 @@ from luhyaapi.contracts.specs import Name
 from luhyaapi.contracts.vocabulary import HostState, Role
 from luhyaapi.errors import Refused
 from luhyaapi.wire import identity
-from luhyadb.models import Host, Instance, JoinToken, Task
+from luhyadb.models import Host, Instance, JoinToken
 
 WAITING_AT_MOST = 100
 _CSR_AT_MOST, _REQUEST_AT_MOST = 8192, 64
@@ -119,19 +120,19 @@ def _(report: PlacementFacts, sender: str) -> None:
 
 @_judge.register
 def _(report: TaskSteps, sender: str) -> None:
-    if _receiver_of(pk=report.task) != sender:
+    if sender not in _receivers(pk=report.task):
         raise Refused("forbidden", "A host tells a step of another's task", f"{sender} about {report.task[:20]}")
 
 
 @_judge.register
 def _(report: Outcome, sender: str) -> None:
-    if _receiver_of(command=report.command) != sender:
+    if sender not in _receivers(command=report.command):
         raise Refused("forbidden", "A host reports about an order to somebody else", f"{sender} about {report.command[:80]}")
 
 
 @_judge.register
 def _(report: Progress, sender: str) -> None:
-    if _receiver_of(pk=report.task) not in (sender, _boss_of(sender)):
+    if not _receivers(pk=report.task) & {sender, _boss_of(sender)}:
         raise Refused("forbidden", "A host tells the progress of another's task", f"{sender} about {report.task[:20]}")
 
 
@@ -156,8 +157,8 @@ def _cluster_of(instance: str) -> str:
     return str(found)
 
 
-def _receiver_of(**by: str) -> str:
-    found = Task.objects.filter(**by).values_list("receiver", flat=True).first()
+def _receivers(**by: str) -> set[str]:
+    found = tasks.receivers(**by)
     if not found:
         raise Refused("not_found", "No task of ours waits for this", str(by)[:80])
-    return str(found)
+    return found

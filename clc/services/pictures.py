@@ -10,8 +10,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Sum, prefetch_related_objects
 
-from clc.services import queue
-from clc.services.images import memory_mib
+from clc.services import prefetches, queue
 from clc.services.own import own
 from clc.services.sentences import counted
 from luhyaapi import clock, ids
@@ -21,7 +20,6 @@ from luhyaapi.contracts.vocabulary import (
     HostState,
     ImageState,
     InstanceState,
-    Part,
     Role,
     TaskState,
 )
@@ -29,7 +27,7 @@ from luhyaapi.machines import TASK
 from luhyaapi.status.board import Board
 from luhyadb import letters as dead
 from luhyadb import outbox
-from luhyadb.models import Account, Event, Host, Image, ImageVersion, Instance, Letter, Outbox, Task, TaskStep, Upload
+from luhyadb.models import Account, Event, Host, ImageVersion, Instance, Letter, Outbox, Task, TaskStep
 
 MIB = 1024 * 1024
 Picture = dict[str, Any]
@@ -108,82 +106,6 @@ def why(row: Instance) -> Picture:
     return {"id": row.pk, "node": row.node or None, "why": {str(k): str(v) for k, v in row.why.items()}}
 
 
-# images
-
-
-def images(rows: Iterable[Image]) -> list[Picture]:
-    """Pictures of many images, with one look at the board."""
-    known = list(rows)
-    prefetch_related_objects(known, "versions__parent__image", "versions__instance_set", "owner")
-    kept = _kept()
-    return [_image(r, kept) for r in known]
-
-
-def image(row: Image) -> Picture:
-    """One image. ``cached_on`` lists the hosts that hold all files of its newest published version."""
-    return images([row])[0]
-
-
-def _kept() -> dict[str, set[str]]:
-    hosts_ = Host.objects.filter(role__in=[Role.CC, Role.NC]).exclude(state=HostState.RETIRED).values_list("pk", flat=True)
-    return {k.removeprefix("host:"): set(v.get("blobs") or ()) for k, v in board().read([f"host:{h}" for h in hosts_]).items()}
-
-
-def _image(row: Image, kept: Mapping[str, set[str]]) -> Picture:
-    listed = sorted(row.versions.all(), key=lambda v: v.version)
-    published = [v for v in listed if v.state == ImageState.PUBLISHED]
-    newest = published[-1] if published else listed[-1] if listed else None
-    needed = {b["sha256"] for b in newest.blobs} if newest else set()
-    state = ImageState.RETIRED if row.retired else newest.state if newest else ImageState.DRAFT
-    return {
-        "id": row.pk, "name": row.name, "usage": str(row.usage), "state": str(state), "description": row.description,
-        "os_type": row.os_type, "owner": row.owner.username, "versions": [version(v) for v in listed],
-        "memory_bytes": memory_mib(newest.blobs if newest else []) * MIB,
-        "cached_on": sorted(h for h, blobs in kept.items() if needed and needed <= blobs), "created_at": when(row.created_at),
-    }
-
-
-def version(row: ImageVersion) -> Picture:
-    """One version of an image; ``sha256`` and ``format`` are those of its disk, else of its kernel.
-
-    ``size_bytes`` counts no holes, ``added_bytes`` what the store grew by.
-    """
-    came = {p["part"]: p for p in row.parts}
-    first: Mapping[str, Any] = min(row.blobs, key=lambda b: list(Part).index(Part(b["part"])), default={})
-    return {
-        "version": row.version, "state": str(row.state), "sha256": first.get("sha256", ""),
-        "size_bytes": sum(_filled(b, came) for b in row.blobs), "added_bytes": sum(int(p["added"]) for p in row.parts),
-        "virtual_size_bytes": int(first.get("virtual_size") or 0),
-        "format": str(first.get("format", "")), "cmdline": row.cmdline, "why": row.why, "task": row.task or None,
-        "note": row.note, "parent": f"{row.parent.image.name}:{row.parent.version}" if row.parent else None,
-        "instances": sum(i.state != InstanceState.DELETED for i in row.instance_set.all()),
-        "created_at": when(row.created_at),
-        "parts": [
-            {"part": str(b["part"]), "sha256": b["sha256"], "size_bytes": _filled(b, came), "uploaded": _uploaded(came.get(b["part"])),
-             "virtual_size_bytes": int(b.get("virtual_size") or 0), "format": str(b.get("format", ""))} for b in row.blobs
-        ],
-    }
-
-
-def _filled(blob: Mapping[str, Any], came: Mapping[str, Any]) -> int:
-    return int(came[blob["part"]]["filled"] if blob["part"] in came else blob["size"])
-
-
-def _uploaded(part: Mapping[str, Any] | None) -> Picture | None:
-    """The file as it was sent."""
-    return {"sha256": part["sha256"], "size_bytes": int(part["size"]), "was": list(part["was"])} if part and part["sha256"] else None
-
-
-def upload(row: Upload, received: Mapping[str, int]) -> Picture:
-    """An upload under way; ``received`` says what the store has of each part, in bytes."""
-    return {
-        "id": row.pk, "image": row.version.image.name, "image_id": row.version.image_id, "version": row.version.version,
-        "state": str(row.version.state), "created_at": when(row.created_at),
-        "parts": [{"part": str(p["part"]), "size_bytes": int(p["size"]), "received_bytes": received.get(p["part"], 0),
-                   "format": str(p["format"] or "")} for p in row.parts],
-    }
-
-
 # tasks
 
 
@@ -191,14 +113,33 @@ def tasks(rows: Iterable[Task]) -> list[Picture]:
     """Pictures of many tasks, with one look at the board."""
     known = list(rows)
     prefetch_related_objects(known, "steps", "owner")
-    moving = board().read([f"task:{t.pk}" for t in known if t.state not in TASK.final])
+    prefetch_related_objects([t for t in known if t.kind == prefetches.KIND], "orders")
+    open_ = [t for t in known if t.state not in TASK.final]
+    hosts_ = [f"step:{t.pk}:{s.name}" for t in open_ if t.kind == prefetches.KIND for s in t.steps.all() if s.state == "running"]
+    moving = board().read([f"task:{t.pk}" for t in open_] + hosts_)
     waiting = queue.looks(t.pk for t in known if t.state == TaskState.QUEUED)
-    return [_task(t, moving.get(f"task:{t.pk}"), waiting.get(t.pk)) for t in known]
+    told = [_task(t, moving.get(f"task:{t.pk}"), waiting.get(t.pk)) for t in known]
+    return [p | _prefetch(t, moving) if t.kind == prefetches.KIND else p for t, p in zip(known, told, strict=True)]
+
+
+def _prefetch(row: Task, moving: Mapping[str, Mapping[str, Any]]) -> Picture:
+    """What is otherwise of a task whose steps are hosts, each with bytes of its own."""
+    order = prefetches.order_of(row)
+    total = sum(b.size for b in order.ref.blobs) if order else 0
+    steps = [_step(s, {"bytes_total": total, "bytes_done": total if s.state == "done" else 0} | dict(moving.get(f"step:{row.pk}:{s.name}") or {}))
+             for s in row.steps.all()]
+    done = sum(s["bytes_done"] for s in steps) * 100 // (total * len(steps)) if total and steps else 0
+    is_open = row.state not in TASK.final
+    names = prefetches.lacking(row) if is_open else []
+    return {
+        "steps": steps, "progress": 100 if row.state == TaskState.DONE else min(done, 99),
+        "prompt": f"the time passed; it is not yet on {', '.join(names)}" if names else "",
+    }
 
 
 def task(row: Task, progress: Mapping[str, Any] | None = None) -> Picture:
     """One task; ``progress`` is its picture on the board, looked up when left out."""
-    return tasks([row])[0] if progress is None else _task(row, progress)
+    return tasks([row])[0] if progress is None or row.kind == prefetches.KIND else _task(row, progress)
 
 
 def _task(row: Task, progress: Mapping[str, Any] | None, look: Picture | None = None) -> Picture:

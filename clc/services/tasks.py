@@ -1,7 +1,8 @@
-"""Open, advance and cancel tasks: the only writer of Task and TaskStep."""
+"""Open, advance and cancel tasks: the only writer of Task, TaskOrder and TaskStep."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from clc.services import events, queue
@@ -17,7 +18,7 @@ from luhyaapi.errors import Refused
 from luhyaapi.journal import KEEP_S
 from luhyaapi.machines import TASK
 from luhyadb import memory, outbox, scope
-from luhyadb.models import Account, Host, Task, TaskStep
+from luhyadb.models import Account, Host, Task, TaskOrder, TaskStep
 
 _SLACK_S = 60.0
 PREPARE, SUBMIT = "workspace/prepare", "workspace/submit"
@@ -44,6 +45,27 @@ def send(task: Task, command: Command, to: Host, *, gen: int = 0, attempt: int =
     task.command, task.order, task.receiver = order.id, order.model_dump_json(), to.id
     task.phase = phase or task.phase
     task.save(update_fields=["command", "order", "receiver", "deadline", "phase"])
+
+
+def send_each(task: Task, commands: Mapping[Host, Command], until: float) -> None:
+    """Give several clusters their part of a task, each an order of its own, until a moment (seconds since 1970)."""
+    Task.objects.filter(pk=task.pk).update(deadline=until + _SLACK_S)
+    for to, command in commands.items():
+        # its receiver names its own steps by hosts
+        order = outbox.send(command, to.pk, sender=own().id, task=task.pk, step=f"at-{to.pk}", deadline=until, speaks=to.speaks)
+        TaskOrder.objects.create(command=order.id, task=task, order=order.model_dump_json(), receiver=to.pk)
+
+
+def foresee(task: Task, hosts: Iterable[str]) -> None:
+    """The steps a task will have, one for each host."""
+    TaskStep.objects.bulk_create(TaskStep(task=task, name=host, host=host, state="waiting") for host in hosts)
+
+
+def receivers(**by: str) -> set[str]:
+    """Who was given the order, or the orders, of the tasks (``pk``) or of the order (``command``) that are asked for."""
+    found = set(Task.objects.filter(**by).values_list("receiver", flat=True)) - {""}
+    parts = {"task" if name == "pk" else name: value for name, value in by.items()}
+    return found or set(TaskOrder.objects.filter(**parts).values_list("receiver", flat=True))
 
 
 def wait(task: Task, until: float, why: str) -> None:
@@ -73,14 +95,33 @@ def advance(task: Task, event: str, *, what: str = "", **changes: Any) -> Task:
 def ended(report: Outcome) -> Task | None:
     """An Outcome of a task's own order; None when it ends nothing of ours or was ended before."""
     task = Task.objects.filter(command=report.command).first()
+    fault = report.error.model_dump() if report.error else None
+    if task is None:
+        task, fault = _part_ended(report.command, fault)
     if task is None or task.state in TASK.final:
         return None
-    if report.error is None:
+    if fault is None:
         if task.kind == SUBMIT:
             return task
         return advance(task, "finish")
-    event = "end_cancelled" if report.error.code == "cancelled" else "fail"
-    return advance(task, event, error=report.error.model_dump())
+    return advance(task, "end_cancelled" if fault["code"] == "cancelled" else "fail", error=fault)
+
+
+def _part_ended(command: str, fault: dict[str, Any] | None) -> tuple[Task | None, dict[str, Any] | None]:
+    """One of several orders ended: the task, once it was the last one, and what they all came to."""
+    part = TaskOrder.objects.select_for_update().filter(pk=command, ended_at=0).first()
+    if part is None:
+        return None, None
+    part.error, part.ended_at = fault, clock.now()
+    part.save()
+    task = Task.objects.select_for_update().get(pk=part.task_id)
+    parts = list(TaskOrder.objects.filter(task=task).order_by("pk"))
+    if not all(each.ended_at for each in parts):
+        return None, None
+    faults = [each.error for each in parts if each.error]
+    if not faults:
+        return task, None
+    return task, {**faults[0], "why": "; ".join(dict.fromkeys(each["why"] for each in faults if each["why"]))}
 
 
 def steps(report: TaskSteps) -> None:
@@ -120,7 +161,7 @@ def cancel(account: Account, task_id: str) -> Task:
             return instances.gave_up(task, Refused("cancelled", "It was cancelled"))
         before = task.state
         task = advance(task, "cancel", what="cancel asked")
-        if before != TaskState.CANCELLING and task.receiver:
+        if before != TaskState.CANCELLING:
             _tell_cancel(task)
     return task
 
@@ -159,14 +200,18 @@ def say_again(patience_s: float) -> int:
 
 
 def _again(task: Task) -> int:
-    if not task.order or outbox.is_waiting(task.command):
+    open_ = [(task.command, task.order)] if task.order else list(task.orders.filter(ended_at=0).values_list("command", "order"))
+    unsaid = [text for command, text in open_ if not outbox.is_waiting(command)]
+    if not unsaid:
         return 0
     with memory.atomic():
-        outbox.put(Order.model_validate_json(task.order))
+        for text in unsaid:
+            outbox.put(Order.model_validate_json(text))
         if task.state == TaskState.CANCELLING:
             _tell_cancel(task)
-    return 1
+    return len(unsaid)
 
 
 def _tell_cancel(task: Task) -> None:
-    outbox.send(TaskCancel(target=task.pk), task.receiver, sender=own().id, task=task.pk, step="cancel")
+    for receiver in sorted(receivers(pk=task.pk)):
+        outbox.send(TaskCancel(target=task.pk), receiver, sender=own().id, task=task.pk, step="cancel")

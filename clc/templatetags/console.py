@@ -96,6 +96,7 @@ KINDS = {
     "workspace.prepare": gettext_noop("Prepare workspace"),
     "workspace.submit": gettext_noop("Submit workspace"),
     "push": gettext_noop("sending what changed"),
+    "image.prefetch": gettext_noop("Prefetch image"),
     "domain.start": gettext_noop("Start on the node"),
     "domain.stop": gettext_noop("Stop on the node"),
     "domain.delete": gettext_noop("Clean up on the node"),

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from deploy.cli import api, output, sizes, upload, waiting, workspaces
+from deploy.cli import api, moments, output, sizes, tasks, upload, waiting, workspaces
 from deploy.cli.session import Session, noun, verb
 from luhyaapi import clock
 from luhyaapi.errors import Failed, Refused
@@ -42,6 +42,7 @@ def print_one(session: Session, image: Image) -> None:
         shown["memory_bytes"] = sizes.show(shown["memory_bytes"])
     output.fields(shown, ("id", "name", "usage"))
     _print_versions(image.get("versions") or [])
+    _print_map(image.get("versions") or [])
 
 
 def _print_versions(versions: list[dict[str, Any]]) -> None:
@@ -55,6 +56,25 @@ def _print_versions(versions: list[dict[str, Any]]) -> None:
             for v in versions
         ],
     )
+
+
+def _print_map(versions: list[dict[str, Any]]) -> None:
+    """Which host has which version: ``whole``, or how much of it."""
+    found = {(c["host"], v["version"]): c for v in versions for c in v.get("cached_on") or []}
+    hosts = {c["host"]: c for c in found.values()}
+    shown = [v["version"] for v in versions if v.get("cached_on")]
+    if hosts:
+        output.line("")
+        output.table(
+            ("host", "name", "role", *(f"v{n}" for n in shown)),
+            [(host, c.get("host_name"), c.get("role"), *(_share(found.get((host, n))) for n in shown)) for host, c in hosts.items()],
+        )
+
+
+def _share(cached: dict[str, Any] | None) -> str:
+    if cached is None:
+        return "-"
+    return "whole" if cached["whole"] else f"{sizes.show(cached['bytes_done'])} of {sizes.show(cached['bytes_total'])}"
 
 
 @verb(app, "list")
@@ -83,12 +103,13 @@ def show(session: Session, image: ImageName) -> None:
 
 @verb(app, "versions")
 def versions(session: Session, image: ImageName) -> None:
-    """List the versions of an image."""
+    """List the versions of an image, and which host has which."""
     found = session.api.everything(api.path("images", image, "versions"))
     if session.json:
         output.document(found)
     else:
         _print_versions(found)
+        _print_map(found)
 
 
 @verb(app, "delete")
@@ -290,6 +311,28 @@ def _pull(session: Session, where: str, draft: Path, part: str) -> str:
                 if cuts >= _CUTS:
                     raise
                 clock.sleep(0.2 * 2**cuts)
+
+
+@verb(app, "prefetch")
+def prefetch(
+    session: Session,
+    image: Annotated[str, typer.Option(help="Name or id of the image; `name:version` for a certain version.")],
+    hosts: Annotated[str, typer.Option(metavar="all|NAME,NAME", help="Clusters and nodes, by name or id.")] = "all",
+    by: Annotated[str, typer.Option(metavar="TIME", help="When it shall be there: 08:00 (today or tomorrow) or 2030-01-31T08:00. It begins at once.")] = "now",
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the task at once instead of waiting for it.")] = False,
+    timeout: Annotated[float, typer.Option(metavar="S", help="Give up waiting after so many seconds; 0: never. The cloud goes on.")] = 0,
+) -> None:
+    """Bring an image to hosts before a class needs it."""
+    moment = moments.parse(by)
+    body = {"hosts": [name.strip() for name in hosts.split(",") if name.strip()], "by": None if moment is None else clock.rfc3339(moment)}
+    task = session.api.post(api.path("images", image, "prefetch"), body)
+    if no_wait:
+        tasks.show_task(session, task)
+        return
+    ident = waiting.id_of(task)
+    with waiting.detaching(session, [ident]):
+        waiting.finished(session, ident, timeout)
+    tasks.show_task(session, waiting.fetch(session, ident))
 
 
 @verb(app, "build-demo")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deploy.cli import api, output, waiting
+from deploy.cli import api, output, sizes, waiting
 from deploy.cli.session import Session, noun, verb
 
 app = noun("task")
@@ -23,9 +23,19 @@ def show_task(session: Session, task: dict[str, Any]) -> None:
         shown["queue"] = line
     output.fields(shown, ("id", "kind", "state", "phase", "progress"))
     if task.get("steps"):
-        output.table(("step", "state", "started", "ended"), [(s.get("name"), s.get("state"), s.get("started_at"), s.get("ended_at")) for s in task["steps"]])
+        _print_steps(task["steps"])
     if task.get("error"):
         output.trouble(api.task_error(task))
+
+
+def _print_steps(steps: list[dict[str, Any]]) -> None:
+    moving = any(s.get("bytes_total") for s in steps)
+    head = ("step", "state", "started", "ended", *(("bytes", "of") if moving else ()), "note")
+    output.table(head, [
+        (s.get("name"), s.get("state"), s.get("started_at"), s.get("ended_at"),
+         *((sizes.show(s.get("bytes_done")), sizes.show(s.get("bytes_total"))) if moving else ()), s.get("note"))
+        for s in steps
+    ])
 
 
 @verb(app, "list")

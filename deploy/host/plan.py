@@ -35,7 +35,7 @@ ENVIRONMENT = {
 
 LOOPBACK = "127.0.0.1"
 ACTING = ("walrus", "cc", "nc", "sc")
-REACHED = ("clc", "walrus", "cc")
+REACHED = ("clc", "walrus", "cc", "nc")
 """Roles with doors that other hosts come to."""
 BOSSES = {"walrus": "clc", "cc": "clc", "nc": "cc", "sc": "cc"}
 ROLES = ("clc", *ACTING)

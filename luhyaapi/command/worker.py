@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from luhyaapi import clock, log
+from luhyaapi import clock, ids, log
 from luhyaapi.contracts.base import Command, Envelope
 from luhyaapi.contracts.commands import COMMANDS, TaskCancel
 from luhyaapi.contracts.reports import Outcome, Progress
@@ -192,7 +192,7 @@ class Worker:
         if interrupted or (again and later < row.envelope.deadline):
             _log.info("order waits", code=trouble.code, why=trouble.why, attempts=row.attempts)
             if not interrupted:
-                step = row.id.partition("#")[2].rpartition(".")[0]
+                step = ids.step_of(row.id)
                 job.progress("" if step == "0" else step, 0, 0, str(trouble)[:200])
             self._agent.journal.postpone(row.id, later)
             return

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from luhyaapi.contracts.base import Command
-from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec, Name, UploadPart
+from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec, Name, Neighbour, UploadPart
 from luhyaapi.contracts.vocabulary import DiskFormat, Lane, Role, Usage
 from luhyaapi.ids import HostId, ImgId, InsId, LtrId, TaskId
 
@@ -107,13 +107,37 @@ class InstanceDelete(Command):
 
 
 class ImageFetch(Command):
-    """Have the blobs of an image version in the own cache; bytes already here do not move."""
+    """Have the blobs of an image version in the own cache; bytes already here do not move.
+
+    ``neighbours`` may have them, or fetch them too: they are asked before ``url``, which surely has them. ``keep_until``: they are
+    pinned until then (seconds since 1970); 0: as long as the task needs them.
+    """
+
+    v = 2
 
     to, timeout_s, lane = (Role.CC, Role.NC), 3600, Lane.TRANSFER
     image: ImgId
     ref: ImageRef
     url: str
     ticket: str
+    neighbours: tuple[Neighbour, ...] = Field(default=(), max_length=8)
+    keep_until: float = 0
+
+
+class ImagePrefetch(Command):
+    """Have an image version in the cluster's cache, then in those of ``nodes``, pinned there until ``keep_until``.
+
+    ``by``: when it shall be there; a node that is away is waited for until then. Both in seconds since 1970.
+    """
+
+    to, timeout_s = Role.CC, 4 * 86400
+    image: ImgId
+    ref: ImageRef
+    url: str
+    ticket: str
+    nodes: tuple[HostId, ...] = Field(default=(), max_length=5000)
+    by: float
+    keep_until: float
 
 
 class EdgeApply(Command):

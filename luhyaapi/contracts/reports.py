@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from luhyaapi.contracts.base import Report
-from luhyaapi.contracts.specs import Blob, Capacity, Display, Fault, Nic, PartFacts, StepFacts
+from luhyaapi.contracts.specs import Blob, Capacity, Display, Fault, Half, Nic, PartFacts, StepFacts
 from luhyaapi.contracts.vocabulary import Accelerator, InstanceState, Role
 from luhyaapi.ids import HostId, InsId, LtrId, Sha256
 
@@ -34,8 +34,9 @@ class Hello(Report):
 class HostFacts(Report):
     """The heartbeat: how a host is right now. May be lost without harm. Sizes in MiB, load as of one minute.
 
-    ``strangers``: guests that run on a node and that it has no order for. ``children``: the hosts a cluster has let in,
-    and whether it places nothing new there. ``damaged``: files of images of which blocks are damaged.
+    ``blobs``: the files it has whole; ``halves``: those it has begun to fetch; ``damaged``: those of which blocks are damaged.
+    ``strangers``: guests that run on a node and that it has no order for. ``children``: the hosts a cluster has let in, and
+    whether it places nothing new there.
     """
 
     v = 4
@@ -54,6 +55,7 @@ class HostFacts(Report):
     guests: int = 0
     blobs: tuple[Sha256, ...] = ()
     damaged: tuple[Sha256, ...] = ()
+    halves: tuple[Half, ...] = ()
     open_commands: int = 0
     refused: dict[str, int] = {}
     health: str = ""

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from luhyaapi.contracts.base import Model
 from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, DomainState, Part
-from luhyaapi.ids import ImgId, InsId, Sha256
+from luhyaapi.ids import HostId, ImgId, InsId, Sha256
 
 Mac = Annotated[str, StringConstraints(pattern="^([0-9a-f]{2}:){5}[0-9a-f]{2}$")]
 Ipv4 = Annotated[str, StringConstraints(pattern=r"^(\d{1,3}\.){3}\d{1,3}$")]
@@ -29,6 +29,21 @@ class Blob(Model):
     size: int = Field(ge=0)
     format: DiskFormat = DiskFormat.RAW
     virtual_size: int = Field(default=0, ge=0)
+
+
+class Neighbour(Model):
+    """A host that has an image, or is just fetching it: ``url`` is what the addresses of its blobs begin with, ``ticket`` opens them."""
+
+    host: HostId
+    url: str = Field(max_length=200)
+    ticket: str = Field(max_length=4000)
+
+
+class Half(Model):
+    """A file that is not whole yet: ``size`` is what it takes on the disk, in bytes; its holes take nothing."""
+
+    sha256: Sha256
+    size: int = Field(ge=0)
 
 
 class UploadPart(Model):
@@ -131,7 +146,7 @@ Said = Annotated[str, AfterValidator(_short)]
 
 
 class StepFacts(Model):
-    """A step of a task: ``state`` is running, done, failed or undone."""
+    """A step of a task: ``state`` is waiting, running, done, failed or undone."""
 
     step: str
     state: str

@@ -77,10 +77,10 @@ class Answer:
 
 
 class Pieces:
-    """Gathers what comes into pieces of about CHUNK before it is handed on."""
+    """Gathers what comes into pieces of about ``at_least`` bytes before it is handed on."""
 
-    def __init__(self, take: Callable[[bytes], None]) -> None:
-        self._take = take
+    def __init__(self, take: Callable[[bytes], None], at_least: int = CHUNK) -> None:
+        self._take, self._at_least = take, at_least
         self._buffer = bytearray()
 
     @property
@@ -91,7 +91,7 @@ class Pieces:
     def add(self, data: bytes) -> None:
         """Take ``data``; raises what the taker raises."""
         self._buffer += data
-        if len(self._buffer) >= CHUNK:
+        if len(self._buffer) >= self._at_least:
             self.flush()
 
     def flush(self) -> None:

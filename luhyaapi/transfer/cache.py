@@ -11,12 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from luhyaapi import clock, points
+from luhyaapi.contracts.specs import Half
 from luhyaapi.errors import Failed, Refused
 from luhyaapi.transfer.blocks import Index, index_of
+from luhyaapi.transfer.pace import Pace
 from luhyaapi.transfer.sparse import sync_folder
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 _OWNER = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_UNTIL = re.compile(r".*\.until-([0-9]{1,12})")
 _MIB = 1024 * 1024
 
 
@@ -30,12 +33,14 @@ def named(sha256: str) -> str:
 class BlobCache:
     """Files named by their content, below ``folder``.
 
-    ``quota_mib`` bounds what the files take on the disk, ``keep_free_mib`` is never taken from the file system (MiB).
+    ``quota_mib`` bounds what the files take on the disk, ``keep_free_mib`` is never taken from the file system (MiB); into it
+    nothing is fetched faster than ``take_mbit`` (Mbit/s, 0: any).
     A file gets its name only when it is complete, on the disk and checked; its index lies beside it. Half files are in ``parts``.
     """
 
-    def __init__(self, folder: Path, quota_mib: int, keep_free_mib: int) -> None:
+    def __init__(self, folder: Path, quota_mib: int, keep_free_mib: int, take_mbit: float = 0) -> None:
         self.folder = folder
+        self.pace = Pace(take_mbit)
         self._quota = quota_mib * _MIB
         self._keep_free = keep_free_mib * _MIB
         self._blobs, self._parts, self._pins = folder / "blobs", folder / "parts", folder / "pins"
@@ -79,6 +84,10 @@ class BlobCache:
         """Everything that is here, complete."""
         return sorted(file.name for file in self._files())
 
+    def halves(self) -> tuple[Half, ...]:
+        """What is here of files that are not complete."""
+        return tuple(Half(sha256=part.name.removesuffix(".part"), size=_taken(part)) for part in sorted(self._parts.glob("*.part")))
+
     def used(self) -> int:
         """Bytes taken on the disk, complete and half files; indexes are too small to count."""
         return sum(_taken(file) for file in (*self._files(), *self._parts.glob("*.part")))
@@ -103,27 +112,26 @@ class BlobCache:
             sync_folder(final.parent)
         return final
 
-    def pin(self, sha256: str, owner: str) -> None:
-        """Keep that content, here already or not yet, while ``owner`` (an id) needs it."""
+    def pin(self, sha256: str, owner: str, until: float = 0) -> None:
+        """Keep that content, here already or not yet, while ``owner`` (an id) needs it, or only ``until`` then (seconds since 1970)."""
         with self._locked():
-            pin = self._pin(sha256, owner)
+            pin = self._pin(sha256, owner, until)
             pin.parent.mkdir(exist_ok=True)
             pin.touch()
 
-    def unpin(self, sha256: str, owner: str) -> None:
+    def unpin(self, sha256: str, owner: str, until: float = 0) -> None:
         """``owner`` needs it no more; harmless when it never did."""
         with self._locked():
-            pin = self._pin(sha256, owner)
+            pin = self._pin(sha256, owner, until)
             pin.unlink(missing_ok=True)
-            if pin.parent.is_dir() and not any(pin.parent.iterdir()):
-                pin.parent.rmdir()
+            _drop_empty(pin.parent)
 
     def pins(self) -> dict[str, set[str]]:
-        """Who needs what: digest to owners."""
+        """Who needs what: digest to owners; without pins whose time is over."""
         owners = {}
         for each in self._pins.iterdir():
             try:
-                owners[each.name] = {pin.name for pin in each.iterdir()}
+                owners[each.name] = {pin.name for pin in each.iterdir() if not _is_over(pin)}
             except FileNotFoundError:
                 continue
         return {sha256: names for sha256, names in owners.items() if names}
@@ -171,9 +179,14 @@ class BlobCache:
             )
 
     def sweep(self, idle_s: float) -> int:
-        """Remove half files nobody writes and nobody touched for ``idle_s`` seconds; how many."""
+        """Remove half files nobody writes and nobody touched for ``idle_s`` seconds; how many. And pins whose time is over."""
         before = clock.now() - idle_s
         gone = 0
+        with self._locked():
+            for pin in list(self._pins.glob("*/*")):
+                if _is_over(pin):
+                    pin.unlink(missing_ok=True)
+                    _drop_empty(pin.parent)
         for index in self._parts.glob("*.index.*"):
             if _last_used(index) < before:
                 index.unlink(missing_ok=True)
@@ -222,10 +235,11 @@ class BlobCache:
     def _place(self, sha256: str) -> Path:
         return self._blobs / named(sha256)[:2] / sha256
 
-    def _pin(self, sha256: str, owner: str) -> Path:
+    def _pin(self, sha256: str, owner: str, until: float) -> Path:
         if not _OWNER.fullmatch(owner):
             raise Refused("invalid", "That cannot own a pin", f"{owner[:80]!r}: an id is expected")
-        return self._pins / named(sha256) / owner
+        # in the name: a crash leaves a pin with its end, or none
+        return self._pins / named(sha256) / (f"{owner}.until-{int(until)}" if until else owner)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -244,6 +258,16 @@ def _index_file(file: Path) -> Path:
 def _drop(file: Path) -> None:
     file.unlink(missing_ok=True)
     _index_file(file).unlink(missing_ok=True)
+
+
+def _is_over(pin: Path) -> bool:
+    until = _UNTIL.fullmatch(pin.name)
+    return until is not None and int(until[1]) <= clock.now()
+
+
+def _drop_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _try_lock(path: Path) -> int:

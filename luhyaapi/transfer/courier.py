@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,15 +18,16 @@ _LOOK_S = 0.1
 _LANDING_S = 5.0
 
 
-def fetch(
+def fetch(  # noqa: PLR0913 - who asks says all of it in one place; all but four are keyword only
     cache: BlobCache, blob: Blob, url: str, ticket: str, *,
     on_progress: Progress = no_progress, cancelled: Cancelled = never, patience: Patience | None = None,
-    trust: Trust | None = None,
+    trust: Trust | None = None, neighbours: Sequence[Source] = (),
 ) -> Path:
     """Have ``blob`` in ``cache``, from ``url`` opened by ``ticket``; returns its file. What is here does not move.
 
     Any number of threads and processes may ask for the same content: it is downloaded once. ``cancelled`` ends only the
     own waiting; the download ends when nobody waits for it any more. ``trust``: whom the other side must prove to be, for https.
+    ``neighbours`` may have some of it, or fetch it themselves; they are asked first, and each block of theirs is verified as any other.
     Raises Unavailable(transfer) after ``patience``, Failed(digest) when other bytes come, Failed(disk_full),
     Refused(cancelled), and what the other side refuses. Only after Unavailable a half file stays, to be resumed.
     """
@@ -37,7 +38,8 @@ def fetch(
         on_progress(blob.size, blob.size)
         return here
     source = Source(url, {"Authorization": f"Ticket {ticket}"}, trust)
-    flight = _board(cache, blob, source, patience or Patience())
+    known = [each for each in neighbours if urlsplit(each.url).scheme in PROTOCOLS]
+    flight = _board(cache, blob, source, known, patience or Patience())
     told = -1
     try:
         while not clock.wait(flight.landed, _LOOK_S):
@@ -71,13 +73,17 @@ class _Flight:
         """Bytes here so far."""
         return self._download.position
 
-    def join(self, source: Source) -> bool:
+    def demand(self, numbers: Iterable[int]) -> None:
+        """See :meth:`luhyaapi.transfer.download.Download.demand`."""
+        self._download.demand(numbers)
+
+    def join(self, source: Source, neighbours: Sequence[Source]) -> bool:
         """Wait for it too, and lend it the own source; false when it is already ending."""
         with self._lock:
             if self._stop.is_set() or self.landed.is_set():
                 return False
             self._waiting += 1
-            self._download.offer(source)
+            self._download.offer(source, neighbours)
             return True
 
     def leave(self) -> None:
@@ -132,13 +138,22 @@ _flights: dict[tuple[str, str], _Flight] = {}
 _flights_lock = threading.Lock()
 
 
-def _board(cache: BlobCache, blob: Blob, source: Source, patience: Patience) -> _Flight:
+def demand(cache: BlobCache, sha256: str, numbers: Iterable[int]) -> bool:
+    """Have these blocks of a file that is being fetched before all others; false when this process fetches no such file."""
+    with _flights_lock:
+        flight = _flights.get((str(cache.folder.resolve()), sha256))
+    if flight is not None:
+        flight.demand(numbers)
+    return flight is not None
+
+
+def _board(cache: BlobCache, blob: Blob, source: Source, neighbours: Sequence[Source], patience: Patience) -> _Flight:
     key = (str(cache.folder.resolve()), blob.sha256)
     with _flights_lock:
         flight = _flights.get(key)
-        if flight is not None and flight.join(source):
+        if flight is not None and flight.join(source, neighbours):
             return flight
         flight = _flights[key] = _Flight(cache, blob, patience, key)
-        flight.join(source)
+        flight.join(source, neighbours)
     _launch(flight.run, f"fetch-{blob.sha256[:8]}")
     return flight

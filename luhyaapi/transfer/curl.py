@@ -16,6 +16,8 @@ from luhyaapi.transfer.base import CHUNK, Cancelled, Source
 
 _SILENCE_S = 30
 _KEEP = 16 * 1024
+_PIECE = 256 * 1024
+"""Small: what came is verified and passed on to the next one in a row."""
 
 
 class Curl:
@@ -43,7 +45,7 @@ class Curl:
 class _Request:
     def __init__(self, source: Source, take: Callable[[bytes], None], stopped: Cancelled, body: bytes | None = None) -> None:
         self._source, self._stopped, self._body = source, stopped, body
-        self._answer, self._pieces = asking.Answer(), asking.Pieces(take)
+        self._answer, self._pieces = asking.Answer(), asking.Pieces(take, _PIECE)
         self._said = b""
         self._error: BaseException | None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -12,21 +12,24 @@ from urllib.parse import urlsplit
 
 from luhyaapi import clock, log
 from luhyaapi.contracts.specs import Blob
-from luhyaapi.errors import Failed, Refused, Unavailable, of
-from luhyaapi.transfer import frames, giver
+from luhyaapi.errors import Failed, Refused, Trouble, Unavailable, of
+from luhyaapi.transfer import frames, giver, growing
 from luhyaapi.transfer.base import Source, Transfer
 from luhyaapi.transfer.blocks import BLOCK, HOLE, Index, digests, groups, ranges, read, spans, split
 from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.curl import Curl
+from luhyaapi.transfer.sources import Place, Sources
 from luhyaapi.transfer.sparse import HoledFile
 
 T = TypeVar("T")
 _log = log.get(__name__)
 _LOOK_S = 0.1
-_FIRST_PAUSE_S = 0.2
-_LONGEST_PAUSE_S = 10.0
 _ASK_AT_MOST = 4000
 """Signs of a request that name blocks, at most."""
+_OF_THE_LAST = 256
+"""Blocks asked of the last resort at once while there are neighbours: soon they are asked again."""
+_SLOW_S, _SLOW_BYTES = 5.0, 256 * 1024
+"""A neighbour that gives less in so long is too slow."""
 
 PROTOCOLS: dict[str, Transfer] = {scheme: Curl() for scheme in sorted(Curl.schemes)}
 
@@ -40,21 +43,35 @@ class Patience:
 
 
 class Download:
-    """Brings one blob into a cache. ``position`` counts the bytes that are here, for those who watch; ``moved`` those that came."""
+    """Brings one blob into a cache. ``position`` counts the bytes that are here, for those who watch; ``moved`` those that came.
+
+    What came and is verified others may have at once: see :mod:`luhyaapi.transfer.growing`.
+    """
 
     def __init__(self, cache: BlobCache, blob: Blob, stop: threading.Event, patience: Patience) -> None:
         self.position = self.moved = 0
         self._cache, self._blob, self._stop, self._patience = cache, blob, stop, patience
-        self._sources: list[Source] = []
+        self._sources = Sources()
         self._part = cache.part(blob.sha256)
         self._lacking: dict[bytes, list[int]] = {}
         self._begun = self._fed = clock.monotonic()
-        self._pause = _FIRST_PAUSE_S
+        self._held_s = 0.0
+        self._refusal: Trouble | None = None
+        self._growing: growing.Growing | None = None
+        self._soon: set[int] = set()
+        self._hurry = threading.Event()
 
-    def offer(self, source: Source) -> None:
-        """One more place to get it from; the newest is asked first."""
-        if source not in self._sources:
-            self._sources.append(source)
+    def offer(self, source: Source, neighbours: Sequence[Source] = ()) -> None:
+        """One more place to get it from, the newest is asked first; and neighbours that may have some of it, asked before all others."""
+        self._refusal = None
+        self._sources.offer(source, neighbours)
+
+    def demand(self, numbers: Iterable[int]) -> None:
+        """Have these blocks before all others: what is under way is broken off for them. Those that are here, or are none, change nothing."""
+        half, asked = self._growing, set(numbers)
+        if missing := asked if half is None else half.missing(asked):
+            self._soon = self._soon | missing
+            self._hurry.set()
 
     def run(self) -> Path:
         """The complete, checked file. Errors as :func:`luhyaapi.transfer.courier.fetch` says."""
@@ -76,15 +93,17 @@ class Download:
 
     def _bring(self) -> Path:
         try:
-            index = self._persist(self._ask_index) if self._blob.size else Index(0, b"")
+            # the index is small, and who gives it must not be waited for
+            index = self._persist(self._ask_index, last_first=True) if self._blob.size else Index(0, b"")
             self._lacking = _places(index)
             self.position = index.size - index.filled()
             with HoledFile(self._part, index.size) as file:
+                self._growing = growing.begin(self._cache.folder, self._blob.sha256, self._part, index)
                 self._look_through(file, index)
                 self._cache.room(self._left(index))
                 self._take_from_here(file, index)
                 while self._lacking:
-                    self._persist(lambda source: self._ask_blocks(source, file, index))
+                    self._persist(lambda place: self._ask_blocks(place, file, index))
                 file.sync()
             return self._cache.adopt(self._part, self._blob.sha256, index)
         except Unavailable:
@@ -95,6 +114,9 @@ class Download:
         except Exception:
             self._part.unlink(missing_ok=True)
             raise
+        finally:
+            if self._growing:
+                growing.end(self._cache.folder, self._blob.sha256, self._growing)
 
     # ---- what is here
 
@@ -130,85 +152,153 @@ class Download:
     def _take(self, found: Iterable[tuple[bytes, memoryview]], file: HoledFile, index: Index, there: int = -1) -> None:
         """Write blocks wherever they are lacking; ``there`` one is already."""
         for name, block in found:
-            for number in self._lacking.pop(name, ()):
+            places = self._lacking.pop(name, ())
+            for number in places:
                 if number != there:
                     file.put(number * BLOCK, block)
                 self.position += index.length(number)
+            if places and self._growing:
+                self._growing.add(places)
 
     def _left(self, index: Index) -> int:
         return sum(index.length(n) for places in self._lacking.values() for n in places)
 
     # ---- what is elsewhere
 
-    def _ask_index(self, source: Source) -> Index:
+    def _ask_index(self, place: Place) -> Index:
         data = bytearray()
+        self._hurry.clear()
 
         def take(piece: bytes) -> None:
             data.extend(piece)
             if len(data) > giver.largest(self._blob.size):
                 raise Failed("digest", "Another index came than expected", "it is larger than that of this file can be")
 
-        self._get(source, "index", take)
+        self._get(place, "index", take)
         return giver.unsqueeze(bytes(data), self._blob.size, self._blob.index)
 
-    def _ask_blocks(self, source: Source, file: HoledFile, index: Index) -> None:
+    def _ask_blocks(self, place: Place, file: HoledFile, index: Index) -> None:
         """Ask once for as much as a request can name."""
         before = len(self._lacking)
         if not before:
             return  # it was cut behind the last of them
-        reader = frames.Reader()
+        reader, came = frames.Reader(), 0
 
         def take(data: bytes) -> None:
+            nonlocal came
             for frame in reader.feed(data):
+                came += 1
                 self._take(frames.unpack(frame), file, index)
 
+        self._hurry.clear()
         try:
-            self._get(source, f"blocks?want={self._wanted()}", take)
+            self._get(place, f"blocks?want={self._wanted(place)}", take)
             if reader.rest:
                 raise Unavailable("transfer", "The transfer was cut", "the other side stopped early")
         except Unavailable:
             self._take(frames.beginning(reader.rest), file, index)
             raise
-        if len(self._lacking) == before:
+        if len(self._lacking) == before and came:
             raise Failed("digest", "Other bytes came than expected", "none of the blocks that were asked for")
+        if len(self._lacking) == before:
+            raise Unavailable("transfer", "The bytes did not arrive", "the other side has none of the lacking blocks now")
 
-    def _wanted(self) -> str:
-        text = ranges(sorted(places[0] for places in self._lacking.values()))
+    def _wanted(self, place: Place) -> str:
+        lacking = sorted(places[0] for places in self._lacking.values())
+        if self._soon:
+            soon = self._soon & {number for places in self._lacking.values() for number in places}
+            self._soon = soon
+            lacking = sorted({places[0] for places in self._lacking.values() if soon.intersection(places)}) or lacking
+        if place.is_last and self._sources.has_neighbours:
+            lacking = lacking[:_OF_THE_LAST]
+        text = ranges(lacking)
         return text if len(text) <= _ASK_AT_MOST else text[:_ASK_AT_MOST].rpartition(",")[0]
 
-    def _get(self, source: Source, what: str, take: Callable[[bytes], None]) -> None:
+    def _get(self, place: Place, what: str, take: Callable[[bytes], None]) -> None:
         def counted(data: bytes) -> None:
             self.moved += len(data)
+            self._held_s += self._cache.pace.wait(len(data), self._stop)
             take(data)
 
-        at = replace(source, url=f"{source.url}/{what}")
-        PROTOCOLS[urlsplit(source.url).scheme].get(at, counted, self._stop.is_set)
+        watch = _Watch(self._stop, self._hurry, self._slowness(place))
+        at = replace(place.source, url=f"{place.source.url}/{what}")
+        try:
+            PROTOCOLS[urlsplit(at.url).scheme].get(at, counted, watch.stops)
+        except Refused as e:
+            if watch.why and e.code == "cancelled":
+                raise Unavailable("transfer", "The transfer was broken off", watch.why) from e
+            raise
 
-    def _persist(self, ask: Callable[[Source], T]) -> T:
-        """Ask the newest source, again after a cut, while the patience lasts; one that refuses is asked no more."""
+    def _slowness(self, place: Place) -> Callable[[], bool]:
+        def spent() -> float:
+            return clock.monotonic() - self._held_s  # what we wait by ourselves is nobody's slowness
+
+        since, before = spent(), self.moved
+
+        def is_slow() -> bool:
+            nonlocal since, before
+            if place.is_last or spent() - since <= _SLOW_S:
+                return False
+            came, since, before = self.moved - before, spent(), self.moved
+            return came < _SLOW_BYTES
+
+        return is_slow
+
+    def _persist(self, ask: Callable[[Place], T], *, last_first: bool = False) -> T:
+        """Ask where it may be, again after a cut, while the patience lasts; who refuses, or lies, is asked no more."""
         while True:
-            before, source = self.moved, self._sources[-1]
+            place, _ = self._sources.next(last_first=last_first)
+            before = self.moved
             try:
-                return ask(source)
+                return ask(place)
             except Unavailable as cut:
-                now = clock.monotonic()
-                if self.moved > before:
-                    self._fed, self._pause = now, _FIRST_PAUSE_S
-                patience = self._patience
-                if now - self._fed + self._pause > patience.idle_s or now - self._begun + self._pause > patience.total_s:
-                    raise Unavailable("transfer", "The bytes did not arrive", cut.why or str(cut)) from cut
-                _log.info("transfer cut", sha256=self._blob.sha256, position=self.position, why=str(cut))
-                clock.wait(self._stop, self._pause)
-                self._pause = min(self._pause * 2, _LONGEST_PAUSE_S)
-            except Refused:
-                self._sources.remove(source)
-                if not self._sources:
+                self._was_cut(place, cut, came=self.moved > before)
+            except (Refused, Failed) as e:
+                self._go_on()
+                if e.code == "not_found" and not place.is_last:
+                    # it may be about to fetch it itself
+                    self._was_cut(place, Unavailable("transfer", e.what, e.why), came=False)
+                elif (place.is_last and isinstance(e, Failed)) or not self._sources.drop(place):
                     raise
+                elif place.is_last:
+                    self._refusal = e
             self._go_on()
+
+    def _was_cut(self, place: Place, cut: Unavailable, *, came: bool) -> None:
+        """Go on elsewhere, or wait; raises when that would be in vain."""
+        if came:
+            self._fed = clock.monotonic()
+            place.did_well()
+        if self._hurry.is_set():
+            return
+        place.rest()
+        _log.info("transfer cut", sha256=self._blob.sha256, position=self.position, why=str(cut))
+        _, wait_s = self._sources.next()
+        now, patience = clock.monotonic(), self._patience
+        if now - self._fed + wait_s > patience.idle_s or now - self._begun + wait_s > patience.total_s:
+            # without a last resort there is nothing to hope for
+            raise self._refusal or Unavailable("transfer", "The bytes did not arrive", cut.why or str(cut)) from cut
+        clock.wait(self._stop, wait_s)
 
     def _go_on(self) -> None:
         if self._stop.is_set():
             raise Refused("cancelled", "Fetching the image was cancelled")
+
+
+class _Watch:
+    """Says when a transfer shall end before its time, and then why; ``is_slow`` tells, of a neighbour, whether it gives too little."""
+
+    def __init__(self, stop: threading.Event, hurry: threading.Event, is_slow: Callable[[], bool]) -> None:
+        self._stop, self._hurry, self._is_slow = stop, hurry, is_slow
+        self.why = ""
+
+    def stops(self) -> bool:
+        """Asked often while bytes move, and now and then while none do."""
+        if self._hurry.is_set():
+            self.why = "other blocks are needed first"
+        elif self._is_slow():
+            self.why = "the other side is too slow"
+        return bool(self.why) or self._stop.is_set()
 
 
 def _places(index: Index) -> dict[bytes, list[int]]:

@@ -8,12 +8,14 @@ from typing import Protocol
 
 import zstandard
 
+from luhyaapi import clock
 from luhyaapi.errors import Failed, Refused
-from luhyaapi.transfer import frames
+from luhyaapi.transfer import frames, growing
 from luhyaapi.transfer.blocks import BLOCK, DIGEST, HOLE, Index, count, numbers, read, spans
 from luhyaapi.transfer.cache import BlobCache
 
 _BESIDE = 64 * 1024
+_LOOK_S = 0.1
 
 
 class Giver(Protocol):
@@ -35,21 +37,36 @@ def answer(giver: Giver, sha256: str, what: str, asked: Mapping[str, str]) -> It
 
 
 class CacheGiver:
-    """Gives what a cache has, compressed while it is sent."""
+    """Gives what a cache has, compressed while it is sent; of a file that is still being fetched what came and is verified.
 
-    def __init__(self, cache: BlobCache) -> None:
-        self._cache = cache
+    ``patience_s``: so long it waits for a file that is about to be fetched, and for the next block of one that is.
+    """
+
+    def __init__(self, cache: BlobCache, patience_s: float = 0.0) -> None:
+        self._cache, self._patience_s = cache, patience_s
 
     def index(self, sha256: str) -> Index:
         """See :class:`Giver`."""
-        return self._cache.index(sha256)
+        until = clock.monotonic() + self._patience_s
+        while True:
+            if half := growing.of(self._cache.folder, sha256):
+                return half.index
+            try:
+                return self._cache.index(sha256)
+            except Refused:
+                if clock.monotonic() >= until:
+                    raise
+            clock.sleep(_LOOK_S)
 
     def frames(self, sha256: str, wanted: Sequence[int]) -> Iterator[bytes]:
         """See :class:`Giver`."""
+        half = growing.of(self._cache.folder, sha256)
         path = self._cache.path(sha256)
-        if path is None:
-            raise Refused("not_found", "These bytes are not here", sha256)
-        return of_file(path, self._cache.index(sha256), wanted)
+        if path is not None:
+            return of_file(path, self._cache.index(sha256), wanted)
+        if half is not None:
+            return half.frames(wanted, self._patience_s)
+        raise Refused("not_found", "These bytes are not here", sha256)
 
 
 def of_file(path: Path, index: Index, wanted: Sequence[int]) -> Iterator[bytes]:

@@ -26,7 +26,7 @@ from luhyaapi.wire.topology import boss_of
 
 _log = log.get(__name__)
 ASK_EVERY_S = 1.0
-_REACHED = (Role.CC, Role.WALRUS)
+_REACHED = (Role.CC, Role.WALRUS, Role.NC)
 """Roles whose doors other hosts come to."""
 
 

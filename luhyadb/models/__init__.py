@@ -7,11 +7,11 @@ from luhyadb.models.letters import Letter
 from luhyadb.models.people import Account, IdempotencyKey
 from luhyadb.models.queue import Gate, Turn
 from luhyadb.models.resources import AddressLease, Child, Placement, Pool, PortLease
-from luhyadb.models.tasks import Event, FlowRun, Heard, Outbox, Task, TaskStep
+from luhyadb.models.tasks import Event, FlowRun, Heard, Outbox, Prefetch, Task, TaskOrder, TaskStep
 from luhyadb.models.workspaces import Workspace
 
 __all__ = [
     "Account", "AddressLease", "Child", "Event", "FlowRun", "Gate", "Heard", "Host", "IdempotencyKey", "Image", "ImageVersion",
-    "Instance", "JoinToken", "Letter", "Outbox", "Placement", "Pool", "PortLease", "ScreenTicket", "Task", "TaskStep", "Turn", "Upload",
-    "Workspace",
+    "Instance", "JoinToken", "Letter", "Outbox", "Placement", "Pool", "PortLease", "Prefetch", "ScreenTicket", "Task", "TaskOrder",
+    "TaskStep", "Turn", "Upload", "Workspace",
 ]

@@ -16,6 +16,7 @@ class Child(Table):
     role = word(Role)
     name = models.CharField(max_length=63)
     certificate = models.TextField()
+    address = models.CharField(max_length=100, default="", help_text="its door, as it says itself")
     draining = models.BooleanField(default=False)
     cpus = models.IntegerField(default=0)
     memory_mib = models.IntegerField(default=0)

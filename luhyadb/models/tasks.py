@@ -1,4 +1,4 @@
-"""Tables: Task, TaskStep, Event, Outbox, Heard, FlowRun."""
+"""Tables: Task, TaskOrder, TaskStep, Event, Outbox, Heard, FlowRun, Prefetch."""
 
 from __future__ import annotations
 
@@ -32,6 +32,17 @@ class Task(Table):
     class Meta:
         ordering = ["-created_at", "id"]
         indexes = [models.Index(fields=["owner", "created_at"]), models.Index(fields=["state", "deadline"])]
+
+
+class TaskOrder(Table):
+    """One of the orders of a task that goes to several clusters; the task ends with the last of them. Writer: clc.services.tasks."""
+
+    command = models.CharField(max_length=64, primary_key=True)
+    task = models.ForeignKey(Task, models.CASCADE, related_name="orders")
+    order = models.TextField()
+    receiver = models.CharField(max_length=20)
+    error = models.JSONField(null=True, default=None)
+    ended_at = models.FloatField(default=0)
 
 
 class TaskStep(Table):
@@ -108,3 +119,26 @@ class FlowRun(Table):
     facts = models.JSONField(default=dict)
     deadline = models.FloatField()
     ended_at = models.FloatField(default=0)
+
+
+class Prefetch(Table):
+    """An image on its way to one host of the cluster, for an order of the CLC (``command``). Writer: cc.services.prefetches.
+
+    ``state``: waiting, running, done or failed; ``order``: what the host was told last.
+    """
+
+    home = "cc"
+    command = models.CharField(max_length=64)
+    task = models.CharField(max_length=20, db_index=True)
+    host = models.CharField(max_length=20)
+    state = models.CharField(max_length=16, default="waiting")
+    order = models.CharField(max_length=64, default="", db_index=True)
+    attempt = models.PositiveSmallIntegerField(default=0)
+    said_at = models.FloatField(default=0)
+    began_at = models.FloatField(default=0)
+    ended_at = models.FloatField(default=0)
+    note = models.TextField(default="", blank=True)
+    error = models.JSONField(null=True, default=None)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["command", "host"], name="one_row_per_host")]

@@ -22,21 +22,31 @@ def _progress(job: Job, before: int, total: int) -> Progress:
 
 @handles(ImageFetch)
 class FetchImage(Handler[ImageFetch]):
-    """Bring an image from the cluster's cache; what is here does not move. The task keeps it here until its domain does."""
+    """Bring an image from neighbours and the cluster's cache; what is here does not move. The task keeps it here until its domain does, or for a time."""
 
     def run(self, job: Job, command: ImageFetch) -> None:
         agent, total = job.services.agent, sum(b.size for b in command.ref.blobs)
         before = 0
         for blob in command.ref.blobs:
             job.checkpoint()
-            job.services.cache.pin(blob.sha256, job.task)
+            job.services.cache.pin(blob.sha256, job.task, command.keep_until)
             courier.fetch(
                 job.services.cache, blob, f"{command.url}/blobs/{blob.sha256}", command.ticket,
                 on_progress=_progress(job, before, total),
                 cancelled=job.cancelled, trust=tls.trust(agent.identity, agent.boss),
+                neighbours=[
+                    Source(f"{near.url}/blobs/{blob.sha256}", {"Authorization": f"Ticket {near.ticket}"}, tls.trust(agent.identity, near.host))
+                    for near in command.neighbours
+                ],
             )
             before += blob.size
         job.progress("fetch", total, total)
+
+    def undo(self, job: Job, command: ImageFetch) -> None:
+        """What came stays, until it is evicted."""
+        if command.keep_until:
+            for blob in command.ref.blobs:
+                job.services.cache.unpin(blob.sha256, job.task, command.keep_until)
 
 
 @handles(DiskPush)

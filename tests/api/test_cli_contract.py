@@ -167,3 +167,34 @@ def test_the_next_version_by_the_client(cli, world, admin):
     assert cli("image", "rollback", "disk", "--to", "1")[0] == 5
     assert cli("image", "retire", "disk", "--version", "1", "--yes")[0] == 5
     assert cli("image", "retire", "disk", "--version", "1")[0] == 2
+
+
+def test_the_map_of_versions(cli, ready, world, capsys):
+    from luhyadb.models import Host
+
+    node = Host.objects.get(role="nc")
+    world.facts(node, blobs=[ready.versions.get().blobs[0]["sha256"]])
+    (version,) = cli("image", "versions", "tiny")[1]
+    assert [(c["host"], c["whole"], c["bytes_done"]) for c in version["cached_on"]] == [(node.pk, False, 100)]
+    from deploy.cli.images import _print_map
+
+    capsys.readouterr()
+    _print_map([version, {"version": 2, "cached_on": []}, {"version": 3, "cached_on": [version["cached_on"][0] | {"whole": True}]}])
+    assert capsys.readouterr().out.split("\n")[1:3] == [
+        f"HOST{' ' * (len(node.pk) - 4)}  NAME  ROLE  V1              V3", f"{node.pk}  nc    nc    100 B of 200 B  whole",
+    ]
+
+
+def test_prefetch(cli, ready):
+    code, made = cli("image", "prefetch", "--image", "tiny", "--hosts", "nc", "--by", "08:00", "--no-wait")
+    assert code == 0, made
+    task = Task.objects.get()
+    assert (made["id"], made["kind"], task.subject) == (task.pk, "image/prefetch", ready.pk)
+    assert sorted(s["state"] for s in made["steps"]) == ["waiting", "waiting"], "the node, and its cluster on the way"
+    assert {s["bytes_total"] for s in made["steps"]} == {200}
+    assert cli("image", "prefetch", "--image", "tiny:9", "--no-wait")[0] == 5
+    assert cli("image", "prefetch", "--image", "tiny", "--hosts", "walrus", "--no-wait")[0] == 3
+    assert cli("image", "prefetch", "--image", "tiny", "--hosts", ",", "--no-wait")[0] == 2
+    assert cli("image", "prefetch", "--image", "tiny", "--by", "noonish", "--no-wait")[0] == 2
+    assert cli("image", "prefetch", "--image", "tiny", "--by", "2001-01-01T00:00", "--no-wait")[0] == 2
+    assert cli("task", "cancel", task.pk)[1]["state"] == "cancelling"

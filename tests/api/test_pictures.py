@@ -102,6 +102,25 @@ def test_an_image_is_cached_where_all_its_files_are(ready, world, user, api):
     assert api(user).get("/api/v1/images/tiny/").json()["cached_on"] == [node.pk]
 
 
+def test_which_host_has_which_version(world, admin, user, api):
+    _, cc, node = world.cluster()
+    image = world.image(admin, versions=2)
+    one, two = ([b["sha256"] for b in v.blobs] for v in image.versions.order_by("version"))
+    world.facts(cc, blobs=one + two)
+    world.facts(node, blobs=[*one, two[0]], halves=[{"sha256": two[1], "size": 50}, {"sha256": "f" * 64, "size": 7}])
+    world.host("nc", "silent and never heard", boss=cc.id)
+    told = api(user).get("/api/v1/images/tiny/versions/").json()["results"]
+    assert [[(c["host"], c["whole"], c["bytes_done"], c["bytes_total"]) for c in v["cached_on"]] for v in told] == [
+        [(cc.pk, True, 200, 200), (node.pk, True, 200, 200)], [(cc.pk, True, 400, 400), (node.pk, False, 250, 400)],
+    ]
+    assert told[0]["cached_on"][1] | {"host_name": "nc", "role": "nc"} == told[0]["cached_on"][1]
+    whole = api(user).get("/api/v1/images/tiny/").json()
+    assert whole["cached_on"] == [cc.pk], "all files of the newest version"
+    assert [v["cached_on"] for v in whole["versions"]] == [v["cached_on"] for v in told]
+    world.facts(node, halves=[{"sha256": two[1], "size": 10**9}])
+    assert api(user).get("/api/v1/images/tiny/versions/").json()["results"][1]["cached_on"][1]["bytes_done"] == 200, "no more than there is"
+
+
 def parts():
     told = pictures.status()
     return told["health"], {p["name"]: (p["health"], p["line"]) for p in told["parts"]}

@@ -46,6 +46,7 @@ _PATHS = {
     "image_import": "images/import/",
     "image": "images/<str:id>/",
     "image_delete": "images/<str:id>/delete/",
+    "image_prefetch": "images/<str:id>/prefetch/",
     "tasks": "tasks/",
     "task": "tasks/<str:id>/",
     "task_cancel": "tasks/<str:id>/cancel/",
@@ -159,6 +160,16 @@ def image(name: str, number: int, **more: Any) -> dict[str, Any]:
         ],
         "memory_bytes": 512 * 2**20,
         "cached_on": ["nc-01", "nc-02"] if number == 1 else [],
+        "every_version": [{"version": 1}, {"version": 2}],
+        "where": [
+            {
+                "host": f"nc-0000000{n}",
+                "host_name": f"nc-0{n}",
+                "versions": [None, {"whole": n == 1, "bytes_done": 40 * MIB, "bytes_total": 184 * MIB}],
+            }
+            for n in (1, 2)
+            if number == 1
+        ],
         "error": None,
         "work": None,
         **more,

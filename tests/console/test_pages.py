@@ -12,7 +12,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from clc.services import events, own, pictures
+from clc.services import events, own, pictures, prefetches
 from clc.web.page import PAGES
 from clc.web.pages import session
 from luhyaapi import clock
@@ -197,7 +197,7 @@ def test_nobody_sees_what_belongs_to_others(filled, user, other):
                  f"tasks/tsk-{11:08x}/row/", f"tasks/tsk-{11:08x}/steps/"):
         assert stranger.get(f"/{path}").status_code == 404, path
     for path in ("instances/ins-00000001/stop/", "instances/ins-00000001/delete/", f"tasks/tsk-{11:08x}/cancel/", "images/img-00000001/delete/",
-                 "hosts/nc-00000001/drain/", "hosts/token/", "people/add/"):
+                 "images/img-00000001/prefetch/", "hosts/nc-00000001/drain/", "hosts/token/", "people/add/"):
         assert stranger.post(f"/{path}").status_code == 404, path
     assert "machine-1<" not in stranger.get("/instances/").content.decode()
     assert Instance.objects.get(pk="ins-00000001").state == InstanceState.RUNNING
@@ -215,7 +215,7 @@ def test_without_signing_in_there_is_only_the_door(filled):
 def test_every_post_needs_its_token(filled, admin):
     client = browser(admin, enforce_csrf_checks=True)
     for path in ("/login/", "/logout/", "/language/", "/instances/run/", "/instances/ins-00000001/stop/", "/hosts/token/", "/people/add/",
-                 f"/tasks/tsk-{11:08x}/cancel/", "/images/img-00000001/delete/"):
+                 f"/tasks/tsk-{11:08x}/cancel/", "/images/img-00000001/delete/", "/images/img-00000001/prefetch/"):
         assert client.post(path).status_code == 403, path
 
 
@@ -285,6 +285,32 @@ def test_an_unknown_image_and_a_cloud_without_hosts_say_so(user, admin):
     answer = browser(user).post("/instances/run/", {"image": "image-1", "name": "mine"})
     assert "There is no cluster yet" in answer.content.decode()
     assert 'value="mine"' in answer.content.decode()
+
+
+def test_prefetch_by_the_page(admin):
+    hosts()
+    image = an_image(admin)
+    client = browser(admin)
+    where = f"/images/{image.id}/prefetch/"
+    answer = client.post(where, {"hosts": "nobody", "by": "", "zone": "0"})
+    assert answer.status_code == 422
+    assert "There is no cluster or node" in answer.content.decode()
+    assert client.post(where, {"hosts": "all", "by": "2001-01-01T00:00", "zone": "0"}).status_code == 422
+    assert client.post(where, {"hosts": "all", "by": "soon", "zone": "0"}).status_code == 422
+    assert client.post(where, {"hosts": "nobody"}, headers={"HX-Request": "true"}).json()["code"] == "not_found"
+    local = clock.utc(clock.now() + 3600 - 480 * 60).isoformat(timespec="minutes")[:16]
+    answer = client.post(where, {"hosts": "all", "by": local, "zone": "480"})
+    task = Task.objects.get(kind="image/prefetch")
+    assert answer["Location"] == f"/tasks/{task.pk}/"
+    assert abs(prefetches.order_of(task).by - clock.now() - 3600) < 61, "what the browser's clock shows, eight hours behind"
+    page = client.get(f"/tasks/{task.pk}/").content.decode()
+    assert page.count("leg leg-waiting") == task.steps.count() > 1
+    assert "Prefetch image" in page
+    clock.use(clock.ManualClock(clock.now() + 4000))
+    try:
+        assert "the time passed; it is not yet on" in browser(admin).get(f"/tasks/{task.pk}/").content.decode()
+    finally:
+        clock.use(clock.Clock())
 
 
 def test_run_stop_delete_by_the_pages(user, admin):

@@ -41,15 +41,25 @@ def said(bed, instance):
     return lines[0].strip(), float(form["up_s"])
 
 
-def test_only_doors_of_bosses_are_open(bed):
-    """Loopback aside, nothing listens on a node or a store, and on the others only what children and browsers come to."""
+def test_only_doors_others_come_to_are_open(bed):
+    """Loopback aside, on a node only its door for neighbours listens, on bosses what children and browsers come to, on a store nothing."""
     ports = {}
     for name in bed.description.hosts:
         rows = bed.run(name, ["ss", "-Hltn"]).text.splitlines()
         ports[name] = {int(row.split()[3].rsplit(":", 1)[1]) for row in rows if not row.split()[3].startswith(("127.0.0.1:", "[::1]:"))}
     assert ports == {
-        "front": {8600, 8601, 8602, 8607, 8615}, "head": {8603, 8604, 8615}, "node1": set(), "node2": set(), "store": set(),
+        "front": {8600, 8601, 8602, 8607, 8615}, "head": {8603, 8604, 8615}, "node1": {8605}, "node2": {8605}, "store": set(),
     }
+
+
+def test_a_prefetch_reaches_both_nodes_and_one_takes_from_the_other(bed):
+    task = bed.answer("image", "prefetch", "--image", "tiny", "--hosts", "all", timeout_s=120)
+    assert (task["state"], {s["state"] for s in task["steps"]}) == ("done", {"done"})
+    assert soon(lambda: len(bed.answer("image", "show", "tiny")["cached_on"]) == 3)
+    doors = {name: f"https://{bed.description.hosts[name].addresses['cluster']}:8605/metrics" for name in NODES}
+    asked = {name: bed.run(name, ["curl", "-sSk", "-m", "5", door]).text for name, door in doors.items()}
+    blocks = [line for text in asked.values() for line in text.splitlines() if line.startswith("educloud_http_answers_total") and "blocks" in line]
+    assert any('role="nc"' in line and 'status="200"' in line for line in blocks), asked
 
 
 def test_a_guest_of_each_node_is_reached_and_its_log_comes_up_two_hops(bed, pair):

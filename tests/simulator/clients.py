@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from clc.services import hosts, images, instances, tasks
+from clc.services import hosts, images, instances, prefetches, tasks
+from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.errors import Refused, Trouble, of
 from luhyadb import memory
@@ -160,6 +161,16 @@ class Clients:
             self.images.append(args["image"])
         elif begun and self._may_pass:
             self._sim.after(AGAIN_S, lambda: self._insist("complete", again, again, begun, **args))
+
+    def _prefetch(self, dice: tuple[float, ...]) -> None:
+        image, ahead_s = self.images[int(dice[0] * len(self.images))], int(dice[1] * 60)
+        name = "all" if dice[2] < 0.7 else self._node(dice[3])
+
+        def work() -> dict[str, Any]:
+            return {"tasks": [prefetches.prefetch(self._admin, image, [name], clock.now() + ahead_s).pk]}
+
+        if answer := self._ask("prefetch", work, image=image, host=name):
+            self.tasks += answer["tasks"]
 
     def _delete_image(self, dice: tuple[float, ...]) -> None:
         name = self.images[int(dice[0] * len(self.images))]

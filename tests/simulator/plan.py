@@ -61,13 +61,23 @@ def make(seed: str, *, kinds: tuple[str, ...] | None = None, only: tuple[str, ..
     items = [Item(0.0, "client", "run", _dice(rng)), Item(rng.uniform(0, 2), "client", "run", _dice(rng))]
     items += [
         Item(rng.choice(moments) + rng.choice((0.0, 0.0, rng.random())), "client", name, _dice(rng))
-        for name in rng.choices(actions, [ACTIONS[a] for a in actions], k=rng.randint(5, 11) * longer)
+        for name in rng.choices(actions, [ACTIONS.get(a, 1) for a in actions], k=rng.randint(5, 11) * longer)
     ]
     if kinds:
         for name in rng.choices(kinds, [FAULTS[k] for k in kinds], k=rng.randint(2, 10) * longer):
             at = rng.choice(moments) + rng.choice((-0.5, 0.0, 0.0, rng.random()))
             items.append(Item(max(at, 0.0), "fault", name, _dice(rng), rng.choice((1.0, 5.0, 15.0, 40.0))))
+    if only is None or "prefetch" in only:
+        items += _prefetches(seed, moments, LASTS_S * longer)
     return Plan(seed, kinds, actions, tuple(sorted(items, key=lambda i: i.at)))
+
+
+def _prefetches(seed: str, moments: list[float], lasts_s: float) -> list[Item]:
+    """Of every fourth seed, by dice of their own: the other items of a seed stay as they were."""
+    rng = random.Random(f"prefetch {seed}")
+    if rng.random() > 0.25:
+        return []
+    return [Item(min(rng.choice(moments) + rng.random(), lasts_s), "client", "prefetch", _dice(rng)) for _ in range(rng.randint(1, 2))]
 
 
 def _dice(rng: random.Random) -> tuple[float, ...]:

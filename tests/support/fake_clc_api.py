@@ -233,6 +233,14 @@ class FakeCloud:
         found = re.fullmatch(r"bytes=(\d+)-", request.headers.get("range", ""))
         return 200, Raw(data[int(found[1]) :], status=206) if found else Raw(data)
 
+    @_route("POST", "images/([^/]+)/prefetch/")
+    def prefetch(self, request: Request, name: str) -> tuple[int, Any]:
+        self._one(self.images, name)
+        task = self.task("image/prefetch")
+        task["steps"] = [dict(task["steps"][0], name=host, host=host, note="") for host in request.form["hosts"]]
+        task["prompt"] = "the time passed; it is not yet on nc1"
+        return 202, task
+
     @_route("DELETE", "images/([^/]+)/")
     def image_delete(self, request: Request, name: str) -> tuple[int, Any]:
         del self.images[self._one(self.images, name)["id"]]

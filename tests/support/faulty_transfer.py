@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
+from luhyaapi import clock
 from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.transfer import giver
 from luhyaapi.transfer.base import Cancelled, Source
@@ -64,3 +65,51 @@ class FaultyTransfer:
             take(piece)
         if isinstance(fault, int):
             raise Unavailable("transfer", "The transfer was cut", "as told")
+
+
+@dataclass
+class Uplink:
+    """One host among many: gives what its giver has, as it comes, at most ``rate`` bytes a second to all together (0: any).
+
+    ``dead``: it is cut off; ``dies_at``: once it sent so many bytes; ``stalls_at``: from there on it sends nothing, and holds the line.
+    """
+
+    giver: giver.Giver
+    rate: float = 0.0
+    dies_at: int = -1
+    stalls_at: int = -1
+    dead: bool = False
+    sent: int = 0
+    asked: list[str] = field(default_factory=list)
+    schemes: frozenset[str] = frozenset()
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _free_at: float = 0.0
+
+    def get(self, source: Source, take: Callable[[bytes], None], stopped: Cancelled) -> None:
+        at = urlsplit(source.url)
+        asked = dict(parse_qsl(at.query))
+        self.asked.append(asked.get("want", ""))
+        self._check(stopped)
+        for frame in giver.answer(self.giver, *at.path.split("/")[-2:], asked):
+            for start in range(0, len(frame), 64 * 1024):
+                piece = frame[start : start + 64 * 1024]
+                self._pace(len(piece))
+                self._check(stopped)
+                self.sent += len(piece)
+                take(piece)
+
+    def _pace(self, size: int) -> None:
+        if self.rate:
+            with self._lock:
+                self._free_at = max(self._free_at, clock.monotonic()) + size / self.rate
+                until = self._free_at
+            clock.sleep(max(until - clock.monotonic(), 0))
+
+    def _check(self, stopped: Cancelled) -> None:
+        while 0 <= self.stalls_at <= self.sent and not stopped():
+            clock.sleep(0.01)
+        if stopped():
+            raise Refused("cancelled", "The transfer was cancelled")
+        if self.dead or 0 <= self.dies_at <= self.sent:
+            self.dead = True
+            raise Unavailable("transfer", "The transfer was cut", "it died")

@@ -263,3 +263,17 @@ def test_import_by_url_waits_and_shows_the_image(cli: Cli) -> None:
 def test_import_under_a_bad_name_is_refused_before_talking(cli: Cli) -> None:
     assert cli("image", "import", "https://example.org/f", "--name", "../up").code == 2
     assert not cli.line.tries
+
+
+def test_prefetch_waits_and_says_what_is_late(cli: Cli) -> None:
+    cli.cloud.add_image("debian", disk=b"x")
+    ended = cli("image", "prefetch", "--image", "debian", "--hosts", "nc1, nc2,", "--by", "2030-01-31T08:00Z")
+    assert ended.code == 0
+    assert cli.cloud.requests[0].form == {"hosts": ["nc1", "nc2"], "by": "2030-01-31T08:00:00.000Z"}
+    assert "not yet on nc1" in ended.err
+    assert [line.split()[:2] for line in ended.out.splitlines() if line.startswith("nc")] == [["nc1", "done"], ["nc2", "running"]]
+    assert cli("image", "prefetch", "--image", "debian", "--json").json["state"] == "done"
+    assert [r.form for r in cli.cloud.requests if r.method == "POST"][-1] == {"hosts": ["all"], "by": None}
+    cli.cloud.fail_tasks_with = {"code": "host_silent", "what": "The image is not on every host", "why": "nc1", "hint": "Start it."}
+    assert cli("image", "prefetch", "--image", "debian").code == 1
+    assert cli("image", "prefetch", "--image", "debian", "--no-wait", "--json").json["state"] == "queued"

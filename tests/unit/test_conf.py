@@ -113,7 +113,7 @@ def test_every_number_says_its_unit_or_is_a_count() -> None:
     for group in conf.Settings.model_fields.values():
         for name, field in group.annotation.model_fields.items():  # type: ignore[union-attr]
             if field.annotation in (int, float):
-                assert name in counts or name.endswith(("_s", "_mib")), name
+                assert name in counts or name.endswith(("_s", "_mib", "_mbit")), name
 
 
 def test_variables_of_the_installing_user(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def test_an_open_cloud_speaks_tls_at_every_door_others_reach():
     assert made.console == "https://10.0.0.1:8600/"
     for role in plan.ROLES:
         found = tomllib.loads(configs.role(made, role))
-        reached = role in ("clc", "walrus", "cc")
+        reached = role in ("clc", "walrus", "cc", "nc")
         assert found["host"]["tls"] is reached
         assert found["host"]["listen"] == ("10.0.0.1" if reached else "127.0.0.1")
         if role != "clc":

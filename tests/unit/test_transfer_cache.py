@@ -187,3 +187,20 @@ def test_a_hole_can_be_left(tmp_path):
         file.skip(1)
     assert (tmp_path / "f").read_bytes() == b"begin" + bytes(3 * MIB) + b"end\0"
     assert (tmp_path / "f").stat().st_blocks * 512 < MIB
+
+
+def test_a_pin_for_a_time_ends_by_itself(cache, tmp_path, manual):
+    one, pins, until = "a" * 64, tmp_path / "c" / "pins", int(manual.now()) + 600
+    cache.pin(one, "tsk-1", until + 0.4)
+    cache.pin(one, "ins-1")
+    assert cache.pins() == {one: {f"tsk-1.until-{until}", "ins-1"}}
+    clock.sleep(600)
+    assert cache.pins() == {one: {"ins-1"}}, "the moment it is over"
+    cache.unpin(one, "ins-1")
+    assert cache.pins() == {}
+    assert list(pins.iterdir())
+    cache.sweep(60)
+    assert not list(pins.iterdir())
+    cache.pin(one, "tsk-1", until + 900)
+    cache.unpin(one, "tsk-1", until + 900)
+    assert not list(pins.iterdir())

@@ -209,7 +209,7 @@ def test_many_scattered_blocks_are_asked_for_in_several_requests(cache, far, tmp
 @pytest.mark.parametrize("fault", ["none", "flip", "less"])
 def test_a_sender_that_does_not_send_what_it_should(cache, far, blob, fault):
     far.faults = [fault]
-    if fault == "less":
+    if fault != "flip":
         assert fetch(cache, blob, URL, "t").read_bytes() == CONTENT
         return
     with pytest.raises(Failed) as e:

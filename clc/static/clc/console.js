@@ -52,6 +52,9 @@
   $$("[data-toast]").forEach(fade);
   window.educloud = { toast, ago };
 
+  // A moment is typed in the browser's own time
+  for (const field of $$("[data-zone]")) field.value = new Date().getTimezoneOffset();
+
   // Copying
   const copy = async (button, value) => {
     try {

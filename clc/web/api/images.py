@@ -6,10 +6,11 @@ from typing import ClassVar
 
 from django.http import StreamingHttpResponse
 from drf_spectacular.utils import OpenApiParameter
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from clc.services import images, imports, pictures
+from clc.services import image_pictures, images, imports, pictures, prefetches
 from clc.web.api import store
 from clc.web.api.endpoint import Endpoint
 from clc.web.api.once import once
@@ -34,7 +35,7 @@ class Images(Endpoint):
     def get(self, request: Request) -> Response:
         """List images, newest first."""
         rows = narrowed(request, scope.visible_to(self.account, Image).filter(retired=False), self.filters)
-        return page(request, rows, pictures.images)
+        return page(request, rows, image_pictures.images)
 
 
 class ImportForm(Form):
@@ -66,7 +67,7 @@ class OneImage(Endpoint):
     @says(ImageShape, tag=TAG, operation_id="images_show")
     def get(self, _request: Request, image: str) -> Response:
         """Show an image with its versions."""
-        return Response(pictures.image(images.resolve(self.account, image)))
+        return Response(image_pictures.image(images.resolve(self.account, image)))
 
     @says(None, 204, tag=TAG, operation_id="images_delete")
     def delete(self, _request: Request, image: str) -> Response:
@@ -82,7 +83,7 @@ class Versions(Endpoint):
     def get(self, _request: Request, image: str) -> Response:
         """List the versions of an image, oldest first."""
         rows = images.resolve(self.account, image).versions.order_by("version")
-        return Response({"results": [pictures.version(v) for v in rows], "next": None})
+        return Response({"results": image_pictures.versions(rows), "next": None})
 
 
 class OneVersion(Endpoint):
@@ -104,7 +105,31 @@ class RollBack(Endpoint):
         """Publish an older version again, as the newest (administrators)."""
         self.sent(Nothing)
         row = images.roll_back(self.account, image, version)
-        return Response(pictures.image(row.image))
+        return Response(image_pictures.image(row.image))
+
+
+class PrefetchForm(Form):
+    """Where an image shall be, and when."""
+
+    hosts = serializers.ListField(
+        child=Text(max_length=63), required=False, default=[prefetches.ALL], max_length=1000, help_text="Names or ids of clusters and nodes; `all`: each.",
+    )
+    by = serializers.DateTimeField(required=False, allow_null=True, default=None, help_text="When it shall be there, at most three days ahead; null: now.")
+
+
+class Prefetch(Endpoint):
+    """An image on its way before it is needed."""
+
+    @says(TaskShape, 202, sends=PrefetchForm, parameters=[KEY], tag=TAG, operation_id="images_prefetch")
+    @once
+    def post(self, _request: Request, image: str) -> Response:
+        """Bring an image (`name:version` for a certain version) to hosts before it is needed (administrators).
+
+        It begins at once. A host that is away is waited for until the time; what came is kept there until six hours after it.
+        """
+        asked = self.sent(PrefetchForm)
+        task = prefetches.prefetch(self.account, image, asked["hosts"], asked["by"].timestamp() if asked["by"] else None)
+        return accepted(task.pk, pictures.task(task))
 
 
 class PartBytes(Endpoint):

@@ -26,6 +26,7 @@ api = [
     path("images/", images.Images.as_view()),
     path("images/import/", images.Import.as_view(), name="api_import"),
     path("images/<str:image>/", images.OneImage.as_view()),
+    path("images/<str:image>/prefetch/", images.Prefetch.as_view()),
     path("images/<str:image>/versions/", images.Versions.as_view()),
     path("images/<str:image>/versions/<int:version>/parts/<str:part>/", images.PartBytes.as_view()),
     path("images/<str:image>/versions/<int:version>/", images.OneVersion.as_view()),

@@ -157,6 +157,17 @@ class PartShape(s.Serializer):
     uploaded = SentShape(allow_null=True)
 
 
+class CachedShape(s.Serializer):
+    """What a host has of a version."""
+
+    host = s.CharField()
+    host_name = s.CharField()
+    role = word(Role)
+    whole = s.BooleanField()
+    bytes_done = s.IntegerField(help_text="what is on its disk; holes are not counted")
+    bytes_total = s.IntegerField()
+
+
 class VersionShape(s.Serializer):
     """One version of an image."""
 
@@ -174,6 +185,7 @@ class VersionShape(s.Serializer):
     instances = s.IntegerField()
     task = s.CharField(allow_null=True)
     created_at = s.DateTimeField()
+    cached_on = CachedShape(many=True, help_text="hosts that have something of it, as they last told")
     parts = PartShape(many=True)
 
 

@@ -9,7 +9,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from clc.services import images, pictures
+from clc.services import image_pictures, images, pictures
 from clc.web.api import store
 from clc.web.api.endpoint import Endpoint
 from clc.web.api.once import once
@@ -85,7 +85,7 @@ class Uploads(Endpoint):
         with memory.atomic():
             row = images.begin_upload(self.account, images.Ask(**sent))
             received = store.begin(*images.store_door(row), row.parts)
-        return Response(pictures.upload(row, received), 201)
+        return Response(image_pictures.upload(row, received), 201)
 
 
 class OneUpload(Endpoint):
@@ -95,7 +95,7 @@ class OneUpload(Endpoint):
     def get(self, _request: Request, upload: str) -> Response:
         """Show what has arrived: where to go on after a cut."""
         row = _mine(self.account, upload)
-        return Response(pictures.upload(row, store.arrived(*images.store_door(row))))
+        return Response(image_pictures.upload(row, store.arrived(*images.store_door(row))))
 
 
 class Piece(Endpoint):

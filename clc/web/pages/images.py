@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 from collections.abc import Callable
 
 from django.contrib import messages
@@ -10,7 +12,7 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from clc.services import images, imports
+from clc.services import images, imports, prefetches
 from clc.web.listing import filters, listed, matching
 from clc.web.page import Form, go, is_fragment, page, show
 from clc.web.pages import words
@@ -64,13 +66,41 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
     return _detail(request, found, None)
 
 
-def _detail(request: HttpRequest, found: Image, error: Refused | None) -> HttpResponse:
+def _detail(request: HttpRequest, found: Image, error: dict[str, str] | None, form: Form | None = None) -> HttpResponse:
     made = scope.visible_to(request.user, Instance).filter(image__image=found).exclude(state=InstanceState.DELETED)
     spaces = scope.visible_to(request.user, Workspace).filter(base__image=found)
     shown = words.image(found)
-    return show(request, "images/detail.html", 409 if error else 200, image=shown, spaces=words.open_workspaces(spaces),
+    wrong = 409 if error else 422 if form and form.errors else 200
+    return show(request, "images/detail.html", wrong, image=shown, form=form or Form({}, {}), error=error, spaces=words.open_workspaces(spaces),
                 can_modify=any(part["part"] == Part.DISK for v in shown["versions"] for part in v["parts"]),
-                instances=words.instances(made.order_by("-created_at")[:_SHOWN_INSTANCES]), error=error.wire() if error else None)
+                instances=words.instances(made.order_by("-created_at")[:_SHOWN_INSTANCES]))
+
+
+@page("images/<str:ident>/prefetch/", "image_prefetch", admin_only=True, under="images", methods=("POST",))
+def prefetch(request: HttpRequest, ident: str) -> HttpResponse:
+    """Bring it to hosts before it is needed."""
+    found = images.resolve(request.user, ident)
+    form = Form.of(request)
+    try:
+        names = [name for name in re.split(r"[\s,]+", form.values.get("hosts", "")) if name]
+        task = prefetches.prefetch(request.user, found.pk, names, _moment(form.values.get("by", ""), form.values.get("zone", "")))
+    except Trouble as error:
+        if error.family == "bug" or is_fragment(request):
+            raise
+        return _detail(request, found, form.blame(error), form)
+    messages.success(request, gettext("%(name)s is on its way") % {"name": found.name})
+    return go(request, reverse("task", args=[task.pk]))
+
+
+def _moment(text: str, zone: str) -> float | None:
+    """What a browser's field for date and time holds; ``zone`` is how many minutes its clock is behind UTC. Raises Refused(invalid)."""
+    if not text.strip():
+        return None
+    try:
+        behind = int(zone or 0)
+        return dt.datetime.fromisoformat(text.strip()).replace(tzinfo=dt.UTC).timestamp() + behind * 60
+    except (ValueError, OverflowError) as e:
+        raise Refused("invalid", "The time is not possible", "give date and time", field="by") from e
 
 
 @page("images/<str:ident>/delete/", "image_delete", admin_only=True, under="images", methods=("POST",))
@@ -82,7 +112,7 @@ def delete(request: HttpRequest, ident: str) -> HttpResponse:
     except Refused as error:
         if is_fragment(request):
             raise
-        return _detail(request, found, error)
+        return _detail(request, found, error.wire())
     messages.success(request, gettext("%(name)s is deleted") % {"name": found.name})
     return go(request, reverse("images"))
 
@@ -98,7 +128,7 @@ def version(request: HttpRequest, ident: str, version: int, verb: str) -> HttpRe
     except Refused as error:
         if is_fragment(request):
             raise
-        return _detail(request, found, error)
+        return _detail(request, found, error.wire())
     said = {"rollback": gettext("Version %(n)d of %(name)s is the newest again"), "retire": gettext("Version %(n)d of %(name)s is retired")}[verb]
     messages.success(request, said % {"n": version, "name": found.name})
     return go(request, reverse("image", args=[found.pk]))

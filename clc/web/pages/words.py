@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.urls import reverse
 
-from clc.services import pictures
+from clc.services import image_pictures, pictures
 from luhyaapi import ids
 from luhyaapi.contracts.vocabulary import (
     Accelerator,
@@ -82,7 +82,7 @@ def _subject_url(subject: str) -> str:
 
 def images(rows: Iterable[Image]) -> list[Shown]:
     """Images; ``versions`` are those that passed their check, ``error`` says why the newest did not."""
-    shown = [_image(p) for p in pictures.images(rows)]
+    shown = [_image(p) for p in image_pictures.images(rows)]
     working = _work(p["task"] for p in shown)
     return [p | {"work": working.get(p["task"])} for p in shown]
 
@@ -94,10 +94,12 @@ def _image(picture: Shown) -> Shown:
     if last.get("state") == ImageState.FAILED:
         what, _, why = last["why"].partition(": ")
         error = {"code": "image_format", "what": what, "why": why, "hint": CODES["image_format"].hint}
+    hosts = {c["host"]: c for v in every for c in v["cached_on"]}
+    where = [h | {"versions": [next((c for c in v["cached_on"] if c["host"] == host), None) for v in every]} for host, h in hosts.items()]
     published = [v for v in every if v["state"] == ImageState.PUBLISHED]
     building = last.get("state") == ImageState.BUILDING
     return _worded(picture, state=ImageState, usage=Usage) | {
-        "versions": published, "every_version": every, "error": error, "task": last.get("task") if building else None,
+        "versions": published, "every_version": every, "where": where, "error": error, "task": last.get("task") if building else None,
     }
 
 

@@ -1,0 +1,109 @@
+"""Files that are being fetched, as far as they are verified: what may be passed on before the whole is here."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from luhyaapi import clock
+from luhyaapi.transfer import frames
+from luhyaapi.transfer.blocks import BLOCK, HOLE, Index, read, spans
+
+PATIENCE_S = 3.0
+"""An answer that has nothing to send for so long ends; its asker goes to somebody else."""
+_TOGETHER = 4
+"""Blocks in a frame of what is just coming: fewer than of a file, so that the next one in a row waits less."""
+_LOOK_S = 0.02
+
+
+class Growing:
+    """A file that grows: which of its blocks are here. One thread adds, any number give."""
+
+    def __init__(self, path: Path, index: Index) -> None:
+        self.index = index
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._here = bytearray(len(index))
+        self._came: list[int] = []
+        self._lock = threading.Lock()
+        self._is_over = False
+
+    def add(self, numbers: Iterable[int]) -> None:
+        """These blocks are in the file now, verified."""
+        with self._lock:
+            for number in numbers:
+                if not self._here[number]:
+                    self._here[number] = 1
+                    self._came.append(number)
+
+    def missing(self, numbers: Iterable[int]) -> set[int]:
+        """Those of these blocks that are not here yet."""
+        index, here = self.index, self._here
+        return {n for n in numbers if 0 <= n < len(here) and not here[n] and index[n] != HOLE}
+
+    def end(self) -> None:
+        """No more of it comes; answers under way end with what there is."""
+        with self._lock:
+            if not self._is_over:
+                self._is_over = True
+                os.close(self._fd)
+
+    def frames(self, wanted: Sequence[int], patience_s: float) -> Iterator[bytes]:
+        """Frames of these blocks as they come, those that are here first; fewer when nothing came for ``patience_s``."""
+        with self._lock:
+            if self._is_over:
+                return
+            fd = os.dup(self._fd)
+        try:
+            yield from self._frames(fd, {number for number in wanted if self.index[number] != HOLE}, patience_s)
+        finally:
+            os.close(fd)
+
+    def _frames(self, fd: int, left: set[int], patience_s: float) -> Iterator[bytes]:
+        seen, since = 0, clock.monotonic()
+        while left:
+            with self._lock:
+                news, is_over = self._came[seen:], self._is_over
+            seen += len(news)
+            ready = sorted(left.intersection(news))
+            left.difference_update(ready)
+            for first, end in spans(ready, _TOGETHER):
+                data = read(fd, first * BLOCK, min(end * BLOCK, self.index.size) - first * BLOCK)
+                yield frames.pack([self.index[n] for n in range(first, end)], data, frames.ON_THE_WAY)
+            if ready:
+                since = clock.monotonic()
+            elif not news:
+                if is_over or clock.monotonic() - since > patience_s:
+                    return
+                clock.sleep(_LOOK_S)
+
+
+_growing: dict[tuple[str, str], Growing] = {}
+_growing_lock = threading.Lock()
+
+
+def _key(folder: Path, sha256: str) -> tuple[str, str]:
+    return str(folder.resolve()), sha256
+
+
+def of(folder: Path, sha256: str) -> Growing | None:
+    """The file of that content that this process fetches into the cache in ``folder``; None when it fetches none."""
+    with _growing_lock:
+        return _growing.get(_key(folder, sha256))
+
+
+def begin(folder: Path, sha256: str, path: Path, index: Index) -> Growing:
+    """The file at ``path`` grows from now on, to become that content of the cache in ``folder``."""
+    made = Growing(path, index)
+    with _growing_lock:
+        _growing[_key(folder, sha256)] = made
+    return made
+
+
+def end(folder: Path, sha256: str, growing: Growing) -> None:
+    """It grows no more: it is whole and has its name, or it came to nothing."""
+    with _growing_lock:
+        if _growing.get(_key(folder, sha256)) is growing:
+            del _growing[_key(folder, sha256)]
+    growing.end()
