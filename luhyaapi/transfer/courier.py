@@ -12,6 +12,7 @@ from luhyaapi.contracts.specs import Blob
 from luhyaapi.errors import Bug, Refused, Trouble, from_wire, of
 from luhyaapi.transfer.base import Cancelled, Progress, Source, Trust, never, no_progress
 from luhyaapi.transfer.cache import BlobCache
+from luhyaapi.transfer.demand import Demand
 from luhyaapi.transfer.download import PROTOCOLS, Download, Patience
 
 _LOOK_S = 0.1
@@ -21,12 +22,13 @@ _LANDING_S = 5.0
 def fetch(
     cache: BlobCache, blob: Blob, url: str, ticket: str, *,
     on_progress: Progress = no_progress, cancelled: Cancelled = never, patience: Patience | None = None,
-    trust: Trust | None = None,
+    trust: Trust | None = None, demand: Demand | None = None,
 ) -> Path:
     """Have ``blob`` in ``cache``, from ``url`` opened by ``ticket``; returns its file. What is here does not move.
 
     Any number of threads and processes may ask for the same content: it is downloaded once. ``cancelled`` ends only the
     own waiting; the download ends when nobody waits for it any more. ``trust``: whom the other side must prove to be, for https.
+    ``demand`` orders the blocks of a download that begins now; one that runs already goes on as it is.
     Raises Unavailable(transfer) after ``patience``, Failed(digest) when other bytes come, Failed(disk_full),
     Refused(cancelled), and what the other side refuses. Only after Unavailable a half file stays, to be resumed.
     """
@@ -37,7 +39,7 @@ def fetch(
         on_progress(blob.size, blob.size)
         return here
     source = Source(url, {"Authorization": f"Ticket {ticket}"}, trust)
-    flight = _board(cache, blob, source, patience or Patience())
+    flight = _board(cache, blob, source, patience or Patience(), demand)
     told = -1
     try:
         while not clock.wait(flight.landed, _LOOK_S):
@@ -56,7 +58,7 @@ def fetch(
 class _Flight:
     """One running download and those who wait for it."""
 
-    def __init__(self, cache: BlobCache, blob: Blob, patience: Patience, key: tuple[str, str]) -> None:
+    def __init__(self, cache: BlobCache, blob: Blob, patience: Patience, key: tuple[str, str], demand: Demand | None) -> None:
         self.landed = threading.Event()
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -64,7 +66,7 @@ class _Flight:
         self._key = key
         self._path: Path | None = None
         self._error: Trouble | None = None
-        self._download = Download(cache, blob, self._stop, patience)
+        self._download = Download(cache, blob, self._stop, patience, demand)
 
     @property
     def done(self) -> int:
@@ -132,13 +134,13 @@ _flights: dict[tuple[str, str], _Flight] = {}
 _flights_lock = threading.Lock()
 
 
-def _board(cache: BlobCache, blob: Blob, source: Source, patience: Patience) -> _Flight:
+def _board(cache: BlobCache, blob: Blob, source: Source, patience: Patience, demand: Demand | None) -> _Flight:
     key = (str(cache.folder.resolve()), blob.sha256)
     with _flights_lock:
         flight = _flights.get(key)
         if flight is not None and flight.join(source):
             return flight
-        flight = _flights[key] = _Flight(cache, blob, patience, key)
+        flight = _flights[key] = _Flight(cache, blob, patience, key, demand)
         flight.join(source)
     _launch(flight.run, f"fetch-{blob.sha256[:8]}")
     return flight

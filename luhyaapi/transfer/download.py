@@ -18,6 +18,7 @@ from luhyaapi.transfer.base import Source, Transfer
 from luhyaapi.transfer.blocks import BLOCK, HOLE, Index, digests, groups, ranges, read, spans, split
 from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.curl import Curl
+from luhyaapi.transfer.demand import Demand
 from luhyaapi.transfer.sparse import HoledFile
 
 T = TypeVar("T")
@@ -40,10 +41,16 @@ class Patience:
 
 
 class Download:
-    """Brings one blob into a cache. ``position`` counts the bytes that are here, for those who watch; ``moved`` those that came."""
+    """Brings one blob into a cache. ``position`` counts the bytes that are here, for those who watch; ``moved`` those that came.
 
-    def __init__(self, cache: BlobCache, blob: Blob, stop: threading.Event, patience: Patience) -> None:
+    With a ``demand`` it says which order they come in, and hears of each that came.
+    """
+
+    def __init__(
+        self, cache: BlobCache, blob: Blob, stop: threading.Event, patience: Patience, demand: Demand | None = None,
+    ) -> None:
         self.position = self.moved = 0
+        self._demand = demand
         self._cache, self._blob, self._stop, self._patience = cache, blob, stop, patience
         self._sources: list[Source] = []
         self._part = cache.part(blob.sha256)
@@ -82,8 +89,11 @@ class Download:
             with HoledFile(self._part, index.size) as file:
                 self._look_through(file, index)
                 self._cache.room(self._left(index))
+                if self._demand:
+                    self._demand.opens(file.fileno(), (n for n, name in enumerate(index) if name not in self._lacking))
                 self._take_from_here(file, index)
                 while self._lacking:
+                    self._go_on()
                     self._persist(lambda source: self._ask_blocks(source, file, index))
                 file.sync()
             return self._cache.adopt(self._part, self._blob.sha256, index)
@@ -129,11 +139,16 @@ class Download:
 
     def _take(self, found: Iterable[tuple[bytes, memoryview]], file: HoledFile, index: Index, there: int = -1) -> None:
         """Write blocks wherever they are lacking; ``there`` one is already."""
+        came: list[int] = []
         for name, block in found:
-            for number in self._lacking.pop(name, ()):
+            numbers = self._lacking.pop(name, ())
+            for number in numbers:
                 if number != there:
                     file.put(number * BLOCK, block)
                 self.position += index.length(number)
+            came += numbers
+        if self._demand and came:
+            self._demand.came(came)
 
     def _left(self, index: Index) -> int:
         return sum(index.length(n) for places in self._lacking.values() for n in places)
@@ -154,8 +169,9 @@ class Download:
     def _ask_blocks(self, source: Source, file: HoledFile, index: Index) -> None:
         """Ask once for as much as a request can name."""
         before = len(self._lacking)
-        if not before:
-            return  # it was cut behind the last of them
+        wanted = self._wanted(index)
+        if not wanted:
+            return  # it was cut behind the last of them, or they have time
         reader = frames.Reader()
 
         def take(data: bytes) -> None:
@@ -163,7 +179,7 @@ class Download:
                 self._take(frames.unpack(frame), file, index)
 
         try:
-            self._get(source, f"blocks?want={self._wanted()}", take)
+            self._get(source, f"blocks?want={wanted}", take)
             if reader.rest:
                 raise Unavailable("transfer", "The transfer was cut", "the other side stopped early")
         except Unavailable:
@@ -172,7 +188,9 @@ class Download:
         if len(self._lacking) == before:
             raise Failed("digest", "Other bytes came than expected", "none of the blocks that were asked for")
 
-    def _wanted(self) -> str:
+    def _wanted(self, index: Index) -> str:
+        if self._demand:
+            return ranges(self._demand.pick(lambda number: index[number] in self._lacking))
         text = ranges(sorted(places[0] for places in self._lacking.values()))
         return text if len(text) <= _ASK_AT_MOST else text[:_ASK_AT_MOST].rpartition(",")[0]
 
