@@ -80,7 +80,8 @@ def _fetch_there(office: Office, run: FlowRun) -> Say | None:
     ticket = make_ticket(
         office.agent.key, {"get": [b.sha256 for b in order.image.blobs], "to": place.node}, _TICKET_LIFE_S,
     )
-    return Say(ImageFetch(image=order.image.image, ref=order.image, url=f"{office.door}/cc/api/1.0", ticket=ticket), place.node)
+    fetch = ImageFetch(image=order.image.image, ref=order.image, url=f"{office.door}/cc/api/1.0", ticket=ticket, lazy=True)
+    return Say(fetch, place.node)
 
 
 def _edge(office: Office, _run: FlowRun) -> Say:

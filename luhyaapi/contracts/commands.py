@@ -93,13 +93,19 @@ class InstanceDelete(Command):
 
 
 class ImageFetch(Command):
-    """Have the blobs of an image version in the own cache; bytes already here do not move."""
+    """Have the blobs of an image version in the own cache; bytes already here do not move.
+
+    ``lazy``: it is enough that a guest can start; what is left of its disk may come behind.
+    """
+
+    v = 2
 
     to, timeout_s, lane = (Role.CC, Role.NC), 3600, Lane.TRANSFER
     image: ImgId
     ref: ImageRef
     url: str
     ticket: str
+    lazy: bool = False
 
 
 class EdgeApply(Command):
@@ -109,7 +115,10 @@ class EdgeApply(Command):
 
 
 class DomainStart(Command):
-    """Have a domain running as specified; its image is in the cache. Without ``boot``: have its disk, and no more."""
+    """Have a domain running as specified; its image is in the cache, or on its way there.
+
+    Without ``boot``: have its disk, and no more.
+    """
 
     v = 3
 

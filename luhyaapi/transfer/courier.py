@@ -19,7 +19,7 @@ _LOOK_S = 0.1
 _LANDING_S = 5.0
 
 
-def fetch(
+def fetch(  # noqa: PLR0913 - all but four are keyword only
     cache: BlobCache, blob: Blob, url: str, ticket: str, *,
     on_progress: Progress = no_progress, cancelled: Cancelled = never, patience: Patience | None = None,
     trust: Trust | None = None, demand: Demand | None = None,

@@ -64,7 +64,7 @@ class Demand:
             half = self._half
             lacking = [n for n in numbers if half is None or not half.here[n]]
             self._read_at = clock.monotonic()
-            if len(self.read) < TRACE_AT_MOST and self._read_at - self._opened_at < BOOT_S:
+            if len(self.read) < TRACE_AT_MOST and (half is None or self._read_at - self._opened_at < BOOT_S):
                 self.read.update(dict.fromkeys(numbers))
             if half is not None and not lacking:
                 return half.file

@@ -22,20 +22,27 @@ def _progress(job: Job, before: int, total: int) -> Progress:
 
 @handles(ImageFetch)
 class FetchImage(Handler[ImageFetch]):
-    """Bring an image from the cluster's cache; what is here does not move. The task keeps it here until its domain does."""
+    """Bring an image from the cluster's cache; what is here does not move. The task keeps it here until its domain does.
+
+    Of a disk that may come lazily it is enough that it can be read.
+    """
 
     def run(self, job: Job, command: ImageFetch) -> None:
+        exports, url = job.services.domains.exports, f"{command.url}/blobs"
         agent, total = job.services.agent, sum(b.size for b in command.ref.blobs)
         before = 0
         for blob in command.ref.blobs:
             job.checkpoint()
             job.services.cache.pin(blob.sha256, job.task)
+            before += blob.size
+            if command.lazy and exports.may(blob):
+                exports.bring(blob, f"{url}/{blob.sha256}", command.ticket, job.cancelled)
+                continue
             courier.fetch(
-                job.services.cache, blob, f"{command.url}/blobs/{blob.sha256}", command.ticket,
-                on_progress=_progress(job, before, total),
+                job.services.cache, blob, f"{url}/{blob.sha256}", command.ticket,
+                on_progress=_progress(job, before - blob.size, total),
                 cancelled=job.cancelled, trust=tls.trust(agent.identity, agent.boss),
             )
-            before += blob.size
         job.progress("fetch", total, total)
 
 

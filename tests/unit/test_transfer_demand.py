@@ -4,6 +4,7 @@ import hashlib
 import os
 import random
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -91,7 +92,7 @@ def test_when_nobody_reads_it_comes_in_large_pieces(cache, far, blob, hasty):
 def test_pieces(blob, hasty):
     demand = Demand(blob.size, first=(9, 7, 50, 7, 99, 60, 61, 1000, -1))
     lacking = set(range(90))
-    with open(os.devnull, "rb") as nothing:
+    with Path(os.devnull).open("rb") as nothing:
         demand.opens(nothing.fileno(), range(90, BLOCKS))
     first = demand.pick(lacking.__contains__)
     assert len(first) == LARGE
@@ -106,7 +107,7 @@ def test_pieces(blob, hasty):
 def test_while_it_is_read_only_what_is_likely_comes(blob):
     demand = Demand(blob.size, first=(9, 7, 50, 60, 61))
     lacking = set(range(90))
-    with open(os.devnull, "rb") as nothing:
+    with Path(os.devnull).open("rb") as nothing:
         demand.opens(nothing.fileno(), range(90, BLOCKS))
     for expected in ([7, 9, 50, 60], [61], []):
         picked = demand.pick(lacking.__contains__)
