@@ -15,8 +15,10 @@ from luhyaapi.transfer.blocks import BLOCK, count
 ASK_AT_MOST = 64
 SMALL, LARGE = 4, 64
 """Blocks of one request that nobody waits for, while something is read and else: what is read next waits behind it."""
-UNTIL_READ_S, QUIET_S, BOOT_S = 5.0, 1.0, 60.0
-"""What nobody reads rests so long: for the first read, after each read, in all."""
+AHEAD_AT_MOST = 16
+"""Blocks that are asked for before somebody who reads on and on needs them."""
+UNTIL_READ_S, QUIET_S, BOOT_S = 10.0, 20.0, 60.0
+"""What nobody reads rests so long: for the first read, after each read, in all. A boot reads, computes for seconds, and reads."""
 TRACE_AT_MOST = 4096
 _LOOK_S = 0.1
 
@@ -43,6 +45,8 @@ class Demand:
         self._half: _Half | None = None
         self._changes = 0
         self._urgent: dict[int, None] = {}
+        self._soon: dict[int, None] = {}
+        self._edge, self._window = -1, 0
         self._next = 0
         self._opened_at = self._read_at = 0.0
         self._change = threading.Condition()
@@ -66,11 +70,24 @@ class Demand:
             self._read_at = clock.monotonic()
             if len(self.read) < TRACE_AT_MOST and (half is None or self._read_at - self._opened_at < BOOT_S):
                 self.read.update(dict.fromkeys(numbers))
-            if half is not None and not lacking:
-                return half.file
+            if half is not None:
+                self._read_on(numbers.start, numbers.stop, half)
+                if not lacking:
+                    return half.file
             self._urgent.update(dict.fromkeys(lacking))
             self._change.notify_all()  # the download
             return None
+
+    def _read_on(self, first: int, end: int, half: _Half) -> None:
+        """Who reads one block after the other has ever more of them before asking."""
+        if not self._edge - 2 * self._window - 1 <= first <= self._edge:
+            self._edge, self._window = end, 0
+        elif end + self._window // 2 >= self._edge + (self._window == 0):
+            start = max(self._edge, end)
+            self._window = min(max(1, 2 * self._window), AHEAD_AT_MOST)
+            self._edge = min(start + self._window, len(half.here))
+            self._soon.update(dict.fromkeys(n for n in range(start, self._edge) if not half.here[n]))
+            self._change.notify_all()  # the download
 
     def wait(self, seen: int) -> int:
         """Sleep until something came, or :meth:`wake`, since ``seen`` (first: 0); what to say next time."""
@@ -96,6 +113,7 @@ class Demand:
             for number in here:
                 self._half.here[number] = 1
                 self._urgent.pop(number, None)
+            self._soon.clear()
             self._next, self._opened_at = 0, clock.monotonic()
             self._read_at = max(self._read_at, self._opened_at + UNTIL_READ_S - QUIET_S)
             self._changed()
@@ -116,18 +134,20 @@ class Demand:
             for number in numbers:
                 self._half.here[number] = 1
                 self._urgent.pop(number, None)
+                self._soon.pop(number, None)
             self._changed()
 
     def pick(self, lacks: Callable[[int], bool]) -> list[int]:
         """Which of the lacking blocks to ask for next, in rising order; none for now while what is read may need the link."""
         with self._change:
-            if not self._urgent and self._rests():
+            if not self._urgent and not self._soon and self._rests():
                 likely = self._onward(lacks, len(self._likely), SMALL)
                 if likely:
                     return likely
                 self._change.wait(_LOOK_S)
-            if self._urgent:
-                return sorted(filter(lacks, islice(self._urgent, ASK_AT_MOST)))
+            for wanted in (self._urgent, self._soon):
+                if wanted:
+                    return sorted(filter(lacks, islice(wanted, ASK_AT_MOST)))
             if self._rests():
                 return []
             busy = clock.monotonic() - self._read_at < QUIET_S
