@@ -158,3 +158,33 @@ def test_a_whole_file_is_read_at_once(file, blob):
     demand = Demand(blob.size)
     demand.whole(file)
     assert read(demand, 7, blob.size - 7) == CONTENT[7:]
+
+
+def test_who_reads_on_and_on_has_ever_more_before_asking(blob):
+    demand = Demand(blob.size)
+    lacking = set(range(90))
+    with Path(os.devnull).open("rb") as nothing:
+        demand.opens(nothing.fileno(), range(90, BLOCKS))
+
+    def asks(number):
+        demand.get(number * BLOCK + 512, 512)
+        asked = []
+        while found := demand.pick(lacking.__contains__):
+            asked.append(found)
+            lacking.difference_update(found)
+            demand.came(found)
+            if len(asked) == 2:
+                break
+        return asked
+
+    assert asks(10) == [[10]]
+    assert asks(10) == []
+    assert asks(11) == [[11], [12]]
+    assert asks(12) == [[13, 14]]
+    assert asks(13) == [[15, 16, 17, 18]]
+    assert asks(14) == []
+    assert asks(17) == [[19, 20, 21, 22, 23, 24, 25, 26]]
+    assert asks(50) == [[50]]
+    assert asks(19) == []
+    assert asks(88) == [[88]]
+    assert asks(89) == [[89]]

@@ -16,7 +16,7 @@ from luhyaapi.conf import Settings
 from luhyaapi.contracts.base import Model
 from luhyaapi.contracts.specs import Blob
 from luhyaapi.contracts.vocabulary import DiskFormat, Part
-from luhyaapi.errors import Refused, Trouble, Unavailable
+from luhyaapi.errors import Refused, Trouble, Unavailable, of
 from luhyaapi.transfer import courier
 from luhyaapi.transfer.base import Trust
 from luhyaapi.transfer.cache import BlobCache
@@ -27,7 +27,7 @@ from nc.drivers.base import Account
 from nc.services.lazy.door import Door, SilentDoor, SocketDoor
 
 _log = log.get(__name__)
-_FOR_EVER = Patience(math.inf, math.inf)
+_FOR_EVER, _AT_ONCE = Patience(math.inf, math.inf), Patience(0, 0)
 _OPEN_S = 60.0
 _LOOK_S = 0.05
 _NEEDED_EVERY_S = 1.0
@@ -121,26 +121,30 @@ class Exports:
         return fill
 
     def _fill(self, blob: Blob, fill: _Fill) -> None:
-        demand = self._demand(blob)
         try:
-            coming = _read(self._note(blob.sha256))
-            if coming is None:
-                raise Refused("not_found", "It is not known where the image comes from", blob.sha256[:12])
-            path = courier.fetch(
-                self._cache, blob, coming.url, coming.ticket, patience=_FOR_EVER, cancelled=self._unneeded(blob.sha256),
-                trust=self._trust, demand=None if self._inline else demand,
-            )
-        except Trouble as error:
+            self._bring_whole(blob)
+        except Exception as error:
+            fill.error = of(error)
             _log.warning("image does not come", sha256=blob.sha256, why=str(error))
-            fill.error, fill.is_over = error, True
             return
+        finally:
+            fill.is_over = True
+        self.on_whole()
+
+    def _bring_whole(self, blob: Blob) -> None:
+        demand = self._demand(blob)
+        coming = _read(self._note(blob.sha256))
+        if coming is None:
+            raise Refused("not_found", "It is not known where the image comes from", blob.sha256[:12])
+        path = courier.fetch(
+            self._cache, blob, coming.url, coming.ticket, cancelled=self._unneeded(blob.sha256), trust=self._trust,
+            patience=_AT_ONCE if self._inline else _FOR_EVER, demand=None if self._inline else demand,
+        )
         if demand.read:
             write_atomic(self._trace(blob.sha256), json.dumps(list(demand.read)).encode())
         demand.whole(path)
         self._forget(blob.sha256)
-        fill.is_over = True
         _log.info("image is whole", sha256=blob.sha256, read_first=len(demand.read))
-        self.on_whole()
 
     def _unneeded(self, sha256: str) -> Callable[[], bool]:
         asked_at, needed = clock.monotonic(), True
