@@ -169,7 +169,7 @@ class _Resuming:
     domains: Any
 
     def start(self) -> None:
-        self.domains.resume()
+        self.domains.standing.resume()
         self.domains.exports.go_on()
 
     def stop(self) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 
 from luhyaapi.contracts.commands import DiskPush, ImageDelete, ImageFetch
 from luhyaapi.contracts.vocabulary import Part
-from luhyaapi.errors import Refused
+from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.role import Handler, Job, handles
 from luhyaapi.transfer import courier
 from luhyaapi.transfer.base import Progress, Source
@@ -56,6 +56,8 @@ class PushDisk(Handler[DiskPush]):
             base = wanted.spec.image.blob(Part.DISK)
             if base is None:
                 raise Refused("state", "The instance has no disk", "its image is a kernel with its ram disk")
+            if job.services.domains.exports.comes(base):
+                raise Unavailable("busy", "The image of the instance still comes", "its disk can be read when it is here")
             with Merged(folder / "disk.qcow2", lambda: cache.path(base.sha256), cache.index(base.sha256)) as disk:
                 index = disk.index(cancelled=job.cancelled, on_progress=partial(job.progress, "look"))
                 to = Source(f"{command.url}/drafts/{command.draft}", {"Authorization": f"Ticket {command.ticket}"}, tls.trust(agent.identity, agent.boss))

@@ -20,6 +20,7 @@ from nc.drivers.base import Account, Files, Hypervisor, NodeNetwork
 from nc.services import belongings, disks
 from nc.services.boots import Boots
 from nc.services.lazy.exports import Exports
+from nc.services.lazy.standing import Standing
 from nc.services.turns import Turns
 from nc.services.wanted import Wanted, WantedFiles
 
@@ -55,8 +56,7 @@ class Domains:
         self._fetched: dict[tuple[str, str], float] = {}
         self.wanted = WantedFiles(settings.host.state / "instances")
         self.exports = exports or Exports(settings, hands.cache)
-        self.exports.on_whole = self.settle
-        self._assured: set[str] = set()
+        self.standing = Standing(hands.hypervisor, hands.cache, self.exports, self.wanted, self._turns)
         self.strangers: tuple[str, ...] = ()
         """Guests that run here and that nobody told this node to run; its boss judges them."""
 
@@ -180,7 +180,7 @@ class Domains:
         with self._boots.slot(spec.instance, cancelled):
             self._hands.hypervisor.define(spec, files)
             facts = self._hands.hypervisor.start(spec.instance)
-        self._assured.add(spec.instance)
+        self.standing.started(spec.instance)
         self._failed.pop(spec.instance, None)
         return facts
 
@@ -221,48 +221,13 @@ class Domains:
             screen=belongings.screen(folder, account), account=account,
         )
 
-    # ---- images that come while they are read
-
-    def resume(self) -> None:
-        """What the last process of this node left: guests wait for their images."""
-        for instance in self.wanted.all():
-            with self._turns.look(instance) as is_ours:
-                at, wanted = belongings.export_of(self.wanted.folder(instance)), self.wanted.read(instance)
-                blob = wanted.spec.image.blob(Part.DISK) if wanted else None
-                if is_ours and blob and at.is_socket() and instance not in self.exports.instances():
-                    self.exports.open(instance, at, blob, belongings.owner_of(at))
-
-    def settle(self) -> None:
-        """Guests whose image is whole by now stand on its file; one that cannot goes on as it is, and is tried again."""
-        for instance in self.exports.instances():
-            with self._turns.look(instance) as is_ours:
-                if is_ours:
-                    try:
-                        self._settle(instance)
-                    except Trouble as e:
-                        _log.warning("guest still reads its image through us", instance=instance, why=str(e))
-
-    def _settle(self, instance: str) -> None:
-        wanted, hypervisor = self.wanted.read(instance), self._hands.hypervisor
-        blob = wanted.spec.image.blob(Part.DISK) if wanted else None
-        if wanted is None or blob is None or hypervisor.inspect(instance).state is not DomainState.RUNNING:
-            return
-        if instance not in self._assured:
-            # its start may have been cut off by the end of the last process
-            hypervisor.start(instance)
-            self._assured.add(instance)
-        if path := self._hands.cache.path(blob.sha256):
-            belongings.image(path, hypervisor.account(wanted.spec))
-            hypervisor.stand(instance, path, DiskFormat(blob.format))
-            self.exports.close(instance)
-
     # ---- wanted against found
 
     def reconcile(self, busy: set[str]) -> None:
         """Look at every instance that no order is about; the first time, start what should run."""
         if not self._watched:
-            self.resume()
-        self.settle()
+            self.standing.resume()
+        self.standing.settle()
         found = self._found()
         if not self._watched:
             # each boot takes a while, and the last ones shall not pass for running until then

@@ -24,7 +24,7 @@ def main(state: Path, libvirt: str, url: str, spec: MachineSpec) -> None:
     cache = BlobCache(state / "cache", 1024, 0)
     hands = Hands(LibvirtHypervisor(settings), FakeNetwork(state / "fake"), cache)
     domains = Domains(settings, hands, "nc-00000001", lambda _facts: None)
-    domains.resume()
+    domains.standing.resume()
     domains.exports.go_on()
     if domains.wanted.read(spec.instance) is None:
         agent = SimpleNamespace(identity=state, boss="cc-00000001")

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from luhyaapi import conf
-from luhyaapi.contracts.commands import ImageFetch
+from luhyaapi.contracts.commands import DiskPush, ImageFetch
 from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec
 from luhyaapi.contracts.vocabulary import DiskFormat, DomainState, Part
 from luhyaapi.errors import Refused, Unavailable
@@ -20,7 +20,7 @@ from luhyaapi.transfer.blocks import BLOCK, index_of
 from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.sparse import SparseFile
 from nc.drivers.fake import FakeHypervisor, FakeNetwork
-from nc.handlers.images import FetchImage
+from nc.handlers.images import FetchImage, PushDisk
 from nc.services import belongings
 from nc.services.domains import Domains, Hands
 from nc.services.lazy import exports
@@ -108,8 +108,14 @@ def far(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def node(tmp_path, far):
-    return Node(tmp_path / "nc", far.file)
+def node(tmp_path, far, monkeypatch):
+    monkeypatch.setattr(exports, "_NEEDED_EVERY_S", 0.05)
+    made = Node(tmp_path / "nc", far.file)
+    yield made
+    for sha256, owners in made.cache.pins().items():
+        for owner in owners:
+            made.cache.unpin(sha256, owner)
+    assert soon(lambda: all(fill.is_over for fill in made.exports._fills.values()))
 
 
 def backing(overlay):
@@ -161,7 +167,7 @@ def test_the_next_process_goes_on_where_the_last_one_was(node, far):
     node.start()
     owner = belongings.owner_of(node.socket)
     node.again()
-    node.domains.resume()
+    node.domains.standing.resume()
     node.exports.go_on()
     assert belongings.owner_of(node.socket) == owner
     node.domains.reconcile(set())
@@ -225,8 +231,7 @@ def test_it_is_started_again_while_its_image_still_comes_and_after(node, far):
     assert node.driver.inspect(ONE).state is DomainState.RUNNING
 
 
-def test_what_nobody_needs_any_more_comes_no_more(monkeypatch, node):
-    monkeypatch.setattr(exports, "_NEEDED_EVERY_S", 0.0)
+def test_what_nobody_needs_any_more_comes_no_more(node):
     node.fetch()
     node.start()
     node.delete()
@@ -296,3 +301,12 @@ def test_the_trace_of_the_last_time_orders_the_next(node, far, monkeypatch):
     node.fetch()
     assert soon(lambda: len(far.blocks) > 1)
     assert far.blocks[:2] == ["3,7,20,59", "8"]
+
+
+def test_a_disk_is_pushed_only_when_its_image_is_here(node):
+    node.fetch()
+    node.start()
+    node.stop()
+    order = DiskPush(instance=ONE, draft=TASK, url="fake://boss", ticket="t")
+    with pytest.raises(Unavailable, match="still comes"):
+        PushDisk().run(node.job, order)
