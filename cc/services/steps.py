@@ -80,7 +80,7 @@ def _fetch_there(office: Office, run: FlowRun) -> Say | None:
     ticket = make_ticket(
         office.agent.key, {"get": [b.sha256 for b in order.image.blobs], "to": place.node}, _TICKET_LIFE_S,
     )
-    fetch = ImageFetch(image=order.image.image, ref=order.image, url=f"{office.door}/cc/api/1.0", ticket=ticket, lazy=True)
+    fetch = ImageFetch(image=order.image.image, ref=order.image, url=f"{office.door}/cc/api/1.0", ticket=ticket, lazy=order.boot)
     return Say(fetch, place.node)
 
 
