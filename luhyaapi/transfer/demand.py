@@ -17,7 +17,7 @@ SMALL, LARGE = 4, 64
 """Blocks of one request that nobody waits for, while something is read and else: what is read next waits behind it."""
 AHEAD_AT_MOST = 16
 """Blocks that are asked for before somebody who reads on and on needs them."""
-UNTIL_READ_S, QUIET_S, BOOT_S = 10.0, 20.0, 60.0
+UNTIL_READ_S, QUIET_S, BOOT_S = 20.0, 20.0, 60.0
 """What nobody reads rests so long: for the first read, after each read, in all. A boot reads, computes for seconds, and reads."""
 TRACE_AT_MOST = 4096
 _LOOK_S = 0.1
