@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import random
 import subprocess
 import threading
@@ -271,6 +272,20 @@ def test_a_source_that_refuses_in_the_middle_is_replaced_by_the_next_order(node,
     assert node.cache.path(node.blob.sha256) is None
     node.fetch()
     assert soon(lambda: node.domain["base_socket"] == "")
+
+
+def test_old_traces_make_room(node, far, monkeypatch):
+    monkeypatch.setattr(exports, "_TRACES_KEPT", 2)
+    (node.state / "lazy").mkdir(parents=True)
+    for number in range(3):
+        old = node.state / "lazy" / f"{number}.trace"
+        old.write_text("[]")
+        os.utime(old, (number, number))
+    node.fetch()
+    node.start()
+    node.exports._demand(node.blob).get(0, 1)
+    far.gate.set()
+    assert soon(lambda: node.noted == ["2.trace", f"{node.blob.sha256}.trace"])
 
 
 def test_without_threads_it_comes_with_the_rhythm_of_the_node(node, far):

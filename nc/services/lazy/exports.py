@@ -28,6 +28,7 @@ from nc.services.lazy.door import Door, SilentDoor, SocketDoor
 
 _log = log.get(__name__)
 _FOR_EVER, _AT_ONCE = Patience(math.inf, math.inf), Patience(0, 0)
+_TRACES_KEPT = 64
 _OPEN_S = 60.0
 _LOOK_S = 0.05
 _NEEDED_EVERY_S = 1.0
@@ -142,6 +143,8 @@ class Exports:
         )
         if demand.read:
             write_atomic(self._trace(blob.sha256), json.dumps(list(demand.read)).encode())
+            for old in sorted(self._folder.glob("*.trace"), key=lambda trace: trace.stat().st_mtime)[:-_TRACES_KEPT]:
+                old.unlink(missing_ok=True)
         demand.whole(path)
         self._forget(blob.sha256)
         _log.info("image is whole", sha256=blob.sha256, read_first=len(demand.read))
