@@ -132,15 +132,18 @@ def test_a_guest_runs_before_its_image_is_here_and_stands_on_it_when_it_is(node,
     found = backing(node.domains.wanted.folder(ONE) / "disk.qcow2")
     assert found["backing-filename"] == str(node.cache.place(node.blob.sha256))
     assert found["virtual-size"] == len(CONTENT)
+    node.driver.faults.always["stand"] = "hypervisor"  # it reads on through us
     far.gate.set()
     said = subprocess.run(
         ["qemu-img", "compare", "-f", "raw", "-F", "raw", f"nbd+unix:///?socket={node.socket}", str(far.file)], capture_output=True, timeout=20, check=True,
     )
     assert said.stdout == b"Images are identical.\n"
+    assert soon(lambda: node.noted == [f"{node.blob.sha256}.trace"])
+    node.driver.faults.always.clear()
+    node.domains.reconcile(set())
     assert soon(lambda: not node.socket.exists())
     assert node.domain["base_socket"] == ""
     assert node.domain["base"] == str(node.cache.path(node.blob.sha256))
-    assert node.noted == [f"{node.blob.sha256}.trace"]
     assert json.loads((node.state / "lazy" / node.noted[0]).read_text())[:60] == list(range(60))
 
 
