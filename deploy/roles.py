@@ -135,28 +135,45 @@ def cc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links
 
 def nc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links) -> House:
     """A node controller."""
+    from luhyaapi.wire import tls
     from nc import door
     from nc.beat import Beat
     from nc.drivers import HYPERVISORS, NETWORKS
     from nc.role import ROLE
     from nc.services.domains import Domains, Hands
+    from nc.services.lazy.exports import Exports
     from nc.services.office import Office
 
     agent = Agent(ROLE, settings, own, key, up=links.up, inline=links.inline)
     cache = _cache(settings, "cache")
     hypervisor = HYPERVISORS[settings.hypervisor.driver](settings)
     hands = Hands(hypervisor, NETWORKS[settings.network.node_driver](settings), cache)
-    office = Office(agent, cache, Domains(settings, hands, own.host, agent.report))
+    exports = Exports(settings, cache, tls.trust(agent.identity, agent.boss), inline=links.inline)
+    office = Office(agent, cache, Domains(settings, hands, own.host, agent.report, exports))
     agent.services = office
     beat = Beat(agent, hypervisor)
     _plug(agent, beat)
     house = House(agent)
     house.extras.append(_Probing(beat))
     if not links.inline:
-        house.extras.clear()
+        house.extras = [_Resuming(office.domains)]
         house.door = door.make(office)
         house.loops = [Loop("prove", beat.prove, settings.beat.reconcile_s), Loop("look", beat.look, 0.2)]
     return house
+
+
+@dataclass
+class _Resuming:
+    """Guests that waited for this process go on first."""
+
+    domains: Any
+
+    def start(self) -> None:
+        self.domains.standing.resume()
+        self.domains.exports.go_on()
+
+    def stop(self) -> None:
+        """The guests wait for the next one."""
 
 
 @dataclass

@@ -160,6 +160,7 @@ class Hypervisor(_Group):
     cpus: int = Field(0, description="virtual CPUs offered; 0: 32 per real one, for most guests rest and memory runs out first")
     guest_uid_first: int = Field(1_900_000_000, ge=0, le=4_294_900_000, description="a guest runs as the user with this number plus its display port")
     guest_group: str = Field("kvm", description="group of every guest; it may open /dev/kvm and read images")
+    lazy_start: bool = Field(True, description="a guest starts while its image still comes, reading what is there; not with Xen")
     logs: Path = Field(Path("/var/log/libvirt/qemu"), description="where libvirt writes a log of each guest's process; it is removed with the guest")
     memory_mib: int = Field(0, description="memory offered, MiB; 0: all but 1 GiB")
 

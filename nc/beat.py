@@ -80,6 +80,7 @@ class Beat:
             self._office.domains.tell_all()
         self._office.cache.sweep(_DAY_S)
         self._office.domains.unpin_fetched()
+        self._office.domains.exports.go_on()
         if self._probe.accelerator is not Accelerator.UNPROVED or self._probe.name:
             self._office.domains.reconcile(self._agent.journal.open_subjects())
 

@@ -47,11 +47,12 @@ def release(job: Job, order: ImageFetch) -> None:
             job.services.cache.unpin(blob.sha256, job.task, order.keep_until)
 
 
-def order_for(office: Office, ref: ImageRef, node: str, keep_until: float = 0) -> ImageFetch:
+def order_for(office: Office, ref: ImageRef, node: str, keep_until: float = 0, *, lazy: bool = False) -> ImageFetch:
     """What a node is told: to have it from its neighbours, or from here."""
     ticket = make_ticket(office.agent.key, {"get": [b.sha256 for b in ref.blobs], "to": node}, neighbours.TICKET_LIFE_S)
     return ImageFetch(
         image=ref.image, ref=ref, url=f"{office.door}/cc/api/1.0", ticket=ticket, neighbours=neighbours.of(office, ref, node), keep_until=keep_until,
+        lazy=lazy,
     )
 
 

@@ -75,7 +75,7 @@ def _fetch_there(office: Office, run: FlowRun) -> Say | None:
     place, order = _placed(run), _run_order(run)
     if _may_trust(run) and _is_there(office, run):
         return None
-    return Say(library.order_for(office, order.image, place.node), place.node)
+    return Say(library.order_for(office, order.image, place.node, lazy=order.boot), place.node)
 
 
 def _edge(office: Office, _run: FlowRun) -> Say:

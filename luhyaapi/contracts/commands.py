@@ -110,7 +110,8 @@ class ImageFetch(Command):
     """Have the blobs of an image version in the own cache; bytes already here do not move.
 
     ``neighbours`` may have them, or fetch them too: they are asked before ``url``, which surely has them. ``keep_until``: they are
-    pinned until then (seconds since 1970); 0: as long as the task needs them.
+    pinned until then (seconds since 1970); 0: as long as the task needs them. ``lazy``: it is enough that a guest can start; what is
+    left of its disk may come behind.
     """
 
     v = 2
@@ -122,6 +123,7 @@ class ImageFetch(Command):
     ticket: str
     neighbours: tuple[Neighbour, ...] = Field(default=(), max_length=8)
     keep_until: float = 0
+    lazy: bool = False
 
 
 class ImagePrefetch(Command):
@@ -147,7 +149,10 @@ class EdgeApply(Command):
 
 
 class DomainStart(Command):
-    """Have a domain running as specified; its image is in the cache. Without ``boot``: have its disk, and no more."""
+    """Have a domain running as specified; its image is in the cache, or on its way there.
+
+    Without ``boot``: have its disk, and no more.
+    """
 
     v = 3
 

@@ -37,13 +37,20 @@ def is_zeros(block: bytes | memoryview) -> bool:
 class Index:
     """The digests of a file's blocks in order; ``size`` of the file in bytes, ``data`` 32 bytes per block."""
 
-    __slots__ = ("data", "name", "size")
+    __slots__ = ("_name", "data", "size")
 
     def __init__(self, size: int, data: bytes) -> None:
         if len(data) != count(size) * DIGEST:
             raise Failed("digest", "An index does not fit its file", f"{len(data) // DIGEST} blocks for {size} bytes")
         self.size, self.data = size, data
-        self.name = blake3(data).hexdigest()
+        self._name = ""
+
+    @property
+    def name(self) -> str:
+        """The digest of the index itself; computed when it is asked for, since whoever gives one block needs none."""
+        if not self._name:
+            self._name = blake3(self.data).hexdigest()
+        return self._name
 
     @classmethod
     def checked(cls, size: int, data: bytes, name: str) -> Self:

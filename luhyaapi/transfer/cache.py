@@ -59,6 +59,10 @@ class BlobCache:
             return file
         return file
 
+    def place(self, sha256: str) -> Path:
+        """Where the file with that content is or will be."""
+        return self._place(sha256)
+
     def index(self, sha256: str) -> Index:
         """The index of a file that is here; made anew where it is lost or damaged. Raises Refused(not_found)."""
         file = self._place(sha256)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,6 +12,7 @@ from luhyaapi.contracts.specs import Blob
 from luhyaapi.errors import Bug, Refused, Trouble, from_wire, of
 from luhyaapi.transfer.base import Cancelled, Progress, Source, Trust, never, no_progress
 from luhyaapi.transfer.cache import BlobCache
+from luhyaapi.transfer.demand import Demand
 from luhyaapi.transfer.download import PROTOCOLS, Download, Patience
 
 _LOOK_S = 0.1
@@ -21,13 +22,14 @@ _LANDING_S = 5.0
 def fetch(  # noqa: PLR0913 - who asks says all of it in one place; all but four are keyword only
     cache: BlobCache, blob: Blob, url: str, ticket: str, *,
     on_progress: Progress = no_progress, cancelled: Cancelled = never, patience: Patience | None = None,
-    trust: Trust | None = None, neighbours: Sequence[Source] = (),
+    trust: Trust | None = None, neighbours: Sequence[Source] = (), demand: Demand | None = None,
 ) -> Path:
     """Have ``blob`` in ``cache``, from ``url`` opened by ``ticket``; returns its file. What is here does not move.
 
     Any number of threads and processes may ask for the same content: it is downloaded once. ``cancelled`` ends only the
     own waiting; the download ends when nobody waits for it any more. ``trust``: whom the other side must prove to be, for https.
     ``neighbours`` may have some of it, or fetch it themselves; they are asked first, and each block of theirs is verified as any other.
+    ``demand`` orders the blocks of a download that begins now; one that runs already goes on as it is.
     Raises Unavailable(transfer) after ``patience``, Failed(digest) when other bytes come, Failed(disk_full),
     Refused(cancelled), and what the other side refuses. Only after Unavailable a half file stays, to be resumed.
     """
@@ -39,7 +41,7 @@ def fetch(  # noqa: PLR0913 - who asks says all of it in one place; all but four
         return here
     source = Source(url, {"Authorization": f"Ticket {ticket}"}, trust)
     known = [each for each in neighbours if urlsplit(each.url).scheme in PROTOCOLS]
-    flight = _board(cache, blob, source, known, patience or Patience())
+    flight = _board(cache, blob, source, known, patience or Patience(), demand)
     told = -1
     try:
         while not clock.wait(flight.landed, _LOOK_S):
@@ -58,7 +60,7 @@ def fetch(  # noqa: PLR0913 - who asks says all of it in one place; all but four
 class _Flight:
     """One running download and those who wait for it."""
 
-    def __init__(self, cache: BlobCache, blob: Blob, patience: Patience, key: tuple[str, str]) -> None:
+    def __init__(self, cache: BlobCache, blob: Blob, patience: Patience, key: tuple[str, str], demand: Demand | None) -> None:
         self.landed = threading.Event()
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -66,16 +68,12 @@ class _Flight:
         self._key = key
         self._path: Path | None = None
         self._error: Trouble | None = None
-        self._download = Download(cache, blob, self._stop, patience)
+        self._download = Download(cache, blob, self._stop, patience, demand)
 
     @property
     def done(self) -> int:
         """Bytes here so far."""
         return self._download.position
-
-    def demand(self, numbers: Iterable[int]) -> None:
-        """See :meth:`luhyaapi.transfer.download.Download.demand`."""
-        self._download.demand(numbers)
 
     def join(self, source: Source, neighbours: Sequence[Source]) -> bool:
         """Wait for it too, and lend it the own source; false when it is already ending."""
@@ -138,22 +136,15 @@ _flights: dict[tuple[str, str], _Flight] = {}
 _flights_lock = threading.Lock()
 
 
-def demand(cache: BlobCache, sha256: str, numbers: Iterable[int]) -> bool:
-    """Have these blocks of a file that is being fetched before all others; false when this process fetches no such file."""
-    with _flights_lock:
-        flight = _flights.get((str(cache.folder.resolve()), sha256))
-    if flight is not None:
-        flight.demand(numbers)
-    return flight is not None
-
-
-def _board(cache: BlobCache, blob: Blob, source: Source, neighbours: Sequence[Source], patience: Patience) -> _Flight:
+def _board(
+    cache: BlobCache, blob: Blob, source: Source, neighbours: Sequence[Source], patience: Patience, demand: Demand | None,
+) -> _Flight:
     key = (str(cache.folder.resolve()), blob.sha256)
     with _flights_lock:
         flight = _flights.get(key)
         if flight is not None and flight.join(source, neighbours):
             return flight
-        flight = _flights[key] = _Flight(cache, blob, patience, key)
+        flight = _flights[key] = _Flight(cache, blob, patience, key, demand)
         flight.join(source, neighbours)
     _launch(flight.run, f"fetch-{blob.sha256[:8]}")
     return flight

@@ -1,10 +1,11 @@
-"""http and https by libcurl: bytes only."""
+"""http and https by libcurl: bytes only. Each thread keeps its connections, so that many small requests are one handshake."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import json
+import threading
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ _SILENCE_S = 30
 _KEEP = 16 * 1024
 _PIECE = 256 * 1024
 """Small: what came is verified and passed on to the next one in a row."""
+_kept = threading.local()
 
 
 class Curl:
@@ -42,6 +44,14 @@ class Curl:
         return bytes(answer)
 
 
+def _handle() -> pycurl.Curl:
+    """The one of this thread."""
+    if not hasattr(_kept, "curl"):
+        _kept.curl = pycurl.Curl()
+    curl: pycurl.Curl = _kept.curl
+    return curl
+
+
 class _Request:
     def __init__(self, source: Source, take: Callable[[bytes], None], stopped: Cancelled, body: bytes | None = None) -> None:
         self._source, self._stopped, self._body = source, stopped, body
@@ -51,12 +61,12 @@ class _Request:
 
     def run(self) -> None:
         """Do it, then raise what went wrong."""
-        curl = pycurl.Curl()
+        curl = _handle()
         try:
             self._set(curl)
             _, cut = asking.perform(curl)
         finally:
-            curl.close()
+            curl.reset()  # what was set and sent is let go, the connections stay
         self._finish(cut)
 
     def _set(self, curl: pycurl.Curl) -> None:

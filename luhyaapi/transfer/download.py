@@ -18,6 +18,7 @@ from luhyaapi.transfer.base import Source, Transfer
 from luhyaapi.transfer.blocks import BLOCK, HOLE, Index, digests, groups, ranges, read, spans, split
 from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.curl import Curl
+from luhyaapi.transfer.demand import Demand
 from luhyaapi.transfer.sources import Place, Sources
 from luhyaapi.transfer.sparse import HoledFile
 
@@ -45,11 +46,15 @@ class Patience:
 class Download:
     """Brings one blob into a cache. ``position`` counts the bytes that are here, for those who watch; ``moved`` those that came.
 
-    What came and is verified others may have at once: see :mod:`luhyaapi.transfer.growing`.
+    What came and is verified others may have at once: see :mod:`luhyaapi.transfer.growing`. With a ``demand`` it says which
+    order the blocks come in, and hears of each that came.
     """
 
-    def __init__(self, cache: BlobCache, blob: Blob, stop: threading.Event, patience: Patience) -> None:
+    def __init__(
+        self, cache: BlobCache, blob: Blob, stop: threading.Event, patience: Patience, demand: Demand | None = None,
+    ) -> None:
         self.position = self.moved = 0
+        self._demand = demand
         self._cache, self._blob, self._stop, self._patience = cache, blob, stop, patience
         self._sources = Sources()
         self._part = cache.part(blob.sha256)
@@ -58,20 +63,11 @@ class Download:
         self._held_s = 0.0
         self._refusal: Trouble | None = None
         self._growing: growing.Growing | None = None
-        self._soon: set[int] = set()
-        self._hurry = threading.Event()
 
     def offer(self, source: Source, neighbours: Sequence[Source] = ()) -> None:
         """One more place to get it from, the newest is asked first; and neighbours that may have some of it, asked before all others."""
         self._refusal = None
         self._sources.offer(source, neighbours)
-
-    def demand(self, numbers: Iterable[int]) -> None:
-        """Have these blocks before all others: what is under way is broken off for them. Those that are here, or are none, change nothing."""
-        half, asked = self._growing, set(numbers)
-        if missing := asked if half is None else half.missing(asked):
-            self._soon = self._soon | missing
-            self._hurry.set()
 
     def run(self) -> Path:
         """The complete, checked file. Errors as :func:`luhyaapi.transfer.courier.fetch` says."""
@@ -101,8 +97,11 @@ class Download:
                 self._growing = growing.begin(self._cache.folder, self._blob.sha256, self._part, index)
                 self._look_through(file, index)
                 self._cache.room(self._left(index))
+                if self._demand:
+                    self._demand.opens(file.fileno(), (n for n, name in enumerate(index) if name not in self._lacking))
                 self._take_from_here(file, index)
                 while self._lacking:
+                    self._go_on()
                     self._persist(lambda place: self._ask_blocks(place, file, index))
                 file.sync()
             return self._cache.adopt(self._part, self._blob.sha256, index)
@@ -151,14 +150,18 @@ class Download:
 
     def _take(self, found: Iterable[tuple[bytes, memoryview]], file: HoledFile, index: Index, there: int = -1) -> None:
         """Write blocks wherever they are lacking; ``there`` one is already."""
+        came: list[int] = []
         for name, block in found:
             places = self._lacking.pop(name, ())
             for number in places:
                 if number != there:
                     file.put(number * BLOCK, block)
                 self.position += index.length(number)
-            if places and self._growing:
-                self._growing.add(places)
+            came += places
+        if came and self._growing:
+            self._growing.add(came)
+        if came and self._demand:
+            self._demand.came(came)
 
     def _left(self, index: Index) -> int:
         return sum(index.length(n) for places in self._lacking.values() for n in places)
@@ -167,7 +170,6 @@ class Download:
 
     def _ask_index(self, place: Place) -> Index:
         data = bytearray()
-        self._hurry.clear()
 
         def take(piece: bytes) -> None:
             data.extend(piece)
@@ -180,8 +182,9 @@ class Download:
     def _ask_blocks(self, place: Place, file: HoledFile, index: Index) -> None:
         """Ask once for as much as a request can name."""
         before = len(self._lacking)
-        if not before:
-            return  # it was cut behind the last of them
+        wanted = self._wanted(place, index)
+        if not wanted:
+            return  # it was cut behind the last of them, or they have time
         reader, came = frames.Reader(), 0
 
         def take(data: bytes) -> None:
@@ -190,9 +193,8 @@ class Download:
                 came += 1
                 self._take(frames.unpack(frame), file, index)
 
-        self._hurry.clear()
         try:
-            self._get(place, f"blocks?want={self._wanted(place)}", take)
+            self._get(place, f"blocks?want={wanted}", take)
             if reader.rest:
                 raise Unavailable("transfer", "The transfer was cut", "the other side stopped early")
         except Unavailable:
@@ -203,12 +205,10 @@ class Download:
         if len(self._lacking) == before:
             raise Unavailable("transfer", "The bytes did not arrive", "the other side has none of the lacking blocks now")
 
-    def _wanted(self, place: Place) -> str:
+    def _wanted(self, place: Place, index: Index) -> str:
+        if self._demand:
+            return ranges(self._demand.pick(lambda number: index[number] in self._lacking))
         lacking = sorted(places[0] for places in self._lacking.values())
-        if self._soon:
-            soon = self._soon & {number for places in self._lacking.values() for number in places}
-            self._soon = soon
-            lacking = sorted({places[0] for places in self._lacking.values() if soon.intersection(places)}) or lacking
         if place.is_last and self._sources.has_neighbours:
             lacking = lacking[:_OF_THE_LAST]
         text = ranges(lacking)
@@ -220,7 +220,7 @@ class Download:
             self._held_s += self._cache.pace.wait(len(data), self._stop)
             take(data)
 
-        watch = _Watch(self._stop, self._hurry, self._slowness(place))
+        watch = _Watch(self._stop, self._slowness(place))
         at = replace(place.source, url=f"{place.source.url}/{what}")
         try:
             PROTOCOLS[urlsplit(at.url).scheme].get(at, counted, watch.stops)
@@ -269,8 +269,6 @@ class Download:
         if came:
             self._fed = clock.monotonic()
             place.did_well()
-        if self._hurry.is_set():
-            return
         place.rest()
         _log.info("transfer cut", sha256=self._blob.sha256, position=self.position, why=str(cut))
         _, wait_s = self._sources.next()
@@ -288,15 +286,13 @@ class Download:
 class _Watch:
     """Says when a transfer shall end before its time, and then why; ``is_slow`` tells, of a neighbour, whether it gives too little."""
 
-    def __init__(self, stop: threading.Event, hurry: threading.Event, is_slow: Callable[[], bool]) -> None:
-        self._stop, self._hurry, self._is_slow = stop, hurry, is_slow
+    def __init__(self, stop: threading.Event, is_slow: Callable[[], bool]) -> None:
+        self._stop, self._is_slow = stop, is_slow
         self.why = ""
 
     def stops(self) -> bool:
         """Asked often while bytes move, and now and then while none do."""
-        if self._hurry.is_set():
-            self.why = "other blocks are needed first"
-        elif self._is_slow():
+        if self._is_slow():
             self.why = "the other side is too slow"
         return bool(self.why) or self._stop.is_set()
 

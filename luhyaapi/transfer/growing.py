@@ -37,11 +37,6 @@ class Growing:
                     self._here[number] = 1
                     self._came.append(number)
 
-    def missing(self, numbers: Iterable[int]) -> set[int]:
-        """Those of these blocks that are not here yet."""
-        index, here = self.index, self._here
-        return {n for n in numbers if 0 <= n < len(here) and not here[n] and index[n] != HOLE}
-
     def end(self) -> None:
         """No more of it comes; answers under way end with what there is."""
         with self._lock:

@@ -39,7 +39,8 @@ class Files:
     """The files of one domain on this node. ``disk`` is the writable overlay (qcow2), the others are read-only.
 
     ``taps`` names the tap of each card by its MAC, as :meth:`NodeNetwork.plug` answered it. ``base`` is what the
-    overlay stands on. ``screen`` is the socket the guest's screen shall listen on; its folder is there and belongs to
+    overlay stands on; until that is whole it is read from ``base_socket`` (raw, by NBD), where somebody listens already.
+    ``screen`` is the socket the guest's screen shall listen on; its folder is there and belongs to
     ``account``. With an ``account`` the guest runs as that and the hypervisor changes no owner and no mode of any file.
     """
 
@@ -51,6 +52,7 @@ class Files:
     taps: Mapping[str, str] = field(default_factory=dict)
     base: Path | None = None
     base_format: DiskFormat = DiskFormat.RAW
+    base_socket: Path | None = None
     screen: Path | None = None
     account: Account | None = None
 
@@ -60,7 +62,7 @@ class Files:
 
 
 class Hypervisor(Protocol):
-    """Seven verbs and three questions. Every verb is idempotent and speaks our instance id only.
+    """Eight verbs and three questions. Every verb is idempotent and speaks our instance id only.
 
     Raises Unavailable(hypervisor_down) when it does not answer, Failed(hypervisor) when it answers no
     (also: ``start`` of what is not defined, or whose files are not there).
@@ -68,8 +70,9 @@ class Hypervisor(Protocol):
     ``stop`` asks by ACPI and pulls the plug after ``grace_s`` seconds; cancelled, it raises Refused(cancelled)
     and pulls nothing. ``remove`` also ends what runs and leaves no definition; files belong to the caller.
     ``inspect`` of an absent domain answers DomainState.ABSENT; only a hypervisor that answered may say so.
-    ``list`` names our domains only. ``display.port`` of a running one is the port its machine was lent, whether or
-    not anything listens there.
+    ``list`` names our domains only. ``stand`` has the disk of a running guest that was started on ``base_socket`` stand on
+    ``base``, which holds the same: from then on the socket is not needed, and the guest notices nothing.
+    ``display.port`` of a running one is the port its machine was lent, whether or not anything listens there.
 
     ``account`` answers what a guest of that machine runs as; None: as the hypervisor decides, which then takes the
     files over itself. ``screen`` answers where a running guest's screen is dialled: ``at`` if that is what it was
@@ -80,6 +83,7 @@ class Hypervisor(Protocol):
     def probe(self) -> Probe: ...
     def define(self, spec: MachineSpec, files: Files) -> None: ...
     def start(self, instance: str) -> DomainFacts: ...
+    def stand(self, instance: str, base: Path, base_format: DiskFormat) -> None: ...
     def stop(self, instance: str, grace_s: float, cancelled: Callable[[], bool] = ...) -> None: ...
     def remove(self, instance: str) -> None: ...
     def inspect(self, instance: str) -> DomainFacts: ...

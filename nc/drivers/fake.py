@@ -12,12 +12,12 @@ from typing import Any
 
 from luhyaapi import clock, ids
 from luhyaapi.contracts.specs import Display, DomainFacts, MachineSpec, Nic
-from luhyaapi.contracts.vocabulary import Accelerator, DomainState
+from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, DomainState
 from luhyaapi.errors import CODES, Bug, Failed, Refused, Trouble, Unavailable
 from nc.drivers.base import Account, Files, Probe, ends_politely, never, tap_name
 
 NETWORK = "default"
-VERBS = ("probe", "define", "start", "stop", "remove", "inspect", "list", "plug", "unplug", "found")
+VERBS = ("probe", "define", "start", "stand", "stop", "remove", "inspect", "list", "plug", "unplug", "found")
 
 
 class Faults:
@@ -75,7 +75,7 @@ class FakeHypervisor:
         self._write(spec.instance, {
             "state": self._read(spec.instance).get("state", DomainState.STOPPED),
             "spec": spec.model_dump(mode="json"), "needed": needed, "console_log": str(files.console_log),
-            "screen": str(files.screen or ""),
+            "screen": str(files.screen or ""), "base_socket": str(files.base_socket or ""), "base": str(files.base or ""),
         })
         self.effect("defined", spec.instance, self._read(spec.instance))
 
@@ -89,10 +89,21 @@ class FakeHypervisor:
             gone = [path for path in domain["needed"] if not Path(path).is_file()]
             if gone:
                 raise Failed("hypervisor", what, f"{gone[0]} is not there")
+            if domain["base_socket"] and not Path(domain["base_socket"]).is_socket():
+                raise Failed("hypervisor", what, "nobody exports its image")
             self._say(domain, f"{instance} starts")
             _show(domain["screen"], what)
             self._become(instance, DomainState.RUNNING)
         return self._facts(instance)
+
+    def stand(self, instance: str, base: Path, base_format: DiskFormat) -> None:  # noqa: ARG002 - nothing is read
+        self.faults.strike("stand", instance)
+        if not self._runs(instance) or not (domain := self._read(instance))["base_socket"]:
+            return
+        if not base.is_file():
+            raise Failed("hypervisor", f"{instance} could not be put on its image", f"{base.name} is not there")
+        self._write(instance, {**domain, "base_socket": "", "base": str(base)})
+        self.effect("stands", instance, domain)
 
     def stop(self, instance: str, grace_s: float, cancelled: Callable[[], bool] = never) -> None:
         self.faults.strike("stop", instance)

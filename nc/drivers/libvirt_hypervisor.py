@@ -16,9 +16,9 @@ from lxml import etree
 from luhyaapi import ids, log
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.specs import Display, DomainFacts, MachineSpec
-from luhyaapi.contracts.vocabulary import Accelerator, DomainState
+from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, DomainState
 from luhyaapi.errors import Failed, Refused
-from nc.drivers import kvm_proof, libvirt_xml
+from nc.drivers import kvm_proof, libvirt_base, libvirt_xml
 from nc.drivers.base import Account, Files, Probe, ends_politely, never
 from nc.drivers.libvirt_link import Absent, Link
 
@@ -83,8 +83,8 @@ class LibvirtHypervisor:
             if not domain.isActive():
                 _begin(domain)
                 _no_ipv6(domain)
-            elif domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
-                domain.resume()
+            if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
+                _go(domain)
             return _facts(domain)
 
         what = f"{instance} could not be started"
@@ -92,6 +92,12 @@ class LibvirtHypervisor:
             return self._link.ask(act, what=what, timeout_s=START_S)
         except Absent:
             raise Failed("hypervisor", what, "it is not defined here") from None
+
+    def stand(self, instance: str, base: Path, base_format: DiskFormat) -> None:
+        """See :class:`nc.drivers.base.Hypervisor`."""
+        what = f"{instance} could not be put on its image"
+        with contextlib.suppress(Absent):
+            self._link.ask(lambda c: libvirt_base.on_file(_find(c, instance), base, base_format), what=what)
 
     def stop(self, instance: str, grace_s: float, cancelled: Callable[[], bool] = never) -> None:
         what = f"{instance} could not be stopped"
@@ -196,10 +202,22 @@ def _is_ours(domain: Any) -> bool:
 
 def _begin(domain: Any) -> None:
     try:
-        domain.create()
+        # on an export it runs when its disk stands as it shall
+        domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED if libvirt_base.is_lazy(domain) else 0)
     except libvirt.libvirtError:
         if not domain.isActive():
             raise
+
+
+def _go(domain: Any) -> None:
+    """A guest that was not let run yet."""
+    try:
+        libvirt_base.on_export(domain)
+    except (Failed, libvirt.libvirtError):
+        # else it would pass for one that runs
+        domain.destroy()
+        raise
+    domain.resume()
 
 
 def _no_ipv6(domain: Any) -> None:

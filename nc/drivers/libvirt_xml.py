@@ -192,6 +192,12 @@ def _disk(devices: Any, path: Path, letter: str, kind: Kind, *, read_only: bool 
 
 
 def _base(disk: Any, files: Files, *, is_ours: bool) -> None:
+    if files.base_socket:
+        base = _add(disk, "backingStore", type="network")
+        _add(base, "format", type=DiskFormat.RAW)
+        _add(_add(base, "source", protocol="nbd"), "host", transport="unix", socket=str(files.base_socket))
+        _add(base, "backingStore")
+        return
     base = _add(disk, "backingStore", type="file")
     _add(base, "format", type=files.base_format)
     source = _add(base, "source", file=str(files.base))

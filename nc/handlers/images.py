@@ -7,7 +7,7 @@ from functools import partial
 
 from luhyaapi.contracts.commands import DiskPush, ImageDelete, ImageFetch
 from luhyaapi.contracts.vocabulary import Part
-from luhyaapi.errors import Refused
+from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.role import Handler, Job, handles
 from luhyaapi.transfer import courier
 from luhyaapi.transfer.base import Progress, Source
@@ -22,24 +22,31 @@ def _progress(job: Job, before: int, total: int) -> Progress:
 
 @handles(ImageFetch)
 class FetchImage(Handler[ImageFetch]):
-    """Bring an image from neighbours and the cluster's cache; what is here does not move. The task keeps it here until its domain does, or for a time."""
+    """Bring an image from neighbours and the cluster's cache; what is here does not move.
+
+    The task keeps it here until its domain does, or for a time. Of a disk that may come lazily it is enough that it can be read.
+    """
 
     def run(self, job: Job, command: ImageFetch) -> None:
+        exports, url = job.services.domains.exports, f"{command.url}/blobs"
         agent, total = job.services.agent, sum(b.size for b in command.ref.blobs)
         before = 0
         for blob in command.ref.blobs:
             job.checkpoint()
             job.services.cache.pin(blob.sha256, job.task, command.keep_until)
+            before += blob.size
+            if command.lazy and exports.may(blob):
+                exports.bring(blob, f"{url}/{blob.sha256}", command.ticket, job.cancelled)
+                continue
             courier.fetch(
-                job.services.cache, blob, f"{command.url}/blobs/{blob.sha256}", command.ticket,
-                on_progress=_progress(job, before, total),
+                job.services.cache, blob, f"{url}/{blob.sha256}", command.ticket,
+                on_progress=_progress(job, before - blob.size, total),
                 cancelled=job.cancelled, trust=tls.trust(agent.identity, agent.boss),
                 neighbours=[
                     Source(f"{near.url}/blobs/{blob.sha256}", {"Authorization": f"Ticket {near.ticket}"}, tls.trust(agent.identity, near.host))
                     for near in command.neighbours
                 ],
             )
-            before += blob.size
         job.progress("fetch", total, total)
 
     def undo(self, job: Job, command: ImageFetch) -> None:
@@ -59,6 +66,8 @@ class PushDisk(Handler[DiskPush]):
             base = wanted.spec.image.blob(Part.DISK)
             if base is None:
                 raise Refused("state", "The instance has no disk", "its image is a kernel with its ram disk")
+            if job.services.domains.exports.comes(base):
+                raise Unavailable("busy", "The image of the instance still comes", "its disk can be read when it is here")
             with Merged(folder / "disk.qcow2", lambda: cache.path(base.sha256), cache.index(base.sha256)) as disk:
                 index = disk.index(cancelled=job.cancelled, on_progress=partial(job.progress, "look"))
                 to = Source(f"{command.url}/drafts/{command.draft}", {"Authorization": f"Ticket {command.ticket}"}, tls.trust(agent.identity, agent.boss))

@@ -12,6 +12,7 @@ from nc.drivers.base import Account
 
 SCREEN = "vnc"
 SOCKET = "sock"
+EXPORT = "image"
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 
@@ -23,6 +24,14 @@ def way(folder: Path, account: Account) -> None:
 def lent(file: Path, account: Account) -> None:
     """A file that several guests read and none may ever write: ours, also when an earlier start gave it away."""
     _set(file, os.getuid(), account.gid, 0o440)
+
+
+def image(file: Path, account: Account | None) -> None:
+    """A file of the cache, with the way to it."""
+    if account:
+        for step in (file.parent.parent, file.parent):
+            way(step, account)
+        lent(file, account)
 
 
 def own(file: Path, account: Account, mode: int = 0o600) -> None:
@@ -58,6 +67,17 @@ def close_screen(folder: Path) -> None:
     closed = folder / SCREEN
     for entry in closed.iterdir() if closed.is_dir() else ():
         shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink(missing_ok=True)
+
+
+def export_of(folder: Path) -> Path:
+    """The socket at which the guest with that folder reads an image that still comes; it is there as long as it may be used."""
+    return folder / EXPORT
+
+
+def owner_of(socket: Path) -> Account:
+    """Whose it is."""
+    found = socket.lstat()
+    return Account(found.st_uid, found.st_gid)
 
 
 def _set(path: Path, uid: int, gid: int, mode: int) -> None:

@@ -32,28 +32,32 @@ _LABEL = re.compile("[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 def overlay(
     base: Path, base_format: DiskFormat, target: Path, size_bytes: int | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    cancelled: Callable[[], bool] | None = None, *, to_come: int | None = None,
 ) -> Path:
     """A qcow2 file ``target`` that holds what differs from ``base``; ``size_bytes`` makes the guest's disk larger.
+
+    ``to_come``: the base is not there yet, and will be a disk of so many bytes.
 
     One that is there on the same base stays as it is, with all that was written to it.
     Raises Refused(not_found) without the base, Refused(conflict) when ``target`` is something else,
     Refused(invalid) for a size below the base's, Failed(disk_full, program, missing).
     """
-    if not base.is_file():
+    if to_come is None and not base.is_file():
         raise Refused("not_found", f"The image file {base.name} is not there")
     if target.exists():
         _same_base(target, base, base_format)
         return target
     if size_bytes is not None:
-        least = int(_info(base, base_format)["virtual-size"])
+        least = to_come if to_come is not None else int(_info(base, base_format)["virtual-size"])
         if size_bytes < least:
             raise Refused("invalid", f"A disk of {size_bytes} bytes is too small", f"its image needs {least}")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = _part_of(target)
+    size_bytes = to_come if size_bytes is None else size_bytes
     size = [str(size_bytes)] if size_bytes is not None else []
+    unseen = ["-u"] if to_come is not None else []
     try:
-        _qemu_img("create", "-q", "-f", "qcow2", "-F", base_format, "-b", base.absolute(), part, *size, cancelled=cancelled)
+        _qemu_img("create", "-q", *unseen, "-f", "qcow2", "-F", base_format, "-b", base.absolute(), part, *size, cancelled=cancelled)
         part.chmod(0o600)
         part.replace(target)
     finally:

@@ -10,7 +10,7 @@ from pathlib import Path
 from luhyaapi import clock, ids, log
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.reports import InstanceFacts
-from luhyaapi.contracts.specs import DomainFacts, Fault, MachineSpec
+from luhyaapi.contracts.specs import Blob, DomainFacts, Fault, MachineSpec
 from luhyaapi.contracts.vocabulary import DiskFormat, DomainState, InstanceState, Part
 from luhyaapi.errors import Failed, Refused, Trouble, Unavailable
 from luhyaapi.role import Job
@@ -19,6 +19,8 @@ from luhyaapi.wire import stream
 from nc.drivers.base import Account, Files, Hypervisor, NodeNetwork
 from nc.services import belongings, disks
 from nc.services.boots import Boots
+from nc.services.lazy.exports import Exports
+from nc.services.lazy.standing import Standing
 from nc.services.turns import Turns
 from nc.services.wanted import Wanted, WantedFiles
 
@@ -41,7 +43,7 @@ class Hands:
 class Domains:
     """Instances by id. Every verb is idempotent; ``tell`` reports what changed; an older order is refused."""
 
-    def __init__(self, settings: Settings, hands: Hands, node: str, tell: Tell) -> None:
+    def __init__(self, settings: Settings, hands: Hands, node: str, tell: Tell, exports: Exports | None = None) -> None:
         self._settings = settings
         self._hands = hands
         self._node = node
@@ -53,6 +55,8 @@ class Domains:
         self._watched = False
         self._fetched: dict[tuple[str, str], float] = {}
         self.wanted = WantedFiles(settings.host.state / "instances")
+        self.exports = exports or Exports(settings, hands.cache)
+        self.standing = Standing(hands.hypervisor, hands.cache, self.exports, self.wanted, self._turns)
         self.strangers: tuple[str, ...] = ()
         """Guests that run here and that nobody told this node to run; its boss judges them."""
 
@@ -112,6 +116,7 @@ class Domains:
                 raise
             if wanted is not None:
                 belongings.close_screen(self.wanted.folder(instance))
+                self.exports.close(instance)
                 self._report(wanted, self._hands.hypervisor.inspect(instance))
 
     def delete(self, instance: str, gen: int, fence: int) -> None:
@@ -132,6 +137,7 @@ class Domains:
         self._hands.hypervisor.stop(instance, 0)
         self._hands.hypervisor.remove(instance)
         self._hands.network.unplug(instance)
+        self.exports.close(instance)
         if wanted is not None:
             for blob in wanted.spec.image.blobs:
                 self._hands.cache.unpin(blob.sha256, instance)
@@ -174,6 +180,7 @@ class Domains:
         with self._boots.slot(spec.instance, cancelled):
             self._hands.hypervisor.define(spec, files)
             facts = self._hands.hypervisor.start(spec.instance)
+        self.standing.started(spec.instance)
         self._failed.pop(spec.instance, None)
         return facts
 
@@ -183,30 +190,34 @@ class Domains:
             for each in (self._hands.cache.folder, folder.parent, folder):
                 belongings.way(each, account)
         paths: dict[Part, Path] = {}
+        coming: Blob | None = None
         for blob in spec.image.blobs:
             path = self._hands.cache.path(blob.sha256)
-            if path is None:
+            if path is None and not (self.exports.may(blob) and self.exports.comes(blob)):
                 raise Refused("not_found", f"The {blob.part} of the image is not on this node", blob.sha256[:12])
             self._hands.cache.pin(blob.sha256, spec.instance)
-            paths[blob.part] = path
-            if account:
-                for step in (path.parent.parent, path.parent):
-                    belongings.way(step, account)
-                belongings.lent(path, account)
+            if path:
+                belongings.image(path, account)
+            else:
+                coming = blob
+            paths[blob.part] = path or self._hands.cache.place(blob.sha256)
         log_file = belongings.log(folder / "console.log", account)
         disks.trim_log(log_file)
         disk = seed = None
         if base := spec.image.blob(Part.DISK):
-            disk = disks.overlay(paths[Part.DISK], DiskFormat(base.format), folder / "disk.qcow2")
+            to_come = coming.size if coming else None
+            disk = disks.overlay(paths[Part.DISK], DiskFormat(base.format), folder / "disk.qcow2", to_come=to_come)
             hostname = disks.hostname_of(spec.name, spec.instance)
             seed = disks.seed_iso(folder / "seed.iso", spec.instance, hostname, spec.ssh_keys)
             if account:
                 belongings.own(disk, account)
                 belongings.own(seed, account, 0o400)
+        self.exports.close(spec.instance)
+        export = self.exports.open(spec.instance, belongings.export_of(folder), coming, account) if coming else None
         taps = {nic.mac: self._hands.network.plug(spec.instance, nic) for nic in spec.nics}
         return Files(
             console_log=log_file, disk=disk, base=paths.get(Part.DISK), base_format=DiskFormat(base.format if base else DiskFormat.RAW),
-            kernel=paths.get(Part.KERNEL), initrd=paths.get(Part.INITRD), seed=seed, taps=taps,
+            base_socket=export, kernel=paths.get(Part.KERNEL), initrd=paths.get(Part.INITRD), seed=seed, taps=taps,
             screen=belongings.screen(folder, account), account=account,
         )
 
@@ -214,6 +225,9 @@ class Domains:
 
     def reconcile(self, busy: set[str]) -> None:
         """Look at every instance that no order is about; the first time, start what should run."""
+        if not self._watched:
+            self.standing.resume()
+        self.standing.settle()
         found = self._found()
         if not self._watched:
             # each boot takes a while, and the last ones shall not pass for running until then
@@ -270,6 +284,8 @@ class Domains:
             found = self._hands.hypervisor.inspect(instance)
         if found.state is not DomainState.RUNNING:
             self._close_screen(instance)
+            if wanted.state != InstanceState.RUNNING:
+                self.exports.close(instance)
         self._report(wanted, found)
 
     def _close_screen(self, instance: str) -> None:

@@ -101,6 +101,7 @@ DOORS = {
     "uuid": ("nc.drivers.libvirt_xml",),  # uuid5 only: computed from the instance, nothing random
     "secrets": ("luhyaapi.ids",),
     "libvirt": ("nc.drivers.libvirt_link", "nc.drivers.libvirt_hypervisor"),
+    "libvirt_qemu": ("nc.drivers.libvirt_base",),
     "botocore": ("walrus.drivers.s3",),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -16,9 +17,11 @@ from luhyaapi import clock, conf
 from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec
 from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, DomainState, Part
 from luhyaapi.errors import Failed, Refused
+from luhyaapi.transfer.demand import Demand
 from nc.drivers import HYPERVISORS
 from nc.drivers.base import Files, Hypervisor, Watched
 from nc.services import belongings, disks
+from nc.services.lazy.door import SocketDoor
 from tests.support.private_libvirtd import PrivateLibvirtd, private_libvirtd
 
 A, B = "ins-0000000a", "ins-0000000b"
@@ -300,3 +303,38 @@ def test_tells_of_changes_nobody_asked_for(bench: Bench) -> None:
     while A not in told and clock.monotonic() < until:
         clock.sleep(0.02)
     assert A in told
+
+
+def test_a_disk_read_from_a_socket_comes_to_stand_on_its_file(bench: Bench) -> None:
+    files = bench.files()
+    assert files.base
+    at = bench.folder / "instances" / A / "image"
+    lazy = dataclasses.replace(files, base_socket=at)
+    bench.driver.define(bench.spec(), lazy)
+    with pytest.raises(Failed) as trouble:
+        bench.driver.start(A)
+    assert trouble.value.code == "hypervisor"
+    assert bench.becomes(A, DomainState.STOPPED, DomainState.CRASHED) is not DomainState.RUNNING
+    content = Demand(files.base.stat().st_size)
+    content.whole(files.base)
+    door = SocketDoor(at, files.account, content)
+    try:
+        assert bench.driver.start(A).state is DomainState.RUNNING
+        assert bench.again().start(A).state is DomainState.RUNNING
+        for driver in (bench.driver, bench.again()):
+            driver.stand(A, files.base, DiskFormat.RAW)
+    finally:
+        door.close()
+    assert bench.driver.inspect(A).state is DomainState.RUNNING
+    bench.driver.remove(A)
+    bench.driver.stand(A, files.base, DiskFormat.RAW)
+
+
+def test_a_guest_on_files_stands_on_them_already(bench: Bench) -> None:
+    files = bench.running()
+    assert files.base
+    bench.driver.stand(A, files.base, DiskFormat.RAW)
+    assert bench.driver.inspect(A).state is DomainState.RUNNING
+    bench.driver.stop(A, 0)
+    bench.driver.stand(A, files.base, DiskFormat.RAW)
+    assert bench.driver.inspect(A).state is DomainState.STOPPED

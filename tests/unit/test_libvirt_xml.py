@@ -55,6 +55,9 @@ def spec(**over: Any) -> MachineSpec:
 SAMPLES = {
     "kernel-tcg": lambda: domain_xml(spec(), OF_KERNEL, Accelerator.TCG, "qemu", Wiring("edubr0")),
     "disk-tcg": lambda: domain_xml(spec(image=image(*DISK)), OF_DISK, Accelerator.TCG, "qemu", Wiring("edubr0")),
+    "disk-lazy": lambda: domain_xml(
+        spec(image=image(*DISK)), dataclasses.replace(OF_DISK, base_socket=HOME / "image"), Accelerator.TCG, "qemu", Wiring("edubr0"),
+    ),
     "disk-kvm": lambda: domain_xml(spec(image=image(*DISK)), OF_DISK, Accelerator.KVM, "kvm", Wiring("edubr0")),
     "all-tcg-no-bridge": lambda: domain_xml(
         spec(image=image(*DISK, *KERNEL), display_port=0), OF_ALL, Accelerator.TCG, "qemu",

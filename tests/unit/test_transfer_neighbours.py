@@ -12,7 +12,7 @@ import pytest
 from luhyaapi import clock
 from luhyaapi.contracts.specs import Blob
 from luhyaapi.errors import Failed, Refused, Unavailable
-from luhyaapi.transfer import courier, download, growing
+from luhyaapi.transfer import download, growing
 from luhyaapi.transfer.base import Source
 from luhyaapi.transfer.blocks import BLOCK, index_of
 from luhyaapi.transfer.cache import BlobCache
@@ -218,35 +218,10 @@ def test_an_answer_ends_when_nothing_comes(tmp_path):
     begun = time.monotonic()
     assert len(list(half.frames(range(10), 0.1))) == 1
     assert 0.1 <= time.monotonic() - begun < 2
-    assert half.missing([2, 3, -1, BLOCKS]) == {2}
     growing.end(tmp_path, SHA256, half)
     assert list(half.frames(range(10), 5)) == []
     assert growing.of(tmp_path, SHA256) is None
     half.end()
-
-
-def test_demanded_blocks_come_first(row):
-    boss = row.lines["boss"]
-    begun, go_on = threading.Event(), threading.Event()
-    real = boss.giver.frames
-
-    def held(sha256, wanted):
-        for n, frame in enumerate(real(sha256, wanted)):
-            if n == 1 and not begun.is_set():
-                begun.set()
-                go_on.wait(10)
-            yield frame
-
-    boss.giver.frames = held
-    assert courier.demand(row.caches["me"], SHA256, [1]) is False, "nobody fetches it"
-    one = threading.Thread(target=row.fetch, args=("me",))
-    one.start()
-    assert begun.wait(10)
-    assert courier.demand(row.caches["me"], SHA256, [2, 50, 60, 10**9])
-    go_on.set()
-    one.join(20)
-    assert row.caches["me"].path(SHA256).read_bytes() == CONTENT
-    assert boss.asked[:3] == ["", f"0-{BLOCKS - 1}", "50,60"], "what is here already is not demanded"
 
 
 NODES = [f"node{n}" for n in range(8)]

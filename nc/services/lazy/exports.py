@@ -1,0 +1,227 @@
+"""Images that come while guests read them already: what is on its way here, and the sockets it is read from until it is whole."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from luhyaapi import clock, log
+from luhyaapi.conf import Settings
+from luhyaapi.contracts.base import Model
+from luhyaapi.contracts.specs import Blob
+from luhyaapi.contracts.vocabulary import DiskFormat, Part
+from luhyaapi.errors import Refused, Trouble, Unavailable, of
+from luhyaapi.transfer import courier
+from luhyaapi.transfer.base import Trust
+from luhyaapi.transfer.cache import BlobCache
+from luhyaapi.transfer.demand import Demand
+from luhyaapi.transfer.download import Patience
+from luhyaapi.wire.identity import write_atomic
+from nc.drivers.base import Account
+from nc.services.lazy.door import Door, SilentDoor, SocketDoor
+
+_log = log.get(__name__)
+_FOR_EVER, _AT_ONCE = Patience(math.inf, math.inf), Patience(0, 0)
+_TRACES_KEPT = 64
+_OPEN_S = 60.0
+_LOOK_S = 0.05
+_NEEDED_EVERY_S = 1.0
+
+
+class Coming(Model):
+    """A file on its way: which, from where, opened by what."""
+
+    blob: Blob
+    url: str
+    ticket: str
+
+
+@dataclass
+class _Fill:
+    """One file on its way, while this process brings it."""
+
+    error: Trouble | None = None
+    is_over: bool = False
+
+
+class Exports:
+    """Disks on their way to this node and their doors. ``on_whole`` is called, in any thread, when one is whole.
+
+    What comes is noted in ``<state>/lazy`` before it is read, so that the next process of this node goes on with it. With
+    ``inline`` nothing runs in threads: what is noted comes at the next :meth:`go_on`, and no door answers.
+    """
+
+    def __init__(self, settings: Settings, cache: BlobCache, trust: Trust | None = None, *, inline: bool = False) -> None:
+        self._is_on = settings.hypervisor.lazy_start and not settings.hypervisor.uri.startswith("xen")
+        self._folder = settings.host.state / "lazy"
+        self._cache, self._trust, self._inline = cache, trust, inline
+        self._lock = threading.Lock()
+        self._demands: dict[str, Demand] = {}
+        self._fills: dict[str, _Fill] = {}
+        self._doors: dict[str, tuple[str, Door]] = {}
+        self.on_whole: Callable[[], None] = lambda: None
+
+    # ---- files on their way
+
+    def may(self, blob: Blob) -> bool:
+        """Whether a guest may start before that file is whole."""
+        return self._is_on and blob.part is Part.DISK and blob.format is DiskFormat.RAW and blob.size > 0
+
+    def bring(self, blob: Blob, url: str, ticket: str, cancelled: Callable[[], bool]) -> None:
+        """Have the file come, as long as somebody pins it; returns when it can be read, or is here.
+
+        Raises Unavailable(transfer) when nothing can be read for a minute, and what :func:`luhyaapi.transfer.courier.fetch` raises
+        else; once it can be read, nothing more.
+        """
+        if self._cache.path(blob.sha256):
+            return
+        with self._lock:
+            write_atomic(self._note(blob.sha256), Coming(blob=blob, url=url, ticket=ticket).model_dump_json().encode())
+        if self._inline:
+            return
+        fill, demand, until = self._begin(blob), self._demand(blob), clock.monotonic() + _OPEN_S
+        while not demand.is_open and not fill.is_over:
+            if cancelled():
+                raise Refused("cancelled", "Fetching the image was cancelled")
+            if clock.monotonic() > until:
+                raise Unavailable("transfer", "The bytes did not arrive", f"nothing came in {_OPEN_S:.0f} s")
+            clock.sleep(_LOOK_S)
+        if fill.error and not demand.is_open:
+            self._forget(blob.sha256)
+            raise fill.error
+
+    def comes(self, blob: Blob) -> bool:
+        """Whether it is on its way."""
+        return self._note(blob.sha256).exists()
+
+    def go_on(self) -> None:
+        """Bring on what is noted, also what failed; nobody's is forgotten."""
+        for note in self._folder.glob("*.json"):
+            coming = _read(note)
+            if coming is None or not self._cache.pins().get(coming.blob.sha256):
+                self._forget(note.stem)
+            else:
+                self._begin(coming.blob)
+
+    def _begin(self, blob: Blob) -> _Fill:
+        with self._lock:
+            fill = self._fills.get(blob.sha256)
+            if fill is not None and not fill.is_over:
+                return fill
+            fill = self._fills[blob.sha256] = _Fill()
+        if self._inline:
+            self._fill(blob, fill)
+        else:
+            threading.Thread(target=self._fill, args=(blob, fill), name=f"lazy-{blob.sha256[:8]}", daemon=True).start()
+        return fill
+
+    def _fill(self, blob: Blob, fill: _Fill) -> None:
+        try:
+            self._bring_whole(blob)
+        except Exception as error:
+            fill.error = of(error)
+            _log.warning("image does not come", sha256=blob.sha256, why=str(error))
+            return
+        finally:
+            fill.is_over = True
+        self.on_whole()
+
+    def _bring_whole(self, blob: Blob) -> None:
+        demand = self._demand(blob)
+        coming = _read(self._note(blob.sha256))
+        if coming is None:
+            raise Refused("not_found", "It is not known where the image comes from", blob.sha256[:12])
+        path = courier.fetch(
+            self._cache, blob, coming.url, coming.ticket, cancelled=self._unneeded(blob.sha256), trust=self._trust,
+            patience=_AT_ONCE if self._inline else _FOR_EVER, demand=None if self._inline else demand,
+        )
+        if demand.read:
+            write_atomic(self._trace(blob.sha256), json.dumps(list(demand.read)).encode())
+            for old in sorted(self._folder.glob("*.trace"), key=lambda trace: trace.stat().st_mtime)[:-_TRACES_KEPT]:
+                old.unlink(missing_ok=True)
+        demand.whole(path)
+        self._forget(blob.sha256)
+        _log.info("image is whole", sha256=blob.sha256, read_first=len(demand.read))
+
+    def _unneeded(self, sha256: str) -> Callable[[], bool]:
+        asked_at, needed = clock.monotonic(), True
+
+        def unneeded() -> bool:
+            nonlocal asked_at, needed
+            if clock.monotonic() - asked_at > _NEEDED_EVERY_S:
+                asked_at, needed = clock.monotonic(), bool(self._cache.pins().get(sha256))
+            return not needed
+
+        return unneeded
+
+    def _forget(self, sha256: str) -> None:
+        """It comes no more."""
+        with self._lock:
+            self._note(sha256).unlink(missing_ok=True)
+            if all(of != sha256 for of, _ in self._doors.values()):
+                self._demands.pop(sha256, None)
+
+    def _demand(self, blob: Blob) -> Demand:
+        with self._lock:
+            if blob.sha256 not in self._demands:
+                self._demands[blob.sha256] = Demand(blob.size, _trace_in(self._trace(blob.sha256)))
+            return self._demands[blob.sha256]
+
+    def _note(self, sha256: str) -> Path:
+        return self._folder / f"{sha256}.json"
+
+    def _trace(self, sha256: str) -> Path:
+        return self._folder / f"{sha256}.trace"
+
+    # ---- doors
+
+    def open(self, instance: str, at: Path, blob: Blob, account: Account | None) -> Path:
+        """The socket at which the guest's hypervisor reads the file, whole or not. Raises Failed(hypervisor)."""
+        demand = self._demand(blob)
+        if path := self._cache.path(blob.sha256):
+            demand.whole(path)
+        door = (SilentDoor if self._inline else SocketDoor)(at, account, demand)
+        with self._lock:
+            self._doors[instance] = blob.sha256, door
+        return at
+
+    def close(self, instance: str) -> None:
+        """Nobody reads there any more."""
+        with self._lock:
+            sha256, door = self._doors.pop(instance, ("", None))
+            if door and all(of != sha256 for of, _ in self._doors.values()) and not self._note(sha256).exists():
+                self._demands.pop(sha256, None)
+        if door:
+            door.close()
+
+    def instances(self) -> list[str]:
+        """Whose guests may be reading here."""
+        with self._lock:
+            return sorted(self._doors)
+
+
+def _read(note: Path) -> Coming | None:
+    try:
+        return Coming.model_validate_json(note.read_text())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        _log.error("a note of what comes cannot be read", note=note.name, why=str(error)[:200])
+        return None
+
+
+def _trace_in(file: Path) -> list[int]:
+    try:
+        found = json.loads(file.read_text())
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        _log.warning("a boot trace cannot be read", trace=file.name, why=str(error))
+        return []
+    return [n for n in found if isinstance(n, int)] if isinstance(found, list) else []
