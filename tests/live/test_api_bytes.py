@@ -39,7 +39,7 @@ def store(world, admin, tmp_path):
         for _ in range(SIZE // MIB):
             out.write(block)
             digest.update(block)
-    index = kept.add(file, digest.hexdigest())
+    index = kept.add(file, digest.hexdigest()).index
     image = Image.objects.create(id="img-00000001", name="big", owner=admin, created_at=clock.now())
     blob = {"part": "disk", "sha256": digest.hexdigest(), "index": index.name, "size": SIZE, "format": "raw", "virtual_size": SIZE}
     ImageVersion.objects.create(image=image, version=1, state="published", blobs=[blob], created_at=clock.now())

@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
 def store(folder):
     kept = image_store.opened(folder / "store")
     (folder / "content").write_bytes(CONTENT)
-    assert kept.add(folder / "content", SHA256).name == BLOB.index
+    assert kept.add(folder / "content", SHA256).index.name == BLOB.index
     return kept
 
 

@@ -19,6 +19,7 @@ from tests.support.flow_world import KERNEL, World
 from tests.support.living_store import Living
 from tests.support.odd_s3 import Answer, odd_s3
 from tests.support.private_swift import ACCESS_KEY, REGION, SECRET_KEY, PrivateSwift, private_swift
+from walrus import door
 from walrus.drivers import STORES
 from walrus.services.objects import WatchedStore
 
@@ -104,12 +105,14 @@ def test_while_the_server_is_away_orders_wait_and_the_status_says_why(swift: Pri
         cloud.crash("walrus")
         assert cloud.role("walrus").library is not library
         assert "The object store does not answer" in told(cloud), "Walrus is up without it"
+        assert [reason.partition(":")[0] for reason in door._lacking(cloud.role("walrus"))] == ["The object store does not answer"]
         assert cloud.p.houses["walrus"].agent.journal.counts()[0] == 1
     finally:
         swift.start()
     cloud.until_rest()
     assert cloud.task(task.pk) == ("done", None)
     assert "object store" not in told(cloud)
+    assert door._lacking(cloud.role("walrus")) == []
 
 
 @pytest.mark.parametrize(("over", "why"), [
