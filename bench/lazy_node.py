@@ -28,6 +28,7 @@ from luhyaapi.wire.http import Door
 from nc.drivers.fake import FakeNetwork
 from nc.drivers.libvirt_hypervisor import LibvirtHypervisor
 from nc.services.domains import Domains, Hands
+from nc.services.lazy.exports import Coming
 
 INSTANCE = "ins-0000000a"
 _PARTS = (Part.KERNEL, Part.INITRD)
@@ -64,7 +65,7 @@ def _start(how: str, state: str, libvirt: str, url: str, blob: str, marker: str,
     before, began = int(_RECEIVED.read_text()), time.monotonic()
     cache.pin(disk.sha256, job.task)
     if how == "lazy":
-        domains.exports.bring(disk, f"{url}/{disk.sha256}", "t", job.cancelled)
+        domains.exports.bring(Coming(blob=disk, url=url.removesuffix("/blobs"), ticket="t"), job.cancelled)
     else:
         courier.fetch(cache, disk, f"{url}/{disk.sha256}", "t")
     here = time.monotonic() - began

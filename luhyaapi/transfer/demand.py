@@ -58,6 +58,11 @@ class Demand:
         """Whether it is known which blocks there are."""
         return self._half is not None
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody waits for a block now, or soon will."""
+        return bool(self._urgent or self._soon)
+
     def get(self, offset: int, length: int) -> BinaryIO | None:
         """The file with these bytes of it verified; None while they are not there, and they come before all others.
 

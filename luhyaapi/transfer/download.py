@@ -102,7 +102,9 @@ class Download:
                 self._take_from_here(file, index)
                 while self._lacking:
                     self._go_on()
-                    self._persist(lambda place: self._ask_blocks(place, file, index))
+                    # whoever waits for a block waits for nobody who may not have it
+                    is_urgent = self._demand is not None and self._demand.is_waited_for
+                    self._persist(lambda place: self._ask_blocks(place, file, index), last_first=is_urgent)
                 file.sync()
             return self._cache.adopt(self._part, self._blob.sha256, index)
         except Unavailable:

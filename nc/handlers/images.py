@@ -13,6 +13,7 @@ from luhyaapi.transfer import courier
 from luhyaapi.transfer.base import Progress, Source
 from luhyaapi.transfer.pushing import push
 from luhyaapi.wire import tls
+from nc.services.lazy.exports import Coming
 from nc.services.merged import Merged
 
 
@@ -36,7 +37,7 @@ class FetchImage(Handler[ImageFetch]):
             job.services.cache.pin(blob.sha256, job.task, command.keep_until)
             before += blob.size
             if command.lazy and exports.may(blob):
-                exports.bring(blob, f"{url}/{blob.sha256}", command.ticket, job.cancelled)
+                exports.bring(Coming(blob=blob, url=command.url, ticket=command.ticket, neighbours=command.neighbours), job.cancelled)
                 continue
             courier.fetch(
                 job.services.cache, blob, f"{url}/{blob.sha256}", command.ticket,

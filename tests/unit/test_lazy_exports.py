@@ -13,7 +13,7 @@ import pytest
 
 from luhyaapi import conf
 from luhyaapi.contracts.commands import DiskPush, ImageFetch
-from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec
+from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec, Neighbour
 from luhyaapi.contracts.vocabulary import DiskFormat, DomainState, Part
 from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.transfer import demand, download
@@ -133,6 +133,7 @@ def test_a_guest_runs_before_its_image_is_here_and_stands_on_it_when_it_is(node,
     assert found["backing-filename"] == str(node.cache.place(node.blob.sha256))
     assert found["virtual-size"] == len(CONTENT)
     node.driver.faults.always["stand"] = "hypervisor"  # it reads on through us
+    assert node.exports._demand(node.blob).get(0, len(CONTENT)) is None
     far.gate.set()
     said = subprocess.run(
         ["qemu-img", "compare", "-f", "raw", "-F", "raw", f"nbd+unix:///?socket={node.socket}", str(far.file)], capture_output=True, timeout=20, check=True,
@@ -263,7 +264,7 @@ def test_what_can_not_be_had_is_said_before_any_guest_starts(node, far, monkeypa
 def test_a_cancelled_fetch_waits_no_longer(node, far, monkeypatch):
     monkeypatch.setattr(far, "index", lambda _sha256: (_ for _ in ()).throw(Unavailable("transfer", "Nobody there")))
     with pytest.raises(Refused, match="cancelled"):
-        node.exports.bring(node.blob, "fake://boss/blobs/x", "t", lambda: True)
+        node.exports.bring(exports.Coming(blob=node.blob, url="fake://boss", ticket="t"), lambda: True)
 
 
 def test_a_source_that_refuses_in_the_middle_is_replaced_by_the_next_order(node, far):
@@ -328,3 +329,13 @@ def test_a_disk_is_pushed_only_when_its_image_is_here(node):
     order = DiskPush(instance=ONE, draft=TASK, url="fake://boss", ticket="t")
     with pytest.raises(Unavailable, match="still comes"):
         PushDisk().run(node.job, order)
+
+
+def test_neighbours_are_asked_too(node, far):
+    far.gate.set()
+    near = Neighbour(host="nc-00000002", url="fake://near", ticket="near's")
+    FetchImage().run(node.job, ImageFetch(
+        image="img-00000001", ref=node.image, url="fake://boss", ticket="t", lazy=True, neighbours=(near,),
+    ))
+    assert soon(lambda: node.cache.path(node.blob.sha256))
+    assert [who for who, want in far.asked if want] == ["Ticket near's"]

@@ -6,7 +6,7 @@ import json
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -14,11 +14,11 @@ from pydantic import ValidationError
 from luhyaapi import clock, log
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.base import Model
-from luhyaapi.contracts.specs import Blob
+from luhyaapi.contracts.specs import Blob, Neighbour
 from luhyaapi.contracts.vocabulary import DiskFormat, Part
 from luhyaapi.errors import Refused, Trouble, Unavailable, of
 from luhyaapi.transfer import courier
-from luhyaapi.transfer.base import Trust
+from luhyaapi.transfer.base import Source, Trust
 from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.demand import Demand
 from luhyaapi.transfer.download import Patience
@@ -35,11 +35,12 @@ _NEEDED_EVERY_S = 1.0
 
 
 class Coming(Model):
-    """A file on its way: which, from where, opened by what."""
+    """A file on its way: which, from where, opened by what; and who else may have some of it."""
 
     blob: Blob
     url: str
     ticket: str
+    neighbours: tuple[Neighbour, ...] = ()
 
 
 @dataclass
@@ -73,16 +74,17 @@ class Exports:
         """Whether a guest may start before that file is whole."""
         return self._is_on and blob.part is Part.DISK and blob.format is DiskFormat.RAW and blob.size > 0
 
-    def bring(self, blob: Blob, url: str, ticket: str, cancelled: Callable[[], bool]) -> None:
+    def bring(self, coming: Coming, cancelled: Callable[[], bool]) -> None:
         """Have the file come, as long as somebody pins it; returns when it can be read, or is here.
 
         Raises Unavailable(transfer) when nothing can be read for a minute, and what :func:`luhyaapi.transfer.courier.fetch` raises
         else; once it can be read, nothing more.
         """
+        blob = coming.blob
         if self._cache.path(blob.sha256):
             return
         with self._lock:
-            write_atomic(self._note(blob.sha256), Coming(blob=blob, url=url, ticket=ticket).model_dump_json().encode())
+            write_atomic(self._note(blob.sha256), coming.model_dump_json().encode())
         if self._inline:
             return
         fill, demand, until = self._begin(blob), self._demand(blob), clock.monotonic() + _OPEN_S
@@ -138,8 +140,9 @@ class Exports:
         if coming is None:
             raise Refused("not_found", "It is not known where the image comes from", blob.sha256[:12])
         path = courier.fetch(
-            self._cache, blob, coming.url, coming.ticket, cancelled=self._unneeded(blob.sha256), trust=self._trust,
+            self._cache, blob, f"{coming.url}/blobs/{blob.sha256}", coming.ticket, cancelled=self._unneeded(blob.sha256), trust=self._trust,
             patience=_AT_ONCE if self._inline else _FOR_EVER, demand=None if self._inline else demand,
+            neighbours=[self._near(near, blob) for near in coming.neighbours],
         )
         if demand.read:
             write_atomic(self._trace(blob.sha256), json.dumps(list(demand.read)).encode())
@@ -148,6 +151,10 @@ class Exports:
         demand.whole(path)
         self._forget(blob.sha256)
         _log.info("image is whole", sha256=blob.sha256, read_first=len(demand.read))
+
+    def _near(self, near: Neighbour, blob: Blob) -> Source:
+        trust = replace(self._trust, name=near.host) if self._trust else None
+        return Source(f"{near.url}/blobs/{blob.sha256}", {"Authorization": f"Ticket {near.ticket}"}, trust)
 
     def _unneeded(self, sha256: str) -> Callable[[], bool]:
         asked_at, needed = clock.monotonic(), True
