@@ -70,7 +70,7 @@ def planted(name: str) -> Iterator[None]:
 # ---- messages
 
 
-@_bug("an order that is done is carried out again when it comes twice", 16, ("double",))
+@_bug("an order that is done is carried out again when it comes twice", 53, ("double",))
 def _no_inbox() -> list[Patch]:
     real = journal.Journal.accept
 
@@ -241,7 +241,7 @@ def _undo_forgotten() -> list[Patch]:
     return [(flows.FLOWS, "instance/run", bare)]
 
 
-@_bug("a cancel is not remembered by those it was told", 42, ("reorder", "delay", "hypervisor_away", "hypervisor_slow"))
+@_bug("a cancel is not remembered by those it was told", 39, ("reorder", "delay", "hypervisor_away", "hypervisor_slow"))
 def _cancel_does_not_bury() -> list[Patch]:
     return [(journal.Journal, "bury", lambda _self, _task: None)]
 
@@ -280,7 +280,7 @@ def _pin_forgotten() -> list[Patch]:
     return [(Domains, "_wipe", wipe)]
 
 
-@_bug("an order that failed is said to be done", 48, ("hypervisor_refuses", "full_disk"))
+@_bug("an order that failed is said to be done", 4, ("hypervisor_refuses", "full_disk"))
 def _failure_is_done() -> list[Patch]:
     real = Worker.end
 
