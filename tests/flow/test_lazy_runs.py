@@ -9,6 +9,8 @@ from clc.services import instances
 from luhyaapi.contracts.vocabulary import Part
 from luhyadb.models import Task
 
+pytestmark = pytest.mark.walk
+
 DISK = bytes(446) + struct.pack("<BBBBBBBBII", 0x80, 0, 0, 0, 0x83, 0, 0, 0, 1, 4095) + bytes(48) + b"\x55\xaa" + bytes(range(256)) * 8190
 
 

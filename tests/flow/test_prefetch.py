@@ -17,6 +17,8 @@ from nc import door
 from tests.support.flow_crashes import Fuse, fused, settle
 from tests.support.flow_world import opened
 
+pytestmark = pytest.mark.walk
+
 
 def _ask(cloud, *hosts, by=None):
     return prefetches.prefetch(cloud.admin, "tiny", hosts or ("all",), by).pk
@@ -253,7 +255,6 @@ def test_only_administrators_may(cloud):
         prefetches.prefetch(cloud.admin, "tiny", ("all",))
 
 
-@pytest.mark.walk
 @pytest.mark.parametrize("name", ["clc", "cc", "nc1"])
 def test_each_point_of_a_prefetch(cloud, name):
     """A role dies at each point of it: it comes back, and the image is everywhere."""

@@ -1,9 +1,13 @@
 """The image store stops while it checks what came in: that is no reason to throw it away."""
 
+import pytest
+
 from luhyaapi.contracts.reports import Progress
 from luhyadb.models import ImageVersion
 from tests.support.disks import MIB
 from tests.support.flow_world import KERNEL
+
+pytestmark = pytest.mark.walk
 
 
 def test_a_stop_in_the_middle_of_a_publish_loses_no_upload(cloud):
