@@ -16,7 +16,7 @@ from luhyaapi.contracts.commands import ImageAdopt, InstanceSubmit
 from luhyaapi.contracts.reports import Outcome
 from luhyaapi.contracts.vocabulary import ImageState, InstanceState, Part, Role, WorkspaceState
 from luhyaapi.errors import Refused, Unavailable
-from luhyaapi.machines import WORKSPACE
+from luhyaapi.machines import TASK, WORKSPACE
 from luhyaapi.wire.signing import make_ticket
 from luhyadb import memory, scope
 from luhyadb.models import Account, Host, Image, Task, Workspace
@@ -116,8 +116,13 @@ def abandon(account: Account, ident: str) -> Workspace:
     with memory.atomic():
         space = scope.one(account, Workspace, pk=ident)
         WORKSPACE.advance(space.state, "abandon")
-        if space.version is not None:
-            raise Refused("state", "This workspace cannot be abandoned now", f"version {space.version.version} is just being published")
+        version = space.version
+        if version is not None:
+            if tasks.is_open(space.task):
+                raise Refused("state", "This workspace cannot be abandoned now", f"version {version.version} is just being published")
+            Workspace.objects.filter(pk=space.pk).update(version=None)
+            space.refresh_from_db()
+            images.refuse(version, "its workspace was abandoned")
         _move(space, "abandon")
         _clear(space)
     return space
@@ -144,6 +149,9 @@ def ended(task: Task, report: Outcome) -> None:
     if task.kind == tasks.PREPARE or space.version_id is None:
         instances.ended(task, report)
     if space.state in WORKSPACE.final or space.task != task.pk:
+        images.forget(report.blobs)  # what was stored for nobody
+        if task.state not in TASK.final:
+            tasks.advance(task, "end_cancelled", error=Refused("cancelled", "The workspace was abandoned").wire())
         return
     if task.kind == tasks.PREPARE:
         _prepared(space, task, report)

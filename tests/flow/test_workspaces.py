@@ -8,7 +8,8 @@ import pytest
 from clc.services import images, instances, tasks, workspaces
 from deploy.playground import Near
 from luhyaapi.errors import Refused
-from luhyadb.models import Image, ImageVersion, Instance, Workspace
+from luhyadb.models import Image, ImageVersion, Instance, Task, Workspace
+from tests.support.flow_world import opened
 from tests.support.image_store import whole
 
 pytestmark = pytest.mark.walk
@@ -237,3 +238,24 @@ def test_an_older_version_is_gone_back_to_and_a_newer_one_retired(cloud, disk):
     images.publish(ImageVersion.objects.get(version=4), third.blobs, third.parts)
     with pytest.raises(Refused, match="needed by mine"):
         images.retire(cloud.admin, "debian", 3)
+
+
+def test_one_whose_store_never_answers_can_be_abandoned_and_leaves_nothing(cloud, disk):
+    space = began(cloud)
+    edited(cloud, space, disk, 5)
+    held = []
+    cloud.tap(lambda d, h, m: held.append((d, h, m)) or [] if d == "up" and opened(m)["subject"].endswith("#0.1") else [m])
+    submitted(cloud, space)
+    before = cloud.role("walrus").store.sha256s()
+    with pytest.raises(Refused, match="being published"):
+        workspaces.abandon(cloud.admin, space.pk)
+    Task.objects.filter(pk=space.task).update(state="lost")
+    workspaces.abandon(cloud.admin, space.pk)
+    assert newest().version == 1
+    cloud.tap(lambda _d, _h, m: [m])
+    for each in held[:1]:
+        cloud.p.wire.inject(*each)
+    cloud.until_rest()
+    assert len(cloud.role("walrus").store.sha256s()) == len(before) - 1
+    assert cloud.state(space.instance_id) == "deleted"
+    cloud.rest()
