@@ -13,6 +13,7 @@ from django.db.models import Sum, prefetch_related_objects
 from clc.services import prefetches, queue
 from clc.services.own import own
 from clc.services.sentences import counted
+from clc.services.tasks import PREPARE
 from luhyaapi import clock, ids
 from luhyaapi.contracts.vocabulary import (
     Accelerator,
@@ -167,6 +168,9 @@ def _steps(row: Task, moving: Mapping[str, Any]) -> list[Picture]:
     # Progress may arrive after its step has ended; it is no step of its own beside those of a flow.
     if phase and not made:
         made.append(_step(TaskStep(name=str(moving["phase"]), state="running"), moving))
+    if row.kind == PREPARE:
+        # its last step boots nothing: there is a disk to be worked on
+        made = [step | {"name": "clone"} if step["name"] == "boot" else step for step in made]
     return made
 
 

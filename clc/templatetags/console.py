@@ -113,6 +113,7 @@ KINDS = {
     "fetch": gettext_noop("fetching the image"),
     "address": gettext_noop("setting up the address"),
     "boot": gettext_noop("booting"),
+    "clone": gettext_noop("cloning"),
     "halt": gettext_noop("stopping"),
     "wipe": gettext_noop("cleaning up"),
     "release": gettext_noop("releasing addresses"),

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from clc.services import images, instances, tasks, workspaces
+from clc.services import images, instances, tasks, workspace_pictures, workspaces
 from deploy.playground import Near
 from luhyaapi.errors import Refused
 from luhyadb.models import Image, ImageVersion, Instance, Task, Workspace
@@ -62,6 +62,8 @@ def content(cloud, version):
 
 def test_prepared_run_stopped_submitted(cloud, disk):
     space = began(cloud)
+    steps = [(s["name"], s["state"]) for s in workspace_pictures.workspace(space)["task"]["steps"]]
+    assert steps == [(name, "done") for name in ("place", "fetch-cluster", "fetch-node", "address", "clone")]
     for _ in range(2):
         workspaces.start(cloud.admin, space.pk)
         cloud.p.settle()
