@@ -80,8 +80,10 @@ class Near:
         *_, draft, what = at.path.split("/")
         taker, asked = self._taking[at.netloc](), dict(parse_qsl(at.query))
         Near.moved_bytes += len(body)
-        said = taker.take(draft, body) if what == "blocks" else taker.begin(draft, int(asked["size"]), asked["name"], body)
-        return json.dumps(said).encode()
+        if what == "blocks":
+            taker.take(draft, body)
+            return b"{}"
+        return json.dumps(taker.begin(draft, int(asked["size"]), asked["name"], body)).encode()
 
 
 PROTOCOLS["near"] = Near()

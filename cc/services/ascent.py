@@ -27,9 +27,9 @@ class Ascent:
         """See :class:`luhyaapi.wire.blobs.Drafts`."""
         return self._pass_on(draft, f"index?size={size}&name={name}", index)
 
-    def take(self, draft: str, data: bytes) -> dict[str, Any]:
+    def take(self, draft: str, data: bytes) -> None:
         """See :class:`luhyaapi.wire.blobs.Drafts`."""
-        return self._pass_on(draft, "blocks", data)
+        self._pass_on(draft, "blocks", data)
 
     def _pass_on(self, draft: str, what: str, body: bytes) -> dict[str, Any]:
         order = self._order(draft)

@@ -26,7 +26,6 @@ _TAKEN = frozenset({"import"})
 _CMDLINE = re.compile(r"[\x20-\x7e]{0,1024}")
 MAX_PART_BYTES = 4 * 1024**4
 _NAMED_AT_MOST = 5
-_NOBODYS = "img-00000000"
 _MEMORY_MIB, _MEMORY_WITHOUT_DISK_MIB = 512, 128
 _UPLOAD_LIFE_S = 24 * 3600.0
 BUILD = "image/build"
@@ -316,15 +315,16 @@ def _named(names: list[str]) -> str:
 
 def _drop(versions: list[ImageVersion]) -> None:
     """Have the files of versions that are retired no more, except such as a published one needs."""
-    forget([Blob(**b) for v in versions for b in v.blobs], versions[0].image_id if versions else "")
+    if versions:
+        forget([Blob(**b) for v in versions for b in v.blobs], versions[0].image_id)
 
 
-def forget(blobs: Sequence[Blob], image: str = "") -> None:
-    """Have these files nowhere, except such as a published version needs."""
+def forget(blobs: Sequence[Blob], image: str) -> None:
+    """Have these files of an image nowhere, except such as a published version needs."""
     kept = {b["sha256"] for v in ImageVersion.objects.filter(state=ImageState.PUBLISHED) for b in v.blobs} if blobs else set()
     gone = tuple({b.sha256: b for b in blobs if b.sha256 not in kept}.values())
     for host in Host.objects.filter(role__in=[Role.WALRUS, Role.CC]).exclude(state="retired") if gone else ():
-        order = ImageDelete(image=image or _NOBODYS, blobs=gone)
+        order = ImageDelete(image=image, blobs=gone)
         outbox.send(order, host.id, sender=own().id, task=ids.new("tsk"), deadline=clock.now() + _UPLOAD_LIFE_S)
 
 

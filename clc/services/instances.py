@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db.models import Q
 
 from clc.services import admission, events, hosts, images, people, queue, tasks
-from luhyaapi import clock, ids
+from luhyaapi import clock, ids, log
 from luhyaapi.contracts.commands import InstanceDelete, InstanceReboot, InstanceRun, InstanceStop, InstanceSubmit
 from luhyaapi.contracts.reports import InstanceFacts, Outcome, PlacementFacts
 from luhyaapi.contracts.specs import Fault
@@ -27,6 +27,7 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _SSH_KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\x00-\x1f\x7f\x85\u2028\u2029]{0,200})?")
 _AGAIN_S = 60.0
 _FIRST = 1
+_log = log.get(__name__)
 """The generation of an instance that was told nothing but its first run."""
 
 
@@ -241,9 +242,17 @@ def delete_again() -> int:
     halfway = Instance.objects.filter(wanted=InstanceState.DELETED, changed_at__lt=before).exclude(state=InstanceState.DELETED)
     there = Host.objects.filter(state__in=[HostState.UP, HostState.DRAINING]).values("pk")
     rows = [row for row in halfway.filter(Q(node__in=there) | Q(node="", cluster__in=there)) if not tasks.is_open(row.task)]
-    for row in rows:
+    return sum(_deleted_again(row) for row in rows)
+
+
+def _deleted_again(row: Instance) -> bool:
+    try:
         delete(row.owner, row.pk)
-    return len(rows)
+    except Trouble as e:
+        # one that cannot go now holds up nobody else
+        _log.warning("a delete cannot be given again", instance=row.pk, why=str(e))
+        return False
+    return True
 
 
 def _order(account: Account, ident: str, event: str, wanted: InstanceState, command: Any) -> Instance:

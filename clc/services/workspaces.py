@@ -11,16 +11,17 @@ from typing import Any
 
 from clc.services import events, hosts, images, instances, tasks
 from clc.services.own import own
-from luhyaapi import clock, ids
+from luhyaapi import clock, ids, log
 from luhyaapi.contracts.commands import ImageAdopt, InstanceSubmit
 from luhyaapi.contracts.reports import Outcome
 from luhyaapi.contracts.vocabulary import ImageState, InstanceState, Part, Role, WorkspaceState
-from luhyaapi.errors import Refused, Unavailable
+from luhyaapi.errors import Refused, Trouble, Unavailable
 from luhyaapi.machines import TASK, WORKSPACE
 from luhyaapi.wire.signing import make_ticket
 from luhyadb import memory, scope
 from luhyadb.models import Account, Host, Image, Task, Workspace
 
+_log = log.get(__name__)
 LIFE_S = 30 * 86400.0
 """A workspace in which nothing was done for so long is abandoned."""
 _TICKET_LIFE_S = 6 * 3600.0
@@ -149,7 +150,7 @@ def ended(task: Task, report: Outcome) -> None:
     if task.kind == tasks.PREPARE or space.version_id is None:
         instances.ended(task, report)
     if space.state in WORKSPACE.final or space.task != task.pk:
-        images.forget(report.blobs)  # what was stored for nobody
+        images.forget(report.blobs, space.base.image_id)  # what was stored for nobody
         if task.state not in TASK.final:
             tasks.advance(task, "end_cancelled", error=Refused("cancelled", "The workspace was abandoned").wire())
         return
@@ -206,9 +207,17 @@ def _stored(space: Workspace, task: Task, report: Outcome) -> None:
 def sweep() -> int:
     """Abandon those in which nothing was done for long; how many."""
     old = Workspace.objects.filter(state=WorkspaceState.EDITING, changed_at__lt=clock.now() - LIFE_S)
-    for space in old:
+    return sum(_abandoned(space) for space in old)
+
+
+def _abandoned(space: Workspace) -> bool:
+    try:
         abandon(space.owner, space.pk)
-    return len(old)
+    except Trouble as e:
+        # one that cannot go now holds up nobody else
+        _log.warning("an old workspace stays", workspace=space.pk, why=str(e))
+        return False
+    return True
 
 
 def _editing(account: Account, ident: str, verb: str) -> Workspace:

@@ -41,13 +41,13 @@ class Blobs(Protocol):
 
 
 class Drafts(Protocol):
-    """Who takes files that are pushed up, or passes them on; both answer which blocks are lacking. Raises Refused(not_found)."""
+    """Who takes files that are pushed up, or passes them on. Raises Refused(not_found)."""
 
     def begin(self, draft: str, size: int, name: str, index: bytes) -> dict[str, Any]:
-        """Begin with a squeezed index, or find it begun."""
+        """Begin with a squeezed index, or find it begun; which blocks are lacking (see :func:`luhyaapi.transfer.pushing.lacks`)."""
 
-    def take(self, draft: str, data: bytes) -> dict[str, Any]:
-        """Take frames."""
+    def take(self, draft: str, data: bytes) -> None:
+        """Take frames; what they hold is on the disk then."""
 
 
 class Uploads(Protocol):
@@ -129,8 +129,8 @@ def upload_routes(role: str, uploads: Uploads, authorize: Authorize) -> list[Rou
 def draft_routes(role: str, drafts: Drafts, authorize: Authorize) -> list[Route]:
     """A file that is pushed up, below ``/<role>/api/1.0/drafts/<draft>``; see :mod:`luhyaapi.transfer.pushing`.
 
-    PUT ``.../index?size=N&name=<digest>`` begins it, again after a cut; PUT ``.../blocks`` brings frames. Both answer which blocks
-    are lacking: ``{"lacking": "0-15,17"}``.
+    PUT ``.../index?size=N&name=<digest>`` begins it, again after a cut, and answers which blocks are lacking: ``{"lacking": "0-15,17"}``.
+    PUT ``.../blocks`` brings frames.
     """
     base = rf"/{role}/api/1\.0/drafts/{_UPLOAD}"
 
@@ -143,7 +143,8 @@ def draft_routes(role: str, drafts: Drafts, authorize: Authorize) -> list[Route]
 
     def take(request: Request) -> Answer:
         authorize(request.ticket, request.params["upload"], "bring")
-        return json_answer(drafts.take(request.params["upload"], _whole(request)))
+        drafts.take(request.params["upload"], _whole(request))
+        return json_answer({})
 
     return [
         route("PUT", f"{base}/index", begin, body_at_most=PIECE_AT_MOST),

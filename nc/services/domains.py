@@ -65,9 +65,7 @@ class Domains:
     def start(self, job: Job, spec: MachineSpec, gen: int, fence: int) -> DomainFacts:
         """Have it running. Raises Refused(state) for an older order, Failed(hypervisor), Refused(not_found) without image."""
         with self._turns.order(spec.instance):
-            before = self._newest(spec.instance, gen, fence)
-            if before is None and gen <= self.wanted.buried(spec.instance):
-                raise Refused("state", "The order is older than what this node knows", "the instance was removed from here since")
+            before = self._before(spec.instance, gen, fence)
             restarts = before.restarts if before else ()
             wanted = self.wanted.write(Wanted(spec=spec, state=InstanceState.RUNNING, gen=gen, fence=fence, restarts=restarts))
             job.checkpoint()
@@ -80,9 +78,7 @@ class Domains:
     def prepare(self, job: Job, spec: MachineSpec, gen: int, fence: int) -> None:
         """Have its disk here, and it stopped. Raises what :meth:`start` raises."""
         with self._turns.order(spec.instance):
-            before = self._newest(spec.instance, gen, fence)
-            if before is None and gen <= self.wanted.buried(spec.instance):
-                raise Refused("state", "The order is older than what this node knows", "the instance was removed from here since")
+            self._before(spec.instance, gen, fence)
             wanted = self.wanted.write(Wanted(spec=spec, state=InstanceState.STOPPED, gen=gen, fence=fence))
             job.checkpoint()
             self._files(spec, self._hands.hypervisor.account(spec))
@@ -159,6 +155,13 @@ class Domains:
         if not file.exists():
             raise Refused("not_found", "The instance has no console log yet")
         return file
+
+    def _before(self, instance: str, gen: int, fence: int) -> Wanted | None:
+        """What is wanted so far, for an order that puts it here. Raises Refused(state) when a newer one was here, or removed it."""
+        wanted = self._newest(instance, gen, fence)
+        if wanted is None and gen <= self.wanted.buried(instance):
+            raise Refused("state", "The order is older than what this node knows", "the instance was removed from here since")
+        return wanted
 
     def _newest(self, instance: str, gen: int, fence: int) -> Wanted | None:
         """What is wanted so far. Raises Refused(state) when a newer order was here before this one."""

@@ -103,3 +103,10 @@ def test_go_back_and_retire(ready, admin, user, api):
     assert api(admin).post("/api/v1/images/disk/versions/9/rollback/", {}, format="json").status_code == 404
     assert api(admin).delete("/api/v1/images/disk/versions/2/").status_code == 204
     assert Image.objects.get().versions.get(version=2).state == "retired"
+
+
+def test_a_list_asks_a_bounded_number_of_questions(ready, admin, api, django_assert_max_num_queries):
+    for n in range(4):
+        assert api(admin).post("/api/v1/workspaces/", {"image": "disk", "name": f"new-{n}"}, format="json").status_code == 202
+    with django_assert_max_num_queries(22):
+        assert len(api(admin).get("/api/v1/workspaces/").json()["results"]) == 4

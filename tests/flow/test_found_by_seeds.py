@@ -430,3 +430,12 @@ def test_news_of_the_same_order_that_come_after_its_place_was_taken_back_are_too
     cloud.p.settle()
     assert cloud.state(one) == before != "running"
     cloud.rest()
+
+
+def test_a_delete_that_cannot_be_given_again_holds_up_no_other(cloud):
+    stays, goes = cloud.do(), cloud.do()
+    Instance.objects.update(wanted="deleted", changed_at=1)
+    Instance.objects.filter(pk=stays).update(cluster="cc-00000000")
+    assert instances.delete_again() == 1
+    cloud.until_rest()
+    assert (cloud.state(stays), cloud.state(goes)) == ("running", "deleted")

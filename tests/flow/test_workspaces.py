@@ -261,3 +261,11 @@ def test_one_whose_store_never_answers_can_be_abandoned_and_leaves_nothing(cloud
     assert len(cloud.role("walrus").store.sha256s()) == len(before) - 1
     assert cloud.state(space.instance_id) == "deleted"
     cloud.rest()
+
+
+def test_one_that_cannot_be_abandoned_holds_up_no_other(cloud, disk):
+    stays, goes = began(cloud), began(cloud)
+    Workspace.objects.update(changed_at=1)
+    Workspace.objects.filter(pk=stays.pk).update(version=ImageVersion.objects.get(image__name="debian"), task=tasks.open_task("x", None, "", "", 60).pk)
+    assert workspaces.sweep() == 1
+    assert {w.pk: w.state for w in Workspace.objects.all()} == {stays.pk: "editing", goes.pk: "abandoned"}

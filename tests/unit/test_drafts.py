@@ -42,7 +42,8 @@ class Line:
             size, name = (word.split("=")[1] for word in query.split("&"))
             said = drafts.begin(DRAFT, int(size), name, body)
         else:
-            said = drafts.take(DRAFT, body)
+            drafts.take(DRAFT, body)
+            said = {}
         if fault == "after":
             raise Unavailable("transfer", "cut")
         return b"noise" if fault == "noise" else json.dumps(said).encode()

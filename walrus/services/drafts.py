@@ -66,7 +66,7 @@ class Drafts:
                 found = self._begun(draft, giver.unsqueeze(index, size, name))
         return lacks(sorted(found.lacking.values()))
 
-    def take(self, draft: str, data: bytes) -> dict[str, Any]:
+    def take(self, draft: str, data: bytes) -> None:
         """Keep the blocks in these frames, on the disk when this returns.
 
         Raises Refused(not_found) for an unknown draft, Refused(invalid) for blocks that are not of it, Failed(digest), Failed(disk_full),
@@ -85,7 +85,6 @@ class Drafts:
                 for name in frames.names(frame):
                     found.lacking.pop(name, None)
             self._note(draft, found)
-            return lacks(sorted(found.lacking.values()))
 
     def has(self, draft: str) -> bool:
         """Whether it is under way."""
