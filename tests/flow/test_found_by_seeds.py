@@ -499,3 +499,19 @@ def test_nothing_is_forgotten_again_while_a_version_is_being_made(cloud):
     assert remains.forget_again(store, {"a" * 64}) == 1
     assert remains.forget_again(store, {"a" * 64}) == 0, "its order still waits"
     ImageVersion.objects.filter(version=98).delete()
+
+
+def test_an_image_deleted_while_the_same_content_is_published_again_costs_no_byte(cloud):
+    content = KERNEL + b"the same"
+    cloud.upload("one", content)
+    cloud.p.settle()
+    cloud.upload("two", content)
+    images.delete(cloud.admin, "one")
+    cloud.p.settle()
+    cloud.p.pass_time(120)
+    (blob,) = ImageVersion.objects.get(image__name="two").blobs
+    assert cloud.p.houses["walrus"].agent.services.store.has(blob["sha256"])
+    images.delete(cloud.admin, "two")
+    cloud.p.settle()
+    assert not cloud.p.houses["walrus"].agent.services.store.has(blob["sha256"])
+    cloud.rest()
