@@ -41,7 +41,7 @@ class Domains:
         self._tell = tell
         self._boots = Boots(settings.hypervisor, hands.hypervisor.used_s)
         self._turns = Turns()
-        self._told: dict[str, tuple[str, int]] = {}
+        self._told: dict[str, tuple[str, int, int]] = {}
         self._failed: dict[str, Fault] = {}
         self._watched = False
         self._fetched: dict[tuple[str, str], float] = {}
@@ -329,7 +329,7 @@ class Domains:
     def _tell_starting(self, wanted: Wanted) -> None:
         """It should run and does not, and is started again; one whose start just failed is failed until it runs."""
         spec = wanted.spec
-        if self._told.get(spec.instance) in ((InstanceState.STARTING, wanted.gen), (InstanceState.FAILED, wanted.gen)):
+        if self._told.get(spec.instance) in (_mark(InstanceState.STARTING, wanted), _mark(InstanceState.FAILED, wanted)):
             return
         why = "its guest ended unexpectedly" if self._watched else "its node was away"
         trouble = Unavailable("interrupted", "The guest is started again", why)
@@ -337,11 +337,11 @@ class Domains:
             instance=spec.instance, state=InstanceState.STARTING, node=self._node, nics=spec.nics, fence=wanted.fence,
             gen=wanted.gen, version=spec.image.version, error=Fault(**trouble.wire()),
         ))
-        self._told[spec.instance] = (InstanceState.STARTING, wanted.gen)
+        self._told[spec.instance] = _mark(InstanceState.STARTING, wanted)
 
     def _report(self, wanted: Wanted, found: DomainFacts) -> None:
         facts = self._facts(wanted, found)
-        mark = (facts.state, wanted.gen)
+        mark = _mark(facts.state, wanted)
         if self._told.get(facts.instance) != mark:
             self._tell(facts)
             self._told[facts.instance] = mark
@@ -362,6 +362,11 @@ class Domains:
     def counts(self) -> int:
         """Instances on this node."""
         return len(self.wanted.all())
+
+
+def _mark(state: InstanceState, wanted: Wanted) -> tuple[str, int, int]:
+    """What is told again only when it is otherwise."""
+    return state, wanted.gen, wanted.spec.image.version
 
 
 def _absent(instance: str) -> DomainFacts:
