@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -63,7 +64,7 @@ def stands_on(cloud, one):
     cloud.p.pass_time(5)
     (disk,) = folder(cloud, one).glob("disk*.qcow2")
     found = subprocess.run(["qemu-img", "info", "-U", "--backing-chain", "--output=json", disk], check=True, capture_output=True).stdout
-    return [os.path.basename(each["filename"]) for each in json.loads(found)[1:]]
+    return [Path(each["filename"]).name for each in json.loads(found)[1:]]
 
 
 def restored(cloud, one, version=""):
@@ -302,9 +303,8 @@ def test_a_node_that_cannot_make_it_leaves_the_old_one(cloud):
 
 def test_who_may_not_or_cannot(cloud):
     one = ran(cloud)
-    for account, match in ((cloud.admin, ""),):
-        assert renewals.restore(account, one).pk == one, match
-    with pytest.raises(Refused, match="something else|it is starting"):
+    assert renewals.restore(cloud.admin, one).pk == one
+    with pytest.raises(Refused, match="it is starting"):
         renewals.restore(cloud.user, one)
     cloud.p.settle()
     space = workspaces.begin(cloud.admin, workspaces.Ask("debian"))
