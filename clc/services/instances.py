@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Q
 
-from clc.services import admission, events, hosts, images, people, queue, tasks
+from clc.services import admission, events, hosts, images, people, queue, sizes, tasks
 from luhyaapi import clock, ids, log
 from luhyaapi.contracts.commands import (
     InstanceDelete,
@@ -22,15 +22,12 @@ from luhyaapi.contracts.commands import (
 )
 from luhyaapi.contracts.reports import InstanceFacts, Outcome, PlacementFacts
 from luhyaapi.contracts.specs import Fault
-from luhyaapi.contracts.vocabulary import HostState, InstanceState, Persistence, Role, TaskState, Usage
+from luhyaapi.contracts.vocabulary import HostState, InstanceState, Persistence, TaskState, Usage
 from luhyaapi.errors import Refused, Trouble, Unavailable
 from luhyaapi.machines import INSTANCE, WORKSPACE
 from luhyadb import memory, scope
 from luhyadb.models import Account, Host, Image, ImageVersion, Instance, Task, Turn, Workspace
 
-MIB = 1024 * 1024
-MAX_CPUS, MIN_MEMORY_MIB, MAX_MEMORY_MIB, MAX_COUNT = 64, 64, 1024 * 1024, 100
-MIN_DATA_DISK_MIB, MAX_DATA_DISK_MIB = 16, 16 * 1024 * 1024
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _SSH_KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\x00-\x1f\x7f\x85\u2028\u2029]{0,200})?")
 _AGAIN_S = 60.0
@@ -54,46 +51,25 @@ class Ask:
     data_disk_bytes: int | None = None
 
 
-def _number(field: str, value: object, low: int, high: int, unit: str = "") -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise Refused("invalid", f"{field} is not possible", f"give {low} to {high}{unit}; you gave {str(value)[:40]}", field=field)
-    return value
-
-
-def memory_mib_of(asked: object) -> int:
-    """Bytes that somebody asked for, in MiB. Raises Refused(invalid)."""
-    if not isinstance(asked, int) or isinstance(asked, bool) or not MIN_MEMORY_MIB * MIB <= asked <= MAX_MEMORY_MIB * MIB:
-        raise Refused("invalid", "That much memory is not possible", "give 64M to 1T", field="memory_bytes")
-    return asked // MIB
-
-
-def _data_disk_mib(asked: object) -> int:
-    if asked is None:
-        return 0
-    if not isinstance(asked, int) or isinstance(asked, bool) or not MIN_DATA_DISK_MIB * MIB <= asked <= MAX_DATA_DISK_MIB * MIB:
-        raise Refused("invalid", "A data disk of that size is not possible", "give 16M to 16T", field="data_disk_bytes")
-    return asked // MIB
-
-
 def run(account: Account, ask: Ask) -> list[Instance]:
     """New instances, each with its task; they wait in the queue. Raises Refused(invalid | not_found | exists | quota), Unavailable(no_capacity)."""
     version = images.runnable(account, ask.image)
-    count = _number("count", ask.count, 1, MAX_COUNT)
-    cpus = _number("cpus", 1 if ask.cpus is None else ask.cpus, 1, MAX_CPUS)
-    memory_mib = images.memory_mib(version.blobs) if ask.memory_bytes is None else memory_mib_of(ask.memory_bytes)
+    count = sizes.number("count", ask.count, 1, sizes.MAX_COUNT)
+    cpus = sizes.number("cpus", 1 if ask.cpus is None else ask.cpus, 1, sizes.MAX_CPUS)
+    memory_mib = images.memory_mib(version.blobs) if ask.memory_bytes is None else sizes.memory_mib(ask.memory_bytes)
     kind = ask.kind or version.image.usage
     if kind not in list(Usage):
         raise Refused("invalid", "kind is not possible", f"give desktop or server, not {kind[:20]!r}", field="kind")
     persistence = ask.persistence or Persistence.PERSISTENT
     if persistence not in list(Persistence):
         raise Refused("invalid", "persistence is not possible", f"give persistent or transient, not {persistence[:20]!r}", field="persistence")
-    data_disk_mib = _data_disk_mib(ask.data_disk_bytes)
+    data_disk_mib = sizes.data_disk_mib(ask.data_disk_bytes)
     keys = [k.strip() for k in ask.ssh_keys]
     if bad := [k for k in keys if not _SSH_KEY.fullmatch(k)]:
         raise Refused("invalid", "An ssh key cannot be read", f"{bad[0][:30]!r} is not a one-line public key", field="ssh_keys")
     with memory.atomic():
         people.require_active(account)
-        _check_possible(cpus, memory_mib, data_disk_mib)
+        sizes.check_possible(cpus, memory_mib, data_disk_mib)
         queue.check(account, count)
         made = []
         for n in range(count):
@@ -116,8 +92,8 @@ def run(account: Account, ask: Ask) -> list[Instance]:
 def prepare(account: Account, version: ImageVersion, name: str, cpus: int, memory_mib: int) -> Instance:
     """A new instance that gets its place and its disk and does not run. Raises what :func:`run` raises."""
     people.require_active(account)
-    _number("cpus", cpus, 1, MAX_CPUS)
-    _check_possible(cpus, memory_mib)
+    sizes.number("cpus", cpus, 1, sizes.MAX_CPUS)
+    sizes.check_possible(cpus, memory_mib)
     queue.check(account, 1)
     ident, now = ids.new("ins"), clock.now()
     name = _name(account, name, None, version.image.name, ident)
@@ -154,25 +130,6 @@ def _name(account: Account, asked: str, n: int | None, image: str, ident: str) -
     if Instance.objects.filter(owner=account, live_name=name).exists():
         raise Refused("exists", f"You have an instance {name!r} already", field="name")
     return name
-
-
-def _check_possible(cpus: int, memory_mib: int, disk_mib: int = 0) -> None:
-    """Whether some node, empty, could take it. Raises Unavailable(no_capacity) without nodes, Refused(invalid) when none is so big."""
-    there = Host.objects.exclude(state__in=[HostState.RETIRED, HostState.NEW])
-    if not there.filter(role=Role.CC).exists():
-        raise Unavailable("no_capacity", "There is no cluster yet", "no CC has joined")
-    nodes = list(there.filter(role=Role.NC).values_list("cpus", "memory_mib", "disk_mib"))
-    if not nodes:
-        raise Unavailable("no_capacity", "There is no node yet", "no NC has joined")
-    # what a node that has not said hello has, nobody knows
-    if not any(c == 0 or d >= disk_mib for c, _, d in nodes):
-        raise Refused("invalid", "No node has a disk that big", f"the largest is {max(d for _, _, d in nodes)} MiB", field="data_disk_bytes",
-                      hint="Ask for less, or add a bigger node.")
-    if not any(c == 0 or (c >= cpus and m >= memory_mib) for c, m, _ in nodes):
-        most_cpus, most_mib = max(c for c, _, _ in nodes), max(m for _, m, _ in nodes)
-        field = "memory_bytes" if memory_mib > most_mib else "cpus"
-        raise Refused("invalid", "No node is that big", f"the most that one offers is {most_cpus} CPUs, and {most_mib} MiB of memory", field=field,
-                      hint="Ask for less, or add a bigger node.")
 
 
 _START = "instance/start"
@@ -257,13 +214,13 @@ def _cluster(row: Instance) -> Host:
 
 def stop(account: Account, ident: str, grace_s: float = 30) -> Instance:
     """Stop an instance: asked politely, by force after ``grace_s`` seconds."""
-    grace = _number("grace_s", int(grace_s), 0, 600, " s")
+    grace = sizes.number("grace_s", int(grace_s), 0, 600, " s")
     return _order(account, ident, "stop", InstanceState.STOPPED, InstanceStop(instance=ident, grace_s=grace))
 
 
 def reboot(account: Account, ident: str, grace_s: float = 30) -> Instance:
     """Stop and start an instance in its place."""
-    grace = _number("grace_s", int(grace_s), 0, 600, " s")
+    grace = sizes.number("grace_s", int(grace_s), 0, 600, " s")
     return _order(account, ident, "reboot", InstanceState.RUNNING, InstanceReboot(instance=ident, grace_s=grace))
 
 

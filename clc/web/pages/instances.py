@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from clc.services import instances, renewals
+from clc.services import instances, renewals, sizes
 from clc.web.listing import filters, listed, matching
 from clc.web.live import console_log, live
 from clc.web.page import Form, go, is_fragment, page, show, toast
@@ -28,7 +28,7 @@ from luhyadb import scope
 from luhyadb.models import Image, ImageVersion, Instance, Task
 
 _SIZE = re.compile(r"^([0-9]+(?:\.[0-9]+)?)\s*(?:([KMGT])(?:i?B)?|B)?$", re.IGNORECASE)
-_MEMORY = (instances.MIN_MEMORY_MIB * instances.MIB, instances.MAX_MEMORY_MIB * instances.MIB)
+_MEMORY = (sizes.MIN_MEMORY_MIB * sizes.MIB, sizes.MAX_MEMORY_MIB * sizes.MIB)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _LOG_WITHIN_S = 6.0
 _LOG_SHOWN_BYTES = 512 * 1024
