@@ -444,6 +444,7 @@ def test_who_waits_sees_the_place_and_the_reason(user, admin, language, place, r
 
 def test_a_new_system_disk_by_the_page(admin):
     hosts()
+    Host.objects.filter(role="nc").update(disk_mib=1024)
     image = an_image(admin)
     client = browser(admin)
     assert client.post("/instances/run/", {"image": image.name, "name": "mine", "persistence": "transient", "data_disk": "ten"}).status_code == 422
