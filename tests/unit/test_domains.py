@@ -11,7 +11,7 @@ import pytest
 from luhyaapi import conf
 from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec
 from luhyaapi.contracts.vocabulary import DiskFormat, DomainState, InstanceState, Part
-from luhyaapi.errors import Failed, Refused
+from luhyaapi.errors import Failed, Refused, Unavailable
 from luhyaapi.transfer.cache import BlobCache
 from nc.drivers.fake import FakeHypervisor, FakeNetwork
 from nc.services import belongings
@@ -213,3 +213,18 @@ def test_cancelled_before_it_begins_it_keeps_the_disk_it_has(tmp_path):
         node.domains.start(job, _spec(node, 2, version=2), node.next(), 1)
     assert node.domains.wanted.read(ONE).spec.disk == 0
     assert node.driver.inspect(ONE).state is DomainState.RUNNING
+
+
+def test_of_doubtful_ones_only_what_is_not_here_is_said_not_to_run(node):
+    node.start()
+    node.driver._write("ins-0000000c", node.driver._read(ONE))
+    node.told.clear()
+    node.domains.disown([ONE, "ins-0000000b", "ins-0000000c", "ins-0000000d"], {"ins-0000000d"})
+    assert [(f.instance, f.state, f.gen) for f in node.told] == [("ins-0000000b", InstanceState.STOPPED, 0)]
+
+
+def test_a_hypervisor_that_does_not_answer_disowns_nothing(node):
+    node.driver.faults.always["list"] = "hypervisor_down"
+    with pytest.raises(Unavailable):
+        node.domains.disown([ONE], set())
+    assert node.told == []
