@@ -46,9 +46,16 @@ def disks(cloud, one):
     return sorted(f.name for f in folder(cloud, one).glob("disk*.qcow2"))
 
 
+def whole(cloud, one):
+    """Its image, which may come behind, is here."""
+    cache = cloud.role(cloud.node(one)).cache
+    if not all(cache.path(blob["sha256"]) for blob in Instance.objects.get(pk=one).image.blobs):
+        cloud.p.pass_time(5)
+
+
 def write(cloud, one):
     """The guest writes something on its system disk."""
-    cloud.p.pass_time(5)  # its image may come behind
+    whole(cloud, one)
     (disk,) = folder(cloud, one).glob("disk*.qcow2")
     subprocess.run(["qemu-io", "-f", "qcow2", "-c", f"write -q -P 7 0 {BLOCK}", disk], check=True)
     assert is_written(cloud, one)
@@ -62,7 +69,7 @@ def is_written(cloud, one):
 
 def stands_on(cloud, one):
     """The sha256 of the image files under its system disk, one after the other."""
-    cloud.p.pass_time(5)
+    whole(cloud, one)
     (disk,) = folder(cloud, one).glob("disk*.qcow2")
     found = subprocess.run(["qemu-img", "info", "-U", "--backing-chain", "--output=json", disk], check=True, capture_output=True).stdout
     return [Path(each["filename"]).name for each in json.loads(found)[1:]]
