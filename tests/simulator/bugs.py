@@ -115,7 +115,7 @@ def _judge_off() -> list[Patch]:
     return [(CC_ROLE, "judge", believe), (CLC_ROLE, "judge", believe)]
 
 
-@_bug("an older order is carried out after a newer one", 11, ("delay", "reorder"), ("run", "stop", "stop", "stop", "delete"), 2)
+@_bug("an older order is carried out after a newer one", 5, ("delay", "reorder"), ("run", "stop", "stop", "stop", "delete"), 2)
 def _no_order_check() -> list[Patch]:
     """The second guard is the node's own: the generation of its wanted file, and of what it removed."""
     return [

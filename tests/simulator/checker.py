@@ -288,6 +288,16 @@ def instances_agree(_history: list[Record], picture: dict[str, Any]) -> Iterator
             yield f"{one} has no place, and for the CLC it is on {row['node']} with {row['nics']}"
 
 
+def versions_agree(_history: list[Record], picture: dict[str, Any]) -> Iterator[str]:
+    """The version that the CLC names is the one its node has."""
+    numbers = {v.get("id"): v["version"] for v in picture["clc"]["imageversion"]}
+    for row in picture["clc"]["instance"]:
+        for name, node in picture["nodes"].items():
+            wanted = node["wanted"].get(row["id"])
+            if wanted and row["state"] != "deleted" and wanted["version"] != numbers.get(row["image_id"]):
+                yield f"{row['id']} has version {numbers.get(row['image_id'])} for the CLC, {wanted['version']} on {name}"
+
+
 def leases_agree(_history: list[Record], picture: dict[str, Any]) -> Iterator[str]:
     """Who is placed holds one address and one port, nobody else does, and DHCP knows exactly these."""
     placed = sorted(p["instance"] for p in picture["cc"]["placement"])
@@ -375,7 +385,7 @@ def hosts_agree(_history: list[Record], picture: dict[str, Any]) -> Iterator[str
 
 
 REST: tuple[Callable[[list[Record], dict[str, Any]], Iterator[str]], ...] = (
-    tasks_end, nobody_is_placed_unasked, instances_agree, leases_agree, nothing_is_left, nothing_waits, images_agree, hosts_agree,
+    tasks_end, nobody_is_placed_unasked, instances_agree, versions_agree, leases_agree, nothing_is_left, nothing_waits, images_agree, hosts_agree,
 )
 
 

@@ -69,6 +69,8 @@ def make(seed: str, *, kinds: tuple[str, ...] | None = None, only: tuple[str, ..
             items.append(Item(max(at, 0.0), "fault", name, _dice(rng), rng.choice((1.0, 5.0, 15.0, 40.0))))
     if only is None or "prefetch" in only:
         items += _prefetches(seed, moments, LASTS_S * longer)
+    if only is None or "restore" in only:
+        items += _restores(seed, moments, LASTS_S * longer)
     return Plan(seed, kinds, actions, tuple(sorted(items, key=lambda i: i.at)))
 
 
@@ -78,6 +80,14 @@ def _prefetches(seed: str, moments: list[float], lasts_s: float) -> list[Item]:
     if rng.random() > 0.25:
         return []
     return [Item(min(rng.choice(moments) + rng.random(), lasts_s), "client", "prefetch", _dice(rng)) for _ in range(rng.randint(1, 2))]
+
+
+def _restores(seed: str, moments: list[float], lasts_s: float) -> list[Item]:
+    """Likewise."""
+    rng = random.Random(f"restore {seed}")
+    if rng.random() > 0.25:
+        return []
+    return [Item(min(rng.choice(moments) + rng.random(), lasts_s), "client", "restore", _dice(rng)) for _ in range(rng.randint(1, 3))]
 
 
 def _dice(rng: random.Random) -> tuple[float, ...]:
