@@ -9,6 +9,7 @@ from django.db.models import prefetch_related_objects
 
 from clc.services.images import memory_mib
 from clc.services.pictures import MIB, Picture, board, when
+from luhyaapi.contracts.specs import Hardware
 from luhyaapi.contracts.vocabulary import HostState, ImageState, InstanceState, Part, Role
 from luhyadb.models import Host, Image, ImageVersion, Upload
 
@@ -52,9 +53,11 @@ def _image(row: Image, caches: Iterable[Picture]) -> Picture:
     state = ImageState.RETIRED if row.retired else newest.state if newest else ImageState.DRAFT
     return {
         "id": row.pk, "name": row.name, "usage": str(row.usage), "state": str(state), "description": row.description,
-        "os_type": row.os_type, "owner": row.owner.username, "versions": [_version(v, caches) for v in listed],
+        "os_type": row.os_type, "os_distro": row.os_distro, "architecture": str(row.architecture), "owner_group": row.owner_group,
+        "owner": row.owner.username, "versions": [_version(v, caches) for v in listed],
         "memory_bytes": memory_mib(newest.blobs if newest else []) * MIB,
         "cached_on": sorted(h["host"] for h in _cached(newest, caches) if h["whole"]) if newest else [], "created_at": when(row.created_at),
+        "published_at": when(newest.published_at if newest else 0),
     }
 
 
@@ -70,6 +73,7 @@ def _version(row: ImageVersion, caches: Iterable[Picture]) -> Picture:
         "size_bytes": sum(_filled(b, came) for b in row.blobs), "added_bytes": sum(int(p["added"]) for p in row.parts),
         "virtual_size_bytes": int(first.get("virtual_size") or 0),
         "format": str(first.get("format", "")), "cmdline": row.cmdline, "why": row.why, "task": row.task or None,
+        "hardware": Hardware(**row.hardware).model_dump(mode="json"), "pinned": row.pinned, "published_at": when(row.published_at),
         "note": row.note, "parent": f"{row.parent.image.name}:{row.parent.version}" if row.parent else None,
         "instances": sum(i.state != InstanceState.DELETED for i in row.instance_set.all()),
         "created_at": when(row.created_at), "cached_on": _cached(row, caches),

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from clc.services import events, hosts, tasks
+from clc.services import events, hosts, image_properties, tasks
 from clc.services.own import own
 from luhyaapi import clock, ids
 from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.commands import ImageDelete, ImagePublish
 from luhyaapi.contracts.reports import Outcome
-from luhyaapi.contracts.specs import Blob, ImageRef, UploadPart
+from luhyaapi.contracts.specs import Blob, Hardware, ImageRef, UploadPart
 from luhyaapi.contracts.vocabulary import DiskFormat, ImageState, InstanceState, Part, Role, TaskState, Usage
 from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.machines import IMAGE, TASK
@@ -34,7 +34,10 @@ BUILD = "image/build"
 
 @dataclass(frozen=True)
 class Ask:
-    """What somebody wants to upload: a new image, or the next version of their image of that name."""
+    """What somebody wants to upload: a new image, or the next version of their image of that name.
+
+    ``more``: further properties (:mod:`clc.services.image_properties`); an empty one is not given.
+    """
 
     name: str
     parts: tuple[dict[str, Any], ...] = ()
@@ -42,6 +45,7 @@ class Ask:
     description: str = ""
     os_type: str = ""
     cmdline: str = ""
+    more: Mapping[str, str] = field(default_factory=dict)
 
 
 def _parts(rows: tuple[dict[str, Any], ...]) -> list[UploadPart]:
@@ -105,19 +109,19 @@ def next_version(account: Account, ask: Ask) -> ImageVersion:
         raise Refused("invalid", "usage is not possible", f"give desktop or server, not {ask.usage[:20]!r}", field="usage")
     if not _CMDLINE.fullmatch(ask.cmdline):
         raise Refused("invalid", "cmdline is not possible", "printable ASCII, at most 1024 signs", field="cmdline")
-    now = clock.now()
+    now, more = clock.now(), {k: v for k, v in ask.more.items() if v}
+    said = image_properties.of_image(more)
+    about = image_properties.of_image({"description": ask.description[:2000], "os_type": ask.os_type[:40]})
     with memory.atomic():
         image = Image.objects.filter(name=ask.name).first()
         if image is None:
-            image = Image.objects.create(
-                id=ids.new("img"), name=ask.name, usage=ask.usage, os_type=ask.os_type[:40], description=ask.description[:2000],
-                owner=account, created_at=now,
-            )
-        elif image.retired:
-            Image.objects.filter(pk=image.pk).update(retired=False)
+            image = Image.objects.create(id=ids.new("img"), name=ask.name, usage=ask.usage, owner=account, created_at=now, **about, **said)
+        elif image.retired or said:
+            Image.objects.filter(pk=image.pk).update(retired=False, **said)
         last = image.versions.order_by("-version").first()
         return ImageVersion.objects.create(
             image=image, version=last.version + 1 if last else 1, cmdline=ask.cmdline, created_at=now,
+            hardware=image_properties.hardware(more, last.hardware if last else None, image.os_type),
         )
 
 
@@ -173,7 +177,7 @@ def ended(task: Task, report: Outcome) -> None:
     if version is None or version.state != ImageState.BUILDING:
         return
     if report.error is None:
-        _move(version, "publish", blobs=[b.model_dump() for b in report.blobs], parts=[p.model_dump() for p in report.parts])
+        publish(version, [b.model_dump() for b in report.blobs], [p.model_dump() for p in report.parts])
         Upload.objects.filter(version=version).delete()
     else:
         _refuse(version, f"{report.error.what}: {report.error.why}")
@@ -209,10 +213,34 @@ def resolve(account: Account, text: str) -> Image:
     return image
 
 
+def change(account: Account, text: str, given: Mapping[str, str]) -> Image:
+    """Change properties of an image, and the hardware of its newest version (``name:version``: of a certain one).
+
+    What runs already keeps the hardware it was placed with; the next version keeps what its parent has.
+    Raises Refused(invalid | not_found | state | forbidden).
+    """
+    scope.require_admin(account)
+    name, _, number = text.partition(":")
+    said = image_properties.of_image(given)
+    with memory.atomic():
+        image = resolve(account, name)
+        if any(given.get(each) for each in image_properties.CHOICES):
+            version = runnable(account, text)
+            hardware = image_properties.hardware(given, version.hardware)
+            ImageVersion.objects.filter(pk=version.pk).update(hardware=hardware)
+        elif number:
+            raise Refused("invalid", "Only the hardware is a version's own", f"the other properties are those of {image.name}, whatever its version")
+        if said:
+            Image.objects.filter(pk=image.pk).update(**said)
+            image.refresh_from_db()
+        events.record("image", image.pk, "image changed", owner=account, properties=sorted(k for k in given if k in image_properties.NAMES))
+    return image
+
+
 def reference(version: ImageVersion) -> ImageRef:
     """A version as commands name it."""
     return ImageRef(image=version.image_id, version=version.version, cmdline=version.cmdline,
-                    blobs=tuple(Blob(**b) for b in version.blobs))
+                    blobs=tuple(Blob(**b) for b in version.blobs), hardware=Hardware(**version.hardware))
 
 
 def delete(account: Account, text: str) -> Image:
@@ -247,7 +275,8 @@ def like(of: Image, name: str, owner: Account, description: str) -> Image:
     Image.objects.filter(name=name).update(retired=False)
     image, _ = Image.objects.get_or_create(
         name=name, defaults={
-            "id": ids.new("img"), "usage": of.usage, "os_type": of.os_type, "description": description, "owner": owner, "created_at": clock.now(),
+            "id": ids.new("img"), "usage": of.usage, "os_type": of.os_type, "os_distro": of.os_distro, "architecture": of.architecture,
+            "owner_group": of.owner_group, "description": description, "owner": owner, "created_at": clock.now(),
         },
     )
     return image
@@ -257,7 +286,8 @@ def add_version(image: Image, parent: ImageVersion, note: str, task: str) -> Ima
     """The next version of an image, being made from another one, as that boots. In a transaction of the caller's."""
     last = image.versions.order_by("-version").first()
     version = ImageVersion.objects.create(
-        image=image, version=last.version + 1 if last else 1, cmdline=parent.cmdline, parent=parent, note=note, task=task, created_at=clock.now(),
+        image=image, version=last.version + 1 if last else 1, cmdline=parent.cmdline, hardware=parent.hardware, parent=parent, note=note, task=task,
+        created_at=clock.now(),
     )
     _move(version, "build")
     return version
@@ -265,7 +295,7 @@ def add_version(image: Image, parent: ImageVersion, note: str, task: str) -> Ima
 
 def publish(version: ImageVersion, blobs: list[dict[str, Any]], parts: list[dict[str, Any]]) -> None:
     """All its files are in the store."""
-    _move(version, "publish", blobs=blobs, parts=parts)
+    _move(version, "publish", blobs=blobs, parts=parts, published_at=clock.now())
 
 
 def refuse(version: ImageVersion, why: str) -> None:

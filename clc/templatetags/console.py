@@ -81,6 +81,7 @@ ENUMS: dict[str, type[Word]] = {
     "usage": vocabulary.Usage,
     "accelerator": vocabulary.Accelerator,
     "health": vocabulary.Health,
+    "architecture": vocabulary.Architecture,
 }
 KINDS = {
     "instance.run": gettext_noop("Run instance"),

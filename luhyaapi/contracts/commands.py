@@ -56,7 +56,7 @@ class ImageDelete(Command):
 class InstanceRun(Command):
     """Have an instance running on some node of the cluster; where it already has a place, there. Without ``boot``: ready to be."""
 
-    v = 2
+    v = 3
 
     to, timeout_s = Role.CC, 1800
     instance: InsId
@@ -114,7 +114,7 @@ class ImageFetch(Command):
     left of its disk may come behind.
     """
 
-    v = 2
+    v = 3
 
     to, timeout_s, lane = (Role.CC, Role.NC), 3600, Lane.TRANSFER
     image: ImgId
@@ -131,6 +131,8 @@ class ImagePrefetch(Command):
 
     ``by``: when it shall be there; a node that is away is waited for until then. Both in seconds since 1970.
     """
+
+    v = 2
 
     to, timeout_s = Role.CC, 4 * 86400
     image: ImgId
@@ -154,7 +156,7 @@ class DomainStart(Command):
     Without ``boot``: have its disk, and no more.
     """
 
-    v = 3
+    v = 4
 
     to, timeout_s, lane = Role.NC, 600, Lane.BOOT
     instance: InsId

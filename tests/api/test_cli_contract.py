@@ -198,3 +198,18 @@ def test_prefetch(cli, ready):
     assert cli("image", "prefetch", "--image", "tiny", "--by", "noonish", "--no-wait")[0] == 2
     assert cli("image", "prefetch", "--image", "tiny", "--by", "2001-01-01T00:00", "--no-wait")[0] == 2
     assert cli("task", "cancel", task.pk)[1]["state"] == "cancelling"
+
+
+def test_what_is_said_of_an_image(cli, ready):
+    code, said = cli("image", "set", "tiny", "--disk-bus", "ide", "--owner-group", "edu.school", "--architecture", "i686", "--os-distro", "")
+    assert code == 0, said
+    assert (said["owner_group"], said["versions"][-1]["hardware"]["disk_bus"]) == ("edu.school", "ide")
+    assert [i["name"] for i in cli("image", "list", "--group", "edu", "--architecture", "i686", "--sort", "name")[1]] == ["tiny"]
+    assert cli("image", "list", "--group", "elsewhere")[1] == []
+    assert cli("image", "set", "tiny")[0] == 2
+    code, why = cli("image", "set", "tiny", "--firmware-type", "uefi")
+    assert (code, "nodes have no firmware" in json.dumps(why)) == (2, True)
+    code, _ = cli("image", "import", "https://example.org/d.raw", "--name", "new", "--property", "disk-bus=sata", "--no-wait")
+    assert code == 0
+    assert cli("image", "show", "new")[1]["versions"][0]["hardware"]["disk_bus"] == "sata"
+    assert cli("image", "import", "https://example.org/d.raw", "--name", "new", "--property", "sata")[0] == 2

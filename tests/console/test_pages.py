@@ -197,7 +197,7 @@ def test_nobody_sees_what_belongs_to_others(filled, user, other):
                  f"tasks/tsk-{11:08x}/row/", f"tasks/tsk-{11:08x}/steps/"):
         assert stranger.get(f"/{path}").status_code == 404, path
     for path in ("instances/ins-00000001/stop/", "instances/ins-00000001/delete/", f"tasks/tsk-{11:08x}/cancel/", "images/img-00000001/delete/",
-                 "images/img-00000001/prefetch/", "hosts/nc-00000001/drain/", "hosts/token/", "people/add/"):
+                 "images/img-00000001/prefetch/", "images/img-00000001/change/", "hosts/nc-00000001/drain/", "hosts/token/", "people/add/"):
         assert stranger.post(f"/{path}").status_code == 404, path
     assert "machine-1<" not in stranger.get("/instances/").content.decode()
     assert Instance.objects.get(pk="ins-00000001").state == InstanceState.RUNNING
@@ -285,6 +285,27 @@ def test_an_unknown_image_and_a_cloud_without_hosts_say_so(user, admin):
     answer = browser(user).post("/instances/run/", {"image": "image-1", "name": "mine"})
     assert "There is no cluster yet" in answer.content.decode()
     assert 'value="mine"' in answer.content.decode()
+
+
+def test_what_is_said_of_an_image_by_the_page(admin, user):
+    image = an_image(admin)
+    client = browser(admin)
+    where = f"/images/{image.id}/change/"
+    answer = client.post(where, {"owner_group": "edu.school", "disk_bus": "ide", "architecture": "i686", "description": ""})
+    assert answer["Location"] == f"/images/{image.id}/"
+    page = client.get(f"/images/{image.id}/").content.decode()
+    assert 'value="edu.school"' in page
+    assert '<option value="ide" selected>' in page
+    wrong = client.post(where, {"owner_group": "Edu", "machine_type": "pc"})
+    assert (wrong.status_code, "a path like edu.school.class" in wrong.content.decode()) == (422, True)
+    wrong = client.post(where, {"machine_type": "q35"})
+    assert (wrong.status_code, "the machine type q35 has no ide" in wrong.content.decode()) == (422, True)
+    assert client.post(where, {"machine_type": "q35"}, headers={"HX-Request": "true"}).json()["code"] == "invalid"
+    an_image(admin, 2, owner_group="edu.other")
+    for query, first in (("sort=owner_group", "image-2"), ("sort=published_at", "image-1"), ("group=edu.school&sort=size", "image-1")):
+        shown = browser(user).get(f"/images/?{query}").content.decode()
+        assert first in shown.split('id="image-rows"')[1].split("</tr>")[1], query
+    assert "image-2" not in browser(user).get("/images/?group=edu.school").content.decode().split('id="image-rows"')[1]
 
 
 def test_prefetch_by_the_page(admin):

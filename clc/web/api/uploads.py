@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from clc.services import image_pictures, images, pictures
 from clc.web.api import store
 from clc.web.api.endpoint import Endpoint
+from clc.web.api.image_forms import PropertiesForm, apart
 from clc.web.api.once import once
 from clc.web.api.shapes import BYTES, KEY, ArrivedShape, TaskShape, UploadShape, says
 from clc.web.rest import Form, Text, Whole, accepted
@@ -32,7 +33,7 @@ class PartForm(Form):
     sha256 = Text(max_length=64, required=False, allow_blank=True, default="")
 
 
-class UploadForm(Form):
+class UploadForm(PropertiesForm):
     """A new image, or the next version of an image."""
 
     name = Text(max_length=80)
@@ -83,7 +84,7 @@ class Uploads(Endpoint):
         sent = self.sent(UploadForm)
         sent["parts"] = tuple(dict(p) for p in sent["parts"])
         with memory.atomic():
-            row = images.begin_upload(self.account, images.Ask(**sent))
+            row = images.begin_upload(self.account, images.Ask(**apart(sent)))
             received = store.begin(*images.store_door(row), row.parts)
         return Response(image_pictures.upload(row, received), 201)
 

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from clc.services import images, imports, prefetches
+from clc.services import image_properties, images, imports, prefetches
 from clc.web.listing import filters, listed, matching
 from clc.web.page import Form, go, is_fragment, page, show
 from clc.web.pages import words
@@ -22,40 +22,61 @@ from luhyadb import scope
 from luhyadb.models import Image, ImageVersion, Instance, Workspace
 
 _SHOWN_INSTANCES = 100
+_TITLES = {
+    "disk_bus": _("Disks"), "vif_model": _("Network card"), "video_model": _("Graphics card"), "pointer_model": _("Pointer"),
+    "machine_type": _("Main board"), "firmware_type": _("Firmware"), "clock": _("Clock"),
+}
+
+
+def _properties() -> list[dict[str, object]]:
+    """The pieces of hardware one may choose, as a form shows them."""
+    return [{"name": name, "title": _TITLES[name], "words": words} for name, words in image_properties.CHOICES.items()]
+
+
+def _said(form: Form, *, unsaid: bool) -> dict[str, str]:
+    """The properties in a form; ``unsaid``: an empty one is not given."""
+    given = {name: form.values[name].strip() for name in image_properties.NAMES if name in form.values}
+    return {name: value for name, value in given.items() if value or not unsaid}
 
 
 @page("images/", "images", title=_("Images"), icon="photo", rank=30)
 def index(request: HttpRequest) -> HttpResponse:
     """All that somebody may see, by name."""
     chosen = filters(request, ImageState)
+    sort, group = request.GET.get("sort", ""), request.GET.get("group", "")[:200]
+    chosen |= {"sort": sort if sort in image_properties.SORTS else "name", "group": group}
     rows = scope.visible_to(request.user, Image).filter(retired=chosen["state"] == ImageState.RETIRED).select_related("owner")
+    groups = sorted(set(rows.exclude(owner_group="").order_by().values_list("owner_group", flat=True)))
+    if group:
+        rows = image_properties.below(rows, [group])
     if chosen["state"]:
         rows = rows.filter(pk__in=ImageVersion.objects.filter(state=chosen["state"]).values("image"))
     if chosen["q"]:
         rows = rows.filter(matching(chosen["q"], "name", "id", "description"))
-    found = listed(request, rows, "name")
+    rows, newest = image_properties.ordered_by(rows, chosen["sort"])
+    found = listed(request, rows, *dict.fromkeys([f"{'-' * newest}{chosen['sort']}", "name"]))
     spaces = words.open_workspaces(scope.visible_to(request.user, Workspace))
-    return show(request, "images/list.html", spaces=spaces, rows=words.images(found.rows), filters=chosen, next_url=found.next_url,
+    return show(request, "images/list.html", spaces=spaces, groups=groups, rows=words.images(found.rows), filters=chosen, next_url=found.next_url,
                 previous_url=found.previous_url)
 
 
 @page("images/upload/", "image_upload", admin_only=True, under="images")
 def upload(request: HttpRequest) -> HttpResponse:
     """The form; the bytes go by the API, in pieces."""
-    return show(request, "images/upload.html", form=Form({}, {}))
+    return show(request, "images/upload.html", form=Form({}, {}), properties=_properties())
 
 
 @page("images/import/", "image_import", admin_only=True, under="images", methods=("GET", "POST"))
 def bring(request: HttpRequest) -> HttpResponse:
     """A disk that lies elsewhere; the store fetches it, and the task tells how that goes."""
     if request.method == "GET":
-        return show(request, "images/import.html", form=Form({}, {}))
+        return show(request, "images/import.html", form=Form({}, {}), properties=_properties())
     form = Form.of(request)
     given = {name: form.values.get(name, "").strip() for name in ("name", "url", "usage", "format", "sha256")}
     try:
-        task = imports.begin(request.user, imports.Ask(**given))
+        task = imports.begin(request.user, imports.Ask(**given, more=_said(form, unsaid=True)))
     except Trouble as error:
-        return show(request, "images/import.html", 422, form=form, error=form.blame(error))
+        return show(request, "images/import.html", 422, form=form, error=form.blame(error), properties=_properties())
     return go(request, reverse("task", args=(task.pk,)))
 
 
@@ -71,7 +92,8 @@ def _detail(request: HttpRequest, found: Image, error: dict[str, str] | None, fo
     spaces = scope.visible_to(request.user, Workspace).filter(base__image=found)
     shown = words.image(found)
     wrong = 409 if error else 422 if form and form.errors else 200
-    return show(request, "images/detail.html", wrong, image=shown, form=form or Form({}, {}), error=error, spaces=words.open_workspaces(spaces),
+    return show(request, "images/detail.html", wrong, image=shown, properties=_properties(), form=form or Form({}, {}), error=error,
+                spaces=words.open_workspaces(spaces),
                 can_modify=any(part["part"] == Part.DISK for v in shown["versions"] for part in v["parts"]),
                 instances=words.instances(made.order_by("-created_at")[:_SHOWN_INSTANCES]))
 
@@ -90,6 +112,21 @@ def prefetch(request: HttpRequest, ident: str) -> HttpResponse:
         return _detail(request, found, form.blame(error), form)
     messages.success(request, gettext("%(name)s is on its way") % {"name": found.name})
     return go(request, reverse("task", args=[task.pk]))
+
+
+@page("images/<str:ident>/change/", "image_change", admin_only=True, under="images", methods=("POST",))
+def change(request: HttpRequest, ident: str) -> HttpResponse:
+    """Change what is said of it."""
+    found = images.resolve(request.user, ident)
+    form = Form.of(request)
+    try:
+        images.change(request.user, found.pk, _said(form, unsaid=False))
+    except Refused as error:
+        if is_fragment(request):
+            raise
+        return _detail(request, found, form.blame(error), form)
+    messages.success(request, gettext("%(name)s is changed") % {"name": found.name})
+    return go(request, reverse("image", args=[found.pk]))
 
 
 def _moment(text: str, zone: str) -> float | None:

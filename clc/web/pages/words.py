@@ -12,6 +12,7 @@ from clc.services import image_pictures, pictures
 from luhyaapi import ids
 from luhyaapi.contracts.vocabulary import (
     Accelerator,
+    Architecture,
     HostState,
     ImageState,
     InstanceState,
@@ -98,7 +99,7 @@ def _image(picture: Shown) -> Shown:
     where = [h | {"versions": [next((c for c in v["cached_on"] if c["host"] == host), None) for v in every]} for host, h in hosts.items()]
     published = [v for v in every if v["state"] == ImageState.PUBLISHED]
     building = last.get("state") == ImageState.BUILDING
-    return _worded(picture, state=ImageState, usage=Usage) | {
+    return _worded(picture, state=ImageState, usage=Usage, architecture=Architecture) | {
         "versions": published, "every_version": every, "where": where, "error": error, "task": last.get("task") if building else None,
     }
 
@@ -108,7 +109,8 @@ def image(row: Image) -> Shown:
     shown = images([row])[0]
     published = shown["versions"]
     every = [v | {"is_newest": v["version"] == published[-1]["version"]} for v in shown["every_version"]] if published else []
-    return shown | {"versions": every, "published_count": len(published)}
+    hardware = published[-1]["hardware"] if published else None
+    return shown | {"versions": every, "published_count": len(published), "hardware": hardware}
 
 
 def open_workspaces(rows: QuerySet[Workspace]) -> list[Workspace]:
