@@ -7,8 +7,12 @@ from typing import Any
 
 from django.db.models import prefetch_related_objects
 
+from clc.services import image_uses
+from clc.services import retention as rules
+from clc.services.image_uses import Use
 from clc.services.images import memory_mib
 from clc.services.pictures import MIB, Picture, board, when
+from clc.services.retention import Verdict
 from luhyaapi.contracts.specs import Hardware
 from luhyaapi.contracts.vocabulary import HostState, ImageState, InstanceState, Part, Role
 from luhyadb.models import Host, Image, ImageVersion, Upload
@@ -107,6 +111,29 @@ def _cached(row: ImageVersion, caches: Iterable[Picture]) -> list[Picture]:
                 "bytes_done": done, "bytes_total": sum(sizes.values()),
             })
     return found
+
+
+def retention(row: Image, keep: int | None = None, went: Iterable[Verdict] = ()) -> Picture:
+    """Which versions the rule of an image keeps, or would with another number of versions to ``keep``; ``went``: what it let go just now."""
+    return {
+        "keep": rules.kept(row) if keep is None else keep, "is_default": row.keep_versions is None,
+        "versions": [_verdict(v) for v in rules.judged(row, keep)], "went": [_verdict(v) for v in went],
+    }
+
+
+def _verdict(verdict: Verdict) -> Picture:
+    return {"version": verdict.version.version, "goes": verdict.goes, "because": verdict.because, "used_by": _uses(verdict.uses)}
+
+
+def uses(row: Image) -> list[Picture]:
+    """Who needs which version of an image, oldest first."""
+    listed = list(row.versions.order_by("version"))
+    found = image_uses.of(listed)
+    return [{"version": v.version, "state": str(v.state), "used_by": _uses(found.get(v.pk, []))} for v in listed]
+
+
+def _uses(found: Iterable[Use]) -> list[Picture]:
+    return [{"kind": use.kind, "id": use.id, "name": use.name} for use in found]
 
 
 def upload(row: Upload, received: Mapping[str, int]) -> Picture:

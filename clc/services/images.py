@@ -1,4 +1,4 @@
-"""Upload, publish, list and delete images: the only writer of Image, ImageVersion and Upload."""
+"""Publish, change, retire and delete images: the only writer of Image and ImageVersion."""
 
 from __future__ import annotations
 
@@ -7,27 +7,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from clc.services import events, hosts, image_properties, tasks
+from clc.services import events, hosts, image_properties, image_uses, retention, tasks
 from clc.services.own import own
 from luhyaapi import clock, ids
 from luhyaapi.contracts.base import Command
-from luhyaapi.contracts.commands import ImageDelete, ImagePublish
+from luhyaapi.contracts.commands import ImageDelete
 from luhyaapi.contracts.reports import Outcome
-from luhyaapi.contracts.specs import Blob, Hardware, ImageRef, UploadPart
-from luhyaapi.contracts.vocabulary import DiskFormat, ImageState, InstanceState, Part, Role, TaskState, Usage
+from luhyaapi.contracts.specs import Blob, Hardware, ImageRef
+from luhyaapi.contracts.vocabulary import ImageState, Part, Role, TaskState, Usage
 from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.machines import IMAGE, TASK
-from luhyaapi.wire.signing import make_ticket
 from luhyadb import memory, outbox, scope
-from luhyadb.models import Account, Host, Image, ImageVersion, Instance, Task, Upload
+from luhyadb.models import Account, Host, Image, ImageVersion, Task
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _TAKEN = frozenset({"import"})
 _CMDLINE = re.compile(r"[\x20-\x7e]{0,1024}")
-MAX_PART_BYTES = 4 * 1024**4
-_NAMED_AT_MOST = 5
 _MEMORY_MIB, _MEMORY_WITHOUT_DISK_MIB = 512, 128
-_UPLOAD_LIFE_S = 24 * 3600.0
+_GONE_WITHIN_S = 24 * 3600.0
 BUILD = "image/build"
 """Kind of the tasks of ``builds``."""
 
@@ -48,24 +45,6 @@ class Ask:
     more: Mapping[str, str] = field(default_factory=dict)
 
 
-def _parts(rows: tuple[dict[str, Any], ...]) -> list[UploadPart]:
-    found: dict[str, UploadPart] = {}
-    for row in rows:
-        name = str(row.get("part", ""))[:20]
-        try:
-            part = UploadPart(part=Part(name), size=int(row["size_bytes"]), sha256=str(row.get("sha256") or ""),
-                              format=DiskFormat(row["format"]) if row.get("format") else None)
-        except (ValueError, KeyError, TypeError) as e:
-            raise Refused("invalid", f"The part {name!r} cannot be taken",
-                          "give part (disk, kernel, initrd), size_bytes above 0, format (qcow2, raw, or none: it is found out)", field="parts") from e
-        if name in found or part.size > MAX_PART_BYTES:
-            raise Refused("invalid", f"The part {name!r} cannot be taken", "named twice, or larger than 4 TiB", field="parts")
-        found[name] = part
-    if not found or ("disk" not in found and "kernel" not in found) or ("initrd" in found and "kernel" not in found):
-        raise Refused("invalid", "The parts make no image", "give a disk, or a kernel with or without initrd and disk", field="parts")
-    return list(found.values())
-
-
 def memory_mib(blobs: list[dict[str, Any]]) -> int:
     """The memory an instance gets unless one asks for another size: what the image recommends, in MiB.
 
@@ -81,24 +60,6 @@ def check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise Refused("invalid", "The name is not possible", "letters, digits, dot, dash and underscore, at most 63, no other sign",
                       field="name")
-
-
-def begin_upload(account: Account, ask: Ask) -> Upload:
-    """Room for a new version. Raises Refused(invalid | exists | forbidden)."""
-    scope.require_admin(account)
-    parts = _parts(ask.parts)
-    with memory.atomic():
-        version = next_version(account, ask)
-        upload = Upload.objects.create(
-            id=new_upload(), version=version, account=account, parts=[p.model_dump() for p in parts], created_at=version.created_at,
-        )
-        events.record("image", version.image_id, "upload began", owner=account, version=version.version)
-    return upload
-
-
-def new_upload() -> str:
-    """What the bytes of a version are called on their way into the store."""
-    return f"u{ids.secret()}"
 
 
 def next_version(account: Account, ask: Ask) -> ImageVersion:
@@ -125,41 +86,6 @@ def next_version(account: Account, ask: Ask) -> ImageVersion:
         )
 
 
-def store_door(upload: Upload) -> tuple[str, str]:
-    """Where the bytes of an upload go, and the ticket for it. Raises Unavailable(host_silent)."""
-    walrus = next(iter(hosts.hosts_of(Role.WALRUS)), None)
-    if walrus is None or not walrus.address:
-        raise Unavailable("host_silent", "The image store does not answer now")
-    sizes = {p["part"]: p["size"] for p in upload.parts}
-    ticket = make_ticket(own().key, {"put": upload.id, "parts": sizes, "to": walrus.id})
-    return f"{walrus.address}/walrus/api/1.0/uploads/{upload.id}", ticket
-
-
-def find_upload(account: Account, upload: str) -> Upload:
-    """An upload of this account that is under way. Raises Refused(not_found)."""
-    return scope.one(account, Upload, pk=upload)
-
-
-def complete(account: Account, upload_id: str, announced: tuple[dict[str, Any], ...] = ()) -> Task:
-    """All bytes are there: have the store check and publish them."""
-    with memory.atomic():
-        upload = find_upload(account, upload_id)
-        version = upload.version
-        if version.state != ImageState.DRAFT:
-            done = Task.objects.filter(pk=version.task).first()
-            if done is None:
-                raise Refused("state", "This upload is over", f"its version is {version.state}")
-            return done
-        digests = {str(a.get("part")): str(a.get("sha256") or "") for a in announced}
-        try:
-            parts = tuple(UploadPart(**{**p, "sha256": digests.get(p["part"]) or p["sha256"]}) for p in upload.parts)
-        except ValueError as e:
-            raise Refused("invalid", "A sha256 is not possible", "64 hexadecimal digits", field="parts") from e
-        return give("image/publish", account, version, ImagePublish(
-            image=version.image_id, version=version.version, upload=upload.id, parts=parts,
-        ))
-
-
 def give(kind: str, account: Account, version: ImageVersion, order: Command) -> Task:
     """Have the store make that version, as a new task, in the open transaction. Raises Unavailable(host_silent)."""
     walrus = next(iter(hosts.hosts_of(Role.WALRUS)), None)
@@ -178,7 +104,9 @@ def ended(task: Task, report: Outcome) -> None:
         return
     if report.error is None:
         publish(version, [b.model_dump() for b in report.blobs], [p.model_dump() for p in report.parts])
-        Upload.objects.filter(version=version).delete()
+        from clc.services import uploads
+
+        uploads.over(version)
     else:
         _refuse(version, f"{report.error.what}: {report.error.why}")
 
@@ -248,26 +176,15 @@ def delete(account: Account, text: str) -> Image:
     scope.require_admin(account)
     with memory.atomic():
         image = resolve(account, text)
-        used = list(Instance.objects.filter(image__image=image).exclude(state=InstanceState.DELETED).order_by("name").values_list("name", flat=True))
-        if used:
-            raise Refused("state", f"The image {image.name} is in use", f"needed by {_named(used)}", hint="Delete those instances first.")
-        mine = list(image.versions.all())
+        mine = _locked(image)
+        image_uses.check(f"The image {image.name}", mine)
         for version in mine:
             if IMAGE.allows(version.state, "retire"):
-                _move(version, "retire")
+                _move(version, "retire", pinned=False)
         _drop(mine)
         Image.objects.filter(pk=image.pk).update(retired=True)
         events.record("image", image.id, "image retired", owner=account)
     return image
-
-
-def sweep_uploads() -> int:
-    """Give up uploads nobody finished for a day; how many."""
-    old = Upload.objects.filter(created_at__lt=clock.now() - _UPLOAD_LIFE_S, version__state=ImageState.DRAFT)
-    for upload in old:
-        with memory.atomic():
-            _refuse(upload.version, "the upload was never finished")
-    return len(old)
 
 
 def like(of: Image, name: str, owner: Account, description: str) -> Image:
@@ -296,6 +213,7 @@ def add_version(image: Image, parent: ImageVersion, note: str, task: str) -> Ima
 def publish(version: ImageVersion, blobs: list[dict[str, Any]], parts: list[dict[str, Any]]) -> None:
     """All its files are in the store."""
     _move(version, "publish", blobs=blobs, parts=parts, published_at=clock.now())
+    tidy(version.image)
 
 
 def refuse(version: ImageVersion, why: str) -> None:
@@ -324,23 +242,77 @@ def retire(account: Account, text: str, number: int) -> Image:
     scope.require_admin(account)
     with memory.atomic():
         image = resolve(account, text)
-        version = image.versions.filter(version=number, state=ImageState.PUBLISHED).first()
+        published = {v.version: v for v in _locked(image) if v.state == ImageState.PUBLISHED}
+        version = published.get(number)
         if version is None:
             raise Refused("not_found", f"There is no version {number} of {image.name} to retire", "only published versions can be retired")
-        if image.versions.filter(state=ImageState.PUBLISHED).count() == 1:
+        if len(published) == 1:
             raise Refused("state", f"Version {number} is the only one of {image.name}", hint="Delete the image instead.")
-        used = list(Instance.objects.filter(image=version).exclude(state=InstanceState.DELETED).order_by("name").values_list("name", flat=True))
-        if used:
-            raise Refused("state", f"Version {number} of {image.name} is in use", f"needed by {_named(used)}", hint="Delete those instances first.")
-        _move(version, "retire")
-        _drop([version])
-        events.record("image", image.id, "version retired", owner=account, version=number)
+        image_uses.check(f"Version {number} of {image.name}", [version])
+        _retire(version, account)
     return image
 
 
-def _named(names: list[str]) -> str:
-    """The first of them, and how many more there are."""
-    return ", ".join(names[:_NAMED_AT_MOST]) + (f", and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else "")
+def _retire(version: ImageVersion, by: Account | None) -> None:
+    _move(version, "retire", pinned=False)
+    _drop([version])
+    events.record("image", version.image_id, "version retired", owner_id=by.pk if by else version.image.owner_id, version=version.version)
+
+
+def _locked(image: Image) -> list[ImageVersion]:
+    """Its versions; who wants to use one of them waits until the transaction has ended."""
+    return list(image.versions.select_for_update().select_related("image").order_by("version"))
+
+
+def hold(version: ImageVersion) -> None:
+    """Before a version comes into use, in that transaction: it is there, and stays. Raises Refused(state)."""
+    if not ImageVersion.objects.select_for_update().filter(pk=version.pk, state=ImageState.PUBLISHED).exists():
+        raise Refused("state", f"Version {version.version} of {version.image.name} was just retired", hint="Take a newer one.")
+
+
+def pin(account: Account, text: str, number: int, *, on: bool) -> Image:
+    """Have a rule never retire a version, or let it again. Raises Refused(not_found | forbidden)."""
+    scope.require_admin(account)
+    with memory.atomic():
+        image = resolve(account, text)
+        if not image.versions.filter(version=number, state=ImageState.PUBLISHED).exists():
+            raise Refused("not_found", f"There is no version {number} of {image.name} to pin", "only published versions can be pinned")
+        ImageVersion.objects.filter(image=image, version=number).update(pinned=on)
+        events.record("image", image.pk, "version pinned" if on else "version unpinned", owner=account, version=number)
+    return image
+
+
+def keep(account: Account, text: str, newest: int | None) -> list[retention.Verdict]:
+    """Keep so many of the newest versions of an image from now on (None: as the settings say; 0: all); what that lets go, and has retired.
+
+    Raises Refused(invalid | not_found | forbidden).
+    """
+    scope.require_admin(account)
+    if newest is not None and not 0 <= newest <= retention.KEEP_AT_MOST:
+        raise Refused("invalid", "keep is not possible", f"give 0 to {retention.KEEP_AT_MOST}; 0: all are kept", field="keep")
+    with memory.atomic():
+        image = resolve(account, text)
+        Image.objects.filter(pk=image.pk).update(keep_versions=newest)
+        image.refresh_from_db()
+        events.record("image", image.pk, "image changed", owner=account, keep_versions=newest)
+        return tidy(image, account)
+
+
+def tidy(image: Image, by: Account | None = None) -> list[retention.Verdict]:
+    """Retire the versions that the rule of an image lets go; those."""
+    if not retention.kept(image):
+        return []
+    with memory.atomic():
+        _locked(image)
+        gone = [each for each in retention.judged(image) if each.goes]
+        for each in gone:
+            _retire(each.version, by)
+    return gone
+
+
+def tidy_all() -> int:
+    """The same with every image: what was used may be no more; how many versions went."""
+    return sum(len(tidy(image)) for image in Image.objects.filter(retired=False))
 
 
 def _drop(versions: list[ImageVersion]) -> None:
@@ -355,7 +327,7 @@ def forget(blobs: Sequence[Blob], image: str) -> None:
     gone = tuple({b.sha256: b for b in blobs if b.sha256 not in kept}.values())
     for host in Host.objects.filter(role__in=[Role.WALRUS, Role.CC]).exclude(state="retired") if gone else ():
         order = ImageDelete(image=image, blobs=gone)
-        outbox.send(order, host.id, sender=own().id, task=ids.new("tsk"), deadline=clock.now() + _UPLOAD_LIFE_S)
+        outbox.send(order, host.id, sender=own().id, task=ids.new("tsk"), deadline=clock.now() + _GONE_WITHIN_S)
 
 
 def _refuse(version: ImageVersion, why: str) -> None:

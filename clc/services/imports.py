@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from clc.services import events, images
+from clc.services import events, images, uploads
 from luhyaapi.contracts.commands import ImageImport
 from luhyaapi.contracts.vocabulary import DiskFormat, Usage
 from luhyaapi.errors import Refused
@@ -50,7 +50,7 @@ def begin(account: Account, ask: Ask) -> Task:
     with memory.atomic():
         version = images.next_version(account, images.Ask(ask.name, usage=ask.usage, description=ask.description, os_type=ask.os_type, more=ask.more))
         task = images.give("image/import", account, version, ImageImport(
-            image=version.image_id, version=version.version, upload=images.new_upload(), url=ask.url,
+            image=version.image_id, version=version.version, upload=uploads.new_name(), url=ask.url,
             format=DiskFormat(ask.format) if ask.format else None, sha256=sha256,
         ))
         events.record("image", version.image_id, "import began", owner=account, task=task.pk, version=version.version, url=where)

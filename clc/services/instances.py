@@ -71,6 +71,7 @@ def run(account: Account, ask: Ask) -> list[Instance]:
         raise Refused("invalid", "An ssh key cannot be read", f"{bad[0][:30]!r} is not a one-line public key", field="ssh_keys")
     with memory.atomic():
         people.require_active(account)
+        images.hold(version)
         _check_possible(cpus, memory_mib)
         queue.check(account, count)
         made = []
@@ -94,6 +95,7 @@ def run(account: Account, ask: Ask) -> list[Instance]:
 def prepare(account: Account, version: ImageVersion, name: str, cpus: int, memory_mib: int) -> Instance:
     """A new instance that gets its place and its disk and does not run. Raises what :func:`run` raises."""
     people.require_active(account)
+    images.hold(version)
     _number("cpus", cpus, 1, MAX_CPUS)
     _check_possible(cpus, memory_mib)
     queue.check(account, 1)

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from deploy.cli import api, images
+from deploy.cli import api, images, output
+from deploy.cli.images import ImageName
 from deploy.cli.session import Session, verb
 from luhyaapi.errors import Refused
 
@@ -45,3 +46,59 @@ def set_properties(  # noqa: PLR0913, PLR0917 - the options people have
     if not body:
         raise Refused("invalid", "There is nothing to change", hint="Name what shall be, for example --disk-bus ide.")
     images.print_one(session, session.api.patch(api.path("images", image), body))
+
+
+_Version = Annotated[int, typer.Argument(metavar="VERSION", min=1, help="Which version.")]
+
+
+@verb(app, "pin")
+def pin(session: Session, image: ImageName, version: _Version) -> None:
+    """Have no rule retire a version."""
+    images.print_one(session, session.api.put_json(api.path("images", image, "versions", str(version), "pin"), {}))
+
+
+@verb(app, "unpin")
+def unpin(session: Session, image: ImageName, version: _Version) -> None:
+    """Let a rule retire a version again."""
+    images.print_one(session, session.api.delete(api.path("images", image, "versions", str(version), "pin")))
+
+
+@verb(app, "retention")
+def retention(
+    session: Session, image: ImageName,
+    keep: Annotated[str, typer.Option(metavar="N|all|default", help="Keep so many of the newest versions; default: as the settings say.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Show which versions of an image stay, and why; with --keep set how many, and retire what goes."""
+    if keep and not (keep in ("all", "default") or (keep.isascii() and keep.isdigit())):
+        raise Refused("invalid", f"{keep!r} is no number of versions", hint="Give a number, all or default.")
+    wanted = None if keep in ("", "default") else 0 if keep == "all" else int(keep)
+    where = api.path("images", image, "retention")
+    if keep and not dry_run:
+        found = session.api.put_json(where, {"keep": wanted})
+    elif keep == "default":
+        raise Refused("invalid", "What the settings say is not known here", hint="Give --dry-run a number.")
+    else:
+        found = session.api.get(where, **({} if wanted is None else {"keep": wanted}))
+    if session.json:
+        output.document(found)
+        return
+    output.line(f"{found['keep'] or 'all'} of the newest versions are kept" + (", as the settings say" if found["is_default"] else ""))
+    rows = [*((v, "retired just now") for v in found["went"]), *((v, "would go" if v["goes"] else f"stays: {v['because']}") for v in found["versions"])]
+    output.table(("version", "what becomes of it", "used by"), [(v["version"], said, _names(v)) for v, said in rows])
+
+
+@verb(app, "uses")
+def uses(session: Session, image: ImageName) -> None:
+    """List who needs which version of an image."""
+    found = session.api.everything(api.path("images", image, "uses"))
+    if session.json:
+        output.document(found)
+    else:
+        output.table(("version", "state", "kind", "id", "name"), [
+            (v["version"], v["state"], use.get("kind"), use.get("id"), use.get("name")) for v in found for use in v["used_by"] or [{}]
+        ])
+
+
+def _names(version: dict[str, Any]) -> str:
+    return ", ".join(use["name"] for use in version["used_by"])

@@ -59,7 +59,7 @@ class ImageVersion(Table):
 
 
 class Upload(Table):
-    """An upload that is under way. Writer: clc.services.images."""
+    """An upload that is under way. Writer: clc.services.uploads."""
 
     id = models.CharField(max_length=40, primary_key=True)
     version = models.OneToOneField(ImageVersion, models.CASCADE, related_name="upload")

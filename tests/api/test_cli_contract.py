@@ -213,3 +213,22 @@ def test_what_is_said_of_an_image(cli, ready):
     assert code == 0
     assert cli("image", "show", "new")[1]["versions"][0]["hardware"]["disk_bus"] == "sata"
     assert cli("image", "import", "https://example.org/d.raw", "--name", "new", "--property", "sata")[0] == 2
+
+
+def test_which_versions_stay(cli, world, admin):
+    world.cluster()
+    world.image(admin, "lab", versions=4)
+    Instance.objects.all().delete()
+    assert cli("instance", "run", "--image", "lab:1", "--name", "one", "--no-wait")[0] == 0
+    assert cli("image", "pin", "lab", "2")[0] == 0
+    dry = cli("image", "retention", "lab", "--keep", "1", "--dry-run")[1]
+    assert [(v["version"], v["because"]) for v in dry["versions"]] == [(1, "used"), (2, "pinned"), (3, ""), (4, "new")]
+    assert cli("image", "retention", "lab")[1]["is_default"]
+    assert [v["version"] for v in cli("image", "retention", "lab", "--keep", "1")[1]["went"]] == [3]
+    assert [v["state"] for v in cli("image", "unpin", "lab", "2")[1]["versions"]] == ["published", "published", "retired", "published"]
+    assert cli("image", "retention", "lab", "--keep", "all")[1]["keep"] == 0
+    assert cli("image", "retention", "lab", "--keep", "default")[1]["is_default"]
+    assert [cli("image", "retention", "lab", "--keep", wrong, *more)[0] for wrong, more in (("few", ()), ("default", ("--dry-run",)))] == [2, 2]
+    assert [u["name"] for u in cli("image", "uses", "lab")[1][0]["used_by"]] == ["one"]
+    code, why = cli("image", "delete", "lab", "--yes")
+    assert (code, "needed by one" in json.dumps(why)) == (5, True)

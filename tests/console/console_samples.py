@@ -47,6 +47,8 @@ _PATHS = {
     "image": "images/<str:id>/",
     "image_delete": "images/<str:id>/delete/",
     "image_prefetch": "images/<str:id>/prefetch/",
+    "image_change": "images/<str:id>/change/",
+    "image_retention": "images/<str:id>/retention/",
     "tasks": "tasks/",
     "task": "tasks/<str:id>/",
     "task_cancel": "tasks/<str:id>/cancel/",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable
+from functools import partial
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -87,12 +88,16 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
     return _detail(request, found, None)
 
 
-def _detail(request: HttpRequest, found: Image, error: dict[str, str] | None, form: Form | None = None) -> HttpResponse:
+def _detail(request: HttpRequest, found: Image, error: dict[str, str] | None, form: Form | None = None, keep: int | None = None) -> HttpResponse:
     made = scope.visible_to(request.user, Instance).filter(image__image=found).exclude(state=InstanceState.DELETED)
     spaces = scope.visible_to(request.user, Workspace).filter(base__image=found)
     shown = words.image(found)
+    rule = None
+    if request.user.is_admin:
+        needed, rule = words.used(found), words.rule(found, keep)
+        shown["versions"] = [v | {"used_by": needed.get(v["version"])} for v in shown["versions"]]
     wrong = 409 if error else 422 if form and form.errors else 200
-    return show(request, "images/detail.html", wrong, image=shown, properties=_properties(), form=form or Form({}, {}), error=error,
+    return show(request, "images/detail.html", wrong, image=shown, rule=rule, properties=_properties(), form=form or Form({}, {}), error=error,
                 spaces=words.open_workspaces(spaces),
                 can_modify=any(part["part"] == Part.DISK for v in shown["versions"] for part in v["parts"]),
                 instances=words.instances(made.order_by("-created_at")[:_SHOWN_INSTANCES]))
@@ -129,6 +134,24 @@ def change(request: HttpRequest, ident: str) -> HttpResponse:
     return go(request, reverse("image", args=[found.pk]))
 
 
+@page("images/<str:ident>/retention/", "image_retention", admin_only=True, under="images", methods=("POST",))
+def retention(request: HttpRequest, ident: str) -> HttpResponse:
+    """Set how many of its newest versions are kept, or only look what that would let go."""
+    found = images.resolve(request.user, ident)
+    text = request.POST.get("keep", "")
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+    try:
+        if request.POST.get("look") and number >= 0:
+            return _detail(request, found, None, keep=number)
+        images.keep(request.user, found.pk, number)
+    except Refused as error:
+        if is_fragment(request):
+            raise
+        return _detail(request, found, error.wire())
+    messages.success(request, gettext("%(name)s is changed") % {"name": found.name})
+    return go(request, reverse("image", args=[found.pk]))
+
+
 def _moment(text: str, zone: str) -> float | None:
     """What a browser's field for date and time holds; ``zone`` is how many minutes its clock is behind UTC. Raises Refused(invalid)."""
     if not text.strip():
@@ -156,7 +179,7 @@ def delete(request: HttpRequest, ident: str) -> HttpResponse:
 
 @page("images/<str:ident>/versions/<int:version>/<str:verb>/", "image_version", admin_only=True, under="images", methods=("POST",))
 def version(request: HttpRequest, ident: str, version: int, verb: str) -> HttpResponse:
-    """Go back to it, or retire it."""
+    """Go back to it, retire it, or have no rule retire it."""
     if verb not in _VERBS:
         raise Refused("not_found", "There is nothing at this address")
     found = images.resolve(request.user, ident)
@@ -166,9 +189,11 @@ def version(request: HttpRequest, ident: str, version: int, verb: str) -> HttpRe
         if is_fragment(request):
             raise
         return _detail(request, found, error.wire())
-    said = {"rollback": gettext("Version %(n)d of %(name)s is the newest again"), "retire": gettext("Version %(n)d of %(name)s is retired")}[verb]
+    said = {"rollback": gettext("Version %(n)d of %(name)s is the newest again"), "retire": gettext("Version %(n)d of %(name)s is retired"),
+            "pin": gettext("Version %(n)d of %(name)s is pinned"), "unpin": gettext("Version %(n)d of %(name)s is pinned no more")}[verb]
     messages.success(request, said % {"n": version, "name": found.name})
     return go(request, reverse("image", args=[found.pk]))
 
 
-_VERBS: dict[str, Callable[..., object]] = {"rollback": images.roll_back, "retire": images.retire}
+_VERBS: dict[str, Callable[..., object]] = {"rollback": images.roll_back, "retire": images.retire, "pin": partial(images.pin, on=True),
+                                            "unpin": partial(images.pin, on=False)}

@@ -75,7 +75,7 @@ def _task(picture: Shown) -> Shown:
 
 
 def _subject_url(subject: str) -> str:
-    for prefix, name in (("ins", "instance"), ("img", "image"), ("wks", "workspace")):
+    for prefix, name in (("ins", "instance"), ("img", "image"), ("wks", "workspace"), ("tsk", "task")):
         if ids.is_id(subject, prefix):
             return str(reverse(name, args=[subject]))
     return ""
@@ -111,6 +111,17 @@ def image(row: Image) -> Shown:
     every = [v | {"is_newest": v["version"] == published[-1]["version"]} for v in shown["every_version"]] if published else []
     hardware = published[-1]["hardware"] if published else None
     return shown | {"versions": every, "published_count": len(published), "hardware": hardware}
+
+
+def used(row: Image) -> dict[int, list[Shown]]:
+    """Who needs which version of an image, each with the address of its page."""
+    return {v["version"]: [u | {"url": _subject_url(u["id"]) if u["kind"] != "draft" else ""} for u in v["used_by"]] for v in image_pictures.uses(row)}
+
+
+def rule(row: Image, keep: int | None) -> Shown:
+    """Which versions of an image go by its rule, or would with another number to ``keep``."""
+    found = image_pictures.retention(row, keep)
+    return found | {"asked": keep is not None, "going": ", ".join(f"v{v['version']}" for v in found["versions"] if v["goes"])}
 
 
 def open_workspaces(rows: QuerySet[Workspace]) -> list[Workspace]:
