@@ -15,7 +15,7 @@ from clc.services.pictures import MIB, Picture, board, when
 from clc.services.retention import Verdict
 from luhyaapi.contracts.specs import Hardware
 from luhyaapi.contracts.vocabulary import HostState, ImageState, InstanceState, Part, Role
-from luhyadb.models import Host, Image, ImageVersion, Upload
+from luhyadb.models import Comparison, Host, Image, ImageVersion, Upload
 
 
 def images(rows: Iterable[Image]) -> list[Picture]:
@@ -134,6 +134,13 @@ def uses(row: Image) -> list[Picture]:
 
 def _uses(found: Iterable[Use]) -> list[Picture]:
     return [{"kind": use.kind, "id": use.id, "name": use.name} for use in found]
+
+
+def difference(row: Comparison) -> Picture:
+    """What two versions share; ``bytes`` of blocks that are no holes, each counted once."""
+    return {"one": row.one.version, "other": row.other.version, **{
+        name: {"blocks": int(of["blocks"]), "bytes": int(of["bytes"])} for name, of in (row.difference or {}).items()
+    }}
 
 
 def upload(row: Upload, received: Mapping[str, int]) -> Picture:

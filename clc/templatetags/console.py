@@ -98,6 +98,7 @@ KINDS = {
     "workspace.submit": gettext_noop("Submit workspace"),
     "push": gettext_noop("sending what changed"),
     "image.prefetch": gettext_noop("Prefetch image"),
+    "image.compare": gettext_noop("Compare versions"),
     "domain.start": gettext_noop("Start on the node"),
     "domain.stop": gettext_noop("Stop on the node"),
     "domain.delete": gettext_noop("Clean up on the node"),

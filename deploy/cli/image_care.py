@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deploy.cli import api, images, output
+from deploy.cli import api, images, output, sizes, waiting
 from deploy.cli.images import ImageName
 from deploy.cli.session import Session, verb
 from luhyaapi.errors import Refused
@@ -98,6 +98,29 @@ def uses(session: Session, image: ImageName) -> None:
         output.table(("version", "state", "kind", "id", "name"), [
             (v["version"], v["state"], use.get("kind"), use.get("id"), use.get("name")) for v in found for use in v["used_by"] or [{}]
         ])
+
+
+_WAIT_S = 600.0
+
+
+@verb(app, "diff")
+def diff(
+    session: Session, image: ImageName, one: Annotated[int, typer.Argument(metavar="A", min=1)], other: Annotated[int, typer.Argument(metavar="B", min=1)],
+    timeout: Annotated[float, typer.Option(metavar="S", help="Give up waiting after so many seconds; 0: never.")] = _WAIT_S,
+) -> None:
+    """Say which blocks two versions of an image share, and which only one of them has."""
+    where, asked = api.path("images", image, "diff"), {"one": one, "other": other}
+    found = session.api.post(where, asked)
+    if "shared" not in found:
+        waiting.finished(session, waiting.id_of(found), timeout)
+        found = session.api.post(where, asked)
+    if session.json:
+        output.document(found)
+        return
+    output.table(("what", "blocks", "bytes"), [
+        (what, found[name]["blocks"], sizes.show(found[name]["bytes"]))
+        for what, name in ((f"only in version {one}", "only_one"), (f"only in version {other}", "only_other"), ("in both", "shared"))
+    ])
 
 
 def _names(version: dict[str, Any]) -> str:

@@ -83,6 +83,21 @@ class PartFacts(Model):
     added: int = Field(default=0, ge=0)
 
 
+class Amount(Model):
+    """Different blocks of files, each counted once and holes not at all, and the bytes they hold."""
+
+    blocks: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+
+
+class Difference(Model):
+    """What two versions have: what only the one and only the other has, and what both have."""
+
+    only_one: Amount
+    only_other: Amount
+    shared: Amount
+
+
 class Hardware(Model):
     """The devices the system of an image has drivers for, in the words of Glance's ``hw_`` properties."""
 

@@ -1,4 +1,4 @@
-"""Tables: Image, ImageVersion, Upload, Workspace."""
+"""Tables: Image, ImageVersion, Comparison, Upload."""
 
 from __future__ import annotations
 
@@ -56,6 +56,19 @@ class ImageVersion(Table):
     class Meta:
         ordering = ["image", "version"]
         constraints = [models.UniqueConstraint(fields=["image", "version"], name="one_version_number")]
+
+
+class Comparison(Table):
+    """What two versions of an image share, as the store told it to ``task``; None as long as it has not. Writer: clc.services.comparisons."""
+
+    one = models.ForeignKey(ImageVersion, models.CASCADE, related_name="+")
+    other = models.ForeignKey(ImageVersion, models.CASCADE, related_name="+")
+    task = models.CharField(max_length=20, db_index=True)
+    difference = models.JSONField(null=True, default=None)
+
+    class Meta:
+        ordering = ["one", "other"]
+        constraints = [models.UniqueConstraint(fields=["one", "other"], name="compared_once")]
 
 
 class Upload(Table):

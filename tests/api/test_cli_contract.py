@@ -5,10 +5,11 @@ import json
 import httpx
 import pytest
 
-from clc.services import people
+from clc.services import comparisons, people
 from clc.web.api import store
 from deploy.cli.main import main
 from deploy.cli.session import Session
+from luhyaapi.contracts.reports import Outcome
 from luhyadb.models import Host, Instance, Task, Workspace
 from tests.support.clc_world import PASSWORD
 
@@ -232,3 +233,18 @@ def test_which_versions_stay(cli, world, admin):
     assert [u["name"] for u in cli("image", "uses", "lab")[1][0]["used_by"]] == ["one"]
     code, why = cli("image", "delete", "lab", "--yes")
     assert (code, "needed by one" in json.dumps(why)) == (5, True)
+
+
+def test_what_two_versions_share(cli, world, admin, api):
+    world.cluster()
+    image = world.image(admin, "lab", versions=2)
+    asked = api(admin).post("/api/v1/images/lab/diff/", {"one": 1, "other": 2}, format="json")
+    assert (asked.status_code, asked.json()["kind"]) == (202, "image/compare")
+    assert cli("image", "diff", "lab", "1", "1")[0] == 2
+    one, other = image.versions.order_by("version")
+    amount = {"blocks": 3, "bytes": 190_000}
+    told = {"only_one": amount, "only_other": amount, "shared": amount}
+    comparisons.ended(Task.objects.get(), Outcome(command="c", task=asked.json()["id"], difference=told))
+    found = cli("image", "diff", "lab", "1", "2")
+    assert found == (0, {"one": one.version, "other": other.version, **told})
+    assert api(admin).get("/api/v1/images/lab/diff/").json()["results"] == [found[1]]

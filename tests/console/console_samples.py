@@ -48,6 +48,7 @@ _PATHS = {
     "image_delete": "images/<str:id>/delete/",
     "image_prefetch": "images/<str:id>/prefetch/",
     "image_change": "images/<str:id>/change/",
+    "image_diff": "images/<str:id>/diff/",
     "image_retention": "images/<str:id>/retention/",
     "tasks": "tasks/",
     "task": "tasks/<str:id>/",

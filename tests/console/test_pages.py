@@ -17,7 +17,19 @@ from clc.web.page import PAGES
 from clc.web.pages import session
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import HostState, ImageState, InstanceState, TaskState, WorkspaceState
-from luhyadb.models import Account, Event, Host, Image, ImageVersion, Instance, Outbox, Task, TaskStep, Workspace
+from luhyadb.models import (
+    Account,
+    Comparison,
+    Event,
+    Host,
+    Image,
+    ImageVersion,
+    Instance,
+    Outbox,
+    Task,
+    TaskStep,
+    Workspace,
+)
 
 pytestmark = pytest.mark.django_db
 FAULT = {"code": "hypervisor", "what": "The hypervisor said no", "why": "no such machine", "hint": "Read the reason."}
@@ -487,3 +499,20 @@ def test_who_waits_sees_the_place_and_the_reason(user, admin, language, place, r
     client.post(f"/instances/{first.pk}/delete/", headers={"HX-Request": "true"})
     assert Instance.objects.get(pk=first.pk).state == "deleted"
     assert not Outbox.objects.exists()
+
+
+def test_versions_are_compared_by_the_page(admin, user):
+    hosts()
+    image = an_image(admin)
+    blobs = image.versions.get().blobs
+    ImageVersion.objects.create(image=image, version=2, state=ImageState.PUBLISHED, created_at=clock.now(), blobs=blobs)
+    client, where = browser(admin), f"/images/{image.id}/diff/"
+    asked = client.post(where, {"one": "1", "other": "2"})
+    task = Task.objects.get(kind="image/compare")
+    assert asked["Location"] == f"/tasks/{task.pk}/"
+    assert "Compare versions" in client.get(asked["Location"]).content.decode()
+    Comparison.objects.update(difference={name: {"blocks": 1, "bytes": 65_536} for name in ("only_one", "only_other", "shared")})
+    assert client.post(where, {"one": "1", "other": "2"})["Location"] == f"/images/{image.id}/"
+    assert "v1 – v2" in browser(user).get(f"/images/{image.id}/").content.decode()
+    assert client.post(where, {"one": "x", "other": "2"}).status_code == 409
+    assert client.post(where, {"one": "x", "other": "2"}, headers={"HX-Request": "true"}).json()["code"] == "not_found"

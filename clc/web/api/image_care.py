@@ -8,11 +8,12 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from clc.services import image_pictures, images, retention
+from clc.services import comparisons, image_pictures, images, pictures, retention
 from clc.web.api.endpoint import Endpoint
 from clc.web.api.images import TAG
-from clc.web.api.shapes import ImageShape, RetentionShape, VersionUsesShape, many, says
-from clc.web.rest import Form, Nothing, Whole
+from clc.web.api.once import once
+from clc.web.api.shapes import KEY, DifferenceShape, ImageShape, RetentionShape, TaskShape, VersionUsesShape, many, says
+from clc.web.rest import Form, Nothing, Whole, accepted
 from luhyaapi.errors import Refused
 from luhyadb import scope
 from luhyadb.models import Image
@@ -74,3 +75,28 @@ class Uses(Endpoint):
         scope.require_admin(self.account)
         found = images.resolve(self.account, image)
         return Response({"results": image_pictures.uses(found), "next": None})
+
+
+class DiffForm(Form):
+    """Two versions of the image."""
+
+    one = Whole(min_value=1)
+    other = Whole(min_value=1)
+
+
+class Diff(Endpoint):
+    """What versions share."""
+
+    @says({200: DifferenceShape, 202: TaskShape}, sends=DiffForm, parameters=[KEY], tag=TAG, operation_id="images_compare")
+    @once
+    def post(self, _request: Request, image: str) -> Response:
+        """Tell what two versions share, or have the store find it out: then its task; asked again when that is done it is told (administrators)."""
+        asked = self.sent(DiffForm)
+        row, task = comparisons.compare(self.account, image, asked["one"], asked["other"])
+        return Response(image_pictures.difference(row)) if task is None else accepted(task.pk, pictures.task(task))
+
+    @says(many("Difference", DifferenceShape), tag=TAG, operation_id="images_compared")
+    def get(self, _request: Request, image: str) -> Response:
+        """List what is known already of the image's versions."""
+        found = comparisons.known(images.resolve(self.account, image))
+        return Response({"results": [image_pictures.difference(row) for row in found], "next": None})

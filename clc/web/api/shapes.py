@@ -225,6 +225,23 @@ class ImageShape(s.Serializer):
     published_at = s.DateTimeField(allow_null=True, help_text="when its newest version was")
 
 
+class AmountShape(s.Serializer):
+    """Blocks, each counted once and holes not at all, and the bytes they hold."""
+
+    blocks = s.IntegerField()
+    bytes = s.IntegerField()
+
+
+class DifferenceShape(s.Serializer):
+    """What two versions share."""
+
+    one = s.IntegerField()
+    other = s.IntegerField()
+    only_one = AmountShape()
+    only_other = AmountShape()
+    shared = AmountShape()
+
+
 class UseShape(s.Serializer):
     """One that needs a version."""
 

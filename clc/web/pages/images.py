@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from clc.services import image_properties, images, imports, prefetches
+from clc.services import comparisons, image_pictures, image_properties, images, imports, prefetches
 from clc.web.listing import filters, listed, matching
 from clc.web.page import Form, go, is_fragment, page, show
 from clc.web.pages import words
@@ -97,7 +97,10 @@ def _detail(request: HttpRequest, found: Image, error: dict[str, str] | None, fo
         needed, rule = words.used(found), words.rule(found, keep)
         shown["versions"] = [v | {"used_by": needed.get(v["version"])} for v in shown["versions"]]
     wrong = 409 if error else 422 if form and form.errors else 200
-    return show(request, "images/detail.html", wrong, image=shown, rule=rule, properties=_properties(), form=form or Form({}, {}), error=error,
+    return show(request, "images/detail.html", wrong, image=shown, rule=rule,
+                can_compare=request.user.is_admin and shown["published_count"] > 1,
+                differences=[image_pictures.difference(row) for row in comparisons.known(found)],
+                properties=_properties(), form=form or Form({}, {}), error=error,
                 spaces=words.open_workspaces(spaces),
                 can_modify=any(part["part"] == Part.DISK for v in shown["versions"] for part in v["parts"]),
                 instances=words.instances(made.order_by("-created_at")[:_SHOWN_INSTANCES]))
@@ -150,6 +153,20 @@ def retention(request: HttpRequest, ident: str) -> HttpResponse:
         return _detail(request, found, error.wire())
     messages.success(request, gettext("%(name)s is changed") % {"name": found.name})
     return go(request, reverse("image", args=[found.pk]))
+
+
+@page("images/<str:ident>/diff/", "image_diff", admin_only=True, under="images", methods=("POST",))
+def diff(request: HttpRequest, ident: str) -> HttpResponse:
+    """Have two of its versions compared; what is known stands on its page."""
+    found = images.resolve(request.user, ident)
+    one, other = (int(text) if (text := request.POST.get(name, "")).isascii() and text.isdigit() else 0 for name in ("one", "other"))
+    try:
+        _known, task = comparisons.compare(request.user, found.pk, one, other)
+    except Trouble as error:
+        if error.family == "bug" or is_fragment(request):
+            raise
+        return _detail(request, found, error.wire())
+    return go(request, reverse("task", args=[task.pk]) if task else reverse("image", args=[found.pk]))
 
 
 def _moment(text: str, zone: str) -> float | None:
