@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deploy.cli import api, images, output, sizes, waiting
+from deploy.cli import api, images, lineage, output, sizes, waiting
 from deploy.cli.images import ImageName
 from deploy.cli.session import Session, verb
 from luhyaapi.errors import Refused
@@ -98,6 +98,26 @@ def uses(session: Session, image: ImageName) -> None:
         output.table(("version", "state", "kind", "id", "name"), [
             (v["version"], v["state"], use.get("kind"), use.get("id"), use.get("name")) for v in found for use in v["used_by"] or [{}]
         ])
+
+
+@verb(app, "lineage")
+def show_lineage(session: Session, image: ImageName) -> None:
+    """Show where the versions of an image come from, newest first: branches, ways back, and what was made from them."""
+    found = session.api.everything(api.path("images", image, "lineage"))
+    if session.json:
+        output.document(found)
+        return
+    columns = lineage.drawn(found)
+    width = max(map(len, columns), default=0)
+    for column, node in zip(columns, reversed(found), strict=True):
+        output.line(f"{column:<{width}}  {_told(node)}")
+
+
+def _told(node: dict[str, Any]) -> str:
+    came = {"upload": "brought in", "back": f"{node['parent']} again"}.get(node["came"], f"from {node['parent']}")
+    more = [node["state"] if node["state"] != "published" else "", "pinned" if node["pinned"] else "", *(f"became {m}" for m in node["made"]), node["by"]]
+    note = " ".join(node["note"].split()) if node["came"] != "back" else ""
+    return ", ".join(filter(None, (f"v{node['version']} {came}", *more, str(node["created_at"])[:16], note)))
 
 
 _WAIT_S = 600.0

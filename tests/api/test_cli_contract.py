@@ -5,7 +5,7 @@ import json
 import httpx
 import pytest
 
-from clc.services import comparisons, people
+from clc.services import comparisons, images, people
 from clc.web.api import store
 from deploy.cli.main import main
 from deploy.cli.session import Session
@@ -30,12 +30,14 @@ def cli(world, admin, tmp_path, capsys):
     """``cli(...)``: exit code and the JSON document of one call by an administrator."""
     environ = {"EDUCLOUD_URL": URL, "EDUCLOUD_TOKEN": people.make_token(admin)}
 
-    def call(*args, **more):
+    def call(*args, plain=False, **more):
         capsys.readouterr()
         session = Session(environ=environ | more, config=tmp_path / "config.toml", transport=httpx.MockTransport(lambda asked: answer(world, asked)),
                           terminal=lambda: False)
-        code = main(("--json", *args), session)
+        code = main(args if plain else ("--json", *args), session)
         seen = capsys.readouterr()
+        if plain:
+            return code, seen.out
         return code, json.loads(seen.out) if seen.out else seen.err
 
     return call
@@ -233,6 +235,10 @@ def test_which_versions_stay(cli, world, admin):
     assert [u["name"] for u in cli("image", "uses", "lab")[1][0]["used_by"]] == ["one"]
     code, why = cli("image", "delete", "lab", "--yes")
     assert (code, "needed by one" in json.dumps(why)) == (5, True)
+    code, told = cli("image", "retention", "lab", "--keep", "1", "--dry-run", plain=True)
+    assert (code, told.splitlines()[2].split()) == (0, ["1", "stays:", "used", "one"]), told
+    code, told = cli("image", "uses", "lab", plain=True)
+    assert (code, "instance" in told, "one" in told) == (0, True, True), told
 
 
 def test_what_two_versions_share(cli, world, admin, api):
@@ -248,3 +254,15 @@ def test_what_two_versions_share(cli, world, admin, api):
     found = cli("image", "diff", "lab", "1", "2")
     assert found == (0, {"one": one.version, "other": other.version, **told})
     assert api(admin).get("/api/v1/images/lab/diff/").json()["results"] == [found[1]]
+    told = cli("image", "diff", "lab", "1", "2", plain=True)[1]
+    assert [line.split()[-3:] for line in told.splitlines()[1:]] == [["3", "185.5", "KiB"]] * 3, told
+
+
+def test_where_versions_come_from(cli, world, admin):
+    image = world.image(admin, "lab")
+    images.add_version(image, image.versions.get(), "one\nline", "")
+    assert [v["came"] for v in cli("image", "lineage", "lab")[1]] == ["upload", "change"]
+    told = cli("image", "lineage", "lab", plain=True)[1].splitlines()
+    assert [line[:4] for line in told] == ["*  v", "*  v"]
+    assert told[0].endswith("one line")
+    assert "v1 brought in" in told[1]

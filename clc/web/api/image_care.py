@@ -8,11 +8,12 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from clc.services import comparisons, image_pictures, images, pictures, retention
+from clc.services import comparisons, image_pictures, images, lineage, pictures, retention
 from clc.web.api.endpoint import Endpoint
+from clc.web.api.image_shapes import DifferenceShape, LineageShape, RetentionShape, VersionUsesShape
 from clc.web.api.images import TAG
 from clc.web.api.once import once
-from clc.web.api.shapes import KEY, DifferenceShape, ImageShape, RetentionShape, TaskShape, VersionUsesShape, many, says
+from clc.web.api.shapes import KEY, ImageShape, TaskShape, many, says
 from clc.web.rest import Form, Nothing, Whole, accepted
 from luhyaapi.errors import Refused
 from luhyadb import scope
@@ -75,6 +76,15 @@ class Uses(Endpoint):
         scope.require_admin(self.account)
         found = images.resolve(self.account, image)
         return Response({"results": image_pictures.uses(found), "next": None})
+
+
+class Lineage(Endpoint):
+    """Where versions come from."""
+
+    @says(many("Lineage", LineageShape), tag=TAG, operation_id="images_lineage")
+    def get(self, _request: Request, image: str) -> Response:
+        """List where each version comes from, oldest first."""
+        return Response({"results": lineage.of(images.resolve(self.account, image)), "next": None})
 
 
 class DiffForm(Form):

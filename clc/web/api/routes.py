@@ -42,6 +42,7 @@ api = [
     path("images/<str:image>/prefetch/", images.Prefetch.as_view()),
     path("images/<str:image>/retention/", image_care.Retention.as_view()),
     path("images/<str:image>/diff/", image_care.Diff.as_view()),
+    path("images/<str:image>/lineage/", image_care.Lineage.as_view()),
     path("images/<str:image>/uses/", image_care.Uses.as_view()),
     path("images/<str:image>/versions/", images.Versions.as_view()),
     path("images/<str:image>/versions/<int:version>/parts/<str:part>/", images.PartBytes.as_view()),

@@ -225,57 +225,6 @@ class ImageShape(s.Serializer):
     published_at = s.DateTimeField(allow_null=True, help_text="when its newest version was")
 
 
-class AmountShape(s.Serializer):
-    """Blocks, each counted once and holes not at all, and the bytes they hold."""
-
-    blocks = s.IntegerField()
-    bytes = s.IntegerField()
-
-
-class DifferenceShape(s.Serializer):
-    """What two versions share."""
-
-    one = s.IntegerField()
-    other = s.IntegerField()
-    only_one = AmountShape()
-    only_other = AmountShape()
-    shared = AmountShape()
-
-
-class UseShape(s.Serializer):
-    """One that needs a version."""
-
-    kind = s.ChoiceField(choices=["instance", "workspace", "prefetch", "draft"])
-    id = s.CharField()
-    name = s.CharField()
-
-
-class VersionUsesShape(s.Serializer):
-    """Who needs a version."""
-
-    version = s.IntegerField()
-    state = word(ImageState)
-    used_by = UseShape(many=True)
-
-
-class VerdictShape(s.Serializer):
-    """Whether a version stays."""
-
-    version = s.IntegerField()
-    goes = s.BooleanField()
-    because = s.ChoiceField(choices=["new", "pinned", "used", ""], help_text="what keeps it; empty: nothing")
-    used_by = UseShape(many=True)
-
-
-class RetentionShape(s.Serializer):
-    """Which versions of an image stay."""
-
-    keep = s.IntegerField(help_text="how many of the newest are kept; 0: all")
-    is_default = s.BooleanField(help_text="the image itself says nothing")
-    versions = VerdictShape(many=True)
-    went = VerdictShape(many=True, help_text="what was retired just now")
-
-
 class ArrivedShape(s.Serializer):
     """What has arrived of one file."""
 

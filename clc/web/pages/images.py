@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from clc.services import comparisons, image_pictures, image_properties, images, imports, prefetches
 from clc.web.listing import filters, listed, matching
 from clc.web.page import Form, go, is_fragment, page, show
-from clc.web.pages import words
+from clc.web.pages import timeline, words
 from luhyaapi.contracts.vocabulary import ImageState, InstanceState, Part
 from luhyaapi.errors import Refused, Trouble
 from luhyadb import scope
@@ -97,7 +97,7 @@ def _detail(request: HttpRequest, found: Image, error: dict[str, str] | None, fo
         needed, rule = words.used(found), words.rule(found, keep)
         shown["versions"] = [v | {"used_by": needed.get(v["version"])} for v in shown["versions"]]
     wrong = 409 if error else 422 if form and form.errors else 200
-    return show(request, "images/detail.html", wrong, image=shown, rule=rule,
+    return show(request, "images/detail.html", wrong, image=shown, timeline=timeline.of(found), rule=rule,
                 can_compare=request.user.is_admin and shown["published_count"] > 1,
                 differences=[image_pictures.difference(row) for row in comparisons.known(found)],
                 properties=_properties(), form=form or Form({}, {}), error=error,
