@@ -309,6 +309,8 @@ def test_what_is_said_of_an_image_by_the_page(admin, user):
     page = client.get(f"/images/{image.id}/").content.decode()
     assert 'value="edu.school"' in page
     assert '<option value="ide" selected>' in page
+    assert "disk_bus=ide" in page
+    assert "vif_model=" not in page, "what is as usual is not told"
     wrong = client.post(where, {"owner_group": "Edu", "machine_type": "pc"})
     assert (wrong.status_code, "a path like edu.school.class" in wrong.content.decode()) == (422, True)
     wrong = client.post(where, {"machine_type": "q35"})

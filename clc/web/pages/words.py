@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.urls import reverse
 
-from clc.services import image_pictures, pictures
+from clc.services import image_pictures, image_properties, pictures
 from luhyaapi import ids
 from luhyaapi.contracts.vocabulary import (
     Accelerator,
@@ -109,8 +109,9 @@ def image(row: Image) -> Shown:
     shown = images([row])[0]
     published = shown["versions"]
     every = [v | {"is_newest": v["version"] == published[-1]["version"]} for v in shown["every_version"]] if published else []
-    hardware = published[-1]["hardware"] if published else None
-    return shown | {"versions": every, "published_count": len(published), "hardware": hardware}
+    hardware = published[-1]["hardware"] if published else {}
+    special = {name: value for name, value in hardware.items() if value != image_properties.CHOICES[name][0]}
+    return shown | {"versions": every, "published_count": len(published), "hardware": hardware, "special": special}
 
 
 def used(row: Image) -> dict[int, list[Shown]]:
