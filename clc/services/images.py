@@ -316,8 +316,11 @@ def tidy_all() -> int:
 
 
 def _drop(versions: list[ImageVersion]) -> None:
-    """Have the files of versions that are retired no more, except such as a published one needs."""
-    if versions:
+    """Have the files of versions that are retired no more, except such as a published one needs.
+
+    While a version is being made, which may be of the same content, they stay: :mod:`clc.services.remains` comes back to them.
+    """
+    if versions and not ImageVersion.objects.filter(state=ImageState.BUILDING).exists():
         forget([Blob(**b) for v in versions for b in v.blobs], versions[0].image_id)
 
 

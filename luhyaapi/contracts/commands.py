@@ -257,10 +257,13 @@ class HostDrain(Command):
 
 
 class HostRefresh(Command):
-    """Send all facts now; a boss passes it on to the host it is about."""
+    """Send all facts now; a boss passes it on to the host it is about. A node says of ``doubtful`` ones that are not there that they are not."""
+
+    v = 2
 
     to, timeout_s = ALL_ROLES, 30
     host: HostId
+    doubtful: tuple[InsId, ...] = Field(default=(), max_length=100)
 
 
 class TaskCancel(Command):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -337,6 +337,14 @@ class Domains:
             _log.info("the hypervisor cannot be asked yet", why=str(e))
             if not self.wanted.is_same_boot():
                 self._greet({}, busy)
+
+    def disown(self, doubtful: Sequence[str], busy: set[str]) -> None:
+        """Say of those of which nothing is here that they do not run. Raises Unavailable when the hypervisor cannot be asked."""
+        found = self._found()
+        for instance in doubtful:
+            with self._turns.look(instance) as is_ours:
+                if is_ours and instance not in busy and instance not in found and self.wanted.read(instance) is None:
+                    self._tell(InstanceFacts(instance=instance, state=InstanceState.STOPPED, node=self._node))
 
     def _greet(self, found: dict[str, DomainFacts], busy: set[str]) -> None:
         for instance in self.wanted.all():

@@ -11,7 +11,7 @@ import pytest
 from luhyaapi import conf
 from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec
 from luhyaapi.contracts.vocabulary import DiskFormat, DomainState, InstanceState, Part
-from luhyaapi.errors import Failed
+from luhyaapi.errors import Failed, Unavailable
 from luhyaapi.transfer.cache import BlobCache
 from nc.drivers.fake import FakeHypervisor, FakeNetwork
 from nc.services import belongings
@@ -176,3 +176,18 @@ def test_half_a_file_that_somebody_died_over_is_gone_at_the_next_start(node, tmp
     again = Node(tmp_path)
     assert not half.exists()
     assert again.domains.wanted.read(ONE) is not None
+
+
+def test_of_doubtful_ones_only_what_is_not_here_is_said_not_to_run(node):
+    node.start()
+    node.driver._write("ins-0000000c", node.driver._read(ONE))
+    node.told.clear()
+    node.domains.disown([ONE, "ins-0000000b", "ins-0000000c", "ins-0000000d"], {"ins-0000000d"})
+    assert [(f.instance, f.state, f.gen) for f in node.told] == [("ins-0000000b", InstanceState.STOPPED, 0)]
+
+
+def test_a_hypervisor_that_does_not_answer_disowns_nothing(node):
+    node.driver.faults.always["list"] = "hypervisor_down"
+    with pytest.raises(Unavailable):
+        node.domains.disown([ONE], set())
+    assert node.told == []
