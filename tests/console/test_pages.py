@@ -526,7 +526,10 @@ def test_a_new_system_disk_by_the_page(admin):
     version = image.versions.get()
     version.pk, version.version = None, 2
     version.save()
-    assert f"/instances/{row.pk}/renew/" in client.get(f"/instances/{row.pk}/").content.decode()
+    for where in (f"/instances/{row.pk}/", "/portal/"):
+        page = client.get(where).content.decode()
+        assert f"/instances/{row.pk}/renew/" in page
+        assert f"/instances/{row.pk}/restore/" in page
     assert "Instances on older versions: 1" in client.get(f"/images/{image.pk}/").content.decode()
     client.post(f"/images/{image.pk}/renew/", {"transient_only": "1"})
     task = Task.objects.get(kind="instance/restore")
