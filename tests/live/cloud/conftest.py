@@ -29,8 +29,8 @@ def pytest_runtest_makereport(item, call):
             with contextlib.suppress(OSError):
                 if lines := _complaints(log.read_text(errors="replace")):
                     report.sections.append((str(log), "\n".join(lines)))
-        crash = getattr(report.longrepr, "reprcrash", None)
-        report.sections.append(("the failure again", "\n".join(str(crash or report.longrepr).splitlines()[:_CRASH_LINES])))
+        words = [line for line in report.longreprtext.splitlines() if line.startswith(("E ", ">"))]
+        report.sections.append(("the failure again", "\n".join(words[:_CRASH_LINES])))
     return report
 
 

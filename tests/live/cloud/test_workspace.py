@@ -65,7 +65,7 @@ def test_a_first_image_from_upload_to_delete(cloud, lab, page, tmp_path):
     page.get_by_role("button", name="Submit", exact=True).click()
     expect(page.get_by_text("Version 2 of lab is published")).to_be_visible(timeout=60_000)
     page.get_by_role("link", name="Look at the image").click()
-    expect(page.get_by_text("a MiB of sevens")).to_be_visible()
+    expect(page.get_by_text("a MiB of sevens", exact=True)).to_be_visible()
     first, second = cloud.json("image", "versions", "lab")
     assert second["added_bytes"] < 10_000 < second["size_bytes"] - first["size_bytes"] == MIB
     cloud.call("image", "download", "lab", str(tmp_path / "disk2"))
