@@ -430,6 +430,8 @@ def _follow(task: Task, report: Outcome) -> None:
         _came_to_nothing(row, task, report.error, has_place=report.has_place)
         return
     if row.state in _MOVING:
+        if row.state == InstanceState.QUEUED and task.kind == tasks.PREPARE:
+            move(row, "placed")  # the cluster said so before, and that was lost on its way
         move(row, "seen_stopped" if task.kind in (InstanceStop.kind, tasks.PREPARE, tasks.SUBMIT) else "seen_running")
     if row.contradicted:
         Instance.objects.filter(pk=row.pk).update(contradicted="")

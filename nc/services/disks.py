@@ -17,6 +17,7 @@ from luhyaapi import ids
 from luhyaapi.contracts.vocabulary import DiskFormat
 from luhyaapi.errors import Failed, Refused
 from luhyaapi.process import run
+from luhyaapi.transfer.sparse import sync_file, sync_folder
 
 QEMU_IMG = "qemu-img"
 TIMEOUT_S = 30.0
@@ -59,7 +60,10 @@ def overlay(
     try:
         _qemu_img("create", "-q", *unseen, "-f", "qcow2", "-F", base_format, "-b", base.absolute(), part, *size, cancelled=cancelled)
         part.chmod(0o600)
+        # it has its name for good: one that a power cut spoiled would be no overlay for ever
+        sync_file(part)
         part.replace(target)
+        sync_folder(target.parent)
     finally:
         part.unlink(missing_ok=True)
     return target

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from luhyaapi.contracts.vocabulary import InstanceState, TaskState
+from tests.simulator import image_rules
 
 Record = dict[str, Any]
 COOLDOWN_S = 60.0
@@ -221,7 +222,7 @@ def answers_in_order(history: list[Record]) -> Iterator[str]:
 
 RULES: tuple[Callable[[list[Record]], Iterator[str]], ...] = (
     one_place, nothing_lent_twice, lent_things_rest, once, the_dead_stay_dead, nobody_stumbles, taken_in_the_end, done_is_done,
-    who_was_run_ran, final_is_final, in_order, the_cancelled_rest, answers_in_order,
+    who_was_run_ran, final_is_final, in_order, the_cancelled_rest, answers_in_order, *image_rules.RULES,
 )
 
 
@@ -374,6 +375,7 @@ def hosts_agree(_history: list[Record], picture: dict[str, Any]) -> Iterator[str
 
 REST: tuple[Callable[[list[Record], dict[str, Any]], Iterator[str]], ...] = (
     tasks_end, nobody_is_placed_unasked, instances_agree, leases_agree, nothing_is_left, nothing_waits, images_agree, hosts_agree,
+    *image_rules.REST,
 )
 
 

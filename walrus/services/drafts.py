@@ -131,10 +131,12 @@ class Drafts:
 
     def _write(self, name: str, data: bytes) -> None:
         fresh = self._folder / f"{name}.part"
+        points.at("draft: before write")
         with fresh.open("wb") as file:
             file.write(data)
         fresh.rename(self._folder / name)
         sync_folder(self._folder)
+        points.at("draft: written")
 
     def _load(self, file: Path) -> None:
         """One that a power cut spoiled is begun again by its sender."""
