@@ -16,10 +16,10 @@ from tests.soak.tally import Failure, Tally
 
 ROOT = Path(__file__).resolve().parents[2]
 _GRACE_S = 900.0
-SHARES = {"seeds": 3.0, "allocations": 1.5, "starts": 0.5, "crashes": 2.0, "images": 1.5, "bed": 4.0}
+SHARES = {"seeds": 3.0, "allocations": 1.5, "starts": 0.5, "crashes": 2.0, "images": 1.5, "attacks": 1.0, "bed": 4.0}
 """How the minutes are shared out. ``bed`` is kills, cuts, freezes and real guests, on one bed."""
 OF_BED = ("kills", "cuts", "faults", "guests")
-ONLY = ("seeds", "kills", "cuts", "starts", "allocations", "guests", "crashes", "faults", "images")
+ONLY = ("seeds", "kills", "cuts", "starts", "allocations", "guests", "crashes", "faults", "images", "attacks")
 
 
 def main(argv: list[str]) -> int:
