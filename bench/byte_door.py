@@ -1,4 +1,4 @@
-"""A byte door for the benchmarks: ``python -m bench.byte_door STORE PORT`` gives what a block store has, in a namespace of its own."""
+"""A byte door for the benchmarks: ``python -m bench.byte_door STORE PORT [LIBRARY]`` gives what a block store has, and takes uploads."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ import threading
 from pathlib import Path
 
 from bench.packing import opened
-from luhyaapi.wire.blobs import block_routes
+from luhyaapi.wire.blobs import blob_routes, block_routes, upload_routes
 from luhyaapi.wire.http import Door
+from walrus.services.library import Library
 
 
 def main() -> None:
     """Serve until the end of the process."""
     store = opened(Path(sys.argv[1]))
-    Door("walrus", "0.0.0.0", int(sys.argv[2]), block_routes("walrus", store, lambda *_: None), lambda: ()).start()
+    routes = [*block_routes("walrus", store, lambda *_: None), *blob_routes("walrus", store, lambda *_: None)]
+    if len(sys.argv) > 3:
+        routes += upload_routes("walrus", Library(Path(sys.argv[3]), store), lambda *_: None)
+    Door("walrus", "0.0.0.0", int(sys.argv[2]), routes, lambda: ()).start()
     threading.Event().wait()
 
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-NAMES = ("start", "launches", "command", "up", "many", "overload", "heartbeat", "schedule", "listing", "transfer", "lazy")
+NAMES = ("start", "launches", "command", "up", "many", "overload", "heartbeat", "schedule", "listing", "transfer", "fanout", "store", "lazy")
 RESULTS = Path(__file__).parent / "results"
 
 

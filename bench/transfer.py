@@ -46,7 +46,7 @@ def _measure(folder: Path) -> dict[str, Any]:
     for disk in (small, large):
         _pack(disk, folder, runs)
     store = packing.opened(folder / "store")
-    blobs = {disk: _keep(store, disk) for disk in (small, newer, large)}
+    blobs = {disk: keep(store, disk) for disk in (small, newer, large)}
     store.close()
     for mbit in (94, 940):
         with cable(mbit) as ends, _serving(folder, small, ends[0]):
@@ -69,7 +69,8 @@ def _note(runs: Runs, what: str, value: float) -> None:
     runs.setdefault(what, []).append(value)
 
 
-def _keep(store: Any, disk: Path) -> Blob:
+def keep(store: Any, disk: Path) -> Blob:
+    """Have the store keep a disk; what it is called there."""
     with disk.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Blob(part="disk", sha256=sha256, index=store.add(disk, sha256).index.name, size=disk.stat().st_size)
@@ -130,7 +131,7 @@ def _deliver(disk: Path, blob: Blob, mbit: int, here: Sequence[str], folder: Pat
         _note(runs, f"deliver {mbit}: A, MB", said["bytes"] / 1e6)
         _note(runs, f"deliver {mbit}: A, cpu s of the node", said["cpu_s"])
         _note(runs, f"deliver {mbit}: A, MiB of memory", said["kib"] / 1024)
-        _same(disk, said["file"])
+        same(disk, said["file"])
         shutil.rmtree(folder / "cache")
         for peer, (tail, unpack) in peers.items():
             began = time.monotonic()
@@ -139,7 +140,7 @@ def _deliver(disk: Path, blob: Blob, mbit: int, here: Sequence[str], folder: Pat
                 subprocess.run(unpack, stdin=curl.stdout, stdout=out, check=True)
                 assert curl.wait() == 0
             _note(runs, f"deliver {mbit}: B {peer}, s", time.monotonic() - began)
-            _same(disk, folder / "out")
+            same(disk, folder / "out")
 
 
 def _update(old: Path, new: Path, blobs: dict[Path, Blob], ends: tuple[list[str], list[str]], folder: Path, runs: Runs) -> None:
@@ -148,7 +149,7 @@ def _update(old: Path, new: Path, blobs: dict[Path, Blob], ends: tuple[list[str]
         said = _fetch(folder / "cache", blobs[new], ends[1])
         _note(runs, "update: A, s", said["s"])
         _note(runs, "update: A, MB", said["bytes"] / 1e6)
-        _same(new, said["file"])
+        same(new, said["file"])
         shutil.rmtree(folder / "cache")
         with _rsyncd(folder, ends[0]):
             shutil.copyfile(old, folder / "out")
@@ -161,7 +162,7 @@ def _update(old: Path, new: Path, blobs: dict[Path, Blob], ends: tuple[list[str]
             _note(runs, "update: B rsync -z, s", time.monotonic() - began)
         moved = [line for line in done.stdout.splitlines() if line.startswith("Total bytes")]
         _note(runs, "update: B rsync -z, MB", sum(int(line.split(":")[1].strip().replace(",", "")) for line in moved) / 1e6)
-        _same(new, folder / "out")
+        same(new, folder / "out")
 
 
 @contextlib.contextmanager
@@ -182,5 +183,6 @@ def _fetch(cache: Path, blob: Blob, here: Sequence[str]) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
-def _same(one: Path, other: Path | str) -> None:
-    assert subprocess.run(["cmp", one, other], check=False).returncode == 0
+def same(one: Path, other: Path | str) -> None:
+    """Both hold the same bytes."""
+    assert subprocess.run(["cmp", one, other], check=False).returncode == 0, f"{other} is not {one}"

@@ -16,6 +16,7 @@ Cancelled = Callable[[], bool]
 _UPDATE = "Run `apt-get update` on this host, then try again."
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _ORIGINS = "$(ORIGIN)|$(CODENAME)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)"
+_RETRIES = 5
 _PASSED_ON = re.compile(r"^Acquire::(https?|Check-Valid-Until|Check-Date|Retries|ForceIPv[46])\b")
 
 
@@ -68,7 +69,8 @@ def fetch(package: Package, cache: Path, cancelled: Cancelled | None = None) -> 
     if kept.is_file() and _digest(kept) == package.sha256:
         return kept
     with tempfile.TemporaryDirectory(dir=cache, prefix=".get-") as name:
-        argv = ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", f"{package.name}={package.version}"]
+        options = ["-o", "APT::Sandbox::User=root", "-o", f"Acquire::Retries={_RETRIES}"]
+        argv = ["apt-get", "-q", *options, "download", f"{package.name}={package.version}"]
         told = process.run(argv, timeout_s=900, cwd=Path(name), check=False, cancelled=cancelled)
         got = next(Path(name).glob("*.deb"), None)
         if told.code != 0 or got is None:
@@ -107,7 +109,9 @@ def sources(codename: str) -> list[str]:
 def fetch_options() -> list[str]:
     """How this host's apt reaches its sources (proxy, retries, date checks), as configuration lines."""
     told = process.run(["apt-config", "dump", "--no-empty", "--format", '%F "%v";%n'], timeout_s=60)
-    return [line for line in told.text.splitlines() if _PASSED_ON.match(line)]
+    ours = [line for line in told.text.splitlines() if _PASSED_ON.match(line)]
+    # The last one counts: what the host says wins over ours.
+    return [f'Acquire::Retries "{_RETRIES}";', *ours]
 
 
 def _digest(file: Path) -> str:

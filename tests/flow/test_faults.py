@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support.flow_faults import FAULTS, Storm, Suffering
+from tests.support.walks import sampled
 
 ENDS = {"run": "running", "stop": "stopped", "start": "running", "reboot": "running", "delete": "deleted"}
 LONG_S = 300
@@ -23,7 +24,7 @@ def _walk(cloud, verb, messages, ready=(), faults=FAULTS, *, cold=False):
 
     Progress may be lost without harm, which is tried once. ``cold``: one after the other, and each fetches its image.
     """
-    wanted = [(f, at) for f in faults for at, message in enumerate(messages) if f == "drop" or " progress " not in message]
+    wanted = sampled((f, at) for f in faults for at, message in enumerate(messages) if f == "drop" or " progress " not in message)
     ready = ready or [""] * len(wanted)
     assert len(ready) >= len(wanted)
     storm = Storm(cloud)
@@ -66,7 +67,7 @@ def test_each_message_of_reboot_stop_and_start(cloud):
     _, rebooting = _calm(cloud, "reboot", one)
     _, stopping = _calm(cloud, "stop", one)
     _, starting = _calm(cloud, "start", one)
-    ready = [cloud.ask()[0] for _ in range(max(2 * len(rebooting), 4 * len(stopping)))]
+    ready = [cloud.ask()[0] for _ in sampled(range(max(2 * len(rebooting), 4 * len(stopping)) + 3))]
     cloud.p.settle()
     _walk(cloud, "reboot", rebooting, ready, ("drop", "late"))
     stopped = _walk(cloud, "stop", stopping, ready)

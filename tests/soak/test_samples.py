@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from deploy import attack_table, fault_table, reliability
-from tests.soak import attacks, command, crashes, ledger, seeds, spans, starts
+from tests.soak import attacks, command, crashes, ledger, seeds, spans, starts, walks
 from tests.soak.intervals import IntervalLog, judge
 from tests.soak.tally import Budget, Tally
+from tests.support.walks import WHOLE, sampled
 
 pytestmark = pytest.mark.walk
 
@@ -109,6 +110,18 @@ def test_minutes_are_shared_out_and_all_of_them_used():
     assert sum(float(words[1].partition("=")[2]) for words in whole) == pytest.approx(600, abs=5)
     (alone,) = command.plan(["cuts"], 60)
     assert alone == ["tests.soak.bed_runs", "--seconds=60", "--kind=cuts"]
+
+
+def test_the_whole_of_a_walk_is_counted_by_its_test():
+    found = walks.run(Budget(60, 1), argparse.Namespace(jobs=0, only="test_a_cancelled_later_start_leaves"))
+    assert (found.failures, found.runs) == ([], {"test_cancel test_a_cancelled_later_start_leaves_a_stopped_instance": 1})
+
+
+def test_all_points_of_a_walk_or_a_third(monkeypatch):
+    monkeypatch.delenv(WHOLE, raising=False)
+    assert [sampled("abcdefgh"), sampled("abcdefgh", 1), sampled("a", 2), sampled("")] == [["a", "d", "g"], ["b", "e", "h"], [], []]
+    monkeypatch.setenv(WHOLE, "1")
+    assert sampled("abcd", 1) == ["a", "b", "c", "d"]
 
 
 def test_a_program_that_says_nothing_is_a_failure(monkeypatch):

@@ -1,0 +1,139 @@
+"""One image to eight nodes at once, each with a cable of a classroom (94 Mbit/s), and to one alone; also with a death in the middle.
+
+A fetches as nodes do, each told of the two before it. B is what one would pick instead: eight downloads of the packed disk from
+the one server, unpacked while they come. Every result is compared byte by byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import disks, link, packing, peers
+from bench.transfer import keep, same
+from luhyaapi.contracts.specs import Blob
+
+ROUNDS = int(os.environ.get("EDUCLOUD_BENCH_ROUNDS", "3"))
+NODES, MBIT, PORT = 8, 94, 20420
+DIES = 3
+"""The node that is killed, from 0: five are behind it."""
+Place = tuple[list[str], str]
+
+
+def measure() -> dict[str, Any]:
+    """Seconds and copies; ratio of the medians."""
+    peers.needed("busybox", "curl", "zstd")
+    folder = Path(tempfile.mkdtemp(prefix="edu-bench-"))
+    try:
+        return _measure(folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _measure(folder: Path) -> dict[str, Any]:
+    disk = disks.filled(folder, "small", 450, 350)
+    store = packing.opened(folder / "store")
+    blob = keep(store, disk)
+    store.close()
+    subprocess.run(["zstd", "-q", "-3", "-f", disk], check=True)
+    runs: dict[str, list[float]] = {}
+    with link.switch(MBIT, 1 + NODES) as (server, *nodes), _serving(folder, server[0]):
+        for _ in range(ROUNDS):
+            alone, one_copy, _ = _together(folder, disk, blob, server, nodes[:1])
+            _note(runs, "1 node: A, s", alone)
+            _note(runs, "1 node: A, MB sent", one_copy / 1e6)
+            took, sent, cpu = _together(folder, disk, blob, server, nodes)
+            _note(runs, "8 nodes: A, s", took)
+            _note(runs, "8 nodes: A, copies sent", sent / one_copy)
+            _note(runs, "8 nodes: A, cpu s of all nodes", cpu)
+            took, sent, _ = _together(folder, disk, blob, server, nodes, dies_s=alone / 2)
+            _note(runs, "8 nodes, the fourth killed: A, s", took)
+            _note(runs, "8 nodes, the fourth killed: A, copies sent", sent / one_copy)
+            _note(runs, "8 nodes: B curl | zstd -dc, s", _naively(folder, disk, server, nodes))
+    middle = {what: statistics.median(values) for what, values in runs.items()}
+    ratios = {
+        "8 nodes / 1 node": middle["8 nodes: A, s"] / middle["1 node: A, s"],
+        "8 nodes, one killed / 1 node": middle["8 nodes, the fourth killed: A, s"] / middle["1 node: A, s"],
+        "8 nodes: B / A": middle["8 nodes: B curl | zstd -dc, s"] / middle["8 nodes: A, s"],
+    }
+    return {"runs": runs, "ratios": ratios}
+
+
+def _note(runs: dict[str, list[float]], what: str, value: float) -> None:
+    runs.setdefault(what, []).append(value)
+
+
+@contextlib.contextmanager
+def _serving(folder: Path, there: Sequence[str]) -> Iterator[None]:
+    servers = [
+        subprocess.Popen([*there, sys.executable, "-m", "bench.byte_door", folder / "store", str(PORT)]),
+        subprocess.Popen([*there, "busybox", "httpd", "-f", "-p", str(PORT + 1), "-h", folder]),
+    ]
+    try:
+        time.sleep(3)
+        yield
+    finally:
+        for server in servers:
+            server.terminate()
+            server.wait()
+
+
+def _together(folder: Path, disk: Path, blob: Blob, server: Place, nodes: Sequence[Place], dies_s: float = 0.0) -> tuple[float, int, float]:
+    """Seconds until the last node has it, bytes the server sent, seconds of processor of all nodes."""
+    path = f"blobs/{blob.sha256}"
+    members = []
+    for n, (there, _) in enumerate(nodes):
+        before = [f"http://{nodes[k][1]}:{PORT}/nc/api/1.0/{path}" for k in (n - 1, n - 2) if k >= 0]
+        words = [folder / f"cache{n}", str(PORT), f"http://{server[1]}:{PORT}/walrus/api/1.0/{path}", blob.model_dump_json(), *before]
+        members.append(subprocess.Popen(
+            [*there, sys.executable, "-m", "bench.fetch_member", *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ))
+    try:
+        for member in members:
+            assert member.stdout
+            member.stdout.readline()
+        before_b, began = link.sent(server[0]), time.monotonic()
+        for member in members:
+            assert member.stdin
+            member.stdin.write("go\n")
+            member.stdin.flush()
+        if dies_s:
+            time.sleep(dies_s)
+            members[DIES].kill()
+        told = [json.loads(member.stdout.readline()) for member in members if member.stdout and not (dies_s and member is members[DIES])]
+        took, sent = time.monotonic() - began, link.sent(server[0]) - before_b
+    finally:
+        for member in members:
+            member.kill()
+            member.wait()
+    for each in told:
+        same(disk, each["file"])
+    for n in range(len(nodes)):
+        shutil.rmtree(folder / f"cache{n}")
+    return took, sent, sum(each["cpu_s"] for each in told)
+
+
+def _naively(folder: Path, disk: Path, server: Place, nodes: Sequence[Place]) -> float:
+    began = time.monotonic()
+    files = [folder / f"out{n}" for n in range(len(nodes))]
+    waiting = []
+    for (there, _), file in zip(nodes, files, strict=True):
+        curl = subprocess.Popen([*there, "curl", "-sS", f"http://{server[1]}:{PORT + 1}/{disk.name}.zst"], stdout=subprocess.PIPE)
+        waiting += [curl, subprocess.Popen(["zstd", "-q", "-d", "-f", "-o", file], stdin=curl.stdout)]
+    for each in waiting:
+        assert each.wait() == 0
+    took = time.monotonic() - began
+    for file in files:
+        same(disk, file)
+        file.unlink()
+    return took

@@ -1,0 +1,16 @@
+"""The programs others would take, which the benchmarks run beside ours."""
+
+from __future__ import annotations
+
+import shutil
+
+PACKAGES = {"rsync": "rsync", "casync": "casync", "zsyncmake": "zsync", "nginx": "nginx-light", "b3sum": "b3sum", "openssl": "openssl",
+            "busybox": "busybox-static", "zstd": "zstd", "bzip2": "bzip2", "curl": "curl", "debugfs": "e2fsprogs"}
+"""Program -> its Debian package."""
+
+
+def needed(*programs: str) -> None:
+    """Raises SystemExit, naming what to install, when one of them is not here."""
+    missing = sorted({PACKAGES[program] for program in programs if shutil.which(program) is None})
+    if missing:
+        raise SystemExit(f"Not installed on this host: {', '.join(missing)}. Run: apt-get install {' '.join(missing)}")

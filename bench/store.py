@@ -1,0 +1,159 @@
+"""The doors of the image store: a disk down and up on one machine, and what naming its content costs.
+
+A is Walrus's byte door over loopback; B what one would pick instead: nginx for a plain file; `cp` with `sync` and Django's own
+multipart reader for an upload; b3sum, openssl and sha256sum for a digest. Ours are blocks' names (BLAKE3 of 64 KiB each, holes
+never read). One GiB of a file system of this machine's programs, in the page cache; bytes are compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bench import disks, packing, peers
+from bench.transfer import keep, same
+from luhyaapi.transfer.blocks import index_of
+
+ROUNDS = int(os.environ.get("EDUCLOUD_BENCH_ROUNDS", "5"))
+PORT = 20440
+_TICKET = {"Authorization": "Ticket t"}
+_CURL = ["curl", "-sSf", "-H", "Authorization: Ticket t"]
+_MIB = 1024 * 1024
+_PIECE = 8 * _MIB
+_NGINX = """\
+daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr;
+events {{ }}
+http {{ access_log off; sendfile on; server {{ listen 127.0.0.1:{port}; root {folder}; }} }}
+"""
+Runs = dict[str, list[float]]
+
+
+def measure() -> dict[str, Any]:
+    """MB/s; ratio of the medians."""
+    peers.needed("nginx", "curl", "b3sum", "openssl")
+    folder = Path(tempfile.mkdtemp(prefix="edu-bench-"))
+    folder.chmod(0o755)
+    try:
+        return _measure(folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _measure(folder: Path) -> dict[str, Any]:
+    disk = disks.filled(folder, "disk", 1024, 780)
+    store = packing.opened(folder / "store")
+    blob = keep(store, disk)
+    store.close()
+    runs = Runs()
+    with _serving(folder):
+        for number in range(ROUNDS):
+            _round(folder, disk, blob.sha256, f"upl-{number}", partial(_rate, runs, disk.stat().st_size / 1e6))
+    middle = {what: statistics.median(values) for what, values in runs.items()}
+    ratios = {f"{what}: A / B {peer}": middle[f"{what}: A, MB/s"] / middle[f"{what}: B {peer}, MB/s"]
+              for what, peer in (("download", "nginx"), ("upload", "cp and sync"), ("upload", "multipart"), ("names", "b3sum"),
+                                 ("names", "b3sum --num-threads 1"), ("names", "openssl sha256"), ("names", "sha256sum"))}
+    return {"runs": runs, "ratios": ratios}
+
+
+def _round(folder: Path, disk: Path, sha256: str, upload: str, rate: Callable[[str, Callable[[], object]], None]) -> None:
+    ours, out = f"http://127.0.0.1:{PORT}/walrus/api/1.0", folder / "out"
+    rate("download: A", partial(_run, [*_CURL, "-o", out, f"{ours}/blobs/{sha256}"]))
+    same(disk, out)
+    rate("download: B nginx", partial(_run, ["curl", "-sSf", "-o", out, f"http://127.0.0.1:{PORT + 1}/{disk.name}"]))
+    same(disk, out)
+    rate("upload: A", partial(_upload, ours, upload, disk))
+    same(disk, folder / "library/uploads" / upload / "disk.part")
+    _run([*_CURL, "-X", "DELETE", f"{ours}/uploads/{upload}", "-o", folder / "said"])
+    out.unlink()
+    rate("upload: B cp and sync", partial(_run, ["sh", "-c", 'cp --sparse=never "$1" "$2" && sync "$2"', "sh", disk, out]))
+    out.unlink()
+    rate("upload: B multipart", partial(_multipart, disk, out))
+    same(disk, out)
+    out.unlink()
+    rate("names: A", partial(index_of, disk))
+    for words in (["b3sum"], ["b3sum", "--num-threads", "1"], ["openssl", "sha256"], ["sha256sum"]):
+        rate(f"names: B {' '.join(words)}", partial(_run, [*words, disk]))
+
+
+def _rate(runs: Runs, megabytes: float, what: str, act: Callable[[], object]) -> None:
+    began = time.monotonic()
+    act()
+    runs.setdefault(f"{what}, MB/s", []).append(megabytes / (time.monotonic() - began))
+
+
+def _run(words: Sequence[str | Path]) -> None:
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+
+
+@contextlib.contextmanager
+def _serving(folder: Path) -> Iterator[None]:
+    (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, port=PORT + 1))
+    servers = [
+        subprocess.Popen([sys.executable, "-m", "bench.byte_door", folder / "store", str(PORT), folder / "library"]),
+        subprocess.Popen(["nginx", "-e", "stderr", "-c", folder / "nginx.conf", "-p", folder]),
+    ]
+    try:
+        time.sleep(3)
+        yield
+    finally:
+        for server in servers:
+            server.terminate()
+            server.wait()
+
+
+def _upload(ours: str, name: str, disk: Path) -> None:
+    """In pieces of 8 MiB over one connection, as the client does."""
+    import httpx
+
+    at, size = 0, disk.stat().st_size
+    with httpx.Client(timeout=60, headers=_TICKET) as client, disk.open("rb") as file:
+        client.post(f"{ours}/uploads/{name}", json={"parts": [{"part": "disk", "size": size}]}).raise_for_status()
+        while at < size:
+            data = file.read(_PIECE)
+            answer = client.put(f"{ours}/uploads/{name}/disk", params={"offset": at}, content=data)
+            at = int(answer.raise_for_status().json()["received"])
+
+
+def _multipart(disk: Path, out: Path) -> None:
+    """Django reads a form from memory and writes the file where it belongs: without any network, in its favour."""
+    from django.conf import settings
+    from django.core.files.uploadhandler import TemporaryFileUploadHandler
+    from django.http.multipartparser import MultiPartParser
+
+    if not settings.configured:
+        settings.configure(FILE_UPLOAD_TEMP_DIR=str(out.parent))
+    head = b'--edubenchboundary\r\nContent-Disposition: form-data; name="disk"; filename="disk"\r\nContent-Type: application/octet-stream\r\n\r\n'
+    tail = b"\r\n--edubenchboundary--\r\n"
+    with disk.open("rb") as file:
+        body = _Chain(io.BytesIO(head), file, io.BytesIO(tail))
+        meta = {"CONTENT_TYPE": "multipart/form-data; boundary=edubenchboundary", "CONTENT_LENGTH": str(len(head) + disk.stat().st_size + len(tail))}
+        _, files = MultiPartParser(meta, body, [TemporaryFileUploadHandler()], "utf-8").parse()
+        with out.open("wb") as target:
+            for chunk in files["disk"].chunks():
+                target.write(chunk)
+            os.fsync(target.fileno())
+
+
+class _Chain:
+    def __init__(self, *parts: Any) -> None:
+        self._parts = list(parts)
+
+    def read(self, size: int = -1) -> bytes:
+        found = bytearray()
+        while self._parts and (size < 0 or len(found) < size):
+            if data := self._parts[0].read(size - len(found) if size >= 0 else -1):
+                found += data
+            else:
+                self._parts.pop(0)
+        return bytes(found)
