@@ -34,7 +34,7 @@ def databases(known: dict[str, Any]) -> dict[str, Any]:
     return {
         alias: {
             **base, "ENGINE": "django.db.backends.mysql", "NAME": "mysql", "USER": ACCOUNT, "PASSWORD": Path(password).read_text().strip(),
-            "HOST": "127.0.0.1", "PORT": port, "TEST": {"NAME": _name("test", alias)}, "OPTIONS": {
+            "HOST": "127.0.0.1", "PORT": port, "TEST": {"NAME": _name("test", alias), "CHARSET": "utf8mb4"}, "OPTIONS": {
                 "charset": "utf8mb4", "isolation_level": "read committed", "init_command": "SET sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
             },
         } for alias, base in known.items()
