@@ -118,7 +118,7 @@ def _judge_off() -> list[Patch]:
     return [(CC_ROLE, "judge", believe), (CLC_ROLE, "judge", believe)]
 
 
-@bug("an older order is carried out after a newer one", 11, ("delay", "reorder"), ("run", "stop", "stop", "stop", "delete"), 2)
+@bug("an older order is carried out after a newer one", 5, ("delay", "reorder"), ("run", "stop", "stop", "stop", "delete"), 2)
 def _no_order_check() -> list[Patch]:
     """The second guard is the node's own: the generation of its wanted file, and of what it removed."""
     return [
@@ -211,7 +211,7 @@ def _no_cooldown() -> list[Patch]:
 # ---- placing and taking back
 
 
-@bug("an instance that has a place is placed once more", 30, ("hypervisor_slow",))
+@bug("an instance that has a place is placed once more", 1, ("hypervisor_slow",))
 def _placed_again() -> list[Patch]:
     real = placements.place
 

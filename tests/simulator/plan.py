@@ -58,6 +58,7 @@ def make(seed: str, *, kinds: tuple[str, ...] | None = None, only: tuple[str, ..
     ``kinds`` and ``only`` name the faults and the actions instead; ``longer`` is how many times as long and as much it is.
     """
     rng = random.Random(f"plan {seed}")
+    is_free = kinds is None and only is None
     if kinds is None:
         share = rng.choice((0.1, 0.25, 0.5, 1.0))
         kinds = tuple(k for k in FAULTS if rng.random() < share)
@@ -75,8 +76,8 @@ def make(seed: str, *, kinds: tuple[str, ...] | None = None, only: tuple[str, ..
             items.append(Item(max(at, 0.0), "fault", name, _dice(rng), rng.choice((1.0, 5.0, 15.0, 40.0))))
     if only is None or "prefetch" in only:
         items += _prefetches(seed, moments, LASTS_S * longer)
-    if only is None or "submit" in only:
-        items += _of_images(seed, is_calm=not kinds or only is not None, always=only is not None)
+    if is_free or "submit" in (only or ()):
+        items += _of_images(seed, is_calm=not kinds or not is_free, always=not is_free)
     return Plan(seed, kinds, actions, tuple(sorted(items, key=lambda i: i.at)))
 
 
