@@ -60,6 +60,12 @@ def sent(there: Sequence[str]) -> int:
     return int(told.stdout)
 
 
+def received(there: Sequence[str]) -> int:
+    """Bytes that came to a host over its cable so far."""
+    told = subprocess.run([*there, "cat", "/sys/class/net/eth0/statistics/rx_bytes"], capture_output=True, text=True, check=True)
+    return int(told.stdout)
+
+
 def _shape(name: str, device: str, mbit: int) -> None:
     _run(["tc", "-n", name, "qdisc", "add", "dev", device, "root", "tbf", "rate", f"{mbit}mbit", "burst", "64kb", "latency", "50ms"])
 

@@ -23,7 +23,9 @@ from typing import Any
 
 from bench import disks, packing, peers
 from bench.transfer import keep, same
+from luhyaapi.contracts.vocabulary import DiskFormat
 from luhyaapi.transfer.blocks import index_of
+from nc.services import disks as disks_of_nodes
 
 ROUNDS = int(os.environ.get("EDUCLOUD_BENCH_ROUNDS", "5"))
 PORT = 20440
@@ -58,7 +60,7 @@ def _measure(folder: Path) -> dict[str, Any]:
     runs = Runs()
     with _serving(folder):
         for number in range(ROUNDS):
-            _round(folder, disk, blob.sha256, f"upl-{number}", partial(_rate, runs, disk.stat().st_size / 1e6))
+            _round(folder, disk, blob.sha256, f"upl-{number}", runs)
     middle = {what: statistics.median(values) for what, values in runs.items()}
     ratios = {f"{what}: A / B {peer}": middle[f"{what}: A, MB/s"] / middle[f"{what}: B {peer}, MB/s"]
               for what, peer in (("download", "nginx"), ("upload", "cp and sync"), ("upload", "multipart"), ("names", "b3sum"),
@@ -66,7 +68,8 @@ def _measure(folder: Path) -> dict[str, Any]:
     return {"runs": runs, "ratios": ratios}
 
 
-def _round(folder: Path, disk: Path, sha256: str, upload: str, rate: Callable[[str, Callable[[], object]], None]) -> None:
+def _round(folder: Path, disk: Path, sha256: str, upload: str, runs: Runs) -> None:
+    rate = partial(_rate, runs, disk.stat().st_size / 1e6)
     ours, out = f"http://127.0.0.1:{PORT}/walrus/api/1.0", folder / "out"
     rate("download: A", partial(_run, [*_CURL, "-o", out, f"{ours}/blobs/{sha256}"]))
     same(disk, out)
@@ -81,6 +84,13 @@ def _round(folder: Path, disk: Path, sha256: str, upload: str, rate: Callable[[s
     rate("upload: B multipart", partial(_multipart, disk, out))
     same(disk, out)
     out.unlink()
+    for how, act in (("A", partial(disks_of_nodes.overlay, disk, DiskFormat.RAW, out)),
+                     ("B qemu-img create", partial(_run, ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", disk, out])),
+                     ("B cp --sparse=always", partial(_run, ["cp", "--sparse=always", disk, out]))):
+        began = time.monotonic()
+        act()
+        runs.setdefault(f"a disk of an image that is here: {how}, ms", []).append(1000 * (time.monotonic() - began))
+        out.unlink()
     rate("names: A", partial(index_of, disk))
     for words in (["b3sum"], ["b3sum", "--num-threads", "1"], ["openssl", "sha256"], ["sha256sum"]):
         rate(f"names: B {' '.join(words)}", partial(_run, [*words, disk]))

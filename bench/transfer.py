@@ -21,8 +21,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import disks, packing
-from bench.link import SERVER, cable
+from bench import disks, packing, peers
+from bench.link import SERVER, cable, received
 from luhyaapi.contracts.specs import Blob
 
 ROUNDS = int(os.environ.get("EDUCLOUD_BENCH_ROUNDS", "3"))
@@ -32,6 +32,7 @@ Runs = dict[str, list[float]]
 
 def measure() -> dict[str, Any]:
     """Seconds and bytes; ratio of the medians."""
+    peers.needed("busybox", "curl", "zstd", "bzip2", "rsync", "casync", "zsyncmake", "debugfs")
     folder = Path(tempfile.mkdtemp(prefix="edu-bench-"))
     try:
         return _measure(folder)
@@ -53,12 +54,14 @@ def _measure(folder: Path) -> dict[str, Any]:
             _deliver(small, blobs[small], mbit, ends[1], folder, runs)
             if mbit == 94:
                 _update(small, newer, blobs, ends, folder, runs)
+                _update_by_others(small, newer, ends[1], folder, runs)
     middle = {what: statistics.median(values) for what, values in runs.items()}
     ratios = {
         "pack 8 GiB: bzip2 -3 / A": middle["pack large: B bzip2 -3, s"] / middle["pack large: A, s"],
         "pack 8 GiB: zstd -3 / A": middle["pack large: B zstd -3, s"] / middle["pack large: A, s"],
         **{f"first delivery, {m} Mbit/s: {peer} / A": middle[f"deliver {m}: B {peer}, s"] / middle[f"deliver {m}: A, s"]
            for m in (94, 940) for peer in ("curl raw", "curl | bzip2 -dc", "curl | zstd -dc")},
+        **{f"update: {peer} / A, s": middle[f"update: B {peer}, s"] / middle["update: A, s"] for peer in ("casync", "zsync")},
         "update: bytes, A / rsync -z": middle["update: A, MB"] / middle["update: B rsync -z, MB"],
         "update: s, A / rsync -z": middle["update: A, s"] / middle["update: B rsync -z, s"],
     }
@@ -77,7 +80,7 @@ def keep(store: Any, disk: Path) -> Blob:
 
 
 def _pack(disk: Path, folder: Path, runs: Runs) -> None:
-    peers = {"zstd -3": ["zstd", "-q", "-3", "-f", "-o", folder / "packed", disk], "bzip2 -3": ["bzip2", "-3", "-k", "-c", disk],
+    others = {"zstd -3": ["zstd", "-q", "-3", "-f", "-o", folder / "packed", disk], "bzip2 -3": ["bzip2", "-3", "-k", "-c", disk],
              "qemu-img convert -c": ["qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", disk, folder / "packed"]}
     for number in range(ROUNDS):
         store = packing.opened(folder / f"trial{number}")
@@ -93,7 +96,7 @@ def _pack(disk: Path, folder: Path, runs: Runs) -> None:
             assert hashlib.file_digest(file, "sha256").digest() == found.digest()
         store.close()
         shutil.rmtree(folder / f"trial{number}")
-        for peer, words in peers.items():
+        for peer, words in others.items():
             if number and peer == "bzip2 -3":
                 continue  # minutes, and always the same
             with (folder / "out").open("wb") as out:
@@ -124,7 +127,7 @@ def _serving(folder: Path, plain: Path, there: Sequence[str]) -> Iterator[None]:
 
 def _deliver(disk: Path, blob: Blob, mbit: int, here: Sequence[str], folder: Path, runs: Runs) -> None:
     base = f"http://{SERVER}:{PORT + 1}/{disk.name}"
-    peers = {"curl raw": ("", ["cat"]), "curl | bzip2 -dc": (".bz2", ["bzip2", "-dc"]), "curl | zstd -dc": (".zst", ["zstd", "-q", "-dc"])}
+    others = {"curl raw": ("", ["cat"]), "curl | bzip2 -dc": (".bz2", ["bzip2", "-dc"]), "curl | zstd -dc": (".zst", ["zstd", "-q", "-dc"])}
     for _ in range(ROUNDS):
         said = _fetch(folder / "cache", blob, here)
         _note(runs, f"deliver {mbit}: A, s", said["s"])
@@ -133,7 +136,7 @@ def _deliver(disk: Path, blob: Blob, mbit: int, here: Sequence[str], folder: Pat
         _note(runs, f"deliver {mbit}: A, MiB of memory", said["kib"] / 1024)
         same(disk, said["file"])
         shutil.rmtree(folder / "cache")
-        for peer, (tail, unpack) in peers.items():
+        for peer, (tail, unpack) in others.items():
             began = time.monotonic()
             with (folder / "out").open("wb") as out:
                 curl = subprocess.Popen([*here, "curl", "-sS", base + tail], stdout=subprocess.PIPE)
@@ -162,6 +165,24 @@ def _update(old: Path, new: Path, blobs: dict[Path, Blob], ends: tuple[list[str]
             _note(runs, "update: B rsync -z, s", time.monotonic() - began)
         moved = [line for line in done.stdout.splitlines() if line.startswith("Total bytes")]
         _note(runs, "update: B rsync -z, MB", sum(int(line.split(":")[1].strip().replace(",", "")) for line in moved) / 1e6)
+        same(new, folder / "out")
+
+
+def _update_by_others(old: Path, new: Path, here: Sequence[str], folder: Path, runs: Runs) -> None:
+    """casync and zsync, once: they take long, and always the same."""
+    web = f"http://{SERVER}:{PORT + 1}"
+    subprocess.run(["zsyncmake", "-o", folder / "new.zsync", "-u", new.name, new], check=True, capture_output=True)
+    subprocess.run(["casync", "make", f"--store={folder / 'new.castr'}", folder / "new.caibx", new], check=True, capture_output=True)
+    fetched = {
+        "zsync": ["zsync", "-q", "-i", old, "-o", folder / "out", f"{web}/new.zsync"],
+        "casync": ["casync", "extract", f"--store={web}/new.castr", f"--seed={old}", f"{web}/new.caibx", folder / "out"],
+    }
+    for peer, words in fetched.items():
+        (folder / "out").unlink(missing_ok=True)
+        before, began = received(here), time.monotonic()
+        subprocess.run([*here, *words], check=True, capture_output=True, cwd=folder)
+        _note(runs, f"update: B {peer}, s", time.monotonic() - began)
+        _note(runs, f"update: B {peer}, MB", (received(here) - before) / 1e6)
         same(new, folder / "out")
 
 

@@ -17,6 +17,7 @@ from luhyaapi.contracts.commands import (
     ImagePrefetch,
     InstanceDelete,
     InstanceReboot,
+    InstanceRestore,
     InstanceRun,
     InstanceStop,
     InstanceSubmit,
@@ -60,6 +61,11 @@ class StopInstance(_Flow):
 @handles(InstanceReboot)
 class RebootInstance(_Flow):
     """Stop it and boot it in its place."""
+
+
+@handles(InstanceRestore)
+class RestoreInstance(_Flow):
+    """Bring its image, stop it, give it a new system disk."""
 
 
 @handles(InstanceSubmit)

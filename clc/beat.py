@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from clc.services import admission, hosts, images, instances, prefetches, tasks, workspaces
+from clc.services import admission, hosts, images, instances, prefetches, remains, tasks, workspaces
 from luhyaapi import clock
 from luhyaapi.agent import Agent
 from luhyaapi.contracts.vocabulary import Role
@@ -39,6 +39,11 @@ class Beat:
             hosts.silence(agent.relay.heard, limit, since)
         hosts.awake(agent.relay.heard, limit)
 
+    def _forget_again(self) -> None:
+        for store in hosts.hosts_of(Role.WALRUS):
+            picture = self._agent.services.board.read([f"host:{store.pk}"]).get(f"host:{store.pk}", {})
+            remains.forget_again(store.pk, set(picture.get("blobs", ())))
+
     def reconcile(self) -> None:
         """Wanted against heard."""
         patience = self._agent.settings.beat.queue_patience_s
@@ -48,6 +53,7 @@ class Beat:
             clusters = hosts.hosts_of(Role.CC)
             found = self._agent.services.board.read([f"host:{c.pk}" for c in clusters])
             hosts.repair({key.removeprefix("host:"): picture for key, picture in found.items()})
+            self._forget_again()
         admission.tend()
         hosts.ask_again()
         prefetches.warn()

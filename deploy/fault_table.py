@@ -18,6 +18,7 @@ class Row:
 
 
 _CRASHES = "tests/flow/test_crashes.py"
+_RESTORE = "tests/flow/test_restore.py"
 _FAULTS = "tests/flow/test_faults.py"
 _TROUBLE = "tests/flow/test_trouble.py"
 _LATE = "tests/flow/test_late_orders.py"
@@ -35,7 +36,10 @@ PROMISES = (
     Row(
         "I1", "Nothing acknowledged is lost",
         "An order that was answered with its task is carried out, or its task says why not.",
-        (f"{_CRASHES}::test_each_point_of_run_and_delete", f"{_FAULTS}::test_a_storm_without_a_pattern"),
+        (
+            f"{_CRASHES}::test_each_point_of_run_and_delete", f"{_RESTORE}::test_each_point_of_a_restore",
+            f"{_FAULTS}::test_a_storm_without_a_pattern",
+        ),
         ("crashes", "kills", "cuts", "faults", "seeds"),
     ),
     Row(

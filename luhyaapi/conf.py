@@ -140,6 +140,7 @@ class Imports(_Group):
 
     largest_mib: int = Field(256 * 1024, gt=0, description="largest file, MiB")
     longest_s: float = Field(4 * 3600, gt=0, description="time one import may take without a restart of Walrus")
+    silent_s: float = Field(1800, gt=0, description="an import whose server gives nothing more for so long is given up")
     rate_mib: float = Field(0, ge=0, description="what one import takes of the line at most, MiB a second; 0: all")
     allowed: tuple[Prefix, ...] = Field((), description="networks that may be reached although they are not public, e.g. 10.1.0.0/16")
     denied: tuple[Prefix, ...] = Field((), description="public networks that may not be reached, e.g. those of the own servers")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from luhyaapi.command import control
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.role import RoleShape, handlers_of
-from nc.handlers import images, instances
+from nc.handlers import host, images, instances
 
-ROLE = RoleShape(Role.NC, Role.CC, handlers=handlers_of(control, images, instances))
+ROLE = RoleShape(Role.NC, Role.CC, handlers=handlers_of(host, images, instances))

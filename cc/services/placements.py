@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from cc.services import children, leases
 from cc.services.office import Office
 from cc.services.placement import NodeView, Wanted, refusal
 from luhyaapi.contracts.commands import InstanceRun
 from luhyaapi.contracts.reports import InstanceFacts, PlacementFacts
-from luhyaapi.contracts.specs import Display, MachineSpec
+from luhyaapi.contracts.specs import Display, ImageRef, MachineSpec
 from luhyaapi.contracts.vocabulary import HostState, InstanceState
 from luhyaapi.errors import Unavailable
 from luhyadb import memory
@@ -23,6 +25,7 @@ def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Plac
     is_new = row is None
     wanted = Wanted(
         cpus=order.cpus, memory_mib=order.memory_mib, usage=order.usage, images=frozenset(b.sha256 for b in order.image.blobs),
+        disk_mib=order.data_disk_mib if is_new else 0,
     )
     if row is None:
         roll = office.roll.at(number, agent.settings.network)
@@ -31,11 +34,11 @@ def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Plac
         nic, port = leases.take(agent.me, agent.settings.network, order.instance, order.name, roll.known)
         spec = MachineSpec(
             instance=order.instance, name=order.name, cpus=order.cpus, memory_mib=order.memory_mib, image=order.image,
-            nics=(nic,), display_port=port, ssh_keys=order.ssh_keys,
+            nics=(nic,), display_port=port, ssh_keys=order.ssh_keys, transient=order.transient, data_disk_mib=order.data_disk_mib,
         )
         row = Placement.objects.create(
             instance=order.instance, node=choice.node.host, gen=gen, spec=spec.model_dump(mode="json"), cpus=order.cpus,
-            memory_mib=order.memory_mib, why=dict(choice.why),
+            memory_mib=order.memory_mib, disk_mib=order.data_disk_mib, why=dict(choice.why),
         )
         leases.turn()
         memory.on_commit(lambda: office.roll.placed(number, choice.node.host, order, had_leases=had_leases))
@@ -43,7 +46,8 @@ def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Plac
         if not (row.wanted == row.found == InstanceState.RUNNING):
             _check_still_fits(row.node, wanted, children.nodes(office, without=order.instance))
         leases.turn()
-        Placement.objects.filter(pk=row.pk).update(wanted=InstanceState.RUNNING, gen=gen)
+        again = {"spec": row.spec | {"disk": gen}} if order.transient and row.found not in _RUNS else {}
+        Placement.objects.filter(pk=row.pk).update(wanted=InstanceState.RUNNING, gen=gen, **again)
         row.refresh_from_db()
     spec = spec_of(row)
     told = PlacementFacts(
@@ -66,6 +70,21 @@ def _check_still_fits(host: str, wanted: Wanted, nodes: list[NodeView]) -> None:
 def spec_of(row: Placement) -> MachineSpec:
     """The machine as it was placed."""
     return MachineSpec.model_validate(row.spec)
+
+
+def renew(row: Placement, image: ImageRef, disk: int, wanted: InstanceState) -> MachineSpec:
+    """The machine with a new system disk of that number, fresh from that version; what shall become of it then."""
+    spec = spec_of(row).model_copy(update={"image": image, "disk": disk})
+    Placement.objects.filter(pk=row.pk).update(spec=spec.model_dump(mode="json"))
+    want(row.pk, wanted, disk)
+    return spec
+
+
+def take_back(instance: str, image: dict[str, Any], disk: int) -> None:
+    """Its new system disk came to nothing; where the node has it all the same, the node keeps it."""
+    row = find(instance)
+    if row is not None:
+        Placement.objects.filter(pk=instance).update(spec=row.spec | {"image": image, "disk": disk})
 
 
 def find(instance: str) -> Placement | None:
@@ -102,8 +121,11 @@ def _turn_if(changes: bool) -> None:
         leases.turn()
 
 
+_RUNS = (InstanceState.RUNNING, InstanceState.STARTING)
+
+
 def _wanted_when(found: str) -> InstanceState:
-    return InstanceState.RUNNING if found in (InstanceState.RUNNING, InstanceState.STARTING) else InstanceState.STOPPED
+    return InstanceState.RUNNING if found in _RUNS else InstanceState.STOPPED
 
 
 def release(office: Office, instance: str, task: str) -> None:

@@ -36,7 +36,7 @@ _FEW = 64
 
 @dataclass
 class Node:
-    """A child with what is placed on it: CPUs, MiB, guests. ``last_heard`` is as old as the database's."""
+    """A child with what is placed on it: CPUs, MiB, guests; of ``disk_mib`` also what stopped ones hold. ``last_heard`` is as old as the database's."""
 
     host: str
     name: str
@@ -46,6 +46,7 @@ class Node:
     last_heard: float
     cpus: int = 0
     memory_mib: int = 0
+    disk_mib: int = 0
     guests: int = 0
 
     @property
@@ -65,7 +66,7 @@ class Node:
             age_s = self.age_s(office, since)
         return NodeView(
             host=self.host, name=self.name, state=HostState.SILENT if age_s > settings.every_s * settings.silent_after else HostState.UP,
-            draining=self.draining, capacity=self.capacity, used=Capacity(cpus=self.cpus, memory_mib=self.memory_mib),
+            draining=self.draining, capacity=self.capacity, used=Capacity(cpus=self.cpus, memory_mib=self.memory_mib, disk_mib=self.disk_mib),
             cached=frozenset(facts.blobs) if facts else frozenset(), guests=self.guests, load=facts.load if facts else 0.0,
             last_heard_age_s=age_s, speaks=self.speaks, hypervisor_trouble=facts.health if facts else "",
         )
@@ -86,11 +87,14 @@ def read(without: str = "") -> dict[str, Node]:
         for pk, name, draining, cpus, memory, disk, speaks, last_heard in Child.objects.filter(role=Role.NC).order_by("pk").values_list(
             "pk", "name", "draining", "cpus", "memory_mib", "disk_mib", "speaks", "last_heard")
     }
-    placed = Placement.objects.exclude(wanted=InstanceState.STOPPED).exclude(pk=without)
-    for host, cpus, memory_mib in placed.values_list("node", "cpus", "memory_mib"):
+    placed = Placement.objects.exclude(pk=without)
+    for host, cpus, memory_mib in placed.exclude(wanted=InstanceState.STOPPED).values_list("node", "cpus", "memory_mib"):
         if host in found:
             node = found[host]
             node.cpus, node.memory_mib, node.guests = node.cpus + cpus, node.memory_mib + memory_mib, node.guests + 1
+    for host, disk_mib in placed.exclude(disk_mib=0).values_list("node", "disk_mib"):
+        if host in found:
+            found[host].disk_mib += disk_mib
     return found
 
 
@@ -128,7 +132,7 @@ class Roll:
             if self.known is known:
                 self.number = number
 
-    def moved(self, before: int, node: str, cpus: int, memory_mib: int, guests: int) -> bool:
+    def moved(self, before: int, node: str, cpus: int, memory_mib: int, guests: int, disk_mib: int) -> bool:
         """What changed with one committed placement or release; False when the copy is another's by now."""
         with self._lock:
             if self.number != before:
@@ -141,6 +145,7 @@ class Roll:
             if order:
                 del order[bisect.bisect_left(order, found.place)]
             found.cpus, found.memory_mib, found.guests = found.cpus + cpus, found.memory_mib + memory_mib, found.guests + guests
+            found.disk_mib += disk_mib
             if found.takes_some:
                 bisect.insort(order, found.place)
             return True
@@ -151,14 +156,14 @@ class Roll:
             if had_leases:
                 return  # which of them it had is not known here: the copy is read anew
             known = self.known
-            if self.moved(before, node, order.cpus, order.memory_mib, 1) and known is not None:
+            if self.moved(before, node, order.cpus, order.memory_mib, 1, order.data_disk_mib) and known is not None:
                 known.took(order.instance)
 
     def released(self, before: int, row: Placement) -> None:
         """A release was committed."""
         with self._lock:
-            held = (0, 0, 0) if row.wanted == InstanceState.STOPPED else (row.cpus, row.memory_mib, 1)
-            if self.moved(before, row.node, *(-each for each in held)) and self.known is not None:
+            cpus, memory_mib, guests = (0, 0, 0) if row.wanted == InstanceState.STOPPED else (row.cpus, row.memory_mib, 1)
+            if self.moved(before, row.node, -cpus, -memory_mib, -guests, -row.disk_mib) and self.known is not None:
                 self.known.gave_back(row.pk)
 
     def choose(self, wanted: Wanted, office: Office) -> Choice:

@@ -14,6 +14,7 @@ from luhyaapi.contracts.commands import (
     ImageFetch,
     InstanceDelete,
     InstanceReboot,
+    InstanceRestore,
     InstanceRun,
     InstanceStop,
     InstanceSubmit,
@@ -37,6 +38,12 @@ def _run_order(run: FlowRun) -> InstanceRun:
     return order
 
 
+def _image_order(run: FlowRun) -> InstanceRun | InstanceRestore:
+    order = flows.order_of(run)
+    assert isinstance(order, InstanceRun | InstanceRestore)  # noqa: S101 - these steps stand in these flows only
+    return order
+
+
 def _place(office: Office, run: FlowRun) -> None:
     _, is_new = placements.place(office, _run_order(run), run.task, flows.gen_of(run))
     run.facts = {**run.facts, "is_new": is_new or run.facts.get("is_new", False)}
@@ -51,7 +58,7 @@ def _give_place_back(office: Office, run: FlowRun) -> Say | None:
 
 
 def _fetch_here(office: Office, run: FlowRun) -> Say | None:
-    order = _run_order(run)
+    order = _image_order(run)
     if _may_trust(run) and (_is_there(office, run) or library.has(office, order.image)):
         return None
     return Say(
@@ -68,11 +75,11 @@ def _may_trust(run: FlowRun) -> bool:
 def _is_there(office: Office, run: FlowRun) -> bool:
     """Whether the node said with its last heartbeat that it has the image. One that has it no more says so when it boots."""
     facts = office.facts.get(_placed(run).node)
-    return facts is not None and {b.sha256 for b in _run_order(run).image.blobs} <= set(facts.blobs)
+    return facts is not None and {b.sha256 for b in _image_order(run).image.blobs} <= set(facts.blobs)
 
 
 def _fetch_there(office: Office, run: FlowRun) -> Say | None:
-    place, order = _placed(run), _run_order(run)
+    place, order = _placed(run), _image_order(run)
     if _may_trust(run) and _is_there(office, run):
         return None
     return Say(library.order_for(office, order.image, place.node, lazy=order.boot), place.node)
@@ -103,10 +110,26 @@ def _halt(_office: Office, run: FlowRun) -> Say | None:
     if place is None:
         return None
     order = flows.order_of(run)
-    grace_s = order.grace_s if isinstance(order, InstanceStop | InstanceReboot | InstanceSubmit) else 30
+    grace_s = order.grace_s if isinstance(order, InstanceStop | InstanceReboot | InstanceRestore | InstanceSubmit) else 30
     if isinstance(order, InstanceStop | InstanceSubmit):
         placements.want(run.instance, InstanceState.STOPPED, flows.gen_of(run))
     return Say(DomainStop(instance=run.instance, grace_s=grace_s), place.node, flows.gen_of(run), place.fence)
+
+
+def _restore(_office: Office, run: FlowRun) -> Say:
+    place, order = _placed(run), flows.order_of(run)
+    assert isinstance(order, InstanceRestore)  # noqa: S101 - this step stands in that flow only
+    run.facts = {"before": {"image": place.spec["image"], "disk": place.spec.get("disk", 0)}, **run.facts}
+    spec = placements.renew(place, order.image, flows.gen_of(run), InstanceState.RUNNING if order.boot else InstanceState.STOPPED)
+    return Say(DomainStart(instance=run.instance, spec=spec, boot=order.boot), place.node, flows.gen_of(run), place.fence)
+
+
+def _take_restore_back(_office: Office, run: FlowRun) -> Say | None:
+    """What the node has by then stays; it is stopped, as it was after the first step."""
+    if "before" in run.facts:
+        placements.take_back(run.instance, **run.facts["before"])
+    place = placements.find(run.instance)
+    return Say(DomainStop(instance=run.instance, grace_s=0), place.node, flows.gen_of(run), place.fence) if place else None
 
 
 def _unchanged(_office: Office, run: FlowRun) -> None:
@@ -146,6 +169,12 @@ flows.FLOWS.update({
     ),
     InstanceStop.kind: (Step("halt", _halt, _unchanged),),
     InstanceReboot.kind: (Step("halt", _halt, _unchanged), Step("boot", _boot)),
+    InstanceRestore.kind: (
+        Step("fetch-cluster", _fetch_here),
+        Step("fetch-node", _fetch_there),
+        Step("halt", _halt, _unchanged),
+        Step("restore", _restore, _take_restore_back, lacking="fetch-cluster"),
+    ),
     InstanceSubmit.kind: (Step("halt", _halt), Step("push", _push)),
     InstanceDelete.kind: (Step("wipe", _wipe, _unchanged, commits=True), Step("release", _release)),
 })

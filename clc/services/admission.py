@@ -5,9 +5,9 @@ from __future__ import annotations
 from clc.services import hosts, images, instances, queue, tasks
 from clc.services.own import own
 from luhyaapi import clock
-from luhyaapi.contracts.commands import InstanceRun
+from luhyaapi.contracts.commands import InstanceRestore, InstanceRun
 from luhyaapi.contracts.reports import Outcome
-from luhyaapi.contracts.vocabulary import InstanceState, Role, TaskState, Usage
+from luhyaapi.contracts.vocabulary import InstanceState, Persistence, Role, TaskState, Usage
 from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.wire.signing import make_ticket
 from luhyadb import memory
@@ -44,12 +44,18 @@ def admit() -> int:
 
 def _hand_down(turn: Turn, cluster: str, store: Host) -> None:
     row = Instance.objects.select_related("owner", "image__image").get(pk=turn.task.subject)
-    ref = images.reference(row.image)
+    ref = images.reference(turn.image or row.image)
     ticket = make_ticket(own().key, {"get": [b.sha256 for b in ref.blobs], "to": cluster}, _TICKET_LIFE_S)
+    if turn.image is not None:
+        boot = row.wanted == InstanceState.RUNNING
+        order = InstanceRestore(instance=row.id, image=ref, image_url=store.address, image_ticket=ticket, boot=boot)
+        tasks.send(turn.task, order, Host.objects.get(pk=cluster), gen=instances.restoring(row))
+        queue.placed(turn.task_id)
+        return
     tasks.send(turn.task, InstanceRun(
         instance=row.id, name=row.name, usage=Usage(row.usage), cpus=row.cpus, memory_mib=row.memory_mib, image=ref,
         image_url=store.address, image_ticket=ticket, owner=row.owner.username, ssh_keys=tuple(row.ssh_keys),
-        boot=row.wanted == InstanceState.RUNNING,
+        boot=row.wanted == InstanceState.RUNNING, transient=row.persistence == Persistence.TRANSIENT, data_disk_mib=row.data_disk_mib,
     ), Host.objects.get(pk=cluster), gen=row.gen, attempt=turn.attempt)
     instances.goes_to(row.pk, cluster)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -28,6 +28,7 @@ from luhyadb.models import Account, Host, Instance, JoinToken, Outbox
 _log = log.get(__name__)
 TOKEN_LIFE_S = 24 * 3600.0
 _DOUBTED_S = 3600.0
+_DOUBTED_AT_ONCE = 100
 _MARK = "ejt"
 _AT_ONCE = 500
 
@@ -210,8 +211,9 @@ def ask_again() -> int:
     """
     placed = Instance.objects.exclude(node="")
     failed = placed.filter(state=InstanceState.FAILED, changed_at__gt=clock.now() - _DOUBTED_S)
-    unknown = {row.node for row in placed.filter(state=InstanceState.UNKNOWN)}
-    unknown |= {row.node for row in failed if (row.error or {}).get("code") == "timeout"}
+    unknown: dict[str, list[str]] = {row.node: [] for row in failed if (row.error or {}).get("code") == "timeout"}
+    for row in placed.filter(state=InstanceState.UNKNOWN):
+        unknown.setdefault(row.node, []).append(row.pk)
     if not unknown:
         return 0
     waiting = set(Outbox.objects.values_list("to", flat=True))
@@ -219,14 +221,14 @@ def ask_again() -> int:
     for host in Host.objects.filter(pk__in=unknown, state__in=[HostState.UP, HostState.DRAINING]):
         if host.boss not in waiting:
             with memory.atomic():
-                _ask(host)
+                _ask(host, unknown[host.pk])
             asked += 1
     return asked
 
 
-def _ask(host: Host) -> None:
+def _ask(host: Host, doubtful: Sequence[str] = ()) -> None:
     to = host.id if host.boss == own().id else host.boss
-    outbox.send(HostRefresh(host=host.id), to, sender=own().id, task=ids.new("tsk"))
+    outbox.send(HostRefresh(host=host.id, doubtful=tuple(doubtful[:_DOUBTED_AT_ONCE])), to, sender=own().id, task=ids.new("tsk"))
 
 
 def silence(last_heard: dict[str, float], limit_s: float, listening_since: float) -> list[str]:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import Q
+
 from clc.services import events, hosts, tasks
 from clc.services.own import own
 from luhyaapi import clock, ids
@@ -19,7 +21,7 @@ from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.machines import IMAGE, TASK
 from luhyaapi.wire.signing import make_ticket
 from luhyadb import memory, outbox, scope
-from luhyadb.models import Account, Host, Image, ImageVersion, Instance, Task, Upload
+from luhyadb.models import Account, Host, Image, ImageVersion, Instance, Task, Turn, Upload
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _TAKEN = frozenset({"import"})
@@ -299,7 +301,9 @@ def retire(account: Account, text: str, number: int) -> Image:
             raise Refused("not_found", f"There is no version {number} of {image.name} to retire", "only published versions can be retired")
         if image.versions.filter(state=ImageState.PUBLISHED).count() == 1:
             raise Refused("state", f"Version {number} is the only one of {image.name}", hint="Delete the image instead.")
-        used = list(Instance.objects.filter(image=version).exclude(state=InstanceState.DELETED).order_by("name").values_list("name", flat=True))
+        going = Turn.objects.filter(image=version).values("task")
+        rows = Instance.objects.filter(Q(image=version) | Q(task__in=going)).exclude(state=InstanceState.DELETED)
+        used = list(rows.order_by("name").values_list("name", flat=True))
         if used:
             raise Refused("state", f"Version {number} of {image.name} is in use", f"needed by {_named(used)}", hint="Delete those instances first.")
         _move(version, "retire")
@@ -314,8 +318,11 @@ def _named(names: list[str]) -> str:
 
 
 def _drop(versions: list[ImageVersion]) -> None:
-    """Have the files of versions that are retired no more, except such as a published one needs."""
-    if versions:
+    """Have the files of versions that are retired no more, except such as a published one needs.
+
+    While a version is being made, which may be of the same content, they stay: :mod:`clc.services.remains` comes back to them.
+    """
+    if versions and not ImageVersion.objects.filter(state=ImageState.BUILDING).exists():
         forget([Blob(**b) for v in versions for b in v.blobs], versions[0].image_id)
 
 

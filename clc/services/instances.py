@@ -10,19 +10,24 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Q
 
-from clc.services import admission, events, hosts, images, people, queue, tasks
+from clc.services import admission, events, hosts, images, people, queue, sizes, tasks
 from luhyaapi import clock, ids, log
-from luhyaapi.contracts.commands import InstanceDelete, InstanceReboot, InstanceRun, InstanceStop, InstanceSubmit
+from luhyaapi.contracts.commands import (
+    InstanceDelete,
+    InstanceReboot,
+    InstanceRestore,
+    InstanceRun,
+    InstanceStop,
+    InstanceSubmit,
+)
 from luhyaapi.contracts.reports import InstanceFacts, Outcome, PlacementFacts
 from luhyaapi.contracts.specs import Fault
-from luhyaapi.contracts.vocabulary import HostState, InstanceState, Role, TaskState, Usage
+from luhyaapi.contracts.vocabulary import HostState, InstanceState, Persistence, TaskState, Usage
 from luhyaapi.errors import Refused, Trouble, Unavailable
 from luhyaapi.machines import INSTANCE, WORKSPACE
 from luhyadb import memory, scope
 from luhyadb.models import Account, Host, Image, ImageVersion, Instance, Task, Turn, Workspace
 
-MIB = 1024 * 1024
-MAX_CPUS, MIN_MEMORY_MIB, MAX_MEMORY_MIB, MAX_COUNT = 64, 64, 1024 * 1024, 100
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _SSH_KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\x00-\x1f\x7f\x85\u2028\u2029]{0,200})?")
 _AGAIN_S = 60.0
@@ -33,7 +38,7 @@ _log = log.get(__name__)
 
 @dataclass(frozen=True)
 class Ask:
-    """What a user asks for. ``memory_bytes`` and ``cpus`` None: the image's default."""
+    """What a user asks for. ``memory_bytes`` and ``cpus`` None: the image's default; ``data_disk_bytes`` None: no such disk."""
 
     image: str
     name: str = ""
@@ -42,36 +47,29 @@ class Ask:
     count: int = 1
     kind: str = ""
     ssh_keys: Sequence[str] = ()
-
-
-def _number(field: str, value: object, low: int, high: int, unit: str = "") -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise Refused("invalid", f"{field} is not possible", f"give {low} to {high}{unit}; you gave {str(value)[:40]}", field=field)
-    return value
-
-
-def memory_mib_of(asked: object) -> int:
-    """Bytes that somebody asked for, in MiB. Raises Refused(invalid)."""
-    if not isinstance(asked, int) or isinstance(asked, bool) or not MIN_MEMORY_MIB * MIB <= asked <= MAX_MEMORY_MIB * MIB:
-        raise Refused("invalid", "That much memory is not possible", "give 64M to 1T", field="memory_bytes")
-    return asked // MIB
+    persistence: str = ""
+    data_disk_bytes: int | None = None
 
 
 def run(account: Account, ask: Ask) -> list[Instance]:
     """New instances, each with its task; they wait in the queue. Raises Refused(invalid | not_found | exists | quota), Unavailable(no_capacity)."""
     version = images.runnable(account, ask.image)
-    count = _number("count", ask.count, 1, MAX_COUNT)
-    cpus = _number("cpus", 1 if ask.cpus is None else ask.cpus, 1, MAX_CPUS)
-    memory_mib = images.memory_mib(version.blobs) if ask.memory_bytes is None else memory_mib_of(ask.memory_bytes)
+    count = sizes.number("count", ask.count, 1, sizes.MAX_COUNT)
+    cpus = sizes.number("cpus", 1 if ask.cpus is None else ask.cpus, 1, sizes.MAX_CPUS)
+    memory_mib = images.memory_mib(version.blobs) if ask.memory_bytes is None else sizes.memory_mib(ask.memory_bytes)
     kind = ask.kind or version.image.usage
     if kind not in list(Usage):
         raise Refused("invalid", "kind is not possible", f"give desktop or server, not {kind[:20]!r}", field="kind")
+    persistence = ask.persistence or Persistence.PERSISTENT
+    if persistence not in list(Persistence):
+        raise Refused("invalid", "persistence is not possible", f"give persistent or transient, not {persistence[:20]!r}", field="persistence")
+    data_disk_mib = sizes.data_disk_mib(ask.data_disk_bytes)
     keys = [k.strip() for k in ask.ssh_keys]
     if bad := [k for k in keys if not _SSH_KEY.fullmatch(k)]:
         raise Refused("invalid", "An ssh key cannot be read", f"{bad[0][:30]!r} is not a one-line public key", field="ssh_keys")
     with memory.atomic():
         people.require_active(account)
-        _check_possible(cpus, memory_mib)
+        sizes.check_possible(cpus, memory_mib, data_disk_mib)
         queue.check(account, count)
         made = []
         for n in range(count):
@@ -80,7 +78,7 @@ def run(account: Account, ask: Ask) -> list[Instance]:
             now = clock.now()
             row = Instance.objects.create(
                 id=ident, name=name, live_name=name, owner=account, usage=kind, image=version, cpus=cpus, memory_mib=memory_mib,
-                ssh_keys=keys, created_at=now, changed_at=now,
+                ssh_keys=keys, persistence=persistence, data_disk_mib=data_disk_mib, created_at=now, changed_at=now,
             )
             events.record("instance", ident, "instance defined", owner=account, name=name)
             made.append(_enqueue(row, InstanceRun.kind))
@@ -94,8 +92,8 @@ def run(account: Account, ask: Ask) -> list[Instance]:
 def prepare(account: Account, version: ImageVersion, name: str, cpus: int, memory_mib: int) -> Instance:
     """A new instance that gets its place and its disk and does not run. Raises what :func:`run` raises."""
     people.require_active(account)
-    _number("cpus", cpus, 1, MAX_CPUS)
-    _check_possible(cpus, memory_mib)
+    sizes.number("cpus", cpus, 1, sizes.MAX_CPUS)
+    sizes.check_possible(cpus, memory_mib)
     queue.check(account, 1)
     ident, now = ids.new("ins"), clock.now()
     name = _name(account, name, None, version.image.name, ident)
@@ -134,24 +132,8 @@ def _name(account: Account, asked: str, n: int | None, image: str, ident: str) -
     return name
 
 
-def _check_possible(cpus: int, memory_mib: int) -> None:
-    """Whether some node, empty, could take it. Raises Unavailable(no_capacity) without nodes, Refused(invalid) when none is so big."""
-    there = Host.objects.exclude(state__in=[HostState.RETIRED, HostState.NEW])
-    if not there.filter(role=Role.CC).exists():
-        raise Unavailable("no_capacity", "There is no cluster yet", "no CC has joined")
-    nodes = list(there.filter(role=Role.NC).values_list("cpus", "memory_mib"))
-    if not nodes:
-        raise Unavailable("no_capacity", "There is no node yet", "no NC has joined")
-    # what a node that has not said hello has, nobody knows
-    if not any(c == 0 or (c >= cpus and m >= memory_mib) for c, m in nodes):
-        most_cpus, most_mib = max(c for c, _ in nodes), max(m for _, m in nodes)
-        field = "memory_bytes" if memory_mib > most_mib else "cpus"
-        raise Refused("invalid", "No node is that big", f"the most that one offers is {most_cpus} CPUs, and {most_mib} MiB of memory", field=field,
-                      hint="Ask for less, or add a bigger node.")
-
-
 _START = "instance/start"
-_RUNS = (InstanceRun.kind, _START, tasks.PREPARE)
+_RUNS = (InstanceRun.kind, _START, tasks.PREPARE, InstanceRestore.kind)
 """Kinds of tasks whose order is to have an instance running: the cluster is told the same."""
 
 
@@ -161,6 +143,20 @@ def _enqueue(row: Instance, kind: str, wanted: InstanceState = InstanceState.RUN
     queue.enter(task, row)
     move(row, "start", wanted=wanted, gen=row.gen, task=task.id, error=None, cluster=row.cluster if row.node else "")
     return row
+
+
+def await_restore(row: Instance, version: ImageVersion) -> None:
+    """Its system disk is made anew from that version when it is its turn; until then it goes on as it is."""
+    task = tasks.open_task(InstanceRestore.kind, row.owner, row.id, row.name, settings.EDUCLOUD.queue.wait_s)
+    queue.enter(task, row, version)
+    Instance.objects.filter(pk=row.pk).update(task=task.pk, error=None)
+    row.task, row.error = task.pk, None
+
+
+def restoring(row: Instance) -> int:
+    """Its turn to get a new system disk has come; the generation of the order."""
+    move(row, "restore", gen=row.gen + 1)
+    return row.gen
 
 
 def goes_to(ident: str, cluster: str) -> None:
@@ -173,7 +169,9 @@ def gave_up(task: Task, error: Trouble) -> Task:
     is_cancelled = error.code == "cancelled"
     task = tasks.advance(task, "end_cancelled" if is_cancelled else "fail", error=error.wire())
     row = Instance.objects.filter(pk=task.subject, task=task.pk).first()
-    if row is not None and not (is_cancelled and _withdraw(row, error=error.wire())):
+    if row is not None and task.kind == InstanceRestore.kind:
+        Instance.objects.filter(pk=row.pk).update(error=None if is_cancelled else error.wire())
+    elif row is not None and not (is_cancelled and _withdraw(row, error=error.wire())):
         move(row, "undone" if is_cancelled else "fail", error=error.wire(), **({"wanted": InstanceState.STOPPED} if is_cancelled else {}))
         _ask_its_node(row)
     if task.kind == tasks.PREPARE:
@@ -196,6 +194,8 @@ def start(account: Account, ident: str) -> Instance:
         INSTANCE.advance(row.state, "start")
         if row.wanted == InstanceState.DELETED:
             raise Refused("state", "This instance cannot start now", "it is being deleted, and its disk may be gone already")
+        if queue.waits(row.task):
+            raise Refused("state", "This instance cannot start now", "it waits for a new system disk", hint="Wait for that task, or cancel it.")
         if row.node:
             _cluster(row)
         queue.check(row.owner, 1)
@@ -214,13 +214,13 @@ def _cluster(row: Instance) -> Host:
 
 def stop(account: Account, ident: str, grace_s: float = 30) -> Instance:
     """Stop an instance: asked politely, by force after ``grace_s`` seconds."""
-    grace = _number("grace_s", int(grace_s), 0, 600, " s")
+    grace = sizes.number("grace_s", int(grace_s), 0, 600, " s")
     return _order(account, ident, "stop", InstanceState.STOPPED, InstanceStop(instance=ident, grace_s=grace))
 
 
 def reboot(account: Account, ident: str, grace_s: float = 30) -> Instance:
     """Stop and start an instance in its place."""
-    grace = _number("grace_s", int(grace_s), 0, 600, " s")
+    grace = sizes.number("grace_s", int(grace_s), 0, 600, " s")
     return _order(account, ident, "reboot", InstanceState.RUNNING, InstanceReboot(instance=ident, grace_s=grace))
 
 
@@ -263,7 +263,7 @@ def _order(account: Account, ident: str, event: str, wanted: InstanceState, comm
         if waited:
             cancelled = Refused("cancelled", "It was cancelled").wire()
             tasks.advance(Task.objects.get(pk=row.task), "end_cancelled", error=cancelled)
-        if not row.cluster or (waited and event == "stop"):
+        if not row.cluster or (waited and event == "stop" and row.state == InstanceState.QUEUED):
             return _at_once(row, wanted, command.kind)
         cluster = _cluster(row)
         row.gen += 1
@@ -342,7 +342,8 @@ _SEEN = {
 
 def found(report: InstanceFacts) -> None:
     """What its node says of an instance; while an order is under way, only what the order leads to."""
-    row = Instance.objects.filter(pk=report.instance).first()
+    row = Instance.objects.select_related("image").filter(pk=report.instance).first()
+    _stands_on(row, report)
     if row is not None and report.state == InstanceState.DELETED:
         report = _gone(row, report)
     event = _SEEN.get(report.state)
@@ -368,6 +369,17 @@ def found(report: InstanceFacts) -> None:
     if row.state in (InstanceState.STOPPED, InstanceState.FAILED):
         queue.freed(row.cluster)
         admission.admit()
+
+
+def _stands_on(row: Instance | None, report: InstanceFacts) -> None:
+    """The version its node says it has."""
+    if row is None or report.version in (0, row.image.version):
+        return
+    version = ImageVersion.objects.filter(image=row.image.image_id, version=report.version).first()
+    if version is not None:
+        Instance.objects.filter(pk=row.pk).update(image=version)
+        row.image = version
+        events.record("instance", row.pk, "instance has another version", owner_id=row.owner_id, task=row.task, host=report.node, version=version.version)
 
 
 def _came_back(row: Instance) -> bool:
@@ -408,6 +420,12 @@ def _named(event: str) -> str:
     return event.removeprefix("seen_")
 
 
+def _leaves_stopped(row: Instance, task: Task) -> bool:
+    if task.kind == InstanceRestore.kind:
+        return bool(row.wanted == InstanceState.STOPPED)
+    return task.kind in (InstanceStop.kind, tasks.PREPARE, tasks.SUBMIT)
+
+
 def ended(task: Task, report: Outcome) -> None:
     """A task about an instance ended: the instance follows unless its node said so already; who waits may have its turn."""
     queue.forget(task.pk)
@@ -432,7 +450,7 @@ def _follow(task: Task, report: Outcome) -> None:
     if row.state in _MOVING:
         if row.state == InstanceState.QUEUED and task.kind == tasks.PREPARE:
             move(row, "placed")  # the cluster said so before, and that was lost on its way
-        move(row, "seen_stopped" if task.kind in (InstanceStop.kind, tasks.PREPARE, tasks.SUBMIT) else "seen_running")
+        move(row, "seen_stopped" if _leaves_stopped(row, task) else "seen_running")
     if row.contradicted:
         Instance.objects.filter(pk=row.pk).update(contradicted="")
         _ask_its_node(row)

@@ -17,7 +17,7 @@ from django.db.models import Max, Min, Q, QuerySet
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import HostState, Role, TaskState
 from luhyaapi.errors import Refused, Unavailable
-from luhyadb.models import Account, Gate, Host, Instance, Task, Turn
+from luhyadb.models import Account, Gate, Host, ImageVersion, Instance, Task, Turn
 
 ASK_AGAIN_S = 30.0
 """A full cluster is asked again after this also when nobody told that something became free."""
@@ -34,12 +34,14 @@ def check(account: Account, count: int) -> None:
         raise Refused("quota", "Too many runs of yours would wait", f"{mine} wait, at most {limits.each_at_most} can")
 
 
-def enter(task: Task, row: Instance) -> None:
-    """A run waits for its turn. In a transaction of the caller's."""
+def enter(task: Task, row: Instance, image: ImageVersion | None = None) -> None:
+    """A run waits for its turn, or a new system disk from ``image``, which needs no room. In a transaction of the caller's."""
     mine = Turn.objects.filter(owner=row.owner_id).aggregate(last=Max("number"))["last"] or 0
     now = Turn.objects.filter(placed_at=0).aggregate(first=Min("number"))["first"] or 0
+    needs = {} if row.node else {"disk_mib": row.data_disk_mib}
+    needs |= {"cpus": 0, "memory_mib": 0} if image else {"cpus": row.cpus, "memory_mib": row.memory_mib}
     Turn.objects.create(
-        task=task, owner_id=row.owner_id, number=max(mine + 1, now), cpus=row.cpus, memory_mib=row.memory_mib, node=row.node,
+        task=task, owner_id=row.owner_id, number=max(mine + 1, now), image=image, node=row.node, **needs,
         cluster=row.cluster if row.node else "", until=clock.now() + settings.EDUCLOUD.queue.wait_s,
     )
 
@@ -47,6 +49,11 @@ def enter(task: Task, row: Instance) -> None:
 def leave(task: str) -> bool:
     """A run that waits does so no more; False when it is not in the queue, or was handed down."""
     return bool(Turn.objects.filter(task=task, handed_at=0).delete()[0])
+
+
+def waits(task: str) -> bool:
+    """Whether it is in the queue, and was not handed down."""
+    return Turn.objects.filter(task=task, handed_at=0).exists()
 
 
 def forget(task: str) -> None:
@@ -90,7 +97,7 @@ def _fitting(gate: Gate) -> QuerySet[Turn]:
     rows = Turn.objects.select_related("task").filter(Q(cluster="") | Q(cluster=gate.pk), handed_at=0)
     for each in gate.refused:
         there = {"node": each["node"]} if each["node"] else {}
-        rows = rows.exclude(cpus__gte=each["cpus"], memory_mib__gte=each["memory_mib"], **there)
+        rows = rows.exclude(cpus__gte=each["cpus"], memory_mib__gte=each["memory_mib"], disk_mib__gte=each["disk_mib"], **there)
     return rows
 
 
@@ -112,7 +119,7 @@ def asked_by(command: str) -> Turn | None:
 def refuse(turn: Turn, what: str, why: str) -> None:
     """The cluster has no room for it: it waits on, in its round."""
     gate, _ = Gate.objects.select_for_update().get_or_create(pk=turn.cluster)
-    size = {"cpus": turn.cpus, "memory_mib": turn.memory_mib, "node": turn.node, "what": what, "why": why}
+    size = {**_size(turn), "what": what, "why": why}
     gate.refused = [each for each in gate.refused if not _covers(size, each)] + [size]
     gate.careful, gate.ask_at = True, clock.now() + ASK_AGAIN_S
     gate.save()
@@ -120,9 +127,13 @@ def refuse(turn: Turn, what: str, why: str) -> None:
     Turn.objects.filter(pk=turn.pk).update(cluster=turn.cluster, handed_at=0, attempt=turn.attempt)
 
 
-def _covers(small: dict[str, int], other: dict[str, int]) -> bool:
+def _size(turn: Turn) -> dict[str, Any]:
+    return {"cpus": turn.cpus, "memory_mib": turn.memory_mib, "disk_mib": turn.disk_mib, "node": turn.node}
+
+
+def _covers(small: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether who refuses the first refuses the other."""
-    return small["cpus"] <= other["cpus"] and small["memory_mib"] <= other["memory_mib"] and small["node"] in ("", other["node"])
+    return all(small[each] <= other[each] for each in ("cpus", "memory_mib", "disk_mib")) and small["node"] in ("", other["node"])
 
 
 def freed(cluster: str) -> None:
@@ -190,7 +201,7 @@ class _Reasons:
         clusters = [c for c, role in self._up if role == Role.CC and turn.cluster in ("", c)]
         if not clusters:
             return "Its cluster does not answer now" if turn.cluster else "No cluster answers now", ""
-        size = {"cpus": turn.cpus, "memory_mib": turn.memory_mib, "node": turn.node}
+        size = _size(turn)
         for cluster in clusters:
             for each in self._refused.get(cluster, ()):
                 if _covers(each, size):

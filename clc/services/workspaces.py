@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from clc.services import events, hosts, images, instances, tasks
+from clc.services import events, hosts, images, instances, sizes, tasks
 from clc.services.own import own
 from luhyaapi import clock, ids, log
 from luhyaapi.contracts.commands import ImageAdopt, InstanceSubmit
@@ -51,7 +51,7 @@ def begin(account: Account, ask: Ask) -> Workspace:
                           hint="Upload another kernel or ram disk as its next version.")
         if ask.name:
             _check_new(ask.name)
-        memory_mib = images.memory_mib(base.blobs) if ask.memory_bytes is None else instances.memory_mib_of(ask.memory_bytes)
+        memory_mib = images.memory_mib(base.blobs) if ask.memory_bytes is None else sizes.memory_mib(ask.memory_bytes)
         row = instances.prepare(account, base, "", 1 if ask.cpus is None else ask.cpus, memory_mib)
         now = clock.now()
         space = Workspace.objects.create(

@@ -79,6 +79,7 @@ ENUMS: dict[str, type[Word]] = {
     "workspace": vocabulary.WorkspaceState,
     "role": vocabulary.Role,
     "usage": vocabulary.Usage,
+    "persistence": vocabulary.Persistence,
     "accelerator": vocabulary.Accelerator,
     "health": vocabulary.Health,
 }
@@ -93,6 +94,8 @@ KINDS = {
     "image.upload": gettext_noop("Upload image"),
     "image.delete": gettext_noop("Delete image"),
     "image.fetch": gettext_noop("Fetch image"),
+    "instance.restore": gettext_noop("Restore system disk"),
+    "restore": gettext_noop("making the system disk"),
     "workspace.prepare": gettext_noop("Prepare workspace"),
     "workspace.submit": gettext_noop("Submit workspace"),
     "push": gettext_noop("sending what changed"),

@@ -335,6 +335,33 @@ def prefetch(
     tasks.show_task(session, waiting.fetch(session, ident))
 
 
+@verb(app, "renew")
+def renew(
+    session: Session, image: ImageName,
+    transient_only: Annotated[bool, typer.Option("--transient-only", help="Leave out instances whose system disk is to be kept.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the tasks at once instead of waiting for them.")] = False,
+    timeout: Annotated[float, typer.Option(metavar="S", help="Give up waiting after so many seconds; 0: never. The cloud goes on.")] = 0,
+) -> None:  # fmt: skip
+    """Put all instances with an older version of an image on its newest one; all on their system disks is lost."""
+    whose = "transient instances" if transient_only else "instances, also persistent ones,"
+    output.confirm(f"Losing all that is on the system disks of the {whose} with an older version of {image}", yes=yes, terminal=session.terminal)
+    found = session.api.post(api.path("images", image, "renew"), {"transient_only": transient_only})
+    begun = [waiting.id_of(i) for i in found["results"]]
+    if not no_wait:
+        with waiting.detaching(session, begun):
+            waiting.until_final(session, begun, waiting.Deadline(timeout))
+    shown = [waiting.fetch(session, ident) for ident in begun]
+    if session.json:
+        output.document({"tasks": shown, "passed_over": found["passed_over"]})
+    else:
+        output.table(("task", "instance", "state"), [(t["id"], t["subject_name"], t["state"]) for t in shown])
+    for ident in found["passed_over"]:
+        output.note(f"{ident} cannot be renewed now: try again later.")
+    if failed := next((t for t in shown if t["state"] in {"failed", "cancelled"}), None):
+        raise api.task_error(failed)
+
+
 @verb(app, "build-demo")
 def build_demo(
     session: Session,

@@ -24,7 +24,7 @@ _ID = re.compile(r"ins-[0-9a-f]{8}")
 _WAIT_S = 900.0
 _SETTLE_S = 20.0
 _LARGEST_KEY = 16 * 1024
-_ORDER = ("id", "name", "state", "kind", "image", "image_version", "cpus", "memory_bytes", "owner", "cluster", "host")
+_ORDER = ("id", "name", "state", "kind", "image", "image_version", "newest_version", "persistence", "cpus", "memory_bytes", "owner", "cluster", "host")
 
 Instance = dict[str, Any]
 
@@ -63,10 +63,17 @@ def print_one(session: Session, instance: Instance) -> None:
         shown["queue"] = line
     if instance.get("forwards"):
         shown["forwards"] = " ".join(f"{f.get('guest_port')}={f.get('host')}:{f.get('port')}" for f in instance["forwards"])
-    shown["memory_bytes"] = sizes.show(instance.get("memory_bytes"))
+    for name in ("memory_bytes", "data_disk_bytes"):
+        shown[name] = sizes.show(instance.get(name))
     output.fields({**shown, "address": address(instance)}, (*_ORDER, "address"))
     if instance.get("error"):
         output.trouble(instance_error(instance))
+
+
+def _version(instance: Instance) -> str:
+    """The version it has, and the newest one if that is another."""
+    has, newest = instance.get("image_version"), instance.get("newest_version")
+    return f"{has} (newest {newest})" if newest not in (None, has) else str(has)
 
 
 def print_many(session: Session, instances: list[Instance]) -> None:
@@ -75,10 +82,10 @@ def print_many(session: Session, instances: list[Instance]) -> None:
         output.document(instances)
         return
     output.table(
-        ("id", "name", "state", "image", "cpus", "memory", "address", "host", "owner"),
+        ("id", "name", "state", "image", "version", "cpus", "memory", "address", "host", "owner"),
         [
             (
-                i.get("id"), i.get("name"), i.get("state"), i.get("image"), i.get("cpus"), sizes.show(i.get("memory_bytes")),
+                i.get("id"), i.get("name"), i.get("state"), i.get("image"), _version(i), i.get("cpus"), sizes.show(i.get("memory_bytes")),
                 address(i), i.get("host"), i.get("owner"),
             )
             for i in instances
@@ -135,14 +142,16 @@ def _why(session: Session, instance: Instance) -> dict[str, Any]:
     return {"node": found.get("node"), "why": reasons}
 
 
-def _order(
-    image: str, name: str, cpus: int | None, memory: str, count: int | None, kind: str, keys: list[Path]
+def _order(  # noqa: PLR0913, PLR0917 - the options people have
+    image: str, name: str, cpus: int | None, memory: str, count: int | None, kind: str, keys: list[Path], transient: bool, data_disk: str,
 ) -> dict[str, Any]:
     api.segment(image, "name of an image")
     if name:
         api.segment(name, "name of an instance")
     body: dict[str, Any] = {"image": image, "name": name, "cpus": cpus, "count": count, "kind": kind}
     body["memory_bytes"] = sizes.parse(memory) if memory else None
+    body["data_disk_bytes"] = sizes.parse(data_disk) if data_disk else None
+    body["persistence"] = "transient" if transient else ""
     body["ssh_keys"] = [read_key(k) for k in keys]
     return {k: v for k, v in body.items() if v not in (None, "", [])}
 
@@ -157,12 +166,14 @@ def run(  # noqa: PLR0913, PLR0917 - the options people have
     count: Annotated[int | None, typer.Option(min=1, max=10_000, help="How many; prints a list.")] = None,
     kind: Annotated[Kind | None, typer.Option(help="What it is for.")] = None,
     ssh_key: Annotated[list[Path] | None, typer.Option(help="File of a public key to let in; may be repeated.")] = None,
+    transient: Annotated[bool, typer.Option("--transient", help="Its system disk is reset when it stops.")] = False,
+    data_disk: Annotated[str, typer.Option(metavar="SIZE", help="Give it a disk of its own of that size, which stays; for example 10G.")] = "",
     why: Annotated[bool, typer.Option("--why", help="Also say why each node was taken or not.")] = False,
     no_wait: NoWait = False,
     timeout: Timeout = _WAIT_S,
 ) -> None:
     """Run new instances and wait until they run."""
-    body = _order(image, name, cpus, memory, count, kind or "", ssh_key or [])
+    body = _order(image, name, cpus, memory, count, kind or "", ssh_key or [], transient, data_disk)
     made: list[Instance] = session.api.post(api.path("instances"), body)["results"]
     tasks = [waiting.id_of(i) for i in made]
     if no_wait:
@@ -268,6 +279,19 @@ def reboot(
 ) -> None:  # fmt: skip
     """Stop and start an instance."""
     _post(session, instance, "reboot", {} if grace is None else {"grace_s": grace}, no_wait=no_wait, timeout_s=timeout)
+
+
+@verb(app, "restore")
+def restore(
+    session: Session, instance: InstanceName,
+    version: Annotated[str, typer.Option(metavar="newest|N", help="Make it from that version of its image; otherwise from the one it has.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    no_wait: NoWait = False, timeout: Timeout = _WAIT_S,
+) -> None:  # fmt: skip
+    """Give an instance a new system disk: all on the old one is lost, a data disk and the addresses stay."""
+    api.segment(instance, "name of an instance")
+    output.confirm(f"Losing all that is on the system disk of {instance}", yes=yes, terminal=session.terminal)
+    _post(session, instance, "restore", {"version": version} if version else {}, no_wait=no_wait, timeout_s=timeout)
 
 
 @verb(app, "delete")

@@ -54,9 +54,12 @@ class ImageDelete(Command):
 
 
 class InstanceRun(Command):
-    """Have an instance running on some node of the cluster; where it already has a place, there. Without ``boot``: ready to be."""
+    """Have an instance running on some node of the cluster; where it already has a place, there. Without ``boot``: ready to be.
 
-    v = 2
+    ``transient`` and ``data_disk_mib`` (MiB): as in the machine they become.
+    """
+
+    v = 3
 
     to, timeout_s = Role.CC, 1800
     instance: InsId
@@ -70,6 +73,23 @@ class InstanceRun(Command):
     owner: str = ""
     ssh_keys: tuple[str, ...] = ()
     boot: bool = True
+    transient: bool = False
+    data_disk_mib: int = Field(default=0, ge=0)
+
+
+class InstanceRestore(Command):
+    """Have the system disk of an instance fresh from that version; all else of it stays.
+
+    It is stopped for that: asked politely first, by force after ``grace_s`` seconds. With ``boot`` it runs again afterwards.
+    """
+
+    to, timeout_s = Role.CC, 1800
+    instance: InsId
+    image: ImageRef
+    image_url: str
+    image_ticket: str
+    boot: bool
+    grace_s: float = 30
 
 
 class InstanceStop(Command):
@@ -151,10 +171,10 @@ class EdgeApply(Command):
 class DomainStart(Command):
     """Have a domain running as specified; its image is in the cache, or on its way there.
 
-    Without ``boot``: have its disk, and no more.
+    Without ``boot``: have its disk, and no more. A disk with a lower number than the one here is not gone back to.
     """
 
-    v = 3
+    v = 4
 
     to, timeout_s, lane = Role.NC, 600, Lane.BOOT
     instance: InsId
@@ -241,10 +261,13 @@ class HostDrain(Command):
 
 
 class HostRefresh(Command):
-    """Send all facts now; a boss passes it on to the host it is about."""
+    """Send all facts now; a boss passes it on to the host it is about. A node says of ``doubtful`` ones that are not there that they are not."""
+
+    v = 2
 
     to, timeout_s = ALL_ROLES, 30
     host: HostId
+    doubtful: tuple[InsId, ...] = Field(default=(), max_length=100)
 
 
 class TaskCancel(Command):

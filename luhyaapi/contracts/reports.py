@@ -82,9 +82,9 @@ class HostsFacts(Report):
 
 
 class InstanceFacts(Report):
-    """How one instance is on its node. ``gen`` is the generation of the order it answers."""
+    """How one instance is on its node. ``gen`` is the generation of the order it answers, ``version`` that of its image; 0: not told."""
 
-    v = 3
+    v = 4
 
     instance: InsId
     state: InstanceState
@@ -94,6 +94,7 @@ class InstanceFacts(Report):
     accelerator: Accelerator = Accelerator.UNPROVED
     fence: int = 0
     gen: int = 0
+    version: int = 0
     error: Fault | None = None
 
 

@@ -101,7 +101,11 @@ class Nic(Model):
 
 
 class MachineSpec(Model):
-    """Everything a node needs to define a domain, complete: a driver asks nothing back."""
+    """Everything a node needs to define a domain, complete: a driver asks nothing back.
+
+    ``disk`` numbers its system disk: a higher one than before is a new disk, fresh from ``image``. One that is ``transient`` is gone
+    when the guest stops. ``data_disk_mib``: a second disk of its own, MiB, which stays until it is deleted; 0: none.
+    """
 
     instance: InsId
     name: Name
@@ -111,6 +115,9 @@ class MachineSpec(Model):
     nics: tuple[Nic, ...] = ()
     display_port: int = Field(default=0, ge=0, le=65535)
     ssh_keys: tuple[str, ...] = Field(default=(), max_length=16)
+    disk: int = Field(default=0, ge=0)
+    transient: bool = False
+    data_disk_mib: int = Field(default=0, ge=0)
 
 
 class Display(Model):

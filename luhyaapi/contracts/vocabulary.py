@@ -106,6 +106,13 @@ class Usage(Word):
     SERVER = "server", "Server", "虚拟服务器"
 
 
+class Persistence(Word):
+    """What becomes of the system disk of an instance when it stops."""
+
+    PERSISTENT = "persistent", "Persistent", "持久"
+    TRANSIENT = "transient", "Transient", "临时"
+
+
 class DiskFormat(StrEnum):
     """The formats a disk may have, stated and never guessed."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from luhyaapi.contracts.vocabulary import Accelerator, InstanceState, Usage
+from luhyaapi.contracts.vocabulary import Accelerator, InstanceState, Persistence, Usage
 from luhyadb.models.base import Table, pk, word
 from luhyadb.models.images import ImageVersion
 from luhyadb.models.people import Account
@@ -21,6 +21,8 @@ class Instance(Table):
     image = models.ForeignKey(ImageVersion, models.PROTECT)
     cpus = models.PositiveIntegerField()
     memory_mib = models.PositiveIntegerField()
+    persistence = word(Persistence, default=Persistence.PERSISTENT)
+    data_disk_mib = models.PositiveIntegerField(default=0)
     ssh_keys = models.JSONField(default=list)
     state = word(InstanceState, default=InstanceState.DEFINED)
     wanted = word(InstanceState, default=InstanceState.RUNNING)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 
 from luhyadb.models.base import Table
+from luhyadb.models.images import ImageVersion
 from luhyadb.models.people import Account
 from luhyadb.models.tasks import Task
 
@@ -13,7 +14,7 @@ class Turn(Table):
     """A run that waits (``handed_at`` 0), or was given to ``cluster`` and has not ended. Writer: clc.services.queue.
 
     ``number`` is its round: in each round every owner has one turn. ``node`` and ``cluster`` of one that waits are where it has
-    its place already.
+    its place already. ``image``: no run, its system disk is made anew from that version.
     """
 
     task = models.OneToOneField(Task, models.CASCADE)
@@ -21,6 +22,8 @@ class Turn(Table):
     number = models.PositiveBigIntegerField()
     cpus = models.PositiveIntegerField()
     memory_mib = models.PositiveIntegerField()
+    disk_mib = models.PositiveIntegerField(default=0)
+    image = models.ForeignKey(ImageVersion, models.PROTECT, null=True, default=None)
     cluster = models.CharField(max_length=20, default="", blank=True)
     node = models.CharField(max_length=20, default="", blank=True)
     attempt = models.PositiveIntegerField(default=0)

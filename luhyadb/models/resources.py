@@ -39,6 +39,7 @@ class Placement(Table):
     spec = models.JSONField()
     cpus = models.PositiveIntegerField()
     memory_mib = models.PositiveIntegerField()
+    disk_mib = models.PositiveIntegerField(default=0, help_text="its data disk; held also while it is stopped")
     why = models.JSONField(default=dict)
 
 

@@ -36,7 +36,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Files:
-    """The files of one domain on this node. ``disk`` is the writable overlay (qcow2), the others are read-only.
+    """The files of one domain on this node. ``disk`` (an overlay, qcow2) and ``data`` (raw) it may write; the others are read-only.
 
     ``taps`` names the tap of each card by its MAC, as :meth:`NodeNetwork.plug` answered it. ``base`` is what the
     overlay stands on; until that is whole it is read from ``base_socket`` (raw, by NBD), where somebody listens already.
@@ -46,6 +46,7 @@ class Files:
 
     console_log: Path
     disk: Path | None = None
+    data: Path | None = None
     kernel: Path | None = None
     initrd: Path | None = None
     seed: Path | None = None

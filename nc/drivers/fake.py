@@ -71,7 +71,7 @@ class FakeHypervisor:
         self.faults.strike("define", spec.instance)
         if not files.kernel and not files.disk:
             raise Refused("invalid", "There is nothing to boot", "neither a kernel nor a disk")
-        needed = [str(path) for path in (files.disk, files.kernel, files.initrd, files.seed) if path]
+        needed = [str(path) for path in (files.disk, files.data, files.kernel, files.initrd, files.seed) if path]
         self._write(spec.instance, {
             "state": self._read(spec.instance).get("state", DomainState.STOPPED),
             "spec": spec.model_dump(mode="json"), "needed": needed, "console_log": str(files.console_log),

@@ -26,6 +26,7 @@ DESKTOP_VRAM_KIB = 16 * 1024
 FIRST_VNC_PORT = 5900
 LONGEST_SOCKET = 107
 _FIRST_CARD_AT = 0x10
+DATA = "data"
 AGENT = "org.qemu.guest_agent.0"
 _OURS = uuid.uuid5(uuid.NAMESPACE_URL, NAMESPACE)
 
@@ -155,6 +156,9 @@ def _devices(devices: Any, spec: MachineSpec, files: Files, kind: Kind, wiring: 
             _base(disk, files, is_ours=bool(files.account or wiring.subnet))
         if not files.kernel and kind != "xen":
             _add(disk, "boot", order="1")
+    if files.data:
+        # by the serial a guest finds it whatever it is called there
+        _add(_disk(devices, files.data, "b", kind, DiskFormat.RAW), "serial", DATA)
     if files.seed:
         _add(_disk(devices, files.seed, "z", kind, read_only=True), "readonly")
     if kind != "xen":
@@ -179,13 +183,13 @@ def _devices(devices: Any, spec: MachineSpec, files: Files, kind: Kind, wiring: 
     _add(devices, "memballoon", model="none")
 
 
-def _disk(devices: Any, path: Path, letter: str, kind: Kind, *, read_only: bool = False) -> Any:
+def _disk(devices: Any, path: Path, letter: str, kind: Kind, format_: DiskFormat = DiskFormat.QCOW2, *, read_only: bool = False) -> Any:
     disk = _add(devices, "disk", type="file", device="disk")
     if read_only:
         _add(disk, "driver", name="qemu", type=DiskFormat.RAW)
     else:
         # writeback keeps every flush the guest asks for and also works where files cannot be opened directly (tmpfs)
-        _add(disk, "driver", name="qemu", type=DiskFormat.QCOW2, cache="writeback", discard="unmap")
+        _add(disk, "driver", name="qemu", type=format_, cache="writeback", discard="unmap")
     _add(disk, "source", file=str(path))
     _add(disk, "target", dev=("xvd" if kind == "xen" else "vd") + letter, bus="xen" if kind == "xen" else "virtio")
     return disk

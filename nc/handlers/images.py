@@ -13,6 +13,7 @@ from luhyaapi.transfer import courier
 from luhyaapi.transfer.base import Progress, Source
 from luhyaapi.transfer.pushing import push
 from luhyaapi.wire import tls
+from nc.services import disks
 from nc.services.lazy.exports import Coming
 from nc.services.merged import Merged
 
@@ -69,7 +70,7 @@ class PushDisk(Handler[DiskPush]):
                 raise Refused("state", "The instance has no disk", "its image is a kernel with its ram disk")
             if job.services.domains.exports.comes(base):
                 raise Unavailable("busy", "The image of the instance still comes", "its disk can be read when it is here")
-            with Merged(folder / "disk.qcow2", lambda: cache.path(base.sha256), cache.index(base.sha256)) as disk:
+            with Merged(disks.system(folder, wanted.spec.disk), lambda: cache.path(base.sha256), cache.index(base.sha256)) as disk:
                 index = disk.index(cancelled=job.cancelled, on_progress=partial(job.progress, "look"))
                 to = Source(f"{command.url}/drafts/{command.draft}", {"Authorization": f"Ticket {command.ticket}"}, tls.trust(agent.identity, agent.boss))
                 push(to, index, partial(disk.frames, index), on_progress=partial(job.progress, "push"), cancelled=job.cancelled)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import re
 import struct
 from collections.abc import Callable, Iterable
@@ -60,13 +61,46 @@ def overlay(
     try:
         _qemu_img("create", "-q", *unseen, "-f", "qcow2", "-F", base_format, "-b", base.absolute(), part, *size, cancelled=cancelled)
         part.chmod(0o600)
-        # it has its name for good: one that a power cut spoiled would be no overlay for ever
-        sync_file(part)
-        part.replace(target)
-        sync_folder(target.parent)
+        _settle(part, target)
     finally:
         part.unlink(missing_ok=True)
     return target
+
+
+def system(folder: Path, number: int) -> Path:
+    """The overlay that is the system disk of that number; the first one has none in its name."""
+    return folder / (f"disk-{number}.qcow2" if number else "disk.qcow2")
+
+
+def drop_systems(folder: Path, *, but: Path | None = None) -> None:
+    """Have no system disk but that one."""
+    for each in folder.glob("disk*.qcow2"):
+        if each != but:
+            each.unlink(missing_ok=True)
+
+
+def data(target: Path, size_bytes: int) -> Path:
+    """A raw disk of that size, all of it a hole; one that is there stays as it is. Raises Failed(disk_full)."""
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = _part_of(target)
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.truncate(size_bytes)
+        _settle(part, target)
+    except OSError as error:
+        raise Failed("disk_full", "The data disk of an instance could not be made", str(error)) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def _settle(part: Path, target: Path) -> None:
+    """Under its name, also after a power cut."""
+    sync_file(part)
+    part.replace(target)
+    sync_folder(target.parent)
 
 
 def mapped(overlay: Path) -> list[dict[str, Any]]:

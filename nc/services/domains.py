@@ -2,42 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from luhyaapi import clock, ids, log
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.reports import InstanceFacts
-from luhyaapi.contracts.specs import Blob, DomainFacts, Fault, MachineSpec
-from luhyaapi.contracts.vocabulary import DiskFormat, DomainState, InstanceState, Part
+from luhyaapi.contracts.specs import DomainFacts, Fault, MachineSpec
+from luhyaapi.contracts.vocabulary import DomainState, InstanceState
 from luhyaapi.errors import Failed, Refused, Trouble, Unavailable
 from luhyaapi.role import Job
-from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.wire import stream
-from nc.drivers.base import Account, Files, Hypervisor, NodeNetwork
 from nc.services import belongings, disks
 from nc.services.boots import Boots
+from nc.services.furnishing import Hands, furnish
 from nc.services.lazy.exports import Exports
 from nc.services.lazy.standing import Standing
 from nc.services.turns import Turns
 from nc.services.wanted import Wanted, WantedFiles
+
+__all__ = ["Domains", "Hands"]
 
 _log = log.get(__name__)
 RESTARTS, RESTARTS_WITHIN_S = 5, 8 * 3600.0
 _FETCHED_S = 3600.0
 _FOUND_HOLDS_S = 2.0
 Tell = Callable[[InstanceFacts], None]
-
-
-@dataclass(frozen=True)
-class Hands:
-    """The drivers of this node."""
-
-    hypervisor: Hypervisor
-    network: NodeNetwork
-    cache: BlobCache
 
 
 class Domains:
@@ -50,7 +41,7 @@ class Domains:
         self._tell = tell
         self._boots = Boots(settings.hypervisor, hands.hypervisor.used_s)
         self._turns = Turns()
-        self._told: dict[str, tuple[str, int]] = {}
+        self._told: dict[str, tuple[str, int, int]] = {}
         self._failed: dict[str, Fault] = {}
         self._watched = False
         self._fetched: dict[tuple[str, str], float] = {}
@@ -65,7 +56,7 @@ class Domains:
     def start(self, job: Job, spec: MachineSpec, gen: int, fence: int) -> DomainFacts:
         """Have it running. Raises Refused(state) for an older order, Failed(hypervisor), Refused(not_found) without image."""
         with self._turns.order(spec.instance):
-            before = self._before(spec.instance, gen, fence)
+            before, spec = self._taking(job, spec, gen, fence)
             restarts = before.restarts if before else ()
             wanted = self.wanted.write(Wanted(spec=spec, state=InstanceState.RUNNING, gen=gen, fence=fence, restarts=restarts))
             job.checkpoint()
@@ -76,12 +67,12 @@ class Domains:
             return facts
 
     def prepare(self, job: Job, spec: MachineSpec, gen: int, fence: int) -> None:
-        """Have its disk here, and it stopped. Raises what :meth:`start` raises."""
+        """Have its disks here, and it stopped. Raises what :meth:`start` raises."""
         with self._turns.order(spec.instance):
-            self._before(spec.instance, gen, fence)
+            _, spec = self._taking(job, spec, gen, fence)
             wanted = self.wanted.write(Wanted(spec=spec, state=InstanceState.STOPPED, gen=gen, fence=fence))
             job.checkpoint()
-            self._files(spec, self._hands.hypervisor.account(spec))
+            furnish(spec, self._hands, self.exports, self.wanted.folder(spec.instance))
             self._hands.network.unplug(spec.instance)
             for blob in spec.image.blobs:
                 self._hands.cache.unpin(blob.sha256, job.task)
@@ -113,6 +104,7 @@ class Domains:
             if wanted is not None:
                 belongings.close_screen(self.wanted.folder(instance))
                 self.exports.close(instance)
+                self._reset(wanted)
                 self._report(wanted, self._hands.hypervisor.inspect(instance))
 
     def delete(self, instance: str, gen: int, fence: int) -> None:
@@ -163,6 +155,22 @@ class Domains:
             raise Refused("state", "The order is older than what this node knows", "the instance was removed from here since")
         return wanted
 
+    def _taking(self, job: Job, spec: MachineSpec, gen: int, fence: int) -> tuple[Wanted | None, MachineSpec]:
+        """What is wanted so far, and the machine with its newest system disk. What runs on an older one is stopped."""
+        before = self._before(spec.instance, gen, fence)
+        if before is None or spec.disk == before.spec.disk:
+            return before, spec
+        if spec.disk < before.spec.disk:
+            return before, spec.model_copy(update={"disk": before.spec.disk, "image": before.spec.image})
+        job.checkpoint()
+        self._hands.hypervisor.stop(spec.instance, 0)
+        return before, spec
+
+    def _reset(self, wanted: Wanted) -> None:
+        """A transient system disk goes when its guest has stopped; the next start makes another one."""
+        if wanted.spec.transient and wanted.state == InstanceState.STOPPED:
+            disks.drop_systems(self.wanted.folder(wanted.spec.instance))
+
     def _newest(self, instance: str, gen: int, fence: int) -> Wanted | None:
         """What is wanted so far. Raises Refused(state) when a newer order was here before this one."""
         wanted = self.wanted.read(instance)
@@ -179,50 +187,13 @@ class Domains:
         found = self._hands.hypervisor.inspect(spec.instance)
         if found.state is DomainState.RUNNING:
             return found
-        files = self._files(spec, self._hands.hypervisor.account(spec))
+        files = furnish(spec, self._hands, self.exports, self.wanted.folder(spec.instance))
         with self._boots.slot(spec.instance, cancelled):
             self._hands.hypervisor.define(spec, files)
             facts = self._hands.hypervisor.start(spec.instance)
         self.standing.started(spec.instance)
         self._failed.pop(spec.instance, None)
         return facts
-
-    def _files(self, spec: MachineSpec, account: Account | None) -> Files:
-        folder = self.wanted.folder(spec.instance)
-        if account:
-            for each in (self._hands.cache.folder, folder.parent, folder):
-                belongings.way(each, account)
-        paths: dict[Part, Path] = {}
-        coming: Blob | None = None
-        for blob in spec.image.blobs:
-            path = self._hands.cache.path(blob.sha256)
-            if path is None and not (self.exports.may(blob) and self.exports.comes(blob)):
-                raise Refused("not_found", f"The {blob.part} of the image is not on this node", blob.sha256[:12])
-            self._hands.cache.pin(blob.sha256, spec.instance)
-            if path:
-                belongings.image(path, account)
-            else:
-                coming = blob
-            paths[blob.part] = path or self._hands.cache.place(blob.sha256)
-        log_file = belongings.log(folder / "console.log", account)
-        disks.trim_log(log_file)
-        disk = seed = None
-        if base := spec.image.blob(Part.DISK):
-            to_come = coming.size if coming else None
-            disk = disks.overlay(paths[Part.DISK], DiskFormat(base.format), folder / "disk.qcow2", to_come=to_come)
-            hostname = disks.hostname_of(spec.name, spec.instance)
-            seed = disks.seed_iso(folder / "seed.iso", spec.instance, hostname, spec.ssh_keys)
-            if account:
-                belongings.own(disk, account)
-                belongings.own(seed, account, 0o400)
-        self.exports.close(spec.instance)
-        export = self.exports.open(spec.instance, belongings.export_of(folder), coming, account) if coming else None
-        taps = {nic.mac: self._hands.network.plug(spec.instance, nic) for nic in spec.nics}
-        return Files(
-            console_log=log_file, disk=disk, base=paths.get(Part.DISK), base_format=DiskFormat(base.format if base else DiskFormat.RAW),
-            base_socket=export, kernel=paths.get(Part.KERNEL), initrd=paths.get(Part.INITRD), seed=seed, taps=taps,
-            screen=belongings.screen(folder, account), account=account,
-        )
 
     # ---- wanted against found
 
@@ -289,6 +260,7 @@ class Domains:
             self._close_screen(instance)
             if wanted.state != InstanceState.RUNNING:
                 self.exports.close(instance)
+                self._reset(wanted)
         self._report(wanted, found)
 
     def _close_screen(self, instance: str) -> None:
@@ -338,6 +310,14 @@ class Domains:
             if not self.wanted.is_same_boot():
                 self._greet({}, busy)
 
+    def disown(self, doubtful: Sequence[str], busy: set[str]) -> None:
+        """Say of those of which nothing is here that they do not run. Raises Unavailable when the hypervisor cannot be asked."""
+        found = self._found()
+        for instance in doubtful:
+            with self._turns.look(instance) as is_ours:
+                if is_ours and instance not in busy and instance not in found and self.wanted.read(instance) is None:
+                    self._tell(InstanceFacts(instance=instance, state=InstanceState.STOPPED, node=self._node))
+
     def _greet(self, found: dict[str, DomainFacts], busy: set[str]) -> None:
         for instance in self.wanted.all():
             with self._turns.look(instance) as is_ours:
@@ -357,19 +337,19 @@ class Domains:
     def _tell_starting(self, wanted: Wanted) -> None:
         """It should run and does not, and is started again; one whose start just failed is failed until it runs."""
         spec = wanted.spec
-        if self._told.get(spec.instance) in ((InstanceState.STARTING, wanted.gen), (InstanceState.FAILED, wanted.gen)):
+        if self._told.get(spec.instance) in (_mark(InstanceState.STARTING, wanted), _mark(InstanceState.FAILED, wanted)):
             return
         why = "its guest ended unexpectedly" if self._watched else "its node was away"
         trouble = Unavailable("interrupted", "The guest is started again", why)
         self._tell(InstanceFacts(
             instance=spec.instance, state=InstanceState.STARTING, node=self._node, nics=spec.nics, fence=wanted.fence,
-            gen=wanted.gen, error=Fault(**trouble.wire()),
+            gen=wanted.gen, version=spec.image.version, error=Fault(**trouble.wire()),
         ))
-        self._told[spec.instance] = (InstanceState.STARTING, wanted.gen)
+        self._told[spec.instance] = _mark(InstanceState.STARTING, wanted)
 
     def _report(self, wanted: Wanted, found: DomainFacts) -> None:
         facts = self._facts(wanted, found)
-        mark = (facts.state, wanted.gen)
+        mark = _mark(facts.state, wanted)
         if self._told.get(facts.instance) != mark:
             self._tell(facts)
             self._told[facts.instance] = mark
@@ -383,12 +363,18 @@ class Domains:
             state, error = InstanceState.FAILED, self._failed.get(wanted.spec.instance) or Fault(**trouble.wire())
         return InstanceFacts(
             instance=wanted.spec.instance, state=state, node=self._node, nics=wanted.spec.nics, display=found.display,
-            accelerator=found.accelerator, fence=wanted.fence, gen=wanted.gen, error=error,
+            accelerator=found.accelerator, fence=wanted.fence, gen=wanted.gen,
+            version=wanted.spec.image.version, error=error,
         )
 
     def counts(self) -> int:
         """Instances on this node."""
         return len(self.wanted.all())
+
+
+def _mark(state: InstanceState, wanted: Wanted) -> tuple[str, int, int]:
+    """What is told again only when it is otherwise."""
+    return state, wanted.gen, wanted.spec.image.version
 
 
 def _absent(instance: str) -> DomainFacts:

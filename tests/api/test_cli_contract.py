@@ -198,3 +198,27 @@ def test_prefetch(cli, ready):
     assert cli("image", "prefetch", "--image", "tiny", "--by", "noonish", "--no-wait")[0] == 2
     assert cli("image", "prefetch", "--image", "tiny", "--by", "2001-01-01T00:00", "--no-wait")[0] == 2
     assert cli("task", "cancel", task.pk)[1]["state"] == "cancelling"
+
+
+def test_restore_and_renew(cli, world, admin, ready):
+    assert cli("instance", "run", "--image", "tiny", "--name", "one", "--memory", "128M", "--transient", "--data-disk", "32M", "--no-wait")[0] == 0
+    shown = cli("instance", "show", "one")[1]
+    assert (shown["persistence"], shown["data_disk_bytes"], shown["image_version"], shown["newest_version"]) == ("transient", 32 * 2**20, 1, 1)
+    assert cli("instance", "restore", "one", "--yes", "--no-wait")[0] == 5, "it waits for its first run"
+    Task.objects.update(state="done")
+    Instance.objects.update(state="running", node="nc-00000001", cluster=Host.objects.get(role="cc").pk)
+    assert cli("instance", "restore", "one")[0] == 2, "nobody is there to ask"
+    assert cli("instance", "restore", "one", "--version", "9", "--yes")[0] == 3
+    code, made = cli("instance", "restore", "one", "--yes", "--no-wait")
+    assert (code, made["kind"]) == (0, "instance/restore")
+    assert cli("task", "cancel", made["id"])[0] == 0
+    Task.objects.update(state="done")
+    Instance.objects.update(state="running")
+    version = ready.versions.get()
+    version.pk, version.version = None, 2
+    version.save()
+    assert cli("instance", "show", "one")[1]["newest_version"] == 2
+    assert cli("image", "renew", "tiny")[0] == 2
+    code, found = cli("image", "renew", "tiny", "--transient-only", "--yes", "--no-wait")
+    assert (code, [t["subject_name"] for t in found["tasks"]], found["passed_over"]) == (0, ["one"], [])
+    assert cli("image", "renew", "tiny", "--yes", "--no-wait")[1]["passed_over"] == [Instance.objects.get().pk]

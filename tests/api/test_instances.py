@@ -29,3 +29,12 @@ def test_run_answers_with_the_instance_and_the_place_of_its_task(ready, user, ap
     assert made["error"] is None
     assert made["memory_bytes"] == 128 * 2**20
     assert made["display"]["url"] == f"/instances/{made['id']}/screen/"
+
+
+@pytest.mark.parametrize(("asked", "field"), [
+    ({"persistence": "sometimes"}, "persistence"), ({"data_disk_bytes": 1}, "data_disk_bytes"), ({"data_disk_bytes": 2**60}, "data_disk_bytes"),
+    ({"data_disk_bytes": 2**43}, "data_disk_bytes"),
+])
+def test_kinds_of_disks_that_cannot_be(ready, user, api, asked, field):
+    answer = api(user).post("/api/v1/instances/", {"image": "tiny", **asked}, format="json")
+    assert (answer.status_code, answer.json()["field"]) == (422, field)

@@ -55,9 +55,11 @@ class Bench:
             belongings.way(each, account)
         belongings.lent(base, account)
         disk = disks.overlay(base, DiskFormat.RAW, folder / "disk.qcow2")
-        belongings.own(disk, account)
+        data = disks.data(folder / "data.raw", 1024 * 1024)
+        for each in (disk, data):
+            belongings.own(each, account)
         return Files(
-            belongings.log(folder / "console.log", account), disk=disk, base=base, base_format=DiskFormat.RAW,
+            belongings.log(folder / "console.log", account), disk=disk, data=data, base=base, base_format=DiskFormat.RAW,
             screen=belongings.screen(folder, account), account=account,
         )
 

@@ -47,6 +47,7 @@ _PATHS = {
     "image": "images/<str:id>/",
     "image_delete": "images/<str:id>/delete/",
     "image_prefetch": "images/<str:id>/prefetch/",
+    "image_renew": "images/<str:id>/renew/",
     "tasks": "tasks/",
     "task": "tasks/<str:id>/",
     "task_cancel": "tasks/<str:id>/cancel/",

@@ -440,3 +440,30 @@ def test_who_waits_sees_the_place_and_the_reason(user, admin, language, place, r
     client.post(f"/instances/{first.pk}/delete/", headers={"HX-Request": "true"})
     assert Instance.objects.get(pk=first.pk).state == "deleted"
     assert not Outbox.objects.exists()
+
+
+def test_a_new_system_disk_by_the_page(admin):
+    hosts()
+    Host.objects.filter(role="nc").update(disk_mib=1024)
+    image = an_image(admin)
+    client = browser(admin)
+    assert client.post("/instances/run/", {"image": image.name, "name": "mine", "persistence": "transient", "data_disk": "ten"}).status_code == 422
+    client.post("/instances/run/", {"image": image.name, "name": "mine", "persistence": "transient", "data_disk": "32M"})
+    row = Instance.objects.get(name="mine")
+    assert (row.persistence, row.data_disk_mib) == ("transient", 32)
+    Task.objects.update(state="done")
+    Instance.objects.filter(pk=row.pk).update(state="running", node=Host.objects.get(role="nc").pk, cluster=Host.objects.get(role="cc").pk)
+    page = client.get(f"/instances/{row.pk}/").content.decode()
+    assert "Transient" in page
+    assert f"/instances/{row.pk}/restore/" in page
+    assert f"/instances/{row.pk}/renew/" not in page, "it has the newest"
+    version = image.versions.get()
+    version.pk, version.version = None, 2
+    version.save()
+    assert f"/instances/{row.pk}/renew/" in client.get(f"/instances/{row.pk}/").content.decode()
+    assert "Instances on older versions: 1" in client.get(f"/images/{image.pk}/").content.decode()
+    client.post(f"/images/{image.pk}/renew/", {"transient_only": "1"})
+    task = Task.objects.get(kind="instance/restore")
+    assert "Restore system disk" in client.get(f"/tasks/{task.pk}/").content.decode()
+    assert "cannot now; try again later" in client.post(f"/images/{image.pk}/renew/", {}, follow=True).content.decode()
+    assert client.post(f"/instances/{row.pk}/renew/", {}).status_code == 409

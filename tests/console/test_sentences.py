@@ -34,6 +34,7 @@ def test_english_stays_as_it_is():
     ("There is no such page", "没有这个页面"),
     ("There is no instance 'ins-00000001'", "没有实例 'ins-00000001'"),
     ("This instance cannot start now: it is running; possible now: delete, reboot, stop", None),
+    ("This instance cannot be restored now: it waits for a new system disk", None),
     ("Too many runs of yours would wait: 9 wait, at most 10 can", None),
     ("The queue is full: 9 runs wait, at most 10 can", None),
     ("No node is that big: the most that one offers is 8 CPUs, and 4096 MiB of memory", None),

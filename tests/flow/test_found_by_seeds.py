@@ -5,12 +5,12 @@ import json
 import pytest
 
 from cc.services import children
-from clc.services import hosts, instances, own, tasks
+from clc.services import hosts, images, instances, own, remains, tasks
 from luhyaapi import ids
 from luhyaapi.errors import Failed, Refused
 from luhyadb import memory, outbox
-from luhyadb.models import Child, Host, Instance, Placement
-from tests.support.flow_world import opened
+from luhyadb.models import Child, Host, ImageVersion, Instance, Placement
+from tests.support.flow_world import KERNEL, opened
 
 pytestmark = pytest.mark.walk
 
@@ -439,3 +439,79 @@ def test_a_delete_that_cannot_be_given_again_holds_up_no_other(cloud):
     assert instances.delete_again() == 1
     cloud.until_rest()
     assert (cloud.state(stays), cloud.state(goes)) == ("running", "deleted")
+
+
+def test_a_cancelled_run_that_could_not_be_taken_back_and_of_which_nothing_is_there_is_stopped(cloud):
+    """Its node had refused to take back what was never begun, and then knew nothing to tell of it."""
+    cloud.warm()
+    cloud.drain_by_order("nc2")
+    lost = _lose(cloud, "domain/start")
+    one, task = cloud.ask()
+    cloud.p.settle()
+    assert lost
+    faults = cloud.p.hypervisor("nc1").faults
+    faults.always["remove"] = "hypervisor"
+    tasks.cancel(cloud.user, task)
+    cloud.p.settle()
+    cloud.p.pass_time(200)
+    assert cloud.task(task)[0] == "cancelled"
+    faults.always.clear()
+    _heal(cloud)
+    assert cloud.state(one) == "stopped"
+    cloud.do("delete", one)
+    cloud.rest()
+
+
+def test_an_order_to_forget_an_image_that_is_lost_is_given_again(cloud):
+    """The store kept its files for ever."""
+    cloud.upload("lab", KERNEL + bytes(100))
+    cloud.p.settle()
+    store = cloud.p.houses["walrus"].agent.services.store
+    before = set(store.sha256s())
+    lost = _lose(cloud, "image/delete")
+    images.delete(cloud.admin, "lab")
+    cloud.p.settle()
+    assert lost
+    assert set(store.sha256s()) == before
+    _heal(cloud)
+    cloud.p.pass_time(60)
+    assert len(before - set(store.sha256s())) == 1
+    cloud.rest()
+
+
+def test_what_a_published_version_needs_is_not_forgotten_again(cloud):
+    (mine,) = cloud.p.houses["walrus"].agent.services.store.sha256s()[:1]
+    version = ImageVersion.objects.filter(state="published").first()
+    ImageVersion.objects.create(image=version.image, version=99, state="retired", blobs=version.blobs, created_at=0)
+    assert remains.forget_again(Host.objects.get(role="walrus").pk, {mine}) == 0
+    ImageVersion.objects.filter(version=99).delete()
+    cloud.rest()
+
+
+def test_nothing_is_forgotten_again_while_a_version_is_being_made(cloud):
+    version = ImageVersion.objects.filter(state="published").first()
+    blob = version.blobs[0] | {"sha256": "a" * 64}
+    ImageVersion.objects.create(image=version.image, version=98, state="retired", blobs=[blob], created_at=0)
+    made = ImageVersion.objects.create(image=version.image, version=99, state="building", created_at=0)
+    store = Host.objects.get(role="walrus").pk
+    assert remains.forget_again(store, {"a" * 64}) == 0
+    made.delete()
+    assert remains.forget_again(store, {"a" * 64}) == 1
+    assert remains.forget_again(store, {"a" * 64}) == 0, "its order still waits"
+    ImageVersion.objects.filter(version=98).delete()
+
+
+def test_an_image_deleted_while_the_same_content_is_published_again_costs_no_byte(cloud):
+    content = KERNEL + b"the same"
+    cloud.upload("one", content)
+    cloud.p.settle()
+    cloud.upload("two", content)
+    images.delete(cloud.admin, "one")
+    cloud.p.settle()
+    cloud.p.pass_time(120)
+    (blob,) = ImageVersion.objects.get(image__name="two").blobs
+    assert cloud.p.houses["walrus"].agent.services.store.has(blob["sha256"])
+    images.delete(cloud.admin, "two")
+    cloud.p.settle()
+    assert not cloud.p.houses["walrus"].agent.services.store.has(blob["sha256"])
+    cloud.rest()

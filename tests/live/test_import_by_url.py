@@ -113,6 +113,20 @@ def test_where_nobody_answers_it_ends_soon(open_cloud: World) -> None:
     nothing_is_left(open_cloud)
 
 
+def test_a_server_that_gives_nothing_more_is_given_up(cloud: World, serve) -> None:  # noqa: F811
+    cloud.set("walrus", imports=Imports(allowed=(f"{HOME}/32",), largest_mib=16, silent_s=0.01))
+
+    def dies_half_way(asked: Asked) -> None:
+        asked.head(200, content_length=len(NOISE), **TAG)
+        if not asked.start:
+            asked.say(NOISE[:2 * MIB])
+
+    task = cloud.bring(serve(dies_half_way).url())
+    cloud.p.settle()
+    assert cloud.task(task.pk) == ("failed", "timeout")
+    nothing_is_left(cloud)
+
+
 def test_it_can_be_cancelled_while_bytes_come(open_cloud: World, serve) -> None:
     def cut_short(asked: Asked) -> None:
         asked.head(200, content_length=len(NOISE), **TAG)

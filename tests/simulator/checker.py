@@ -203,6 +203,8 @@ def the_cancelled_rest(history: list[Record]) -> Iterator[str]:
             (off.discard if r["what"].endswith(" ends") else off.add)(str(r["about"]).split()[0])
         elif r["what"] == "got" and r.get("kind") == "task/cancel" and r["who"].startswith("nc") and not (r.get("late") or off & {r["who"], "cc"}):
             heard.setdefault((r["who"], r["task"]), r["t"])
+        elif r["what"] == "not taken":
+            heard.pop((r["who"], r["id"].partition("#")[0]), None)
         elif r["what"] == "effect" and r["effect"] in ("running", "defined") and "#undo-" not in r["order"]:
             at = heard.get((r["who"], r["order"].split("#")[0]))
             if at is not None and r["t"] > at + CANCEL_WITHIN_S:

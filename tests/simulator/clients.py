@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from clc.services import hosts, images, instances, prefetches, tasks
+from clc.services import hosts, images, instances, prefetches, renewals, tasks
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.errors import Refused, Trouble, of
@@ -138,12 +138,27 @@ class Clients:
         task = self.tasks[-1 - int(dice[0] * min(len(self.tasks), 3))]
         self.ask("cancel", lambda: {"tasks": [tasks.cancel(self._user, task).pk]}, task=task)
 
+    def _restore(self, dice: tuple[float, ...]) -> None:
+        """A new system disk for one of them; or a new version, and all of its image are put on it a little later."""
+        if dice[1] < 0.5:
+            one = self._one(dice[0])
+            if one and (answer := self.ask("restore", lambda: _told([renewals.restore(self._user, one, "newest" if dice[2] < 0.5 else "")]), instance=one)):
+                self.tasks += answer["tasks"]
+            return
+        self._upload((dice[0], dice[2], 0.0), "tiny")
+        self._sim.after(5 + dice[3] * 10, self._renew)
+
+    def _renew(self) -> None:
+        answer = self.ask("renew", lambda: _told(renewals.renew(self._user, "tiny").begun), image="tiny")
+        if answer:
+            self.tasks += answer["tasks"]
+
     # ---- images
 
-    def _upload(self, dice: tuple[float, ...]) -> None:
+    def _upload(self, dice: tuple[float, ...], name: str = "") -> None:
         self._uploads += 1
-        name = f"image-{self._uploads}"
-        self.upload_of(name, "kernel", KERNEL + name.encode() * (1 + int(dice[1] * 40)), dice)
+        name = name or f"image-{self._uploads}"
+        self.upload_of(name, "kernel", KERNEL + f"image-{self._uploads}".encode() * (1 + int(dice[1] * 40)), dice)
 
     def upload_of(self, name: str, part: str, data: bytes, dice: tuple[float, ...]) -> None:
         """A version of one file, now and then with another digest than its bytes have."""
@@ -263,6 +278,10 @@ class Clients:
                 sim.clock.actor = ""
         if tries < 150:
             sim.after(4.0, lambda: self._knock(name, token, request, tries + 1))
+
+
+def _told(rows: list[Instance]) -> dict[str, Any]:
+    return {"instances": [row.pk for row in rows], "tasks": [row.task for row in rows]}
 
 
 def host_rows() -> dict[str, str]:

@@ -117,5 +117,15 @@ def the_store_is_tidy(_history: list[Record], picture: dict[str, Any]) -> Iterat
     yield from (f"index {name[:12]} is of no file" for name in later["indexes"])
 
 
+def versions_agree(_history: list[Record], picture: dict[str, Any]) -> Iterator[str]:
+    """The version that the CLC names is the one its node has."""
+    numbers = {v.get("id"): v["version"] for v in picture["clc"]["imageversion"]}
+    for row in picture["clc"]["instance"]:
+        for name, node in picture["nodes"].items():
+            wanted = node["wanted"].get(row["id"])
+            if wanted and row["state"] != "deleted" and wanted["version"] != numbers.get(row["image_id"]):
+                yield f"{row['id']} has version {numbers.get(row['image_id'])} for the CLC, {wanted['version']} on {name}"
+
+
 RULES = (the_published_is_whole,)
-REST = (submitted_is_what_was_written, newest_is_not_overwritten, workspaces_end, no_digest_is_wrong, the_store_is_tidy)
+REST = (versions_agree, submitted_is_what_was_written, newest_is_not_overwritten, workspaces_end, no_digest_is_wrong, the_store_is_tidy)

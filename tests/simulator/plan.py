@@ -76,6 +76,8 @@ def make(seed: str, *, kinds: tuple[str, ...] | None = None, only: tuple[str, ..
             items.append(Item(max(at, 0.0), "fault", name, _dice(rng), rng.choice((1.0, 5.0, 15.0, 40.0))))
     if only is None or "prefetch" in only:
         items += _prefetches(seed, moments, LASTS_S * longer)
+    if only is None or "restore" in only:
+        items += _restores(seed, moments, LASTS_S * longer)
     if is_free or "submit" in (only or ()):
         items += _of_images(seed, is_calm=not kinds or not is_free, always=not is_free)
     return Plan(seed, kinds, actions, tuple(sorted(items, key=lambda i: i.at)))
@@ -102,6 +104,14 @@ def _of_images(seed: str, *, is_calm: bool, always: bool) -> list[Item]:
     items += [Item(rng.uniform(0, at), "client", name, _dice(rng)) for name in more]
     faults = [] if is_calm or rng.random() < 0.3 else rng.choices(list(FAULTS_OF_IMAGES), list(FAULTS_OF_IMAGES.values()), k=rng.randint(1, 3))
     return items + [Item(rng.uniform(0, at), "fault", name, _dice(rng), rng.choice((1.0, 5.0, 15.0))) for name in faults]
+
+
+def _restores(seed: str, moments: list[float], lasts_s: float) -> list[Item]:
+    """Likewise."""
+    rng = random.Random(f"restore {seed}")
+    if rng.random() > 0.25:
+        return []
+    return [Item(min(rng.choice(moments) + rng.random(), lasts_s), "client", "restore", _dice(rng)) for _ in range(rng.randint(1, 3))]
 
 
 def _dice(rng: random.Random) -> tuple[float, ...]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _CLC = {
     "task": "id, kind, state, subject, error, deadline, created_at, owner_id, receiver",
-    "instance": "id, state, wanted, node, nics, display_port, gen, task, error",
+    "instance": "id, state, wanted, node, nics, display_port, gen, task, error, image_id",
     "host": "id, role, name, state, boss", "imageversion": "id, image_id, version, state, blobs, task, parent_id", "outbox": 'command, "to", why',
     "upload": "id", "workspace": "id, state, instance_id, version_id, base_id, is_new, task",
 }
@@ -80,10 +80,10 @@ def _node(folder: Path) -> dict[str, Any]:
         domains[file.stem] = {"state": domain["state"], "nics": domain["spec"]["nics"], "port": domain["spec"]["display_port"]}
     wanted = {}
     for each in sorted((folder / "instances").glob("ins-*")):
-        wanted[each.name] = {"state": "unreadable", "gen": 0, "fence": 0}
+        wanted[each.name] = {"state": "unreadable", "gen": 0, "fence": 0, "version": 0}
         with suppress(OSError, ValueError):
             read = json.loads((each / "wanted.json").read_text())
-            wanted[each.name] = {"state": read["state"], "gen": read["gen"], "fence": read["fence"]}
+            wanted[each.name] = {"state": read["state"], "gen": read["gen"], "fence": read["fence"], "version": read["spec"]["image"]["version"]}
     taps = {f.name: f.read_text() for f in sorted((folder / "fake" / "taps").glob("*"))}
     pins = sorted({f.name for f in (folder / "cache" / "pins").glob("*/*") if f.name.startswith("ins-")})
     return {"domains": domains, "wanted": wanted, "taps": taps, "pins": pins}

@@ -155,9 +155,9 @@ def picture():
             "task": [{"id": RUN, "kind": "instance/run", "state": "done", "subject": ONE, "error": None, "deadline": 9.0,
                       "created_at": 1.0, "owner_id": 1}],
             "instance": [{"id": ONE, "state": "running", "wanted": "running", "node": NC1, "nics": place["spec"]["nics"],
-                          "display_port": 8700, "gen": 1, "task": RUN, "error": None}],
+                          "display_port": 8700, "gen": 1, "task": RUN, "error": None, "image_id": 7}],
             "host": [{"id": NC1, "role": "nc", "name": "nc1", "state": "up", "boss": "cc-00000001"}],
-            "imageversion": [{"image_id": "img-1", "version": 1, "state": "published", "blobs": [{"sha256": "a"}], "task": "", "id": 1}],
+            "imageversion": [{"image_id": "img-1", "version": 1, "state": "published", "blobs": [{"sha256": "a"}], "task": "", "id": 7}],
             "outbox": [], "upload": [], "workspace": [],
         },
         "cc": {
@@ -168,7 +168,7 @@ def picture():
         },
         "journals": {"nc1": {"open": [], "reports": []}},
         "nodes": {"nc1": {"domains": {ONE: {"state": "running", "nics": [], "port": 8700}},
-                          "wanted": {ONE: {"state": "running", "gen": 1, "fence": 1}}, "taps": {"t1": ONE}, "pins": [ONE]}},
+                          "wanted": {ONE: {"state": "running", "gen": 1, "fence": 1, "version": 1}}, "taps": {"t1": ONE}, "pins": [ONE]}},
         "hosts": {NC1: "nc1"}, "store": ["a"], "uploads": [], "drafts": [], "later": None, "parts": [], "served": [[ONE, *NICS[0]]],
     }
 
@@ -205,7 +205,8 @@ BROKEN = {
     "an old DHCP entry": lambda p: p["served"].append([TWO, "y", "x"]),
     "a stranger's domain": lambda p: p["nodes"]["nc1"]["domains"].update({TWO: {"state": "stopped"}}),
     "a folder left": lambda p: p["nodes"]["nc1"]["wanted"].update({TWO: {"state": "deleted"}}),
-    "a wanted file nobody can read": lambda p: p["nodes"]["nc1"]["wanted"].update({ONE: {"state": "unreadable"}}),
+    "a wanted file nobody can read": lambda p: p["nodes"]["nc1"]["wanted"].update({ONE: {"state": "unreadable", "version": 0}}),
+    "another version for the CLC": lambda p: p["nodes"]["nc1"]["wanted"][ONE].update(version=2),
     "a tap left": lambda p: p["nodes"]["nc1"]["taps"].update(t2=TWO),
     "a pin left": lambda p: p["nodes"]["nc1"]["pins"].append(TWO),
     "half a file": lambda p: p["parts"].append("nc1/instances/x/wanted.json.part"),

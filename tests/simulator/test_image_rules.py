@@ -29,7 +29,7 @@ def picture():
             "imageversion": [version(1), version(2, TASK, NEW)], "instance": [{"id": INSTANCE, "state": "deleted"}],
             "workspace": [{"id": SPACE, "state": "published", "instance_id": INSTANCE, "version_id": 2, "base_id": 1, "is_new": False}],
             "task": [{"id": TASK, "kind": "workspace/submit", "state": "done", "error": None}],
-        }, "drafts": [], "later": found,
+        }, "drafts": [], "later": found, "nodes": {},
     }
 
 

@@ -314,3 +314,29 @@ def test_a_guest_that_writes_without_end_fills_no_disk(tmp_path: Path) -> None:
     assert talker.read_bytes().endswith(b"xmore")
     assert talker.stat().st_size == disks.LOG_KEPT_BYTES + 4
     assert quiet.stat().st_size == disks.LOG_AT_MOST_BYTES
+
+
+def test_a_data_disk_is_a_hole_and_stays_as_it_is(tmp_path: Path) -> None:
+    target = disks.data(tmp_path / "ins-00000001" / "data.raw", 64 * MIB)
+    assert (target.stat().st_size, target.stat().st_blocks, target.stat().st_mode & 0o777) == (64 * MIB, 0, 0o600)
+    target.write_bytes(b"mine")
+    assert disks.data(target, 32 * MIB).read_bytes() == b"mine"
+    assert [p.name for p in target.parent.iterdir()] == ["data.raw"]
+
+
+def test_a_data_disk_that_no_file_system_takes_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(Failed) as told:
+        disks.data(tmp_path / "data.raw", 2**62)
+    assert told.value.code == "disk_full"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_system_disks_one_is_left(base: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "ins-00000001"
+    first, second = (disks.overlay(base, DiskFormat.RAW, disks.system(folder, n)) for n in (0, 7))
+    assert (first.name, second.name) == ("disk.qcow2", "disk-7.qcow2")
+    disks.data(folder / "data.raw", MIB)
+    disks.drop_systems(folder, but=second)
+    assert sorted(p.name for p in folder.iterdir()) == ["data.raw", "disk-7.qcow2"]
+    disks.drop_systems(folder)
+    assert [p.name for p in folder.iterdir()] == ["data.raw"]

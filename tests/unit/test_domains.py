@@ -11,7 +11,7 @@ import pytest
 from luhyaapi import conf
 from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec
 from luhyaapi.contracts.vocabulary import DiskFormat, DomainState, InstanceState, Part
-from luhyaapi.errors import Failed
+from luhyaapi.errors import Failed, Refused, Unavailable
 from luhyaapi.transfer.cache import BlobCache
 from nc.drivers.fake import FakeHypervisor, FakeNetwork
 from nc.services import belongings
@@ -176,3 +176,55 @@ def test_half_a_file_that_somebody_died_over_is_gone_at_the_next_start(node, tmp
     again = Node(tmp_path)
     assert not half.exists()
     assert again.domains.wanted.read(ONE) is not None
+
+
+def _spec(node, number, version=1):
+    image = node.image.model_copy(update={"version": version})
+    return MachineSpec(instance=ONE, name="trial", cpus=1, memory_mib=96, image=image, display_port=8700, disk=number)
+
+
+def test_a_system_disk_is_not_gone_back_to(tmp_path):
+    node = Node(tmp_path)
+    node.domains.start(JOB, _spec(node, 5, version=2), node.next(), 1)
+    node.stop()
+    node.domains.start(JOB, _spec(node, 3, version=1), node.next(), 1)
+    wanted = node.domains.wanted.read(ONE)
+    assert (wanted.spec.disk, wanted.spec.image.version, node.told[-1].version) == (5, 2, 2)
+
+
+def test_what_runs_on_an_older_disk_is_stopped_for_a_newer_one(tmp_path):
+    node = Node(tmp_path)
+    node.start()
+    states = []
+    node.driver.effect = lambda what, _instance, _domain: states.append(what)
+    node.domains.start(JOB, _spec(node, 2), node.next(), 1)
+    assert states == ["stopped", "defined", "running"]
+
+
+def test_cancelled_before_it_begins_it_keeps_the_disk_it_has(tmp_path):
+    node = Node(tmp_path)
+    node.start()
+
+    def cancelled():
+        raise Refused("cancelled", "It was cancelled")
+
+    job = SimpleNamespace(task="tsk-00000002", checkpoint=cancelled, cancelled=lambda: True)
+    with pytest.raises(Refused):
+        node.domains.start(job, _spec(node, 2, version=2), node.next(), 1)
+    assert node.domains.wanted.read(ONE).spec.disk == 0
+    assert node.driver.inspect(ONE).state is DomainState.RUNNING
+
+
+def test_of_doubtful_ones_only_what_is_not_here_is_said_not_to_run(node):
+    node.start()
+    node.driver._write("ins-0000000c", node.driver._read(ONE))
+    node.told.clear()
+    node.domains.disown([ONE, "ins-0000000b", "ins-0000000c", "ins-0000000d"], {"ins-0000000d"})
+    assert [(f.instance, f.state, f.gen) for f in node.told] == [("ins-0000000b", InstanceState.STOPPED, 0)]
+
+
+def test_a_hypervisor_that_does_not_answer_disowns_nothing(node):
+    node.driver.faults.always["list"] = "hypervisor_down"
+    with pytest.raises(Unavailable):
+        node.domains.disown([ONE], set())
+    assert node.told == []

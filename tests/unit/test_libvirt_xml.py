@@ -58,6 +58,9 @@ SAMPLES = {
     "disk-lazy": lambda: domain_xml(
         spec(image=image(*DISK)), dataclasses.replace(OF_DISK, base_socket=HOME / "image"), Accelerator.TCG, "qemu", Wiring("edubr0"),
     ),
+    "disk-data": lambda: domain_xml(
+        spec(image=image(*DISK)), dataclasses.replace(OF_DISK, data=HOME / "data.raw"), Accelerator.TCG, "qemu", Wiring("edubr0"),
+    ),
     "disk-kvm": lambda: domain_xml(spec(image=image(*DISK)), OF_DISK, Accelerator.KVM, "kvm", Wiring("edubr0")),
     "all-tcg-no-bridge": lambda: domain_xml(
         spec(image=image(*DISK, *KERNEL), display_port=0), OF_ALL, Accelerator.TCG, "qemu",
@@ -85,10 +88,12 @@ VARIED: dict[str, Any] = {
     "nics": (), "display_port": 8701,
 }
 IN_THE_SEED = {"ssh_keys"}
+IN_THE_FILES = {"disk", "transient", "data_disk_mib"}
+"""Which disks there are, and what becomes of them, its node says."""
 
 
 def test_every_field_is_exercised() -> None:
-    assert set(VARIED) | IN_THE_SEED == set(MachineSpec.model_fields)
+    assert set(VARIED) | IN_THE_SEED | IN_THE_FILES == set(MachineSpec.model_fields)
     assert set(MachineSpec.model_fields) >= IN_THE_SEED
 
 

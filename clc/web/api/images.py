@@ -10,11 +10,11 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from clc.services import image_pictures, images, imports, pictures, prefetches
+from clc.services import image_pictures, images, imports, pictures, prefetches, renewals
 from clc.web.api import store
 from clc.web.api.endpoint import Endpoint
 from clc.web.api.once import once
-from clc.web.api.shapes import BYTES, KEY, ImageShape, TaskShape, VersionShape, asks, listed, many, says
+from clc.web.api.shapes import BYTES, KEY, ImageShape, RenewedShape, TaskShape, VersionShape, asks, listed, many, says
 from clc.web.rest import Filters, Form, Nothing, Text, accepted, exactly, narrowed, page
 from luhyaapi.contracts.vocabulary import DiskFormat, ImageState, Part, Usage
 from luhyaapi.errors import Refused
@@ -130,6 +130,27 @@ class Prefetch(Endpoint):
         asked = self.sent(PrefetchForm)
         task = prefetches.prefetch(self.account, image, asked["hosts"], asked["by"].timestamp() if asked["by"] else None)
         return accepted(task.pk, pictures.task(task))
+
+
+class RenewForm(Form):
+    """Which instances."""
+
+    transient_only = serializers.BooleanField(required=False, default=False, help_text="Leave out those whose system disk is to be kept.")
+
+
+class Renew(Endpoint):
+    """Instances on the newest version."""
+
+    @says(RenewedShape, 202, sends=RenewForm, parameters=[KEY], tag=TAG, operation_id="images_renew")
+    @once
+    def post(self, _request: Request, image: str) -> Response:
+        """Put all instances that one may restore and that have an older version of an image on its newest one.
+
+        Each gets a new system disk, by a task of its own; all that was on the old one is lost. What runs is stopped and started again.
+        """
+        found = renewals.renew(self.account, image, **self.sent(RenewForm))
+        answer = {"results": pictures.instances(found.begun), "passed_over": [row.pk for row in found.passed_over]}
+        return accepted(found.begun[0].task if found.begun else "", answer)
 
 
 class PartBytes(Endpoint):

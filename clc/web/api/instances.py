@@ -9,7 +9,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from clc.services import instances, pictures, screens
+from clc.services import instances, pictures, renewals, screens
 from clc.web.api.endpoint import Endpoint
 from clc.web.api.once import once
 from clc.web.api.shapes import KEY, InstanceShape, TicketShape, WhyShape, asks, listed, many, says
@@ -31,6 +31,8 @@ class RunForm(Form):
     memory_bytes = Whole(required=False, allow_null=True, default=None)
     count = Whole(required=False, default=1)
     kind = Text(max_length=20, required=False, allow_blank=True, default="")
+    persistence = Text(max_length=20, required=False, allow_blank=True, default="", help_text="`transient`: its system disk is reset when it stops.")
+    data_disk_bytes = Whole(required=False, allow_null=True, default=None, help_text="Size of a disk of its own that stays; null: none.")
     ssh_keys = serializers.ListField(child=Text(max_length=8192), required=False, default=list, max_length=16)
 
 
@@ -38,6 +40,12 @@ class StopForm(Form):
     """How long to ask politely."""
 
     grace_s = Whole(required=False, default=30)
+
+
+class RestoreForm(Form):
+    """Which version the new system disk is made from."""
+
+    version = Text(max_length=20, required=False, allow_blank=True, default="", help_text="`newest` or a number; empty: the one it has.")
 
 
 class Instances(Endpoint):
@@ -94,6 +102,8 @@ def _acts(verb: str, says_: str, form: type[Form], act: Callable[..., Instance])
 
 Stop = _acts("stop", "Stop an instance: asked politely, by force after grace_s seconds.", StopForm, instances.stop)
 Reboot = _acts("reboot", "Stop and start an instance in its place.", StopForm, instances.reboot)
+Restore = _acts("restore", "Make the system disk anew, stopping and starting what runs: all on it is lost, a data disk and the addresses stay.",
+                RestoreForm, renewals.restore)
 Start = _acts("start", "Run a stopped instance again.", Nothing, instances.start)
 
 

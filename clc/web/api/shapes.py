@@ -16,6 +16,7 @@ from luhyaapi.contracts.vocabulary import (
     HostState,
     ImageState,
     InstanceState,
+    Persistence,
     Role,
     TaskState,
     Usage,
@@ -30,7 +31,7 @@ def _choices(words: Any) -> list[tuple[str, str]]:
 
 # The description names an enumeration as the vocabulary does, not by a hash of its words.
 spectacular_settings.apply_patches({"ENUM_NAME_OVERRIDES": {  # type: ignore[no-untyped-call]
-    w.__name__: _choices(w) for w in (Accelerator, Health, HostState, ImageState, InstanceState, Role, TaskState, Usage, WorkspaceState)
+    w.__name__: _choices(w) for w in (Accelerator, Health, HostState, ImageState, InstanceState, Persistence, Role, TaskState, Usage, WorkspaceState)
 }})
 
 
@@ -104,6 +105,9 @@ class InstanceShape(s.Serializer):
     image = s.CharField()
     image_id = s.CharField()
     image_version = s.IntegerField()
+    newest_version = s.IntegerField(help_text="the newest published version of its image; higher than `image_version`: it could be restored to that")
+    persistence = word(Persistence)
+    data_disk_bytes = s.IntegerField(help_text="0: it has no data disk")
     cpus = s.IntegerField()
     memory_bytes = s.IntegerField()
     owner = s.CharField()
@@ -120,6 +124,13 @@ class InstanceShape(s.Serializer):
     changed_at = s.DateTimeField()
     task = s.CharField(allow_null=True)
     queue = QueueShape(allow_null=True)
+
+
+class RenewedShape(s.Serializer):
+    """What became of the instances that had an older version."""
+
+    results = InstanceShape(many=True, help_text="those that get a new system disk, each with its task")
+    passed_over = s.ListField(child=s.CharField(), help_text="ids of those that cannot now: try again later")
 
 
 class WhyShape(s.Serializer):

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from clc.services import images, imports, prefetches
+from clc.services import images, imports, prefetches, renewals
 from clc.web.listing import filters, listed, matching
 from clc.web.page import Form, go, is_fragment, page, show
 from clc.web.pages import words
@@ -70,9 +70,11 @@ def _detail(request: HttpRequest, found: Image, error: dict[str, str] | None, fo
     made = scope.visible_to(request.user, Instance).filter(image__image=found).exclude(state=InstanceState.DELETED)
     spaces = scope.visible_to(request.user, Workspace).filter(base__image=found)
     shown = words.image(found)
+    newest = found.versions.filter(state=ImageState.PUBLISHED).order_by("-version").first()
     wrong = 409 if error else 422 if form and form.errors else 200
     return show(request, "images/detail.html", wrong, image=shown, form=form or Form({}, {}), error=error, spaces=words.open_workspaces(spaces),
                 can_modify=any(part["part"] == Part.DISK for v in shown["versions"] for part in v["parts"]),
+                outdated=len(renewals.outdated(request.user, newest)) if newest else 0,
                 instances=words.instances(made.order_by("-created_at")[:_SHOWN_INSTANCES]))
 
 
@@ -101,6 +103,23 @@ def _moment(text: str, zone: str) -> float | None:
         return dt.datetime.fromisoformat(text.strip()).replace(tzinfo=dt.UTC).timestamp() + behind * 60
     except (ValueError, OverflowError) as e:
         raise Refused("invalid", "The time is not possible", "give date and time", field="by") from e
+
+
+@page("images/<str:ident>/renew/", "image_renew", under="images", methods=("POST",))
+def renew(request: HttpRequest, ident: str) -> HttpResponse:
+    """Put its instances on the newest version."""
+    found = images.resolve(request.user, ident)
+    try:
+        renewed = renewals.renew(request.user, found.pk, transient_only=bool(request.POST.get("transient_only")))
+    except Trouble as error:
+        if error.family == "bug" or is_fragment(request):
+            raise
+        return _detail(request, found, error.wire())
+    messages.success(request, ngettext("%(n)d machine gets a new system disk", "%(n)d machines get a new system disk", len(renewed.begun))
+                     % {"n": len(renewed.begun)})
+    if renewed.passed_over:
+        messages.warning(request, gettext("%(names)s cannot now; try again later") % {"names": ", ".join(row.name for row in renewed.passed_over)})
+    return go(request, reverse("image", args=[found.pk]))
 
 
 @page("images/<str:ident>/delete/", "image_delete", admin_only=True, under="images", methods=("POST",))

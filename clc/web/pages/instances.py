@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -14,7 +15,7 @@ from django.urls import reverse
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from clc.services import instances
+from clc.services import instances, renewals, sizes
 from clc.web.listing import filters, listed, matching
 from clc.web.live import console_log, live
 from clc.web.page import Form, go, is_fragment, page, show, toast
@@ -27,7 +28,7 @@ from luhyadb import scope
 from luhyadb.models import Image, ImageVersion, Instance, Task
 
 _SIZE = re.compile(r"^([0-9]+(?:\.[0-9]+)?)\s*(?:([KMGT])(?:i?B)?|B)?$", re.IGNORECASE)
-_MEMORY = (instances.MIN_MEMORY_MIB * instances.MIB, instances.MAX_MEMORY_MIB * instances.MIB)
+_MEMORY = (sizes.MIN_MEMORY_MIB * sizes.MIB, sizes.MAX_MEMORY_MIB * sizes.MIB)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _LOG_WITHIN_S = 6.0
 _LOG_SHOWN_BYTES = 512 * 1024
@@ -79,7 +80,7 @@ def run(request: HttpRequest) -> HttpResponse:
         try:
             made = instances.run(request.user, _ask(form.values))
         except Trouble as error:
-            shown = form.blame(error, memory_bytes="memory", ssh_keys="ssh_key")
+            shown = form.blame(error, memory_bytes="memory", data_disk_bytes="data_disk", ssh_keys="ssh_key")
             return _run_form(request, form, shown, 422)
         messages.success(request, ngettext("%(n)d machine starts", "%(n)d machines start", len(made)) % {"n": len(made)})
         return go(request, reverse("instance", args=[made[0].pk]) if len(made) == 1 else reverse("instances"))
@@ -100,7 +101,8 @@ def runnable_images(request: HttpRequest) -> list[words.Shown]:
 def _ask(values: dict[str, str]) -> instances.Ask:
     return instances.Ask(
         image=values.get("image", ""), name=values.get("name", "").strip(), cpus=_whole("cpus", values),
-        memory_bytes=_bytes(values.get("memory", "")), count=_whole("count", values) or 1, kind=values.get("kind", ""),
+        memory_bytes=_memory(values.get("memory", "")), persistence=values.get("persistence", ""),
+        data_disk_bytes=_bytes(values.get("data_disk", ""), "data_disk_bytes"), count=_whole("count", values) or 1, kind=values.get("kind", ""),
         ssh_keys=tuple(line for line in values.get("ssh_key", "").splitlines() if line.strip()),
     )
 
@@ -114,14 +116,18 @@ def _whole(field: str, values: dict[str, str]) -> int | None:
     return int(text)
 
 
-def _bytes(text: str) -> int | None:
+def _bytes(text: str, field: str) -> int | None:
     if not text.strip():
         return None
     found = _SIZE.match(text.strip()[:40])
     if found is None:
-        raise Refused("invalid", gettext("This is not a size"), gettext("For example 512M or 2G"), field="memory_bytes")
-    size = int(float(found[1]) * 1024 ** _POWERS[(found[2] or "").upper()])
-    if not _MEMORY[0] <= size <= _MEMORY[1]:
+        raise Refused("invalid", gettext("This is not a size"), gettext("For example 512M or 2G"), field=field)
+    return int(float(found[1]) * 1024 ** _POWERS[(found[2] or "").upper()])
+
+
+def _memory(text: str) -> int | None:
+    size = _bytes(text, "memory_bytes")
+    if size is not None and not _MEMORY[0] <= size <= _MEMORY[1]:
         raise Refused("invalid", gettext("This is too little or too much memory"), gettext("Between 64M and 1T"), field="memory_bytes")
     return size
 
@@ -159,18 +165,22 @@ def screen(request: HttpRequest, ident: str) -> HttpResponse:
     return show(request, "instances/screen.html", instance=words.instance(instances.resolve(request.user, ident)))
 
 
-_VERBS = {"start": instances.start, "stop": instances.stop, "reboot": instances.reboot, "delete": instances.delete}
+_VERBS: dict[str, Callable[[Any, str], Instance]] = {
+    "start": instances.start, "stop": instances.stop, "reboot": instances.reboot, "delete": instances.delete, "restore": renewals.restore,
+    "renew": lambda account, ident: renewals.restore(account, ident, renewals.NEWEST),
+}
 
 
 @page("instances/<str:ident>/<str:verb>/", "instance_action", under="instances", methods=("POST",))
 def action(request: HttpRequest, ident: str, verb: str) -> HttpResponse:
-    """Start, stop, reboot or delete it."""
+    """Start, stop, reboot, delete it, or give it a new system disk."""
     if verb not in _VERBS:
         raise Refused("not_found", "There is nothing at this address")
     found = _VERBS[verb](request.user, ident)
     said = {
         "start": gettext("%(name)s starts"), "stop": gettext("%(name)s stops"), "reboot": gettext("%(name)s restarts"),
-        "delete": gettext("%(name)s is deleted"),
+        "delete": gettext("%(name)s is deleted"), "restore": gettext("%(name)s gets a new system disk"),
+        "renew": gettext("%(name)s is put on the newest version"),
     }[verb] % {"name": found.name}
     if is_fragment(request):
         return toast(request, said, url=reverse("task", args=[found.task]) if found.task else "")

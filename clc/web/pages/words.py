@@ -15,6 +15,7 @@ from luhyaapi.contracts.vocabulary import (
     HostState,
     ImageState,
     InstanceState,
+    Persistence,
     Role,
     TaskState,
     Usage,
@@ -35,7 +36,7 @@ def _worded(picture: Shown, **kinds: type[Word]) -> Shown:
 def instances(rows: Iterable[Instance]) -> list[Shown]:
     """Instances with ``work`` where a task moves them."""
     shown = [
-        _worded(p, state=InstanceState, kind=Usage, accelerator=Accelerator) | {"image_name": p["image"]}
+        _worded(p, state=InstanceState, kind=Usage, persistence=Persistence, accelerator=Accelerator) | {"image_name": p["image"]}
         for p in pictures.instances(rows)
     ]
     working = _work(p["task"] for p in shown if p["state"] not in (InstanceState.RUNNING, InstanceState.STOPPED))

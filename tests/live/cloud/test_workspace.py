@@ -37,6 +37,16 @@ def written(cloud, instance):
     subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -q -P 7 5M 1M", disk], check=True)
 
 
+def renewed(cloud, one, two):
+    """Both stand on the newest version, version 3, and have the data disks they had."""
+    disks = sorted(file.stat().st_ino for file in cloud.home.glob("**/instances/*/data.raw"))
+    cloud.call("instance", "stop", one)
+    cloud.call("image", "renew", "lab", "--yes")
+    made = [cloud.json("instance", "show", each) for each in (one, two)]
+    assert [(i["state"], i["image_version"]) for i in made] == [("stopped", 3), ("running", 3)]
+    assert sorted(file.stat().st_ino for file in cloud.home.glob("**/instances/*/data.raw")) == disks
+
+
 def test_a_first_image_from_upload_to_delete(cloud, lab, page, tmp_path):
     sign_in(page, cloud)
     page.goto("/images/")
@@ -60,7 +70,7 @@ def test_a_first_image_from_upload_to_delete(cloud, lab, page, tmp_path):
     assert second["added_bytes"] < 10_000 < second["size_bytes"] - first["size_bytes"] == MIB
     cloud.call("image", "download", "lab", str(tmp_path / "disk2"))
     assert (tmp_path / "disk2").read_bytes()[5 * MIB : 6 * MIB] == b"\7" * MIB
-    cloud.call("instance", "run", "--image", "lab", "--count", "2", "--memory", "128M")
+    cloud.call("instance", "run", "--image", "lab", "--count", "2", "--memory", "128M", "--data-disk", "32M")
     made = [i for i in cloud.json("instance", "list") if i["image"] == "lab"]
     assert [(i["state"], i["image_version"]) for i in made] == [("running", 2)] * 2
     cloud.call("image", "delete", "lab", "--yes", code=CODES["state"].exit)
@@ -68,6 +78,7 @@ def test_a_first_image_from_upload_to_delete(cloud, lab, page, tmp_path):
     page.get_by_role("button", name="Go back to it").click()
     expect(page.get_by_text("version 1 again")).to_be_visible()
     assert cloud.json("image", "versions", "lab")[-1]["sha256"] == first["sha256"]
+    renewed(cloud, *(each["id"] for each in made))
     for each in made:
         cloud.call("instance", "delete", each["id"], "--yes")
     cloud.call("image", "delete", "lab", "--yes")

@@ -1,0 +1,21 @@
+"""Orders about the node itself."""
+
+from __future__ import annotations
+
+from luhyaapi.command import control
+from luhyaapi.command.control import CancelTask
+from luhyaapi.contracts.commands import HostRefresh
+from luhyaapi.role import Job, handles
+
+__all__ = ["CancelTask", "RefreshHost"]
+
+
+@handles(HostRefresh)
+class RefreshHost(control.RefreshHost):
+    """All facts, and which of the doubtful instances are not here at all."""
+
+    def run(self, job: Job, command: HostRefresh) -> None:
+        """Raises Unavailable while the hypervisor cannot be asked."""
+        super().run(job, command)
+        if command.doubtful:
+            job.services.domains.disown(command.doubtful, job.services.agent.journal.open_subjects())
