@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 
-from clc.services import admission, hosts, images, instances, prefetches, remains, tasks, workspaces
+from clc.services import admission, hosts, images, instances, prefetches, remains, tasks, uploads, workspaces
 from luhyaapi import clock
 from luhyaapi.agent import Agent
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.facts import host_facts
 from luhyadb import outbox
+
+_TIDY_S = 600.0
 
 
 class Beat:
@@ -18,6 +20,7 @@ class Beat:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._said_at: float | None = None
+        self._tidied_at: float | None = None
 
     def hello(self) -> None:
         """Our own row is there."""
@@ -59,7 +62,10 @@ class Beat:
         prefetches.warn()
         tasks.lose_overdue()
         instances.delete_again()
-        images.sweep_uploads()
+        uploads.sweep()
+        if self._tidied_at is None or clock.monotonic() - self._tidied_at > _TIDY_S:
+            self._tidied_at = clock.monotonic()
+            images.tidy_all()
         workspaces.sweep()
         if self._agent.down is not None and self._agent.down.is_connected():
             hosts.close_accounts(self._agent.down)

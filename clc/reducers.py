@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from clc.services import admission, hosts, images, instances, tasks, workspaces
+from clc.services import admission, comparisons, hosts, images, instances, tasks, workspaces
 from clc.services.office import Office
 from luhyaapi import ids
 from luhyaapi.contracts.base import Envelope
@@ -86,6 +86,8 @@ def outcome(_office: Office, _envelope: Envelope, report: Outcome) -> None:
         return
     if task.kind in (tasks.PREPARE, tasks.SUBMIT):
         workspaces.ended(task, report)
+    elif task.kind == comparisons.KIND:
+        comparisons.ended(task, report)
     elif task.kind.startswith("image/"):
         images.ended(task, report)
     else:

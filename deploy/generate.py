@@ -245,6 +245,12 @@ _THINGS = (
     ("workspace", "工作区", "a private disk over a version, in which somebody makes the next one"),
     ("draft", "草稿文件", "a file that is being pushed up, block by block, until it is a version"),
     ("build", "构建", "an image being made outside the cloud, shown as a task"),
+    ("hardware", "硬件", "the devices the system of a version has drivers for: what its guests get"),
+    ("owner group", "所属组", "the group an image belongs to, a path like edu.school.class"),
+    ("retention", "版本保留", "how many of the newest versions of an image are kept; older ones that nobody uses are retired"),
+    ("pin", "固定", "a version that is pinned is retired by no rule; files are pinned in a cache by those who need them"),
+    ("lineage", "版本来历", "which version was made from which"),
+    ("lane", "分支线", "a column of the lineage: versions that follow each other share one"),
 )
 
 

@@ -135,6 +135,14 @@ class Store(_Group):
         return self
 
 
+class Images(_Group):
+    """What becomes of old versions of images (CLC only)."""
+
+    keep_versions: int = Field(0, ge=0, le=10_000, description=(
+        "newest versions of an image that are kept where the image says nothing else; older ones that nobody uses or pinned are retired; 0: all are kept"
+    ))
+
+
 class Imports(_Group):
     """Images that Walrus fetches from a URL."""
 
@@ -207,6 +215,7 @@ class Settings(BaseSettings):
     queue: Queue = Queue()
     cache: Cache = Cache()
     store: Store = Store()
+    images: Images = Images()
     imports: Imports = Imports()
     hypervisor: Hypervisor = Hypervisor()
     network: Network = Network()

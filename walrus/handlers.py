@@ -1,12 +1,13 @@
-"""Handlers: ImagePublish, ImageAdopt, ImageImport, ImageDelete."""
+"""Handlers: ImagePublish, ImageAdopt, ImageImport, ImageCompare, ImageDelete."""
 
 from __future__ import annotations
 
 from functools import partial
 
 from luhyaapi import clock
-from luhyaapi.contracts.commands import ImageAdopt, ImageDelete, ImageImport, ImagePublish
+from luhyaapi.contracts.commands import ImageAdopt, ImageCompare, ImageDelete, ImageImport, ImagePublish
 from luhyaapi.role import Done, Handler, Job, handles
+from walrus.services.comparing import compare
 
 
 def _cancelled(job: Job) -> bool:
@@ -50,6 +51,14 @@ class ImportImage(Handler[ImageImport]):
 
     def undo(self, job: Job, command: ImageImport) -> None:
         job.services.library.abandon(command.upload)
+
+
+@handles(ImageCompare)
+class CompareImage(Handler[ImageCompare]):
+    """Look into the indexes of two versions; no block is read."""
+
+    def run(self, job: Job, command: ImageCompare) -> Done:
+        return Done({"difference": compare(job.services.store, command.one, command.other, cancelled=job.cancelled)})
 
 
 @handles(ImageDelete)

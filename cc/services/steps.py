@@ -19,7 +19,7 @@ from luhyaapi.contracts.commands import (
     InstanceStop,
     InstanceSubmit,
 )
-from luhyaapi.contracts.vocabulary import InstanceState
+from luhyaapi.contracts.vocabulary import DiskBus, InstanceState
 from luhyaapi.errors import Refused
 from luhyaapi.wire.signing import make_ticket
 from luhyadb.models import FlowRun, Placement
@@ -82,7 +82,9 @@ def _fetch_there(office: Office, run: FlowRun) -> Say | None:
     place, order = _placed(run), _image_order(run)
     if _may_trust(run) and _is_there(office, run):
         return None
-    return Say(library.order_for(office, order.image, place.node, lazy=order.boot), place.node)
+    # other disks than virtio's give up a read that takes long
+    lazy = order.boot and order.image.hardware.disk_bus is DiskBus.VIRTIO
+    return Say(library.order_for(office, order.image, place.node, lazy=lazy), place.node)
 
 
 def _edge(office: Office, _run: FlowRun) -> Say:

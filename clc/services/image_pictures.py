@@ -7,10 +7,15 @@ from typing import Any
 
 from django.db.models import prefetch_related_objects
 
+from clc.services import image_uses
+from clc.services import retention as rules
+from clc.services.image_uses import Use
 from clc.services.images import memory_mib
 from clc.services.pictures import MIB, Picture, board, when
+from clc.services.retention import Verdict
+from luhyaapi.contracts.specs import Hardware
 from luhyaapi.contracts.vocabulary import HostState, ImageState, InstanceState, Part, Role
-from luhyadb.models import Host, Image, ImageVersion, Upload
+from luhyadb.models import Comparison, Host, Image, ImageVersion, Upload
 
 
 def images(rows: Iterable[Image]) -> list[Picture]:
@@ -52,9 +57,11 @@ def _image(row: Image, caches: Iterable[Picture]) -> Picture:
     state = ImageState.RETIRED if row.retired else newest.state if newest else ImageState.DRAFT
     return {
         "id": row.pk, "name": row.name, "usage": str(row.usage), "state": str(state), "description": row.description,
-        "os_type": row.os_type, "owner": row.owner.username, "versions": [_version(v, caches) for v in listed],
+        "os_type": row.os_type, "os_distro": row.os_distro, "architecture": str(row.architecture), "owner_group": row.owner_group,
+        "owner": row.owner.username, "versions": [_version(v, caches) for v in listed],
         "memory_bytes": memory_mib(newest.blobs if newest else []) * MIB,
         "cached_on": sorted(h["host"] for h in _cached(newest, caches) if h["whole"]) if newest else [], "created_at": when(row.created_at),
+        "published_at": when(newest.published_at if newest else 0),
     }
 
 
@@ -70,6 +77,7 @@ def _version(row: ImageVersion, caches: Iterable[Picture]) -> Picture:
         "size_bytes": sum(_filled(b, came) for b in row.blobs), "added_bytes": sum(int(p["added"]) for p in row.parts),
         "virtual_size_bytes": int(first.get("virtual_size") or 0),
         "format": str(first.get("format", "")), "cmdline": row.cmdline, "why": row.why, "task": row.task or None,
+        "hardware": Hardware(**row.hardware).model_dump(mode="json"), "pinned": row.pinned, "published_at": when(row.published_at),
         "note": row.note, "parent": f"{row.parent.image.name}:{row.parent.version}" if row.parent else None,
         "instances": sum(i.state != InstanceState.DELETED for i in row.instance_set.all()),
         "created_at": when(row.created_at), "cached_on": _cached(row, caches),
@@ -103,6 +111,36 @@ def _cached(row: ImageVersion, caches: Iterable[Picture]) -> list[Picture]:
                 "bytes_done": done, "bytes_total": sum(sizes.values()),
             })
     return found
+
+
+def retention(row: Image, keep: int | None = None, went: Iterable[Verdict] = ()) -> Picture:
+    """Which versions the rule of an image keeps, or would with another number of versions to ``keep``; ``went``: what it let go just now."""
+    return {
+        "keep": rules.kept(row) if keep is None else keep, "is_default": row.keep_versions is None,
+        "versions": [_verdict(v) for v in rules.judged(row, keep)], "went": [_verdict(v) for v in went],
+    }
+
+
+def _verdict(verdict: Verdict) -> Picture:
+    return {"version": verdict.version.version, "goes": verdict.goes, "because": verdict.because, "used_by": _uses(verdict.uses)}
+
+
+def uses(row: Image) -> list[Picture]:
+    """Who needs which version of an image, oldest first."""
+    listed = list(row.versions.order_by("version"))
+    found = image_uses.of(listed)
+    return [{"version": v.version, "state": str(v.state), "used_by": _uses(found.get(v.pk, []))} for v in listed]
+
+
+def _uses(found: Iterable[Use]) -> list[Picture]:
+    return [{"kind": use.kind, "id": use.id, "name": use.name} for use in found]
+
+
+def difference(row: Comparison) -> Picture:
+    """What two versions share; ``bytes`` of blocks that are no holes, each counted once."""
+    return {"one": row.one.version, "other": row.other.version, **{
+        name: {"blocks": int(of["blocks"]), "bytes": int(of["bytes"])} for name, of in (row.difference or {}).items()
+    }}
 
 
 def upload(row: Upload, received: Mapping[str, int]) -> Picture:

@@ -1,42 +1,40 @@
-"""Upload, publish, list and delete images: the only writer of Image, ImageVersion and Upload."""
+"""Publish, change, retire and delete images: the only writer of Image and ImageVersion."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import Q
-
-from clc.services import events, hosts, tasks
+from clc.services import events, hosts, image_properties, image_uses, retention, tasks
 from clc.services.own import own
 from luhyaapi import clock, ids
 from luhyaapi.contracts.base import Command
-from luhyaapi.contracts.commands import ImageDelete, ImagePublish
+from luhyaapi.contracts.commands import ImageDelete
 from luhyaapi.contracts.reports import Outcome
-from luhyaapi.contracts.specs import Blob, ImageRef, UploadPart
-from luhyaapi.contracts.vocabulary import DiskFormat, ImageState, InstanceState, Part, Role, TaskState, Usage
+from luhyaapi.contracts.specs import Blob, Hardware, ImageRef
+from luhyaapi.contracts.vocabulary import ImageState, Part, Role, TaskState, Usage
 from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.machines import IMAGE, TASK
-from luhyaapi.wire.signing import make_ticket
 from luhyadb import memory, outbox, scope
-from luhyadb.models import Account, Host, Image, ImageVersion, Instance, Task, Turn, Upload
+from luhyadb.models import Account, Host, Image, ImageVersion, Task
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _TAKEN = frozenset({"import"})
 _CMDLINE = re.compile(r"[\x20-\x7e]{0,1024}")
-MAX_PART_BYTES = 4 * 1024**4
-_NAMED_AT_MOST = 5
 _MEMORY_MIB, _MEMORY_WITHOUT_DISK_MIB = 512, 128
-_UPLOAD_LIFE_S = 24 * 3600.0
+_GONE_WITHIN_S = 24 * 3600.0
 BUILD = "image/build"
 """Kind of the tasks of ``builds``."""
 
 
 @dataclass(frozen=True)
 class Ask:
-    """What somebody wants to upload: a new image, or the next version of their image of that name."""
+    """What somebody wants to upload: a new image, or the next version of their image of that name.
+
+    ``more``: further properties (:mod:`clc.services.image_properties`); an empty one is not given.
+    """
 
     name: str
     parts: tuple[dict[str, Any], ...] = ()
@@ -44,24 +42,7 @@ class Ask:
     description: str = ""
     os_type: str = ""
     cmdline: str = ""
-
-
-def _parts(rows: tuple[dict[str, Any], ...]) -> list[UploadPart]:
-    found: dict[str, UploadPart] = {}
-    for row in rows:
-        name = str(row.get("part", ""))[:20]
-        try:
-            part = UploadPart(part=Part(name), size=int(row["size_bytes"]), sha256=str(row.get("sha256") or ""),
-                              format=DiskFormat(row["format"]) if row.get("format") else None)
-        except (ValueError, KeyError, TypeError) as e:
-            raise Refused("invalid", f"The part {name!r} cannot be taken",
-                          "give part (disk, kernel, initrd), size_bytes above 0, format (qcow2, raw, or none: it is found out)", field="parts") from e
-        if name in found or part.size > MAX_PART_BYTES:
-            raise Refused("invalid", f"The part {name!r} cannot be taken", "named twice, or larger than 4 TiB", field="parts")
-        found[name] = part
-    if not found or ("disk" not in found and "kernel" not in found) or ("initrd" in found and "kernel" not in found):
-        raise Refused("invalid", "The parts make no image", "give a disk, or a kernel with or without initrd and disk", field="parts")
-    return list(found.values())
+    more: Mapping[str, str] = field(default_factory=dict)
 
 
 def memory_mib(blobs: list[dict[str, Any]]) -> int:
@@ -81,24 +62,6 @@ def check_name(name: str) -> None:
                       field="name")
 
 
-def begin_upload(account: Account, ask: Ask) -> Upload:
-    """Room for a new version. Raises Refused(invalid | exists | forbidden)."""
-    scope.require_admin(account)
-    parts = _parts(ask.parts)
-    with memory.atomic():
-        version = next_version(account, ask)
-        upload = Upload.objects.create(
-            id=new_upload(), version=version, account=account, parts=[p.model_dump() for p in parts], created_at=version.created_at,
-        )
-        events.record("image", version.image_id, "upload began", owner=account, version=version.version)
-    return upload
-
-
-def new_upload() -> str:
-    """What the bytes of a version are called on their way into the store."""
-    return f"u{ids.secret()}"
-
-
 def next_version(account: Account, ask: Ask) -> ImageVersion:
     """The next version of an image, maybe its first, whose bytes are still to come. Raises Refused(invalid | forbidden)."""
     scope.require_admin(account)
@@ -107,55 +70,20 @@ def next_version(account: Account, ask: Ask) -> ImageVersion:
         raise Refused("invalid", "usage is not possible", f"give desktop or server, not {ask.usage[:20]!r}", field="usage")
     if not _CMDLINE.fullmatch(ask.cmdline):
         raise Refused("invalid", "cmdline is not possible", "printable ASCII, at most 1024 signs", field="cmdline")
-    now = clock.now()
+    now, more = clock.now(), {k: v for k, v in ask.more.items() if v}
+    said = image_properties.of_image(more)
+    about = image_properties.of_image({"description": ask.description[:2000], "os_type": ask.os_type[:40]})
     with memory.atomic():
         image = Image.objects.filter(name=ask.name).first()
         if image is None:
-            image = Image.objects.create(
-                id=ids.new("img"), name=ask.name, usage=ask.usage, os_type=ask.os_type[:40], description=ask.description[:2000],
-                owner=account, created_at=now,
-            )
-        elif image.retired:
-            Image.objects.filter(pk=image.pk).update(retired=False)
+            image = Image.objects.create(id=ids.new("img"), name=ask.name, usage=ask.usage, owner=account, created_at=now, **about, **said)
+        elif image.retired or said:
+            Image.objects.filter(pk=image.pk).update(retired=False, **said)
         last = image.versions.order_by("-version").first()
         return ImageVersion.objects.create(
             image=image, version=last.version + 1 if last else 1, cmdline=ask.cmdline, created_at=now,
+            hardware=image_properties.hardware(more, last.hardware if last else None, image.os_type),
         )
-
-
-def store_door(upload: Upload) -> tuple[str, str]:
-    """Where the bytes of an upload go, and the ticket for it. Raises Unavailable(host_silent)."""
-    walrus = next(iter(hosts.hosts_of(Role.WALRUS)), None)
-    if walrus is None or not walrus.address:
-        raise Unavailable("host_silent", "The image store does not answer now")
-    sizes = {p["part"]: p["size"] for p in upload.parts}
-    ticket = make_ticket(own().key, {"put": upload.id, "parts": sizes, "to": walrus.id})
-    return f"{walrus.address}/walrus/api/1.0/uploads/{upload.id}", ticket
-
-
-def find_upload(account: Account, upload: str) -> Upload:
-    """An upload of this account that is under way. Raises Refused(not_found)."""
-    return scope.one(account, Upload, pk=upload)
-
-
-def complete(account: Account, upload_id: str, announced: tuple[dict[str, Any], ...] = ()) -> Task:
-    """All bytes are there: have the store check and publish them."""
-    with memory.atomic():
-        upload = find_upload(account, upload_id)
-        version = upload.version
-        if version.state != ImageState.DRAFT:
-            done = Task.objects.filter(pk=version.task).first()
-            if done is None:
-                raise Refused("state", "This upload is over", f"its version is {version.state}")
-            return done
-        digests = {str(a.get("part")): str(a.get("sha256") or "") for a in announced}
-        try:
-            parts = tuple(UploadPart(**{**p, "sha256": digests.get(p["part"]) or p["sha256"]}) for p in upload.parts)
-        except ValueError as e:
-            raise Refused("invalid", "A sha256 is not possible", "64 hexadecimal digits", field="parts") from e
-        return give("image/publish", account, version, ImagePublish(
-            image=version.image_id, version=version.version, upload=upload.id, parts=parts,
-        ))
 
 
 def give(kind: str, account: Account, version: ImageVersion, order: Command) -> Task:
@@ -175,8 +103,10 @@ def ended(task: Task, report: Outcome) -> None:
     if version is None or version.state != ImageState.BUILDING:
         return
     if report.error is None:
-        _move(version, "publish", blobs=[b.model_dump() for b in report.blobs], parts=[p.model_dump() for p in report.parts])
-        Upload.objects.filter(version=version).delete()
+        publish(version, [b.model_dump() for b in report.blobs], [p.model_dump() for p in report.parts])
+        from clc.services import uploads
+
+        uploads.over(version)
     else:
         _refuse(version, f"{report.error.what}: {report.error.why}")
 
@@ -211,10 +141,34 @@ def resolve(account: Account, text: str) -> Image:
     return image
 
 
+def change(account: Account, text: str, given: Mapping[str, str]) -> Image:
+    """Change properties of an image, and the hardware of its newest version (``name:version``: of a certain one).
+
+    What runs already keeps the hardware it was placed with; the next version keeps what its parent has.
+    Raises Refused(invalid | not_found | state | forbidden).
+    """
+    scope.require_admin(account)
+    name, _, number = text.partition(":")
+    said = image_properties.of_image(given)
+    with memory.atomic():
+        image = resolve(account, name)
+        if any(given.get(each) for each in image_properties.CHOICES):
+            version = runnable(account, text)
+            hardware = image_properties.hardware(given, version.hardware)
+            ImageVersion.objects.filter(pk=version.pk).update(hardware=hardware)
+        elif number:
+            raise Refused("invalid", "Only the hardware is a version's own", f"the other properties are those of {image.name}, whatever its version")
+        if said:
+            Image.objects.filter(pk=image.pk).update(**said)
+            image.refresh_from_db()
+        events.record("image", image.pk, "image changed", owner=account, properties=sorted(k for k in given if k in image_properties.NAMES))
+    return image
+
+
 def reference(version: ImageVersion) -> ImageRef:
     """A version as commands name it."""
     return ImageRef(image=version.image_id, version=version.version, cmdline=version.cmdline,
-                    blobs=tuple(Blob(**b) for b in version.blobs))
+                    blobs=tuple(Blob(**b) for b in version.blobs), hardware=Hardware(**version.hardware))
 
 
 def delete(account: Account, text: str) -> Image:
@@ -222,26 +176,15 @@ def delete(account: Account, text: str) -> Image:
     scope.require_admin(account)
     with memory.atomic():
         image = resolve(account, text)
-        used = list(Instance.objects.filter(image__image=image).exclude(state=InstanceState.DELETED).order_by("name").values_list("name", flat=True))
-        if used:
-            raise Refused("state", f"The image {image.name} is in use", f"needed by {_named(used)}", hint="Delete those instances first.")
-        mine = list(image.versions.all())
+        mine = _locked(image)
+        image_uses.check(f"The image {image.name}", mine)
         for version in mine:
             if IMAGE.allows(version.state, "retire"):
-                _move(version, "retire")
+                _move(version, "retire", pinned=False)
         _drop(mine)
         Image.objects.filter(pk=image.pk).update(retired=True)
         events.record("image", image.id, "image retired", owner=account)
     return image
-
-
-def sweep_uploads() -> int:
-    """Give up uploads nobody finished for a day; how many."""
-    old = Upload.objects.filter(created_at__lt=clock.now() - _UPLOAD_LIFE_S, version__state=ImageState.DRAFT)
-    for upload in old:
-        with memory.atomic():
-            _refuse(upload.version, "the upload was never finished")
-    return len(old)
 
 
 def like(of: Image, name: str, owner: Account, description: str) -> Image:
@@ -249,7 +192,8 @@ def like(of: Image, name: str, owner: Account, description: str) -> Image:
     Image.objects.filter(name=name).update(retired=False)
     image, _ = Image.objects.get_or_create(
         name=name, defaults={
-            "id": ids.new("img"), "usage": of.usage, "os_type": of.os_type, "description": description, "owner": owner, "created_at": clock.now(),
+            "id": ids.new("img"), "usage": of.usage, "os_type": of.os_type, "os_distro": of.os_distro, "architecture": of.architecture,
+            "owner_group": of.owner_group, "description": description, "owner": owner, "created_at": clock.now(),
         },
     )
     return image
@@ -259,7 +203,8 @@ def add_version(image: Image, parent: ImageVersion, note: str, task: str) -> Ima
     """The next version of an image, being made from another one, as that boots. In a transaction of the caller's."""
     last = image.versions.order_by("-version").first()
     version = ImageVersion.objects.create(
-        image=image, version=last.version + 1 if last else 1, cmdline=parent.cmdline, parent=parent, note=note, task=task, created_at=clock.now(),
+        image=image, version=last.version + 1 if last else 1, cmdline=parent.cmdline, hardware=parent.hardware, parent=parent, note=note, task=task,
+        created_at=clock.now(),
     )
     _move(version, "build")
     return version
@@ -267,7 +212,8 @@ def add_version(image: Image, parent: ImageVersion, note: str, task: str) -> Ima
 
 def publish(version: ImageVersion, blobs: list[dict[str, Any]], parts: list[dict[str, Any]]) -> None:
     """All its files are in the store."""
-    _move(version, "publish", blobs=blobs, parts=parts)
+    _move(version, "publish", blobs=blobs, parts=parts, published_at=clock.now())
+    tidy(version.image)
 
 
 def refuse(version: ImageVersion, why: str) -> None:
@@ -296,25 +242,77 @@ def retire(account: Account, text: str, number: int) -> Image:
     scope.require_admin(account)
     with memory.atomic():
         image = resolve(account, text)
-        version = image.versions.filter(version=number, state=ImageState.PUBLISHED).first()
+        published = {v.version: v for v in _locked(image) if v.state == ImageState.PUBLISHED}
+        version = published.get(number)
         if version is None:
             raise Refused("not_found", f"There is no version {number} of {image.name} to retire", "only published versions can be retired")
-        if image.versions.filter(state=ImageState.PUBLISHED).count() == 1:
+        if len(published) == 1:
             raise Refused("state", f"Version {number} is the only one of {image.name}", hint="Delete the image instead.")
-        going = Turn.objects.filter(image=version).values("task")
-        rows = Instance.objects.filter(Q(image=version) | Q(task__in=going)).exclude(state=InstanceState.DELETED)
-        used = list(rows.order_by("name").values_list("name", flat=True))
-        if used:
-            raise Refused("state", f"Version {number} of {image.name} is in use", f"needed by {_named(used)}", hint="Delete those instances first.")
-        _move(version, "retire")
-        _drop([version])
-        events.record("image", image.id, "version retired", owner=account, version=number)
+        image_uses.check(f"Version {number} of {image.name}", [version])
+        _retire(version, account)
     return image
 
 
-def _named(names: list[str]) -> str:
-    """The first of them, and how many more there are."""
-    return ", ".join(names[:_NAMED_AT_MOST]) + (f", and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else "")
+def _retire(version: ImageVersion, by: Account | None) -> None:
+    _move(version, "retire", pinned=False)
+    _drop([version])
+    events.record("image", version.image_id, "version retired", owner_id=by.pk if by else version.image.owner_id, version=version.version)
+
+
+def _locked(image: Image) -> list[ImageVersion]:
+    """Its versions; who wants to use one of them waits until the transaction has ended."""
+    return list(image.versions.select_for_update().select_related("image").order_by("version"))
+
+
+def hold(version: ImageVersion) -> None:
+    """Before a version comes into use, in that transaction: it is there, and stays. Raises Refused(state)."""
+    if not ImageVersion.objects.select_for_update().filter(pk=version.pk, state=ImageState.PUBLISHED).exists():
+        raise Refused("state", f"Version {version.version} of {version.image.name} was just retired", hint="Take a newer one.")
+
+
+def pin(account: Account, text: str, number: int, *, on: bool) -> Image:
+    """Have a rule never retire a version, or let it again. Raises Refused(not_found | forbidden)."""
+    scope.require_admin(account)
+    with memory.atomic():
+        image = resolve(account, text)
+        if not image.versions.filter(version=number, state=ImageState.PUBLISHED).exists():
+            raise Refused("not_found", f"There is no version {number} of {image.name} to pin", "only published versions can be pinned")
+        ImageVersion.objects.filter(image=image, version=number).update(pinned=on)
+        events.record("image", image.pk, "version pinned" if on else "version unpinned", owner=account, version=number)
+    return image
+
+
+def keep(account: Account, text: str, newest: int | None) -> list[retention.Verdict]:
+    """Keep so many of the newest versions of an image from now on (None: as the settings say; 0: all); what that lets go, and has retired.
+
+    Raises Refused(invalid | not_found | forbidden).
+    """
+    scope.require_admin(account)
+    if newest is not None and not 0 <= newest <= retention.KEEP_AT_MOST:
+        raise Refused("invalid", "keep is not possible", f"give 0 to {retention.KEEP_AT_MOST}; 0: all are kept", field="keep")
+    with memory.atomic():
+        image = resolve(account, text)
+        Image.objects.filter(pk=image.pk).update(keep_versions=newest)
+        image.refresh_from_db()
+        events.record("image", image.pk, "image changed", owner=account, keep_versions=newest)
+        return tidy(image, account)
+
+
+def tidy(image: Image, by: Account | None = None) -> list[retention.Verdict]:
+    """Retire the versions that the rule of an image lets go; those."""
+    if not retention.kept(image):
+        return []
+    with memory.atomic():
+        _locked(image)
+        gone = [each for each in retention.judged(image) if each.goes]
+        for each in gone:
+            _retire(each.version, by)
+    return gone
+
+
+def tidy_all() -> int:
+    """The same with every image: what was used may be no more; how many versions went."""
+    return sum(len(tidy(image)) for image in Image.objects.filter(retired=False))
 
 
 def _drop(versions: list[ImageVersion]) -> None:
@@ -332,7 +330,7 @@ def forget(blobs: Sequence[Blob], image: str) -> None:
     gone = tuple({b.sha256: b for b in blobs if b.sha256 not in kept}.values())
     for host in Host.objects.filter(role__in=[Role.WALRUS, Role.CC]).exclude(state="retired") if gone else ():
         order = ImageDelete(image=image, blobs=gone)
-        outbox.send(order, host.id, sender=own().id, task=ids.new("tsk"), deadline=clock.now() + _UPLOAD_LIFE_S)
+        outbox.send(order, host.id, sender=own().id, task=ids.new("tsk"), deadline=clock.now() + _GONE_WITHIN_S)
 
 
 def _refuse(version: ImageVersion, why: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from clc.services import events, images
+from clc.services import events, images, uploads
 from luhyaapi.contracts.commands import ImageImport
 from luhyaapi.contracts.vocabulary import DiskFormat, Usage
 from luhyaapi.errors import Refused
@@ -24,7 +25,7 @@ _ANYWHERE = Rules(largest_bytes=1, allowed=(ipaddress.ip_network("0.0.0.0/0"), i
 class Ask:
     """What somebody wants to import: the disk at ``url`` as a new image, or as the next version of their image of that name.
 
-    An empty ``format`` or ``sha256`` (of the file as it lies there) is not known.
+    An empty ``format`` or ``sha256`` (of the file as it lies there) is not known. ``more``: as of an upload.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Ask:
     os_type: str = ""
     format: str = ""
     sha256: str = ""
+    more: Mapping[str, str] = field(default_factory=dict)
 
 
 def begin(account: Account, ask: Ask) -> Task:
@@ -46,9 +48,9 @@ def begin(account: Account, ask: Ask) -> Task:
     if sha256 and not _SHA256.fullmatch(sha256):
         raise Refused("invalid", "A sha256 is not possible", "64 hexadecimal digits", field="sha256")
     with memory.atomic():
-        version = images.next_version(account, images.Ask(ask.name, usage=ask.usage, description=ask.description, os_type=ask.os_type))
+        version = images.next_version(account, images.Ask(ask.name, usage=ask.usage, description=ask.description, os_type=ask.os_type, more=ask.more))
         task = images.give("image/import", account, version, ImageImport(
-            image=version.image_id, version=version.version, upload=images.new_upload(), url=ask.url,
+            image=version.image_id, version=version.version, upload=uploads.new_name(), url=ask.url,
             format=DiskFormat(ask.format) if ask.format else None, sha256=sha256,
         ))
         events.record("image", version.image_id, "import began", owner=account, task=task.pk, version=version.version, url=where)

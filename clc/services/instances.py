@@ -69,6 +69,7 @@ def run(account: Account, ask: Ask) -> list[Instance]:
         raise Refused("invalid", "An ssh key cannot be read", f"{bad[0][:30]!r} is not a one-line public key", field="ssh_keys")
     with memory.atomic():
         people.require_active(account)
+        images.hold(version)
         sizes.check_possible(cpus, memory_mib, data_disk_mib)
         queue.check(account, count)
         made = []
@@ -92,6 +93,7 @@ def run(account: Account, ask: Ask) -> list[Instance]:
 def prepare(account: Account, version: ImageVersion, name: str, cpus: int, memory_mib: int) -> Instance:
     """A new instance that gets its place and its disk and does not run. Raises what :func:`run` raises."""
     people.require_active(account)
+    images.hold(version)
     sizes.number("cpus", cpus, 1, sizes.MAX_CPUS)
     sizes.check_possible(cpus, memory_mib)
     queue.check(account, 1)
@@ -421,9 +423,7 @@ def _named(event: str) -> str:
 
 
 def _leaves_stopped(row: Instance, task: Task) -> bool:
-    if task.kind == InstanceRestore.kind:
-        return bool(row.wanted == InstanceState.STOPPED)
-    return task.kind in (InstanceStop.kind, tasks.PREPARE, tasks.SUBMIT)
+    return bool(row.wanted == InstanceState.STOPPED) if task.kind == InstanceRestore.kind else task.kind in (InstanceStop.kind, tasks.PREPARE, tasks.SUBMIT)
 
 
 def ended(task: Task, report: Outcome) -> None:

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Max, Sum, prefetch_related_objects
 
-from clc.services import prefetches, queue
+from clc.services import image_uses, prefetches, queue
 from clc.services.own import own
 from clc.services.sentences import counted
 from clc.services.tasks import PREPARE
@@ -134,7 +134,7 @@ def tasks(rows: Iterable[Task]) -> list[Picture]:
 
 def _prefetch(row: Task, moving: Mapping[str, Mapping[str, Any]]) -> Picture:
     """What is otherwise of a task whose steps are hosts, each with bytes of its own."""
-    order = prefetches.order_of(row)
+    order = image_uses.prefetch_of(row)
     total = sum(b.size for b in order.ref.blobs) if order else 0
     steps = [_step(s, {"bytes_total": total, "bytes_done": total if s.state == "done" else 0} | dict(moving.get(f"step:{row.pk}:{s.name}") or {}))
              for s in row.steps.all()]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from clc.services import events, hosts, images, tasks
+from clc.services import events, hosts, image_uses, images, tasks
 from clc.services.own import own
 from luhyaapi import clock
-from luhyaapi.command.send import Order, command_of
 from luhyaapi.contracts.commands import ImagePrefetch
 from luhyaapi.contracts.vocabulary import HostState, Role
 from luhyaapi.errors import Refused, Unavailable
@@ -80,16 +79,9 @@ def _called(name: str, there: dict[str, Host]) -> list[Host]:
     return found
 
 
-def order_of(task: Task) -> ImagePrefetch | None:
-    """What a prefetch is for: its image, and when it shall be there."""
-    part = next(iter(task.orders.all()), None)
-    order = command_of(Order.model_validate_json(part.order)) if part else None
-    return order if isinstance(order, ImagePrefetch) else None
-
-
 def lacking(task: Task) -> list[str]:
     """The names of the hosts that have it not, though its time passed."""
-    order = order_of(task)
+    order = image_uses.prefetch_of(task)
     if order is None or clock.now() < order.by:
         return []
     missing = [step.host for step in task.steps.all() if step.state != "done"]

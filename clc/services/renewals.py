@@ -68,6 +68,7 @@ def outdated(account: Account, newest: ImageVersion) -> list[Instance]:
 
 def _await(row: Instance, version: ImageVersion) -> None:
     queue.check(row.owner, 1)
+    images.hold(version)
     instances.await_restore(row, version)
 
 

@@ -82,6 +82,7 @@ ENUMS: dict[str, type[Word]] = {
     "persistence": vocabulary.Persistence,
     "accelerator": vocabulary.Accelerator,
     "health": vocabulary.Health,
+    "architecture": vocabulary.Architecture,
 }
 KINDS = {
     "instance.run": gettext_noop("Run instance"),
@@ -100,6 +101,7 @@ KINDS = {
     "workspace.submit": gettext_noop("Submit workspace"),
     "push": gettext_noop("sending what changed"),
     "image.prefetch": gettext_noop("Prefetch image"),
+    "image.compare": gettext_noop("Compare versions"),
     "domain.start": gettext_noop("Start on the node"),
     "domain.stop": gettext_noop("Stop on the node"),
     "domain.delete": gettext_noop("Clean up on the node"),

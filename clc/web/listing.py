@@ -16,6 +16,7 @@ from django.http import HttpRequest
 from luhyaapi.contracts.vocabulary import Word
 
 PAGE_SIZE = 50
+_LARGEST = 2**63
 
 
 @dataclass
@@ -44,10 +45,10 @@ def matching(text: str, *fields: str) -> Q:
 def listed(request: HttpRequest, rows: QuerySet[Any], *order: str, size: int = PAGE_SIZE) -> Listed:
     """The page of ``rows`` the address names by ``after``; ``order`` ends in a unique field, ``-`` turns a field around."""
     after = _decoded(request.GET.get("after", ""), len(order))
-    if after:
+    if after and _fits(rows, order, after):
         rows = rows.filter(_beyond(order, after))
     found = list(rows.order_by(*order)[: size + 1])
-    kept = {k: v for k in ("q", "state") if (v := request.GET.get(k))}
+    kept = {k: v for k in ("q", "state", "group", "sort") if (v := request.GET.get(k))}
     next_url = ""
     if len(found) > size:
         last = [getattr(found[size - 1], name.removeprefix("-")) for name in order]
@@ -64,6 +65,17 @@ def _beyond(order: tuple[str, ...], after: list[Any]) -> Q:
     # Says nothing new, and is what an index finds the place by.
     first = order[0].removeprefix("-")
     return Q(**{f"{first}__{'lte' if order[0].startswith('-') else 'gte'}": after[0]}) & found
+
+
+def _fits(rows: QuerySet[Any], order: tuple[str, ...], after: list[Any]) -> bool:
+    """Whether each value can stand in its column: a cursor may come from anybody."""
+    try:
+        for name, value in zip(order, after, strict=True):
+            rows.model._meta.get_field(name.removeprefix("-")).get_prep_value(value)  # noqa: SLF001 - public, in spite of its name
+            str(value).encode()
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return all(isinstance(value, str) or abs(value) < _LARGEST for value in after)
 
 
 def _encoded(values: list[Any]) -> str:

@@ -276,17 +276,17 @@ def narrowed(request: Request, rows: QuerySet[Any], filters: Filters) -> QuerySe
 
 def page(
     request: Request, rows: QuerySet[Any], show: Callable[[list[Any]], list[dict[str, Any]]], *,
-    by: str = "created_at", newest: bool = True, columns: Sequence[str] = (),
+    by: str = "created_at", newest: bool = True, is_text: bool = False, columns: Sequence[str] = (),
 ) -> Response:
     """One page, ``{results, next}``: ``next`` is the address of the following page or None. ``?limit=`` 1 to 1000, ``?cursor=``.
 
-    ``columns``: rows are read and shown as dictionaries of these, ``pk`` and ``by`` among them.
+    ``is_text``: ``by`` is a column of texts. ``columns``: rows are read and shown as dictionaries of these, ``pk`` and ``by`` among them.
     """
     limit = _limit(request)
     compare, sign = ("lt", "-") if newest else ("gt", "")
     cursor = request.query_params.get("cursor", "")
     if cursor:
-        value, pk = _at(cursor)
+        value, pk = _at(cursor, is_text=is_text)
         # The first condition says nothing new; it is the one by which an index finds the place at once.
         rows = rows.filter(**{f"{by}__{compare}e": value}).filter(Q(**{f"{by}__{compare}": value}) | Q(**{by: value, f"pk__{compare}": pk}))
     ordered = rows.order_by(f"{sign}{by}", f"{sign}pk")
@@ -308,10 +308,12 @@ def _limit(request: Request) -> int:
     return int(text)
 
 
-def _at(cursor: str) -> tuple[float, str | int]:
+def _at(cursor: str, *, is_text: bool) -> tuple[float | str, str | int]:
+    """Where a list goes on: behind a number, or behind a text."""
     try:
         value, pk = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isinstance(pk, str | int) or abs(value) > 1e15:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e15
+        if not (isinstance(value, str) if is_text else is_number) or not isinstance(pk, str | int):
             raise ValueError(cursor)
     except (ValueError, TypeError, binascii.Error, RecursionError) as e:
         raise Refused("invalid", "The cursor is not one of ours", "take it from the page before", field="cursor") from e

@@ -112,6 +112,10 @@ class Api:
         """The JSON answer of one PUT that says how something is now. Never said again here: the next one says more."""
         return self._json(self._send("PUT", where, json=body, pauses=()))
 
+    def patch(self, where: str, body: dict[str, Any]) -> Any:
+        """The JSON answer of a PATCH; said again it is the same."""
+        return self._json(self._send("PATCH", where, json=body))
+
     def text(self, where: str) -> str:
         """The text answer of a GET."""
         return str(self._send("GET", where, headers={"Accept": "text/plain, */*"}).text)

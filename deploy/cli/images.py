@@ -7,6 +7,7 @@ import hashlib
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
 
 import typer
 
@@ -20,6 +21,9 @@ ImageName = Annotated[str, typer.Argument(metavar="N", help="The image's name or
 Usage = Literal["desktop", "server"]
 Format = Literal["qcow2", "raw"]
 Part = Literal["disk", "kernel", "initrd"]
+Properties = Annotated[list[str] | None, typer.Option(
+    "--property", metavar="NAME=VALUE", help="As `image set` has them, for example disk_bus=ide or owner_group=edu.school; several times.",
+)]
 _WAIT_S = 1800.0
 _CUTS = 5
 
@@ -77,10 +81,28 @@ def _share(cached: dict[str, Any] | None) -> str:
     return "whole" if cached["whole"] else f"{sizes.show(cached['bytes_done'])} of {sizes.show(cached['bytes_total'])}"
 
 
+def _properties(given: list[str] | None) -> dict[str, str]:
+    """What several ``NAME=VALUE`` say. Raises Refused(invalid)."""
+    found = {}
+    for each in given or ():
+        name, equals, value = each.partition("=")
+        if not (name and equals):
+            raise Refused("invalid", f"{each!r} is no property", hint="Give --property NAME=VALUE.")
+        found[name.replace("-", "_")] = value
+    return found
+
+
 @verb(app, "list")
-def list_images(session: Session) -> None:
+def list_images(
+    session: Session,
+    group: Annotated[str, typer.Option(help="Only those of this group, and of groups below it.")] = "",
+    architecture: Annotated[Literal["", "x86_64", "i686"], typer.Option(help="Only those made for it.")] = "",
+    sort: Annotated[Literal["name", "owner_group", "published_at", "created_at"], typer.Option(help="By what.")] = "created_at",
+) -> None:
     """List images."""
-    found = session.api.everything(api.path("images"))
+    asked = {"owner_group": group, "architecture": architecture, "sort": sort if sort != "created_at" else ""}
+    query = urlencode({k: v for k, v in asked.items() if v})
+    found = session.api.everything(api.path("images") + (f"?{query}" if query else ""))
     if session.json:
         output.document(found)
         return
@@ -90,9 +112,9 @@ def list_images(session: Session) -> None:
         cached = ", ".join(str(c) for c in image.get("cached_on") or [])
         rows.append((
             image.get("id"), image.get("name"), image.get("usage"), last.get("version"), last.get("format"),
-            sizes.show(last.get("size_bytes")), cached,
+            sizes.show(last.get("size_bytes")), image.get("architecture"), image.get("owner_group"), cached,
         ))
-    output.table(("id", "name", "usage", "version", "format", "size", "cached on"), rows)
+    output.table(("id", "name", "usage", "version", "format", "size", "architecture", "group", "cached on"), rows)
 
 
 @verb(app, "show")
@@ -180,6 +202,7 @@ def upload_image(  # noqa: PLR0913, PLR0917 - the options people have
     format: Annotated[Format | None, typer.Option("--format", help="Format of the disk, where its first bytes do not tell.")] = None,
     description: Annotated[str, typer.Option(help="One line for people.")] = "",
     os_type: Annotated[str, typer.Option(help="Which system is in it, for example linux.")] = "",
+    properties: Properties = None,
     resume: Annotated[str, typer.Option(metavar="UPLOAD", help="Take up an upload that was cut.")] = "",
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the checking task at once instead of waiting for it.")] = False,
     timeout: Annotated[float, typer.Option(metavar="S", help="Give up waiting for the check after so many seconds; 0: never.")] = _WAIT_S,
@@ -192,7 +215,7 @@ def upload_image(  # noqa: PLR0913, PLR0917 - the options people have
     sources = [upload.source(part, f, (format or "") if part == "disk" else "") for part, f in files.items() if f]
     if not sources:
         raise Refused("invalid", "There is nothing to upload", hint="Name the disk's FILE, or --kernel and --initrd.")
-    order = {"name": name, "usage": usage, "description": description, "os_type": os_type, "cmdline": cmdline}
+    order = {"name": name, "usage": usage, "description": description, "os_type": os_type, "cmdline": cmdline, **_properties(properties)}
     send(session, {k: v for k, v in order.items() if v}, sources, resume=resume, no_wait=no_wait, timeout_s=timeout)
 
 
@@ -206,12 +229,16 @@ def import_image(  # noqa: PLR0913, PLR0917 - the options people have
     sha256: Annotated[str, typer.Option(help="Of the file as it lies there; with another one nothing is kept.")] = "",
     description: Annotated[str, typer.Option(help="One line for people.")] = "",
     os_type: Annotated[str, typer.Option(help="Which system is in it, for example linux.")] = "",
+    properties: Properties = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the task at once instead of waiting for it.")] = False,
     timeout: Annotated[float, typer.Option(metavar="S", help="Give up waiting after so many seconds, it goes on; 0: never.")] = 0,
 ) -> None:
     """Have the cloud fetch a disk from a URL, as an image; it need not pass through this machine."""
     api.segment(name, "name of an image")
-    order = {"name": name, "url": url, "usage": usage, "format": format, "sha256": sha256, "description": description, "os_type": os_type}
+    order = {
+        "name": name, "url": url, "usage": usage, "format": format, "sha256": sha256, "description": description, "os_type": os_type,
+        **_properties(properties),
+    }
     task = session.api.post(api.path("images", "import"), {k: v for k, v in order.items() if v})
     _published(session, name, task, no_wait=no_wait, timeout_s=timeout)
 

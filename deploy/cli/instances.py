@@ -258,7 +258,7 @@ def show(session: Session, instance: InstanceName) -> None:
 @verb(app, "stop")
 def stop(
     session: Session, instance: InstanceName,
-    grace: Annotated[float | None, typer.Option(min=0, metavar="S", help="Seconds the guest has to stop by itself.")] = None,
+    grace: Annotated[int | None, typer.Option(min=0, metavar="S", help="Seconds the guest has to stop by itself.")] = None,
     no_wait: NoWait = False, timeout: Timeout = _WAIT_S,
 ) -> None:  # fmt: skip
     """Stop an instance: ask the guest, then pull the plug."""
@@ -274,7 +274,7 @@ def start(session: Session, instance: InstanceName, no_wait: NoWait = False, tim
 @verb(app, "reboot")
 def reboot(
     session: Session, instance: InstanceName,
-    grace: Annotated[float | None, typer.Option(min=0, metavar="S", help="Seconds the guest has to stop by itself.")] = None,
+    grace: Annotated[int | None, typer.Option(min=0, metavar="S", help="Seconds the guest has to stop by itself.")] = None,
     no_wait: NoWait = False, timeout: Timeout = _WAIT_S,
 ) -> None:  # fmt: skip
     """Stop and start an instance."""

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec, Name, Neighbour, UploadPart
 from luhyaapi.contracts.vocabulary import DiskFormat, Lane, Role, Usage
-from luhyaapi.ids import HostId, ImgId, InsId, LtrId, TaskId
+from luhyaapi.ids import HostId, ImgId, InsId, LtrId, Sha256, TaskId
 
 ALL_ROLES = (Role.WALRUS, Role.CC, Role.NC, Role.SC)
 
@@ -51,6 +51,20 @@ class ImageDelete(Command):
     to, timeout_s, lane = (Role.WALRUS, Role.CC, Role.NC), 600, Lane.QUICK
     image: ImgId
     blobs: tuple[Blob, ...]
+
+
+class ImageCompare(Command):
+    """Say which blocks the files of two versions of an image share, and which only one of them has."""
+
+    to, timeout_s, lane = Role.WALRUS, 600, Lane.QUICK
+    image: ImgId
+    one: tuple[Sha256, ...] = Field(min_length=1, max_length=8)
+    other: tuple[Sha256, ...] = Field(min_length=1, max_length=8)
+
+    @property
+    def subject(self) -> str:
+        """It waits for no long order about that image: it changes nothing."""
+        return f"compare:{self.image}"
 
 
 class InstanceRun(Command):
@@ -134,7 +148,7 @@ class ImageFetch(Command):
     left of its disk may come behind.
     """
 
-    v = 2
+    v = 3
 
     to, timeout_s, lane = (Role.CC, Role.NC), 3600, Lane.TRANSFER
     image: ImgId
@@ -151,6 +165,8 @@ class ImagePrefetch(Command):
 
     ``by``: when it shall be there; a node that is away is waited for until then. Both in seconds since 1970.
     """
+
+    v = 2
 
     to, timeout_s = Role.CC, 4 * 86400
     image: ImgId

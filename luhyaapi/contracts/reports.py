@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from luhyaapi.contracts.base import Report
-from luhyaapi.contracts.specs import Blob, Capacity, Display, Fault, Half, Nic, PartFacts, StepFacts
+from luhyaapi.contracts.specs import Blob, Capacity, Difference, Display, Fault, Half, Nic, PartFacts, StepFacts
 from luhyaapi.contracts.vocabulary import Accelerator, InstanceState, Role
 from luhyaapi.ids import HostId, InsId, LtrId, Sha256
 
@@ -126,12 +126,16 @@ class TaskSteps(Report):
 class Outcome(Report):
     """How one command ended; ``error`` is empty when it was done. ``blobs``, ``parts``: the files of a version that came into the store.
 
+    ``difference``: of the versions that were to be compared.
     Of an order on an instance: ``has_place`` is false when the cluster has no place for it, and nothing is lent to it.
     """
+
+    v = 2
 
     command: str
     task: str
     error: Fault | None = None
+    difference: Difference | None = None
     blobs: tuple[Blob, ...] = ()
     parts: tuple[PartFacts, ...] = ()
     display: Display = Display()

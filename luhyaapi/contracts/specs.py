@@ -7,7 +7,20 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, StringConstraints
 
 from luhyaapi.contracts.base import Model
-from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, DomainState, Part
+from luhyaapi.contracts.vocabulary import (
+    Accelerator,
+    DiskBus,
+    DiskFormat,
+    DomainState,
+    FirmwareType,
+    GuestClock,
+    MachineType,
+    Part,
+    PointerModel,
+    VideoModel,
+    VifModel,
+)
+from luhyaapi.errors import Refused
 from luhyaapi.ids import HostId, ImgId, InsId, Sha256
 
 Mac = Annotated[str, StringConstraints(pattern="^([0-9a-f]{2}:){5}[0-9a-f]{2}$")]
@@ -70,6 +83,40 @@ class PartFacts(Model):
     added: int = Field(default=0, ge=0)
 
 
+class Amount(Model):
+    """Different blocks of files, each counted once and holes not at all, and the bytes they hold."""
+
+    blocks: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+
+
+class Difference(Model):
+    """What two versions have: what only the one and only the other has, and what both have."""
+
+    only_one: Amount
+    only_other: Amount
+    shared: Amount
+
+
+class Hardware(Model):
+    """The devices the system of an image has drivers for, in the words of Glance's ``hw_`` properties."""
+
+    disk_bus: DiskBus = DiskBus.VIRTIO
+    vif_model: VifModel = VifModel.VIRTIO
+    video_model: VideoModel = VideoModel.VGA
+    pointer_model: PointerModel = PointerModel.VIRTIO
+    machine_type: MachineType = MachineType.PC
+    firmware_type: FirmwareType = FirmwareType.BIOS
+    clock: GuestClock = GuestClock.UTC
+
+    def check(self) -> None:
+        """Raises Refused(invalid) for devices that no machine has together."""
+        if self.firmware_type is FirmwareType.UEFI:
+            raise Refused("invalid", "firmware_type is not possible", "nodes have no firmware for uefi; give bios", field="firmware_type")
+        if self.disk_bus is DiskBus.IDE and self.machine_type is MachineType.Q35:
+            raise Refused("invalid", "disk_bus is not possible", "the machine type q35 has no ide; give sata, or the machine type pc", field="disk_bus")
+
+
 class ImageRef(Model):
     """One version of an image: what to run. ``cmdline`` stands on the kernel's command line."""
 
@@ -77,6 +124,7 @@ class ImageRef(Model):
     version: int = Field(ge=1)
     blobs: tuple[Blob, ...] = Field(min_length=1)
     cmdline: str = Field(default="", max_length=1024)
+    hardware: Hardware = Hardware()
 
     def blob(self, part: Part) -> Blob | None:
         """The file of that part, or None."""

@@ -128,6 +128,68 @@ class Part(StrEnum):
     INITRD = "initrd"
 
 
+class Architecture(Word):
+    """Which processor the system in an image is made for, as Glance and libvirt call it."""
+
+    X86_64 = "x86_64", "64 bit", "64 位"
+    I686 = "i686", "32 bit", "32 位"
+
+
+class DiskBus(StrEnum):
+    """How a guest reaches its disks (Glance's hw_disk_bus)."""
+
+    VIRTIO = "virtio"
+    SCSI = "scsi"
+    SATA = "sata"
+    IDE = "ide"
+
+
+class VifModel(StrEnum):
+    """Which network card a guest gets (hw_vif_model)."""
+
+    VIRTIO = "virtio"
+    E1000 = "e1000"
+    E1000E = "e1000e"
+    RTL8139 = "rtl8139"
+
+
+class VideoModel(StrEnum):
+    """Which graphics card a guest gets (hw_video_model)."""
+
+    VGA = "vga"
+    CIRRUS = "cirrus"
+    VIRTIO = "virtio"
+
+
+class PointerModel(StrEnum):
+    """What moves the pointer of a guest with a disk beside its mouse (hw_pointer_model)."""
+
+    VIRTIO = "virtio"
+    USB = "usbtablet"
+    PS2 = "ps2mouse"
+
+
+class MachineType(StrEnum):
+    """Which main board a guest gets (hw_machine_type)."""
+
+    PC = "pc"
+    Q35 = "q35"
+
+
+class FirmwareType(StrEnum):
+    """What starts a guest (hw_firmware_type)."""
+
+    BIOS = "bios"
+    UEFI = "uefi"
+
+
+class GuestClock(StrEnum):
+    """What the clock of the main board shows when a guest starts: UTC, or as Windows expects the local time of the node."""
+
+    UTC = "utc"
+    LOCAL = "localtime"
+
+
 class DomainState(StrEnum):
     """What a hypervisor says of a domain."""
 

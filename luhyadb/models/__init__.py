@@ -1,7 +1,7 @@
 """Every table there is."""
 
 from luhyadb.models.hosts import Host, JoinToken
-from luhyadb.models.images import Image, ImageVersion, Upload
+from luhyadb.models.images import Comparison, Image, ImageVersion, Upload
 from luhyadb.models.instances import Instance, ScreenTicket
 from luhyadb.models.letters import Letter
 from luhyadb.models.people import Account, IdempotencyKey
@@ -11,7 +11,7 @@ from luhyadb.models.tasks import Event, FlowRun, Heard, Outbox, Prefetch, Task, 
 from luhyadb.models.workspaces import Workspace
 
 __all__ = [
-    "Account", "AddressLease", "Child", "Event", "FlowRun", "Gate", "Heard", "Host", "IdempotencyKey", "Image", "ImageVersion",
+    "Account", "AddressLease", "Child", "Comparison", "Event", "FlowRun", "Gate", "Heard", "Host", "IdempotencyKey", "Image", "ImageVersion",
     "Instance", "JoinToken", "Letter", "Outbox", "Placement", "Pool", "PortLease", "Prefetch", "ScreenTicket", "Task", "TaskOrder",
     "TaskStep", "Turn", "Upload", "Workspace",
 ]

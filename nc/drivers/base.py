@@ -67,7 +67,7 @@ class Hypervisor(Protocol):
 
     Raises Unavailable(hypervisor_down) when it does not answer, Failed(hypervisor) when it answers no
     (also: ``start`` of what is not defined, or whose files are not there).
-    Never reports, never waits without a limit. ``define`` leaves it as it runs and changes the next start.
+    Refused(invalid) for a machine it cannot make. Never reports, never waits without a limit. ``define`` leaves it as it runs and changes the next start.
     ``stop`` asks by ACPI and pulls the plug after ``grace_s`` seconds; cancelled, it raises Refused(cancelled)
     and pulls nothing. ``remove`` also ends what runs and leaves no definition; files belong to the caller.
     ``inspect`` of an absent domain answers DomainState.ABSENT; only a hypervisor that answered may say so.
@@ -116,6 +116,13 @@ class NodeNetwork(Protocol):
     def plug(self, instance: str, nic: Nic) -> str: ...
     def unplug(self, instance: str) -> None: ...
     def found(self) -> dict[str, str]: ...
+
+
+def check(spec: MachineSpec, files: Files) -> None:
+    """Raises Refused(invalid) for a machine that no driver makes."""
+    if not files.kernel and not files.disk:
+        raise Refused("invalid", "There is nothing to boot", "neither a kernel nor a disk")
+    spec.image.hardware.check()
 
 
 def never() -> bool:

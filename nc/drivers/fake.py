@@ -14,7 +14,7 @@ from luhyaapi import clock, ids
 from luhyaapi.contracts.specs import Display, DomainFacts, MachineSpec, Nic
 from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, DomainState
 from luhyaapi.errors import CODES, Bug, Failed, Refused, Trouble, Unavailable
-from nc.drivers.base import Account, Files, Probe, ends_politely, never, tap_name
+from nc.drivers.base import Account, Files, Probe, check, ends_politely, never, tap_name
 
 NETWORK = "default"
 VERBS = ("probe", "define", "start", "stand", "stop", "remove", "inspect", "list", "plug", "unplug", "found")
@@ -69,8 +69,7 @@ class FakeHypervisor:
 
     def define(self, spec: MachineSpec, files: Files) -> None:
         self.faults.strike("define", spec.instance)
-        if not files.kernel and not files.disk:
-            raise Refused("invalid", "There is nothing to boot", "neither a kernel nor a disk")
+        check(spec, files)
         needed = [str(path) for path in (files.disk, files.data, files.kernel, files.initrd, files.seed) if path]
         self._write(spec.instance, {
             "state": self._read(spec.instance).get("state", DomainState.STOPPED),

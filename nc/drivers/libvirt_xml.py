@@ -10,10 +10,18 @@ from typing import Any, Literal
 
 from lxml import etree
 
-from luhyaapi.contracts.specs import Blob, MachineSpec, Nic
-from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat
+from luhyaapi.contracts.specs import Blob, Hardware, MachineSpec, Nic
+from luhyaapi.contracts.vocabulary import (
+    Accelerator,
+    DiskBus,
+    DiskFormat,
+    MachineType,
+    PointerModel,
+    VideoModel,
+    VifModel,
+)
 from luhyaapi.errors import Refused
-from nc.drivers.base import Files, tap_name
+from nc.drivers.base import Files, check, tap_name
 from nc.drivers.user_network import netdev
 
 Kind = Literal["qemu", "kvm", "xen"]
@@ -52,7 +60,7 @@ def domain_xml(spec: MachineSpec, files: Files, accelerator: Accelerator, kind: 
 
     A kernel among the files is booted directly, else the disk. Raises Refused(invalid) for what no guest can be made of.
     """
-    _check(spec, files)
+    _check(spec, files, kind)
     domain = etree.Element("domain", type=kind, nsmap={"qemu": QEMU_NAMESPACE} if wiring.subnet else None)
     _add(domain, "name", spec.instance)
     _add(domain, "uuid", domain_uuid(spec.instance))
@@ -63,7 +71,7 @@ def domain_xml(spec: MachineSpec, files: Files, accelerator: Accelerator, kind: 
     if kind != "xen":
         _serial_number(domain, spec)
     _boot(domain, spec, files, kind)
-    _machine(domain, files, accelerator, kind)
+    _machine(domain, spec, files, accelerator, kind)
     for event, then in (("on_poweroff", "destroy"), ("on_reboot", "restart"), ("on_crash", "destroy")):
         _add(domain, event, then)
     _devices(_add(domain, "devices"), spec, files, kind, wiring)
@@ -82,9 +90,10 @@ def _add(parent: Any, tag: str, text: str | None = None, **attributes: str) -> A
     return child
 
 
-def _check(spec: MachineSpec, files: Files) -> None:
-    if not files.kernel and not files.disk:
-        raise Refused("invalid", "There is nothing to boot", "neither a kernel nor a disk")
+def _check(spec: MachineSpec, files: Files, kind: Kind) -> None:
+    check(spec, files)
+    if kind == "xen" and spec.image.hardware != Hardware():
+        raise Refused("invalid", "Xen has its own devices", "the image asks for others")
     if 0 < spec.display_port < FIRST_VNC_PORT:
         raise Refused("invalid", f"Display port {spec.display_port} cannot be", f"the first possible is {FIRST_VNC_PORT}")
     if files.screen and len(os.fsencode(files.screen)) > LONGEST_SOCKET:
@@ -121,7 +130,7 @@ def _boot(domain: Any, spec: MachineSpec, files: Files, kind: Kind) -> None:
     if kind == "xen":
         _add(boot, "type", "linux" if files.kernel else "hvm", arch="x86_64", machine="xenpv" if files.kernel else "xenfv")
     else:
-        _add(boot, "type", "hvm", arch="x86_64", machine="pc")
+        _add(boot, "type", "hvm", arch="x86_64", machine=spec.image.hardware.machine_type)
     if files.kernel:
         _add(boot, "kernel", str(files.kernel))
         if files.initrd:
@@ -133,7 +142,7 @@ def _boot(domain: Any, spec: MachineSpec, files: Files, kind: Kind) -> None:
         _add(boot, "smbios", mode="sysinfo")
 
 
-def _machine(domain: Any, files: Files, accelerator: Accelerator, kind: Kind) -> None:
+def _machine(domain: Any, spec: MachineSpec, files: Files, accelerator: Accelerator, kind: Kind) -> None:
     if kind == "xen":
         _add(domain, "clock", offset="utc")
         return
@@ -146,25 +155,27 @@ def _machine(domain: Any, files: Files, accelerator: Accelerator, kind: Kind) ->
         # by default it takes 207 MB of each guest; a whole system in 32 MiB spends 40 % more time to boot than in 192
         cache_mib = TRANSLATION_CACHE_MIB if files.disk else SMALL_TRANSLATION_CACHE_MIB
         _add(_add(features, "tcg"), "tb-cache", str(cache_mib), unit="MiB")
-    _add(_add(domain, "clock", offset="utc"), "timer", name="hpet", present="no")
+    _add(_add(domain, "clock", offset=spec.image.hardware.clock), "timer", name="hpet", present="no")
 
 
 def _devices(devices: Any, spec: MachineSpec, files: Files, kind: Kind, wiring: Wiring) -> None:
+    hardware = spec.image.hardware
     if files.disk:
-        disk = _disk(devices, files.disk, "a", kind)
+        disk = _disk(devices, files.disk, "a", kind, hardware.disk_bus)
         if files.base:
             _base(disk, files, is_ours=bool(files.account or wiring.subnet))
         if not files.kernel and kind != "xen":
             _add(disk, "boot", order="1")
     if files.data:
         # by the serial a guest finds it whatever it is called there
-        _add(_disk(devices, files.data, "b", kind, DiskFormat.RAW), "serial", DATA)
+        letter = "c" if hardware.disk_bus in _FEW_PLACES else "b"
+        _add(_disk(devices, files.data, letter, kind, hardware.disk_bus, DiskFormat.RAW), "serial", DATA)
     if files.seed:
-        _add(_disk(devices, files.seed, "z", kind, read_only=True), "readonly")
+        _add(_disk(devices, files.seed, "z", kind, hardware.disk_bus, read_only=True), "readonly")
     if kind != "xen":
-        _add(devices, "controller", type="usb", model="none")
+        _controllers(devices, files, hardware)
     for nic in () if wiring.subnet else spec.nics:
-        _card(devices, spec.instance, nic, files, kind, wiring.bridge)
+        _card(devices, spec, nic, files, kind, wiring.bridge)
     if kind == "xen":
         _screen(devices, spec, None)
         return
@@ -172,26 +183,51 @@ def _devices(devices: Any, spec: MachineSpec, files: Files, kind: Kind, wiring: 
     _add(_add(devices, "serial", type="file"), "source", path=str(files.console_log), append="on")
     if files.disk:
         _add(_add(devices, "channel", type="unix"), "target", type="virtio", name=AGENT)
-        # a pointer that follows the one in the browser, for guests that know it; the others take the mouse
-        _add(devices, "input", type="tablet", bus="virtio")
+        _tablet(devices, hardware.pointer_model)
     _add(devices, "input", type="mouse", bus="ps2")
     _add(devices, "input", type="keyboard", bus="ps2")
     _screen(devices, spec, files.screen)
     _add(devices, "audio", id="1", type="none")
     vram_kib = DESKTOP_VRAM_KIB if files.disk else TEXT_VRAM_KIB
-    _add(_add(devices, "video"), "model", type="vga", vram=str(vram_kib), heads="1", primary="yes")
+    size = {"vram": str(vram_kib)} if hardware.video_model is VideoModel.VGA else {}
+    _add(_add(devices, "video"), "model", type=hardware.video_model, **size, heads="1", primary="yes")
     _add(devices, "memballoon", model="none")
 
 
-def _disk(devices: Any, path: Path, letter: str, kind: Kind, format_: DiskFormat = DiskFormat.QCOW2, *, read_only: bool = False) -> Any:
-    disk = _add(devices, "disk", type="file", device="disk")
+def _controllers(devices: Any, files: Files, hardware: Hardware) -> None:
+    has_usb = files.disk and hardware.pointer_model is PointerModel.USB
+    # the one that Windows has known since 98
+    _add(devices, "controller", type="usb", model="piix3-uhci" if has_usb else "none")
+    if hardware.disk_bus is DiskBus.SCSI:
+        _add(devices, "controller", type="scsi", model="virtio-scsi")
+
+
+def _tablet(devices: Any, model: PointerModel) -> None:
+    if model is not PointerModel.PS2:
+        # a pointer that follows the one in the browser, for guests that know it; the others take the mouse
+        _add(devices, "input", type="tablet", bus="usb" if model is PointerModel.USB else "virtio")
+
+
+_FEW_PLACES = (DiskBus.IDE, DiskBus.SATA)
+_LETTERS = {DiskBus.VIRTIO: "vd", DiskBus.SCSI: "sd", DiskBus.SATA: "sd", DiskBus.IDE: "hd"}
+
+
+def _disk(
+    devices: Any, path: Path, letter: str, kind: Kind, bus: DiskBus, format_: DiskFormat = DiskFormat.QCOW2, *, read_only: bool = False,
+) -> Any:
+    # where there are few places it takes the second one, as the drive that such a guest expects there
+    is_drive = read_only and bus in _FEW_PLACES
+    disk = _add(devices, "disk", type="file", device="cdrom" if is_drive else "disk")
     if read_only:
         _add(disk, "driver", name="qemu", type=DiskFormat.RAW)
     else:
         # writeback keeps every flush the guest asks for and also works where files cannot be opened directly (tmpfs)
         _add(disk, "driver", name="qemu", type=format_, cache="writeback", discard="unmap")
     _add(disk, "source", file=str(path))
-    _add(disk, "target", dev=("xvd" if kind == "xen" else "vd") + letter, bus="xen" if kind == "xen" else "virtio")
+    if kind == "xen":
+        _add(disk, "target", dev=f"xvd{letter}", bus="xen")
+    else:
+        _add(disk, "target", dev=_LETTERS[bus] + ("b" if is_drive else letter), bus=bus)
     return disk
 
 
@@ -211,16 +247,20 @@ def _base(disk: Any, files: Files, *, is_ours: bool) -> None:
     _add(base, "backingStore")
 
 
-def _card(devices: Any, instance: str, nic: Nic, files: Files, kind: Kind, bridge: str) -> None:
+def _card(devices: Any, spec: MachineSpec, nic: Nic, files: Files, kind: Kind, bridge: str) -> None:
     # libvirt makes the tap under the name we chose: it needs no right of ours and goes with the guest, however that ends
     card = _add(devices, "interface", type="bridge" if bridge else "user")
     _add(card, "mac", address=nic.mac)
     if bridge:
         _add(card, "source", bridge=bridge)
-        _add(card, "target", dev=files.taps.get(nic.mac) or tap_name(instance, nic.mac))
+        _add(card, "target", dev=files.taps.get(nic.mac) or tap_name(spec.instance, nic.mac))
     if kind != "xen":
-        _add(card, "model", type="virtio")
+        _add(card, "model", type=spec.image.hardware.vif_model)
         _add(card, "rom", enabled="no")
+
+
+_DEVICES = {VifModel.VIRTIO: "virtio-net-pci", VifModel.E1000: "e1000", VifModel.E1000E: "e1000e", VifModel.RTL8139: "rtl8139"}
+_BUSES = {MachineType.PC: "pci.0", MachineType.Q35: "pcie.0"}
 
 
 def _cards_by_qemu(domain: Any, spec: MachineSpec, subnet: str) -> None:
@@ -228,7 +268,8 @@ def _cards_by_qemu(domain: Any, spec: MachineSpec, subnet: str) -> None:
     line = etree.SubElement(domain, f"{{{QEMU_NAMESPACE}}}commandline")
     for number, nic in enumerate(spec.nics):
         # A place of its own on the bus: libvirt gives out the low ones without looking for this card.
-        device = f"virtio-net-pci,netdev=card{number},mac={nic.mac},romfile=,bus=pci.0,addr={_FIRST_CARD_AT + number:#x}"
+        model, bus = _DEVICES[spec.image.hardware.vif_model], _BUSES[spec.image.hardware.machine_type]
+        device = f"{model},netdev=card{number},mac={nic.mac},romfile=,bus={bus},addr={_FIRST_CARD_AT + number:#x}"
         for word in ("-netdev", netdev(f"card{number}", nic, subnet), "-device", device):
             etree.SubElement(line, f"{{{QEMU_NAMESPACE}}}arg", value=word)
 

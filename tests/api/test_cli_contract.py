@@ -5,10 +5,11 @@ import json
 import httpx
 import pytest
 
-from clc.services import people
+from clc.services import comparisons, images, people
 from clc.web.api import store
 from deploy.cli.main import main
 from deploy.cli.session import Session
+from luhyaapi.contracts.reports import Outcome
 from luhyadb.models import Host, Instance, Task, Workspace
 from tests.support.clc_world import PASSWORD
 
@@ -29,12 +30,14 @@ def cli(world, admin, tmp_path, capsys):
     """``cli(...)``: exit code and the JSON document of one call by an administrator."""
     environ = {"EDUCLOUD_URL": URL, "EDUCLOUD_TOKEN": people.make_token(admin)}
 
-    def call(*args, **more):
+    def call(*args, plain=False, **more):
         capsys.readouterr()
         session = Session(environ=environ | more, config=tmp_path / "config.toml", transport=httpx.MockTransport(lambda asked: answer(world, asked)),
                           terminal=lambda: False)
-        code = main(("--json", *args), session)
+        code = main(args if plain else ("--json", *args), session)
         seen = capsys.readouterr()
+        if plain:
+            return code, seen.out
         return code, json.loads(seen.out) if seen.out else seen.err
 
     return call
@@ -222,3 +225,68 @@ def test_restore_and_renew(cli, world, admin, ready):
     code, found = cli("image", "renew", "tiny", "--transient-only", "--yes", "--no-wait")
     assert (code, [t["subject_name"] for t in found["tasks"]], found["passed_over"]) == (0, ["one"], [])
     assert cli("image", "renew", "tiny", "--yes", "--no-wait")[1]["passed_over"] == [Instance.objects.get().pk]
+
+
+def test_what_is_said_of_an_image(cli, ready):
+    code, said = cli("image", "set", "tiny", "--disk-bus", "ide", "--owner-group", "edu.school", "--architecture", "i686", "--os-distro", "")
+    assert code == 0, said
+    assert (said["owner_group"], said["versions"][-1]["hardware"]["disk_bus"]) == ("edu.school", "ide")
+    assert [i["name"] for i in cli("image", "list", "--group", "edu", "--architecture", "i686", "--sort", "name")[1]] == ["tiny"]
+    assert cli("image", "list", "--group", "elsewhere")[1] == []
+    assert cli("image", "set", "tiny")[0] == 2
+    code, why = cli("image", "set", "tiny", "--firmware-type", "uefi")
+    assert (code, "nodes have no firmware" in json.dumps(why)) == (2, True)
+    code, _ = cli("image", "import", "https://example.org/d.raw", "--name", "new", "--property", "disk-bus=sata", "--no-wait")
+    assert code == 0
+    assert cli("image", "show", "new")[1]["versions"][0]["hardware"]["disk_bus"] == "sata"
+    assert cli("image", "import", "https://example.org/d.raw", "--name", "new", "--property", "sata")[0] == 2
+
+
+def test_which_versions_stay(cli, world, admin):
+    world.cluster()
+    world.image(admin, "lab", versions=4)
+    Instance.objects.all().delete()
+    assert cli("instance", "run", "--image", "lab:1", "--name", "one", "--no-wait")[0] == 0
+    assert cli("image", "pin", "lab", "2")[0] == 0
+    dry = cli("image", "retention", "lab", "--keep", "1", "--dry-run")[1]
+    assert [(v["version"], v["because"]) for v in dry["versions"]] == [(1, "used"), (2, "pinned"), (3, ""), (4, "new")]
+    assert cli("image", "retention", "lab")[1]["is_default"]
+    assert [v["version"] for v in cli("image", "retention", "lab", "--keep", "1")[1]["went"]] == [3]
+    assert [v["state"] for v in cli("image", "unpin", "lab", "2")[1]["versions"]] == ["published", "published", "retired", "published"]
+    assert cli("image", "retention", "lab", "--keep", "all")[1]["keep"] == 0
+    assert cli("image", "retention", "lab", "--keep", "default")[1]["is_default"]
+    assert [cli("image", "retention", "lab", "--keep", wrong, *more)[0] for wrong, more in (("few", ()), ("default", ("--dry-run",)))] == [2, 2]
+    assert [u["name"] for u in cli("image", "uses", "lab")[1][0]["used_by"]] == ["one"]
+    code, why = cli("image", "delete", "lab", "--yes")
+    assert (code, "needed by one" in json.dumps(why)) == (5, True)
+    code, told = cli("image", "retention", "lab", "--keep", "1", "--dry-run", plain=True)
+    assert (code, told.splitlines()[2].split()) == (0, ["1", "stays:", "used", "one"]), told
+    code, told = cli("image", "uses", "lab", plain=True)
+    assert (code, "instance" in told, "one" in told) == (0, True, True), told
+
+
+def test_what_two_versions_share(cli, world, admin, api):
+    world.cluster()
+    image = world.image(admin, "lab", versions=2)
+    asked = api(admin).post("/api/v1/images/lab/diff/", {"one": 1, "other": 2}, format="json")
+    assert (asked.status_code, asked.json()["kind"]) == (202, "image/compare")
+    assert cli("image", "diff", "lab", "1", "1")[0] == 2
+    one, other = image.versions.order_by("version")
+    amount = {"blocks": 3, "bytes": 190_000}
+    told = {"only_one": amount, "only_other": amount, "shared": amount}
+    comparisons.ended(Task.objects.get(), Outcome(command="c", task=asked.json()["id"], difference=told))
+    found = cli("image", "diff", "lab", "1", "2")
+    assert found == (0, {"one": one.version, "other": other.version, **told})
+    assert api(admin).get("/api/v1/images/lab/diff/").json()["results"] == [found[1]]
+    told = cli("image", "diff", "lab", "1", "2", plain=True)[1]
+    assert [line.split()[-3:] for line in told.splitlines()[1:]] == [["3", "185.5", "KiB"]] * 3, told
+
+
+def test_where_versions_come_from(cli, world, admin):
+    image = world.image(admin, "lab")
+    images.add_version(image, image.versions.get(), "one\nline", "")
+    assert [v["came"] for v in cli("image", "lineage", "lab")[1]] == ["upload", "change"]
+    told = cli("image", "lineage", "lab", plain=True)[1].splitlines()
+    assert [line[:4] for line in told] == ["*  v", "*  v"]
+    assert told[0].endswith("one line")
+    assert "v1 brought in" in told[1]

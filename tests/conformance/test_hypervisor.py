@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from luhyaapi import clock, conf
-from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec
+from luhyaapi.contracts.specs import Blob, Hardware, ImageRef, MachineSpec, Nic
 from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, DomainState, Part
 from luhyaapi.errors import Failed, Refused
 from luhyaapi.transfer.demand import Demand
@@ -193,6 +193,34 @@ def test_start_without_its_disk_says_so_and_starts_nothing(bench: Bench) -> None
 def test_nothing_to_boot_is_refused(bench: Bench) -> None:
     with pytest.raises(Refused):
         bench.driver.define(bench.spec(), Files(bench.folder / "console.log"))
+    assert bench.driver.inspect(A).state is DomainState.ABSENT
+
+
+OLD = {"disk_bus": "ide", "vif_model": "rtl8139", "video_model": "cirrus", "pointer_model": "usbtablet", "clock": "localtime"}
+MACHINES = {
+    "of 2001": OLD,
+    "of 2009": {"disk_bus": "sata", "vif_model": "e1000", "pointer_model": "usbtablet", "machine_type": "q35", "clock": "localtime"},
+    "of today": {"disk_bus": "scsi", "vif_model": "e1000e", "video_model": "virtio", "pointer_model": "ps2mouse"},
+    "of today, on q35": {"vif_model": "e1000e", "machine_type": "q35"},
+}
+
+
+@pytest.mark.parametrize("hardware", MACHINES.values(), ids=MACHINES)
+def test_a_machine_of_any_age_runs(bench: Bench, hardware: dict[str, str]) -> None:
+    nic = Nic(mac="52:54:00:00:00:0a", ip="10.231.0.7")
+    files = bench.files()
+    seed = disks.seed_iso(bench.folder / "instances" / A / "seed.iso", A, "trial", ())
+    belongings.own(seed, files.account)
+    spec = bench.spec(image=IMAGE.model_copy(update={"hardware": Hardware(**hardware)}), nics=(nic,))
+    bench.driver.define(spec, dataclasses.replace(files, seed=seed))
+    assert bench.driver.start(A).state is DomainState.RUNNING
+
+
+@pytest.mark.parametrize("hardware", [{"firmware_type": "uefi"}, {"disk_bus": "ide", "machine_type": "q35"}])
+def test_a_machine_that_cannot_be_is_refused(bench: Bench, hardware: dict[str, str]) -> None:
+    with pytest.raises(Refused, match=f"{next(iter(hardware))} is not possible") as trouble:
+        bench.driver.define(bench.spec(image=IMAGE.model_copy(update={"hardware": Hardware(**hardware)})), bench.files())
+    assert trouble.value.code == "invalid"
     assert bench.driver.inspect(A).state is DomainState.ABSENT
 
 

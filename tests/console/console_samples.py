@@ -11,6 +11,7 @@ from django.views.i18n import set_language
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import (
     Accelerator,
+    Architecture,
     Health,
     HostState,
     ImageState,
@@ -48,6 +49,9 @@ _PATHS = {
     "image_delete": "images/<str:id>/delete/",
     "image_prefetch": "images/<str:id>/prefetch/",
     "image_renew": "images/<str:id>/renew/",
+    "image_change": "images/<str:id>/change/",
+    "image_diff": "images/<str:id>/diff/",
+    "image_retention": "images/<str:id>/retention/",
     "tasks": "tasks/",
     "task": "tasks/<str:id>/",
     "task_cancel": "tasks/<str:id>/cancel/",
@@ -159,6 +163,13 @@ def image(name: str, number: int, **more: Any) -> dict[str, Any]:
             }
             for n in (1, 2)
         ],
+        "architecture": Architecture.X86_64,
+        "owner_group": "edu.school.class-7",
+        "os_type": "windows",
+        "os_distro": "win7",
+        "published_at": stamp(86400),
+        "published_count": 2,
+        "special": {"disk_bus": "sata", "vif_model": "e1000", "clock": "localtime"},
         "memory_bytes": 512 * 2**20,
         "cached_on": ["nc-01", "nc-02"] if number == 1 else [],
         "every_version": [{"version": 1}, {"version": 2}],
@@ -175,6 +186,33 @@ def image(name: str, number: int, **more: Any) -> dict[str, Any]:
         "work": None,
         **more,
     }
+
+
+def _row(version: int, came: str, parent: str | None, **more: Any) -> dict[str, Any]:
+    return {"version": version, "state": "published", "came": came, "parent": parent, "made": [], "short": "", "by": "", "pinned": False,
+            "created_at": stamp(86400 * (6 - version)), "word": ImageState.PUBLISHED, **more}
+
+
+_AMOUNT = {"blocks": 300, "bytes": 300 * 65_536}
+_KEPT: dict[str, Any] = {
+    "timeline": {
+        "rows": [
+            _row(5, "back", "debian:1", by="admin"), _row(4, "change", "debian:2", by="zhang", short="Office with the new fonts"),
+            _row(3, "change", "debian:1", by="li", pinned=True), _row(2, "change", "debian:1", made=["geo-lab:1"], state="retired", word=ImageState.RETIRED),
+            _row(1, "upload", None),
+        ],
+        "width": 48, "height": 220,
+        "lines": [
+            {"d": "M14 198 C0 176 0 44 14 22", "came": "back"}, {"d": "M14 154 V66", "came": "change"},
+            {"d": "M14 198 C14 176 34 176 34 154 V110", "came": "change"}, {"d": "M14 198 V154", "came": "change"},
+        ],
+        "points": [{"x": 34 if n == 3 else 14, "y": 242 - 44 * n, "state": "retired" if n == 2 else "published"} for n in range(1, 6)],
+    },
+    "rule": {"keep": 5, "is_default": True, "going": "v1, v2", "asked": True},
+    "differences": [{"one": 1, "other": 2, "only_one": _AMOUNT, "only_other": _AMOUNT, "shared": _AMOUNT}],
+    "can_compare": True,
+    "properties": [{"name": "disk_bus", "title": "Disks", "words": ["virtio", "ide"]}],
+}
 
 
 def images() -> list[dict[str, Any]]:
@@ -426,7 +464,7 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
         "run-none": ("instances/run.html", "instances", {"form": FORM, "images": []}),
         "images": ("images/list.html", "images", {"rows": images(), "filters": {}}),
         "images-none": ("images/list.html", "images", {"rows": [], "filters": {}}),
-        "image": ("images/detail.html", "images", {"image": images()[0], "instances": one[:2]}),
+        "image": ("images/detail.html", "images", {"image": images()[0], "instances": one[:2], **_KEPT}),
         "upload": ("images/upload.html", "images", {"form": FORM}),
         "import": ("images/import.html", "images", {"form": FORM}),
         "import-wrong": ("images/import.html", "images", {"form": _WRONG, "error": _ERROR}),

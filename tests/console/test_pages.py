@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import re
 from pathlib import Path
@@ -12,12 +13,24 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from clc.services import events, own, pictures, prefetches
+from clc.services import events, image_uses, own, pictures
 from clc.web.page import PAGES
 from clc.web.pages import session
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import HostState, ImageState, InstanceState, TaskState, WorkspaceState
-from luhyadb.models import Account, Event, Host, Image, ImageVersion, Instance, Outbox, Task, TaskStep, Workspace
+from luhyadb.models import (
+    Account,
+    Comparison,
+    Event,
+    Host,
+    Image,
+    ImageVersion,
+    Instance,
+    Outbox,
+    Task,
+    TaskStep,
+    Workspace,
+)
 
 pytestmark = pytest.mark.django_db
 FAULT = {"code": "hypervisor", "what": "The hypervisor said no", "why": "no such machine", "hint": "Read the reason."}
@@ -197,7 +210,8 @@ def test_nobody_sees_what_belongs_to_others(filled, user, other):
                  f"tasks/tsk-{11:08x}/row/", f"tasks/tsk-{11:08x}/steps/"):
         assert stranger.get(f"/{path}").status_code == 404, path
     for path in ("instances/ins-00000001/stop/", "instances/ins-00000001/delete/", f"tasks/tsk-{11:08x}/cancel/", "images/img-00000001/delete/",
-                 "images/img-00000001/prefetch/", "hosts/nc-00000001/drain/", "hosts/token/", "people/add/"):
+                 "images/img-00000001/prefetch/",
+                 "images/img-00000001/change/", "images/img-00000001/retention/", "hosts/nc-00000001/drain/", "hosts/token/", "people/add/"):
         assert stranger.post(f"/{path}").status_code == 404, path
     assert "machine-1<" not in stranger.get("/instances/").content.decode()
     assert Instance.objects.get(pk="ins-00000001").state == InstanceState.RUNNING
@@ -287,6 +301,54 @@ def test_an_unknown_image_and_a_cloud_without_hosts_say_so(user, admin):
     assert 'value="mine"' in answer.content.decode()
 
 
+def test_what_is_said_of_an_image_by_the_page(admin, user):
+    image = an_image(admin)
+    client = browser(admin)
+    where = f"/images/{image.id}/change/"
+    answer = client.post(where, {"owner_group": "edu.school", "disk_bus": "ide", "architecture": "i686", "description": ""})
+    assert answer["Location"] == f"/images/{image.id}/"
+    page = client.get(f"/images/{image.id}/").content.decode()
+    assert 'value="edu.school"' in page
+    assert '<option value="ide" selected>' in page
+    assert "disk_bus=ide" in page
+    assert "vif_model=" not in page, "what is as usual is not told"
+    wrong = client.post(where, {"owner_group": "Edu", "machine_type": "pc"})
+    assert (wrong.status_code, "a path like edu.school.class" in wrong.content.decode()) == (422, True)
+    wrong = client.post(where, {"machine_type": "q35"})
+    assert (wrong.status_code, "the machine type q35 has no ide" in wrong.content.decode()) == (422, True)
+    assert client.post(where, {"machine_type": "q35"}, headers={"HX-Request": "true"}).json()["code"] == "invalid"
+    an_image(admin, 2, owner_group="edu.other")
+    for query, first in (("sort=owner_group", "image-2"), ("sort=published_at", "image-1"), ("group=edu.school&sort=size", "image-1")):
+        shown = browser(user).get(f"/images/?{query}").content.decode()
+        assert first in shown.split('id="image-rows"')[1].split("</tr>")[1], query
+    assert "image-2" not in browser(user).get("/images/?group=edu.school").content.decode().split('id="image-rows"')[1]
+
+
+def test_which_versions_stay_by_the_page(admin, user):
+    image = an_image(admin)
+    for number in (2, 3):
+        ImageVersion.objects.create(image=image, version=number, state=ImageState.PUBLISHED, created_at=clock.now(), published_at=clock.now())
+    Instance.objects.create(id="ins-00000001", name="machine-1", owner=user, image=image.versions.get(version=1), cpus=1, memory_mib=128,
+                            created_at=clock.now(), changed_at=clock.now())
+    client = browser(admin)
+    where = f"/images/{image.id}/retention/"
+    looked = client.post(where, {"keep": "1", "look": "1"}).content.decode()
+    assert "These would go: v2" in looked
+    assert 'used by <a href="/instances/ins-00000001/">machine-1</a>' in looked
+    assert "None would go." in client.post(where, {"keep": "3", "look": "1"}).content.decode()
+    assert "machine-1" not in browser(person("eve")).get(f"/images/{image.id}/").content.decode(), "names of others are for administrators"
+    assert client.post(f"/images/{image.id}/versions/2/pin/").status_code == 302
+    assert client.post(where, {"keep": "1"}).status_code == 302
+    assert [str(v.state) for v in image.versions.order_by("version")] == ["published"] * 3
+    assert client.post(f"/images/{image.id}/versions/2/unpin/").status_code == 302
+    client.post(where, {"keep": "1"})
+    assert [str(v.state) for v in image.versions.order_by("version")] == ["published", "retired", "published"]
+    assert client.post(where, {"keep": "few"}).status_code == 409
+    assert client.post(where, {"keep": "few"}, headers={"HX-Request": "true"}).json()["code"] == "invalid"
+    refused = client.post(f"/images/{image.id}/delete/")
+    assert (refused.status_code, "needed by machine-1" in refused.content.decode()) == (409, True)
+
+
 def test_prefetch_by_the_page(admin):
     hosts()
     image = an_image(admin)
@@ -302,7 +364,7 @@ def test_prefetch_by_the_page(admin):
     answer = client.post(where, {"hosts": "all", "by": local, "zone": "480"})
     task = Task.objects.get(kind="image/prefetch")
     assert answer["Location"] == f"/tasks/{task.pk}/"
-    assert abs(prefetches.order_of(task).by - clock.now() - 3600) < 61, "what the browser's clock shows, eight hours behind"
+    assert abs(image_uses.prefetch_of(task).by - clock.now() - 3600) < 61, "what the browser's clock shows, eight hours behind"
     page = client.get(f"/tasks/{task.pk}/").content.decode()
     assert page.count("leg leg-waiting") == task.steps.count() > 1
     assert "Prefetch image" in page
@@ -347,6 +409,10 @@ def test_pages_of_a_list_show_each_row_once(user, admin):
     assert len(seen) == len(set(seen)) == 120
     assert client.get("/instances/?after=garbage").status_code == 200
     assert client.get("/instances/?after=W10").status_code == 200
+    for crafted in ('["x", "x"]', "[1, 2]", '[1e999, "x"]', '[NaN, "x"]', '[99999999999999999999999, "x"]', '[1, "\\ud800"]', '["x", 1e400]'):
+        text = base64.urlsafe_b64encode(crafted.encode()).decode()
+        for path in ("/instances/", "/images/", "/tasks/"):
+            assert client.get(f"{path}?after={text}").status_code == 200, (path, crafted)
 
 
 def test_filters_find_and_forgive(filled, user):
@@ -460,10 +526,30 @@ def test_a_new_system_disk_by_the_page(admin):
     version = image.versions.get()
     version.pk, version.version = None, 2
     version.save()
-    assert f"/instances/{row.pk}/renew/" in client.get(f"/instances/{row.pk}/").content.decode()
+    for where in (f"/instances/{row.pk}/", "/portal/"):
+        page = client.get(where).content.decode()
+        assert f"/instances/{row.pk}/renew/" in page
+        assert f"/instances/{row.pk}/restore/" in page
     assert "Instances on older versions: 1" in client.get(f"/images/{image.pk}/").content.decode()
     client.post(f"/images/{image.pk}/renew/", {"transient_only": "1"})
     task = Task.objects.get(kind="instance/restore")
     assert "Restore system disk" in client.get(f"/tasks/{task.pk}/").content.decode()
     assert "cannot now; try again later" in client.post(f"/images/{image.pk}/renew/", {}, follow=True).content.decode()
     assert client.post(f"/instances/{row.pk}/renew/", {}).status_code == 409
+
+
+def test_versions_are_compared_by_the_page(admin, user):
+    hosts()
+    image = an_image(admin)
+    blobs = image.versions.get().blobs
+    ImageVersion.objects.create(image=image, version=2, state=ImageState.PUBLISHED, created_at=clock.now(), blobs=blobs)
+    client, where = browser(admin), f"/images/{image.id}/diff/"
+    asked = client.post(where, {"one": "1", "other": "2"})
+    task = Task.objects.get(kind="image/compare")
+    assert asked["Location"] == f"/tasks/{task.pk}/"
+    assert "Compare versions" in client.get(asked["Location"]).content.decode()
+    Comparison.objects.update(difference={name: {"blocks": 1, "bytes": 65_536} for name in ("only_one", "only_other", "shared")})
+    assert client.post(where, {"one": "1", "other": "2"})["Location"] == f"/images/{image.id}/"
+    assert "v1 – v2" in browser(user).get(f"/images/{image.id}/").content.decode()
+    assert client.post(where, {"one": "x", "other": "2"}).status_code == 409
+    assert client.post(where, {"one": "x", "other": "2"}, headers={"HX-Request": "true"}).json()["code"] == "not_found"

@@ -13,6 +13,8 @@ from clc.services.sentences import counted, said
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOWN = ("clc/web/page.py", "clc/web/guard.py", "clc/services/people.py", "clc/services/images.py", "clc/services/imports.py", "clc/services/instances.py",
+         "clc/services/image_properties.py", "clc/services/image_uses.py", "clc/services/comparisons.py",
+         "clc/services/uploads.py", "luhyaapi/contracts/specs.py",
          "clc/services/workspaces.py",
          "clc/services/admission.py", "clc/services/queue.py",
          "clc/services/screens.py", "luhyadb/scope.py", "cc/services/placement.py", "cc/services/flows.py", "cc/handlers.py")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cc.services.ascent import Ascent
-from clc.services import images, instances, workspaces
+from clc.services import images, instances, uploads, workspaces
 from luhyaapi.errors import Refused
 from luhyaapi.transfer import giver
 from luhyaapi.transfer.blocks import Index
@@ -121,7 +121,7 @@ NAMES = (
 def test_no_name_of_an_image_is_a_path(cloud):
     for name in NAMES:
         with pytest.raises(Refused, match="name"):
-            images.begin_upload(cloud.admin, images.Ask(name, ({"part": "kernel", "size_bytes": 10},)))
+            uploads.begin(cloud.admin, images.Ask(name, ({"part": "kernel", "size_bytes": 10},)))
         with pytest.raises(Refused):
             workspaces.begin(cloud.admin, workspaces.Ask("tiny", name or "."))
 

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from clc.services import instances
+from clc.services import images, instances
 from luhyaapi.contracts.vocabulary import Part
 from luhyadb.models import Task
 
@@ -45,6 +45,18 @@ def test_it_runs_before_its_disk_is_there(cloud, lazy):
     assert path.stat().st_size >= len(DISK)
     assert domain(cloud, node, one)["base"] == str(path)
     assert not domain(cloud, node, one)["base_socket"]
+    cloud.rest()
+
+
+def test_a_disk_that_gives_up_slow_reads_comes_whole_before(cloud):
+    cloud.upload("xp", DISK, part="disk")
+    cloud.p.settle()
+    images.change(cloud.admin, "xp", {"disk_bus": "ide", "vif_model": "rtl8139"})
+    (row,) = instances.run(cloud.user, instances.Ask("xp"))
+    cloud.p.settle()
+    made = domain(cloud, cloud.node(row.pk), row.pk)
+    assert made["spec"]["image"]["hardware"]["disk_bus"] == "ide"
+    assert not made["base_socket"]
     cloud.rest()
 
 

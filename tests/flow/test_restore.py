@@ -164,7 +164,7 @@ def test_all_of_an_image_are_put_on_the_newest(cloud):
     found = renewals.renew(cloud.user, "debian", transient_only=True)
     assert [row.pk for row in found.begun] == [transient]
     found = renewals.renew(cloud.admin, "debian")
-    assert ([row.pk for row in found.begun], [row.pk for row in found.passed_over]) == ([runs, stopped], [transient])
+    assert ({row.pk for row in found.begun}, [row.pk for row in found.passed_over]) == ({runs, stopped}, [transient])
     cloud.p.settle()
     assert {row.pk: (row.state, row.image.version) for row in Instance.objects.exclude(pk__in=[other, space.instance_id])} == {
         runs: ("running", 2), stopped: ("stopped", 2), transient: ("running", 2),

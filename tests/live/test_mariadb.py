@@ -16,13 +16,13 @@ import os, sys, threading
 import django; django.setup()
 from django.db import connection, connections
 assert connection.vendor == "mysql", connection.vendor
-from clc.services import hosts, images, own, people, tasks
+from clc.services import hosts, images, own, people, tasks, uploads
 from luhyaapi.errors import Refused
 from luhyadb import memory
 from luhyadb.models import Account, Event, Host, Outbox
 admin = people.add(None, "admin", "quiet-river-9041", "admin")
 token, _ = hosts.make_token(admin, "walrus")
-upload = images.begin_upload(admin, images.Ask("lab", ({"part": "disk", "size_bytes": 4096, "format": "raw"},)))
+upload = uploads.begin(admin, images.Ask("lab", ({"part": "disk", "size_bytes": 4096, "format": "raw"},)))
 assert upload.version.version == 1
 taken = []
 def add(n):

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from clc.services import hosts, images, instances, prefetches, renewals, tasks
+from clc.services import hosts, images, instances, prefetches, renewals, tasks, uploads
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.errors import Refused, Trouble, of
@@ -170,10 +170,10 @@ class Clients:
         begun: list[str] = []
 
         def complete() -> dict[str, Any]:
-            return {"tasks": [images.complete(self.admin, begun[0], ({"part": part, "sha256": digest},)).pk]}
+            return {"tasks": [uploads.complete(self.admin, begun[0], ({"part": part, "sha256": digest},)).pk]}
 
         def work() -> dict[str, Any]:
-            up = images.begin_upload(self.admin, images.Ask(name, ({"part": part, "size_bytes": len(data)},)))
+            up = uploads.begin(self.admin, images.Ask(name, ({"part": part, "size_bytes": len(data)},)))
             library.open_upload(up.id, [(part, len(data))])
             begun.append(up.id)
             library.write(up.id, part, 0, io.BytesIO(data), len(data))

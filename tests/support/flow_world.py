@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cc.services import children
-from clc.services import hosts, images, imports, instances, people
+from clc.services import hosts, images, imports, instances, people, uploads
 from deploy.playground import Playground
 from luhyaapi import clock
 from luhyaapi.clock import ManualClock
@@ -146,12 +146,12 @@ class World:
 
     def upload(self, name: str, data: bytes = KERNEL, part: str = "kernel", digest: str = "") -> Task:
         """An image as a browser uploads it, up to the click on publish."""
-        up = images.begin_upload(self.admin, images.Ask(name, ({"part": part, "size_bytes": len(data)},)))
+        up = uploads.begin(self.admin, images.Ask(name, ({"part": part, "size_bytes": len(data)},)))
         library = self.role("walrus").library
         library.open_upload(up.id, [(part, len(data))])
         library.write(up.id, part, 0, io.BytesIO(data), len(data))
         digest = digest or hashlib.sha256(data).hexdigest()
-        return images.complete(self.admin, up.id, ({"part": part, "sha256": digest},))
+        return uploads.complete(self.admin, up.id, ({"part": part, "sha256": digest},))
 
     def bring(self, url: str, name: str = "brought", **more) -> Task:
         """An image from a URL, up to the order to the store."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from lxml import etree
 
-from luhyaapi.contracts.specs import Blob, Forward, ImageRef, MachineSpec, Nic
+from luhyaapi.contracts.specs import Blob, Forward, Hardware, ImageRef, MachineSpec, Nic
 from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, Part
 from luhyaapi.errors import Refused
 from nc.drivers.base import Account, Files, tap_name
@@ -40,8 +40,12 @@ OF_ALL = Files(
 )
 
 
-def image(*blobs: Blob, cmdline: str = "") -> ImageRef:
-    return ImageRef(image="img-00c0ffee", version=2, blobs=blobs, cmdline=cmdline)
+TODAY = Hardware()
+XP = Hardware(disk_bus="ide", vif_model="rtl8139", video_model="cirrus", pointer_model="usbtablet", clock="localtime")
+
+
+def image(*blobs: Blob, cmdline: str = "", hardware: Hardware = TODAY) -> ImageRef:
+    return ImageRef(image="img-00c0ffee", version=2, blobs=blobs, cmdline=cmdline, hardware=hardware)
 
 
 def spec(**over: Any) -> MachineSpec:
@@ -60,6 +64,14 @@ SAMPLES = {
     ),
     "disk-data": lambda: domain_xml(
         spec(image=image(*DISK)), dataclasses.replace(OF_DISK, data=HOME / "data.raw"), Accelerator.TCG, "qemu", Wiring("edubr0"),
+    ),
+    "disk-data-ide": lambda: domain_xml(
+        spec(image=image(*DISK, hardware=XP)), dataclasses.replace(OF_DISK, data=HOME / "data.raw"), Accelerator.TCG, "qemu", Wiring("edubr0"),
+    ),
+    "disk-xp": lambda: domain_xml(spec(image=image(*DISK, hardware=XP)), OF_DISK, Accelerator.KVM, "kvm", Wiring("edubr0")),
+    "disk-q35-user": lambda: domain_xml(
+        spec(image=image(*DISK, hardware=Hardware(disk_bus="scsi", vif_model="e1000", machine_type="q35", video_model="virtio"))),
+        OF_DISK, Accelerator.TCG, "qemu", Wiring(subnet="10.231.0.0/24"),
     ),
     "disk-kvm": lambda: domain_xml(spec(image=image(*DISK)), OF_DISK, Accelerator.KVM, "kvm", Wiring("edubr0")),
     "all-tcg-no-bridge": lambda: domain_xml(
@@ -101,6 +113,24 @@ def test_every_field_is_exercised() -> None:
 def test_each_field_shows(field: str) -> None:
     plain = SAMPLES["kernel-tcg"]()
     assert domain_xml(spec(**{field: VARIED[field]}), OF_KERNEL, Accelerator.TCG, "qemu", Wiring("edubr0")) != plain
+
+
+ANOTHER: dict[str, str] = {
+    "disk_bus": "sata", "vif_model": "e1000e", "video_model": "cirrus", "pointer_model": "ps2mouse", "machine_type": "q35", "clock": "localtime",
+}
+
+
+@pytest.mark.parametrize("field", sorted(set(Hardware.model_fields) - {"firmware_type"}))
+@pytest.mark.parametrize("wiring", [Wiring("edubr0"), Wiring(subnet="10.231.0.0/24")])
+def test_each_piece_of_hardware_shows(field: str, wiring: Wiring) -> None:
+    plain, other = image(*DISK), image(*DISK, hardware=Hardware(**{field: ANOTHER[field]}))
+    texts = {domain_xml(spec(image=each), OF_DISK, Accelerator.TCG, "qemu", wiring) for each in (plain, other)}
+    assert len(texts) == 2
+
+
+def test_xen_has_its_own_devices() -> None:
+    with pytest.raises(Refused, match="own devices"):
+        domain_xml(spec(image=image(*DISK, hardware=XP)), OF_XEN_DISK, Accelerator.UNPROVED, "xen", Wiring("edubr0"))
 
 
 def test_every_file_shows() -> None:

@@ -76,7 +76,7 @@ class Imports:
 
     def _note(self, file: Path, done: int) -> float:
         """Seconds since the file last grew, as far as this process has seen."""
-        most, since = self._fed.setdefault(file, (done, clock.monotonic()))
+        most, _ = self._fed.setdefault(file, (done, clock.monotonic()))
         if done > most:
             self._fed[file] = done, clock.monotonic()
         return clock.monotonic() - self._fed[file][1]

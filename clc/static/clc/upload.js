@@ -57,6 +57,8 @@
   const mark = (name, list) => `educloud-upload:${name}:${list.map(({ part, file }) => `${part}=${file.name},${file.size},${file.lastModified}`).join(";")}`;
   const keep = { get: (id) => { try { return localStorage.getItem(id); } catch { return null; } }, set: (id, value) => { try { localStorage.setItem(id, value); } catch { /* private window: no resume */ } }, drop: (id) => { try { localStorage.removeItem(id); } catch { /* nothing kept */ } } };
 
+  const properties = () => Object.fromEntries([...form.querySelectorAll("[data-properties] [name]")].filter((field) => field.value).map((field) => [field.name, field.value]));
+
   async function begin(name, list, remembered, signal) {
     const known = keep.get(remembered);
     if (known) {
@@ -66,7 +68,7 @@
       }
     }
     const parts = list.map(({ part, file }) => ({ part, size_bytes: file.size, format: part === "disk" ? $("[name=format]").value : "raw" }));
-    const { json } = await post(form.dataset.uploads, { name, usage: $("[name=usage]").value, parts }, signal, key());
+    const { json } = await post(form.dataset.uploads, { name, usage: $("[name=usage]").value, parts, ...properties() }, signal, key());
     keep.set(remembered, json.id);
     return json;
   }

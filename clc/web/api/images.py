@@ -10,13 +10,14 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from clc.services import image_pictures, images, imports, pictures, prefetches, renewals
+from clc.services import image_pictures, image_properties, images, imports, pictures, prefetches, renewals
 from clc.web.api import store
 from clc.web.api.endpoint import Endpoint
+from clc.web.api.image_forms import ChangeForm, PropertiesForm, apart
 from clc.web.api.once import once
 from clc.web.api.shapes import BYTES, KEY, ImageShape, RenewedShape, TaskShape, VersionShape, asks, listed, many, says
 from clc.web.rest import Filters, Form, Nothing, Text, accepted, exactly, narrowed, page
-from luhyaapi.contracts.vocabulary import DiskFormat, ImageState, Part, Usage
+from luhyaapi.contracts.vocabulary import Architecture, DiskFormat, ImageState, Part, Usage
 from luhyaapi.errors import Refused
 from luhyadb import scope
 from luhyadb.models import Image
@@ -29,16 +30,23 @@ class Images(Endpoint):
 
     filters: ClassVar[Filters] = {
         "name": exactly("name"), "usage": exactly("usage", Usage), "state": lambda rows, asked: exactly("versions__state", ImageState)(rows, asked).distinct(),
+        "architecture": exactly("architecture", Architecture), "os_type": exactly("os_type"), "os_distro": exactly("os_distro"),
+        "owner_group": lambda rows, asked: image_properties.below(rows, asked.split(",")), "sort": lambda rows, _asked: rows,
     }
 
-    @says(listed("Image", ImageShape), parameters=asks(*filters), tag=TAG, operation_id="images_list")
+    @says(listed("Image", ImageShape), tag=TAG, operation_id="images_list", parameters=[
+        *asks(*(f for f in filters if f != "sort")),
+        OpenApiParameter("sort", str, description=f"{', '.join(image_properties.SORTS)}; texts from A, dates newest first. created_at when left out."),
+    ])
     def get(self, request: Request) -> Response:
-        """List images, newest first."""
+        """List images, newest first. `owner_group` also finds the groups below it."""
         rows = narrowed(request, scope.visible_to(self.account, Image).filter(retired=False), self.filters)
-        return page(request, rows, image_pictures.images)
+        sort = request.query_params.get("sort", "created_at")
+        rows, newest = image_properties.ordered_by(rows, sort)
+        return page(request, rows, image_pictures.images, by=sort, newest=newest, is_text=not newest)
 
 
-class ImportForm(Form):
+class ImportForm(PropertiesForm):
     """A disk somewhere, for a new image or the next version of one."""
 
     name = Text(max_length=80)
@@ -57,7 +65,7 @@ class Import(Endpoint):
     @once
     def post(self, _request: Request) -> Response:
         """Have a disk fetched from a URL, checked and published; the task tells how that goes (administrators)."""
-        task = imports.begin(self.account, imports.Ask(**self.sent(ImportForm)))
+        task = imports.begin(self.account, imports.Ask(**apart(self.sent(ImportForm))))
         return accepted(task.pk, pictures.task(task))
 
 
@@ -68,6 +76,11 @@ class OneImage(Endpoint):
     def get(self, _request: Request, image: str) -> Response:
         """Show an image with its versions."""
         return Response(image_pictures.image(images.resolve(self.account, image)))
+
+    @says(ImageShape, sends=ChangeForm, tag=TAG, operation_id="images_change")
+    def patch(self, _request: Request, image: str) -> Response:
+        """Change what is said of an image, and the hardware of its newest version, `name:version` for a certain one (administrators)."""
+        return Response(image_pictures.image(images.change(self.account, image, self.sent(ChangeForm))))
 
     @says(None, 204, tag=TAG, operation_id="images_delete")
     def delete(self, _request: Request, image: str) -> Response:

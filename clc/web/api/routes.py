@@ -6,7 +6,20 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from clc.web import health
-from clc.web.api import builds, elsewhere, hosts, images, instances, letters, people, status, tasks, uploads, workspaces
+from clc.web.api import (
+    builds,
+    elsewhere,
+    hosts,
+    image_care,
+    images,
+    instances,
+    letters,
+    people,
+    status,
+    tasks,
+    uploads,
+    workspaces,
+)
 
 api = [
     path("login/", people.Login.as_view(), name="api_login"),
@@ -28,10 +41,15 @@ api = [
     path("images/<str:image>/", images.OneImage.as_view()),
     path("images/<str:image>/prefetch/", images.Prefetch.as_view()),
     path("images/<str:image>/renew/", images.Renew.as_view()),
+    path("images/<str:image>/retention/", image_care.Retention.as_view()),
+    path("images/<str:image>/diff/", image_care.Diff.as_view()),
+    path("images/<str:image>/lineage/", image_care.Lineage.as_view()),
+    path("images/<str:image>/uses/", image_care.Uses.as_view()),
     path("images/<str:image>/versions/", images.Versions.as_view()),
     path("images/<str:image>/versions/<int:version>/parts/<str:part>/", images.PartBytes.as_view()),
     path("images/<str:image>/versions/<int:version>/", images.OneVersion.as_view()),
     path("images/<str:image>/versions/<int:version>/rollback/", images.RollBack.as_view()),
+    path("images/<str:image>/versions/<int:version>/pin/", image_care.Pin.as_view()),
     path("workspaces/", workspaces.Workspaces.as_view()),
     path("workspaces/<str:workspace>/", workspaces.OneWorkspace.as_view()),
     path("workspaces/<str:workspace>/start/", workspaces.Start.as_view()),

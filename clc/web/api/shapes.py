@@ -12,6 +12,7 @@ from rest_framework import serializers as s
 
 from luhyaapi.contracts.vocabulary import (
     Accelerator,
+    Architecture,
     Health,
     HostState,
     ImageState,
@@ -31,7 +32,9 @@ def _choices(words: Any) -> list[tuple[str, str]]:
 
 # The description names an enumeration as the vocabulary does, not by a hash of its words.
 spectacular_settings.apply_patches({"ENUM_NAME_OVERRIDES": {  # type: ignore[no-untyped-call]
-    w.__name__: _choices(w) for w in (Accelerator, Health, HostState, ImageState, InstanceState, Persistence, Role, TaskState, Usage, WorkspaceState)
+    w.__name__: _choices(w) for w in (
+        Accelerator, Architecture, Health, HostState, ImageState, InstanceState, Persistence, Role, TaskState, Usage, WorkspaceState,
+    )
 }})
 
 
@@ -179,6 +182,18 @@ class CachedShape(s.Serializer):
     bytes_total = s.IntegerField()
 
 
+class HardwareShape(s.Serializer):
+    """What the guests of a version get."""
+
+    disk_bus = s.CharField()
+    vif_model = s.CharField()
+    video_model = s.CharField()
+    pointer_model = s.CharField()
+    machine_type = s.CharField()
+    firmware_type = s.CharField()
+    clock = s.CharField()
+
+
 class VersionShape(s.Serializer):
     """One version of an image."""
 
@@ -195,7 +210,10 @@ class VersionShape(s.Serializer):
     parent = s.CharField(allow_null=True)
     instances = s.IntegerField()
     task = s.CharField(allow_null=True)
+    hardware = HardwareShape()
+    pinned = s.BooleanField(help_text="no rule retires it")
     created_at = s.DateTimeField()
+    published_at = s.DateTimeField(allow_null=True)
     cached_on = CachedShape(many=True, help_text="hosts that have something of it, as they last told")
     parts = PartShape(many=True)
 
@@ -209,11 +227,15 @@ class ImageShape(s.Serializer):
     state = word(ImageState)
     description = s.CharField()
     os_type = s.CharField()
+    os_distro = s.CharField()
+    architecture = word(Architecture)
+    owner_group = s.CharField()
     owner = s.CharField()
     versions = VersionShape(many=True)
     memory_bytes = s.IntegerField(help_text="what an instance gets unless one asks for another size")
     cached_on = s.ListField(child=s.CharField())
     created_at = s.DateTimeField()
+    published_at = s.DateTimeField(allow_null=True, help_text="when its newest version was")
 
 
 class ArrivedShape(s.Serializer):

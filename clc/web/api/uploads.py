@@ -9,9 +9,10 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from clc.services import image_pictures, images, pictures
+from clc.services import image_pictures, images, pictures, uploads
 from clc.web.api import store
 from clc.web.api.endpoint import Endpoint
+from clc.web.api.image_forms import PropertiesForm, apart
 from clc.web.api.once import once
 from clc.web.api.shapes import BYTES, KEY, ArrivedShape, TaskShape, UploadShape, says
 from clc.web.rest import Form, Text, Whole, accepted
@@ -32,7 +33,7 @@ class PartForm(Form):
     sha256 = Text(max_length=64, required=False, allow_blank=True, default="")
 
 
-class UploadForm(Form):
+class UploadForm(PropertiesForm):
     """A new image, or the next version of an image."""
 
     name = Text(max_length=80)
@@ -69,7 +70,7 @@ class AnyBytes(BaseParser):
 
 def _mine(account: Account, upload: str) -> Upload:
     scope.require_admin(account)
-    return images.find_upload(account, upload)
+    return uploads.find(account, upload)
 
 
 class Uploads(Endpoint):
@@ -83,8 +84,8 @@ class Uploads(Endpoint):
         sent = self.sent(UploadForm)
         sent["parts"] = tuple(dict(p) for p in sent["parts"])
         with memory.atomic():
-            row = images.begin_upload(self.account, images.Ask(**sent))
-            received = store.begin(*images.store_door(row), row.parts)
+            row = uploads.begin(self.account, images.Ask(**apart(sent)))
+            received = store.begin(*uploads.store_door(row), row.parts)
         return Response(image_pictures.upload(row, received), 201)
 
 
@@ -95,7 +96,7 @@ class OneUpload(Endpoint):
     def get(self, _request: Request, upload: str) -> Response:
         """Show what has arrived: where to go on after a cut."""
         row = _mine(self.account, upload)
-        return Response(image_pictures.upload(row, store.arrived(*images.store_door(row))))
+        return Response(image_pictures.upload(row, store.arrived(*uploads.store_door(row))))
 
 
 class Piece(Endpoint):
@@ -115,7 +116,7 @@ class Piece(Endpoint):
             raise Refused("invalid", "The piece cannot be taken", f"Content-Length is 1 to {PIECE_AT_MOST}")
         if part not in [p["part"] for p in row.parts]:
             raise Refused("not_found", f"This upload has no part {part[:20]!r}")
-        door, ticket = images.store_door(row)
+        door, ticket = uploads.store_door(row)
         try:
             received = store.send(door, ticket, part, int(offset), request._request, int(length))  # noqa: SLF001 - Django's own stream
         except Trouble as e:
@@ -138,5 +139,5 @@ class Complete(Endpoint):
         for each in said:
             if each["part"] not in sizes or each.get("size_bytes", sizes[each["part"]]) != sizes[each["part"]]:
                 raise Refused("invalid", f"The part {each['part']!r} is not as announced", "its name or size is another", field="parts")
-        task = images.complete(self.account, row.pk, tuple(dict(p) for p in said))
+        task = uploads.complete(self.account, row.pk, tuple(dict(p) for p in said))
         return accepted(task.pk, pictures.task(task))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable
+from functools import partial
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -12,50 +13,71 @@ from django.urls import reverse
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from clc.services import images, imports, prefetches, renewals
+from clc.services import comparisons, image_pictures, image_properties, images, imports, prefetches, renewals
 from clc.web.listing import filters, listed, matching
 from clc.web.page import Form, go, is_fragment, page, show
-from clc.web.pages import words
+from clc.web.pages import timeline, words
 from luhyaapi.contracts.vocabulary import ImageState, InstanceState, Part
 from luhyaapi.errors import Refused, Trouble
 from luhyadb import scope
 from luhyadb.models import Image, ImageVersion, Instance, Workspace
 
 _SHOWN_INSTANCES = 100
+_TITLES = {
+    "disk_bus": _("Disks"), "vif_model": _("Network card"), "video_model": _("Graphics card"), "pointer_model": _("Pointer"),
+    "machine_type": _("Main board"), "firmware_type": _("Firmware"), "clock": _("Clock"),
+}
+
+
+def _properties() -> list[dict[str, object]]:
+    """The pieces of hardware one may choose, as a form shows them."""
+    return [{"name": name, "title": _TITLES[name], "words": words} for name, words in image_properties.CHOICES.items()]
+
+
+def _said(form: Form, *, unsaid: bool) -> dict[str, str]:
+    """The properties in a form; ``unsaid``: an empty one is not given."""
+    given = {name: form.values[name].strip() for name in image_properties.NAMES if name in form.values}
+    return {name: value for name, value in given.items() if value or not unsaid}
 
 
 @page("images/", "images", title=_("Images"), icon="photo", rank=30)
 def index(request: HttpRequest) -> HttpResponse:
     """All that somebody may see, by name."""
     chosen = filters(request, ImageState)
+    sort, group = request.GET.get("sort", ""), request.GET.get("group", "")[:200]
+    chosen |= {"sort": sort if sort in image_properties.SORTS else "name", "group": group}
     rows = scope.visible_to(request.user, Image).filter(retired=chosen["state"] == ImageState.RETIRED).select_related("owner")
+    groups = sorted(set(rows.exclude(owner_group="").order_by().values_list("owner_group", flat=True)))
+    if group:
+        rows = image_properties.below(rows, [group])
     if chosen["state"]:
         rows = rows.filter(pk__in=ImageVersion.objects.filter(state=chosen["state"]).values("image"))
     if chosen["q"]:
         rows = rows.filter(matching(chosen["q"], "name", "id", "description"))
-    found = listed(request, rows, "name")
+    rows, newest = image_properties.ordered_by(rows, chosen["sort"])
+    found = listed(request, rows, *dict.fromkeys([f"{'-' * newest}{chosen['sort']}", "name"]))
     spaces = words.open_workspaces(scope.visible_to(request.user, Workspace))
-    return show(request, "images/list.html", spaces=spaces, rows=words.images(found.rows), filters=chosen, next_url=found.next_url,
+    return show(request, "images/list.html", spaces=spaces, groups=groups, rows=words.images(found.rows), filters=chosen, next_url=found.next_url,
                 previous_url=found.previous_url)
 
 
 @page("images/upload/", "image_upload", admin_only=True, under="images")
 def upload(request: HttpRequest) -> HttpResponse:
     """The form; the bytes go by the API, in pieces."""
-    return show(request, "images/upload.html", form=Form({}, {}))
+    return show(request, "images/upload.html", form=Form({}, {}), properties=_properties())
 
 
 @page("images/import/", "image_import", admin_only=True, under="images", methods=("GET", "POST"))
 def bring(request: HttpRequest) -> HttpResponse:
     """A disk that lies elsewhere; the store fetches it, and the task tells how that goes."""
     if request.method == "GET":
-        return show(request, "images/import.html", form=Form({}, {}))
+        return show(request, "images/import.html", form=Form({}, {}), properties=_properties())
     form = Form.of(request)
     given = {name: form.values.get(name, "").strip() for name in ("name", "url", "usage", "format", "sha256")}
     try:
-        task = imports.begin(request.user, imports.Ask(**given))
+        task = imports.begin(request.user, imports.Ask(**given, more=_said(form, unsaid=True)))
     except Trouble as error:
-        return show(request, "images/import.html", 422, form=form, error=form.blame(error))
+        return show(request, "images/import.html", 422, form=form, error=form.blame(error), properties=_properties())
     return go(request, reverse("task", args=(task.pk,)))
 
 
@@ -66,13 +88,21 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
     return _detail(request, found, None)
 
 
-def _detail(request: HttpRequest, found: Image, error: dict[str, str] | None, form: Form | None = None) -> HttpResponse:
+def _detail(request: HttpRequest, found: Image, error: dict[str, str] | None, form: Form | None = None, keep: int | None = None) -> HttpResponse:
     made = scope.visible_to(request.user, Instance).filter(image__image=found).exclude(state=InstanceState.DELETED)
     spaces = scope.visible_to(request.user, Workspace).filter(base__image=found)
     shown = words.image(found)
     newest = found.versions.filter(state=ImageState.PUBLISHED).order_by("-version").first()
+    rule = None
+    if request.user.is_admin:
+        needed, rule = words.used(found), words.rule(found, keep)
+        shown["versions"] = [v | {"used_by": needed.get(v["version"])} for v in shown["versions"]]
     wrong = 409 if error else 422 if form and form.errors else 200
-    return show(request, "images/detail.html", wrong, image=shown, form=form or Form({}, {}), error=error, spaces=words.open_workspaces(spaces),
+    return show(request, "images/detail.html", wrong, image=shown, timeline=timeline.of(found), rule=rule,
+                can_compare=request.user.is_admin and shown["published_count"] > 1,
+                differences=[image_pictures.difference(row) for row in comparisons.known(found)],
+                properties=_properties(), form=form or Form({}, {}), error=error,
+                spaces=words.open_workspaces(spaces),
                 can_modify=any(part["part"] == Part.DISK for v in shown["versions"] for part in v["parts"]),
                 outdated=len(renewals.outdated(request.user, newest)) if newest else 0,
                 instances=words.instances(made.order_by("-created_at")[:_SHOWN_INSTANCES]))
@@ -92,6 +122,53 @@ def prefetch(request: HttpRequest, ident: str) -> HttpResponse:
         return _detail(request, found, form.blame(error), form)
     messages.success(request, gettext("%(name)s is on its way") % {"name": found.name})
     return go(request, reverse("task", args=[task.pk]))
+
+
+@page("images/<str:ident>/change/", "image_change", admin_only=True, under="images", methods=("POST",))
+def change(request: HttpRequest, ident: str) -> HttpResponse:
+    """Change what is said of it."""
+    found = images.resolve(request.user, ident)
+    form = Form.of(request)
+    try:
+        images.change(request.user, found.pk, _said(form, unsaid=False))
+    except Refused as error:
+        if is_fragment(request):
+            raise
+        return _detail(request, found, form.blame(error), form)
+    messages.success(request, gettext("%(name)s is changed") % {"name": found.name})
+    return go(request, reverse("image", args=[found.pk]))
+
+
+@page("images/<str:ident>/retention/", "image_retention", admin_only=True, under="images", methods=("POST",))
+def retention(request: HttpRequest, ident: str) -> HttpResponse:
+    """Set how many of its newest versions are kept, or only look what that would let go."""
+    found = images.resolve(request.user, ident)
+    text = request.POST.get("keep", "")
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+    try:
+        if request.POST.get("look") and number >= 0:
+            return _detail(request, found, None, keep=number)
+        images.keep(request.user, found.pk, number)
+    except Refused as error:
+        if is_fragment(request):
+            raise
+        return _detail(request, found, error.wire())
+    messages.success(request, gettext("%(name)s is changed") % {"name": found.name})
+    return go(request, reverse("image", args=[found.pk]))
+
+
+@page("images/<str:ident>/diff/", "image_diff", admin_only=True, under="images", methods=("POST",))
+def diff(request: HttpRequest, ident: str) -> HttpResponse:
+    """Have two of its versions compared; what is known stands on its page."""
+    found = images.resolve(request.user, ident)
+    one, other = (int(text) if (text := request.POST.get(name, "")).isascii() and text.isdigit() else 0 for name in ("one", "other"))
+    try:
+        _known, task = comparisons.compare(request.user, found.pk, one, other)
+    except Trouble as error:
+        if error.family == "bug" or is_fragment(request):
+            raise
+        return _detail(request, found, error.wire())
+    return go(request, reverse("task", args=[task.pk]) if task else reverse("image", args=[found.pk]))
 
 
 def _moment(text: str, zone: str) -> float | None:
@@ -138,7 +215,7 @@ def delete(request: HttpRequest, ident: str) -> HttpResponse:
 
 @page("images/<str:ident>/versions/<int:version>/<str:verb>/", "image_version", admin_only=True, under="images", methods=("POST",))
 def version(request: HttpRequest, ident: str, version: int, verb: str) -> HttpResponse:
-    """Go back to it, or retire it."""
+    """Go back to it, retire it, or have no rule retire it."""
     if verb not in _VERBS:
         raise Refused("not_found", "There is nothing at this address")
     found = images.resolve(request.user, ident)
@@ -148,9 +225,11 @@ def version(request: HttpRequest, ident: str, version: int, verb: str) -> HttpRe
         if is_fragment(request):
             raise
         return _detail(request, found, error.wire())
-    said = {"rollback": gettext("Version %(n)d of %(name)s is the newest again"), "retire": gettext("Version %(n)d of %(name)s is retired")}[verb]
+    said = {"rollback": gettext("Version %(n)d of %(name)s is the newest again"), "retire": gettext("Version %(n)d of %(name)s is retired"),
+            "pin": gettext("Version %(n)d of %(name)s is pinned"), "unpin": gettext("Version %(n)d of %(name)s is pinned no more")}[verb]
     messages.success(request, said % {"n": version, "name": found.name})
     return go(request, reverse("image", args=[found.pk]))
 
 
-_VERBS: dict[str, Callable[..., object]] = {"rollback": images.roll_back, "retire": images.retire}
+_VERBS: dict[str, Callable[..., object]] = {"rollback": images.roll_back, "retire": images.retire, "pin": partial(images.pin, on=True),
+                                            "unpin": partial(images.pin, on=False)}

@@ -8,10 +8,11 @@ from typing import Any
 from django.db.models import QuerySet
 from django.urls import reverse
 
-from clc.services import image_pictures, pictures
+from clc.services import image_pictures, image_properties, pictures
 from luhyaapi import ids
 from luhyaapi.contracts.vocabulary import (
     Accelerator,
+    Architecture,
     HostState,
     ImageState,
     InstanceState,
@@ -75,7 +76,7 @@ def _task(picture: Shown) -> Shown:
 
 
 def _subject_url(subject: str) -> str:
-    for prefix, name in (("ins", "instance"), ("img", "image"), ("wks", "workspace")):
+    for prefix, name in (("ins", "instance"), ("img", "image"), ("wks", "workspace"), ("tsk", "task")):
         if ids.is_id(subject, prefix):
             return str(reverse(name, args=[subject]))
     return ""
@@ -99,7 +100,7 @@ def _image(picture: Shown) -> Shown:
     where = [h | {"versions": [next((c for c in v["cached_on"] if c["host"] == host), None) for v in every]} for host, h in hosts.items()]
     published = [v for v in every if v["state"] == ImageState.PUBLISHED]
     building = last.get("state") == ImageState.BUILDING
-    return _worded(picture, state=ImageState, usage=Usage) | {
+    return _worded(picture, state=ImageState, usage=Usage, architecture=Architecture) | {
         "versions": published, "every_version": every, "where": where, "error": error, "task": last.get("task") if building else None,
     }
 
@@ -109,7 +110,20 @@ def image(row: Image) -> Shown:
     shown = images([row])[0]
     published = shown["versions"]
     every = [v | {"is_newest": v["version"] == published[-1]["version"]} for v in shown["every_version"]] if published else []
-    return shown | {"versions": every, "published_count": len(published)}
+    hardware = published[-1]["hardware"] if published else {}
+    special = {name: value for name, value in hardware.items() if value != image_properties.CHOICES[name][0]}
+    return shown | {"versions": every, "published_count": len(published), "hardware": hardware, "special": special}
+
+
+def used(row: Image) -> dict[int, list[Shown]]:
+    """Who needs which version of an image, each with the address of its page."""
+    return {v["version"]: [u | {"url": _subject_url(u["id"]) if u["kind"] != "draft" else ""} for u in v["used_by"]] for v in image_pictures.uses(row)}
+
+
+def rule(row: Image, keep: int | None) -> Shown:
+    """Which versions of an image go by its rule, or would with another number to ``keep``."""
+    found = image_pictures.retention(row, keep)
+    return found | {"asked": keep is not None, "going": ", ".join(f"v{v['version']}" for v in found["versions"] if v["goes"])}
 
 
 def open_workspaces(rows: QuerySet[Workspace]) -> list[Workspace]:
