@@ -4,6 +4,7 @@ PYTHON := .venv/bin/python
 PROFILE ?=
 NAME ?=
 MINUTES ?= 10
+ONLY ?=
 export PROFILE EDUCLOUD_HOME EDUCLOUD_PORT_BASE EDUCLOUD_SUBNET EDUCLOUD_DEMO EDUCLOUD_UPLINK EDUCLOUD_ROLES LISTEN ROLE BOSS TOKEN TOKEN_FILE
 .DEFAULT_GOAL := help
 .PHONY: doctor join soak samples generated up down reset test quick lint bench help install install-test dev profile
@@ -35,8 +36,8 @@ doctor: ## What is missing or wrong on this machine and what to do; works before
 bench: dev ## Benchmarks, all or NAME=start|up|many|overload|...: a table and bench/results/<name>.json
 	@$(PYTHON) -m bench.run $(NAME)
 
-soak: install-test ## Kill, cut, freeze and flood it for MINUTES=10; a table, and counts for docs/ledger.json
-	@code=0; $(PYTHON) -m tests.soak --minutes $(MINUTES) || code=$$?; $(PYTHON) -m deploy.generate docs; exit $$code
+soak: install-test ## Kill, cut, freeze and flood it for MINUTES=10 (ONLY=images, attacks, seeds...); a table, and counts for docs/ledger.json
+	@code=0; $(PYTHON) -m tests.soak --minutes $(MINUTES) $(ONLY:%=--only %) || code=$$?; $(PYTHON) -m deploy.generate docs; exit $$code
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done

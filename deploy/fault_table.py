@@ -67,7 +67,7 @@ PROMISES = (
         "I5", "No half image is seen",
         "A file under its final name has the digest it was announced with.",
         (f"{_COURIER}::test_a_sender_that_does_not_send_what_it_should", f"{_CRASHES}::test_each_point_of_publishing_an_image"),
-        ("seeds",),
+        ("seeds", "images"),
     ),
     Row(
         "I6", "Nothing is left behind",
@@ -143,7 +143,7 @@ FAULTS = (
         "F09", "A store dies while an image comes in",
         "No part of it is seen; the rest arrives later.",
         (f"{_CRASHES}::test_each_point_of_publishing_an_image", "tests/live/test_doors.py::test_after_kill_9_in_the_middle_it_goes_on"),
-        ("seeds",),
+        ("seeds", "images/upload", "images/submit"),
     ),
     Row(
         "F10", "The database says no, or dies",
@@ -334,7 +334,7 @@ FAULTS = (
             f"{_COURIER}::test_what_is_right_in_a_half_file_is_kept",
             "tests/live/test_doors.py::test_fetching_over_a_wire_that_keeps_breaking",
         ),
-        ("seeds",),
+        ("seeds", "images/run", "images/submit"),
     ),
     Row(
         "F35", "An image is evicted in use, or fetched twice",

@@ -6,8 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from deploy.attack_table import ATTACKS
 from deploy.fault_table import FAULTS, PROMISES, Row
 
+_ATTACKS = """\
+Each has a canary that would be touched if it came through. `make soak ONLY=attacks` runs every test of the table once and counts its
+cases, as each run of it does; numbers as in the list of what was studied, which has further ones on other parts.
+"""
 Ledger = dict[str, dict[str, dict[str, Any]]]
 _HEAD = """\
 What is promised when things break, the tests that show it, and how often it was tried. `make soak MINUTES=N` runs more and adds
@@ -20,12 +25,13 @@ def page(ledger_file: Path, note: str) -> str:
     """The whole page in Markdown."""
     ledger: Ledger = json.loads(ledger_file.read_text("utf-8")) if ledger_file.exists() else {}
     parts = ["# Reliability\n", note, _HEAD, "## Promises\n", *_table(PROMISES, ledger), "\n## Faults\n", *_table(FAULTS, ledger)]
+    parts += ["\n## Attacks on images, archives, what is fetched, and paths\n", _ATTACKS, *_table(ATTACKS, ledger, "What is tried")]
     parts += ["\n## The ledger\n", *_all(ledger)]
     return "\n".join(parts)
 
 
-def _table(rows: tuple[Row, ...], ledger: Ledger) -> list[str]:
-    lines = ["| | What happens | What is promised | Tests | Runs |", "|---|---|---|---|---|"]
+def _table(rows: tuple[Row, ...], ledger: Ledger, title: str = "What happens") -> list[str]:
+    lines = [f"| | {title} | What is promised | Tests | Runs |", "|---|---|---|---|---|"]
     for row in rows:
         tests = "<br>".join(f"`{t.removeprefix('tests/')}`" for t in row.tests) or "none"
         lines.append(f"| {row.name} | {row.title} | {row.promise} | {tests} | {_runs(row, ledger)} |")

@@ -423,9 +423,7 @@ def _named(event: str) -> str:
 
 
 def _leaves_stopped(row: Instance, task: Task) -> bool:
-    if task.kind == InstanceRestore.kind:
-        return bool(row.wanted == InstanceState.STOPPED)
-    return task.kind in (InstanceStop.kind, tasks.PREPARE, tasks.SUBMIT)
+    return bool(row.wanted == InstanceState.STOPPED) if task.kind == InstanceRestore.kind else task.kind in (InstanceStop.kind, tasks.PREPARE, tasks.SUBMIT)
 
 
 def ended(task: Task, report: Outcome) -> None:
@@ -450,6 +448,8 @@ def _follow(task: Task, report: Outcome) -> None:
         _came_to_nothing(row, task, report.error, has_place=report.has_place)
         return
     if row.state in _MOVING:
+        if row.state == InstanceState.QUEUED and task.kind == tasks.PREPARE:
+            move(row, "placed")  # the cluster said so before, and that was lost on its way
         move(row, "seen_stopped" if _leaves_stopped(row, task) else "seen_running")
     if row.contradicted:
         Instance.objects.filter(pk=row.pk).update(contradicted="")

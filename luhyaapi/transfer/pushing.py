@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from luhyaapi import clock, log
+from luhyaapi import clock, log, points
 from luhyaapi.errors import Failed, Refused, Unavailable
 from luhyaapi.transfer import frames, giver
 from luhyaapi.transfer.base import Cancelled, Progress, Source, never, no_progress
@@ -67,6 +67,7 @@ class _Push:
 
     def _begin(self) -> list[int]:
         body = giver.squeeze(self._index)
+        points.at("push: before begin")
         said = self._put(f"index?size={self._index.size}&name={self._index.name}", body)
         text = said.get("lacking")
         if not isinstance(text, str):
@@ -78,6 +79,7 @@ class _Push:
         for at in range(0, len(lacking), AT_ONCE):
             some = lacking[at : at + AT_ONCE]
             self._on_progress(self._index.size - left, self._index.size)
+            points.at("push: before send")
             self._persist(lambda some=some: self._put("blocks", b"".join(self._frames_of(some))))  # type: ignore[misc]
             left -= sum(self._index.length(n) for n in some)
 

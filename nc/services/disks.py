@@ -18,6 +18,7 @@ from luhyaapi import ids
 from luhyaapi.contracts.vocabulary import DiskFormat
 from luhyaapi.errors import Failed, Refused
 from luhyaapi.process import run
+from luhyaapi.transfer.sparse import sync_file, sync_folder
 
 QEMU_IMG = "qemu-img"
 TIMEOUT_S = 30.0
@@ -97,14 +98,9 @@ def data(target: Path, size_bytes: int) -> Path:
 
 def _settle(part: Path, target: Path) -> None:
     """Under its name, also after a power cut."""
-    for path, rename in ((part, True), (target.parent, False)):
-        opened = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
-        if rename:
-            part.replace(target)
+    sync_file(part)
+    part.replace(target)
+    sync_folder(target.parent)
 
 
 def mapped(overlay: Path) -> list[dict[str, Any]]:

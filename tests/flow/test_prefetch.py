@@ -230,7 +230,8 @@ def test_several_clusters_end_one_task(cloud):
     cloud.p.settle()
     assert cloud.task(task)[0] == "running", "one cluster is done, the other is not"
     assert service.receivers(pk=task) == {_id(cloud, "cc"), "cc-00000000"}
-    assert service.ended(Outcome(command=first.command, task=task)) is None, "told again it counts once"
+    with memory.of("clc"), memory.atomic():
+        assert service.ended(Outcome(command=first.command, task=task)) is None, "told again it counts once"
     fault = Fault(code="transfer", what="no", why="cut")
     with memory.of("clc"), memory.atomic():
         service.ended(Outcome(command=f"{task}#cc-00000000.0", task=task, error=fault))

@@ -143,6 +143,15 @@ def test_abandoned_while_it_is_prepared(cloud, disk):
     cloud.rest()
 
 
+def test_it_is_prepared_also_when_nobody_heard_of_its_place(cloud, disk):
+    cloud.tap(lambda d, _h, m: [] if d == "up" and opened(m)["kind"] == "placement/facts" else [m])
+    space = workspaces.begin(cloud.admin, workspaces.Ask("debian"))
+    cloud.p.settle()
+    space.refresh_from_db()
+    assert cloud.task(space.task) == ("done", None)
+    assert (space.state, space.instance.state) == ("editing", "stopped")
+
+
 def test_a_preparation_that_fails_leaves_nothing(cloud, disk):
     cloud.role("walrus").store.remove(newest().blobs[0]["sha256"])
     cloud.cold()

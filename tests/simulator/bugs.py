@@ -42,11 +42,14 @@ class Bug:
 
 
 BUGS: dict[str, Bug] = {}
+"""All of them, once :mod:`tests.simulator.image_bugs` is imported too."""
 
 
-def _bug(
+def bug(
     what: str, seen_at: int, kinds: tuple[str, ...] = (), actions: tuple[str, ...] | None = None, longer: int = 1,
 ) -> Callable[[Callable[[], list[Patch]]], None]:
+    """Keep what makes a bug, named as the function is."""
+
     def keep(patches: Callable[[], list[Patch]]) -> None:
         BUGS[patches.__name__.strip("_")] = Bug(what, patches, seen_at, kinds, actions, longer)
 
@@ -70,7 +73,7 @@ def planted(name: str) -> Iterator[None]:
 # ---- messages
 
 
-@_bug("an order that is done is carried out again when it comes twice", 53, ("double",))
+@bug("an order that is done is carried out again when it comes twice", 53, ("double",))
 def _no_inbox() -> list[Patch]:
     real = journal.Journal.accept
 
@@ -85,7 +88,7 @@ def _no_inbox() -> list[Patch]:
     return [(journal.Journal, "accept", accept)]
 
 
-@_bug("a message is acknowledged before it is durable", 4, ("crash_at", "crash_at", "full_disk"))
+@bug("a message is acknowledged before it is durable", 4, ("crash_at", "crash_at", "full_disk"))
 def _acknowledge_first() -> list[Patch]:
     def deliver(self: Any, queue: tuple[str, str]) -> None:
         direction, host = queue
@@ -102,12 +105,12 @@ def _acknowledge_first() -> list[Patch]:
     return [(MemoryWire, "deliver", deliver)]
 
 
-@_bug("an older report overtakes a newer one", 3, ("reorder", "delay", "double"))
+@bug("an older report overtakes a newer one", 3, ("reorder", "delay", "double"))
 def _old_overtakes() -> list[Patch]:
     return [(boss.BossAgent, "is_fresh", lambda _self, _envelope: True)]
 
 
-@_bug("whoever reports is believed, about anything", 1, ("lie",), ("run", "run_many", "stop", "start", "delete"))
+@bug("whoever reports is believed, about anything", 1, ("lie",), ("run", "run_many", "stop", "start", "delete"))
 def _judge_off() -> list[Patch]:
     def believe(_envelope: Any, _report: Any) -> None:
         """Nothing is refused."""
@@ -115,7 +118,7 @@ def _judge_off() -> list[Patch]:
     return [(CC_ROLE, "judge", believe), (CLC_ROLE, "judge", believe)]
 
 
-@_bug("an older order is carried out after a newer one", 5, ("delay", "reorder"), ("run", "stop", "stop", "stop", "delete"), 2)
+@bug("an older order is carried out after a newer one", 5, ("delay", "reorder"), ("run", "stop", "stop", "stop", "delete"), 2)
 def _no_order_check() -> list[Patch]:
     """The second guard is the node's own: the generation of its wanted file, and of what it removed."""
     return [
@@ -127,7 +130,7 @@ def _no_order_check() -> list[Patch]:
 # ---- what is kept
 
 
-@_bug("what belongs together is not written together", 3, ("crash_at",))
+@bug("what belongs together is not written together", 3, ("crash_at",))
 def _non_atomic() -> list[Patch]:
     def atomic() -> Any:
         return contextlib.nullcontext()
@@ -135,7 +138,7 @@ def _non_atomic() -> list[Patch]:
     return [(memory, "atomic", atomic), (memory, "on_commit", lambda call: call())]
 
 
-@_bug("an order is posted before the change that wants it is committed", 2, ("crash_at",))
+@bug("an order is posted before the change that wants it is committed", 2, ("crash_at",))
 def _outbox_outside() -> list[Patch]:
     real = outbox.put
 
@@ -153,7 +156,7 @@ def _outbox_outside() -> list[Patch]:
     return [(outbox, "put", put)]
 
 
-@_bug("a wanted file is not on the disk when the order is acknowledged", 0, ("outage", "host_power"))
+@bug("a wanted file is not on the disk when the order is acknowledged", 0, ("outage", "host_power"))
 def _wanted_not_synced() -> list[Patch]:
     def write(path: Any, data: bytes, mode: int = 0o600) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +167,7 @@ def _wanted_not_synced() -> list[Patch]:
     return [(wanted, "write_atomic", write)]
 
 
-@_bug("a flow that ended while its role died is not finished", 4, ("crash_committed",))
+@bug("a flow that ended while its role died is not finished", 4, ("crash_committed",))
 def _pending_forgotten() -> list[Patch]:
     real = flows.look_after
 
@@ -182,7 +185,7 @@ def _pending_forgotten() -> list[Patch]:
 # ---- what is lent
 
 
-@_bug("the port goes back, the address does not", 0)
+@bug("the port goes back, the address does not", 0)
 def _half_release() -> list[Patch]:
     def give_back(instance: str) -> None:
         PortLease.objects.filter(instance=instance).update(instance="", released_at=clock.now())
@@ -190,12 +193,12 @@ def _half_release() -> list[Patch]:
     return [(leases, "give_back", give_back)]
 
 
-@_bug("a delete forgets what was lent", 0)
+@bug("a delete forgets what was lent", 0)
 def _lease_forgotten() -> list[Patch]:
     return [(leases, "give_back", lambda _instance: None)]
 
 
-@_bug("an address is lent again at once", 0)
+@bug("an address is lent again at once", 0)
 def _no_cooldown() -> list[Patch]:
     read = leases.Known.read
 
@@ -208,7 +211,7 @@ def _no_cooldown() -> list[Patch]:
 # ---- placing and taking back
 
 
-@_bug("an instance that has a place is placed once more", 30, ("hypervisor_slow",))
+@bug("an instance that has a place is placed once more", 1, ("hypervisor_slow",))
 def _placed_again() -> list[Patch]:
     real = placements.place
 
@@ -219,7 +222,7 @@ def _placed_again() -> list[Patch]:
     return [(placements, "place", place)]
 
 
-@_bug("a node that is silent counts as empty, and its guests are placed elsewhere", 24, ("cut",), ("run", "stop", "start", "start"), 3)
+@bug("a node that is silent counts as empty, and its guests are placed elsewhere", 24, ("cut",), ("run", "stop", "start", "start"), 3)
 def _silent_node_replaced() -> list[Patch]:
     place = placements.place
 
@@ -235,18 +238,18 @@ def _silent_node_replaced() -> list[Patch]:
     return [(placements, "place", again)]
 
 
-@_bug("a step that is taken back leaves its half", 1, ("hypervisor_refuses", "edge_refuses"))
+@bug("a step that is taken back leaves its half", 1, ("hypervisor_refuses", "edge_refuses"))
 def _undo_forgotten() -> list[Patch]:
     bare = tuple(replace(s, undo=lambda _office, _run: None) for s in flows.FLOWS["instance/run"])
     return [(flows.FLOWS, "instance/run", bare)]
 
 
-@_bug("a cancel is not remembered by those it was told", 39, ("reorder", "delay", "hypervisor_away", "hypervisor_slow"))
+@bug("a cancel is not remembered by those it was told", 39, ("reorder", "delay", "hypervisor_away", "hypervisor_slow"))
 def _cancel_does_not_bury() -> list[Patch]:
     return [(journal.Journal, "bury", lambda _self, _task: None)]
 
 
-@_bug("a task without news after its deadline is called done", 15, ("clock_forward", "clock_forward", "clock_forward", "hypervisor_slow"), longer=3)
+@bug("a task without news after its deadline is called done", 15, ("clock_forward", "clock_forward", "clock_forward", "hypervisor_slow"), longer=3)
 def _lost_is_done() -> list[Patch]:
     def lose_overdue() -> int:
         overdue = Task.objects.filter(state__in=[TaskState.QUEUED, TaskState.RUNNING, TaskState.CANCELLING], deadline__lt=clock.now())
@@ -258,7 +261,7 @@ def _lost_is_done() -> list[Patch]:
 # ---- nodes
 
 
-@_bug("what could not be wiped at once is never wiped", 1, ("hypervisor_refuses", "crash_at"))
+@bug("what could not be wiped at once is never wiped", 1, ("hypervisor_refuses", "crash_at"))
 def _half_wiped() -> list[Patch]:
     real = Domains._look
 
@@ -270,7 +273,7 @@ def _half_wiped() -> list[Patch]:
     return [(Domains, "_look", look), (instances, "delete_again", lambda: 0)]
 
 
-@_bug("a deleted guest keeps its image pinned", 0)
+@bug("a deleted guest keeps its image pinned", 0)
 def _pin_forgotten() -> list[Patch]:
     real = Domains._wipe
 
@@ -280,7 +283,7 @@ def _pin_forgotten() -> list[Patch]:
     return [(Domains, "_wipe", wipe)]
 
 
-@_bug("an order that failed is said to be done", 4, ("hypervisor_refuses", "full_disk"))
+@bug("an order that failed is said to be done", 4, ("hypervisor_refuses", "full_disk"))
 def _failure_is_done() -> list[Patch]:
     real = Worker.end
 

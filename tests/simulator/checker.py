@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from luhyaapi.contracts.vocabulary import InstanceState, TaskState
+from tests.simulator import image_rules
 
 Record = dict[str, Any]
 COOLDOWN_S = 60.0
@@ -223,7 +224,7 @@ def answers_in_order(history: list[Record]) -> Iterator[str]:
 
 RULES: tuple[Callable[[list[Record]], Iterator[str]], ...] = (
     one_place, nothing_lent_twice, lent_things_rest, once, the_dead_stay_dead, nobody_stumbles, taken_in_the_end, done_is_done,
-    who_was_run_ran, final_is_final, in_order, the_cancelled_rest, answers_in_order,
+    who_was_run_ran, final_is_final, in_order, the_cancelled_rest, answers_in_order, *image_rules.RULES,
 )
 
 
@@ -286,16 +287,6 @@ def instances_agree(_history: list[Record], picture: dict[str, Any]) -> Iterator
                 yield f"{one} is placed on {place['node']}, which is no node any more"
         elif row["nics"] or row["node"]:
             yield f"{one} has no place, and for the CLC it is on {row['node']} with {row['nics']}"
-
-
-def versions_agree(_history: list[Record], picture: dict[str, Any]) -> Iterator[str]:
-    """The version that the CLC names is the one its node has."""
-    numbers = {v.get("id"): v["version"] for v in picture["clc"]["imageversion"]}
-    for row in picture["clc"]["instance"]:
-        for name, node in picture["nodes"].items():
-            wanted = node["wanted"].get(row["id"])
-            if wanted and row["state"] != "deleted" and wanted["version"] != numbers.get(row["image_id"]):
-                yield f"{row['id']} has version {numbers.get(row['image_id'])} for the CLC, {wanted['version']} on {name}"
 
 
 def leases_agree(_history: list[Record], picture: dict[str, Any]) -> Iterator[str]:
@@ -385,7 +376,8 @@ def hosts_agree(_history: list[Record], picture: dict[str, Any]) -> Iterator[str
 
 
 REST: tuple[Callable[[list[Record], dict[str, Any]], Iterator[str]], ...] = (
-    tasks_end, nobody_is_placed_unasked, instances_agree, versions_agree, leases_agree, nothing_is_left, nothing_waits, images_agree, hosts_agree,
+    tasks_end, nobody_is_placed_unasked, instances_agree, leases_agree, nothing_is_left, nothing_waits, images_agree, hosts_agree,
+    *image_rules.REST,
 )
 
 

@@ -15,6 +15,7 @@ from luhyaapi.errors import Refused, Trouble, of
 from luhyadb import memory
 from luhyadb.models import Account, Child, Host, Instance
 from tests.simulator.plan import Item
+from tests.simulator.studio import LAB, Studio
 from tests.support.flow_world import KERNEL, Crash
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Clients:
         self.tasks: list[str] = []
         self.images: list[str] = ["tiny"]
         self.nodes = 2
+        self._studio = Studio(sim, self)
         self.counts: Counter[str] = Counter()
         self._uploads = 0
         self._may_pass = False
@@ -40,9 +42,13 @@ class Clients:
     def do(self, item: Item) -> None:
         """Ask for what was planned."""
         self.counts[item.name] += 1
-        getattr(self, f"_{item.name}")(item.dice)
+        mine = getattr(self, f"_{item.name}", None)
+        if mine:
+            mine(item.dice)
+        else:
+            self._studio.do(item.name, item.dice)
 
-    def _ask(self, verb: str, work: Callable[[], dict[str, Any]], **args: Any) -> dict[str, Any] | None:
+    def ask(self, verb: str, work: Callable[[], dict[str, Any]], **args: Any) -> dict[str, Any] | None:
         """One request, as the web process answers it; None when it was refused, or that process died on the way."""
         sim = self._sim
         sim.clock.actor = "web"
@@ -73,7 +79,7 @@ class Clients:
         return Account.objects.get(username="ada")
 
     @property
-    def _admin(self) -> Account:
+    def admin(self) -> Account:
         return Account.objects.get(username="root")
 
     def _one(self, dice: float) -> str | None:
@@ -82,14 +88,17 @@ class Clients:
     # ---- instances
 
     def _run(self, dice: tuple[float, ...], count: int = 1) -> None:
-        image = self.images[int(dice[0] * len(self.images))]
+        self.run_of(self.images[int(dice[0] * len(self.images))], dice, count)
+
+    def run_of(self, image: str, dice: tuple[float, ...], count: int = 1) -> None:
+        """Instances of an image; what the dice decide is their memory."""
         memory_mib = (64, 256, 900)[int(dice[1] * 3)]
 
         def work() -> dict[str, Any]:
             rows = instances.run(self._user, instances.Ask(image, memory_bytes=memory_mib * MIB, count=count))
             return {"instances": [r.pk for r in rows], "tasks": [r.task for r in rows]}
 
-        answer = self._ask("run", work, image=image, count=count)
+        answer = self.ask("run", work, image=image, count=count)
         if answer:
             self.instances += answer["instances"]
             self.tasks += answer["tasks"]
@@ -106,7 +115,7 @@ class Clients:
             row = getattr(instances, verb)(self._user, one, **more)
             return {"instances": [row.pk], "tasks": [row.task]}
 
-        answer = self._ask(verb, work, instance=one)
+        answer = self.ask(verb, work, instance=one)
         if answer:
             self.tasks += answer["tasks"]
 
@@ -127,20 +136,20 @@ class Clients:
             return
         # of the newest, for the older ones have ended
         task = self.tasks[-1 - int(dice[0] * min(len(self.tasks), 3))]
-        self._ask("cancel", lambda: {"tasks": [tasks.cancel(self._user, task).pk]}, task=task)
+        self.ask("cancel", lambda: {"tasks": [tasks.cancel(self._user, task).pk]}, task=task)
 
     def _restore(self, dice: tuple[float, ...]) -> None:
         """A new system disk for one of them; or a new version, and all of its image are put on it a little later."""
         if dice[1] < 0.5:
             one = self._one(dice[0])
-            if one and (answer := self._ask("restore", lambda: _told([renewals.restore(self._user, one, "newest" if dice[2] < 0.5 else "")]), instance=one)):
+            if one and (answer := self.ask("restore", lambda: _told([renewals.restore(self._user, one, "newest" if dice[2] < 0.5 else "")]), instance=one)):
                 self.tasks += answer["tasks"]
             return
         self._upload((dice[0], dice[2], 0.0), "tiny")
         self._sim.after(5 + dice[3] * 10, self._renew)
 
     def _renew(self) -> None:
-        answer = self._ask("renew", lambda: _told(renewals.renew(self._user, "tiny").begun), image="tiny")
+        answer = self.ask("renew", lambda: _told(renewals.renew(self._user, "tiny").begun), image="tiny")
         if answer:
             self.tasks += answer["tasks"]
 
@@ -149,7 +158,10 @@ class Clients:
     def _upload(self, dice: tuple[float, ...], name: str = "") -> None:
         self._uploads += 1
         name = name or f"image-{self._uploads}"
-        data = KERNEL + f"image-{self._uploads}".encode() * (1 + int(dice[1] * 40))
+        self.upload_of(name, "kernel", KERNEL + f"image-{self._uploads}".encode() * (1 + int(dice[1] * 40)), dice)
+
+    def upload_of(self, name: str, part: str, data: bytes, dice: tuple[float, ...]) -> None:
+        """A version of one file, now and then with another digest than its bytes have."""
         if "walrus" not in self._sim.p.houses:
             return
         library = self._sim.p.houses["walrus"].agent.services.library
@@ -158,22 +170,23 @@ class Clients:
         begun: list[str] = []
 
         def complete() -> dict[str, Any]:
-            return {"tasks": [uploads.complete(self._admin, begun[0], ({"part": "kernel", "sha256": digest},)).pk]}
+            return {"tasks": [uploads.complete(self.admin, begun[0], ({"part": part, "sha256": digest},)).pk]}
 
         def work() -> dict[str, Any]:
-            up = uploads.begin(self._admin, images.Ask(name, ({"part": "kernel", "size_bytes": len(data)},)))
-            library.open_upload(up.id, [("kernel", len(data))])
+            up = uploads.begin(self.admin, images.Ask(name, ({"part": part, "size_bytes": len(data)},)))
+            library.open_upload(up.id, [(part, len(data))])
             begun.append(up.id)
-            library.write(up.id, "kernel", 0, io.BytesIO(data), len(data))
+            library.write(up.id, part, 0, io.BytesIO(data), len(data))
             return complete()
 
         self._insist("upload", work, complete, begun, image=name)
 
     def _insist(self, verb: str, work: Callable[[], dict[str, Any]], again: Callable[[], dict[str, Any]], begun: list[str], **args: Any) -> None:
         """Once its bytes are there, whoever uploads says again that they are, until somebody hears it."""
-        if answer := self._ask(verb, work, **args):
+        if answer := self.ask(verb, work, **args):
             self.tasks += answer["tasks"]
-            self.images.append(args["image"])
+            if args["image"] not in (*self.images, LAB):
+                self.images.append(args["image"])
         elif begun and self._may_pass:
             self._sim.after(AGAIN_S, lambda: self._insist("complete", again, again, begun, **args))
 
@@ -182,14 +195,14 @@ class Clients:
         name = "all" if dice[2] < 0.7 else self._node(dice[3])
 
         def work() -> dict[str, Any]:
-            return {"tasks": [prefetches.prefetch(self._admin, image, [name], clock.now() + ahead_s).pk]}
+            return {"tasks": [prefetches.prefetch(self.admin, image, [name], clock.now() + ahead_s).pk]}
 
-        if answer := self._ask("prefetch", work, image=image, host=name):
+        if answer := self.ask("prefetch", work, image=image, host=name):
             self.tasks += answer["tasks"]
 
     def _delete_image(self, dice: tuple[float, ...]) -> None:
         name = self.images[int(dice[0] * len(self.images))]
-        self._ask("delete_image", lambda: {"image": images.delete(self._admin, name).pk}, image=name)
+        self.ask("delete_image", lambda: {"image": images.delete(self.admin, name).pk}, image=name)
 
     # ---- hosts
 
@@ -198,17 +211,17 @@ class Clients:
 
     def _of_host(self, verb: str, name: str, call: Callable[[str], Any]) -> dict[str, Any] | None:
         host = self._sim.p.known[name][0].host if name in self._sim.p.known else ""
-        return self._ask(verb, lambda: {"host": call(host).pk}, host=name) if host else None
+        return self.ask(verb, lambda: {"host": call(host).pk}, host=name) if host else None
 
     def _drain(self, dice: tuple[float, ...]) -> None:
-        self._of_host("drain", self._node(dice[0]), lambda h: hosts.drain(self._admin, h, on=True))
+        self._of_host("drain", self._node(dice[0]), lambda h: hosts.drain(self.admin, h, on=True))
 
     def _resume(self, dice: tuple[float, ...]) -> None:
-        self._of_host("resume", self._node(dice[0]), lambda h: hosts.drain(self._admin, h, on=False))
+        self._of_host("resume", self._node(dice[0]), lambda h: hosts.drain(self.admin, h, on=False))
 
     def _refresh(self, dice: tuple[float, ...]) -> None:
         names = list(self._sim.p.known)
-        self._of_host("refresh", names[int(dice[0] * len(names))], lambda h: hosts.refresh(self._admin, h))
+        self._of_host("refresh", names[int(dice[0] * len(names))], lambda h: hosts.refresh(self.admin, h))
 
     def _remove(self, dice: tuple[float, ...]) -> None:
         """As the manual says: of a node that was drained, and while nothing is being placed."""
@@ -217,7 +230,7 @@ class Clients:
         drained = Child.objects.using("cc").filter(pk=host, draining=True).exists()
         if not drained or Instance.objects.filter(state__in=("queued", "starting"), node="").exists():
             return
-        if self._of_host("remove", name, lambda h: hosts.remove(self._admin, h)):
+        if self._of_host("remove", name, lambda h: hosts.remove(self.admin, h)):
             sim.retired.add(name)
 
     def _join(self, _dice: tuple[float, ...]) -> None:
@@ -229,10 +242,10 @@ class Clients:
 
         def ask() -> dict[str, str]:
             # Not in the history: a secret, and its end names an authority whose key no seed decides.
-            made.append(hosts.make_token(self._admin, Role.NC)[0])
+            made.append(hosts.make_token(self.admin, Role.NC)[0])
             return {}
 
-        answer = self._ask("token", ask)
+        answer = self.ask("token", ask)
         if answer is None:
             return
         self.nodes += 1

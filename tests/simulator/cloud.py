@@ -19,7 +19,7 @@ from clc.services import own
 from deploy.playground import Playground
 from luhyaapi import clock, facts, ids
 from luhyaapi.transfer import courier
-from tests.simulator import keys, prepared
+from tests.simulator import keys, overlays, prepared, studio
 from tests.simulator.clockwork import SimClock
 from tests.simulator.disk import Disks, installed
 from tests.support import flow_world, scratch
@@ -61,7 +61,7 @@ class Machine(facts.Machine):
 
 @dataclass
 class Template:
-    """A cloud that has joined, with one published image ``tiny``: memories, journals, files and who is who."""
+    """A cloud that has joined, with the published images ``tiny`` and ``lab``, the latter a disk: memories, journals, files and who is who."""
 
     now: float
     memories: dict[str, bytes]
@@ -138,6 +138,8 @@ def template() -> Template:
             world = flow_world.World(folder, now)
             world.p = Playground(folder, folder / "clc", over=OVER)
             flow_world.populate(world)
+            world.upload(studio.LAB, studio.disk(studio.LAB), "disk")
+            world.p.settle()
             for house in list(world.p.houses):
                 world.p.act(house, "beat")
             world.p.settle()
@@ -153,7 +155,9 @@ def template() -> Template:
 
 @contextmanager
 def fresh(seed: str, now: SimClock, *, quick: bool = True) -> Iterator[tuple[Playground, Disks]]:
-    """A copy of the template; nobody has begun yet. ``quick``: SQL is compiled once for all seeds, our own signatures are not proved."""
+    """A copy of the template; nobody has begun yet. ``quick``: SQL is compiled once for all
+    seeds, our own signatures are not proved, disks are made without a program.
+    """
     made = template()
     folder = scratch.folder("simulated")
     disks = Disks(folder)
@@ -173,6 +177,7 @@ def fresh(seed: str, now: SimClock, *, quick: bool = True) -> Iterator[tuple[Pla
             if quick:
                 quicker.enter_context(prepared.installed())
                 quicker.enter_context(keys.remembered())
+                quicker.enter_context(overlays.installed())
                 p.known = {name: (membership, keys.Pen(key)) for name, (membership, key) in made.known.items()}
             yield p, disks
     finally:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 POINTS = ("journal: before write", "journal: before commit", "journal: after commit", "database: before write",
           "database: before commit", "database: after commit", "file: before rename", "file: after rename", "blob: before rename",
           "blob: after rename", "report: before post", "report: confirmed", "order: before post", "order: confirmed", "statement", "statement", "")
+AT_BYTES = ("pack: before put", "pack: after put", "manifest: before put", "manifest: after put", "object: before rename", "object: after rename",
+            "draft: begun", "draft: before write", "draft: written", "collect: before delete", "blob: before rename", "blob: after rename",
+            "push: before begin", "push: before send")
 _CHANCE = {"drop": 0.25, "double": 0.4, "reorder": 0.4, "delay": 0.5}
 _VERBS = ("define", "start", "stop", "remove", "inspect", "list", "plug", "unplug", "probe")
 _CHANGING = ("define", "start", "stop", "remove", "plug", "unplug")
@@ -56,6 +59,7 @@ class Faults:
         sim.full.clear()
         sim.slow.clear()
         sim.weather.clear()
+        sim.way.troubles.clear()
         for each in sim.hands.values():
             each.always.clear()
             each.latency_s.clear()
@@ -151,6 +155,35 @@ class Faults:
         point = POINTS[int(item.dice[1] * len(POINTS))]
         self._sim.fuses[name] = point, int(item.dice[2] * 8)
         return f"{name} at {point or 'any point'}", None
+
+    def _crash_bytes(self, item: Item) -> Any:
+        """It dies on the way of an image: in the store, in a cache, or while it sends."""
+        point = AT_BYTES[int(item.dice[1] * len(AT_BYTES))]
+        at = ("nc",) if point.startswith("push") else ("cc", "nc") if point.startswith("blob") else ("walrus",)
+        name = self._role(item.dice[0], *at)
+        if name is None:
+            return None, None
+        self._sim.fuses[name] = point, int(item.dice[2] * 3)
+        return f"{name} at {point}", None
+
+    def _die(self, item: Item) -> Any:
+        """That role dies at that point, the so many-th time it passes it."""
+        name, point, n = item.about.split("/")
+        self._sim.fuses[name] = point, int(n)
+        return item.about, None
+
+    def _bytes_cut(self, item: Item) -> Any:
+        """Every request for bytes is cut off after so many of them."""
+        return self._bytes(item, "cut", int(item.dice[1] ** 3 * 300_000))
+
+    def _bytes_flip(self, item: Item) -> Any:
+        """A bit of what comes is another one, now and then."""
+        return self._bytes(item, "flip", 0)
+
+    def _bytes(self, item: Item, what: str, after: int) -> Any:
+        way = self._sim.way
+        way.troubles[what] = after, self._sim.clock.world + item.lasts_s
+        return f"{what} after {after}" if what == "cut" else what, lambda: way.troubles.pop(what, None)
 
     def _crash_committed(self, item: Item) -> Any:
         """It dies when its database has committed, before what was to follow that."""

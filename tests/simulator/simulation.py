@@ -17,7 +17,7 @@ from luhyaapi import ids, points
 from luhyaapi.errors import Trouble, of
 from luhyadb import memory, outbox
 from nc.drivers.fake import Faults
-from tests.simulator import clients, faults, snapshot
+from tests.simulator import clients, faults, snapshot, storekeeper, way
 from tests.simulator.clockwork import SimClock
 from tests.simulator.disk import Disks
 from tests.simulator.history import History
@@ -55,12 +55,14 @@ class Simulation:
         self.slow: dict[str, float] = {}
         self.weather: dict[str, dict[str, Any]] = {}
         self.retired: set[str] = set()
+        self.way = way.Way(self)
         self.clients = clients.Clients(self)
         self.faults = faults.Faults(self)
         self.moves_made = 0
         self._number = 0
         self._tasks: dict[str, str] = {}
         self._changes = -1
+        self._eye = storekeeper.Eye(self)
 
     # ---- life
 
@@ -71,7 +73,10 @@ class Simulation:
         self.p.woken = self.ring
         self.p.wire.fault = self._pass
         try:
-            with connections["default"].execute_wrapper(self._at_statement), connections["cc"].execute_wrapper(self._at_statement):
+            with (
+                self.way.open(), connections["default"].execute_wrapper(self._at_statement),
+                connections["cc"].execute_wrapper(self._at_statement),
+            ):
                 self._live()
         except StuckError as e:
             self.tell("simulator", "stuck", why=str(e))
@@ -133,6 +138,8 @@ class Simulation:
         self.fuses.pop(name, None)
         self.clock.ahead.pop(name, None)
         self.p.stop(name)
+        if name == "walrus":
+            self._eye.look()
         self.todo.pop(name, None)
         self.timers.pop(name, None)
         if back_s is not None:
@@ -211,6 +218,7 @@ class Simulation:
             if self._tasks.get(task) != state:
                 self._tasks[task] = state
                 self.tell("clc", "task", task=task, state=state, receiver=receiver)
+        self._eye.look()
 
     @staticmethod
     def _task_rows() -> list[tuple[str, str, str]]:
@@ -365,7 +373,7 @@ class Simulation:
             last = self.clock.world >= end
             if not last and self.is_open():
                 continue
-            picture = snapshot.take(self)
+            picture = snapshot.take(self) | {"later": self._eye.a_day_later()}
             if last or not checker.at_rest(self.history.records, picture):
                 self.tell("simulator", "rest", picture=picture, after_s=round(longest_s - (end - self.clock.world)))
                 return

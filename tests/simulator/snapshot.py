@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 _CLC = {
     "task": "id, kind, state, subject, error, deadline, created_at, owner_id, receiver",
     "instance": "id, state, wanted, node, nics, display_port, gen, task, error, image_id",
-    "host": "id, role, name, state, boss", "imageversion": "id, image_id, version, state, blobs, task", "outbox": 'command, "to", why',
-    "upload": "id",
+    "host": "id, role, name, state, boss", "imageversion": "id, image_id, version, state, blobs, task, parent_id", "outbox": 'command, "to", why',
+    "upload": "id", "workspace": "id, state, instance_id, version_id, base_id, is_new, task",
 }
 _CC = {
     "placement": "instance, node, fence, gen, wanted, found, spec", "addresslease": "ip, mac, instance, released_at",
@@ -58,6 +58,8 @@ def take(sim: Simulation) -> dict[str, Any]:
         "nodes": {n: _node(folder / n) for n in sorted(sim.p.known) if n.startswith("nc") and n not in sim.retired},
         "hosts": names,
         "store": sorted(f.name for f in (folder / "walrus" / "store" / "objects" / "manifests_").glob("*")),
+        "drafts": sorted(f.stem for f in (folder / "walrus" / "store" / "drafts").glob("*.json")),
+        "later": None,
         "uploads": sorted(f.name for f in (folder / "walrus" / "store" / "uploads").glob("*")),
         "parts": sorted(str(f.relative_to(folder)) for f in folder.rglob("*.part")),
         "served": _served(sim),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.simulator import bugs, checker, cloud, plan
+from tests.simulator import bugs, checker, cloud, image_bugs, image_deaths, plan
 from tests.simulator.clockwork import SimClock
 from tests.simulator.history import Record
 from tests.simulator.plan import Item, Plan
@@ -27,6 +28,7 @@ class Result:
     actions: Counter[str] = field(default_factory=Counter)
 
 
+_ = image_bugs  # it adds its own to all bugs
 PLAIN_EVERY = 100
 """Of so many seeds one runs with nothing made quicker."""
 
@@ -69,7 +71,7 @@ def tell(result: Result, bug: str = "") -> str:
     lines.append("what happened:")
     lines += [f"  {_line(r)}" for r in result.records if r["what"] != "rest"]
     more = f" --bug {bug}" if bug else ""
-    lines.append(f"again: .venv/bin/python -m tests.simulator --story {result.plan.seed}{more}")
+    lines.append(f"again: .venv/bin/python -m tests.simulator --story {shlex.quote(result.plan.seed)}{more}")
     return "\n".join(lines)
 
 
@@ -81,6 +83,8 @@ def _line(r: Record) -> str:
 
 def planned(seed: str, bug: str = "") -> Plan:
     """The plan of a seed; to look for a bug it has the faults that bring it to light."""
+    if image_deaths.is_one(seed):
+        return image_deaths.make(seed)
     if not bug:
         return plan.make(seed)
     wanted = bugs.BUGS[bug]

@@ -157,8 +157,8 @@ def picture():
             "instance": [{"id": ONE, "state": "running", "wanted": "running", "node": NC1, "nics": place["spec"]["nics"],
                           "display_port": 8700, "gen": 1, "task": RUN, "error": None, "image_id": 7}],
             "host": [{"id": NC1, "role": "nc", "name": "nc1", "state": "up", "boss": "cc-00000001"}],
-            "imageversion": [{"id": 7, "image_id": "img-1", "version": 1, "state": "published", "blobs": [{"sha256": "a"}], "task": ""}],
-            "outbox": [], "upload": [],
+            "imageversion": [{"image_id": "img-1", "version": 1, "state": "published", "blobs": [{"sha256": "a"}], "task": "", "id": 7}],
+            "outbox": [], "upload": [], "workspace": [],
         },
         "cc": {
             "placement": [place],
@@ -169,7 +169,7 @@ def picture():
         "journals": {"nc1": {"open": [], "reports": []}},
         "nodes": {"nc1": {"domains": {ONE: {"state": "running", "nics": [], "port": 8700}},
                           "wanted": {ONE: {"state": "running", "gen": 1, "fence": 1, "version": 1}}, "taps": {"t1": ONE}, "pins": [ONE]}},
-        "hosts": {NC1: "nc1"}, "store": ["a"], "uploads": [], "parts": [], "served": [[ONE, *NICS[0]]],
+        "hosts": {NC1: "nc1"}, "store": ["a"], "uploads": [], "drafts": [], "later": None, "parts": [], "served": [[ONE, *NICS[0]]],
     }
 
 
@@ -217,7 +217,7 @@ BROKEN = {
     "a published image that is nowhere": lambda p: p["store"].clear(),
     "a blob of no image": lambda p: p["store"].append("b"),
     "a version that is built for ever": lambda p: p["clc"]["imageversion"].append(
-        {"image_id": "i", "version": 2, "state": "building", "blobs": []}),
+        {"image_id": "i", "version": 2, "state": "building", "blobs": [], "task": "", "id": 2}),
     "a silent host": lambda p: p["clc"]["host"][0].update(state="silent"),
     "a host its cluster does not know": lambda p: p["cc"]["child"].clear(),
     "a host drained for one only": lambda p: p["cc"]["child"][0].update(draining=1),

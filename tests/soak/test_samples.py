@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy import fault_table, reliability
-from tests.soak import command, crashes, ledger, seeds, spans, starts, walks
+from deploy import attack_table, fault_table, reliability
+from tests.soak import attacks, command, crashes, ledger, seeds, spans, starts, walks
 from tests.soak.intervals import IntervalLog, judge
 from tests.soak.tally import Budget, Tally
 from tests.support.walks import WHOLE, sampled
@@ -19,7 +19,7 @@ from tests.support.walks import WHOLE, sampled
 pytestmark = pytest.mark.walk
 
 ROOT = Path(__file__).resolve().parents[2]
-ROWS = (*fault_table.PROMISES, *fault_table.FAULTS)
+ROWS = (*fault_table.PROMISES, *fault_table.FAULTS, *attack_table.ATTACKS)
 
 
 def test_two_hundred_double_starts():
@@ -147,6 +147,23 @@ def test_each_test_a_row_names_is_there(row):
 def test_every_fault_of_the_table_has_its_row():
     assert [r.name for r in fault_table.FAULTS] == [f"F{n:02}" for n in range(1, 45)]
     assert [r.name for r in fault_table.PROMISES] == [f"I{n}" for n in range(1, 7)]
+
+
+def test_each_attack_counts_for_itself():
+    names = [r.name for r in attack_table.ATTACKS]
+    assert names == sorted(set(names))
+    assert [r.counted for r in attack_table.ATTACKS] == [(f"attacks/{name}",) for name in names]
+
+
+def test_cases_count_for_the_rows_that_name_their_test(tmp_path):
+    report = tmp_path / "report.xml"
+    report.write_text(
+        '<testsuites><testsuite><testcase classname="tests.unit.test_ova" name="test_one[a]"/><testcase classname="tests.unit.test_ova" name="test_one[b]">'
+        '<failure message="no"/></testcase><testcase classname="tests.unit.test_ova" name="test_two"/></testsuite></testsuites>')
+    found = Tally("attacks")
+    attacks.counted(report, {"tests/unit/test_ova.py::test_one": ["A01", "A02"], "tests/unit/test_ova.py::test_two": ["A02"]}, found)
+    assert found.runs == {"A01": 2, "A02": 3}
+    assert [(f.point, f.replay) for f in found.failures] == [(row, "python -m pytest tests/unit/test_ova.py::test_one") for row in ("A01", "A02")]
 
 
 def test_counts_of_a_row_come_from_the_ledger():

@@ -13,9 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from django.core.management import call_command
-from django.db import connections
-
 from cc.services import children
 from clc.services import hosts, images, imports, instances, people, uploads
 from deploy.playground import Playground
@@ -36,7 +33,7 @@ from luhyadb.models import (
     PortLease,
     Task,
 )
-from tests.support import scratch
+from tests.support import backends, scratch
 
 KERNEL = b"\x00" * 0x202 + b"HdrS" + b"k" * 3000
 NODES = ("nc1", "nc2")
@@ -68,30 +65,13 @@ class Crash(BaseException):
     """The process is gone at this point: nothing of ours may catch it."""
 
 
-@contextlib.contextmanager
-def _databases(folder: Path) -> Iterator[None]:
-    """Both memories are files of this folder."""
-    before = {}
-    for alias, name in (("default", "clc"), ("cc", "cc")):
-        connections[alias].close()
-        settings = connections[alias].settings_dict
-        before[alias] = settings["NAME"], settings["CONN_MAX_AGE"]
-        settings["NAME"], settings["CONN_MAX_AGE"] = str(folder / f"{name}.sqlite"), None
-    try:
-        yield
-    finally:
-        for alias, (name, age) in before.items():
-            connections[alias].close()
-            connections[alias].settings_dict.update(NAME=name, CONN_MAX_AGE=age)
-
-
 class World:
     """A cloud of two nodes with one published image ``tiny`` and one user; ``p`` is its playground."""
 
     def __init__(self, folder: Path, hand: HandClock) -> None:
         self.folder = folder
         self.clock = hand
-        self.p = Playground(folder, folder / "clc", cpus=200, memory_mib=200 * 1024)
+        self.p = Playground(folder, folder / "clc", cpus=200, memory_mib=200 * 1024, over=backends.over(folder))
         self.wire = self.p.wire
 
     # ---- acting
@@ -294,9 +274,9 @@ def make_template() -> tuple[Path, float]:
     hand = HandClock(time.time())
     before = clock.use(hand)
     try:
-        with _databases(folder):
-            for alias in ("default", "cc"):
-                call_command("migrate", database=alias, run_syncdb=True, verbosity=0, skip_checks=True)
+        with backends.opened(folder, is_template=True):
+            for alias in backends.ALIASES:
+                backends.migrate(alias)
             populate(World(folder, hand))
     finally:
         clock.use(before)
@@ -311,7 +291,8 @@ def fresh(template: tuple[Path, float]) -> Iterator[World]:
     hand = HandClock(template[1])
     before = clock.use(hand)
     try:
-        with _databases(folder):
+        backends.copy_objects(template[0], folder)
+        with backends.opened(folder, is_template=False):
             world = World(folder, hand)
             world.p.resume()
             world.p.beat()

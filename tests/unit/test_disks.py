@@ -55,6 +55,14 @@ def test_overlay_again_keeps_what_was_written(base: Path, tmp_path: Path) -> Non
     assert target.read_bytes() == before
 
 
+def test_overlay_has_its_name_when_it_is_on_the_disk(base, tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("luhyaapi.transfer.sparse.os.fsync", lambda fd: synced.append(Path(f"/proc/self/fd/{fd}").readlink()))
+    target = disks.overlay(base, DiskFormat.RAW, tmp_path / "ins" / "disk.qcow2")
+    assert [file.name.startswith(f".{target.name}.") for file in synced] == [True, False]
+    assert synced[1].name == "ins"
+
+
 def test_overlay_may_be_larger_not_smaller(base: Path, tmp_path: Path) -> None:
     assert info(disks.overlay(base, DiskFormat.RAW, tmp_path / "a", 3 * MIB))["virtual-size"] == 3 * MIB
     with pytest.raises(Refused, match="too small") as trouble:

@@ -208,3 +208,21 @@ def test_collecting_frees_what_nobody_needs_and_keeps_the_rest(store, tmp_path):
 TestLiving = Living.TestCase
 TestLiving.pytestmark = [pytest.mark.walk]
 TestLiving.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
+
+
+def test_collecting_that_fails_is_done_again(store, tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    file.write_bytes(noise(4, 1))
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    store.add(file, sha256)
+    store.remove(sha256)
+
+    def full(_name):
+        raise Failed("disk_full", "There is no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.objects, "delete", full)
+        with pytest.raises(Failed, match="no room"):
+            store.collect()
+    assert store.collect() > 0
+    assert store.used() == 0

@@ -294,20 +294,27 @@ class BlockStore:
         before = self.used()
         with contextlib.suppress(BlockingIOError), self._locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
             self._is_loose = False
-            reserved = list(self._reserved.values())
-            needed = {m.index for m in self._manifests.values()}
-            for name in list(self.objects.names("indexes/")):
-                if name.removeprefix("indexes/") not in needed:
-                    self.objects.delete(name)
-            indexes = itertools.chain((self.index(sha256) for sha256 in self.sha256s()), reserved)
-            counts = self.places.mark(filter(HOLE.__ne__, index) for index in indexes)
-            sparse = [name for name, blocks, live in counts if 2 * live < blocks]
-            self._rewrite(sparse)
-            for name in sparse:
-                self.places.drop(name)
-                points.at("collect: before delete")
-                self.objects.delete(name)
+            try:
+                self._tidy()
+            except BaseException:
+                self._is_loose = True
+                raise
         return before - self.used()
+
+    def _tidy(self) -> None:
+        reserved = list(self._reserved.values())
+        needed = {m.index for m in self._manifests.values()}
+        for name in list(self.objects.names("indexes/")):
+            if name.removeprefix("indexes/") not in needed:
+                self.objects.delete(name)
+        indexes = itertools.chain((self.index(sha256) for sha256 in self.sha256s()), reserved)
+        counts = self.places.mark(filter(HOLE.__ne__, index) for index in indexes)
+        sparse = [name for name, blocks, live in counts if 2 * live < blocks]
+        self._rewrite(sparse)
+        for name in sparse:
+            self.places.drop(name)
+            points.at("collect: before delete")
+            self.objects.delete(name)
 
     def _rewrite(self, sparse: list[str]) -> None:
         writer = PackWriter(self.objects, self.places, self._folder / f"{ids.secret()}.pack")

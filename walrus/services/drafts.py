@@ -131,10 +131,16 @@ class Drafts:
 
     def _write(self, name: str, data: bytes) -> None:
         fresh = self._folder / f"{name}.part"
-        with fresh.open("wb") as file:
-            file.write(data)
-        fresh.rename(self._folder / name)
-        sync_folder(self._folder)
+        points.at("draft: before write")
+        try:
+            with fresh.open("wb") as file:
+                file.write(data)
+            fresh.rename(self._folder / name)
+            sync_folder(self._folder)
+        except OSError as e:
+            fresh.unlink(missing_ok=True)
+            raise Failed("disk_full", "The draft could not be stored", str(e)) from e
+        points.at("draft: written")
 
     def _load(self, file: Path) -> None:
         """One that a power cut spoiled is begun again by its sender."""

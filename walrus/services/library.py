@@ -138,9 +138,9 @@ class Library:
                     if file.is_file():
                         quiet.enter_context(_alone(file))
                 if not published:
-                    stopped = self._watched(cancelled)
+                    stopped, before = self._watched(cancelled), set(self._store.sha256s())
                     published = self._kept(self._made_ready(folder, parts, stopped, tell), stopped, tell)
-                    self._write_receipt(upload_id, published)
+                    self._write_receipt(upload_id, published, before)
         except (Refused, Failed) as e:
             _log.info("upload refused", upload=upload_id, code=e.code, why=e.why)
             self.abandon(upload_id)
@@ -157,6 +157,7 @@ class Library:
         if not self.drafts.has(draft) and (published := self.published(draft)):
             return published
         found = self.drafts.find(draft)
+        before = set(self._store.sha256s())
         sha256 = self._store.sha256_of(found.index, cancelled=cancelled, on_progress=partial(tell, "check"))
         self._store.keep(sha256, found.index)
         size = found.index.size
@@ -164,7 +165,7 @@ class Library:
             blobs=(Blob(part=Part.DISK, sha256=sha256, index=found.index.name, size=size, virtual_size=size),),
             parts=(PartFacts(part=Part.DISK, filled=found.index.filled(), added=found.grew),),
         )
-        self._write_receipt(draft, published)
+        self._write_receipt(draft, published, before)
         self.drafts.abandon(draft)
         return published
 
@@ -265,16 +266,25 @@ class Library:
     def _receipt(self, upload_id: str) -> Path:
         return self._receipts / f"{self._folder(upload_id).name}.json"
 
-    def _write_receipt(self, upload_id: str, published: Published) -> None:
-        """Remember what was found, before the upload goes: a second publish says the same."""
+    def _write_receipt(self, upload_id: str, published: Published, before: set[str]) -> None:
+        """Remember what was found, before the upload goes: a second publish says the same.
+
+        Raises Failed(disk_full); then of its files only those stay that were here ``before``.
+        """
         receipt = self._receipt(upload_id)
         fresh = receipt.with_suffix(f".{os.getpid()}")
-        with fresh.open("w", encoding="ascii") as file:
-            file.write(published.model_dump_json())
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.rename(receipt)
-        sync_folder(self._receipts)
+        try:
+            with fresh.open("w", encoding="ascii") as file:
+                file.write(published.model_dump_json())
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.rename(receipt)
+            sync_folder(self._receipts)
+        except OSError as e:
+            fresh.unlink(missing_ok=True)
+            for sha256 in {blob.sha256 for blob in published.blobs} - before:
+                self._store.remove(sha256)
+            raise Failed("disk_full", "The image could not be stored", str(e)) from e
 
     def _folder(self, upload_id: str) -> Path:
         if not _ID.fullmatch(upload_id):

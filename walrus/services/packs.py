@@ -6,6 +6,7 @@ import sqlite3
 import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -197,8 +198,7 @@ class Places:
 
     def add(self, name: str, size: int, found: Iterable[Frame]) -> None:
         """A pack that is stored."""
-        with self._lock, self._db:
-            self._db.execute("begin")
+        with self._changing():
             self._db.execute("insert or replace into packs (name, size) values (?, ?)", (name, size))
             (number,) = self._db.execute("select number from packs where name = ?", (name,)).fetchone()
             self._db.executemany(
@@ -209,8 +209,7 @@ class Places:
 
     def drop(self, name: str) -> None:
         """A pack that goes."""
-        with self._lock, self._db:
-            self._db.execute("begin")
+        with self._changing():
             self._db.execute("delete from blocks where pack = (select number from packs where name = ?)", (name,))
             self._db.execute("delete from packs where name = ?", (name,))
 
@@ -237,8 +236,7 @@ class Places:
 
     def lose(self, name: str, offset: int) -> None:
         """A frame is damaged: its blocks are not here any more, until they come again."""
-        with self._lock, self._db:
-            self._db.execute("begin")
+        with self._changing():
             where = "from blocks where pack = (select number from packs where name = ?) and offset = ?"
             self._db.execute(f"insert or ignore into lost select digest {where}", (name, offset))
             self._db.execute(f"delete {where}", (name, offset))
@@ -276,8 +274,7 @@ class Places:
 
     def mark(self, live: Iterable[Iterable[bytes]]) -> list[tuple[str, int, int]]:
         """Each pack with how many blocks lie in it and how many of them are ``live``, the emptiest first."""
-        with self._lock, self._db:
-            self._db.execute("begin")
+        with self._changing():
             self._db.execute("delete from live")
             for names in live:
                 self._db.executemany("insert or ignore into live values (?)", ((name,) for name in names))
@@ -293,9 +290,20 @@ class Places:
             "where pack = (select number from packs where name = ?) order by offset, slot", (name,),
         )
 
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """All of it, or nothing. Raises Failed(disk_full)."""
+        try:
+            with self._lock, self._db:
+                self._db.execute("begin")
+                yield
+        except sqlite3.OperationalError as e:
+            if e.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+                raise
+            raise Failed("disk_full", "The list of blocks could not be written", str(e)) from e
+
     def _do_each(self, question: str, names: Iterable[bytes]) -> None:
-        with self._lock, self._db:
-            self._db.execute("begin")
+        with self._changing():
             self._db.executemany(question, ((name,) for name in names))
 
     def _ask(self, question: str, values: Iterable[object] = ()) -> list[Any]:
