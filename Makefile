@@ -4,6 +4,7 @@ PYTHON := .venv/bin/python
 PROFILE ?=
 NAME ?=
 MINUTES ?= 10
+QUICK = $(addprefix tests/,arch contract unit conformance api console)
 ONLY ?=
 export PROFILE EDUCLOUD_HOME EDUCLOUD_PORT_BASE EDUCLOUD_SUBNET EDUCLOUD_DEMO EDUCLOUD_UPLINK EDUCLOUD_ROLES LISTEN ROLE BOSS TOKEN TOKEN_FILE
 .DEFAULT_GOAL := help
@@ -23,7 +24,7 @@ test: install-test ## The whole suite with real services and guests; installs wh
 	@$(PYTHON) -m pytest -q -n 2 --dist loadscope -m live
 
 quick: dev ## The fast part: in-process, no sockets, under a minute
-	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not live and not walk"
+	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not live and not walk" $(QUICK)
 
 lint: dev ## Lint, types, import contract
 	@.venv/bin/ruff check .

@@ -247,6 +247,7 @@ def used():
 
 
 @pytest.mark.parametrize("seed", range(5))
+@pytest.mark.walk
 def test_nothing_in_use_ever_goes(world, admin, seed):
     world.cluster()
     life = Life(world, admin, seed)

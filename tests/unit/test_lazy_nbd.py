@@ -76,6 +76,7 @@ def address(at):
     return f"nbd+unix:///?socket={at}"
 
 
+@pytest.mark.walk
 def test_qemu_reads_every_byte_right_while_the_file_comes(tmp_path, file, far, demand, at):
     far.faults = [5000, 70_000]
     running = bring(BlobCache(tmp_path / "c", 100, 0), file, demand)

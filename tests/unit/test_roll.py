@@ -75,6 +75,7 @@ def _has(office: Office, host: str, *shas: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.walk
 def test_it_chooses_as_looking_at_all_does_whatever_comes(office: Office, seed: int) -> None:
     chance = random.Random(seed)
     hosts = [_node(n, chance.choice((2048, 8192, 8192)), chance.choice((4, 16)), draining=chance.random() < 0.1) for n in range(90)]

@@ -84,6 +84,7 @@ def test_after_a_cut_it_goes_on_where_it_was(cache, far, blob):
     assert far.blocks == [ALL, "16-19,50-55", "16-19,50-55", "16-19,50-55"]
 
 
+@pytest.mark.walk
 def test_no_block_that_came_is_asked_for_again(cache, far, blob, file):
     frame = len(next(far.frames("", range(16))))
     for cut in (0, 1, 11, 600, BLOCK + 600, 3 * BLOCK, frame - 1, frame, frame + 1, frame + 99):

@@ -160,6 +160,7 @@ def test_a_whole_file_is_read_at_once(file, blob):
     assert read(demand, 7, blob.size - 7) == CONTENT[7:]
 
 
+@pytest.mark.walk
 def test_who_reads_on_and_on_has_ever_more_before_asking(blob):
     demand = Demand(blob.size)
     lacking = set(range(90))

@@ -233,6 +233,7 @@ def _spread(row, rate, **more):
         row.host(name, rate=rate, patience_s=3, **more)
 
 
+@pytest.mark.walk
 def test_eight_in_a_row_take_hardly_longer_than_one(row):
     rate = 6e6
     row.lines["boss"].rate = rate
@@ -248,6 +249,7 @@ def test_eight_in_a_row_take_hardly_longer_than_one(row):
     assert seconds < 4 * alone, "all from one it would be eight times; of a file of this size most is the way of its first frame"
 
 
+@pytest.mark.walk
 def test_a_member_that_dies_only_delays_those_behind_it(row):
     _spread(row, 8e6)
     row.lines["node3"].dies_at = 20 * BLOCK
@@ -256,6 +258,7 @@ def test_a_member_that_dies_only_delays_those_behind_it(row):
     assert row.lines["node2"].sent > 1.2 * len(CONTENT), "who took from the dead one takes from the one before it"
 
 
+@pytest.mark.walk
 def test_all_downloads_together_keep_the_pace(row, tmp_path):
     other = random.Random(8).randbytes(len(CONTENT))
     name = hashlib.sha256(other).hexdigest()
@@ -274,6 +277,7 @@ def test_all_downloads_together_keep_the_pace(row, tmp_path):
     assert time.monotonic() - begun > 0.9 * 2 * len(CONTENT) / 10e6, "80 Mbit/s are 10 MB/s, for both"
 
 
+@pytest.mark.walk
 def test_to_be_held_back_is_no_slowness_of_a_neighbour(row, tmp_path, monkeypatch):
     monkeypatch.setattr(download, "_SLOW_S", 0.05)
     row.caches["me"] = BlobCache(tmp_path / "paced", 1000, 0, take_mbit=32)

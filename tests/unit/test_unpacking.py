@@ -104,6 +104,7 @@ def test_a_changed_byte_is_noticed(how):
 
 
 @pytest.mark.parametrize("how", PACK)
+@pytest.mark.walk
 def test_a_bomb_ends_at_the_size_that_is_allowed(how):
     packed = zeros(64 * MIB, how)
     assert len(packed) < MIB
@@ -116,6 +117,7 @@ def test_a_bomb_ends_at_the_size_that_is_allowed(how):
 
 
 @pytest.mark.parametrize("how", ["bz2", "xz", "zst"])
+@pytest.mark.walk
 def test_a_bomb_ends_at_the_ratio_that_disks_have(how):
     assert "times its size" in refused(zeros(48 * MIB, how), Caps(1 << 50, ratio=100, free=4 * MIB))
     assert unpacked(zeros(2 * MIB, how), Caps(1 << 50, ratio=100, free=4 * MIB)) == bytes(2 * MIB)
@@ -149,6 +151,7 @@ def test_it_has_an_end_in_time():
     assert e.value.code == "timeout"
 
 
+@pytest.mark.walk
 def test_too_much_memory_is_refused():
     xz = lzma.compress(DATA, format=lzma.FORMAT_XZ, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 29}])
     assert "damaged" in refused(xz)

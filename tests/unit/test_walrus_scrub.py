@@ -95,6 +95,7 @@ def test_where_nothing_is_spoiled_nothing_is_hit(filled, tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(25))
+@pytest.mark.walk
 def test_flips_anywhere_are_found_told_and_healed(filled, tmp_path, seed):
     dice = random.Random(seed)
     for _ in range(dice.randint(1, 4)):
