@@ -69,6 +69,7 @@ def _measure(folder: Path) -> dict[str, Any]:
 
 
 def _note(runs: Runs, what: str, value: float) -> None:
+    print(f"{what}: {value:.2f}", file=sys.stderr, flush=True)  # it takes long
     runs.setdefault(what, []).append(value)
 
 
@@ -188,7 +189,7 @@ def _update_by_others(old: Path, new: Path, here: Sequence[str], folder: Path, r
 
 @contextlib.contextmanager
 def _rsyncd(folder: Path, there: Sequence[str]) -> Iterator[None]:
-    (folder / "rsyncd.conf").write_text(f"use chroot = no\n[all]\npath = {folder}\nread only = yes\n")
+    (folder / "rsyncd.conf").write_text(f"use chroot = no\nuid = root\ngid = root\n[all]\npath = {folder}\nread only = yes\n")
     server = subprocess.Popen([*there, "rsync", "--daemon", "--no-detach", f"--port={PORT + 2}", f"--config={folder / 'rsyncd.conf'}"])
     try:
         time.sleep(1)
