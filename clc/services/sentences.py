@@ -145,6 +145,8 @@ SENTENCES = (
     _("There is an image {} already"),
     _("or somebody is making one of that name"),
     _("Version {} of {} was published meanwhile"),
+    _("Another version of {} is just being published"), _("from the workspace {}"),
+    _("Wait for it, or submit yours anyway: the later one is the newest, without what is in the other."),
     _("this workspace began from version {}"),
     _("Submit it anyway to publish yours as the newest, without what is in the other."),
     _("This workspace cannot be abandoned now"),

@@ -86,7 +86,7 @@ def stop(account: Account, ident: str, grace_s: float = 60) -> Workspace:
 def submit(account: Account, ident: str, note: str = "", *, anyway: bool = False) -> Workspace:
     """Stop it and publish what was changed, as the next version with that release note.
 
-    Raises Refused(state), Refused(conflict) when another version was published since this one began, unless ``anyway``,
+    Raises Refused(state), Refused(conflict) when another version was published since this one began, or just is, unless ``anyway``,
     Unavailable(host_silent).
     """
     with memory.atomic():
@@ -104,6 +104,13 @@ def submit(account: Account, ident: str, note: str = "", *, anyway: bool = False
 
 
 def _check_newest(space: Workspace) -> None:
+    Image.objects.select_for_update().get(pk=space.base.image_id)  # whoever else submits now waits here
+    others = Workspace.objects.filter(base__image=space.base.image_id, is_new=False, state=WorkspaceState.SUBMITTING)
+    if other := others.exclude(pk=space.pk).first():
+        raise Refused(
+            "conflict", f"Another version of {space.name} is just being published", f"from the workspace {other.pk}",
+            hint="Wait for it, or submit yours anyway: the later one is the newest, without what is in the other.",
+        )
     newest = space.base.image.versions.filter(state=ImageState.PUBLISHED).order_by("-version").first()
     if newest is not None and newest != space.base:
         raise Refused(

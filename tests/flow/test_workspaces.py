@@ -121,6 +121,20 @@ def test_two_at_once_get_two_branches_and_the_second_is_told(cloud, disk):
     assert [content(cloud, v) for v in ImageVersion.objects.filter(image__name="debian", version__gt=1)] == [first, second]
 
 
+def test_two_that_submit_at_the_same_time_are_told_too(cloud, disk):
+    one, two = began(cloud), began(cloud)
+    first, second = edited(cloud, one, disk, 1), edited(cloud, two, disk, 2)
+    workspaces.submit(cloud.admin, one.pk)
+    with pytest.raises(Refused, match="just being published"):
+        workspaces.submit(cloud.admin, two.pk)
+    workspaces.submit(cloud.admin, two.pk, anyway=True)
+    cloud.until_rest()
+    assert {w.state for w in Workspace.objects.all()} == {"published"}
+    made = [content(cloud, v) for v in ImageVersion.objects.filter(image__name="debian", version__gt=1)]
+    assert sorted(made) == sorted([first, second])
+    cloud.rest()
+
+
 def test_abandoned_it_leaves_nothing(cloud, disk):
     space = began(cloud)
     edited(cloud, space, disk, 1)
