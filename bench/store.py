@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import disks, packing, peers
+from bench import disks, packing, peers, web
 from bench.transfer import keep, same
 from luhyaapi.contracts.vocabulary import DiskFormat
 from luhyaapi.transfer.blocks import index_of
@@ -33,11 +33,6 @@ _TICKET = {"Authorization": "Ticket t"}
 _CURL = ["curl", "-sSf", "-H", "Authorization: Ticket t"]
 _MIB = 1024 * 1024
 _PIECE = 8 * _MIB
-_NGINX = """\
-daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr;
-events {{ }}
-http {{ access_log off; sendfile on; server {{ listen 127.0.0.1:{port}; root {folder}; }} }}
-"""
 Runs = dict[str, list[float]]
 
 
@@ -108,18 +103,14 @@ def _run(words: Sequence[str | Path]) -> None:
 
 @contextlib.contextmanager
 def _serving(folder: Path) -> Iterator[None]:
-    (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, port=PORT + 1))
-    servers = [
-        subprocess.Popen([sys.executable, "-m", "bench.byte_door", folder / "store", str(PORT), folder / "library"]),
-        subprocess.Popen(["nginx", "-e", "stderr", "-c", folder / "nginx.conf", "-p", folder]),
-    ]
+    door = subprocess.Popen([sys.executable, "-m", "bench.byte_door", folder / "store", str(PORT), folder / "library"])
     try:
-        time.sleep(3)
-        yield
+        with web.files(folder, PORT + 1):
+            time.sleep(2)
+            yield
     finally:
-        for server in servers:
-            server.terminate()
-            server.wait()
+        door.terminate()
+        door.wait()
 
 
 def _upload(ours: str, name: str, disk: Path) -> None:

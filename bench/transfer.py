@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import disks, packing, peers
+from bench import disks, packing, peers, web
 from bench.link import SERVER, cable, received
 from luhyaapi.contracts.specs import Blob
 
@@ -32,7 +32,7 @@ Runs = dict[str, list[float]]
 
 def measure() -> dict[str, Any]:
     """Seconds and bytes; ratio of the medians."""
-    peers.needed("busybox", "curl", "zstd", "bzip2", "rsync", "casync", "zsyncmake", "debugfs")
+    peers.needed("nginx", "curl", "zstd", "bzip2", "rsync", "casync", "zsyncmake", "debugfs")
     folder = Path(tempfile.mkdtemp(prefix="edu-bench-"))
     try:
         return _measure(folder)
@@ -113,17 +113,14 @@ def _serving(folder: Path, plain: Path, there: Sequence[str]) -> Iterator[None]:
     for words in (["zstd", "-q", "-3", "-f", plain], ["bzip2", "-3", "-k", "-f", plain]):
         if not plain.with_name(f"{plain.name}.{'zst' if words[0] == 'zstd' else 'bz2'}").exists():
             subprocess.run(words, check=True)
-    servers = [
-        subprocess.Popen([*there, sys.executable, "-m", "bench.byte_door", folder / "store", str(PORT)]),
-        subprocess.Popen([*there, "busybox", "httpd", "-f", "-p", str(PORT + 1), "-h", folder]),
-    ]
+    door = subprocess.Popen([*there, sys.executable, "-m", "bench.byte_door", folder / "store", str(PORT)])
     try:
-        time.sleep(3)
-        yield
+        with web.files(folder, PORT + 1, there):
+            time.sleep(2)
+            yield
     finally:
-        for server in servers:
-            server.terminate()
-            server.wait()
+        door.terminate()
+        door.wait()
 
 
 def _deliver(disk: Path, blob: Blob, mbit: int, here: Sequence[str], folder: Path, runs: Runs) -> None:
