@@ -23,7 +23,7 @@ test: install-test ## The whole suite with real services and guests; installs wh
 	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not live"
 	@$(PYTHON) -m pytest -q -n 2 --dist loadscope -m live
 
-quick: dev ## The fast part: in-process, no sockets, under a minute
+quick: dev ## The fast part: in-process, no sockets, about a minute
 	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not live and not walk" $(QUICK)
 
 lint: dev ## Lint, types, import contract

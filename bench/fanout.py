@@ -6,7 +6,6 @@ the one server, unpacked while they come. Every result is compared byte by byte.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -15,11 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import disks, link, packing, peers
+from bench import disks, link, packing, peers, web
 from bench.transfer import keep, same
 from luhyaapi.contracts.specs import Blob
 
@@ -32,12 +31,9 @@ Place = tuple[list[str], str]
 
 def measure() -> dict[str, Any]:
     """Seconds and copies; ratio of the medians."""
-    peers.needed("busybox", "curl", "zstd")
-    folder = Path(tempfile.mkdtemp(prefix="edu-bench-"))
-    try:
-        return _measure(folder)
-    finally:
-        shutil.rmtree(folder)
+    peers.needed("nginx", "curl", "zstd")
+    with tempfile.TemporaryDirectory(prefix="edu-bench-") as folder:
+        return _measure(Path(folder))
 
 
 def _measure(folder: Path) -> dict[str, Any]:
@@ -47,7 +43,7 @@ def _measure(folder: Path) -> dict[str, Any]:
     store.close()
     subprocess.run(["zstd", "-q", "-3", "-f", disk], check=True)
     runs: dict[str, list[float]] = {}
-    with link.switch(MBIT, 1 + NODES) as (server, *nodes), _serving(folder, server[0]):
+    with link.switch(MBIT, 1 + NODES) as (server, *nodes), web.door(folder / "store", PORT, server[0]), web.files(folder, PORT + 1, server[0]):
         for _ in range(ROUNDS):
             alone, one_copy, _ = _together(folder, disk, blob, server, nodes[:1])
             _note(runs, "1 node: A, s", alone)
@@ -71,21 +67,6 @@ def _measure(folder: Path) -> dict[str, Any]:
 
 def _note(runs: dict[str, list[float]], what: str, value: float) -> None:
     runs.setdefault(what, []).append(value)
-
-
-@contextlib.contextmanager
-def _serving(folder: Path, there: Sequence[str]) -> Iterator[None]:
-    servers = [
-        subprocess.Popen([*there, sys.executable, "-m", "bench.byte_door", folder / "store", str(PORT)]),
-        subprocess.Popen([*there, "busybox", "httpd", "-f", "-p", str(PORT + 1), "-h", folder]),
-    ]
-    try:
-        time.sleep(3)
-        yield
-    finally:
-        for server in servers:
-            server.terminate()
-            server.wait()
 
 
 def _together(folder: Path, disk: Path, blob: Blob, server: Place, nodes: Sequence[Place], dies_s: float = 0.0) -> tuple[float, int, float]:

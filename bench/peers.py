@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 PACKAGES = {"rsync": "rsync", "casync": "casync", "zsyncmake": "zsync", "nginx": "nginx-light", "b3sum": "b3sum", "openssl": "openssl",
-            "busybox": "busybox-static", "zstd": "zstd", "bzip2": "bzip2", "curl": "curl", "debugfs": "e2fsprogs"}
+            "zstd": "zstd", "bzip2": "bzip2", "curl": "curl", "debugfs": "e2fsprogs"}
 """Program -> its Debian package."""
 
 

@@ -7,16 +7,13 @@ never read). One GiB of a file system of this machine's programs, in the page ca
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
-import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,12 +36,8 @@ Runs = dict[str, list[float]]
 def measure() -> dict[str, Any]:
     """MB/s; ratio of the medians."""
     peers.needed("nginx", "curl", "b3sum", "openssl")
-    folder = Path(tempfile.mkdtemp(prefix="edu-bench-"))
-    folder.chmod(0o755)
-    try:
-        return _measure(folder)
-    finally:
-        shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(prefix="edu-bench-") as folder:
+        return _measure(Path(folder))
 
 
 def _measure(folder: Path) -> dict[str, Any]:
@@ -53,7 +46,7 @@ def _measure(folder: Path) -> dict[str, Any]:
     blob = keep(store, disk)
     store.close()
     runs = Runs()
-    with _serving(folder):
+    with web.door(folder / "store", PORT, library=folder / "library"), web.files(folder, PORT + 1):
         for number in range(ROUNDS):
             _round(folder, disk, blob.sha256, f"upl-{number}", runs)
     middle = {what: statistics.median(values) for what, values in runs.items()}
@@ -99,18 +92,6 @@ def _rate(runs: Runs, megabytes: float, what: str, act: Callable[[], object]) ->
 
 def _run(words: Sequence[str | Path]) -> None:
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-
-
-@contextlib.contextmanager
-def _serving(folder: Path) -> Iterator[None]:
-    door = subprocess.Popen([sys.executable, "-m", "bench.byte_door", folder / "store", str(PORT), folder / "library"])
-    try:
-        with web.files(folder, PORT + 1):
-            time.sleep(2)
-            yield
-    finally:
-        door.terminate()
-        door.wait()
 
 
 def _upload(ours: str, name: str, disk: Path) -> None:

@@ -33,11 +33,8 @@ Runs = dict[str, list[float]]
 def measure() -> dict[str, Any]:
     """Seconds and bytes; ratio of the medians."""
     peers.needed("nginx", "curl", "zstd", "bzip2", "rsync", "casync", "zsyncmake", "debugfs")
-    folder = Path(tempfile.mkdtemp(prefix="edu-bench-"))
-    try:
-        return _measure(folder)
-    finally:
-        shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(prefix="edu-bench-") as folder:
+        return _measure(Path(folder))
 
 
 def _measure(folder: Path) -> dict[str, Any]:
@@ -49,8 +46,10 @@ def _measure(folder: Path) -> dict[str, Any]:
     store = packing.opened(folder / "store")
     blobs = {disk: keep(store, disk) for disk in (small, newer, large)}
     store.close()
+    for words in (["zstd", "-q", "-3", "-f", small], ["bzip2", "-3", "-k", "-f", small]):
+        subprocess.run(words, check=True)
     for mbit in (94, 940):
-        with cable(mbit) as ends, _serving(folder, small, ends[0]):
+        with cable(mbit) as ends, web.door(folder / "store", PORT, ends[0]), web.files(folder, PORT + 1, ends[0]):
             _deliver(small, blobs[small], mbit, ends[1], folder, runs)
             if mbit == 94:
                 _update(small, newer, blobs, ends, folder, runs)
@@ -105,22 +104,6 @@ def _pack(disk: Path, folder: Path, runs: Runs) -> None:
                 subprocess.run(words, stdout=out, check=True)
                 _note(runs, f"pack {disk.stem}: B {peer}, s", time.monotonic() - began)
             (folder / "packed").unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _serving(folder: Path, plain: Path, there: Sequence[str]) -> Iterator[None]:
-    """Our door, and a plain web server beside it."""
-    for words in (["zstd", "-q", "-3", "-f", plain], ["bzip2", "-3", "-k", "-f", plain]):
-        if not plain.with_name(f"{plain.name}.{'zst' if words[0] == 'zstd' else 'bz2'}").exists():
-            subprocess.run(words, check=True)
-    door = subprocess.Popen([*there, sys.executable, "-m", "bench.byte_door", folder / "store", str(PORT)])
-    try:
-        with web.files(folder, PORT + 1, there):
-            time.sleep(2)
-            yield
-    finally:
-        door.terminate()
-        door.wait()
 
 
 def _deliver(disk: Path, blob: Blob, mbit: int, here: Sequence[str], folder: Path, runs: Runs) -> None:

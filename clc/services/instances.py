@@ -26,13 +26,13 @@ from luhyaapi.contracts.vocabulary import HostState, InstanceState, Persistence,
 from luhyaapi.errors import Refused, Trouble, Unavailable
 from luhyaapi.machines import INSTANCE, WORKSPACE
 from luhyadb import memory, scope
-from luhyadb.models import Account, Host, Image, ImageVersion, Instance, Task, Turn, Workspace
+from luhyadb.models import Account, Host, Image, ImageVersion, Instance, Task, Workspace
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _SSH_KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\x00-\x1f\x7f\x85\u2028\u2029]{0,200})?")
 _AGAIN_S = 60.0
-_FIRST = 1
 _log = log.get(__name__)
+_FIRST = 1
 """The generation of an instance that was told nothing but its first run."""
 
 
@@ -276,7 +276,7 @@ def _order(account: Account, ident: str, event: str, wanted: InstanceState, comm
 
 
 def _is_waiting(row: Instance) -> bool:
-    return row.state == InstanceState.QUEUED and Turn.objects.filter(task=row.task, handed_at=0).exists()
+    return row.state == InstanceState.QUEUED and queue.waits(row.task)
 
 
 def _at_once(row: Instance, wanted: InstanceState, kind: str) -> Instance:

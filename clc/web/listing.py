@@ -70,8 +70,11 @@ def _beyond(order: tuple[str, ...], after: list[Any]) -> Q:
 def _fits(rows: QuerySet[Any], order: tuple[str, ...], after: list[Any]) -> bool:
     """Whether each value can stand in its column: a cursor may come from anybody."""
     try:
-        for name, value in zip(order, after, strict=True):
-            rows.model._meta.get_field(name.removeprefix("-")).get_prep_value(value)  # noqa: SLF001 - public, in spite of its name
+        for turned, value in zip(order, after, strict=True):
+            name = turned.removeprefix("-")
+            made = rows.query.annotations.get(name)
+            field = made.output_field if made is not None else rows.model._meta.get_field(name)  # noqa: SLF001 - public, in spite of its name
+            field.get_prep_value(value)
             str(value).encode()
     except (TypeError, ValueError, OverflowError):
         return False
