@@ -6,7 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
-from bench.packing import opened
+from bench.images import opened
 from luhyaapi.wire.blobs import blob_routes, block_routes, upload_routes
 from luhyaapi.wire.http import Door
 from walrus.services.library import Library

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 _FROM = ("/usr/lib/x86_64-linux-gnu", "/usr/share", "/usr/bin", "/usr/lib")
 _MIB = 1024 * 1024
 _LARGEST = 20 * _MIB
-_REWRITTEN, _NEW_MIB, _LOG_MIB = 25, 3, 1
+_REWRITTEN, _NEW_MIB, _LOG_MIB, _FILES_OF_A_PACKAGE = 25, 3, 20, 400
+_LINE = b"Jan  1 00:00:00 host daemon[1]: one more line\n"
+_LINES_OF_A_MIB = _MIB // len(_LINE)
 
 
 def filled(folder: Path, name: str, size_mib: int, used_mib: int) -> Path:
@@ -31,24 +35,65 @@ def filled(folder: Path, name: str, size_mib: int, used_mib: int) -> Path:
     return disk
 
 
-def changed(disk: Path, folder: Path) -> Path:
-    """The next version of it: some files rewritten, some new, a log grown; about 10 MiB differ."""
-    newer = folder / f"{disk.stem}-2.raw"
-    subprocess.run(["cp", "--sparse=always", disk, newer], check=True)
-    libraries = _list(newer, "/usr/lib/x86_64-linux-gnu")[::40][:_REWRITTEN]
-    orders = []
-    for number, name in enumerate(libraries):
-        fresh = folder / f"fresh{number}"
-        fresh.write_bytes(os.urandom(1000) + Path("/usr/bin/python3").read_bytes()[: 256 * 1024])
-        orders += [f"rm /usr/lib/x86_64-linux-gnu/{name}", f"write {fresh} /usr/lib/x86_64-linux-gnu/{name}"]
-    (folder / "new").write_bytes(b"".join(os.urandom(512) + bytes(512) for _ in range(_NEW_MIB * 1024)))
-    (folder / "log").write_bytes(b"Jan  1 00:00:00 host daemon[1]: one more line\n" * (_LOG_MIB * 24000))
-    orders += [f"write {folder / 'new'} /new", f"write {folder / 'log'} /log"]
-    subprocess.run(["debugfs", "-w", "-f", "/dev/stdin", newer], input="\n".join(orders).encode(), check=True, capture_output=True)
-    return newer
+def grown(disk: Path, folder: Path) -> Path:
+    """It, with a log of some size in it."""
+    with _mounted(disk, folder) as top, (top / "log").open("ab") as log:
+        log.write(_LINE * (_LOG_MIB * _LINES_OF_A_MIB))
+    return disk
 
 
-def _list(disk: Path, folder: str) -> list[str]:
-    said = subprocess.run(["debugfs", "-R", f"ls -p {folder}", disk], check=True, capture_output=True, text=True).stdout
-    rows = [line.split("/") for line in said.splitlines() if line.count("/") >= 6]
-    return sorted(row[5] for row in rows if row[2].startswith("10") and int(row[6] or 0) > 50_000)
+def versions(disk: Path, folder: Path) -> dict[str, Path]:
+    """Next versions of it, by what was done, as the kernel writes them."""
+    found = {}
+    for what, change in (("10 MB changed", _rewrite), ("a log grown", _log), ("a package again", _reinstall), ("all moved", _move)):
+        found[what] = folder / f"{disk.stem}-{what.replace(' ', '-')}.raw"
+        subprocess.run(["cp", "--sparse=always", disk, found[what]], check=True)
+        with _mounted(found[what], folder) as top:
+            change(top)
+    return found
+
+
+def _rewrite(top: Path) -> None:
+    """Some files written again with other content, some new, the log grown."""
+    large = [file for file in _files(top / "usr/lib/x86_64-linux-gnu") if file.stat().st_size > _MIB // 16]
+    for file in large[:: len(large) // _REWRITTEN][:_REWRITTEN]:
+        file.unlink()
+        file.write_bytes(os.urandom(1000) + Path("/usr/bin/python3").read_bytes()[: _MIB // 4])
+    (top / "new").write_bytes(b"".join(os.urandom(512) + bytes(512) for _ in range(_NEW_MIB * 1024)))
+    _log(top)
+
+
+def _log(top: Path) -> None:
+    with (top / "log").open("ab") as log:
+        log.write(_LINE * _LINES_OF_A_MIB)
+
+
+def _reinstall(top: Path) -> None:
+    """A folder of programs written again as they are: a new file each, renamed to its place, as a package manager does."""
+    for file in _files(top / "usr/share")[: _FILES_OF_A_PACKAGE]:
+        fresh = file.with_name("fresh")
+        shutil.copyfile(file, fresh)
+        fresh.rename(file)
+
+
+def _move(top: Path) -> None:
+    """Every file written again in another order, as to defragment a full disk does."""
+    for file in reversed(_files(top)):
+        held = file.read_bytes()
+        file.unlink()
+        file.write_bytes(held)
+
+
+def _files(top: Path) -> list[Path]:
+    return sorted(file for file in top.rglob("*") if file.is_file() and not file.is_symlink())
+
+
+@contextlib.contextmanager
+def _mounted(disk: Path, folder: Path) -> Iterator[Path]:
+    top = folder / "mounted"
+    top.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-o", "loop,noatime", disk, top], check=True)
+    try:
+        yield top
+    finally:
+        subprocess.run(["umount", top], check=True)

@@ -18,8 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import disks, link, packing, peers, web
-from bench.transfer import keep, same
+from bench import disks, images, link, peers, web
 from luhyaapi.contracts.specs import Blob
 
 ROUNDS = int(os.environ.get("EDUCLOUD_BENCH_ROUNDS", "3"))
@@ -38,24 +37,24 @@ def measure() -> dict[str, Any]:
 
 def _measure(folder: Path) -> dict[str, Any]:
     disk = disks.filled(folder, "small", 450, 350)
-    store = packing.opened(folder / "store")
-    blob = keep(store, disk)
+    store = images.opened(folder / "store")
+    blob = images.keep(store, disk)
     store.close()
     subprocess.run(["zstd", "-q", "-3", "-f", disk], check=True)
     runs: dict[str, list[float]] = {}
     with link.switch(MBIT, 1 + NODES) as (server, *nodes), web.door(folder / "store", PORT, server[0]), web.files(folder, PORT + 1, server[0]):
         for _ in range(ROUNDS):
             alone, one_copy, _ = _together(folder, disk, blob, server, nodes[:1])
-            _note(runs, "1 node: A, s", alone)
-            _note(runs, "1 node: A, MB sent", one_copy / 1e6)
+            images.note(runs, "1 node: A, s", alone)
+            images.note(runs, "1 node: A, MB sent", one_copy / 1e6)
             took, sent, cpu = _together(folder, disk, blob, server, nodes)
-            _note(runs, "8 nodes: A, s", took)
-            _note(runs, "8 nodes: A, copies sent", sent / one_copy)
-            _note(runs, "8 nodes: A, cpu s of all nodes", cpu)
+            images.note(runs, "8 nodes: A, s", took)
+            images.note(runs, "8 nodes: A, copies sent", sent / one_copy)
+            images.note(runs, "8 nodes: A, cpu s of all nodes", cpu)
             took, sent, _ = _together(folder, disk, blob, server, nodes, dies_s=alone / 2)
-            _note(runs, "8 nodes, the fourth killed: A, s", took)
-            _note(runs, "8 nodes, the fourth killed: A, copies sent", sent / one_copy)
-            _note(runs, "8 nodes: B curl | zstd -dc, s", _naively(folder, disk, server, nodes))
+            images.note(runs, "8 nodes, the fourth killed: A, s", took)
+            images.note(runs, "8 nodes, the fourth killed: A, copies sent", sent / one_copy)
+            images.note(runs, "8 nodes: B curl | zstd -dc, s", _naively(folder, disk, server, nodes))
     middle = {what: statistics.median(values) for what, values in runs.items()}
     ratios = {
         "8 nodes / 1 node": middle["8 nodes: A, s"] / middle["1 node: A, s"],
@@ -63,10 +62,6 @@ def _measure(folder: Path) -> dict[str, Any]:
         "8 nodes: B / A": middle["8 nodes: B curl | zstd -dc, s"] / middle["8 nodes: A, s"],
     }
     return {"runs": runs, "ratios": ratios}
-
-
-def _note(runs: dict[str, list[float]], what: str, value: float) -> None:
-    runs.setdefault(what, []).append(value)
 
 
 def _together(folder: Path, disk: Path, blob: Blob, server: Place, nodes: Sequence[Place], dies_s: float = 0.0) -> tuple[float, int, float]:
@@ -98,7 +93,7 @@ def _together(folder: Path, disk: Path, blob: Blob, server: Place, nodes: Sequen
             member.kill()
             member.wait()
     for each in told:
-        same(disk, each["file"])
+        images.same(disk, each["file"])
     for n in range(len(nodes)):
         shutil.rmtree(folder / f"cache{n}")
     return took, sent, sum(each["cpu_s"] for each in told)
@@ -115,6 +110,6 @@ def _naively(folder: Path, disk: Path, server: Place, nodes: Sequence[Place]) ->
         assert each.wait() == 0
     took = time.monotonic() - began
     for file in files:
-        same(disk, file)
+        images.same(disk, file)
         file.unlink()
     return took

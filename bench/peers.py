@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 
 PACKAGES = {"rsync": "rsync", "casync": "casync", "zsyncmake": "zsync", "nginx": "nginx-light", "b3sum": "b3sum", "openssl": "openssl",
-            "zstd": "zstd", "bzip2": "bzip2", "curl": "curl", "debugfs": "e2fsprogs"}
+            "zstd": "zstd", "bzip2": "bzip2", "curl": "curl", "debugfs": "e2fsprogs",
+            "gzip": "gzip", "qemu-img": "qemu-utils"}
 """Program -> its Debian package."""
 
 

@@ -14,7 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-NAMES = ("start", "launches", "command", "up", "many", "overload", "heartbeat", "schedule", "listing", "transfer", "fanout", "store", "lazy")
+IMAGES = ("pack", "delivery", "update", "fanout", "store", "lazy")
+GROUPS = {"transfer": IMAGES}
+"""What one name measures when it is not one benchmark."""
+NAMES = ("start", "launches", "command", "up", "many", "overload", "heartbeat", "schedule", "listing", *IMAGES)
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -30,12 +33,12 @@ def machine() -> dict[str, Any]:
 
 def main(names: list[str]) -> int:
     """Run the named benchmarks, or all."""
-    unknown = [name for name in names if name not in NAMES]
+    unknown = [name for name in names if name not in (*NAMES, *GROUPS)]
     if unknown:
-        print(f"no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}", file=sys.stderr)
+        print(f"no benchmark {unknown[0]!r}; there are {', '.join((*NAMES, *GROUPS))}", file=sys.stderr)
         return 2
     RESULTS.mkdir(exist_ok=True)
-    for name in names or NAMES:
+    for name in [one for asked in names for one in GROUPS.get(asked, (asked,))] or NAMES:
         where = machine()
         found = importlib.import_module(f"bench.{name}").measure()
         runs: dict[str, list[float]] = found["runs"]

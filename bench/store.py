@@ -18,8 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import disks, packing, peers, web
-from bench.transfer import keep, same
+from bench import disks, images, peers, web
 from luhyaapi.contracts.vocabulary import DiskFormat
 from luhyaapi.transfer.blocks import index_of
 from nc.services import disks as disks_of_nodes
@@ -42,8 +41,8 @@ def measure() -> dict[str, Any]:
 
 def _measure(folder: Path) -> dict[str, Any]:
     disk = disks.filled(folder, "disk", 1024, 780)
-    store = packing.opened(folder / "store")
-    blob = keep(store, disk)
+    store = images.opened(folder / "store")
+    blob = images.keep(store, disk)
     store.close()
     runs = Runs()
     with web.door(folder / "store", PORT, library=folder / "library"), web.files(folder, PORT + 1):
@@ -60,17 +59,17 @@ def _round(folder: Path, disk: Path, sha256: str, upload: str, runs: Runs) -> No
     rate = partial(_rate, runs, disk.stat().st_size / 1e6)
     ours, out = f"http://127.0.0.1:{PORT}/walrus/api/1.0", folder / "out"
     rate("download: A", partial(_run, [*_CURL, "-o", out, f"{ours}/blobs/{sha256}"]))
-    same(disk, out)
+    images.same(disk, out)
     rate("download: B nginx", partial(_run, ["curl", "-sSf", "-o", out, f"http://127.0.0.1:{PORT + 1}/{disk.name}"]))
-    same(disk, out)
+    images.same(disk, out)
     rate("upload: A", partial(_upload, ours, upload, disk))
-    same(disk, folder / "library/uploads" / upload / "disk.part")
+    images.same(disk, folder / "library/uploads" / upload / "disk.part")
     _run([*_CURL, "-X", "DELETE", f"{ours}/uploads/{upload}", "-o", folder / "said"])
     out.unlink()
     rate("upload: B cp and sync", partial(_run, ["sh", "-c", 'cp --sparse=never "$1" "$2" && sync "$2"', "sh", disk, out]))
     out.unlink()
     rate("upload: B multipart", partial(_multipart, disk, out))
-    same(disk, out)
+    images.same(disk, out)
     out.unlink()
     for how, act in (("A", partial(disks_of_nodes.overlay, disk, DiskFormat.RAW, out)),
                      ("B qemu-img create", partial(_run, ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", disk, out])),

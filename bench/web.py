@@ -25,18 +25,32 @@ def files(folder: Path, port: int, there: Sequence[str] = ()) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def door(store: Path, port: int, there: Sequence[str] = (), library: Path | None = None) -> Iterator[None]:
+def door(store: Path, port: int, there: Sequence[str] = (), library: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """What a block store has, by our byte door; with a ``library`` it takes uploads too."""
-    with _running([*there, sys.executable, "-m", "bench.byte_door", store, str(port), *([library] if library else [])], 3):
-        yield
+    with _running([*there, sys.executable, "-m", "bench.byte_door", store, str(port), *([library] if library else [])], 3) as server:
+        yield server
 
 
 @contextlib.contextmanager
-def _running(words: Sequence[str | Path], ready_s: float) -> Iterator[None]:
+def rsync(folder: Path, port: int, there: Sequence[str] = ()) -> Iterator[None]:
+    """What is below ``folder`` as the module ``all`` of an rsync daemon."""
+    (folder / "rsyncd.conf").write_text(f"use chroot = no\nuid = root\ngid = root\n[all]\npath = {folder}\nread only = yes\n")
+    with _running([*there, "rsync", "--daemon", "--no-detach", f"--port={port}", f"--config={folder / 'rsyncd.conf'}"], 1):
+        yield
+
+
+def memory_mib(server: subprocess.Popen[bytes]) -> float:
+    """The most memory it has had so far."""
+    lines = Path(f"/proc/{server.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+@contextlib.contextmanager
+def _running(words: Sequence[str | Path], ready_s: float) -> Iterator[subprocess.Popen[bytes]]:
     server = subprocess.Popen(words)
     try:
         time.sleep(ready_s)
-        yield
+        yield server
     finally:
         server.terminate()
         server.wait()
