@@ -6,7 +6,7 @@ from luhyaapi.errors import Refused
 from luhyaapi.transfer.giver import CacheGiver
 from luhyaapi.transfer.growing import PATIENCE_S
 from luhyaapi.wire import tls
-from luhyaapi.wire.blobs import block_routes
+from luhyaapi.wire.blobs import block_routes, trace_routes
 from luhyaapi.wire.http import Door
 from luhyaapi.wire.signing import open_ticket
 from nc.services.office import Office
@@ -15,7 +15,13 @@ from nc.services.office import Office
 def make(office: Office) -> Door:
     """The door, not yet open."""
     host = office.agent.settings.host
-    routes = block_routes("nc", CacheGiver(office.cache, PATIENCE_S), lambda *asked: authorize(office, *asked))
+
+    def authorized(*asked: str) -> None:
+        authorize(office, *asked)
+
+    routes = [
+        *block_routes("nc", CacheGiver(office.cache, PATIENCE_S), authorized), *trace_routes("nc", office.domains.exports.traces, authorized),
+    ]
     return Door("nc", host.listen, host.door_port, routes, ready=lambda: _reasons(office), secured=tls.doors(host))
 
 

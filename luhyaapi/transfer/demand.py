@@ -41,7 +41,7 @@ class Demand:
     def __init__(self, size: int, first: Sequence[int] = ()) -> None:
         self.size = size
         self.read: dict[int, None] = {}
-        self._likely = tuple(n for n in first if 0 <= n < count(size))
+        self._likely: tuple[int, ...] = ()
         self._half: _Half | None = None
         self._changes = 0
         self._urgent: dict[int, None] = {}
@@ -50,6 +50,18 @@ class Demand:
         self._next = 0
         self._opened_at = self._read_at = 0.0
         self._change = threading.Condition()
+        self.expect(first)
+
+    @property
+    def expects(self) -> bool:
+        """Whether it is known what is likely to be read."""
+        return bool(self._likely)
+
+    def expect(self, first: Iterable[int]) -> None:
+        """These blocks are likely to be read, in this order; others of the file come behind them."""
+        with self._change:
+            self._likely = tuple(n for n in first if 0 <= n < count(self.size))
+            self._next = 0
 
     # ---- those who read
 

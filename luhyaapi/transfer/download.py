@@ -150,8 +150,10 @@ class Download:
         except (OSError, Refused) as e:
             _log.info("not taken from", sha256=path.name, why=str(e))
 
-    def _take(self, found: Iterable[tuple[bytes, memoryview]], file: HoledFile, index: Index, there: int = -1) -> None:
-        """Write blocks wherever they are lacking; ``there`` one is already."""
+    def _take(  # noqa: PLR0913
+        self, found: Iterable[tuple[bytes, memoryview]], file: HoledFile, index: Index, *, there: int = -1, frame: bytes = b"",
+    ) -> None:
+        """Write blocks wherever they are lacking; ``there`` one is already. They came in ``frame``."""
         came: list[int] = []
         for name, block in found:
             places = self._lacking.pop(name, ())
@@ -161,7 +163,7 @@ class Download:
                 self.position += index.length(number)
             came += places
         if came and self._growing:
-            self._growing.add(came)
+            self._growing.add(came, frame)
         if came and self._demand:
             self._demand.came(came)
 
@@ -193,7 +195,7 @@ class Download:
             nonlocal came
             for frame in reader.feed(data):
                 came += 1
-                self._take(frames.unpack(frame), file, index)
+                self._take(frames.unpack(frame), file, index, frame=frame)
 
         try:
             self._get(place, f"blocks?want={wanted}", take)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +16,10 @@ PATIENCE_S = 3.0
 """An answer that has nothing to send for so long ends; its asker goes to somebody else."""
 _TOGETHER = 4
 """Blocks in a frame of what is just coming: fewer than of a file, so that the next one in a row waits less."""
+_KEPT = 16 * 1024 * 1024
+"""Bytes of the frames that came last: who follows closely is given them as they are, and nobody packs them again."""
+_MOST = 0.75
+"""A frame is passed on when so much of it is wanted."""
 _LOOK_S = 0.02
 
 
@@ -26,16 +31,24 @@ class Growing:
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._here = bytearray(len(index))
         self._came: list[int] = []
+        self._packed: deque[tuple[frozenset[int], bytes]] = deque()
+        self._kept = 0
         self._lock = threading.Lock()
         self._is_over = False
 
-    def add(self, numbers: Iterable[int]) -> None:
-        """These blocks are in the file now, verified."""
+    def add(self, numbers: Iterable[int], frame: bytes = b"") -> None:
+        """These blocks are in the file now, verified; they came in ``frame``."""
+        came = frozenset(numbers)
         with self._lock:
-            for number in numbers:
+            for number in sorted(came):
                 if not self._here[number]:
                     self._here[number] = 1
                     self._came.append(number)
+            if frame:
+                self._packed.append((came, frame))
+                self._kept += len(frame)
+            while self._kept > _KEPT:
+                self._kept -= len(self._packed.popleft()[1])
 
     def end(self) -> None:
         """No more of it comes; answers under way end with what there is."""
@@ -59,19 +72,24 @@ class Growing:
         seen, since = 0, clock.monotonic()
         while left:
             with self._lock:
-                news, is_over = self._came[seen:], self._is_over
+                news, packed, is_over = self._came[seen:], tuple(self._packed), self._is_over
             seen += len(news)
-            ready = sorted(left.intersection(news))
-            left.difference_update(ready)
-            for first, end in spans(ready, _TOGETHER):
-                data = read(fd, first * BLOCK, min(end * BLOCK, self.index.size) - first * BLOCK)
-                yield frames.pack([self.index[n] for n in range(first, end)], data, frames.ON_THE_WAY)
+            ready = left.intersection(news)
+            left -= ready
             if ready:
                 since = clock.monotonic()
             elif not news:
                 if is_over or clock.monotonic() - since > patience_s:
                     return
                 clock.sleep(_LOOK_S)
+            for numbers, frame in packed:
+                # of a block that lies in several places one is asked for
+                if _MOST * len(frames.names(frame)) <= len(numbers & ready):
+                    ready -= numbers
+                    yield frame
+            for first, end in spans(sorted(ready), _TOGETHER):
+                data = read(fd, first * BLOCK, min(end * BLOCK, self.index.size) - first * BLOCK)
+                yield frames.pack([self.index[n] for n in range(first, end)], data, frames.ON_THE_WAY)
 
 
 _growing: dict[tuple[str, str], Growing] = {}

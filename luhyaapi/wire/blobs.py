@@ -50,6 +50,13 @@ class Drafts(Protocol):
         """Take frames; what they hold is on the disk then."""
 
 
+class Traces(Protocol):
+    """Who knows which blocks of a file guests read first."""
+
+    def of(self, sha256: str) -> list[int]:
+        """Their numbers, in order; empty when it is not known."""
+
+
 class Uploads(Protocol):
     """Who takes uploads: see ``walrus.services.library.Library``."""
 
@@ -74,6 +81,19 @@ def block_routes(role: str, giver: Giver, authorize: Authorize) -> list[Route]:
         return Answer(200, Pieces(answer(giver, sha256, request.params["what"], request.query)))
 
     return [route("GET", rf"/{role}/api/1\.0/blobs/{_SHA256}/(?P<what>index|blocks)", serve)]
+
+
+def trace_routes(role: str, traces: Traces, authorize: Authorize) -> list[Route]:
+    """GET ``/<role>/api/1.0/blobs/<sha256>/trace``: the numbers of the blocks that guests read first, in order, as JSON."""
+    def serve(request: Request) -> Answer:
+        sha256 = request.params["sha256"]
+        authorize(request.ticket, sha256, "get")
+        found = traces.of(sha256)
+        if not found:
+            raise Refused("not_found", "No guest has read this image here", sha256)
+        return json_answer(found)
+
+    return [route("GET", rf"/{role}/api/1\.0/blobs/{_SHA256}/trace", serve)]
 
 
 def blob_routes(role: str, blobs: Blobs, authorize: Authorize, ending: str = "") -> list[Route]:

@@ -11,8 +11,9 @@ from luhyaapi.transfer.base import CHUNK, Source, never
 from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.curl import Curl
 from luhyaapi.transfer.giver import CacheGiver
-from luhyaapi.wire.blobs import block_routes
+from luhyaapi.wire.blobs import block_routes, trace_routes
 from luhyaapi.wire.http import Door
+from nc.services.lazy.traces import Traces, learn
 
 CONTENT = bytes(range(256)) * 300 * 40
 NAMES = {"here": "a" * 64, "missing": "b" * 64, "empty": "c" * 64}
@@ -137,3 +138,16 @@ def test_an_answer_that_breaks_off_is_a_cut(cache):
         door.stop()
     assert e.value.code == "transfer"
     assert b"".join(taken)
+
+
+@pytest.mark.live
+def test_a_trace_is_told_by_http_to_who_may_have_the_file(tmp_path):
+    traces, opened = Traces(tmp_path), []
+    traces.keep(NAMES["here"], [3, 1, 2])
+    door = Door("nc", "127.0.0.1", 0, trace_routes("nc", traces, lambda *asked: opened.append(asked)), lambda: ()).start()
+    base, told = f"http://127.0.0.1:{door.port}/nc/api/1.0/blobs", []
+    near = [Source(f"{base}/{NAMES[name]}", {"Authorization": "Ticket t"}) for name in ("missing", "here")]
+    learn(near, told.append, never)
+    door.stop()
+    assert told == [[3, 1, 2]]
+    assert opened == [("t", NAMES["missing"], "get"), ("t", NAMES["here"], "get")]

@@ -17,6 +17,7 @@ from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec, Neighbour
 from luhyaapi.contracts.vocabulary import DiskFormat, DomainState, Part
 from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.transfer import demand, download
+from luhyaapi.transfer.base import Source
 from luhyaapi.transfer.blocks import BLOCK, index_of
 from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.sparse import SparseFile
@@ -24,7 +25,7 @@ from nc.drivers.fake import FakeHypervisor, FakeNetwork
 from nc.handlers.images import FetchImage, PushDisk
 from nc.services import belongings
 from nc.services.domains import Domains, Hands
-from nc.services.lazy import exports
+from nc.services.lazy import exports, traces
 from nc.services.lazy.exports import Exports
 from tests.support.faulty_transfer import FaultyTransfer
 
@@ -279,7 +280,7 @@ def test_a_source_that_refuses_in_the_middle_is_replaced_by_the_next_order(node,
 
 
 def test_old_traces_make_room(node, far, monkeypatch):
-    monkeypatch.setattr(exports, "_TRACES_KEPT", 2)
+    monkeypatch.setattr(traces, "KEPT", 2)
     (node.state / "lazy").mkdir(parents=True)
     for number in range(3):
         old = node.state / "lazy" / f"{number}.trace"
@@ -320,6 +321,47 @@ def test_the_trace_of_the_last_time_orders_the_next(node, far, monkeypatch):
     node.fetch()
     assert soon(lambda: len(far.blocks) > 1)
     assert far.blocks[:2] == ["3,7,20,59", "8"]
+
+
+def test_a_neighbour_tells_what_guests_read_first(node, far, monkeypatch):
+    far.gate.set()
+    asked = []
+
+    class Near:
+        def get(self, source, take, stopped):
+            asked.append((source.url.rsplit("/", 1)[-1], source.headers["Authorization"]))
+            if not source.url.endswith("/trace"):
+                raise Refused("not_found", "These bytes are not here")
+            take(b"[59, 3, 20, 7, 8, 9000]")
+
+    monkeypatch.setitem(download.PROTOCOLS, "near", Near())
+    monkeypatch.setattr(demand, "UNTIL_READ_S", 5.0)
+    near = Neighbour(host="nc-00000002", url="near://x", ticket="near's")
+    FetchImage().run(node.job, ImageFetch(
+        image="img-00000001", ref=node.image, url="fake://boss", ticket="t", lazy=True, neighbours=(near,),
+    ))
+    assert soon(lambda: len(far.blocks) > 1)
+    assert far.blocks[:2] == ["3,7,20,59", "8"]
+    assert ("trace", "Ticket near's") in asked
+
+
+@pytest.mark.parametrize("said", [b"{", b'{"0": 1}', b"[true]", b"1" * 70_000, Unavailable("transfer", "gone"), Refused("not_found", "none")])
+def test_neighbours_that_tell_no_trace_are_passed_over(monkeypatch, said):
+    class Near:
+        def get(self, source, take, stopped):
+            if "good" in source.url:
+                take(b"[2, 1]")
+            elif isinstance(said, Exception):
+                raise said
+            else:
+                take(said)
+
+    monkeypatch.setitem(download.PROTOCOLS, "near", Near())
+    told = []
+    traces.learn([Source("near://bad", {}), Source("near://good", {}), Source("near://good", {})], told.append, lambda: False)
+    assert told == [[2, 1]]
+    traces.learn([Source("near://good", {})], told.append, lambda: True)
+    assert told == [[2, 1]]
 
 
 def test_a_disk_is_pushed_only_when_its_image_is_here(node):

@@ -12,7 +12,7 @@ import pytest
 from luhyaapi import clock
 from luhyaapi.contracts.specs import Blob
 from luhyaapi.errors import Failed, Refused, Unavailable
-from luhyaapi.transfer import download, growing
+from luhyaapi.transfer import download, frames, growing
 from luhyaapi.transfer.base import Source
 from luhyaapi.transfer.blocks import BLOCK, index_of
 from luhyaapi.transfer.cache import BlobCache
@@ -222,6 +222,39 @@ def test_an_answer_ends_when_nothing_comes(tmp_path):
     assert list(half.frames(range(10), 5)) == []
     assert growing.of(tmp_path, SHA256) is None
     half.end()
+
+
+def test_a_frame_that_just_came_is_passed_on_as_it_is(tmp_path, monkeypatch):
+    part = tmp_path / "part"
+    part.write_bytes(CONTENT)
+    index = index_of(part)
+    half = growing.begin(tmp_path, SHA256, part, index)
+    frame = frames.pack(list(index)[:16], CONTENT[: 16 * BLOCK], level=9)
+    half.add(range(16), frame)
+    half.add(range(16, 20))
+    assert next(iter(half.frames(range(20), 0.1))) == frame
+    assert blocks_in(half.frames(range(20), 0.1)) == [16, 4]
+    assert blocks_in(half.frames(range(4, 20), 0.1)) == [16, 4], "it is passed on though a fourth of it was not asked for"
+    assert blocks_in(half.frames(range(8), 0.1)) == [4, 4], "of little of it a frame of its own is made"
+    monkeypatch.setattr(growing, "_KEPT", len(frame))
+    half.add(range(20, 22), frame[:-1])
+    assert frame not in list(half.frames(range(20), 0.1)), "it came too long ago"
+    growing.end(tmp_path, SHA256, half)
+
+
+def test_what_lies_in_several_places_is_passed_on_too(tmp_path):
+    part = tmp_path / "part"
+    part.write_bytes(CONTENT[: 2 * BLOCK] * 2)
+    index = index_of(part)
+    half = growing.begin(tmp_path, SHA256, part, index)
+    frame = frames.pack(list(index)[:2], CONTENT[: 2 * BLOCK], level=9)
+    half.add(range(4), frame)
+    assert list(half.frames(range(2), 0.1)) == [frame]
+    growing.end(tmp_path, SHA256, half)
+
+
+def blocks_in(given):
+    return [len(frames.unpack(frame)) for frame in given]
 
 
 NODES = [f"node{n}" for n in range(8)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 from collections.abc import Callable
@@ -25,10 +24,10 @@ from luhyaapi.transfer.download import Patience
 from luhyaapi.wire.identity import write_atomic
 from nc.drivers.base import Account
 from nc.services.lazy.door import Door, SilentDoor, SocketDoor
+from nc.services.lazy.traces import Traces, learn
 
 _log = log.get(__name__)
 _FOR_EVER, _AT_ONCE = Patience(math.inf, math.inf), Patience(0, 0)
-_TRACES_KEPT = 64
 _OPEN_S = 60.0
 _LOOK_S = 0.05
 _NEEDED_EVERY_S = 1.0
@@ -65,6 +64,7 @@ class Exports:
         self._lock = threading.Lock()
         self._demands: dict[str, Demand] = {}
         self._fills: dict[str, _Fill] = {}
+        self.traces = Traces(self._folder)
         self._doors: dict[str, tuple[str, Door]] = {}
         self.on_whole: Callable[[], None] = lambda: None
 
@@ -139,15 +139,17 @@ class Exports:
         coming = _read(self._note(blob.sha256))
         if coming is None:
             raise Refused("not_found", "It is not known where the image comes from", blob.sha256[:12])
+        neighbours = [self._near(near, blob) for near in coming.neighbours]
+        unneeded = self._unneeded(blob.sha256)
+        if not self._inline and not demand.expects:
+            threading.Thread(target=learn, args=(neighbours, demand.expect, unneeded), name=f"trace-{blob.sha256[:8]}", daemon=True).start()
         path = courier.fetch(
-            self._cache, blob, f"{coming.url}/blobs/{blob.sha256}", coming.ticket, cancelled=self._unneeded(blob.sha256), trust=self._trust,
+            self._cache, blob, f"{coming.url}/blobs/{blob.sha256}", coming.ticket, cancelled=unneeded, trust=self._trust,
             patience=_AT_ONCE if self._inline else _FOR_EVER, demand=None if self._inline else demand,
-            neighbours=[self._near(near, blob) for near in coming.neighbours],
+            neighbours=neighbours,
         )
         if demand.read:
-            write_atomic(self._trace(blob.sha256), json.dumps(list(demand.read)).encode())
-            for old in sorted(self._folder.glob("*.trace"), key=lambda trace: trace.stat().st_mtime)[:-_TRACES_KEPT]:
-                old.unlink(missing_ok=True)
+            self.traces.keep(blob.sha256, demand.read)
         demand.whole(path)
         self._forget(blob.sha256)
         _log.info("image is whole", sha256=blob.sha256, read_first=len(demand.read))
@@ -177,14 +179,11 @@ class Exports:
     def _demand(self, blob: Blob) -> Demand:
         with self._lock:
             if blob.sha256 not in self._demands:
-                self._demands[blob.sha256] = Demand(blob.size, _trace_in(self._trace(blob.sha256)))
+                self._demands[blob.sha256] = Demand(blob.size, self.traces.of(blob.sha256))
             return self._demands[blob.sha256]
 
     def _note(self, sha256: str) -> Path:
         return self._folder / f"{sha256}.json"
-
-    def _trace(self, sha256: str) -> Path:
-        return self._folder / f"{sha256}.trace"
 
     # ---- doors
 
@@ -221,14 +220,3 @@ def _read(note: Path) -> Coming | None:
     except ValidationError as error:
         _log.error("a note of what comes cannot be read", note=note.name, why=str(error)[:200])
         return None
-
-
-def _trace_in(file: Path) -> list[int]:
-    try:
-        found = json.loads(file.read_text())
-    except FileNotFoundError:
-        return []
-    except ValueError as error:
-        _log.warning("a boot trace cannot be read", trace=file.name, why=str(error))
-        return []
-    return [n for n in found if isinstance(n, int)] if isinstance(found, list) else []
