@@ -66,7 +66,7 @@ def _certify(_given: argparse.Namespace) -> None:
 
 def _create_admin(given: argparse.Namespace) -> None:
     from clc.services import people
-    from luhyaapi.wire.identity import write_atomic
+    from luhyaapi.files import write_atomic
     from luhyadb.models import Account
 
     if Account.objects.filter(is_staff=True).exists():

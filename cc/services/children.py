@@ -18,8 +18,8 @@ from luhyaapi.contracts.reports import Hello, JoinAsked
 from luhyaapi.contracts.specs import Name
 from luhyaapi.contracts.vocabulary import HostState, Role
 from luhyaapi.errors import Refused
+from luhyaapi.files import write_atomic
 from luhyaapi.wire import identity
-from luhyaapi.wire.identity import write_atomic
 from luhyadb import memory
 from luhyadb.models import Child
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.conf import settings
 
-from luhyaapi import ids
+from luhyaapi import files, ids
 from luhyaapi.errors import Refused
 from luhyaapi.wire import identity
 
@@ -39,7 +39,7 @@ def make(state: Path) -> Own:
     key, root_key = identity.own_key(own), identity.tls_key(root / "key.pem")
     file = root / "certificate.pem"
     if not file.exists():
-        identity.write_atomic(file, identity.make_authority(root_key).encode(), 0o644)
+        files.write_atomic(file, identity.make_authority(root_key).encode(), 0o644)
     authority = file.read_text()
     if identity.Membership.load(own) is None:
         me = ids.new("clc")
@@ -57,7 +57,7 @@ def make_tls(state: Path, names: set[str]) -> None:
         return
     me = load(state)
     made = identity.certify_tls(me.authority_key, me.authority, identity.request(key, me.id), me.id, sorted(names))
-    identity.write_atomic(file, made.encode(), 0o644)
+    files.write_atomic(file, made.encode(), 0o644)
 
 
 def load(state: Path) -> Own:

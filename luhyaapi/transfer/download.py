@@ -150,7 +150,7 @@ class Download:
         except (OSError, Refused) as e:
             _log.info("not taken from", sha256=path.name, why=str(e))
 
-    def _take(  # noqa: PLR0913
+    def _take(
         self, found: Iterable[tuple[bytes, memoryview]], file: HoledFile, index: Index, *, there: int = -1, frame: bytes = b"",
     ) -> None:
         """Write blocks wherever they are lacking; ``there`` one is already. They came in ``frame``."""

@@ -11,7 +11,6 @@ import datetime as dt
 import hashlib
 import ipaddress
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,30 +27,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from luhyaapi import clock, ids, points
+from luhyaapi import clock, ids
 from luhyaapi.errors import Refused
+from luhyaapi.files import write_atomic
 
 _YEARS = 10
 AUTHORITY_FILE, TLS_KEY_FILE, TLS_FILE = "authority.pem", "tls-key.pem", "tls.pem"
 Signer = Ed25519PrivateKey | EllipticCurvePrivateKey
-
-
-def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Old content or new content, never a mix, also after a power cut; readable by its owner only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(path.name + ".part")
-    with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as f:
-        f.write(data)
-        f.flush()
-        os.fsync(f.fileno())
-    points.at("file: before rename")
-    half.rename(path)
-    points.at("file: after rename")
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def own_key(folder: Path) -> Ed25519PrivateKey:

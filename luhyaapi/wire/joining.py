@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from luhyaapi import clock, ids, log
+from luhyaapi import clock, files, ids, log
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.errors import Refused, Unavailable
@@ -61,7 +61,7 @@ def _ask(settings: Settings, folder: Path) -> Membership | None:
     key = identity.own_key(folder)
     file = folder / "request"
     if not file.exists():
-        identity.write_atomic(file, f"r{ids.secret()}".encode())
+        files.write_atomic(file, f"r{ids.secret()}".encode())
     request = file.read_text().strip()
     token = _token(settings)
     door = _Door(settings, folder, token)
@@ -89,7 +89,7 @@ def _tls_request(settings: Settings, folder: Path, name: str) -> str:
         return ""
     file = folder / "tls-request.pem"
     if not file.exists():
-        identity.write_atomic(file, identity.request(identity.tls_key(folder / identity.TLS_KEY_FILE), name).encode())
+        files.write_atomic(file, identity.request(identity.tls_key(folder / identity.TLS_KEY_FILE), name).encode())
     return file.read_text()
 
 
@@ -135,7 +135,7 @@ class _Door:
             raise Refused("forged", "The door shows another authority than the token names", "somebody stands in between")
         if not wanted:
             _log.warning("the boss's authority is believed unseen, no token names it", sha256=found)
-        identity.write_atomic(file, shown.encode(), 0o644)
+        files.write_atomic(file, shown.encode(), 0o644)
 
     def call(self, method: str, path: str, form: dict[str, str] | None = None, *, proved: bool = True) -> httpx.Response:
         """One request. Raises Unavailable(host_silent)."""

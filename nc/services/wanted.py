@@ -13,7 +13,7 @@ from luhyaapi import clock, facts, ids, log
 from luhyaapi.contracts.base import Model
 from luhyaapi.contracts.specs import MachineSpec
 from luhyaapi.contracts.vocabulary import InstanceState
-from luhyaapi.wire.identity import write_atomic
+from luhyaapi.files import write_atomic
 
 _log = log.get(__name__)
 _GONE_KEPT_S = 7 * 86400.0

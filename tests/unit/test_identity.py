@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from luhyaapi import files
 from luhyaapi.errors import Refused
 from luhyaapi.wire import identity, joining
 from luhyaapi.wire.identity import Membership
@@ -92,9 +93,9 @@ def test_the_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> Non
 
 def test_writing_leaves_the_old_or_the_new(tmp_path: Path) -> None:
     file = tmp_path / "a"
-    identity.write_atomic(file, b"old")
+    files.write_atomic(file, b"old")
     file.with_name("a.part").write_bytes(b"half of a crash")
-    identity.write_atomic(file, b"new", 0o644)
+    files.write_atomic(file, b"new", 0o644)
     assert file.read_bytes() == b"new"
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
     assert [f.name for f in tmp_path.iterdir()] == ["a"]

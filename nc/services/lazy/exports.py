@@ -16,12 +16,12 @@ from luhyaapi.contracts.base import Model
 from luhyaapi.contracts.specs import Blob, Neighbour
 from luhyaapi.contracts.vocabulary import DiskFormat, Part
 from luhyaapi.errors import Refused, Trouble, Unavailable, of
+from luhyaapi.files import write_atomic
 from luhyaapi.transfer import courier
 from luhyaapi.transfer.base import Source, Trust
 from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.demand import Demand
 from luhyaapi.transfer.download import Patience
-from luhyaapi.wire.identity import write_atomic
 from nc.drivers.base import Account
 from nc.services.lazy.door import Door, SilentDoor, SocketDoor
 from nc.services.lazy.traces import Traces, learn

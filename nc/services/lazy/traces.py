@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 from luhyaapi import log
 from luhyaapi.errors import Trouble, Unavailable
+from luhyaapi.files import write_atomic
 from luhyaapi.transfer import download
 from luhyaapi.transfer.base import Cancelled, Source
-from luhyaapi.wire.identity import write_atomic
 
 _log = log.get(__name__)
 KEPT = 64
