@@ -27,10 +27,15 @@ def opened(folder: Path) -> BlockStore:
     return BlockStore(LocalStore(folder / "objects", 0), folder / "places", KEY, 1 << 20, 0)
 
 
-def keep(store: BlockStore, disk: Path) -> Blob:
-    """Have the store keep a disk; what it is called there."""
+def sha256_of(disk: Path) -> str:
+    """By the whole file, holes too."""
     with disk.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def keep(store: BlockStore, disk: Path, sha256: str = "") -> Blob:
+    """Have the store keep a disk; what it is called there."""
+    sha256 = sha256 or sha256_of(disk)
     return Blob(part="disk", sha256=sha256, index=store.add(disk, sha256).index.name, size=disk.stat().st_size)
 
 

@@ -51,6 +51,7 @@ class Beat:
         prefetches.look_after(self._office)
         self._strangers = strangers.look(self._office)
         self._office.cache.sweep(_DAY_S)
+        self._office.arrivals.go_on()
         try:
             self._office.edge.apply(leases.plan(self._agent.settings.network))
             self._trouble = ""

@@ -104,7 +104,9 @@ def cc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links
     from cc.drivers import EDGES
     from cc.role import ROLE
     from cc.services.office import Office
+    from luhyaapi.transfer.arrivals import Arrivals
     from luhyaapi.wire import stream, tls
+    from luhyaapi.wire.identity import role_name
     from luhyadb.boss import BossAgent
     from luhyadb.models import Child
 
@@ -118,7 +120,9 @@ def cc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links
     agent = CcAgent(ROLE, settings, own, key, up=links.up, down=links.down, inline=links.inline)
     joins = settings.host.state / "joins"
     joins.mkdir(parents=True, exist_ok=True)
-    office = Office(agent, EDGES[settings.network.driver](settings), _cache(settings, "cache"), joins)
+    cache = _cache(settings, "cache")
+    arrivals = Arrivals(settings.host.state / "arrivals", cache, lambda _host: tls.trust(agent.identity, role_name(Role.WALRUS)), inline=links.inline)
+    office = Office(agent, EDGES[settings.network.driver](settings), cache, arrivals, joins)
     agent.services = office
     _plug(agent, Beat(agent))
     house = House(agent)
@@ -148,7 +152,7 @@ def nc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links
     cache = _cache(settings, "cache")
     hypervisor = HYPERVISORS[settings.hypervisor.driver](settings)
     hands = Hands(hypervisor, NETWORKS[settings.network.node_driver](settings), cache)
-    exports = Exports(settings, cache, tls.trust(agent.identity, agent.boss), inline=links.inline)
+    exports = Exports(settings, cache, lambda host: tls.trust(agent.identity, host or agent.boss), inline=links.inline)
     office = Office(agent, cache, Domains(settings, hands, own.host, agent.report, exports))
     agent.services = office
     beat = Beat(agent, hypervisor)

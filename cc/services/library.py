@@ -9,10 +9,11 @@ from cc.services import neighbours
 from cc.services.office import Office
 from luhyaapi.contracts.commands import ImageFetch
 from luhyaapi.contracts.specs import Blob, ImageRef
-from luhyaapi.contracts.vocabulary import Role
+from luhyaapi.contracts.vocabulary import DiskFormat, Part, Role
 from luhyaapi.errors import Refused
 from luhyaapi.role import Job
-from luhyaapi.transfer import courier
+from luhyaapi.transfer import courier, growing
+from luhyaapi.transfer.arrivals import Coming
 from luhyaapi.transfer.base import Progress
 from luhyaapi.wire import tls
 from luhyaapi.wire.identity import role_name
@@ -24,19 +25,24 @@ def _progress(job: Job, before: int, total: int) -> Progress:
 
 
 def fetch(job: Job, order: ImageFetch) -> None:
-    """Have every blob of an image version here; what is here does not move."""
+    """Have every blob of an image version here; what is here does not move. Of a disk that may come lazily it is enough that it comes."""
+    office: Office = job.services
     total = sum(b.size for b in order.ref.blobs)
     before = 0
     for blob in order.ref.blobs:
         job.checkpoint()
         if order.keep_until:
-            job.services.cache.pin(blob.sha256, job.task, order.keep_until)
-        courier.fetch(
-            job.services.cache, blob, f"{order.url}/blobs/{blob.sha256}", order.ticket,
-            on_progress=_progress(job, before, total),
-            cancelled=job.cancelled, trust=tls.trust(job.services.agent.identity, role_name(Role.WALRUS)),
-        )
+            office.cache.pin(blob.sha256, job.task, order.keep_until)
         before += blob.size
+        if order.lazy and blob.part is Part.DISK and blob.format is DiskFormat.RAW and blob.size > 0:
+            # nodes are given what of it came, and what a guest waits for comes first
+            office.arrivals.bring(Coming(blob=blob, url=order.url, ticket=order.ticket), job.cancelled)
+            continue
+        courier.fetch(
+            office.cache, blob, f"{order.url}/blobs/{blob.sha256}", order.ticket,
+            on_progress=_progress(job, before - blob.size, total),
+            cancelled=job.cancelled, trust=tls.trust(office.agent.identity, role_name(Role.WALRUS)),
+        )
     job.progress("fetch", total, total)
 
 
@@ -61,8 +67,14 @@ def has(office: Office, image: ImageRef) -> bool:
     return all(office.cache.path(b.sha256) is not None for b in image.blobs)
 
 
+def comes(office: Office, image: ImageRef) -> bool:
+    """Whether every blob of it is here or just coming, so that nodes are given what came."""
+    return all(office.cache.path(b.sha256) is not None or growing.of(office.cache.folder, b.sha256) is not None for b in image.blobs)
+
+
 def forget(office: Office, blobs: Iterable[Blob]) -> None:
     """Drop blobs nobody needs any more; one that is still in use stays, and goes by eviction."""
     for blob in blobs:
+        office.arrivals.forget(blob.sha256)
         with contextlib.suppress(Refused):
             office.cache.remove(blob.sha256)

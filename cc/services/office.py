@@ -10,6 +10,7 @@ from cc.drivers.base import EdgeDriver
 from cc.services.roll import Roll
 from cc.services.rows import Rows
 from luhyaapi.contracts.reports import HostFacts
+from luhyaapi.transfer.arrivals import Arrivals
 from luhyaapi.transfer.cache import BlobCache
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Office:
     agent: Agent
     edge: EdgeDriver
     cache: BlobCache
+    arrivals: Arrivals
     joins: Path
     streams: Exchange | None = None
     facts: dict[str, HostFacts] = field(default_factory=dict)

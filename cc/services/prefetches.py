@@ -82,7 +82,7 @@ class _Round:
                 self._say(row)
         if self._own.state == WAITING:
             self._say(self._own)
-        elif self._own.state == DONE:
+        elif self._own.state == DONE or library.comes(self._office, self._order.ref):
             free = AT_ONCE - sum(row.state == RUNNING for row in self._nodes)
             ready = [row for row in self._nodes if row.state == WAITING and not self._is_away(row)]
             for row in ready[: max(free, 0)]:

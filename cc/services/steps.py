@@ -61,10 +61,14 @@ def _fetch_here(office: Office, run: FlowRun) -> Say | None:
     order = _image_order(run)
     if _may_trust(run) and (_is_there(office, run) or library.has(office, order.image)):
         return None
-    return Say(
-        ImageFetch(image=order.image.image, ref=order.image, url=f"{order.image_url}/walrus/api/1.0", ticket=order.image_ticket),
-        office.agent.me,
-    )
+    lazy = _is_lazy(order) or not office.arrivals.is_inline
+    fetch = ImageFetch(image=order.image.image, ref=order.image, url=f"{order.image_url}/walrus/api/1.0", ticket=order.image_ticket, lazy=lazy)
+    return Say(fetch, office.agent.me)
+
+
+def _is_lazy(order: InstanceRun | InstanceRestore) -> bool:
+    """Whether its guest may start before its disk is there: other disks than virtio's give up a read that takes long."""
+    return order.boot and order.image.hardware.disk_bus is DiskBus.VIRTIO
 
 
 def _may_trust(run: FlowRun) -> bool:
@@ -82,9 +86,7 @@ def _fetch_there(office: Office, run: FlowRun) -> Say | None:
     place, order = _placed(run), _image_order(run)
     if _may_trust(run) and _is_there(office, run):
         return None
-    # other disks than virtio's give up a read that takes long
-    lazy = order.boot and order.image.hardware.disk_bus is DiskBus.VIRTIO
-    return Say(library.order_for(office, order.image, place.node, lazy=lazy), place.node)
+    return Say(library.order_for(office, order.image, place.node, lazy=_is_lazy(order)), place.node)
 
 
 def _edge(office: Office, _run: FlowRun) -> Say:

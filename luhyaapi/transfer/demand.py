@@ -13,8 +13,8 @@ from luhyaapi import clock
 from luhyaapi.transfer.blocks import BLOCK, count
 
 ASK_AT_MOST = 64
-SMALL, LARGE = 4, 64
-"""Blocks of one request that nobody waits for, while something is read and else: what is read next waits behind it."""
+SMALL, LARGE, LARGEST = 4, 64, 256
+"""Blocks of one request that nobody waits for, while something is read, else, and without rests: what is read next waits behind it."""
 AHEAD_AT_MOST = 16
 """Blocks that are asked for before somebody who reads on and on needs them."""
 UNTIL_READ_S, QUIET_S, BOOT_S = 20.0, 20.0, 60.0
@@ -36,10 +36,11 @@ class Demand:
     """Between one download, which brings blocks, and those who read them; for any number of threads.
 
     ``size`` of the file in bytes. ``first``: blocks that are likely to be read, in order. ``read``: blocks in the order in which they were first read.
+    Without ``rests`` what nobody reads comes all the time.
     """
 
-    def __init__(self, size: int, first: Sequence[int] = ()) -> None:
-        self.size = size
+    def __init__(self, size: int, first: Sequence[int] = (), *, rests: bool = True) -> None:
+        self.size, self._is_patient = size, rests
         self.read: dict[int, None] = {}
         self._likely: tuple[int, ...] = ()
         self._half: _Half | None = None
@@ -94,6 +95,13 @@ class Demand:
             self._urgent.update(dict.fromkeys(lacking))
             self._change.notify_all()  # the download
             return None
+
+    def ask(self, numbers: Sequence[int]) -> None:
+        """Somebody elsewhere waits for these. Many at once are no urgent reading: they come with the rest."""
+        with self._change:
+            if self._half is not None and len(numbers) <= AHEAD_AT_MOST:
+                self._urgent.update(dict.fromkeys(n for n in numbers if not self._half.here[n]))
+                self._change.notify_all()  # the download
 
     def _read_on(self, first: int, end: int, half: _Half) -> None:
         """Who reads one block after the other has ever more of them before asking."""
@@ -168,11 +176,12 @@ class Demand:
             if self._rests():
                 return []
             busy = clock.monotonic() - self._read_at < QUIET_S
-            return self._onward(lacks, len(self._likely) + count(self.size), SMALL if busy else LARGE)
+            at_most = (SMALL if busy else LARGE) if self._is_patient else LARGEST
+            return self._onward(lacks, len(self._likely) + count(self.size), at_most)
 
     def _rests(self) -> bool:
         now = clock.monotonic()
-        return now - self._read_at < QUIET_S and now - self._opened_at < BOOT_S
+        return self._is_patient and now - self._read_at < QUIET_S and now - self._opened_at < BOOT_S
 
     def _onward(self, lacks: Callable[[int], bool], end: int, at_most: int) -> list[int]:
         """The next lacking ones: those likely to be read in their order, then all."""

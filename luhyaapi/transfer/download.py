@@ -94,7 +94,7 @@ class Download:
             self._lacking = _places(index)
             self.position = index.size - index.filled()
             with HoledFile(self._part, index.size) as file:
-                self._growing = growing.begin(self._cache.folder, self._blob.sha256, self._part, index)
+                self._growing = growing.begin(self._cache.folder, self._blob.sha256, self._part, index, *([self._demand.ask] if self._demand else []))
                 self._look_through(file, index)
                 self._cache.room(self._left(index))
                 if self._demand:

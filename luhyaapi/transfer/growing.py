@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from luhyaapi import clock
@@ -26,8 +26,8 @@ _LOOK_S = 0.02
 class Growing:
     """A file that grows: which of its blocks are here. One thread adds, any number give."""
 
-    def __init__(self, path: Path, index: Index) -> None:
-        self.index = index
+    def __init__(self, path: Path, index: Index, ask: Callable[[Sequence[int]], None]) -> None:
+        self.index, self._ask = index, ask
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._here = bytearray(len(index))
         self._came: list[int] = []
@@ -59,12 +59,15 @@ class Growing:
 
     def frames(self, wanted: Sequence[int], patience_s: float) -> Iterator[bytes]:
         """Frames of these blocks as they come, those that are here first; fewer when nothing came for ``patience_s``."""
+        filled = {number for number in wanted if self.index[number] != HOLE}
         with self._lock:
             if self._is_over:
                 return
-            fd = os.dup(self._fd)
+            fd, lacking = os.dup(self._fd), sorted(number for number in filled if not self._here[number])
         try:
-            yield from self._frames(fd, {number for number in wanted if self.index[number] != HOLE}, patience_s)
+            if lacking:
+                self._ask(lacking)
+            yield from self._frames(fd, filled, patience_s)
         finally:
             os.close(fd)
 
@@ -106,9 +109,9 @@ def of(folder: Path, sha256: str) -> Growing | None:
         return _growing.get(_key(folder, sha256))
 
 
-def begin(folder: Path, sha256: str, path: Path, index: Index) -> Growing:
-    """The file at ``path`` grows from now on, to become that content of the cache in ``folder``."""
-    made = Growing(path, index)
+def begin(folder: Path, sha256: str, path: Path, index: Index, ask: Callable[[Sequence[int]], None] = lambda _numbers: None) -> Growing:
+    """The file at ``path`` grows from now on, to become that content of the cache in ``folder``. ``ask`` hears which blocks are waited for."""
+    made = Growing(path, index, ask)
     with _growing_lock:
         _growing[_key(folder, sha256)] = made
     return made

@@ -10,11 +10,11 @@ from luhyaapi.contracts.vocabulary import Part
 from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.role import Handler, Job, handles
 from luhyaapi.transfer import courier
+from luhyaapi.transfer.arrivals import Coming
 from luhyaapi.transfer.base import Progress, Source
 from luhyaapi.transfer.pushing import push
 from luhyaapi.wire import tls
 from nc.services import disks
-from nc.services.lazy.exports import Coming
 from nc.services.merged import Merged
 
 

@@ -5,6 +5,7 @@ import hashlib
 import random
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client import REGISTRY
@@ -26,6 +27,7 @@ from luhyaapi.wire.identity import Membership
 from luhyaapi.wire.signing import make_ticket
 from nc import door as nc_door
 from nc.role import ROLE
+from nc.services.lazy.traces import Traces
 from nc.services.office import Office
 from tests.live.test_tls import House
 
@@ -66,7 +68,8 @@ class Cluster:
         known = dataclasses.replace(Membership.load(own), boss_certificate=Membership.load(folder / CC / "identity").certificate)
         settings = Settings(host={"role": "nc", "state": own.parent, "tls": True, "door_port": 0})
         agent = Agent(ROLE, settings, known, identity.own_key(own))
-        return Office(agent, BlobCache(own.parent / "cache", 1000, 0), None)
+        domains = SimpleNamespace(exports=SimpleNamespace(traces=Traces(own.parent / "lazy")))
+        return Office(agent, BlobCache(own.parent / "cache", 1000, 0), domains)
 
     def near(self, giver, asker, **claims):
         """A neighbour as the cluster names it."""

@@ -16,7 +16,7 @@ from luhyaapi.contracts.commands import DiskPush, ImageFetch
 from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec, Neighbour
 from luhyaapi.contracts.vocabulary import DiskFormat, DomainState, Part
 from luhyaapi.errors import Refused, Unavailable
-from luhyaapi.transfer import demand, download
+from luhyaapi.transfer import arrivals, demand, download
 from luhyaapi.transfer.base import Source
 from luhyaapi.transfer.blocks import BLOCK, index_of
 from luhyaapi.transfer.cache import BlobCache
@@ -25,7 +25,7 @@ from nc.drivers.fake import FakeHypervisor, FakeNetwork
 from nc.handlers.images import FetchImage, PushDisk
 from nc.services import belongings
 from nc.services.domains import Domains, Hands
-from nc.services.lazy import exports, traces
+from nc.services.lazy import traces
 from nc.services.lazy.exports import Exports
 from tests.support.faulty_transfer import FaultyTransfer
 
@@ -111,7 +111,7 @@ def far(monkeypatch, tmp_path):
 
 @pytest.fixture
 def node(tmp_path, far, monkeypatch):
-    monkeypatch.setattr(exports, "_NEEDED_EVERY_S", 0.05)
+    monkeypatch.setattr(arrivals, "_NEEDED_EVERY_S", 0.05)
     made = Node(tmp_path / "nc", far.file)
     yield made
     for sha256, owners in made.cache.pins().items():
@@ -134,7 +134,7 @@ def test_a_guest_runs_before_its_image_is_here_and_stands_on_it_when_it_is(node,
     assert found["backing-filename"] == str(node.cache.place(node.blob.sha256))
     assert found["virtual-size"] == len(CONTENT)
     node.driver.faults.always["stand"] = "hypervisor"  # it reads on through us
-    assert node.exports._demand(node.blob).get(0, len(CONTENT)) is None
+    assert node.exports.demand(node.blob).get(0, len(CONTENT)) is None
     far.gate.set()
     said = subprocess.run(
         ["qemu-img", "compare", "-f", "raw", "-F", "raw", f"nbd+unix:///?socket={node.socket}", str(far.file)], capture_output=True, timeout=20, check=True,
@@ -257,7 +257,7 @@ def test_what_can_not_be_had_is_said_before_any_guest_starts(node, far, monkeypa
     with pytest.raises(Refused, match="not on this node"):
         node.start()
     monkeypatch.setattr(far, "index", lambda _sha256: (_ for _ in ()).throw(Unavailable("transfer", "Nobody there")))
-    monkeypatch.setattr(exports, "_OPEN_S", 0.1)
+    monkeypatch.setattr(arrivals, "_OPEN_S", 0.1)
     with pytest.raises(Unavailable, match="did not arrive"):
         node.fetch()
 
@@ -265,7 +265,7 @@ def test_what_can_not_be_had_is_said_before_any_guest_starts(node, far, monkeypa
 def test_a_cancelled_fetch_waits_no_longer(node, far, monkeypatch):
     monkeypatch.setattr(far, "index", lambda _sha256: (_ for _ in ()).throw(Unavailable("transfer", "Nobody there")))
     with pytest.raises(Refused, match="cancelled"):
-        node.exports.bring(exports.Coming(blob=node.blob, url="fake://boss", ticket="t"), lambda: True)
+        node.exports.bring(arrivals.Coming(blob=node.blob, url="fake://boss", ticket="t"), lambda: True)
 
 
 def test_a_source_that_refuses_in_the_middle_is_replaced_by_the_next_order(node, far):
@@ -288,7 +288,7 @@ def test_old_traces_make_room(node, far, monkeypatch):
         os.utime(old, (number, number))
     node.fetch()
     node.start()
-    node.exports._demand(node.blob).get(0, 1)
+    node.exports.demand(node.blob).get(0, 1)
     far.gate.set()
     assert soon(lambda: node.noted == ["2.trace", f"{node.blob.sha256}.trace"])
 
