@@ -49,7 +49,7 @@ def _at_a_cluster() -> Any:
 
 @pytest.fixture
 def office() -> Office:
-    return Office(_Agent(), None, None, None)  # type: ignore[arg-type]
+    return Office(_Agent(), None, None, None, None)  # type: ignore[arg-type]
 
 
 def _node(number: int, memory_mib: int = 8192, cpus: int = 16, **more: Any) -> str:
