@@ -1,10 +1,12 @@
 """The same cloud on five hosts: what listens where, cuts, lost power, killed programs. Nothing runs twice, nothing is stuck."""
 
+import os
 import random
 import time
 
 import pytest
 
+from deploy.testbed import kills
 from tests.soak import bed_runs
 from tests.soak.bed_case import Case
 from tests.support.bed_sight import NODES, five_hosts, guests, hosts, instances, settled, soon
@@ -62,6 +64,23 @@ def test_a_prefetch_reaches_both_nodes_and_one_takes_from_the_other(bed):
     assert any('role="nc"' in line and 'status="200"' in line for line in blocks), asked
 
 
+def test_a_cluster_killed_in_the_middle_only_delays_a_prefetch(bed, tmp_path):
+    disk = tmp_path / "large.raw"
+    disk.write_bytes(os.urandom(250 * 1024 * 1024))
+    bed.educloud("image", "upload", str(disk), "--name", "large")
+    by = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 120))
+    task = bed.answer("image", "prefetch", "--image", "large", "--hosts", "all", "--by", by, "--no-wait")["id"]
+    halves = ["find", "/var/lib/educloud/cc/cache/parts", "-name", "*.part"]
+    assert soon(lambda: bed.run("head", halves).text)
+    kills.kill(bed, "head", "cc")
+    assert bed.run("head", halves).text, "it was in the middle"
+    assert soon(lambda: bed.answer("task", "show", task)["state"] not in ("queued", "running"), 120)
+    told = bed.answer("task", "show", task)
+    assert (told["state"], {step["state"] for step in told["steps"]}) == ("done", {"done"}), told
+    assert soon(lambda: len(bed.answer("image", "show", "large")["cached_on"]) == 3)
+    bed.educloud("image", "delete", "large", "--yes")
+
+
 def test_a_guest_of_each_node_is_reached_and_its_log_comes_up_two_hops(bed, pair):
     for one in pair.values():
         assert soon(lambda one=one: said(bed, one)[0]) == one["id"]
@@ -99,8 +118,6 @@ def test_power_is_lost_and_comes_back(bed, pair):
 
 @pytest.mark.parametrize(("host", "program"), [("head", "cc"), ("node2", "nc"), ("front", "clc-relay")])
 def test_a_program_dies_while_an_instance_starts(bed, pair, host, program):
-    from deploy.testbed import kills
-
     outcome = kills.while_starting(bed, host, program)
     assert outcome.ended in ("running", "failed"), outcome
     assert outcome.took_s < 120
