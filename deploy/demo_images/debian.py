@@ -57,6 +57,7 @@ def _bootstrap(root: Path, ours: Path, archives: Path, codename: str) -> list[st
         "--skip=chroot/mount,essential/unlink",
         *(f"--aptopt={line}" for line in options),
         *left_out, "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+        "--dpkgopt=force-unsafe-io",  # a build that dies begins anew: no file needs to be synced
         '--setup-hook=mkdir -p "$1/var/cache/apt/archives"',
         f"--setup-hook=sync-in {kept} /var/cache/apt/archives",
         # Before the kernel's package makes its early file system, which reads some of them.

@@ -68,7 +68,7 @@ class _Flight:
         self._key = key
         self._path: Path | None = None
         self._error: Trouble | None = None
-        self._download = Download(cache, blob, self._stop, patience, demand)
+        self._download = Download(cache, blob, self._stop, patience, demand, threaded=_launch is _in_a_thread)
 
     @property
     def done(self) -> int:

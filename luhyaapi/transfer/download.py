@@ -15,7 +15,8 @@ from luhyaapi.contracts.specs import Blob
 from luhyaapi.errors import Failed, Refused, Trouble, Unavailable, of
 from luhyaapi.transfer import frames, giver, growing
 from luhyaapi.transfer.base import Source, Transfer
-from luhyaapi.transfer.blocks import BLOCK, HOLE, Index, digests, groups, ranges, read, spans, split
+from luhyaapi.transfer.beside import Beside
+from luhyaapi.transfer.blocks import BLOCK, GROUP, HOLE, Index, digests, groups, numbers, ranges, read, spans, split
 from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.curl import Curl
 from luhyaapi.transfer.demand import Demand
@@ -47,14 +48,14 @@ class Download:
     """Brings one blob into a cache. ``position`` counts the bytes that are here, for those who watch; ``moved`` those that came.
 
     What came and is verified others may have at once: see :mod:`luhyaapi.transfer.growing`. With a ``demand`` it says which
-    order the blocks come in, and hears of each that came.
+    order the blocks come in, and hears of each that came. ``threaded``: what came is written while more comes.
     """
 
     def __init__(
-        self, cache: BlobCache, blob: Blob, stop: threading.Event, patience: Patience, demand: Demand | None = None,
+        self, cache: BlobCache, blob: Blob, stop: threading.Event, patience: Patience, demand: Demand | None = None, *, threaded: bool = True,
     ) -> None:
         self.position = self.moved = 0
-        self._demand = demand
+        self._demand, self._is_threaded = demand, threaded
         self._cache, self._blob, self._stop, self._patience = cache, blob, stop, patience
         self._sources = Sources()
         self._part = cache.part(blob.sha256)
@@ -191,32 +192,39 @@ class Download:
             return  # it was cut behind the last of them, or they have time
         reader, came = frames.Reader(), 0
 
+        def keep(frame: bytes) -> None:
+            self._take(frames.unpack(frame), file, index, frame=frame)
+
         def take(data: bytes) -> None:
             nonlocal came
             for frame in reader.feed(data):
                 came += 1
-                self._take(frames.unpack(frame), file, index, frame=frame)
+                keeping.put(frame)
 
-        try:
-            self._get(place, f"blocks?want={wanted}", take)
-            if reader.rest:
-                raise Unavailable("transfer", "The transfer was cut", "the other side stopped early")
-        except Unavailable:
-            self._take(frames.beginning(reader.rest), file, index)
-            raise
+        with Beside(keep, threaded=self._is_threaded and len(wanted) > GROUP) as keeping:
+            try:
+                self._get(place, f"blocks?want={ranges(wanted)}", take)
+                keeping.drain()
+                if reader.rest:
+                    raise Unavailable("transfer", "The transfer was cut", "the other side stopped early")
+            except Unavailable:
+                keeping.drain()
+                self._take(frames.beginning(reader.rest), file, index)
+                raise
         if len(self._lacking) == before and came:
             raise Failed("digest", "Other bytes came than expected", "none of the blocks that were asked for")
         if len(self._lacking) == before:
             raise Unavailable("transfer", "The bytes did not arrive", "the other side has none of the lacking blocks now")
 
-    def _wanted(self, place: Place, index: Index) -> str:
+    def _wanted(self, place: Place, index: Index) -> list[int]:
+        """Block numbers, rising, as many as a request can name."""
         if self._demand:
-            return ranges(self._demand.pick(lambda number: index[number] in self._lacking))
+            return self._demand.pick(lambda number: index[number] in self._lacking)
         lacking = sorted(places[0] for places in self._lacking.values())
         if place.is_last and self._sources.has_neighbours:
             lacking = lacking[:_OF_THE_LAST]
         text = ranges(lacking)
-        return text if len(text) <= _ASK_AT_MOST else text[:_ASK_AT_MOST].rpartition(",")[0]
+        return lacking if len(text) <= _ASK_AT_MOST else numbers(text[:_ASK_AT_MOST].rpartition(",")[0], len(index))
 
     def _get(self, place: Place, what: str, take: Callable[[bytes], None]) -> None:
         def counted(data: bytes) -> None:
