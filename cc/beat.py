@@ -45,13 +45,13 @@ class Beat:
 
     def reconcile(self) -> None:
         """Repair what does not fit."""
+        self._office.arrivals.go_on()
         for instance in placements.sweep():
             _log.warning("lease without a placement given back", instance=instance)
         flows.look_after(self._office)
         prefetches.look_after(self._office)
         self._strangers = strangers.look(self._office)
         self._office.cache.sweep(_DAY_S)
-        self._office.arrivals.go_on()
         try:
             self._office.edge.apply(leases.plan(self._agent.settings.network))
             self._trouble = ""

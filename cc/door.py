@@ -4,16 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
-from cc.services import children
+from cc.services import children, library, prefetches
 from cc.services.ascent import Ascent
 from cc.services.office import Office
-from luhyaapi.errors import Refused
+from luhyaapi.errors import Refused, Unavailable
+from luhyaapi.transfer.blocks import Index
 from luhyaapi.transfer.giver import CacheGiver
 from luhyaapi.transfer.growing import PATIENCE_S
 from luhyaapi.wire import tls
 from luhyaapi.wire.blobs import block_routes, draft_routes
 from luhyaapi.wire.http import Answer, Door, Request, json_answer, json_route, route
 from luhyaapi.wire.signing import open_ticket
+
+
+class _Giver(CacheGiver):
+    """Gives what the cluster has; of what it is about to fetch it says so."""
+
+    def __init__(self, office: Office) -> None:
+        super().__init__(office.cache, PATIENCE_S)
+        self._office = office
+
+    def index(self, sha256: str) -> Index:
+        try:
+            return super().index(sha256)
+        except Refused as e:
+            with self._office.agent.memory():
+                if not library.expects(self._office, sha256) and sha256 not in prefetches.awaited(self._office):
+                    raise
+            raise Unavailable("transfer", "The bytes are on their way to the cluster", sha256[:12]) from e
 
 
 def make(office: Office) -> Door:
@@ -38,7 +56,7 @@ def make(office: Office) -> Door:
         route("GET", "/cc/api/1.0/authority/?", lambda _request: json_answer({"authority": office.agent.membership.authority})),
         json_route("/cc/api/1.0/join/?", ask),
         route("GET", "/cc/api/1.0/join/(?P<request>[A-Za-z0-9_-]{20,64})/?", fetch),
-        *block_routes("cc", CacheGiver(office.cache, PATIENCE_S), authorize),
+        *block_routes("cc", _Giver(office), authorize),
         *draft_routes("cc", Ascent(office), authorize),
     ], ready=lambda: [] if office.agent.up and office.agent.up.is_connected() else ["not connected to the CLC"],
        secured=tls.doors(host))

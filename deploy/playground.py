@@ -267,6 +267,8 @@ class Playground:
             if link is not None:
                 link.stop()
         house.agent.journal.close()
+        if house.agent.shape.name is Role.WALRUS:
+            house.agent.services.store.close()  # else this process maps a file that a power cut makes shorter
         Near.forget(name)
 
     def restart(self, name: str) -> House:

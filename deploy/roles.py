@@ -103,8 +103,8 @@ def cc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links
     from cc.beat import Beat
     from cc.drivers import EDGES
     from cc.role import ROLE
+    from cc.services.arrivals import ClusterArrivals
     from cc.services.office import Office
-    from luhyaapi.transfer.arrivals import Arrivals
     from luhyaapi.wire import stream, tls
     from luhyaapi.wire.identity import role_name
     from luhyadb.boss import BossAgent
@@ -121,7 +121,7 @@ def cc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links
     joins = settings.host.state / "joins"
     joins.mkdir(parents=True, exist_ok=True)
     cache = _cache(settings, "cache")
-    arrivals = Arrivals(settings.host.state / "arrivals", cache, lambda _host: tls.trust(agent.identity, role_name(Role.WALRUS)), inline=links.inline)
+    arrivals = ClusterArrivals(settings.host.state / "arrivals", cache, lambda _host: tls.trust(agent.identity, role_name(Role.WALRUS)), inline=links.inline)
     office = Office(agent, EDGES[settings.network.driver](settings), cache, arrivals, joins)
     agent.services = office
     _plug(agent, Beat(agent))
@@ -132,7 +132,7 @@ def cc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links
             settings.host.listen, settings.host.stream_port, lambda secret, _child: stream.dial(boss, secret, agent.me),
             serving=tls.doors(settings.host),
         )
-        house.extras.append(office.streams)
+        house.extras += [office.streams, _Resuming(arrivals.go_on)]
         house.door = door.make(office)
     return house
 
@@ -160,7 +160,7 @@ def nc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links
     house = House(agent)
     house.extras.append(_Probing(beat))
     if not links.inline:
-        house.extras = [_Resuming(office.domains)]
+        house.extras = [_Resuming(office.domains.standing.resume), _Resuming(office.domains.exports.go_on)]
         house.door = door.make(office)
         house.loops = [Loop("prove", beat.prove, settings.beat.reconcile_s), Loop("look", beat.look, 0.2)]
     return house
@@ -168,16 +168,12 @@ def nc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links
 
 @dataclass
 class _Resuming:
-    """Guests that waited for this process go on first."""
+    """What waited for this process goes on before its door opens."""
 
-    domains: Any
-
-    def start(self) -> None:
-        self.domains.standing.resume()
-        self.domains.exports.go_on()
+    start: Callable[[], None]
 
     def stop(self) -> None:
-        """The guests wait for the next one."""
+        """It waits for the next one."""
 
 
 @dataclass

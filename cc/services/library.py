@@ -9,12 +9,13 @@ from cc.services import neighbours
 from cc.services.office import Office
 from luhyaapi.contracts.commands import ImageFetch
 from luhyaapi.contracts.specs import Blob, ImageRef
-from luhyaapi.contracts.vocabulary import DiskFormat, Part, Role
+from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.errors import Refused
 from luhyaapi.role import Job
 from luhyaapi.transfer import courier, growing
 from luhyaapi.transfer.arrivals import Coming
 from luhyaapi.transfer.base import Progress
+from luhyaapi.transfer.demand import Demand
 from luhyaapi.wire import tls
 from luhyaapi.wire.identity import role_name
 from luhyaapi.wire.signing import make_ticket
@@ -34,13 +35,13 @@ def fetch(job: Job, order: ImageFetch) -> None:
         if order.keep_until:
             office.cache.pin(blob.sha256, job.task, order.keep_until)
         before += blob.size
-        if order.lazy and blob.part is Part.DISK and blob.format is DiskFormat.RAW and blob.size > 0:
-            # nodes are given what of it came, and what a guest waits for comes first
+        if order.lazy and office.arrivals.may(blob):
             office.arrivals.bring(Coming(blob=blob, url=order.url, ticket=order.ticket), job.cancelled)
             continue
         courier.fetch(
             office.cache, blob, f"{order.url}/blobs/{blob.sha256}", order.ticket,
             on_progress=_progress(job, before - blob.size, total),
+            demand=None if office.arrivals.is_inline else Demand(blob.size, rests=False),
             cancelled=job.cancelled, trust=tls.trust(office.agent.identity, role_name(Role.WALRUS)),
         )
     job.progress("fetch", total, total)
@@ -70,6 +71,11 @@ def has(office: Office, image: ImageRef) -> bool:
 def comes(office: Office, image: ImageRef) -> bool:
     """Whether every blob of it is here or just coming, so that nodes are given what came."""
     return all(office.cache.path(b.sha256) is not None or growing.of(office.cache.folder, b.sha256) is not None for b in image.blobs)
+
+
+def expects(office: Office, sha256: str) -> bool:
+    """Whether that file is on its way here."""
+    return office.arrivals.comes(sha256) or growing.of(office.cache.folder, sha256) is not None
 
 
 def forget(office: Office, blobs: Iterable[Blob]) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cc.drivers.base import EdgeDriver
+from cc.services.arrivals import ClusterArrivals
 from cc.services.roll import Roll
 from cc.services.rows import Rows
 from luhyaapi.contracts.reports import HostFacts
-from luhyaapi.transfer.arrivals import Arrivals
 from luhyaapi.transfer.cache import BlobCache
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Office:
     agent: Agent
     edge: EdgeDriver
     cache: BlobCache
-    arrivals: Arrivals
+    arrivals: ClusterArrivals
     joins: Path
     streams: Exchange | None = None
     facts: dict[str, HostFacts] = field(default_factory=dict)

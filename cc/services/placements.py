@@ -135,6 +135,7 @@ def release(office: Office, instance: str, task: str) -> None:
     Placement.objects.filter(pk=instance).delete()
     if row is not None:
         memory.on_commit(lambda: office.roll.released(number, row))
+    memory.on_commit(lambda: office.arrivals.let_go(instance))
     told = PlacementFacts(instance=instance, task=task, node="", fence=0)
     memory.on_commit(lambda: office.agent.report(told, task))
 

@@ -131,6 +131,13 @@ class _Round:
         row.order = said.id
 
 
+def awaited(office: Office) -> set[str]:
+    """The files that prefetches still bring to this cluster's cache."""
+    mine = Prefetch.objects.filter(host=office.agent.me).exclude(state__in=_ENDED).values_list("command", flat=True)
+    open_rows = filter(None, map(office.agent.journal.row, mine))
+    return {blob.sha256 for row in open_rows for blob in ImagePrefetch.model_validate_json(row.envelope.body).ref.blobs}
+
+
 def ended(office: Office, report: Outcome) -> bool:
     """An Outcome of a host; false when it is of no prefetch."""
     row = Prefetch.objects.select_for_update().filter(order=report.command).exclude(state__in=_ENDED).first()

@@ -62,6 +62,8 @@ def _fetch_here(office: Office, run: FlowRun) -> Say | None:
     if _may_trust(run) and (_is_there(office, run) or library.has(office, order.image)):
         return None
     lazy = _is_lazy(order) or not office.arrivals.is_inline
+    if lazy:
+        office.arrivals.want(order.image, run.instance)
     fetch = ImageFetch(image=order.image.image, ref=order.image, url=f"{order.image_url}/walrus/api/1.0", ticket=order.image_ticket, lazy=lazy)
     return Say(fetch, office.agent.me)
 
@@ -167,7 +169,7 @@ flows.FLOWS.update({
     InstanceRun.kind: (
         Step("place", _place, _give_place_back),
         Step("fetch-cluster", _fetch_here),
-        Step("fetch-node", _fetch_there),
+        Step("fetch-node", _fetch_there, lacking="fetch-cluster"),
         Step("address", _edge),
         _BOOT,
     ),
@@ -175,7 +177,7 @@ flows.FLOWS.update({
     InstanceReboot.kind: (Step("halt", _halt, _unchanged), Step("boot", _boot)),
     InstanceRestore.kind: (
         Step("fetch-cluster", _fetch_here),
-        Step("fetch-node", _fetch_there),
+        Step("fetch-node", _fetch_there, lacking="fetch-cluster"),
         Step("halt", _halt, _unchanged),
         Step("restore", _restore, _take_restore_back, lacking="fetch-cluster"),
     ),

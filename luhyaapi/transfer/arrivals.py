@@ -22,7 +22,7 @@ from luhyaapi.transfer.demand import Demand
 from luhyaapi.transfer.download import Patience
 
 _log = log.get(__name__)
-_FOR_EVER, _AT_ONCE = Patience(math.inf, math.inf), Patience(0, 0)
+_AT_ONCE = Patience(0, 0)
 _OPEN_S = 60.0
 _LOOK_S = 0.05
 _NEEDED_EVERY_S = 1.0
@@ -52,6 +52,8 @@ class Arrivals:
     next :meth:`go_on`. Those who come after say what is needed and in which order it comes.
     """
 
+    patience = Patience(math.inf, math.inf)
+
     def __init__(self, folder: Path, cache: BlobCache, trust: Callable[[str], Trust | None] = lambda _host: None, *, inline: bool = False) -> None:
         self._folder, self._cache, self._trust = folder, cache, trust
         self.is_inline = inline
@@ -65,11 +67,11 @@ class Arrivals:
 
     def is_needed(self, sha256: str) -> bool:
         """Whether it shall come at all: as long as it is noted."""
-        return self._note(sha256).exists()
+        return self.comes(sha256)
 
-    def is_usable(self, blob: Blob, demand: Demand) -> bool:
+    def is_usable(self, blob: Blob, demand: Demand) -> bool:  # noqa: ARG002 - for heirs
         """Whether what came of it can be used; here, passed on, whoever brings it."""
-        return demand.is_open or growing.of(self._cache.folder, blob.sha256) is not None
+        return growing.of(self._cache.folder, blob.sha256) is not None or self._cache.path(blob.sha256) is not None
 
     def is_read(self, sha256: str) -> bool:
         """Whether somebody reads it here."""
@@ -86,15 +88,15 @@ class Arrivals:
         """It is whole, and has its name; it is still noted."""
 
     def failed(self, blob: Blob, error: Trouble) -> None:
-        """It does not come now. What is refused comes no more."""
-        if isinstance(error, Refused):
+        """It does not come now. Unless it may come later it is forgotten: who needs it orders it anew, and is told why."""
+        if not isinstance(error, Unavailable):
             self.forget(blob.sha256)
 
     # ---- what comes
 
-    def comes(self, blob: Blob) -> bool:
+    def comes(self, sha256: str) -> bool:
         """Whether it is on its way."""
-        return self._note(blob.sha256).exists()
+        return self._note(sha256).exists()
 
     def bring(self, coming: Coming, cancelled: Cancelled) -> None:
         """Have the file come, as long as it is needed; returns when it can be read, or is here.
@@ -122,6 +124,8 @@ class Arrivals:
 
     def go_on(self) -> None:
         """Bring on what is noted, also what failed; what is not needed is forgotten."""
+        with self._lock:
+            self._fills = {sha256: fill for sha256, fill in self._fills.items() if not fill.is_over}
         for note in self._folder.glob("*.json"):
             coming = _read(note)
             if coming is None or not self.is_needed(coming.blob.sha256):
@@ -147,6 +151,8 @@ class Arrivals:
         with self._lock:
             fill = self._fills.get(blob.sha256)
             if fill is not None and not fill.is_over:
+                if coming := _read(self._note(blob.sha256)):
+                    courier.offer(self._cache, blob, self._source(coming), self._neighbours(coming))
                 return fill
             fill = self._fills[blob.sha256] = _Fill()
         if self.is_inline:
@@ -157,27 +163,40 @@ class Arrivals:
 
     def _fill(self, blob: Blob, fill: _Fill) -> None:
         try:
-            self._bring_whole(blob)
-        except Exception as error:
-            fill.error = of(error)
-            _log.warning("image does not come", sha256=blob.sha256, why=str(error))
-            self.failed(blob, fill.error)
-            return
+            while (coming := _read(self._note(blob.sha256))) and not self._comes_whole(coming, fill):
+                pass
         finally:
             fill.is_over = True
-        self.on_whole()
+        if fill.error is None:
+            self.on_whole()
 
-    def _bring_whole(self, blob: Blob) -> None:
-        demand = self.demand(blob)
-        coming = _read(self._note(blob.sha256))
-        if coming is None:
-            raise Refused("not_found", "It is not known where the image comes from", blob.sha256[:12])
-        neighbours = [Source(f"{n.url}/blobs/{blob.sha256}", {"Authorization": f"Ticket {n.ticket}"}, self._trust(n.host)) for n in coming.neighbours]
-        unneeded = self._unneeded(blob.sha256)
+    def _comes_whole(self, coming: Coming, fill: _Fill) -> bool:
+        """Bring it; false when that failed and it was ordered from elsewhere meanwhile."""
+        try:
+            self._bring_whole(coming)
+        except Exception as error:
+            trouble = of(error)
+            if not isinstance(trouble, Unavailable) and _read(self._note(coming.blob.sha256)) not in (None, coming):
+                return False
+            fill.error = trouble
+            _log.warning("image does not come", sha256=coming.blob.sha256, why=str(error))
+            self.failed(coming.blob, trouble)
+        return True
+
+    def _source(self, coming: Coming) -> Source:
+        return Source(f"{coming.url}/blobs/{coming.blob.sha256}", {"Authorization": f"Ticket {coming.ticket}"}, self._trust(""))
+
+    def _neighbours(self, coming: Coming) -> list[Source]:
+        sha256 = coming.blob.sha256
+        return [Source(f"{near.url}/blobs/{sha256}", {"Authorization": f"Ticket {near.ticket}"}, self._trust(near.host)) for near in coming.neighbours]
+
+    def _bring_whole(self, coming: Coming) -> None:
+        blob = coming.blob
+        demand, neighbours, unneeded = self.demand(blob), self._neighbours(coming), self._unneeded(blob.sha256)
         self.sets_out(blob, neighbours, unneeded)
         path = courier.fetch(
             self._cache, blob, f"{coming.url}/blobs/{blob.sha256}", coming.ticket, cancelled=unneeded, trust=self._trust(""),
-            patience=_AT_ONCE if self.is_inline else _FOR_EVER, demand=None if self.is_inline else demand, neighbours=neighbours,
+            patience=_AT_ONCE if self.is_inline else self.patience, demand=None if self.is_inline else demand, neighbours=neighbours,
         )
         self.came(blob, demand)
         demand.whole(path)

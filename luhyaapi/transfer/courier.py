@@ -57,6 +57,14 @@ def fetch(  # noqa: PLR0913 - who asks says all of it in one place; all but four
     return path
 
 
+def offer(cache: BlobCache, blob: Blob, source: Source, neighbours: Sequence[Source] = ()) -> None:
+    """Lend a source to the download of that content that runs in this process, if one does; nobody waits."""
+    with _flights_lock:
+        flight = _flights.get(_key(cache, blob))
+    if flight is not None:
+        flight.offer(source, [each for each in neighbours if urlsplit(each.url).scheme in PROTOCOLS])
+
+
 class _Flight:
     """One running download and those who wait for it."""
 
@@ -83,6 +91,11 @@ class _Flight:
             self._waiting += 1
             self._download.offer(source, neighbours)
             return True
+
+    def offer(self, source: Source, neighbours: Sequence[Source]) -> None:
+        """One more place to get it from."""
+        with self._lock:
+            self._download.offer(source, neighbours)
 
     def leave(self) -> None:
         """Wait no more. The last one stops the download, and sees it stopped."""
@@ -136,10 +149,14 @@ _flights: dict[tuple[str, str], _Flight] = {}
 _flights_lock = threading.Lock()
 
 
+def _key(cache: BlobCache, blob: Blob) -> tuple[str, str]:
+    return str(cache.folder.resolve()), blob.sha256
+
+
 def _board(
     cache: BlobCache, blob: Blob, source: Source, neighbours: Sequence[Source], patience: Patience, demand: Demand | None,
 ) -> _Flight:
-    key = (str(cache.folder.resolve()), blob.sha256)
+    key = _key(cache, blob)
     with _flights_lock:
         flight = _flights.get(key)
         if flight is not None and flight.join(source, neighbours):

@@ -13,7 +13,7 @@ from luhyaapi import clock
 from luhyaapi.transfer.blocks import BLOCK, count
 
 ASK_AT_MOST = 64
-SMALL, LARGE, LARGEST = 4, 64, 256
+SMALL, LARGE, LARGEST = 4, 64, 128
 """Blocks of one request that nobody waits for, while something is read, else, and without rests: what is read next waits behind it."""
 AHEAD_AT_MOST = 16
 """Blocks that are asked for before somebody who reads on and on needs them."""
@@ -97,11 +97,10 @@ class Demand:
             return None
 
     def ask(self, numbers: Sequence[int]) -> None:
-        """Somebody elsewhere waits for these. Many at once are no urgent reading: they come with the rest."""
+        """Somebody elsewhere waits for these: the first of them come right after what is read here."""
         with self._change:
-            if self._half is not None and len(numbers) <= AHEAD_AT_MOST:
-                self._urgent.update(dict.fromkeys(n for n in numbers if not self._half.here[n]))
-                self._change.notify_all()  # the download
+            self._soon.update(dict.fromkeys(n for n in numbers[:AHEAD_AT_MOST] if self._half is None or not self._half.here[n]))
+            self._change.notify_all()  # the download
 
     def _read_on(self, first: int, end: int, half: _Half) -> None:
         """Who reads one block after the other has ever more of them before asking."""
@@ -138,7 +137,7 @@ class Demand:
             for number in here:
                 self._half.here[number] = 1
                 self._urgent.pop(number, None)
-            self._soon.clear()
+                self._soon.pop(number, None)
             self._next, self._opened_at = 0, clock.monotonic()
             self._read_at = max(self._read_at, self._opened_at + UNTIL_READ_S - QUIET_S)
             self._changed()

@@ -38,10 +38,14 @@ PROTOCOLS: dict[str, Transfer] = {scheme: Curl() for scheme in sorted(Curl.schem
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a download goes on: ``total_s`` in all, ``idle_s`` without a single new byte (seconds)."""
+    """How long a download goes on: ``total_s`` in all, ``idle_s`` without a single new byte (seconds).
+
+    ``hopes``: a last resort that says it has it not may have it later.
+    """
 
     total_s: float = 3600.0
     idle_s: float = 120.0
+    hopes: bool = False
 
 
 class Download:
@@ -267,7 +271,7 @@ class Download:
                 self._was_cut(place, cut, came=self.moved > before)
             except (Refused, Failed) as e:
                 self._go_on()
-                if e.code == "not_found" and not place.is_last:
+                if e.code == "not_found" and (not place.is_last or self._patience.hopes):
                     # it may be about to fetch it itself
                     self._was_cut(place, Unavailable("transfer", e.what, e.why), came=False)
                 elif (place.is_last and isinstance(e, Failed)) or not self._sources.drop(place):

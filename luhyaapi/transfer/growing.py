@@ -16,8 +16,10 @@ PATIENCE_S = 3.0
 """An answer that has nothing to send for so long ends; its asker goes to somebody else."""
 _TOGETHER = 4
 """Blocks in a frame of what is just coming: fewer than of a file, so that the next one in a row waits less."""
-_KEPT = 16 * 1024 * 1024
-"""Bytes of the frames that came last: who follows closely is given them as they are, and nobody packs them again."""
+_KEPT, _FRAMES_KEPT = 16 * 1024 * 1024, 256
+"""Bytes and number of the frames that came last: who follows closely is given them as they are, and nobody packs them again."""
+_FEW = 64
+"""Who asks for so few blocks waits for them; who asks for more takes what comes."""
 _MOST = 0.75
 """A frame is passed on when so much of it is wanted."""
 _LOOK_S = 0.02
@@ -31,7 +33,7 @@ class Growing:
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._here = bytearray(len(index))
         self._came: list[int] = []
-        self._packed: deque[tuple[frozenset[int], bytes]] = deque()
+        self._packed: deque[tuple[frozenset[int], int, bytes]] = deque()
         self._kept = 0
         self._lock = threading.Lock()
         self._is_over = False
@@ -45,10 +47,10 @@ class Growing:
                     self._here[number] = 1
                     self._came.append(number)
             if frame:
-                self._packed.append((came, frame))
+                self._packed.append((came, len(frames.names(frame)), frame))
                 self._kept += len(frame)
-            while self._kept > _KEPT:
-                self._kept -= len(self._packed.popleft()[1])
+            while self._kept > _KEPT or len(self._packed) > _FRAMES_KEPT:
+                self._kept -= len(self._packed.popleft()[2])
 
     def end(self) -> None:
         """No more of it comes; answers under way end with what there is."""
@@ -63,31 +65,32 @@ class Growing:
         with self._lock:
             if self._is_over:
                 return
-            fd, lacking = os.dup(self._fd), sorted(number for number in filled if not self._here[number])
+            fd = os.dup(self._fd)
         try:
-            if lacking:
-                self._ask(lacking)
             yield from self._frames(fd, filled, patience_s)
         finally:
             os.close(fd)
 
     def _frames(self, fd: int, left: set[int], patience_s: float) -> Iterator[bytes]:
-        seen, since = 0, clock.monotonic()
+        seen, since, is_waiting = 0, clock.monotonic(), len(left) <= _FEW
         while left:
             with self._lock:
-                news, packed, is_over = self._came[seen:], tuple(self._packed), self._is_over
-            seen += len(news)
-            ready = left.intersection(news)
+                news, is_over = self._came[seen:], self._is_over
+                ready = left.intersection(news)
+                packed = tuple(self._packed) if ready else ()
+            first_look, seen = seen == 0, seen + len(news)
             left -= ready
+            if is_waiting and left and (ready or first_look):
+                self._ask(sorted(left))
             if ready:
                 since = clock.monotonic()
             elif not news:
                 if is_over or clock.monotonic() - since > patience_s:
                     return
                 clock.sleep(_LOOK_S)
-            for numbers, frame in packed:
+            for numbers, blocks, frame in packed:
                 # of a block that lies in several places one is asked for
-                if _MOST * len(frames.names(frame)) <= len(numbers & ready):
+                if _MOST * blocks <= len(numbers & ready):
                     ready -= numbers
                     yield frame
             for first, end in spans(sorted(ready), _TOGETHER):

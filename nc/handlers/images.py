@@ -68,7 +68,7 @@ class PushDisk(Handler[DiskPush]):
             base = wanted.spec.image.blob(Part.DISK)
             if base is None:
                 raise Refused("state", "The instance has no disk", "its image is a kernel with its ram disk")
-            if job.services.domains.exports.comes(base):
+            if job.services.domains.exports.comes(base.sha256):
                 raise Unavailable("busy", "The image of the instance still comes", "its disk can be read when it is here")
             with Merged(disks.system(folder, wanted.spec.disk), lambda: cache.path(base.sha256), cache.index(base.sha256)) as disk:
                 index = disk.index(cancelled=job.cancelled, on_progress=partial(job.progress, "look"))

@@ -36,7 +36,7 @@ def furnish(spec: MachineSpec, hands: Hands, exports: Exports, folder: Path) -> 
     coming: Blob | None = None
     for blob in spec.image.blobs:
         path = hands.cache.path(blob.sha256)
-        if path is None and not (exports.may(blob) and exports.comes(blob)):
+        if path is None and not (exports.may(blob) and exports.comes(blob.sha256)):
             raise Refused("not_found", f"The {blob.part} of the image is not on this node", blob.sha256[:12])
         hands.cache.pin(blob.sha256, spec.instance)
         if path:

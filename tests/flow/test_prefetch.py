@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from cc.services import library
+from cc.services import prefetches as cc_prefetches
 from cc.services.rows import Rows
 from clc.services import pictures, prefetches, tasks
 from luhyaapi import clock
@@ -54,6 +56,19 @@ def test_it_is_brought_to_all(cloud):
     assert all(s["bytes_done"] == s["bytes_total"] > 0 for s in told["steps"])
     assert _is_forgotten()
     cloud.rest()
+
+
+def test_what_the_cluster_still_has_to_fetch_is_known(cloud):
+    """A node that asks for it meanwhile is told to come later, not that it is not there."""
+    awaited = []
+    own = library.fetch
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(library, "fetch", lambda job, order: (awaited.append(cc_prefetches.awaited(job.services)), own(job, order)))
+        _ask(cloud)
+        cloud.p.settle()
+    assert awaited[0] == set(cloud.role("cc").cache.sha256s())
+    with memory.of("cc"):
+        assert cc_prefetches.awaited(cloud.role("cc")) == set()
 
 
 def test_only_who_is_named_gets_it(cloud):

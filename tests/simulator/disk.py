@@ -56,10 +56,6 @@ class Disks:
             for file in sorted((state / name).rglob("*")) if (state / name).is_dir() else ():
                 if file.is_file() and file.stat().st_size and file.stat().st_ino not in self.synced and file.name != "console.log":
                     lost.append(str(file.relative_to(state)))
-                    if file.name.startswith("places"):
-                        # what a dead role's connection still maps must not shrink below it
-                        file.unlink()
-                        continue
                     file.chmod(0o644)
                     os.truncate(file, 0)
         return lost

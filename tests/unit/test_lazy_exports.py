@@ -345,7 +345,9 @@ def test_a_neighbour_tells_what_guests_read_first(node, far, monkeypatch):
     assert ("trace", "Ticket near's") in asked
 
 
-@pytest.mark.parametrize("said", [b"{", b'{"0": 1}', b"[true]", b"1" * 70_000, Unavailable("transfer", "gone"), Refused("not_found", "none")])
+@pytest.mark.parametrize("said", [
+    b"{", b'{"0": 1}', b"[true]", b"1" * 70_000, b"[" * 60_000, Unavailable("transfer", "gone"), Refused("not_found", "none"),
+])
 def test_neighbours_that_tell_no_trace_are_passed_over(monkeypatch, said):
     class Near:
         def get(self, source, take, stopped):
@@ -358,7 +360,7 @@ def test_neighbours_that_tell_no_trace_are_passed_over(monkeypatch, said):
 
     monkeypatch.setitem(download.PROTOCOLS, "near", Near())
     told = []
-    traces.learn([Source("near://bad", {}), Source("near://good", {}), Source("near://good", {})], told.append, lambda: False)
+    traces.learn([Source("far://x", {}), Source("near://bad", {}), Source("near://good", {}), Source("near://good", {})], told.append, lambda: False)
     assert told == [[2, 1]]
     traces.learn([Source("near://good", {})], told.append, lambda: True)
     assert told == [[2, 1]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -49,7 +50,8 @@ def _at_a_cluster() -> Any:
 
 @pytest.fixture
 def office() -> Office:
-    return Office(_Agent(), None, None, None, None)  # type: ignore[arg-type]
+    arrivals = SimpleNamespace(let_go=lambda _instance: None)
+    return Office(_Agent(), None, None, arrivals, None)  # type: ignore[arg-type]
 
 
 def _node(number: int, memory_mib: int = 8192, cpus: int = 16, **more: Any) -> str:

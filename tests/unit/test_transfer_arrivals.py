@@ -7,11 +7,12 @@ import time
 
 import pytest
 
-from luhyaapi.contracts.specs import Blob
-from luhyaapi.errors import Refused, Unavailable
+from cc.services.arrivals import ClusterArrivals
+from luhyaapi.contracts.specs import Blob, ImageRef
+from luhyaapi.errors import Failed, Refused, Unavailable
 from luhyaapi.transfer import arrivals, demand, download, growing
 from luhyaapi.transfer.arrivals import Arrivals, Coming
-from luhyaapi.transfer.blocks import BLOCK, index_of
+from luhyaapi.transfer.blocks import BLOCK, index_of, numbers
 from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.frames import unpack
 from luhyaapi.transfer.giver import CacheGiver
@@ -94,6 +95,21 @@ def test_what_somebody_waits_for_comes_first(cluster, far):
     assert cluster.cache.path(SHA256).read_bytes() == CONTENT
 
 
+def test_who_waits_for_many_is_not_forgotten(cluster, far):
+    """A request may name 64 that a guest waits for; the cluster asks for some at a time."""
+    cluster.bring()
+    assert soon(lambda: far.blocks == ["0-3"])
+    wanted = range(5, BLOCKS, 2)
+    got = []
+    asker = threading.Thread(target=lambda: got.extend(cluster.frames(*wanted)))
+    asker.start()
+    assert soon(lambda: cluster.arrivals.demand(cluster.coming.blob).is_waited_for)
+    far.gate.set()
+    asker.join(10)
+    assert sum(got) == len(wanted)
+    assert numbers(far.blocks[1], BLOCKS) == list(wanted)[:16], "before anything else comes"
+
+
 def test_who_asks_for_much_is_given_it_as_it_comes(cluster, far):
     cluster.bring()
     got = []
@@ -102,7 +118,8 @@ def test_who_asks_for_much_is_given_it_as_it_comes(cluster, far):
     far.gate.set()
     asker.join(10)
     assert sum(got) == BLOCKS
-    assert far.blocks == [f"{n}-{n + 3}" for n in range(0, BLOCKS, 4)], "it comes in its order, nothing twice"
+    assert soon(lambda: cluster.is_here)
+    assert sorted(n for want in far.blocks for n in numbers(want, BLOCKS)) == list(range(BLOCKS)), "nothing comes twice"
 
 
 def test_the_next_process_goes_on_with_it(cluster, far):
@@ -136,13 +153,93 @@ def test_what_is_refused_is_said_or_forgotten(cluster, far, monkeypatch):
     assert soon(lambda: cluster.is_here)
 
 
+def test_a_newer_order_helps_what_is_under_way(cluster, far, monkeypatch):
+    """The store moved: the old address answers no more."""
+    class Gone:
+        def get(self, source, take, stopped):
+            if not source.url.endswith("/index"):
+                raise Unavailable("transfer", "The host is gone")
+            far.get(source, take, stopped)
+
+    far.gate.set()
+    monkeypatch.setitem(download.PROTOCOLS, "gone", Gone())
+    old, cluster.coming = cluster.coming.model_copy(update={"url": "gone://store"}), cluster.coming
+    cluster.arrivals.bring(old, lambda: False)
+    assert not cluster.is_here
+    cluster.bring()
+    assert soon(lambda: cluster.is_here)
+    assert soon(lambda: cluster.noted == [])
+
+
+def test_an_old_ticket_that_ends_does_not_end_a_newer_order(cluster, far, monkeypatch):
+    old, arrived = threading.Event(), threading.Event()
+
+    class Ends:
+        def get(self, source, take, stopped):
+            if source.headers["Authorization"] == "Ticket t" and not source.url.endswith("/index"):
+                arrived.set()
+                old.wait(10)
+                raise Refused("expired", "The ticket is over")
+            far.get(source, take, stopped)
+
+    far.gate.set()
+    monkeypatch.setitem(download.PROTOCOLS, "fake", Ends())
+    monkeypatch.setattr(arrivals.courier, "offer", lambda *_: None)  # the newer order comes in the moment when the old one ends
+    cluster.bring()
+    assert arrived.wait(10)
+    cluster.arrivals.bring(cluster.coming.model_copy(update={"ticket": "new"}), lambda: False)
+    old.set()
+    assert soon(lambda: cluster.is_here)
+    assert far.asked[-1][0] == "Ticket new"
+
+
+def test_what_is_damaged_is_said_to_the_next_who_wants_it(cluster, far):
+    cluster.bring()
+    assert soon(lambda: far.blocks == ["0-3"])
+    far.faults = ["flip", "flip"]
+    far.gate.set()
+    assert soon(lambda: cluster.noted == [])
+    assert growing.of(cluster.cache.folder, SHA256) is None
+    cluster.arrivals.go_on()
+    assert len(far.blocks) <= 2, "it is not tried again by itself"
+    far.index = lambda _sha256: (_ for _ in ()).throw(Failed("digest", "The store is damaged"))
+    with pytest.raises(Failed, match="damaged"):
+        cluster.bring()
+
+
+def test_a_cluster_brings_it_as_long_as_an_instance_needs_it(cluster, far):
+    image = ImageRef(image="img-00000001", version=1, blobs=(cluster.coming.blob,))
+    cluster.arrivals = ClusterArrivals(cluster.folder / "arrivals", cluster.cache)
+    cluster.arrivals.want(image, "ins-00000001")
+    cluster.arrivals.want(image, "ins-00000002")
+    cluster.bring()
+    cluster.arrivals.let_go("ins-00000001")
+    time.sleep(0.2)
+    assert growing.of(cluster.cache.folder, SHA256)
+    cluster.arrivals.let_go("ins-00000002")
+    assert soon(lambda: growing.of(cluster.cache.folder, SHA256) is None)
+    assert soon(lambda: cluster.noted == [])
+    assert not cluster.is_here
+    far.gate.set()
+    cluster.arrivals.want(image, "ins-00000003")
+    cluster.bring()
+    assert soon(lambda: cluster.is_here)
+    assert soon(lambda: cluster.cache.pins() == {})
+    cluster.arrivals.want(image, "ins-00000004")
+    assert cluster.cache.pins() == {}, "what is here is not pinned"
+    cluster.cache.pin(SHA256, "ins-00000005")
+    cluster.cache.pin(SHA256, "tsk-00000005")
+    cluster.arrivals.go_on()
+    assert cluster.cache.pins() == {SHA256: {"tsk-00000005"}}, "a death left the first; the second is a prefetch's"
+
+
 def test_what_is_forgotten_stops_to_come(cluster, far):
     cluster.bring()
     assert growing.of(cluster.cache.folder, SHA256)
     cluster.arrivals.forget(SHA256)
     assert soon(lambda: growing.of(cluster.cache.folder, SHA256) is None)
     assert not cluster.is_here
-    assert not cluster.arrivals.comes(cluster.coming.blob)
+    assert not cluster.arrivals.comes(SHA256)
 
 
 def test_a_cancelled_wait_leaves_it_coming(cluster, far, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import threading
 import time
@@ -150,6 +151,22 @@ def test_nobody_who_has_it_ends_in_time(row):
     row.lines["boss"].dead = True
     with pytest.raises(Unavailable):
         row.fetch("me", "near", patience=Patience(total_s=0.6, idle_s=0.5))
+
+
+def test_who_waits_for_ever_waits_for_a_last_resort_that_has_it_not_yet(row):
+    late = row.host("late")
+    row.host("dead")
+    row.lines["dead"].giver = CacheGiver(row.caches["dead"])
+    row.host("me")
+    ever = Patience(math.inf, math.inf, hopes=True)
+    bringing = threading.Thread(target=lambda: row.fetch("me", "dead", last="late", patience=ever))
+    bringing.start()
+    time.sleep(0.3)
+    assert late.asked, "it said that it has nothing"
+    row.caches["late"].part(SHA256).write_bytes(CONTENT)
+    row.caches["late"].adopt(row.caches["late"].part(SHA256), SHA256)
+    bringing.join(20)
+    assert row.caches["me"].path(SHA256).read_bytes() == CONTENT
 
 
 def test_a_neighbour_that_stalls_is_left(row, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from luhyaapi.transfer.arrivals import Arrivals
 from luhyaapi.transfer.base import Cancelled, Source, Trust
 from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.demand import Demand
+from luhyaapi.transfer.download import Patience
 from nc.drivers.base import Account
 from nc.services.lazy.door import Door, SilentDoor, SocketDoor
 from nc.services.lazy.traces import Traces, learn
@@ -24,6 +26,8 @@ class Exports(Arrivals):
 
     With ``inline`` no door answers.
     """
+
+    patience = Patience(math.inf, math.inf, hopes=True)
 
     def __init__(
         self, settings: Settings, cache: BlobCache, trust: Callable[[str], Trust | None] = lambda _host: None, *, inline: bool = False,

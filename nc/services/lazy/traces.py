@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from luhyaapi import log
-from luhyaapi.errors import Trouble, Unavailable
+from luhyaapi import clock, log
+from luhyaapi.errors import Unavailable
 from luhyaapi.files import write_atomic
 from luhyaapi.transfer import download
 from luhyaapi.transfer.base import Cancelled, Source
@@ -17,6 +17,7 @@ from luhyaapi.transfer.base import Cancelled, Source
 _log = log.get(__name__)
 KEPT = 64
 _LARGEST = 64 * 1024
+_PATIENCE_S = 5.0
 
 
 class Traces:
@@ -46,20 +47,20 @@ class Traces:
 
 
 def learn(neighbours: Sequence[Source], tell: Callable[[list[int]], None], stopped: Cancelled) -> None:
-    """Ask one neighbour after the other; ``tell`` is called once with what the first one knows. It is only a hint: nobody is waited for."""
+    """Ask one neighbour after the other, each for some seconds; ``tell`` is called once with what the first one knows. It is only a hint."""
     for near in neighbours:
         if stopped():
             return
         try:
             tell(_asked(near, stopped))
-        except (Trouble, ValueError) as error:
+        except Exception as error:  # whatever a neighbour says, the next one is asked
             _log.info("no boot trace from a neighbour", url=near.url, why=str(error))
         else:
             return
 
 
 def _asked(near: Source, stopped: Cancelled) -> list[int]:
-    data = bytearray()
+    data, until = bytearray(), clock.monotonic() + _PATIENCE_S
 
     def take(piece: bytes) -> None:
         data.extend(piece)
@@ -67,7 +68,7 @@ def _asked(near: Source, stopped: Cancelled) -> list[int]:
             raise Unavailable("transfer", "Another boot trace came than expected", "it is too long")
 
     at = replace(near, url=f"{near.url}/trace")
-    download.PROTOCOLS[urlsplit(at.url).scheme].get(at, take, stopped)
+    download.PROTOCOLS[urlsplit(at.url).scheme].get(at, take, lambda: stopped() or clock.monotonic() > until)
     return _numbers(bytes(data))
 
 
