@@ -21,6 +21,7 @@ from luhyaapi import conf, log
 from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec
 from luhyaapi.contracts.vocabulary import Part
 from luhyaapi.transfer import courier
+from luhyaapi.transfer.arrivals import Coming
 from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.transfer.giver import CacheGiver
 from luhyaapi.wire.blobs import block_routes
@@ -28,7 +29,6 @@ from luhyaapi.wire.http import Door
 from nc.drivers.fake import FakeNetwork
 from nc.drivers.libvirt_hypervisor import LibvirtHypervisor
 from nc.services.domains import Domains, Hands
-from nc.services.lazy.exports import Coming
 
 INSTANCE = "ins-0000000a"
 _PARTS = (Part.KERNEL, Part.INITRD)
