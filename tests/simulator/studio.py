@@ -36,6 +36,8 @@ class Studio:
         self._sim, self._clients = sim, clients
         self._spaces: list[tuple[str, str]] = []
         self._disks: dict[str, bytearray] = {}
+        self._contents: dict[str, bytes] = {}
+        self._know(disk(LAB))
         self._made = 0
 
     def do(self, name: str, dice: tuple[float, ...]) -> None:
@@ -57,11 +59,13 @@ class Studio:
         if answer := self._clients.ask("prepare", work):
             self._spaces.append((answer["workspace"], answer["instances"][0]))
             self._clients.tasks += answer["tasks"]
-            self._disks[answer["instances"][0]] = bytearray(self._content(answer["base"]))
+            self._disks[answer["instances"][0]] = bytearray(self._contents[answer["base"]])
 
-    def _content(self, sha256: str) -> bytes:
-        """What a version holds, as its makers know it."""
-        return next((bytes(d) for d in self._disks.values() if hashlib.sha256(d).hexdigest() == sha256), None) or disk(LAB)
+    def _know(self, content: bytes) -> str:
+        """A version may come to hold this; its digest."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        self._contents[sha256] = content
+        return sha256
 
     def _one(self, dice: float) -> tuple[str, str] | None:
         return self._spaces[-1 - int(dice * min(len(self._spaces), 3))] if self._spaces else None
@@ -109,7 +113,7 @@ class Studio:
                     data = bytes([chance.randrange(256)]) * BLOCK if chance.random() < 0.5 else chance.randbytes(BLOCK)
                     opened.write(number, data)
                     seen[number * BLOCK : (number + 1) * BLOCK] = data
-            self._sim.tell("guest", "wrote", instance=one[1], sha256=hashlib.sha256(seen).hexdigest())
+            self._sim.tell("guest", "wrote", instance=one[1], sha256=self._know(bytes(seen)))
 
     # ---- versions
 
@@ -119,7 +123,9 @@ class Studio:
     def _upload_disk(self, dice: tuple[float, ...]) -> None:
         """The next version of the same image, most of it known."""
         self._made += 1
-        self._clients.upload_of(LAB, "disk", disk(f"{LAB} {self._made}"), dice)
+        content = disk(f"{LAB} {self._made}")
+        self._know(content)
+        self._clients.upload_of(LAB, "disk", content, dice)
 
     def _version(self, dice: float) -> int:
         found = list(ImageVersion.objects.filter(image__name=LAB, state="published").order_by("version").values_list("version", flat=True))
