@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from luhyaapi import ids
 from luhyaapi.contracts.specs import Blob, ImageRef
 from luhyaapi.contracts.vocabulary import DiskFormat, Part
@@ -31,9 +33,9 @@ class ClusterArrivals(Arrivals):
 
     def go_on(self) -> None:
         """See :class:`Arrivals`; and what a death left pinned is so no more."""
-        for sha256 in self._cache.pins():
+        for sha256, owners in self._cache.pins().items():
             if self._cache.path(sha256):
-                self._unpin(sha256)
+                self._unpin(sha256, owners)
         super().go_on()
 
     # ---- as arrivals
@@ -44,15 +46,15 @@ class ClusterArrivals(Arrivals):
 
     def came(self, blob: Blob, demand: Demand) -> None:  # noqa: ARG002 - nobody reads it here
         """See :class:`Arrivals`."""
-        self._unpin(blob.sha256)
+        self._unpin(blob.sha256, self._cache.pins().get(blob.sha256, ()))
 
     def failed(self, blob: Blob, error: Trouble) -> None:
         """See :class:`Arrivals`."""
         super().failed(blob, error)
         if not self.comes(blob.sha256):
-            self._unpin(blob.sha256)
+            self._unpin(blob.sha256, self._cache.pins().get(blob.sha256, ()))
 
-    def _unpin(self, sha256: str) -> None:
-        for owner in self._cache.pins().get(sha256, ()):
+    def _unpin(self, sha256: str, owners: Iterable[str]) -> None:
+        for owner in owners:
             if ids.is_id(owner, "ins"):
                 self._cache.unpin(sha256, owner)
