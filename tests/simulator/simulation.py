@@ -366,7 +366,8 @@ class Simulation:
 
         lossy = self.faults.counts["message drop"] + self.faults.counts["broker_lost"]
         longest_s = LONGEST_AFTER_LOSS_S if lossy else LONGEST_REST_S
-        end = self.clock.world + longest_s
+        # an actor that fetched from a dead one has slept ahead, in vain, for as long as its patience is: that is not time to come to rest in
+        end = max(self.clock.world, *self.clock.ahead.values(), 0.0) + longest_s
         while True:
             mark = self.clock.world + REST_S
             self._until(lambda mark=mark: self.clock.world >= mark, REST_S)
