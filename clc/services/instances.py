@@ -143,7 +143,8 @@ def _enqueue(row: Instance, kind: str, wanted: InstanceState = InstanceState.RUN
     row.gen += 1
     task = tasks.open_task(kind, row.owner, row.id, row.name, settings.EDUCLOUD.queue.wait_s)
     queue.enter(task, row)
-    move(row, "start", wanted=wanted, gen=row.gen, task=task.id, error=None, cluster=row.cluster if row.node else "")
+    begun = {"contradicted": row.state} if row.state == InstanceState.STARTING else {}
+    move(row, "start", wanted=wanted, gen=row.gen, task=task.id, error=None, cluster=row.cluster if row.node else "", **begun)
     return row
 
 
@@ -265,7 +266,8 @@ def _order(account: Account, ident: str, event: str, wanted: InstanceState, comm
         if waited:
             cancelled = Refused("cancelled", "It was cancelled").wire()
             tasks.advance(Task.objects.get(pk=row.task), "end_cancelled", error=cancelled)
-        if not row.cluster or (waited and event == "stop" and row.state == InstanceState.QUEUED):
+        was_off = row.state == InstanceState.QUEUED and row.contradicted != InstanceState.STARTING
+        if not row.cluster or (waited and event == "stop" and was_off):
             return _at_once(row, wanted, command.kind)
         cluster = _cluster(row)
         row.gen += 1

@@ -286,6 +286,26 @@ def test_a_second_start_of_what_runs_by_now_does_not_ask_for_its_room_again(clou
     cloud.rest()
 
 
+def test_a_stop_while_a_second_start_waits_stops_the_first(cloud, queue_set):
+    """Nobody was told of the second; of the first its node was."""
+    held = []
+    cloud.tap(lambda d, h, m: held.append((d, h, m)) or [] if opened(m)["kind"] == "domain/start" else [m])
+    one, first = cloud.ask()
+    cloud.p.settle()
+    assert cloud.state(one) == "starting"
+    queue_set(per_node=0)
+    _, second = cloud.ask("start", one)
+    _, stop = cloud.ask("stop", one)
+    cloud.tap(lambda _d, _h, m: [m])
+    for each in held:
+        cloud.inject(*each)
+    _heal(cloud)
+    assert cloud.task(second)[0] == "cancelled"
+    assert cloud.task(stop)[0] == "done"
+    assert cloud.state(one) == "stopped"
+    cloud.rest()
+
+
 def test_a_delete_is_done_when_all_is_wiped_though_dhcp_says_no(cloud):
     """Else a machine that is gone could be started again, with an empty disk."""
     one = cloud.do()
