@@ -86,10 +86,22 @@ def advance(task: Task, event: str, *, what: str = "", **changes: Any) -> Task:
         changes["progress"] = 100
     moved = Task.objects.filter(pk=task.pk, state=task.state).update(state=new, **changes)
     task.refresh_from_db()
+    if moved and new in TASK.final:
+        _close_steps(task)
     if moved:
         events.record("task", task.id, what or f"task {new}", owner_id=task.owner_id, task=task.id,
                       **({"error": task.error} if task.error else {}))
     return task
+
+
+_STEP_OPEN = ("waiting", "running")
+_LEFT_OPEN = {TaskState.DONE: "done", TaskState.FAILED: "failed", TaskState.CANCELLED: "undone"}
+
+
+def _close_steps(task: Task) -> None:
+    """How they ended is told apart from the Outcome, and may come later or never."""
+    left = TaskStep.objects.filter(task=task, state__in=_STEP_OPEN)
+    left.update(state=_LEFT_OPEN[TaskState(task.state)], ended_at=task.ended_at)
 
 
 def ended(report: Outcome) -> Task | None:
@@ -133,6 +145,8 @@ def steps(report: TaskSteps) -> None:
         advance(task, "start")
     known = {row.name: row for row in TaskStep.objects.filter(task=task)}
     for one in report.steps:
+        if task.state in TASK.final and one.state in _STEP_OPEN:
+            continue  # it was said before its end
         row = known.get(one.step[:40]) or TaskStep(task=task, name=one.step[:40])
         if _is_news(row, one):
             row.save()

@@ -290,7 +290,7 @@ def test_a_stop_while_a_second_start_waits_stops_the_first(cloud, queue_set):
     """Nobody was told of the second; of the first its node was."""
     held = []
     cloud.tap(lambda d, h, m: held.append((d, h, m)) or [] if opened(m)["kind"] == "domain/start" else [m])
-    one, first = cloud.ask()
+    one, _ = cloud.ask()
     cloud.p.settle()
     assert cloud.state(one) == "starting"
     queue_set(per_node=0)

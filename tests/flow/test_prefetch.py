@@ -143,6 +143,29 @@ def test_who_is_away_is_waited_for_until_the_time(cloud):
     assert _has(cloud, "nc1")
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_the_end_of_a_task_ends_its_steps_though_the_news_of_them_is_lost_or_late(cloud, late):
+    held = []
+
+    def weather(direction, host, message):
+        if opened(message)["kind"] == "task/steps":
+            held.append((direction, host, message))
+            return []
+        return [message]
+
+    cloud.tap(weather)
+    task = _ask(cloud)
+    cloud.p.settle()
+    assert set(_steps(task).values()) == {"done"}
+    cloud.tap(lambda _direction, _host, message: [message])
+    assert held
+    for one in held if late else ():
+        cloud.p.wire.inject(*one)
+    cloud.p.settle()
+    assert cloud.task(task) == ("done", None)
+    assert set(_steps(task).values()) == {"done"}
+
+
 def test_who_goes_away_while_it_fetches_leaves_its_place_to_others(cloud):
     held = []
     cloud.tap(lambda direction, host, message: held.append(message) or [] if (direction, host) == ("down", _id(cloud, "nc1")) else [message])

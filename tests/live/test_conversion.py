@@ -228,10 +228,11 @@ def test_late_and_too_large_are_refused(tmp_path, originals):
     """Time and size are bounded: a program that ends for it had a file that made it."""
     (tmp_path / "x").write_bytes(originals["qcow2"])
     (tmp_path / "out").write_bytes(bytes(2 * MIB))
+    endless = ["bench", "-c", "1000000000", "-f", "qcow2", "/disk"]
     with pytest.raises(Refused) as late:
-        enclosed._run(["check", "/disk"], tmp_path / "x", "late", None, limits=sandbox.Limits(deadline_s=0.001))
+        enclosed._run(endless, tmp_path / "x", "late", None, limits=sandbox.Limits(deadline_s=0.1))
     with pytest.raises(Refused) as killed:
-        enclosed._run(["bench", "-c", "1000000000", "-f", "qcow2", "/disk"], tmp_path / "x", "killed", None, limits=sandbox.Limits(cpu_s=1))
+        enclosed._run(endless, tmp_path / "x", "killed", None, limits=sandbox.Limits(cpu_s=1))
     with pytest.raises(Refused) as large:
         enclosed.convert(tmp_path / "x", "qcow2", tmp_path / "out", 4096, lambda: False)
     assert (late.value.why, killed.value.why, "File too large" in large.value.why) == ("late", "killed", True)

@@ -254,6 +254,14 @@ def tasks_end(history: list[Record], picture: dict[str, Any]) -> Iterator[str]: 
             yield f"task {task['id']} {task['kind']} failed with cancelled"
 
 
+def steps_end(_history: list[Record], picture: dict[str, Any]) -> Iterator[str]:
+    """Of a task that ended no step is under way."""
+    ended = {t["id"] for t in picture["clc"]["task"] if t["state"] in FINAL}
+    for step in picture["clc"]["taskstep"]:
+        if step["task_id"] in ended and step["state"] in ("waiting", "running"):
+            yield f"task {step['task_id']} has ended and its step {step['name']} is {step['state']}"
+
+
 def nobody_is_placed_unasked(_history: list[Record], picture: dict[str, Any]) -> Iterator[str]:
     """What a cluster has placed, the CLC knows."""
     known = {i["id"] for i in picture["clc"]["instance"]}
@@ -376,7 +384,7 @@ def hosts_agree(_history: list[Record], picture: dict[str, Any]) -> Iterator[str
 
 
 REST: tuple[Callable[[list[Record], dict[str, Any]], Iterator[str]], ...] = (
-    tasks_end, nobody_is_placed_unasked, instances_agree, leases_agree, nothing_is_left, nothing_waits, images_agree, hosts_agree,
+    tasks_end, steps_end, nobody_is_placed_unasked, instances_agree, leases_agree, nothing_is_left, nothing_waits, images_agree, hosts_agree,
     *image_rules.REST,
 )
 

@@ -158,7 +158,7 @@ def picture():
                           "display_port": 8700, "gen": 1, "task": RUN, "error": None, "image_id": 7}],
             "host": [{"id": NC1, "role": "nc", "name": "nc1", "state": "up", "boss": "cc-00000001"}],
             "imageversion": [{"image_id": "img-1", "version": 1, "state": "published", "blobs": [{"sha256": "a"}], "task": "", "id": 7}],
-            "outbox": [], "upload": [], "workspace": [],
+            "taskstep": [{"task_id": RUN, "name": "boot", "state": "done"}], "outbox": [], "upload": [], "workspace": [],
         },
         "cc": {
             "placement": [place],
@@ -193,6 +193,7 @@ BROKEN = {
     "a task that is gone": lambda p: p["clc"]["task"].clear(),
     "a lost task without a clock that jumped": lambda p: p["clc"]["task"][0].update(state="lost", error={"code": "timeout"}),
     "a fault of ours": lambda p: p["clc"]["task"][0].update(state="failed", error={"code": "bug"}),
+    "a step that runs on": lambda p: p["clc"]["taskstep"][0].update(state="running"),
     "an instance on its way": lambda p: p["clc"]["instance"][0].update(state="starting"),
     "an instance nobody asked for": lambda p: p["clc"]["instance"].clear(),
     "a running instance without a domain": _gone,
