@@ -239,6 +239,16 @@ def test_a_draft_a_power_cut_spoiled_is_begun_again(hall, line, file, tmp_path):
     hall().adopt(DRAFT)
 
 
+def test_what_was_acknowledged_survives_a_power_cut(hall, line, file, tmp_path, monkeypatch):
+    synced = set()
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.add(os.fstat(fd).st_ino), sync(fd)))
+    bring(file)
+    left = list((tmp_path / "drafts").iterdir())
+    assert {each.suffix for each in left} == {".index", ".json"}
+    assert {each.stat().st_ino for each in left} <= synced
+
+
 def test_a_block_that_is_lost_is_said(hall, line, file):
     bring(file)
     for name in list(hall.store.objects.names("packs/")):

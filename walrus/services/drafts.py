@@ -14,10 +14,10 @@ from typing import Any
 from luhyaapi import clock, points
 from luhyaapi.contracts.specs import MIB
 from luhyaapi.errors import Failed, Refused, Unavailable
+from luhyaapi.files import write_atomic
 from luhyaapi.transfer import frames, giver
 from luhyaapi.transfer.blocks import Index
 from luhyaapi.transfer.pushing import lacks
-from luhyaapi.transfer.sparse import sync_folder
 from walrus.services.blockstore import BlockStore
 
 _ID = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -130,15 +130,11 @@ class Drafts:
         self._write(f"{draft}.json", json.dumps(said).encode())
 
     def _write(self, name: str, data: bytes) -> None:
-        fresh = self._folder / f"{name}.part"
         points.at("draft: before write")
         try:
-            with fresh.open("wb") as file:
-                file.write(data)
-            fresh.rename(self._folder / name)
-            sync_folder(self._folder)
+            write_atomic(self._folder / name, data)
         except OSError as e:
-            fresh.unlink(missing_ok=True)
+            (self._folder / f"{name}.part").unlink(missing_ok=True)
             raise Failed("disk_full", "The draft could not be stored", str(e)) from e
         points.at("draft: written")
 
