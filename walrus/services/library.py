@@ -19,6 +19,7 @@ from luhyaapi.contracts.base import Model
 from luhyaapi.contracts.specs import MIB, Blob, PartFacts, UploadPart
 from luhyaapi.contracts.vocabulary import Part
 from luhyaapi.errors import Failed, Refused, Unavailable
+from luhyaapi.files import write_atomic
 from luhyaapi.transfer.base import CHUNK, Cancelled, never
 from luhyaapi.transfer.sparse import SparseFile, sync_folder
 from walrus.services.blockstore import BlockStore
@@ -204,10 +205,11 @@ class Library:
         fresh = self._uploads / f".{folder.name}.{os.getpid()}"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir()
-        (fresh / "parts.json").write_text(json.dumps(wanted), "ascii")
+        write_atomic(fresh / "parts.json", json.dumps(wanted).encode())
         with contextlib.suppress(OSError):
             # somebody else may have begun the same upload meanwhile: theirs stays
             fresh.rename(folder)
+        sync_folder(self._uploads)
         shutil.rmtree(fresh, ignore_errors=True)
 
     def _checked(self, parts: Sequence[tuple[str, int]]) -> dict[str, int]:
