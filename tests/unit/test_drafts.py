@@ -8,7 +8,7 @@ import pytest
 
 from luhyaapi import points
 from luhyaapi.errors import Failed, Refused, Unavailable
-from luhyaapi.transfer import giver, pushing
+from luhyaapi.transfer import frames, giver, pushing
 from luhyaapi.transfer.base import Source
 from luhyaapi.transfer.blocks import BLOCK, index_of
 from luhyaapi.transfer.download import PROTOCOLS, Patience
@@ -173,6 +173,10 @@ def test_damaged_and_foreign_blocks_are_refused(hall, line, file, tmp_path):
     with pytest.raises(Failed) as e:
         bring(file)
     assert e.value.code == "digest"
+    line.faults = [None, lambda body: body[:frames.HEAD.size] + bytes([body[frames.HEAD.size] ^ 1]) + body[frames.HEAD.size + 1:]]
+    with pytest.raises(Failed) as e:
+        bring(file)
+    assert e.value.code == "digest", "the name of a block"
     line.faults = [None, lambda body: body[:-1]]
     with pytest.raises(Failed, match="expected"):
         bring(file)

@@ -78,7 +78,9 @@ class Drafts:
             if reader.rest:
                 raise Failed("digest", "Other bytes came than expected", "the last frame is cut off")
             found.names = found.names or frozenset(found.index)
-            if any(name not in found.names for frame in whole for name in frames.names(frame)):
+            foreign = next((frame for frame in whole if not found.names.issuperset(frames.names(frame))), None)
+            if foreign is not None:
+                frames.unpack(foreign)  # a name may have been spoiled on its way
                 raise Refused("invalid", "Those blocks are not of this file")
             found.grew += self._store.take([frame for frame in whole if any(name in found.lacking for name in frames.names(frame))])
             for frame in whole:
