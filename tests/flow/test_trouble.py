@@ -253,8 +253,9 @@ def test_the_store_has_lost_the_image(cloud):
 
 
 def test_the_store_gives_other_bytes(cloud):
-    (pack,) = (cloud.p.folder / "walrus").glob("store/objects/packs_/*")
-    pack.write_bytes(b"x" * pack.stat().st_size)
+    objects = cloud.role("walrus").store.objects
+    (pack,) = objects.names("packs/")
+    objects.put(pack, b"x" * objects.size(pack))
     _, task = cloud.ask()
     cloud.until_rest()
     _failed(cloud, task, "digest")
