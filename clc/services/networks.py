@@ -40,7 +40,7 @@ def create(account: Account, ask: Ask) -> Network:
         raise Refused("invalid", "The name is not possible", "letters, digits, dot, dash and underscore, at most 63, and not default", field="name")
     if ask.mode not in list(NetworkMode):
         raise Refused("invalid", "mode is not possible", f"give {' or '.join(NetworkMode)}, not {ask.mode[:20]!r}", field="mode")
-    subnet = subnets.subnet_of(ask.subnet)
+    subnet = _subnet(ask.subnet)
     ranges = _ranges(subnet, ask.ranges)
     with memory.atomic():
         cluster = _cluster(account, ask.cluster)
@@ -109,6 +109,13 @@ def _able(cluster: Host) -> Host:
     if NetworksSet.kind not in cluster.speaks:
         raise Refused("state", "The cluster cannot have networks of its own yet", f"{cluster.name} runs an older version", hint="Update it first.")
     return cluster
+
+
+def _subnet(text: str) -> ipaddress.IPv4Network:
+    try:
+        return subnets.subnet_of(text)
+    except Refused as e:
+        raise Refused(e.code, e.what, e.why, field="subnet") from e
 
 
 def _ranges(subnet: ipaddress.IPv4Network, given: Sequence[str]) -> list[list[str]]:

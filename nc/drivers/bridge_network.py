@@ -31,6 +31,8 @@ class BridgeNetwork:
         self._ip = ["ip", *(["-n", namespace] if namespace else [])]
 
     def plug(self, instance: str, nic: Nic) -> str:
+        if nic.segment and self._uplink:
+            raise Refused("not_found", "That network does not reach this node", "networks beside the cluster's own end at the cluster's host")
         self._ensure_bridge(nic.segment)
         return tap_name(instance, nic.mac)
 

@@ -101,6 +101,13 @@ def test_each_network_has_its_bridge(bench: Bench, request: pytest.FixtureReques
     assert bench.driver.found() == {}
 
 
+@pytest.mark.live
+def test_a_network_that_ends_elsewhere_is_refused() -> None:
+    with pytest.raises(Refused) as trouble:
+        BridgeNetwork(BRIDGE, SPACE, uplink="eth9").plug(A, CLASS)
+    assert trouble.value.code == "not_found"
+
+
 @pytest.mark.parametrize("name", ["", "a" * 16, "a b", "-a", "../a"])
 def test_a_bridge_that_cannot_be_called_so_is_refused(name: str) -> None:
     with pytest.raises(Refused):
