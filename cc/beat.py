@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cc.services import flows, leases, placements, prefetches, strangers
+from cc.services import flows, leases, placements, pool, prefetches, strangers
 from cc.services.office import Office
 from luhyaapi import log
 from luhyaapi.agent import Agent
@@ -30,7 +30,7 @@ class Beat:
 
     def hello(self) -> None:
         """We are there."""
-        self._agent.report(hello(self._agent.me, self._agent.shape, self._agent.settings))
+        self._agent.report(hello(self._agent.me, self._agent.shape, self._agent.settings, subnet=self._agent.settings.network.subnet))
 
     def beat(self) -> None:
         """How we are."""
@@ -40,7 +40,7 @@ class Beat:
         agent.report(host_facts(
             agent.me, agent.settings, services=services, blobs=tuple(self._office.cache.sha256s()), halves=self._office.cache.halves(),
             open_commands=agent.journal.counts()[0] + outbox.waiting(), health=self._trouble or self._strangers,
-            children=dict(Child.objects.values_list("pk", "draining")),
+            children=dict(Child.objects.values_list("pk", "draining")), networks=pool.networks(),
         ))
 
     def reconcile(self) -> None:

@@ -16,7 +16,6 @@ from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, DomainState
 from luhyaapi.errors import CODES, Bug, Failed, Refused, Trouble, Unavailable
 from nc.drivers.base import Account, Files, Probe, check, ends_politely, never, tap_name
 
-NETWORK = "default"
 VERBS = ("probe", "define", "start", "stand", "stop", "remove", "inspect", "list", "plug", "unplug", "found")
 
 
@@ -219,8 +218,6 @@ class FakeNetwork:
 
     def plug(self, instance: str, nic: Nic) -> str:
         self.faults.strike("plug", instance)
-        if nic.network != NETWORK:
-            raise Refused("not_found", f"This node has no network {nic.network}")
         name = tap_name(instance, nic.mac)
         _replace(self._taps / name, instance)
         return name

@@ -11,7 +11,6 @@ from luhyaapi.contracts.specs import Nic
 from luhyaapi.errors import Failed, Refused
 from nc.drivers.base import tap_name
 
-NETWORK = "default"
 _CARD = re.compile("^t[0-9a-f]{14}$")
 
 
@@ -26,8 +25,8 @@ class UserNetwork:
         self._folder = folder
 
     def plug(self, instance: str, nic: Nic) -> str:
-        if nic.network != NETWORK:
-            raise Refused("not_found", f"This node has no network {nic.network}")
+        if nic.segment:
+            raise Refused("not_found", "This node has no networks beside its own", "it runs without rights")
         for forward in nic.forwards:
             _refuse_taken(forward.host, forward.port)
         name = tap_name(instance, nic.mac)
