@@ -45,7 +45,7 @@ def of_name(plan: RulesPlan, name: str) -> None:
 
 
 def exchanged(there: Mapping[Key, Forward], gone: Iterable[Forward], new: Iterable[Forward]) -> dict[Key, Forward | None]:
-    """By key what an exchange leaves of the forwards it names, None: nothing.
+    """By key what an exchange leaves of the forwards it names, None: nothing; those that are there afterwards in the order of ``new``.
 
     Raises Refused(invalid) for a forward of ``gone`` that is not there, or of ``new`` that is there or comes twice.
     """
@@ -57,6 +57,7 @@ def exchanged(there: Mapping[Key, Forward], gone: Iterable[Forward], new: Iterab
     for forward in new:
         if left.get(key(forward), there.get(key(forward))) is not None:
             raise _refused(forward, "is forwarded twice")
+        left.pop(key(forward), None)
         left[key(forward)] = forward
     return left
 

@@ -87,6 +87,11 @@ def _add_translations(made: Chains, plan: RulesPlan) -> None:
     for segment in plan.segments:
         nets = _of(segment.subnets, 4)
         made.add(IPV4, "nat", "out", *(f"-s {one} -d {other} -m conntrack --ctstate DNAT -j MASQUERADE" for one in nets for other in nets))
+    for each in _addresses(plan.forwards):
+        made.add(IPV4, "nat", "out", f"-m conntrack --ctstate DNAT --ctorigdst {each} -j {made.prefix}away")
+    for segment in plan.segments:
+        made.add(IPV4, "nat", "away", *(f"-d {net} -j RETURN" for net in _of(segment.subnets, 4) if segment.gateway))
+    made.add(IPV4, "nat", "away", "-j MASQUERADE")
     for uplink in plan.uplinks:
         made.add(IPV4, "nat", "out", *(f"-s {alias.to} -o {uplink} -j SNAT --to-source {alias.address}" for alias in plan.aliases))
 
@@ -107,7 +112,7 @@ def _add_subnets(made: Chains, plan: RulesPlan, program: str, version: int) -> N
 
 
 def _add_forwards(made: Chains, forwards: tuple[Forward, ...]) -> None:
-    for each in dict.fromkeys(forward.address for forward in forwards):
+    for each in _addresses(forwards):
         made.add(IPV4, "filter", "judge", f"-m conntrack --ctstate DNAT --ctorigdst {each} -j {made.prefix}forwarded")
     for forward in filter(is_limited, forwards):
         asked = f"-p {forward.protocol} -m conntrack --ctorigdst {forward.address} --ctorigdstport {forward.port}"
@@ -169,6 +174,10 @@ def _add_guard(made: Chains, card: Card, segment: Segment) -> None:
     else:
         made.add(ETHERNET, "filter", "separate", f"-i {card.tap} -j {made.prefix}apart")
         made.add(ETHERNET, "filter", "apart", f"-o {card.tap} -j DROP")
+
+
+def _addresses(forwards: Iterable[Forward]) -> list[str]:
+    return list(dict.fromkeys(forward.address for forward in forwards))
 
 
 def _owned(card: Card, version: int) -> list[Address]:

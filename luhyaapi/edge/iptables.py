@@ -11,10 +11,11 @@ from luhyaapi.edge.base import of_name, with_exchanged
 from luhyaapi.edge.chains import JUMPS, Chains, Table
 from luhyaapi.edge.plan import Forward, RulesPlan, check
 from luhyaapi.errors import Failed
-from luhyaapi.process import Finished, run
+from luhyaapi.process import run
 
 _S = 60.0
-_PROGRAMS = (chains.IPV4, chains.IPV6, chains.ETHERNET)
+# The one that cannot say beforehand what it would not take comes first.
+_PROGRAMS = (chains.ETHERNET, chains.IPV4, chains.IPV6)
 
 
 class IptablesRules:
@@ -100,7 +101,7 @@ class IptablesRules:
         found: dict[Table, list[str]] = {}
         for program in _PROGRAMS:
             table = (program, "")
-            for line in _ran([f"{program}-save"]).text.splitlines():
+            for line in _ran([f"{program}-save"], f"The rules of {program} could not be read").splitlines():
                 if line.startswith("*"):
                     table = (program, line[1:].strip())
                 elif re.search(rf"(^:|-j |-A ){re.escape(self._prefix)}", line):
@@ -109,16 +110,18 @@ class IptablesRules:
 
 
 def _restore(program: str, text: str, *options: str) -> None:
-    done = _ran([f"{program}-restore", "--noflush", *options], text)
-    if done.code:
-        why = done.stderr.decode("utf-8", "replace").strip()
-        raise Failed("network", f"{program} took it not", why.splitlines()[0] if why else "it did not say why")
+    wait = [] if program == chains.ETHERNET else ["--wait=5"]
+    _ran([f"{program}-restore", "--noflush", *wait, *options], f"{program} took it not", text)
 
 
-def _ran(argv: list[str], text: str = "") -> Finished:
+def _ran(argv: list[str], trouble: str, text: str = "") -> str:
     try:
-        return run(argv, timeout_s=_S, stdin=text.encode(), check=False)
+        done = run(argv, timeout_s=_S, stdin=text.encode(), check=False)
     except Failed as e:
         if e.code != "missing":
             raise
         raise Failed("missing", e.what, e.why, hint="Install the package iptables.") from e
+    if done.code:
+        why = done.stderr.decode("utf-8", "replace").strip()
+        raise Failed("network", trouble, why.splitlines()[0] if why else "it did not say why")
+    return done.text

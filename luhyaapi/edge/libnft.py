@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
+import os
 import socket
 import struct
 import threading
@@ -49,16 +51,20 @@ class Nftables:
                 netlink.send(struct.pack("=IHHIIBBH", 20, _GET_GENERATION, _REQUEST, 0, 0, 0, 0, 0))
                 return _generation(netlink.recv(4096))
             except OSError as e:
+                self._close()  # its answer may still come, and would be taken for that of the next question
                 raise Failed("network", "The packet rules could not be read", str(e)) from e
 
     def close(self) -> None:
         """Free what is open; the next use opens it anew."""
         with self._lock:
-            if self._opened is not None:
-                context, netlink = self._opened
-                self._functions.nft_ctx_free(context)
-                netlink.close()
-                self._opened = None
+            self._close()
+
+    def _close(self) -> None:
+        if self._opened is not None:
+            context, netlink = self._opened
+            self._functions.nft_ctx_free(context)
+            netlink.close()
+            self._opened = None
 
     def _open(self) -> tuple[int, socket.socket]:
         if self._opened is None:
@@ -106,15 +112,18 @@ def _load(library: str) -> ctypes.CDLL:
 
 
 def _generation(message: bytes) -> int:
-    """The number in an answer: behind two headers a list of attributes (length, type, value padded to 4)."""
+    """The number in an answer: behind two headers a list of attributes (length, type, value padded to 4). Raises OSError for any other."""
     length, kind = struct.unpack_from("=IH", message)
+    if kind == _ERROR:
+        code = -struct.unpack_from("=i", message, 16)[0]
+        raise OSError(code, os.strerror(code))
     at = 20
     while kind == _NEW_GENERATION and at + 4 <= length:
         size, what = struct.unpack_from("=HH", message, at)
         if what == _ID:
             return int.from_bytes(message[at + 4:at + 8])
         at += max(size + 3 & ~3, 4)
-    raise Failed("network", "The packet rules could not be read", f"the kernel answered {message[:36].hex()}")
+    raise OSError(errno.EPROTO, f"the kernel answered {message[:36].hex()}")
 
 
 def _without_handle(each: dict[str, Any]) -> dict[str, Any]:

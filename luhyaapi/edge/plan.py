@@ -42,7 +42,11 @@ class Allowed(StrEnum):
 
 
 class Forward(Model):
-    """``address``:``port`` of this host leads to ``to``:``to_port``, for ``sources`` (IPv4 CIDRs; none: for anyone)."""
+    """``address``:``port`` of this host leads to ``to``:``to_port``, for ``sources`` (IPv4 CIDRs; none: for anyone).
+
+    Who is reached sees who asks, when its answers come by this host anyway: from a segment whose gateway this is, asked from outside
+    of it. Else it sees this host.
+    """
 
     protocol: Protocol
     address: Ipv4

@@ -43,6 +43,7 @@ _INET = """
     map cards4 { type ipv4_addr : verdict; }
     map cards6 { type ipv6_addr : verdict; }
     set uplinks { type ifname; }
+    set routed { type ipv4_addr; flags interval; }
     set within { type ipv4_addr . ipv4_addr; flags interval; }
     set outer4 { type ifname . ipv4_addr; flags interval; }
     set outer6 { type ifname . ipv6_addr; flags interval; }
@@ -71,6 +72,7 @@ _INET = """
     chain translate_out {
         type nat hook postrouting priority srcnat; policy accept;
         ct status dnat ip saddr . ip daddr @within masquerade
+        ct status dnat ct original ip daddr @forwarded ip daddr != @routed masquerade
         oifname @uplinks snat ip to ip saddr map @behind
         oifname . ip saddr @masked4 masquerade
         oifname . ip6 saddr @masked6 masquerade
@@ -208,6 +210,9 @@ def _put_segment(made: Ruleset, segment: Segment, uplinks: Iterable[str]) -> Non
             made.put(INET, f"closed{net.version}", entry)
         elif net.version == 4 or is_unique_local(net):
             made.put(INET, f"masked{net.version}", entry)
+    for net in subnets:
+        if segment.gateway and net.version == 4:
+            made.put(INET, "routed", str(net))
     for one, other in product([net for net in subnets if net.version == 4], repeat=2):
         made.put(INET, "within", f"{one} . {other}")
 

@@ -99,6 +99,14 @@ def test_a_forward_is_reached_from_inside_and_from_its_host(rules: RulesDriver, 
     assert bed.seen(web, HOST, PUBLIC, 8080) == PUBLIC
 
 
+def test_answers_come_back_by_us_from_where_we_are_not_the_gateway(rules: RulesDriver, bed: Bed) -> None:
+    web, node = bed.listen(A, 80), bed.listen(OUT, 80)
+    rules.apply(plan(WEB, Forward(protocol=Protocol.TCP, address=PUBLIC, port=8090, to=CLIENT, to_port=80), gateway=False))
+    assert bed.seen(web, OUT, PUBLIC, 8080) == GATEWAY
+    assert bed.seen(node, OUT, PUBLIC, 8090, OTHER_CLIENT) == PUBLIC
+    assert bed.seen(node, A, PUBLIC, 8090) == PUBLIC
+
+
 def test_udp_is_forwarded_and_answered(rules: RulesDriver, bed: Bed) -> None:
     rules.apply(plan(Forward(protocol=Protocol.UDP, address=PUBLIC, port=5353, to=IPS[A], to_port=53)))
     with bed.inside(A):
