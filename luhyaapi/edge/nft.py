@@ -65,9 +65,9 @@ class NftRules:
             for forward in after:
                 check_forward(forward, now.taken)
             if _is_plain(now, before, after) and self._is_untouched(now):
-                old, fresh = ruleset.forwards(before), ruleset.forwards(after)
-                self._commit(now, ruleset.difference(old, fresh, self._table))
-                _note(now, left, old.elements.get(FORWARDS, {}), fresh.elements.get(FORWARDS, {}))
+                less, more = ruleset.entries(before), ruleset.entries(after)
+                self._commit(now, ruleset.difference(Ruleset({FORWARDS: less}), Ruleset({FORWARDS: more}), self._table))
+                _note(now, left, less, more)
             else:
                 kept = (forward for each, forward in now.forwards.items() if each not in left)
                 self._apply(now.plan.model_copy(update={"forwards": (*kept, *after)}), now.taken)
@@ -135,7 +135,7 @@ class NftRules:
     def _listed(self) -> list[dict[str, Any]]:
         """Our tables without the elements of their sets. Of all commands only "list ruleset" does not read elements for that."""
         rules = [each for family in ruleset.STATIC for each in self._nft.read(f"list ruleset {family}", terse=True)]
-        return [each for each in rules for body in each.values() if self._table in (body.get("table"), body.get("name"))]
+        return [each for each in rules for kind, body in each.items() if body.get("name" if kind == "table" else "table") == self._table]
 
     def _listed_sets(self, static: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         sets = [(kind, body) for each in static for kind, body in each.items() if kind in ("set", "map")]
@@ -150,11 +150,11 @@ def _is_plain(now: _InForce, before: Iterable[Forward], after: Iterable[Forward]
     return not limited and all(now.uses[each] > 0 and now.uses[each] + by > 0 for each, by in change.items())
 
 
-def _note(now: _InForce, left: Mapping[Key, Forward | None], old: Mapping[str, str], fresh: Mapping[str, str]) -> None:
+def _note(now: _InForce, left: Mapping[Key, Forward | None], less: Mapping[str, str], more: Mapping[str, str]) -> None:
     entries = now.made.elements[FORWARDS]
-    for entry in old:
+    for entry in less:
         del entries[entry]
-    entries |= fresh
+    entries |= more
     for each, forward in left.items():
         if before := now.forwards.pop(each, None):
             now.uses[before.address] -= 1

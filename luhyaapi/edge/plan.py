@@ -119,7 +119,7 @@ Key = tuple[str, str, int]
 
 def key(forward: Forward) -> Key:
     """By what a forward is told from all others: protocol, address, port."""
-    return forward.protocol.value, forward.address, forward.port
+    return forward.protocol, forward.address, forward.port
 
 
 def link_local(mac: str) -> str:
@@ -149,16 +149,16 @@ def check(plan: RulesPlan) -> Taken:
     seen: set[Key] = set()
     for forward in plan.forwards:
         check_forward(forward, taken)
-        if key(forward) in seen:
+        if (known := key(forward)) in seen:
             raise _invalid(f"{forward.protocol} {forward.address}:{forward.port} is forwarded twice")
-        seen.add(key(forward))
+        seen.add(known)
     return taken
 
 
 def check_forward(forward: Forward, taken: Taken) -> None:
     """One forward beside what else the plan has; raises as :func:`check`."""
-    for text in (forward.address, forward.to):
-        _host(text)
+    _host(forward.address)
+    _host(forward.to)
     if forward.address in taken.guests:
         raise _invalid(f"{forward.address} is a guest's and cannot be forwarded")
     if forward.address in taken.elastic:
@@ -276,6 +276,7 @@ def _belongs(one: Address, subnets: Iterable[Subnet], segment: str) -> None:
         raise _invalid(f"{one} is no host's address in the segment {segment}")
 
 
+@functools.lru_cache(maxsize=65536)
 def _host(text: str) -> None:
     one = address(text)
     # Loopback is refused because the kernel drops what leaves a host with such an address.

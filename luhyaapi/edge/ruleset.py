@@ -173,31 +173,28 @@ def render(plan: RulesPlan) -> Ruleset:
         _put_segment(made, segment, plan.uplinks)
     for alias in plan.aliases:
         _put_alias(made, alias)
-    for forward in plan.forwards:
-        _put_forward(made, forward)
+    _put_forwards(made, plan.forwards)
     for card in plan.cards:
         _put_card(made, card, segments[card.segment])
     return made
 
 
-def forwards(some: Iterable[Forward]) -> Ruleset:
-    """What the tables hold for these forwards alone, when all of them are for anyone: entries of one map."""
-    made = Ruleset()
-    for forward in some:
-        made.put(*FORWARDS, _entry(forward), f"{forward.to} . {forward.to_port}")
-    return made
+def entries(forwards: Iterable[Forward]) -> dict[str, str]:
+    """Forwards as elements of their map."""
+    return {_entry(each): f"{each.to} . {each.to_port}" for each in forwards}
 
 
-def _put_forward(made: Ruleset, forward: Forward) -> None:
-    entry = _entry(forward)
-    made.put(*FORWARDS, entry, f"{forward.to} . {forward.to_port}")
-    made.put(INET, "forwarded", forward.address)
-    if is_limited(forward):
-        made.put(INET, "limited", entry, made.goto("from", (f"ip saddr {_any_of(forward.sources)} accept", "drop")))
+def _put_forwards(made: Ruleset, forwards: tuple[Forward, ...]) -> None:
+    if forwards:
+        made.elements[FORWARDS] = entries(forwards)
+        made.elements[INET, "forwarded"] = dict.fromkeys((each.address for each in forwards), "")
+    for forward in forwards:
+        if is_limited(forward):
+            made.put(INET, "limited", _entry(forward), made.goto("from", (f"ip saddr {_any_of(forward.sources)} accept", "drop")))
 
 
 def _entry(forward: Forward) -> str:
-    return f"{forward.protocol.value} . {forward.address} . {forward.port}"
+    return f"{forward.protocol} . {forward.address} . {forward.port}"
 
 
 def _put_segment(made: Ruleset, segment: Segment, uplinks: Iterable[str]) -> None:

@@ -15,7 +15,9 @@ from luhyaapi.edge.plan import Alias, Allow, Allowed, Card, Forward, Protocol, R
 from tests.support import edge_bed
 from tests.support.edge_bed import (
     BEYOND,
+    BEYOND6,
     CLIENT,
+    CLIENT6,
     ELASTIC,
     FAR,
     GATEWAY,
@@ -26,6 +28,7 @@ from tests.support.edge_bed import (
     OTHER_CLIENT,
     OUT,
     PUBLIC,
+    PUBLIC6,
     A,
     B,
     Bed,
@@ -140,6 +143,32 @@ def test_the_way_out_bears_the_hosts_address_or_is_none(rules: RulesDriver, bed:
     assert bed.seen(out, A, CLIENT, 80) == PUBLIC
     rules.apply(plan(way_out=False))
     assert bed.is_closed(A, CLIENT, 80)
+
+
+def test_ipv6_is_judged_alike(rules: RulesDriver, bed: Bed) -> None:
+    web, out = bed.listen(A, 80, IP6S[A]), bed.listen(OUT, 80, CLIENT6)
+    rules.apply(plan())
+    assert bed.seen(out, A, CLIENT6, 80) == PUBLIC6
+    assert bed.is_closed(OUT, IP6S[A], 80)
+    rules.apply(plan(cards=(card(A, tcp(80, "fd00:92::/64")),), way_out=False))
+    assert bed.seen(web, OUT, IP6S[A], 80) == CLIENT6
+    assert bed.is_closed(A, CLIENT6, 80)
+    rules.apply(plan(gateway=False))
+    assert bed.is_closed(FAR, IP6S[A], 80, BEYOND6)
+    assert bed.seen(web, FAR, IP6S[A], 80) == IP6S[FAR]
+    rules.apply(plan(gateway=False, talk=False, cards=(card(A, tcp(80, "::/0")),)))
+    assert bed.seen(web, FAR, IP6S[A], 80, BEYOND6) == BEYOND6
+    assert bed.is_closed(FAR, IP6S[A], 80)
+
+
+def test_ping_is_let_in_or_not(rules: RulesDriver, bed: Bed) -> None:
+    ping = ("busybox", "ping", "-c", "1", "-W", "1", ELASTIC)
+    elastic = (Alias(address=ELASTIC, to=IPS[A]),)
+    rules.apply(plan(aliases=elastic, cards=(card(A, Allow(protocol=Allowed.ICMP, source=f"{CLIENT}/32"), tcp(80)),)))
+    assert bed.run(OUT, *ping, check=False).code == 0
+    assert bed.run(OUT, *ping, "-I", OTHER_CLIENT, check=False).code == 1
+    rules.apply(plan(aliases=elastic, cards=(card(A, Allow(protocol=Allowed.ANY, source=f"{OTHER_CLIENT}/32")),)))
+    assert bed.run(OUT, *ping, "-I", OTHER_CLIENT, check=False).code == 0
 
 
 def test_a_neighbour_host_on_the_bridge_is_judged_too(rules: RulesDriver, bed: Bed) -> None:

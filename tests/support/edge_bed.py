@@ -18,9 +18,10 @@ HOST, A, B, FAR, OUT = "host", "a", "b", "far", "out"
 MACS = {A: "02:00:0a:4d:00:0a", B: "02:00:0a:4d:00:0b", FAR: "02:00:0a:4d:00:fe"}
 BRIDGE_MAC, WAN_MAC = "02:00:0a:4d:00:01", "02:00:0a:4d:00:02"
 IPS = {A: "10.77.0.10", B: "10.77.0.11", FAR: "10.77.0.254"}
-IP6S = {A: "fd00:77::a", B: "fd00:77::b"}
+IP6S = {A: "fd00:77::a", B: "fd00:77::b", FAR: "fd00:77::fe"}
 GATEWAY, GATEWAY6, SUBNET, SUBNET6 = "10.77.0.1", "fd00:77::1", "10.77.0.0/24", "fd00:77::/64"
 PUBLIC, ELASTIC, CLIENT, OTHER_CLIENT, BEYOND = "192.0.2.1", "192.0.2.50", "192.0.2.9", "192.0.2.10", "198.51.100.9"
+PUBLIC6, CLIENT6, BEYOND6 = "fd00:92::1", "fd00:92::9", "fd00:98::9"
 TAPS = {A: "tapa", B: "tapb", FAR: "wire"}
 PATIENCE_S, SILENCE_S = 3.0, 0.3
 """What is let in comes long before the first; what is dropped is waited for as long as the second."""
@@ -67,19 +68,24 @@ class Bed:
             self.ip(guest, "address", "add", f"{IPS[guest]}/24", "dev", "eth0")
             self.ip(guest, "link", "set", "eth0", "up")
             self.ip(HOST, "link", "set", TAPS[guest], "master", "br0", "up")
-        for guest in (A, B):
             self.ip(guest, "address", "add", f"{IP6S[guest]}/64", "dev", "eth0", "nodad")
+        for guest in (A, B):
             self.ip(guest, "route", "add", "default", "via", GATEWAY)
             self.ip(guest, "-6", "route", "add", "default", "via", GATEWAY6)
             self.ip(guest, "route", "add", "198.51.100.0/24", "via", IPS[FAR])
+            self.ip(guest, "-6", "route", "add", "fd00:98::/64", "via", IP6S[FAR])
         self.ip(FAR, "address", "add", f"{BEYOND}/32", "dev", "lo")
+        self.ip(FAR, "address", "add", f"{BEYOND6}/128", "dev", "lo")
         self.ip(OUT, "link", "add", "eth0", "type", "veth", "peer", "name", "wan0", "address", WAN_MAC, "netns", self.names[HOST])
         for address in (PUBLIC, ELASTIC):
             self.ip(HOST, "address", "add", f"{address}/24", "dev", "wan0")
+        self.ip(HOST, "address", "add", f"{PUBLIC6}/64", "dev", "wan0", "nodad")
         self.ip(HOST, "link", "set", "wan0", "up")
         for address in (CLIENT, OTHER_CLIENT):
             self.ip(OUT, "address", "add", f"{address}/24", "dev", "eth0")
+        self.ip(OUT, "address", "add", f"{CLIENT6}/64", "dev", "eth0", "nodad")
         self.ip(OUT, "link", "set", "eth0", "up")
+        self.ip(OUT, "-6", "route", "add", SUBNET6, "via", PUBLIC6)
         self.ip(OUT, "route", "add", SUBNET, "via", PUBLIC)
 
     def bridge(self) -> None:
