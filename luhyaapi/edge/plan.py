@@ -186,6 +186,7 @@ def collapsed(texts: Iterable[str]) -> list[str]:
 @functools.lru_cache(maxsize=65536)
 def address(text: str) -> Address:
     """A parsed address. Raises Refused(invalid)."""
+    _no_zone(text)
     try:
         return ipaddress.ip_address(text)
     except ValueError as e:
@@ -195,10 +196,17 @@ def address(text: str) -> Address:
 @functools.lru_cache(maxsize=4096)
 def subnet(text: str) -> Subnet:
     """A parsed CIDR without bits behind its prefix. Raises Refused(invalid)."""
+    _no_zone(text)
     try:
         return ipaddress.ip_network(text)
     except ValueError as e:
         raise _invalid(str(e)) from e
+
+
+def _no_zone(text: str) -> None:
+    """A zone (fe80::1%eth0) may be any text for Python, also commands for the program that is told the address."""
+    if "%" in text:
+        raise _invalid(f"{text!r} has a zone")
 
 
 def _check_segments(plan: RulesPlan) -> dict[str, list[Subnet]]:

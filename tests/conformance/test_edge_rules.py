@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 from collections.abc import Callable, Iterator
 
@@ -193,6 +194,27 @@ def test_closing_does_not_take_the_rules_away(rules: RulesDriver) -> None:
 def test_a_plan_of_ten_thousand_forwards(rules: RulesDriver, stranger: Callable[[], object]) -> None:
     many = tuple(forward(port, f"10.77.0.{port % 250 + 1}") for port in range(1, 10_001))
     for wanted in (plan(*many), plan(*many[:-1])):
+        rules.apply(wanted)
+        stranger()
+        assert rules.found() == wanted
+
+
+def test_any_plan_follows_any_other(rules: RulesDriver, stranger: Callable[[], object]) -> None:
+    chance = random.Random(21)
+    segments = (DESK.model_copy(update={"gateway": True, "routers": ()}), CLASS)
+    for _ in range(24):
+        cards = [
+            Card(tap=f"tap{n}", mac=f"02:00:00:00:00:{chance.choice((n, n + 100)):02x}", addresses=(f"10.77.0.{n}", f"fd00:77::{n}"), segment="desk",
+                 allow=tuple(chance.sample(ALLOW, chance.randrange(3))))
+            for n in range(2, 12) if chance.random() < 0.6
+        ]
+        chance.shuffle(cards)
+        limits = ((), ("10.0.0.0/8",), ("10.0.0.0/8", "192.0.2.0/24"))
+        wanted = plan(
+            *(forward(n, f"10.77.0.{chance.randrange(2, 12)}", *chance.choice(limits)) for n in range(1, 20) if chance.random() < 0.5),
+            cards=tuple(cards), uplinks=("wan0",), segments=segments[:chance.choice((1, 2, 2, 2))],
+            aliases=tuple(Alias(address=f"203.0.113.{n}", to=f"10.77.0.{n}") for n in range(2, 12) if chance.random() < 0.3),
+        )
         rules.apply(wanted)
         stranger()
         assert rules.found() == wanted

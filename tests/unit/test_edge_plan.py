@@ -88,6 +88,8 @@ def test_what_a_good_plan_takes_is_said() -> None:
     ({"cards": card(addresses=("10.77.0.0",))}, "10.77.0.0 is no host's address"),
     ({"cards": card(addresses=("10.77.0.255",))}, "10.77.0.255 is no host's address"),
     ({"cards": card(addresses=("10.77.0",))}, "10.77.0"),
+    ({"cards": card(addresses=("fe80::1%}; flush ruleset",))}, "has a zone"),
+    ({"cards": allowed(source="fe80::%}; flush ruleset/64")}, "has a zone"),
     ({"cards": allowed(source="10.0.0.1/8")}, "host bits"),
     ({"cards": allowed(last_port=0)}, "1 to 0 are no ports"),
     ({"cards": allowed(protocol="udp", first_port=0)}, "0 to 1 are no ports"),
