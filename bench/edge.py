@@ -23,7 +23,7 @@ from luhyaapi.edge.nft import NftRules
 from luhyaapi.edge.plan import Forward, Protocol, RulesPlan
 
 SIZES = (100, 1_000, 10_000, 40_000)
-ROUNDS, SYNCED, AT_ONCE = 7, 10_000, 1_000
+ROUNDS, REPEATS, SYNCED, AT_ONCE = 7, 20, 10_000, 1_000
 HOST = "192.0.2.1"
 
 
@@ -90,8 +90,8 @@ def _measure_size(size: int, ours: str, theirs: str, runs: dict[str, list[float]
     for turn in range(ROUNDS + 1):
         one = spare[turn]
         times = {
-            "A add": _ms(lambda one=one: driver.exchange((), (one,))),
-            "A remove": _ms(lambda one=one: driver.exchange((one,), ())),
+            "A add": _ms(lambda: [driver.exchange((), (each,)) for each in spare[:REPEATS]]) / REPEATS,
+            "A remove": _ms(lambda: [driver.exchange((each,), ()) for each in spare[:REPEATS]]) / REPEATS,
             "B iptables -A": _ms(lambda one=one: _run(theirs, "iptables", "-t", "nat", "-A", *rule(one).split())),
             "B iptables -D": _ms(lambda one=one: _run(theirs, "iptables", "-t", "nat", "-D", *rule(one).split())),
             "B restore -A": _ms(lambda one=one: _restore(theirs, f"-A {rule(one)}\n")),

@@ -31,8 +31,8 @@ Place = tuple[str, str]
 INET, BRIDGE = "inet", "bridge"
 FORWARDS: Place = (INET, "forwards")
 
-# Keys with a prefix in them make a set that the kernel copies with each change, so no forward stands in one. What a forward lets in
-# is known by where the packet was sent to (ct original), since translations of others shall permit nothing.
+# Keys with a prefix in them make a set that the kernel copies with each change, so no forward stands in one. That a packet comes by a
+# forward is known by the address it was sent to: what others translate at addresses without one permits nothing.
 _INET = """
     map forwards { type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }
     map limited { type inet_proto . ipv4_addr . inet_service : verdict; }
