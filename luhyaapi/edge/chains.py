@@ -61,8 +61,11 @@ class Chains:
         return f"-j {self.prefix}{name}"
 
 
-def render(plan: RulesPlan, prefix: str) -> Chains:
-    """The chains of a plan that was checked."""
+def render(plan: RulesPlan, prefix: str, *, is_router: bool) -> Chains:
+    """The chains of a plan that was checked.
+
+    Unless the host is a router anyway, what comes by an uplink reaches guests and what is translated, not its other networks.
+    """
     made = Chains(prefix)
     _add_translations(made, plan)
     for program, version in ((IPV4, 4), (IPV6, 6)):
@@ -71,6 +74,8 @@ def render(plan: RulesPlan, prefix: str) -> Chains:
             made.add(program, "filter", "judge", *(f"-p ipv6-icmp --icmpv6-type {kind} -j ACCEPT" for kind in (134, 135, 136)))
         _add_subnets(made, plan, program, version)
     _add_forwards(made, plan.forwards)
+    if not is_router:
+        _add_strays(made, plan)
     segments = {segment.name: segment for segment in plan.segments}
     for card in plan.cards:
         _add_card(made, card, segments[card.segment])
@@ -119,6 +124,12 @@ def _add_forwards(made: Chains, forwards: tuple[Forward, ...]) -> None:
         sources = collapsed(forward.sources)
         made.add(IPV4, "filter", "forwarded", *(f"-s {source} {asked} -j ACCEPT" for source in sources), f"{asked} -j DROP")
     made.add(IPV4, "filter", "forwarded", "-j ACCEPT")
+
+
+def _add_strays(made: Chains, plan: RulesPlan) -> None:
+    for program, translated in ((IPV4, ["-m conntrack --ctstate DNAT -j RETURN"]), (IPV6, [])):
+        made.add(program, "filter", "judge", *(f"-i {uplink} -j {made.prefix}stray" for uplink in plan.uplinks))
+        made.add(program, "filter", "stray", *(f"-o {segment.bridge} -j RETURN" for segment in plan.segments), *translated, "-j DROP")
 
 
 def _add_card(made: Chains, card: Card, segment: Segment) -> None:

@@ -66,7 +66,7 @@ class IptablesRules:
             self._plan = None
 
     def _apply(self, plan: RulesPlan) -> None:
-        made = chains.render(plan, self._prefix)
+        made = chains.render(plan, self._prefix, is_router=kernel.is_router())
         kernel.prepare(plan)
         there = self._ours()
         texts = {program: self._text(program, made, there) for program in _PROGRAMS}

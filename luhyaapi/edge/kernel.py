@@ -23,9 +23,11 @@ def prepare(plan: RulesPlan, sysctls: Path = _SYSCTLS) -> None:
     Where the gateway is another host, bridged frames are shown to the rules of IP (br_netfilter), for only there are connections known.
     By bridge, and not net.bridge.bridge-nf-call-iptables, which would have the rules of others judge the bridges of others. Where it is
     this host, they are not: what a forward translates would then go from tap to tap, never back to the tap it came by, and past the
-    host. (Where somebody set that sysctl, it does.) Packets are forwarded from
-    bridges and uplinks; the kernel asks the link a packet came by. With IPv6 it is one switch for all links, which also ends what an
-    uplink learns of routers, unless accept_ra is 2. Nothing is undone: others may rely on it by then.
+    host. (Where somebody set that sysctl, it does.)
+
+    Packets are forwarded from bridges and uplinks; the kernel asks the link a packet came by, and :func:`is_router` still tells what
+    others want. With IPv6 it is one switch for all links, which also ends what an uplink learns of routers, unless accept_ra is 2.
+    Nothing is undone: others may rely on it by then.
 
     Raises Failed(missing) when the kernel has no br_netfilter, Failed(network) when it takes a setting not.
     """
@@ -46,6 +48,11 @@ def prepare(plan: RulesPlan, sysctls: Path = _SYSCTLS) -> None:
 def is_ready(plan: RulesPlan, sysctls: Path = _SYSCTLS) -> bool:
     """Whether :func:`prepare` would change nothing. Raises Failed(network) when the links cannot be read."""
     return not _unasked(plan) and all(_read(file) in ("", value) for file, value in _wanted(plan, sysctls).items())
+
+
+def is_router(sysctls: Path = _SYSCTLS) -> bool:
+    """Whether somebody has this host forward between all its links."""
+    return _read(sysctls / "ipv4/conf/all/forwarding") == "1"
 
 
 def _need_br_netfilter(sysctls: Path) -> None:

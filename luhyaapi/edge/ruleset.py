@@ -43,6 +43,8 @@ _INET = """
     map cards4 { type ipv4_addr : verdict; }
     map cards6 { type ipv6_addr : verdict; }
     set uplinks { type ifname; }
+    set bridges { type ifname; }
+    set shut { type ifname; }
     set routed { type ipv4_addr; flags interval; }
     set within { type ipv4_addr . ipv4_addr; flags interval; }
     set outer4 { type ifname . ipv4_addr; flags interval; }
@@ -85,8 +87,13 @@ _INET = """
         oifname . ip saddr @closed4 ip saddr != @aliased drop
         oifname . ip6 saddr @closed6 drop
         ct status dnat ct original ip daddr @forwarded goto judge_forwarded
+        iifname @shut oifname != @bridges jump judge_stray
         ip daddr vmap @cards4
         ip6 daddr vmap @cards6
+    }
+    chain judge_stray {
+        ct status dnat return
+        drop
     }
     chain judge_forwarded {
         meta l4proto tcp meta l4proto . ct original ip daddr . ct original proto-dst vmap @limited
@@ -163,13 +170,19 @@ class Ruleset:
         return f"goto {name}"
 
 
-def render(plan: RulesPlan) -> Ruleset:
-    """What the tables hold for a plan that was checked."""
+def render(plan: RulesPlan, *, is_router: bool) -> Ruleset:
+    """What the tables hold for a plan that was checked.
+
+    Unless the host is a router anyway, what comes by an uplink reaches guests and what is translated, not its other networks.
+    """
     made = Ruleset()
     segments = {segment.name: segment for segment in plan.segments}
     for uplink in plan.uplinks:
         made.put(INET, "uplinks", f'"{uplink}"')
+        if not is_router:
+            made.put(INET, "shut", f'"{uplink}"')
     for segment in plan.segments:
+        made.put(INET, "bridges", f'"{segment.bridge}"')
         _put_segment(made, segment, plan.uplinks)
     for alias in plan.aliases:
         _put_alias(made, alias)

@@ -206,6 +206,23 @@ def test_nobody_outside_pretends_to_be_inside(rules: RulesDriver, bed: Bed) -> N
     assert [packet[12:16] for packet in edge_bed.packets(guest, 0x0800, honest[12:16])] == [honest[12:16]]
 
 
+def test_other_networks_of_the_host_stay_shut_unless_it_is_a_router(rules: RulesDriver, bed: Bed) -> None:
+    bed.ip(B, "link", "add", "lan", "type", "veth", "peer", "name", "lan0", "netns", bed.names[HOST])
+    for where, link, address in ((B, "lan", "10.99.0.2/24"), (HOST, "lan0", "10.99.0.1/24")):
+        bed.ip(where, "address", "add", address, "dev", link)
+        bed.ip(where, "link", "set", link, "up")
+    bed.ip(B, "route", "add", "192.0.2.0/24", "via", "10.99.0.1")
+    bed.ip(OUT, "route", "add", "10.99.0.0/24", "via", PUBLIC)
+    office = bed.listen(B, 80)
+    rules.apply(plan(Forward(protocol=Protocol.TCP, address=PUBLIC, port=8090, to="10.99.0.2", to_port=80)))
+    bed.sysctl(HOST, "ipv4/conf/lan0/forwarding", "1")
+    assert bed.is_closed(OUT, "10.99.0.2", 80)
+    assert bed.seen(office, OUT, PUBLIC, 8090) == "10.99.0.1"
+    bed.sysctl(HOST, "ipv4/conf/all/forwarding", "1")
+    rules.apply(plan())
+    assert bed.seen(office, OUT, "10.99.0.2", 80) == CLIENT
+
+
 def test_connections_outlive_every_change_that_allows_them(rules: RulesDriver, bed: Bed) -> None:
     web = bed.listen(A, 80)
     other = Forward(protocol=Protocol.TCP, address=PUBLIC, port=8081, to=IPS[B], to_port=80)

@@ -62,6 +62,7 @@ class Bed:
             self.ip(short, "link", "set", "lo", "up")
         for name in ("iptables", "ip6tables", "arptables"):
             self.sysctl(HOST, f"bridge/bridge-nf-call-{name}", "0")
+        self.sysctl(HOST, "ipv4/conf/all/forwarding", "0")
         self.bridge()
         for guest in (A, B, FAR):
             self.ip(guest, "link", "add", "eth0", "address", MACS[guest], "type", "veth", "peer", "name", TAPS[guest], "netns", self.names[HOST])
