@@ -51,14 +51,16 @@ def exchanged(there: Mapping[Key, Forward], gone: Iterable[Forward], new: Iterab
     """
     left: dict[Key, Forward | None] = {}
     for forward in gone:
-        if there.get(key(forward)) != forward or key(forward) in left:
+        each = key(forward)
+        if there.get(each) != forward or each in left:
             raise _refused(forward, "is not there to be taken away")
-        left[key(forward)] = None
+        left[each] = None
     for forward in new:
-        if left.get(key(forward), there.get(key(forward))) is not None:
+        each = key(forward)
+        if left.get(each, there.get(each)) is not None:
             raise _refused(forward, "is forwarded twice")
-        left.pop(key(forward), None)
-        left[key(forward)] = forward
+        left.pop(each, None)
+        left[each] = forward
     return left
 
 

@@ -169,11 +169,11 @@ def test_an_exchange_needs_a_plan(rules: RulesDriver) -> None:
 
 
 def test_drivers_of_two_names_stand_beside_each_other(make: Callable[[str], RulesDriver]) -> None:
-    one, two = make("a"), make("a-b")
+    one, two = make("a"), make("a-bcdefghijk")
     one.apply(plan(forward(80), name="a"))
-    two.apply(plan(forward(81), name="a-b"))
+    two.apply(plan(forward(81), name="a-bcdefghijk", **FULL))
     one.down()
-    assert (one.found(), two.found()) == (None, plan(forward(81), name="a-b"))
+    assert (one.found(), two.found()) == (None, plan(forward(81), name="a-bcdefghijk", **FULL))
 
 
 def test_down_leaves_nothing_and_may_be_said_twice(rules: RulesDriver) -> None:
