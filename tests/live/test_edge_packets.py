@@ -14,21 +14,13 @@ from luhyaapi.edge.base import RulesDriver
 from luhyaapi.edge.plan import Alias, Allow, Allowed, Card, Forward, Protocol, RulesPlan, Segment, link_local
 from tests.support import edge_bed
 from tests.support.edge_bed import (
-    BEYOND,
-    BEYOND6,
     CLIENT,
-    CLIENT6,
-    ELASTIC,
     FAR,
-    GATEWAY,
     HOST,
-    IP6S,
     IPS,
     MACS,
-    OTHER_CLIENT,
     OUT,
     PUBLIC,
-    PUBLIC6,
     A,
     B,
     Bed,
@@ -41,7 +33,7 @@ WEB = Forward(protocol=Protocol.TCP, address=PUBLIC, port=8080, to=IPS[A], to_po
 
 
 def card(guest: str, *allow: Allow, segment: str = "desk") -> Card:
-    return Card(tap=edge_bed.TAPS[guest], mac=MACS[guest], addresses=(IPS[guest], IP6S[guest]), segment=segment, allow=allow)
+    return Card(tap=edge_bed.TAPS[guest], mac=MACS[guest], addresses=(IPS[guest], edge_bed.IP6S[guest]), segment=segment, allow=allow)
 
 
 def tcp(port: int, source: str = "0.0.0.0/0") -> Allow:
@@ -87,9 +79,9 @@ def test_a_forward_is_for_its_sources_only(rules: RulesDriver, bed: Bed) -> None
     web = bed.listen(A, 80)
     rules.apply(plan(WEB.model_copy(update={"sources": (f"{CLIENT}/32", "10.0.0.0/8", "10.1.0.0/16")})))
     assert bed.seen(web, OUT, PUBLIC, 8080) == CLIENT
-    assert bed.is_closed(OUT, PUBLIC, 8080, OTHER_CLIENT)
-    rules.apply(plan(WEB.model_copy(update={"sources": (f"{OTHER_CLIENT}/32",)})))
-    assert bed.seen(web, OUT, PUBLIC, 8080, OTHER_CLIENT) == OTHER_CLIENT
+    assert bed.is_closed(OUT, PUBLIC, 8080, edge_bed.OTHER_CLIENT)
+    rules.apply(plan(WEB.model_copy(update={"sources": (f"{edge_bed.OTHER_CLIENT}/32",)})))
+    assert bed.seen(web, OUT, PUBLIC, 8080, edge_bed.OTHER_CLIENT) == edge_bed.OTHER_CLIENT
     assert bed.is_closed(OUT, PUBLIC, 8080)
 
 
@@ -97,16 +89,16 @@ def test_a_forward_is_reached_from_inside_and_from_its_host(rules: RulesDriver, 
     web = bed.listen(A, 80)
     for talk in (True, False):
         rules.apply(plan(WEB, talk=talk))
-        assert bed.seen(web, B, PUBLIC, 8080) == GATEWAY
-        assert bed.seen(web, A, PUBLIC, 8080) == GATEWAY
+        assert bed.seen(web, B, PUBLIC, 8080) == edge_bed.GATEWAY
+        assert bed.seen(web, A, PUBLIC, 8080) == edge_bed.GATEWAY
     assert bed.seen(web, HOST, PUBLIC, 8080) == PUBLIC
 
 
 def test_answers_come_back_by_us_from_where_we_are_not_the_gateway(rules: RulesDriver, bed: Bed) -> None:
     web, node = bed.listen(A, 80), bed.listen(OUT, 80)
     rules.apply(plan(WEB, Forward(protocol=Protocol.TCP, address=PUBLIC, port=8090, to=CLIENT, to_port=80), gateway=False))
-    assert bed.seen(web, OUT, PUBLIC, 8080) == GATEWAY
-    assert bed.seen(node, OUT, PUBLIC, 8090, OTHER_CLIENT) == PUBLIC
+    assert bed.seen(web, OUT, PUBLIC, 8080) == edge_bed.GATEWAY
+    assert bed.seen(node, OUT, PUBLIC, 8090, edge_bed.OTHER_CLIENT) == PUBLIC
     assert bed.seen(node, A, PUBLIC, 8090) == PUBLIC
 
 
@@ -128,13 +120,13 @@ def test_udp_is_forwarded_and_answered(rules: RulesDriver, bed: Bed) -> None:
 
 def test_an_elastic_address_is_one_guests_both_ways(rules: RulesDriver, bed: Bed) -> None:
     web, out = bed.listen(A, 80), bed.listen(OUT, 80)
-    elastic = (Alias(address=ELASTIC, to=IPS[A]),)
+    elastic = (Alias(address=edge_bed.ELASTIC, to=IPS[A]),)
     rules.apply(plan(aliases=elastic, cards=(card(A, tcp(80)), card(B)), way_out=False))
-    assert bed.seen(web, OUT, ELASTIC, 80) == CLIENT
-    assert bed.seen(out, A, CLIENT, 80) == ELASTIC
-    assert bed.seen(web, B, ELASTIC, 80) == GATEWAY
+    assert bed.seen(web, OUT, edge_bed.ELASTIC, 80) == CLIENT
+    assert bed.seen(out, A, CLIENT, 80) == edge_bed.ELASTIC
+    assert bed.seen(web, B, edge_bed.ELASTIC, 80) == edge_bed.GATEWAY
     rules.apply(plan(aliases=elastic))
-    assert bed.is_closed(OUT, ELASTIC, 80)
+    assert bed.is_closed(OUT, edge_bed.ELASTIC, 80)
 
 
 def test_the_way_out_bears_the_hosts_address_or_is_none(rules: RulesDriver, bed: Bed) -> None:
@@ -146,54 +138,54 @@ def test_the_way_out_bears_the_hosts_address_or_is_none(rules: RulesDriver, bed:
 
 
 def test_ipv6_is_judged_alike(rules: RulesDriver, bed: Bed) -> None:
-    web, out = bed.listen(A, 80, IP6S[A]), bed.listen(OUT, 80, CLIENT6)
+    web, out = bed.listen(A, 80, edge_bed.IP6S[A]), bed.listen(OUT, 80, edge_bed.CLIENT6)
     rules.apply(plan())
-    assert bed.seen(out, A, CLIENT6, 80) == PUBLIC6
-    assert bed.is_closed(OUT, IP6S[A], 80)
+    assert bed.seen(out, A, edge_bed.CLIENT6, 80) == edge_bed.PUBLIC6
+    assert bed.is_closed(OUT, edge_bed.IP6S[A], 80)
     rules.apply(plan(cards=(card(A, tcp(80, "fd00:92::/64")),), way_out=False))
-    assert bed.seen(web, OUT, IP6S[A], 80) == CLIENT6
-    assert bed.is_closed(A, CLIENT6, 80)
+    assert bed.seen(web, OUT, edge_bed.IP6S[A], 80) == edge_bed.CLIENT6
+    assert bed.is_closed(A, edge_bed.CLIENT6, 80)
     rules.apply(plan(gateway=False))
-    assert bed.is_closed(FAR, IP6S[A], 80, BEYOND6)
-    assert bed.seen(web, FAR, IP6S[A], 80) == IP6S[FAR]
+    assert bed.is_closed(FAR, edge_bed.IP6S[A], 80, edge_bed.BEYOND6)
+    assert bed.seen(web, FAR, edge_bed.IP6S[A], 80) == edge_bed.IP6S[FAR]
     rules.apply(plan(gateway=False, talk=False, cards=(card(A, tcp(80, "::/0")),)))
-    assert bed.seen(web, FAR, IP6S[A], 80, BEYOND6) == BEYOND6
-    assert bed.is_closed(FAR, IP6S[A], 80)
+    assert bed.seen(web, FAR, edge_bed.IP6S[A], 80, edge_bed.BEYOND6) == edge_bed.BEYOND6
+    assert bed.is_closed(FAR, edge_bed.IP6S[A], 80)
 
 
 def test_ping_is_let_in_or_not(rules: RulesDriver, bed: Bed) -> None:
-    ping = ("busybox", "ping", "-c", "1", "-W", "1", ELASTIC)
-    elastic = (Alias(address=ELASTIC, to=IPS[A]),)
+    ping = ("busybox", "ping", "-c", "1", "-W", "1", edge_bed.ELASTIC)
+    elastic = (Alias(address=edge_bed.ELASTIC, to=IPS[A]),)
     rules.apply(plan(aliases=elastic, cards=(card(A, Allow(protocol=Allowed.ICMP, source=f"{CLIENT}/32"), tcp(80)),)))
     assert bed.run(OUT, *ping, check=False).code == 0
-    assert bed.run(OUT, *ping, "-I", OTHER_CLIENT, check=False).code == 1
-    rules.apply(plan(aliases=elastic, cards=(card(A, Allow(protocol=Allowed.ANY, source=f"{OTHER_CLIENT}/32")),)))
-    assert bed.run(OUT, *ping, "-I", OTHER_CLIENT, check=False).code == 0
+    assert bed.run(OUT, *ping, "-I", edge_bed.OTHER_CLIENT, check=False).code == 1
+    rules.apply(plan(aliases=elastic, cards=(card(A, Allow(protocol=Allowed.ANY, source=f"{edge_bed.OTHER_CLIENT}/32")),)))
+    assert bed.run(OUT, *ping, "-I", edge_bed.OTHER_CLIENT, check=False).code == 0
 
 
 def test_a_neighbour_host_on_the_bridge_is_judged_too(rules: RulesDriver, bed: Bed) -> None:
     """What comes bridged, from behind a gateway elsewhere."""
     web, beyond = bed.listen(A, 80), bed.listen(FAR, 80)
     rules.apply(plan(gateway=False))
-    assert bed.is_closed(FAR, IPS[A], 80, BEYOND)
-    assert bed.seen(beyond, A, BEYOND, 80) == IPS[A]
+    assert bed.is_closed(FAR, IPS[A], 80, edge_bed.BEYOND)
+    assert bed.seen(beyond, A, edge_bed.BEYOND, 80) == IPS[A]
     assert bed.seen(web, FAR, IPS[A], 80) == IPS[FAR]
     for gateway in (False, True):
         rules.apply(plan(talk=False, gateway=gateway))
         assert bed.is_closed(FAR, IPS[A], 80)
     rules.apply(plan(gateway=False, talk=False, routers=(IPS[FAR],), cards=(card(A, tcp(80)), card(B))))
-    assert bed.seen(web, FAR, IPS[A], 80, BEYOND) == BEYOND
+    assert bed.seen(web, FAR, IPS[A], 80, edge_bed.BEYOND) == edge_bed.BEYOND
     assert bed.seen(web, FAR, IPS[A], 80) == IPS[FAR]
 
 
 def test_guests_reach_each_other_when_their_segment_says_so(rules: RulesDriver, bed: Bed) -> None:
-    web, web6 = bed.listen(A, 80), bed.listen(A, 80, IP6S[A])
+    web, web6 = bed.listen(A, 80), bed.listen(A, 80, edge_bed.IP6S[A])
     rules.apply(plan())
     assert bed.seen(web, B, IPS[A], 80) == IPS[B]
-    assert bed.seen(web6, B, IP6S[A], 80) == IP6S[B]
+    assert bed.seen(web6, B, edge_bed.IP6S[A], 80) == edge_bed.IP6S[B]
     rules.apply(plan(talk=False))
     assert bed.is_closed(B, IPS[A], 80)
-    assert bed.is_closed(B, IP6S[A], 80)
+    assert bed.is_closed(B, edge_bed.IP6S[A], 80)
 
 
 def test_nobody_outside_pretends_to_be_inside(rules: RulesDriver, bed: Bed) -> None:
@@ -274,16 +266,16 @@ FORGED = {
     "another mac": edge_bed.ether(MACS[FAR], edge_bed.ipv4(IPS[A], IPS[B], edge_bed.udp(1000, 9)), to=UNICAST),
     "another address": edge_bed.ether(MACS[A], edge_bed.ipv4(IPS[FAR], IPS[B], edge_bed.udp(1000, 9)), to=UNICAST),
     "no address": edge_bed.ether(MACS[A], edge_bed.ipv4("0.0.0.0", IPS[B], edge_bed.udp(1000, 9)), to=UNICAST),
-    "the gateway's arp": edge_bed.ether(MACS[A], edge_bed.arp(2, MACS[A], GATEWAY, IPS[B]), ARP),
+    "the gateway's arp": edge_bed.ether(MACS[A], edge_bed.arp(2, MACS[A], edge_bed.GATEWAY, IPS[B]), ARP),
     "arp for another mac": edge_bed.ether(MACS[A], edge_bed.arp(2, MACS[FAR], IPS[A], IPS[B]), ARP),
     "arp without an address": edge_bed.ether(MACS[A], edge_bed.arp(2, MACS[A], "0.0.0.0", IPS[B]), ARP),
-    "another ipv6 address": ip6(edge_bed.ipv6(IP6S[B], IP6S[B], edge_bed.udp(1000, 9))),
-    "another link-local address": ip6(edge_bed.ipv6(ROUTER, IP6S[B], edge_bed.udp(1000, 9))),
+    "another ipv6 address": ip6(edge_bed.ipv6(edge_bed.IP6S[B], edge_bed.IP6S[B], edge_bed.udp(1000, 9))),
+    "another link-local address": ip6(edge_bed.ipv6(ROUTER, edge_bed.IP6S[B], edge_bed.udp(1000, 9))),
     "a router": ip6(edge_bed.icmpv6(LOCAL, ALL, 134, bytes(12))),
     "a redirection": ip6(edge_bed.icmpv6(LOCAL, ALL, 137, bytes(36))),
     "a dhcp server": edge_bed.ether(MACS[A], edge_bed.ipv4(IPS[A], "255.255.255.255", edge_bed.udp(67, 68))),
     "a dhcpv6 server": ip6(edge_bed.ipv6(LOCAL, ALL, edge_bed.udp(547, 546))),
-    "a tagged frame": edge_bed.ether(MACS[A], struct.pack("!HH", 1, 0x0800) + edge_bed.ipv4(GATEWAY, IPS[B], edge_bed.udp(1000, 9)), 0x8100, UNICAST),
+    "a tagged frame": edge_bed.ether(MACS[A], struct.pack("!HH", 1, 0x0800) + edge_bed.ipv4(edge_bed.GATEWAY, IPS[B], edge_bed.udp(1000, 9)), 0x8100, UNICAST),
     "no ip at all": edge_bed.ether(MACS[A], bytes(60), 0x88CC),
 }
 LAWFUL = {
@@ -291,11 +283,11 @@ LAWFUL = {
     "its arp": edge_bed.ether(MACS[A], edge_bed.arp(1, MACS[A], IPS[A], IPS[B]), ARP),
     "a probe": edge_bed.ether(MACS[A], edge_bed.arp(1, MACS[A], "0.0.0.0", IPS[A]), ARP),
     "a dhcp client": edge_bed.ether(MACS[A], edge_bed.ipv4("0.0.0.0", "255.255.255.255", edge_bed.udp(68, 67))),
-    "its ipv6 address": ip6(edge_bed.ipv6(IP6S[A], IP6S[B], edge_bed.udp(1000, 9))),
-    "its link-local address": ip6(edge_bed.ipv6(LOCAL, IP6S[B], edge_bed.udp(1000, 9))),
+    "its ipv6 address": ip6(edge_bed.ipv6(edge_bed.IP6S[A], edge_bed.IP6S[B], edge_bed.udp(1000, 9))),
+    "its link-local address": ip6(edge_bed.ipv6(LOCAL, edge_bed.IP6S[B], edge_bed.udp(1000, 9))),
     "a dhcpv6 client": ip6(edge_bed.ipv6(LOCAL, "ff02::1:2", edge_bed.udp(546, 547))),
-    "its advertisement": advertisement(IP6S[A]),
-    "a question for its address": ip6(edge_bed.icmpv6("::", ALL, 135, bytes(4) + socket.inet_pton(socket.AF_INET6, IP6S[A]))),
+    "its advertisement": advertisement(edge_bed.IP6S[A]),
+    "a question for its address": ip6(edge_bed.icmpv6("::", ALL, 135, bytes(4) + socket.inet_pton(socket.AF_INET6, edge_bed.IP6S[A]))),
 }
 
 
@@ -313,10 +305,10 @@ def test_a_tap_says_only_what_its_card_may(rules: RulesDriver, bed: Bed) -> None
 
 def test_only_nftables_looks_into_advertisements(bed: Bed) -> None:
     sender, receiver = bed.tap(A), bed.tap(B)
-    for name, came in (("iptables", [advertisement(IP6S[B])]), ("nftables", [])):
+    for name, came in (("iptables", [advertisement(edge_bed.IP6S[B])]), ("nftables", [])):
         driver = RULES[name]("test")
         driver.apply(plan())
-        assert edge_bed.arrive([advertisement(IP6S[B])], sender, receiver, HONEST) == came
+        assert edge_bed.arrive([advertisement(edge_bed.IP6S[B])], sender, receiver, HONEST) == came
         driver.down()
         driver.close()
 
@@ -381,7 +373,7 @@ def test_rules_of_others_stay_and_ours_leave_none(rules: RulesDriver, bed: Bed) 
         bed.run(HOST, *words.split())
     before = bed.dump()
     assert before.count("10.9.9.9") == 5
-    elastic = (Alias(address=ELASTIC, to=IPS[A]),)
+    elastic = (Alias(address=edge_bed.ELASTIC, to=IPS[A]),)
     for wanted in (plan(WEB, aliases=elastic), plan(gateway=False, talk=False), plan(WEB, cards=(card(A, tcp(80)),))):
         rules.apply(wanted)
         assert rules.found() == wanted
