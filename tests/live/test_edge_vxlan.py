@@ -11,8 +11,8 @@ import pytest
 from pyroute2 import netns
 
 from luhyaapi import process
+from luhyaapi.contracts.specs import SegmentSpan
 from luhyaapi.edge import vxlan
-from luhyaapi.edge.vxlan import Span
 from luhyaapi.errors import Failed, Refused
 
 pytestmark = pytest.mark.live
@@ -21,6 +21,10 @@ SILENCE_S = 0.5
 """Who is not reached within this is not reached: the neighbours answer at once."""
 _IP_MTU_DISCOVER, _DO = 10, 2
 WAYS = {n: f"192.0.2.{n}" for n in (1, 2, 3)}
+
+
+def _span(local: str, *peers: str, vni: int = VNI) -> SegmentSpan:
+    return SegmentSpan(segment=7, vni=vni, local=local, peers=peers)
 
 
 class Lan:
@@ -75,7 +79,7 @@ class Lan:
     def span(self, *hosts: int, vni: int = VNI) -> None:
         for n in hosts:
             with self.inside(self.host(n)):
-                vxlan.ensure(Span(bridge="seg", vni=vni, local=WAYS[n], peers=tuple(WAYS[other] for other in hosts if other != n)))
+                vxlan.ensure("seg", _span(WAYS[n], *(WAYS[other] for other in hosts if other != n), vni=vni))
 
     def reaches(self, one: int, other: int, size: int = 56) -> bool:
         """Whether a datagram of ``size`` bytes, not to be cut up, gets from the one guest to the other."""
@@ -117,7 +121,7 @@ def test_who_is_told_reaches_each_other_and_nobody_else(lan: Lan) -> None:
     with lan.inside(lan.host(2)):
         vxlan.remove(VNI)
         vxlan.remove(VNI)
-        assert vxlan.found(VNI) is None
+        assert vxlan.links() == {}
     assert lan.reaches(1, 3)
     assert not lan.reaches(1, 2)
 
@@ -125,7 +129,7 @@ def test_who_is_told_reaches_each_other_and_nobody_else(lan: Lan) -> None:
 def test_another_number_is_another_segment(lan: Lan) -> None:
     lan.span(1, 2)
     with lan.inside(lan.host(3)):
-        vxlan.ensure(Span(bridge="seg", vni=VNI + 1, local=WAYS[3], peers=(WAYS[1], WAYS[2])))
+        vxlan.ensure("seg", _span(WAYS[3], WAYS[1], WAYS[2], vni=VNI + 1))
     assert not lan.reaches(3, 1)
 
 
@@ -139,20 +143,23 @@ def test_the_largest_frame_passes_whole_and_a_larger_one_is_refused_by_its_host(
 
 def test_what_is_there_is_found_and_left_alone_and_what_differs_is_mended(lan: Lan) -> None:
     lan.span(1, 2)
-    wanted = Span(bridge="seg", vni=VNI, local=WAYS[1], peers=(WAYS[2],))
+    wanted = _span(WAYS[1], WAYS[2])
     name = vxlan.device(VNI)
     with lan.inside(lan.host(1)):
-        assert vxlan.found(VNI) == wanted
+        assert vxlan.is_there("seg", wanted)
+        assert vxlan.links() == {VNI: "seg"}
         before = lan.ip(lan.host(1), "-o", "link", "show", name).text.split(":")[0]
-        vxlan.ensure(wanted)
+        vxlan.ensure("seg", wanted)
         assert lan.ip(lan.host(1), "-o", "link", "show", name).text.split(":")[0] == before
         for harm in (("link", "set", name, "down"), ("link", "set", name, "nomaster"), ("link", "set", name, "mtu", "1200"), ("link", "del", name)):
             lan.ip(lan.host(1), *harm)
-            vxlan.ensure(wanted)
-            assert vxlan.found(VNI) == wanted
+            assert not vxlan.is_there("seg", wanted) or "mtu" in harm
+            vxlan.ensure("seg", wanted)
+            assert vxlan.is_there("seg", wanted)
         process.run(["bridge", "fdb", "append", "00:00:00:00:00:00", "dev", name, "dst", "192.0.2.99"], timeout_s=5)
-        vxlan.ensure(wanted)
-        assert vxlan.found(VNI) == wanted
+        assert not vxlan.is_there("seg", wanted)
+        vxlan.ensure("seg", wanted)
+        assert vxlan.is_there("seg", wanted)
     assert lan.reaches(1, 2)
 
 
@@ -161,7 +168,7 @@ def test_a_host_that_changed_its_address_is_reached_by_the_new_one(lan: Lan) -> 
     lan.ip(lan.host(1), "address", "add", "192.0.2.101/24", "dev", "eth0")
     for n, local, peer in ((1, "192.0.2.101", WAYS[2]), (2, WAYS[2], "192.0.2.101")):
         with lan.inside(lan.host(n)):
-            vxlan.ensure(Span(bridge="seg", vni=VNI, local=local, peers=(peer,)))
+            vxlan.ensure("seg", _span(local, peer))
     lan.ip(lan.host(1), "address", "del", f"{WAYS[1]}/24", "dev", "eth0")
     lan.ip(lan.host(1), "address", "replace", "192.0.2.101/24", "dev", "eth0")
     assert lan.reaches(1, 2)
@@ -171,11 +178,11 @@ def test_what_cannot_be_is_refused_and_leaves_nothing(lan: Lan) -> None:
     with lan.inside(lan.host(1)):
         for local, peers, code in ((WAYS[1], (WAYS[1],), "invalid"), (WAYS[1], (WAYS[2],) * 2, "invalid"), (WAYS[2], (), "not_found")):
             with pytest.raises(Refused) as e:
-                vxlan.ensure(Span(bridge="seg", vni=VNI, local=local, peers=peers))
+                vxlan.ensure("seg", _span(local, *peers))
             assert e.value.code == code
         with pytest.raises(Failed, match="could not be changed"):
-            vxlan.ensure(Span(bridge="nobridge", vni=VNI, local=WAYS[1]))
+            vxlan.ensure("nobridge", _span(WAYS[1]))
         vxlan.remove(VNI)
         lan.ip(lan.host(1), "link", "add", vxlan.device(VNI), "type", "bridge")
         with pytest.raises(Failed, match="somebody else's"):
-            vxlan.ensure(Span(bridge="seg", vni=VNI, local=WAYS[1]))
+            vxlan.ensure("seg", _span(WAYS[1]))
