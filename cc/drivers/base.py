@@ -8,7 +8,7 @@ from typing import Protocol
 from pydantic import Field
 
 from luhyaapi.contracts.base import Model
-from luhyaapi.contracts.specs import Ipv4, Mac
+from luhyaapi.contracts.specs import Ipv4, Mac, SegmentSpan
 from luhyaapi.errors import Refused
 from luhyaapi.ids import InsId
 
@@ -23,12 +23,17 @@ class EdgeLease(Model):
 
 
 class EdgeNetwork(Model):
-    """Everything one guest network shall be. ``subnet`` as CIDR, ``gateway`` is the bridge's own address in it."""
+    """Everything one guest network shall be. ``subnet`` as CIDR, ``gateway`` is the bridge's own address in it.
+
+    ``mtu`` is what its guests are told, in bytes; 0: nothing. With ``span`` it is on other hosts too.
+    """
 
     bridge: str = Field(pattern="^[a-z][a-z0-9._-]{0,14}$")
     subnet: str
     gateway: Ipv4
     leases: tuple[EdgeLease, ...] = ()
+    mtu: int = Field(default=0, ge=0, le=9000)
+    span: SegmentSpan | None = None
 
 
 class EdgePlan(Model):

@@ -246,6 +246,7 @@ def _argv(folder: Path, plan: EdgeNetwork, subnet: ipaddress.IPv4Network) -> lis
         f"--dhcp-range={subnet.network_address},static,{subnet.netmask},infinite",
         f"--dhcp-lease-max={subnet.num_addresses}", f"--dhcp-option=option:router,{plan.gateway}",
         "--dhcp-authoritative", "--dhcp-ignore=tag:!known", "--no-ping", "--leasefile-ro",
+        *([f"--dhcp-option=option:mtu,{plan.mtu}"] if plan.mtu else ()),
         _hosts_argument(folder), f"--pid-file={folder / 'dnsmasq.pid'}", "--log-facility=-", "--user=root",
     ]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import ipaddress
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from django.db.models import QuerySet
@@ -15,9 +16,12 @@ from cc.drivers.base import EdgeLease, EdgeNetwork, EdgePlan
 from cc.services import networks, pool, pools
 from luhyaapi import clock, subnets
 from luhyaapi.conf import Network, bridge_of
-from luhyaapi.contracts.specs import NetworkSpec, Nic
+from luhyaapi.contracts.specs import NetworkSpec, Nic, SegmentSpan
 from luhyaapi.errors import Unavailable
 from luhyadb.models import AddressLease, PortLease
+
+_SPANNING_MTU = 1450
+"""What fits into the frames of an ordinary LAN once it is wrapped to go to another host; guests cannot be told another one later."""
 
 
 @dataclass
@@ -141,14 +145,17 @@ def orphans(known: set[str]) -> list[str]:
     return sorted(held - known)
 
 
-def plan(network: Network) -> EdgePlan:
-    """What DHCP shall know: a function of networks and leases and of nothing else."""
+def plan(network: Network, spans: Mapping[int, SegmentSpan] = MappingProxyType({})) -> EdgePlan:
+    """What DHCP shall know: a function of networks and leases and of nothing else. ``spans``: by its number, how a network spans hosts."""
     by_network: dict[str, list[EdgeLease]] = {}
     for row in AddressLease.objects.exclude(instance="").order_by("ip"):
         by_network.setdefault(row.network, []).append(EdgeLease(instance=row.instance, mac=row.mac, ip=row.ip, hostname=row.name))
-    return EdgePlan(networks=tuple(_served(network, each, by_network.get(each.id, ())) for each in networks.everyone(network)))
+    return EdgePlan(networks=tuple(_served(network, each, by_network.get(each.id, ()), spans.get(each.number)) for each in networks.everyone(network)))
 
 
-def _served(network: Network, spec: NetworkSpec, rows: Sequence[EdgeLease]) -> EdgeNetwork:
+def _served(network: Network, spec: NetworkSpec, rows: Sequence[EdgeLease], span: SegmentSpan | None) -> EdgeNetwork:
     subnet = subnets.subnet_of(spec.subnet)
-    return EdgeNetwork(bridge=bridge_of(network.bridge, spec.number), subnet=str(subnet), gateway=subnets.gateway_of(subnet), leases=tuple(rows))
+    return EdgeNetwork(
+        bridge=bridge_of(network.bridge, spec.number), subnet=str(subnet), gateway=subnets.gateway_of(subnet), leases=tuple(rows),
+        mtu=_SPANNING_MTU if spec.number else 0, span=span,
+    )

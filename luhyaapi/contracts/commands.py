@@ -7,7 +7,17 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from luhyaapi.contracts.base import Command
-from luhyaapi.contracts.specs import SEGMENTS, Blob, ImageRef, MachineSpec, Name, Neighbour, NetworkSpec, UploadPart
+from luhyaapi.contracts.specs import (
+    SEGMENTS,
+    Blob,
+    ImageRef,
+    MachineSpec,
+    Name,
+    Neighbour,
+    NetworkSpec,
+    SegmentSpan,
+    UploadPart,
+)
 from luhyaapi.contracts.vocabulary import DiskFormat, Lane, Role, Usage
 from luhyaapi.ids import HostId, ImgId, InsId, LtrId, NetId, Sha256, TaskId
 
@@ -289,6 +299,19 @@ class NetworksSet(Command):
     def subject(self) -> str:
         """All of them together."""
         return "networks"
+
+
+class SegmentsSet(Command):
+    """Have these networks span to these other hosts, and no others; one with a lower ``number`` than before is old."""
+
+    to, timeout_s = Role.NC, 60
+    number: int = Field(ge=1)
+    segments: tuple[SegmentSpan, ...] = Field(default=(), max_length=SEGMENTS)
+
+    @property
+    def subject(self) -> str:
+        """All of them together."""
+        return "segments"
 
 
 class HostRefresh(Command):

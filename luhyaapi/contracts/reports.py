@@ -39,7 +39,7 @@ class HostFacts(Report):
     ``blobs``: the files it has whole; ``halves``: those it has begun to fetch; ``damaged``: those of which blocks are damaged.
     ``strangers``: guests that run on a node and that it has no order for. ``children``: the hosts a cluster has let in, and
     whether it places nothing new there; ``networks``: the number of the last word it heard of its
-    networks.
+    networks, ``segments`` that a node heard of its segments since it started.
     """
 
     v = 5
@@ -65,6 +65,7 @@ class HostFacts(Report):
     strangers: tuple[InsId, ...] = ()
     children: dict[str, bool] = {}
     networks: int = 0
+    segments: int = 0
 
     @property
     def subject(self) -> str:

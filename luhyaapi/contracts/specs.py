@@ -158,6 +158,15 @@ class NetworkSpec(Model):
     ranges: tuple[tuple[Ipv4, Ipv4], ...] = Field(default=(), max_length=64)
 
 
+class SegmentSpan(Model):
+    """A network, by its number, on one host of several: ``local`` is the host's address for the others, ``peers`` are theirs."""
+
+    segment: int = Field(ge=1, le=SEGMENTS)
+    vni: int = Field(ge=1, lt=1 << 24)
+    local: Ipv4
+    peers: tuple[Ipv4, ...] = Field(default=(), max_length=10_000)
+
+
 class Nic(Model):
     """One network card with its leased addresses. ``network`` is one of the cluster's, ``segment`` the number of it."""
 

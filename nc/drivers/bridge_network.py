@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from luhyaapi import uplink as cards
 from luhyaapi.conf import bridge_of
-from luhyaapi.contracts.specs import Nic
+from luhyaapi.contracts.specs import Nic, SegmentSpan
+from luhyaapi.edge import vxlan
 from luhyaapi.errors import Failed, Refused
 from luhyaapi.process import run
 from nc.drivers.base import tap_name
@@ -28,11 +30,10 @@ class BridgeNetwork:
         if not re.fullmatch("[a-z][a-z0-9._-]{0,14}", bridge):
             raise Refused("invalid", f"{bridge!r} cannot be the name of a bridge", "1 to 15 of a-z 0-9 . _ -")
         self._bridge, self._uplink = bridge, uplink
+        self._namespace = namespace
         self._ip = ["ip", *(["-n", namespace] if namespace else [])]
 
     def plug(self, instance: str, nic: Nic) -> str:
-        if nic.segment and self._uplink:
-            raise Refused("not_found", "That network does not reach this node", "networks beside the cluster's own end at the cluster's host")
         self._ensure_bridge(nic.segment)
         return tap_name(instance, nic.mac)
 
@@ -44,6 +45,15 @@ class BridgeNetwork:
     def found(self) -> dict[str, str]:
         ours = [link for link in self._links() if self._is_ours(str(link.get("master", "")))]
         return {name: f"ins-{match[1]}" for link in ours if (match := _TAP.match(name := str(link["ifname"])))}
+
+    def span(self, segments: Sequence[SegmentSpan]) -> None:
+        for each in segments:
+            self._ensure_bridge(each.segment)
+            vxlan.ensure(bridge_of(self._bridge, each.segment), each, self._namespace)
+        wanted = {each.vni for each in segments}
+        for vni, bridge in vxlan.links(self._namespace).items():
+            if vni not in wanted and self._is_ours(bridge):
+                vxlan.remove(vni, self._namespace)
 
     def _is_ours(self, bridge: str) -> bool:
         name, dash, segment = bridge.rpartition("-")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
-from luhyaapi.contracts.specs import Nic
+from luhyaapi.contracts.specs import Nic, SegmentSpan
 from luhyaapi.errors import Failed, Refused
 from nc.drivers.base import tap_name
 
@@ -38,6 +39,10 @@ class UserNetwork:
         except OSError as e:
             raise Failed("network", f"The card {name} could not be noted", str(e)) from e
         return name
+
+    def span(self, segments: Sequence[SegmentSpan]) -> None:
+        if segments:
+            raise Refused("not_found", "This node has no networks beside its own", "it runs without rights")
 
     def unplug(self, instance: str) -> None:
         for name, owner in self.found().items():

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from luhyaapi import conf
-from luhyaapi.contracts.specs import Nic
+from luhyaapi.contracts.specs import Nic, SegmentSpan
+from luhyaapi.edge import vxlan
 from luhyaapi.errors import Failed, Refused
 from nc.drivers import NETWORKS
 from nc.drivers.base import NodeNetwork
@@ -101,11 +102,22 @@ def test_each_network_has_its_bridge(bench: Bench, request: pytest.FixtureReques
     assert bench.driver.found() == {}
 
 
-@pytest.mark.live
-def test_a_network_that_ends_elsewhere_is_refused() -> None:
-    with pytest.raises(Refused) as trouble:
-        BridgeNetwork(BRIDGE, SPACE, uplink="eth9").plug(A, CLASS)
-    assert trouble.value.code == "not_found"
+def test_networks_reach_other_hosts_as_told(bench: Bench, request: pytest.FixtureRequest) -> None:
+    span = SegmentSpan(segment=7, vni=7, local="192.0.2.1", peers=("192.0.2.2",))
+    if "user" in request.node.name:
+        bench.driver.span(())
+        with pytest.raises(Refused) as trouble:
+            bench.driver.span((span,))
+        assert trouble.value.code == "not_found"
+        return
+    if "bridge" in request.node.name:
+        _ip("-n", SPACE, "address", "add", "192.0.2.1/24", "dev", "lo")
+        _ip("-n", SPACE, "link", "set", "lo", "up")
+    for told in ((span,), (span,), (span.model_copy(update={"peers": ("192.0.2.3",)}),), ()):
+        bench.driver.span(told)
+        if "bridge" in request.node.name:
+            assert vxlan.links(SPACE) == {each.vni: f"{BRIDGE}-7" for each in told}
+            assert all(vxlan.is_there(f"{BRIDGE}-7", each, SPACE) for each in told)
 
 
 @pytest.mark.parametrize("name", ["", "a" * 16, "a b", "-a", "../a"])
