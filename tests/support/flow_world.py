@@ -145,8 +145,9 @@ class World:
         self.crash(name)
 
     def upload(self, name: str, data: bytes = KERNEL, part: str = "kernel", digest: str = "") -> Task:
-        """An image as a browser uploads it, up to the click on publish."""
-        up = uploads.begin(self.admin, images.Ask(name, ({"part": part, "size_bytes": len(data)},)))
+        """An image, or its next version, as a browser uploads it, up to the click on publish."""
+        is_next = Image.objects.filter(name=name, retired=False).exists()
+        up = uploads.begin(self.admin, images.Ask(name, ({"part": part, "size_bytes": len(data)},), new_version=is_next))
         library = self.role("walrus").library
         library.open_upload(up.id, [(part, len(data))])
         library.write(up.id, part, 0, io.BytesIO(data), len(data))
