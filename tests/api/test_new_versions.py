@@ -1,6 +1,10 @@
 """A name that is taken gives no new version by itself; a deleted image gives its name back; an upload can be given up."""
 
+import importlib
+
 import pytest
+from django.apps import apps
+from django.db import connection
 
 from clc.services import images, remains
 from clc.web.api import store
@@ -152,3 +156,12 @@ def test_only_its_owner_and_administrators_give_it_up(library, client, user, api
     Upload.objects.update(account=user)
     assert abandon(api(user), upload).status_code == 204
     assert Image.objects.count() == 0
+
+
+def test_images_of_before_keep_their_names(world, admin):
+    world.image(admin, "here")
+    gone = world.image(admin, "gone")
+    Image.objects.filter(pk=gone.pk).update(retired=True)
+    Image.objects.update(live_name=None)
+    importlib.import_module("luhyadb.migrations.0003_names_of_retired_images").keep(apps, connection.schema_editor())
+    assert dict(Image.objects.values_list("name", "live_name")) == {"here": "here", "gone": None}

@@ -8,7 +8,7 @@
   const say = (name, values = {}) => (form.dataset[`text${name}`] || "").replace(/\{(\w+)\}/g, (_, key) => values[key] ?? "");
   let stop = null;
   let again = null; // the upload that goes on, from memory, with its session
-  let under = null; // the one under way: its id, and whether the cloud was told that all is there
+  let under = { id: "", complete: false }; // the one under way, and whether the cloud was told that all is there
 
   const size = (bytes) => {
     const units = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -60,7 +60,7 @@
         if (signal?.aborted || !problem.passing || attempt >= TRIES) throw problem;
         const seconds = Math.min(30, 2 ** attempt);
         $("[data-upload-text]").textContent = say("Wait", { s: seconds });
-        await pause(seconds * 1000, signal);
+        await pause(seconds * 1000, signal).catch(() => { throw problem; });
       }
     }
   }
@@ -168,9 +168,14 @@
   const follow = (task) => location.assign(/^tsk-/.test(task.id || "") ? form.dataset.taskUrl.replace("tsk-00000000", task.id) : form.dataset.imageUrl);
 
   // What became of a cancelled upload, as the cloud says it; it is remembered as long as the cloud has it.
-  async function cancelled() {
-    if (!under) { window.educloud.toast("info", say("Cancelled")); return; }
+  async function cancelled(problem) {
     const { id, complete } = under;
+    if (!id) {
+      // What the cloud refused did not begin; what it did not answer may have.
+      if (problem.status < 500) window.educloud.toast("info", say("Cancelled"));
+      else trouble({ message: say("Uncancelled"), hint: say("UncancelledHint") });
+      return;
+    }
     try {
       const { status, json } = await discard(id);
       memory.drop(id);
@@ -226,12 +231,12 @@
     if (!list.some(({ part }) => part !== "initrd")) { trouble(new Error(say("Need"))); return; }
     if (again && marks(list).length !== again.files.length) { trouble(new Error($("[data-again-text]").textContent)); return; }
     stop = new AbortController();
-    under = null;
+    under = { id: again?.id || "", complete: false };
     busy(true);
     try {
       await upload(list, stop.signal);
     } catch (problem) {
-      if (stop.signal.aborted) { await cancelled(); busy(false); return; }
+      if (stop.signal.aborted) { await cancelled(problem); busy(false); return; }
       if (problem.status === 404 && again) { memory.drop(again.id); offer(null); }
       busy(false);
       trouble(problem);

@@ -116,12 +116,13 @@ def test_a_cancel_that_fails_says_so_and_forgets_nothing(signed_in, cloud, disk)
 
 def test_a_name_that_is_there_asks_before_it_gets_a_version(signed_in, cloud, disk):
     page = signed_in
-    before = names(cloud)["tiny"][-1]
+    known = cloud.json("image", "show", "tiny")["versions"]
+    newest, before = max(v["version"] for v in known if v["state"] == "published"), known[-1]["version"]
     page.goto("/images/upload/")
     expect(page.locator("[data-new-version]")).to_be_hidden()
     page.set_input_files("[data-part=disk]", disk)
     page.fill("[name=name]", "tiny")
-    expect(page.get_by_text(f"“tiny” exists (version {before}): this becomes its version {before + 1}.")).to_be_visible()
+    expect(page.get_by_text(f"“tiny” exists (version {newest}): this becomes its version {before + 1}.")).to_be_visible()
     page.get_by_role("button", name="Upload", exact=True).click()
     expect(page.locator("[data-upload-progress]")).to_be_hidden()
     assert page.locator("[name=new_version]").evaluate("box => box.validity.valueMissing")
@@ -155,3 +156,12 @@ def test_progress_is_shown_within_a_piece(signed_in, cloud, disk):
     assert len([p for p in percents if 0 < p < 33]) > 2, percents
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("Cancelled; nothing of it is kept.")).to_be_visible()
+
+
+def test_a_cancel_before_the_cloud_answered_does_not_promise_too_much(signed_in, cloud, disk):
+    page = signed_in
+    page.route("**/api/v1/uploads/", lambda route: route.fulfill(status=503, json={"code": "host_silent", "what": "Not now"}))
+    begin(page, disk, "never")
+    expect(page.get_by_text("trying again in")).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("The upload stopped, and could not be discarded")).to_be_visible()
