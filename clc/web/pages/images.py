@@ -13,10 +13,10 @@ from django.urls import reverse
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from clc.services import comparisons, image_pictures, image_properties, images, imports, prefetches, renewals
+from clc.services import comparisons, image_pictures, image_properties, images, imports, prefetches, renewals, uploads
 from clc.web.listing import filters, listed, matching
 from clc.web.page import Form, go, is_fragment, page, show
-from clc.web.pages import timeline, words
+from clc.web.pages import arrivals, timeline, words
 from luhyaapi.contracts.vocabulary import ImageState, InstanceState, Part
 from luhyaapi.errors import Refused, Trouble
 from luhyadb import scope
@@ -57,14 +57,16 @@ def index(request: HttpRequest) -> HttpResponse:
     rows, newest = image_properties.ordered_by(rows, chosen["sort"])
     found = listed(request, rows, *dict.fromkeys([f"{'-' * newest}{chosen['sort']}", "name"]))
     spaces = words.open_workspaces(scope.visible_to(request.user, Workspace))
+    half_done = {row.version.image_id for row in uploads.half_done(request.user)}
     return show(request, "images/list.html", spaces=spaces, groups=groups, rows=words.images(found.rows), filters=chosen, next_url=found.next_url,
-                previous_url=found.previous_url)
+                previous_url=found.previous_url, half_done=half_done)
 
 
 @page("images/upload/", "image_upload", admin_only=True, under="images")
 def upload(request: HttpRequest) -> HttpResponse:
     """The form; the bytes go by the API, in pieces."""
-    return show(request, "images/upload.html", form=Form({}, {}), properties=_properties())
+    return show(request, "images/upload.html", form=Form({"name": request.GET.get("name", "")[:63]}, {}), properties=_properties(),
+                half_done=arrivals.of(uploads.half_done(request.user)))
 
 
 @page("images/import/", "image_import", admin_only=True, under="images", methods=("GET", "POST"))
@@ -73,11 +75,12 @@ def bring(request: HttpRequest) -> HttpResponse:
     if request.method == "GET":
         return show(request, "images/import.html", form=Form({}, {}), properties=_properties())
     form = Form.of(request)
-    given = {name: form.values.get(name, "").strip() for name in ("name", "url", "usage", "format", "sha256")}
+    name, url, usage, format, sha256 = (form.values.get(field, "").strip() for field in ("name", "url", "usage", "format", "sha256"))
+    ask = imports.Ask(name, url, new_version=bool(form.values.get("new_version")), usage=usage, format=format, sha256=sha256, more=_said(form, unsaid=True))
     try:
-        task = imports.begin(request.user, imports.Ask(**given, more=_said(form, unsaid=True)))
+        task = imports.begin(request.user, ask)
     except Trouble as error:
-        return show(request, "images/import.html", 422, form=form, error=form.blame(error), properties=_properties())
+        return show(request, "images/import.html", 422, form=form, is_taken=error.code == "exists", error=form.blame(error), properties=_properties())
     return go(request, reverse("task", args=(task.pk,)))
 
 
@@ -99,6 +102,7 @@ def _detail(request: HttpRequest, found: Image, error: dict[str, str] | None, fo
         shown["versions"] = [v | {"used_by": needed.get(v["version"])} for v in shown["versions"]]
     wrong = 409 if error else 422 if form and form.errors else 200
     return show(request, "images/detail.html", wrong, image=shown, timeline=timeline.of(found), rule=rule,
+                half_done=arrivals.of(row for row in uploads.half_done(request.user) if row.version.image_id == found.pk),
                 can_compare=request.user.is_admin and shown["published_count"] > 1,
                 differences=[image_pictures.difference(row) for row in comparisons.known(found)],
                 properties=_properties(), form=form or Form({}, {}), error=error,
