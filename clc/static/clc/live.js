@@ -42,7 +42,10 @@
   };
   const lists = (noun) => find(LISTS[noun]).forEach((element) => later(element, LIST_MS));
 
+  const tell = (noun, id) => document.dispatchEvent(new CustomEvent("educloud:changed", { detail: { noun, id } }));
+
   const changed = (noun, id) => {
+    tell(noun, id);
     if (document.hidden) { missed = true; return; }
     const own = find(`${noun}:${id}`);
     own.forEach((element) => later(element, ROW_MS));
@@ -51,6 +54,7 @@
     if (noun === "task") { const owner = document.querySelector("[data-live-all]"); if (owner) later(owner, LIST_MS); }
   };
   const everything = () => {
+    tell("", "");
     for (const element of document.querySelectorAll("[data-live]")) {
       if (!element.parentElement?.closest("[data-live]")) later(element, ROW_MS);
     }
@@ -116,5 +120,5 @@
     new Set(queued.map((element) => element.closest('[data-live="instances"], [data-live="tasks"]') || element)).forEach(refresh);
   }, POLL_MS);
 
-  if (document.querySelector("[data-live]")) connect();
+  if (document.querySelector("[data-live], #screen")) connect();
 })();
