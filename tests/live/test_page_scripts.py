@@ -102,7 +102,8 @@ RFB = """export default class {
   focus() {}
   sendKey(...key) { window.keys.push(key); }
 }"""
-SCRIPTS = """<script src="/static/vendor/htmx/htmx.min.js"></script><script src="/static/clc/console.js"></script><script src="/static/clc/live.js"></script>"""
+SCRIPTS = """<script src="/static/vendor/htmx/htmx.min.js"></script><script src="/static/clc/console.js"></script>
+<script src="/static/clc/fields.js"></script><script src="/static/clc/live.js"></script>"""
 
 
 @pytest.fixture
@@ -147,3 +148,83 @@ def test_the_box_says_what_it_cannot_type_and_keeps_it(screen):
     screen.get_by_role("button", name="Type", exact=True).click()
     expect(box).to_be_hidden()
     assert [key[1] for key in screen.evaluate("window.keys")] == ["ShiftLeft", "KeyA", "KeyA", "ShiftLeft"]
+
+
+FORM = """<form method="post" action="/submit/"><textarea name="note" id="note">%s</textarea>
+<select name="hue"><option>red<option>blue</select><input type="checkbox" name="anyway" value="1"></form>"""
+STOP = '<form method="post" action="/stop/"><button>Stop</button></form>'
+
+
+def event(noun, ident, number=1):
+    return f'id: {number}\nevent: message\ndata: {{"type": "{noun}", "id": "{ident}"}}\n\n'
+
+
+def fill(page):
+    page.locator("#note").fill("a new editor")
+    page.locator("select").select_option("blue")
+    page.locator("[name=anyway]").check()
+
+
+def see(page):
+    expect(page.locator("#note")).to_have_value("a new editor")
+    expect(page.locator("select")).to_have_value("blue")
+    expect(page.locator("[name=anyway]")).to_be_checked()
+
+
+def test_a_live_refresh_keeps_what_was_typed(site):
+    page, pages = site
+    part = '<div id="part" data-live="workspace:w" data-live-url="/part">%s%s</div>'
+    pages["/"] = FRAME % (part % ("old", FORM % "") + SCRIPTS)
+    pages["/part"] = part % ("new", FORM % "")
+    pages["/events"] = [": not yet\n\n", event("workspace", "w")]
+    page.goto(HERE + "/")
+    fill(page)
+    page.locator("body").click()
+    expect(page.locator("#part")).to_contain_text("new", timeout=15_000)
+    see(page)
+
+
+def test_an_answer_that_comes_while_somebody_types_leaves_the_cursor(site):
+    page, pages = site
+    part = '<div id="part" data-live="workspace:w" data-live-url="/part">%s%s</div>'
+    pages["/"] = FRAME % (part % ("old", FORM % "") + SCRIPTS)
+    pages["/part"] = part % ("new", FORM % "")
+    page.goto(HERE + "/")
+    page.locator("#note").fill("a new editor")
+    page.evaluate("document.querySelector('#note').setSelectionRange(2, 5)")
+    page.evaluate("htmx.ajax('GET', '/part', { source: '#part', target: '#part', swap: 'outerHTML' })")
+    expect(page.locator("#part")).to_contain_text("new")
+    assert page.evaluate("[document.activeElement.id, document.activeElement.selectionStart, document.activeElement.selectionEnd]") == ["note", 2, 5]
+    expect(page.locator("#note")).to_have_value("a new editor")
+
+
+def test_another_form_s_answer_keeps_what_was_typed_and_one_s_own_does_not(site):
+    page, pages = site
+    pages["/"] = FRAME % (FORM % "" + STOP + SCRIPTS)
+    pages["/stop/"] = pages["/submit/"] = "<script>location.replace('/')</script>"
+    page.goto(HERE + "/")
+    fill(page)
+    page.get_by_role("button", name="Stop").click()
+    page.wait_for_url(HERE + "/")
+    see(page)
+    page.reload()
+    see(page)
+    page.evaluate("document.querySelector('form').requestSubmit()")
+    page.wait_for_url(HERE + "/")
+    expect(page.locator("#note")).to_have_value("")
+
+
+def test_a_page_of_another_state_comes_anew_with_what_was_typed(site):
+    page, pages = site
+    watch = '<span hidden id="watch" data-live="instance:i" data-live-url="/watch" data-live-reload data-state="%s"></span>'
+    pages["/"] = FRAME % (watch % "stopped" + FORM % "" + SCRIPTS)
+    pages["/first"] = FRAME % (watch % "running" + FORM % "" + SCRIPTS)
+    pages["/watch"] = watch % "stopped"
+    page.goto(HERE + "/first")
+    pages["/first"] = pages["/"].replace("</body>", "<p>stopped now</p></body>")
+    page.locator("#note").fill("a new editor")
+    fill(page)
+    page.evaluate("document.activeElement.blur()")
+    pages["/events"] = event("instance", "i")
+    expect(page.get_by_text("stopped now")).to_be_visible(timeout=15_000)
+    see(page)

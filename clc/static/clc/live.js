@@ -17,21 +17,27 @@
   const inUse = (element) => element.contains(document.activeElement) && document.activeElement.matches("input, textarea, select")
     || element.querySelector("details.menu[open]") !== null || document.querySelector("dialog[open]") !== null;
 
+  const typing = (element) => "liveReload" in element.dataset && document.activeElement.matches("input, textarea, select");
+
   const refresh = (element) => {
     const url = element.dataset.liveUrl;
     if (!url || !element.isConnected) return;
-    const typing = "liveReload" in element.dataset && document.activeElement.matches("input, textarea, select");
-    if (typing || inUse(element)) { later(element, 1500); return; }
-    const state = element.dataset.state;
+    if (typing(element) || inUse(element)) { later(element, 1500); return; }
+    const { state } = element.dataset;
     const focus = element.contains(document.activeElement) ? trail(element, document.activeElement) : null;
     const options = { source: element, target: element, swap: "outerHTML", headers: { "X-Live": "1" } };
     if (element.dataset.liveSelect) options.select = element.dataset.liveSelect;
     const { id } = element;
     htmx.ajax("GET", url, options).then(() => {
       // Another state is another page: its screen, its forms.
-      if ("liveReload" in element.dataset && document.getElementById(id)?.dataset.state !== state) { location.reload(); return; }
+      const now = document.getElementById(id);
+      if (now && "liveReload" in now.dataset && now.dataset.state !== state) {
+        if (!typing(now)) { location.reload(); return; }
+        now.dataset.state = state;
+        later(now, 1500);
+      }
       if (focus === null || !id) return;
-      document.getElementById(id)?.querySelectorAll("a, button, summary")[focus]?.focus({ preventScroll: true });
+      now?.querySelectorAll("a, button, summary")[focus]?.focus({ preventScroll: true });
     }, () => {});
   };
   const trail = (element, active) => [...element.querySelectorAll("a, button, summary")].indexOf(active);
