@@ -114,7 +114,8 @@ def screen(site):
     pages["/events"] = ": nothing\n\n"
     part = render_to_string("clc/instances/_screen.html", {"instance": {"id": "ins-00000001", "name": "one"}, "full": True})
     pages["/"] = FRAME % (part + SCRIPTS + '<script type="module" src="/static/clc/screen.js"></script>')
-    page.add_init_script("""window.answer = { status: 409, body: { what: "one shows no screen", why: "it is stopped", hint: "Start it first.", code: "state" } };
+    page.add_init_script("""const body = { what: "one shows no screen", why: "it is stopped", hint: "Start it first.", code: "state" };
+      window.answer = { status: 409, body };
       window.fetch = async () => new Response(JSON.stringify(window.answer.body), { status: window.answer.status });""")
     page.goto(HERE + "/")
     return page

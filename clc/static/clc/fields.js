@@ -12,7 +12,8 @@
     return field.value !== field.defaultValue;
   };
 
-  const read = (fields) => fields.filter((field) => changed(field) || field === document.activeElement).map((field) => ({
+  // A form that was refused shows again what was typed: there the page's own values are somebody's.
+  const read = (fields, isTheirs = false) => fields.filter((field) => isTheirs || changed(field) || field === document.activeElement).map((field) => ({
     key: key(field), value: field.value, checked: field.checked, isFocused: field === document.activeElement,
     from: field.selectionStart ?? null, to: field.selectionEnd ?? null,
   }));
@@ -43,7 +44,7 @@
   });
   document.getElementById("ask").addEventListener("close", (event) => { if (event.target.returnValue !== "yes") sent = null; });
   addEventListener("pagehide", () => {
-    const typed = read(all(document).filter((field) => field.form?.method === "post" && field.form !== sent));
+    const typed = read(all(document).filter((field) => field.form?.method === "post" && field.form !== sent), "refilled" in document.body.dataset);
     sent = null;
     try {
       if (typed.length) sessionStorage.setItem(KEY, JSON.stringify({ path: location.pathname, typed }));

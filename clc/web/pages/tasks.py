@@ -61,7 +61,7 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
     return show(request, "tasks/detail.html", task=words.task(found), trace=_trace(request, found))
 
 
-@page("tasks/<str:ident>/cancel/", "task_cancel", under="tasks", methods=("POST",))
+@page("tasks/<str:ident>/cancel/", "task_cancel", under="tasks", methods=("POST",), back="task")
 def cancel(request: HttpRequest, ident: str) -> HttpResponse:
     """Have it undone."""
     task = tasks.cancel(request.user, ident)
