@@ -8,7 +8,7 @@ import re
 from django.utils import translation
 from django.utils.translation import gettext_noop as _
 
-from clc.services.sentences_of_store import STORE
+from clc.services.more_sentences import STORE, TRACE
 from luhyaapi.contracts import vocabulary
 from luhyaapi.contracts.vocabulary import Word
 
@@ -338,6 +338,7 @@ SENTENCES = (
     _("the hypervisor does not answer"),
     _("{} refused at the door"),
     *STORE,
+    *TRACE,
 )
 """Every ``{}`` stands for a value, which may be a sentence or a word of ours itself."""
 
@@ -346,7 +347,7 @@ _SEMICOLON, _COMMA, _COLON = "\uff1b", "\u3001", "\uff1a"
 _DEEPEST, _LONGEST, _COLONS_AT_MOST = 3, 600, 3
 """What others wrote may come here, and must not cost time."""
 _NO_PLACE = "{}"
-_OF_WORDS = ("it is {}", "its instance is {}", "its version is {}", "possible now: {}")
+_OF_WORDS = ("it is {}", "its instance is {}", "its version is {}", "possible now: {}", "task {}", "instance {}", "workspace {}", "host {}")
 """Their places are for words of ours: with anything else in them they would say what nobody meant."""
 _BETWEEN = ("; ", ", ")
 

@@ -586,3 +586,18 @@ def test_a_refused_submit_comes_back_to_its_page_with_the_note(filled, admin):
     assert "office and fonts</textarea>" in text
     assert 'name="anyway"' in text
     assert f'name="next" value="/workspaces/{space.pk}/"' in text
+
+
+def test_a_trace_and_a_note_of_ours_are_in_the_reader_s_language(filled, admin):
+    task = f"tsk-{11:08x}"
+    for what in ("task opened", "task running", "version 4 building", "step fetch done", "task done", "cancel asked", "instance starting"):
+        events.record("task", task, what, owner=admin, task=task)
+    ImageVersion.objects.create(image_id="img-00000001", version=2, state=ImageState.PUBLISHED, created_at=clock.now())
+    client = browser(admin, "zh-hans")
+    assert client.post("/images/img-00000001/versions/1/rollback/").status_code == 302
+    assert ImageVersion.objects.get(image_id="img-00000001", version=3).note == "version 1 again"
+    trace = client.get(f"/tasks/{task}/").content.decode().split('id="task-trace"')[1].split("</table>")[0]
+    told = re.findall(r'data-label="[^"]*">([^<]*)</td></tr>', trace)
+    assert len(told) == 8
+    assert not [line for line in told if re.search("[A-Za-z]", line)]
+    assert "version 1 again" not in client.get("/images/img-00000001/").content.decode()

@@ -135,4 +135,4 @@ def test_every_reason_of_the_store_is_all_chinese():
         left = re.sub(rf"\b({OF_FORMATS})\b", "", told)
         if told == text or re.search("[A-Za-z]", left):
             half[text] = told
-    assert half == {}, "give it a line in clc/services/sentences_of_store.py and in the catalogue"
+    assert half == {}, "give it a line in clc/services/more_sentences.py and in the catalogue"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django.contrib import messages
@@ -11,6 +12,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from clc.services import pictures, tasks
+from clc.services.sentences import said
+from clc.templatetags.console import label
 from clc.web.listing import filters, listed, matching
 from clc.web.page import go, page, show
 from clc.web.pages import words
@@ -19,6 +22,7 @@ from luhyadb import scope
 from luhyadb.models import Event, Task
 
 _TRACED = 500
+_STEP = re.compile(r"step (\S+) (\S+)")
 
 
 @page("tasks/", "tasks", title=_("Tasks"), icon="list-check", rank=40)
@@ -51,7 +55,13 @@ def steps(request: HttpRequest, ident: str) -> HttpResponse:
 
 def _trace(request: HttpRequest, found: Task) -> list[dict[str, Any]]:
     events = scope.visible_to(request.user, Event).filter(task=found.pk).order_by("id")[:_TRACED]
-    return [e | {"role": Role(e["role"]), "host": e["host"] or "", "at": e["at"][11:23]} for e in map(pictures.event, events)]
+    return [e | {"role": Role(e["role"]), "host": e["host"] or "", "at": e["at"][11:23], "what": _told(e["what"])} for e in map(pictures.event, events)]
+
+
+def _told(what: str) -> str:
+    if found := _STEP.fullmatch(what):
+        return f"{label(found[1])} · {said(found[2])}"
+    return said(what)
 
 
 @page("tasks/<str:ident>/", "task", under="tasks")

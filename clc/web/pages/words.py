@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +10,7 @@ from django.db.models import QuerySet
 from django.urls import reverse
 
 from clc.services import image_pictures, image_properties, pictures
+from clc.services.sentences import said
 from luhyaapi import ids
 from luhyaapi.contracts.vocabulary import (
     Accelerator,
@@ -28,6 +30,8 @@ from luhyaapi.machines import TASK, WORKSPACE
 from luhyadb.models import Host, Image, Instance, Task, Workspace
 
 Shown = dict[str, Any]
+_OURS = re.compile(r"version \d+ again")
+"""The one note nobody wrote."""
 
 
 def _worded(picture: Shown, **kinds: type[Word]) -> Shown:
@@ -90,7 +94,7 @@ def images(rows: Iterable[Image]) -> list[Shown]:
 
 
 def _image(picture: Shown) -> Shown:
-    every = [_worded(v, state=ImageState) for v in picture["versions"]]
+    every = [_worded(v, state=ImageState) | {"note": said(v["note"]) if _OURS.fullmatch(v["note"]) else v["note"]} for v in picture["versions"]]
     last = every[-1] if every else {}
     error = None
     if last.get("state") == ImageState.FAILED:

@@ -1,4 +1,4 @@
-"""Why the store refuses a file, and what hinders a transfer: every sentence of it, for ``sentences``."""
+"""Sentences that have their own subject: why the store refuses a file or a transfer fails, and what a trace tells."""
 
 from __future__ import annotations
 
@@ -213,4 +213,35 @@ STORE = (
     _("exit code {}"),
     _("{}: an id is expected"),
     _("its workspace was abandoned"),
+)
+
+TRACE = (
+    _("task {}"),
+    _("task opened"),
+    _("cancel asked"),
+    _("waits for room"),
+    _("version {} {}"),
+    _("version retired"),
+    _("version pinned"),
+    _("version unpinned"),
+    _("image changed"),
+    _("image retired"),
+    _("upload began"),
+    _("import began"),
+    _("instance {}"),
+    _("instance has another version"),
+    _("instance placed"),
+    _("instance has no place"),
+    _("instance withdrawn"),
+    _("its host {} is silent"),
+    _("workspace {}"),
+    _("console opened"),
+    _("screen opened"),
+    _("log opened"),
+    _("the time passed, and it is not on every host"),
+    _("host {}"),
+    _("undone"),
+    _("waiting"),
+    _("version {} again"),
+    _("dead letter is sent again"),
 )
