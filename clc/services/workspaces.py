@@ -141,6 +141,7 @@ def _clear(space: Workspace) -> None:
     space.instance.refresh_from_db()
     if space.instance.state != InstanceState.DELETED:
         instances.delete(space.owner, space.instance_id)
+        space.instance.refresh_from_db()
 
 
 def gave_up(task: Task) -> None:
