@@ -15,6 +15,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from clc.services.sentences import said
+from clc.web.audience import newest
 from luhyaapi.errors import CODES, Refused, Trouble
 
 View = Callable[..., HttpResponse]
@@ -80,6 +81,8 @@ def _guarded(one: Page) -> View:
             if one.admin_only and not request.user.is_admin:
                 raise Refused("not_found", "There is no such page")
             request.here = one.home(request, at)
+            if request.method == "GET" and not is_fragment(request):
+                request.heard = newest()  # before the view looks: the page asks for whatever comes after
             answer = one.view(request, **at)
         except Trouble as error:
             if error.family == "bug":
@@ -136,7 +139,8 @@ def show(request: HttpRequest, template: str, status: int = 200, /, **context: A
     """A rendered page or part of one, with what every page needs."""
     me = request.user if request.user.is_authenticated else None
     form = form_of(request) if me else Form({}, {})
-    frame = {"me": me, "menu": _menu(request) if me else [], "request_id": getattr(request, "request_id", ""), "form": form, "refused": form.error}
+    frame = {"me": me, "menu": _menu(request) if me else [], "request_id": getattr(request, "request_id", ""), "form": form, "refused": form.error,
+             "heard": getattr(request, "heard", None)}
     return render(request, f"clc/{template}", frame | context, status=status)
 
 

@@ -34,7 +34,7 @@ from luhyadb.models import (
 
 pytestmark = pytest.mark.django_db
 FAULT = {"code": "hypervisor", "what": "The hypervisor said no", "why": "no such machine", "hint": "Read the reason."}
-QUERIES_AT_MOST = 12
+QUERIES_AT_MOST = 13
 
 
 @pytest.fixture(scope="session")
@@ -552,10 +552,18 @@ def test_versions_are_compared_by_the_page(admin, user):
     client, where = browser(admin), f"/images/{image.id}/diff/"
     asked = client.post(where, {"one": "1", "other": "2"})
     task = Task.objects.get(kind="image/compare")
-    assert asked["Location"] == f"/tasks/{task.pk}/"
-    assert "Compare versions" in client.get(asked["Location"]).content.decode()
+    assert asked["Location"] == f"/images/{image.id}/#differences"
+    text = client.get(asked["Location"]).content.decode()
+    assert "being compared" in text
+    assert f'id="differences" data-live="task:{task.pk}"' in text, "the result comes by itself"
+    Task.objects.update(state=TaskState.DONE)
+    ended = client.get(f"/tasks/{task.pk}/").content.decode()
+    assert f'href="/images/{image.id}/#differences"' in ended
+    assert "It was done in one go." in ended
+    Task.objects.update(phase="check")
+    assert "leg leg-done" in client.get(f"/tasks/{task.pk}/").content.decode()
     Comparison.objects.update(difference={name: {"blocks": 1, "bytes": 65_536} for name in ("only_one", "only_other", "shared")})
-    assert client.post(where, {"one": "1", "other": "2"})["Location"] == f"/images/{image.id}/"
+    assert client.post(where, {"one": "1", "other": "2"})["Location"] == f"/images/{image.id}/#differences"
     assert "v1 – v2" in browser(user).get(f"/images/{image.id}/").content.decode()
     assert client.post(where, {"one": "x", "other": "2"}).status_code == 404
     assert client.post(where, {"one": "x", "other": "2"}, headers={"HX-Request": "true"}).json()["code"] == "not_found"
@@ -601,3 +609,38 @@ def test_a_trace_and_a_note_of_ours_are_in_the_reader_s_language(filled, admin):
     assert len(told) == 8
     assert not [line for line in told if re.search("[A-Za-z]", line)]
     assert "version 1 again" not in client.get("/images/img-00000001/").content.decode()
+
+
+def test_a_page_asks_for_what_happened_since_it_was_made(filled, admin):
+    client = browser(admin)
+    task = f"tsk-{11:08x}"
+    newest = Event.objects.order_by("id").last().id
+    assert f'data-events="/api/v1/events?after={newest}"' in client.get(f"/tasks/{task}/").content.decode()
+    events.record("task", task, "task done", owner=admin, task=task)
+    assert f"?after={newest + 1}" in client.get(f"/tasks/{task}/").content.decode()
+
+
+def test_a_task_with_a_step_under_way_does_not_queue(filled, admin):
+    task = f"tsk-{11:08x}"
+    Task.objects.filter(pk=task).update(state=TaskState.QUEUED, order="", command="x")
+    text = browser(admin).get(f"/tasks/{task}/").content.decode()
+    assert "leg leg-running" in text
+    assert "Queued" not in text.split('id="task-trace"')[0].split("<main")[1]
+
+
+def test_a_newer_version_is_told_before_submit_is_pressed(filled, admin):
+    space = Workspace.objects.get(state=WorkspaceState.EDITING)
+    client, where = browser(admin), f"/workspaces/{space.pk}/"
+    assert 'name="anyway"' not in client.get(where).content.decode()
+    ImageVersion.objects.create(image_id="img-00000001", version=2, state=ImageState.PUBLISHED, created_at=clock.now())
+    text = client.get(where, headers={"X-Live": "1"}).content.decode()
+    assert "Version 2 of image-1 was published meanwhile" in text
+    assert 'name="anyway"' in text
+    assert text.count('data-live="image:img-00000001"') == 2
+
+
+@pytest.mark.parametrize("state", [WorkspaceState.ABANDONED, WorkspaceState.FAILED])
+def test_a_workspace_that_is_over_leads_on(filled, admin, state):
+    space = Workspace.objects.get(state=state)
+    middle = browser(admin).get(f"/workspaces/{space.pk}/").content.decode().split('class="aside-right"')[1].split("<aside")[0]
+    assert "Look at the image" in middle

@@ -101,6 +101,7 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
     return show(request, "images/detail.html", image=shown, timeline=timeline.of(found), rule=rule,
                 can_compare=request.user.is_admin and shown["published_count"] > 1,
                 differences=[image_pictures.difference(row) for row in comparisons.known(found)],
+                comparing=[{"one": row.one.version, "other": row.other.version, "task": words.task(task)} for row, task in comparisons.going_on(found)],
                 properties=_properties(), chosen=_chosen(form_of(request), shown),
                 spaces=words.open_workspaces(spaces),
                 can_modify=any(part["part"] == Part.DISK for v in shown["versions"] for part in v["parts"]),
@@ -151,8 +152,8 @@ def diff(request: HttpRequest, ident: str) -> HttpResponse:
     """Have two of its versions compared; what is known stands on its page."""
     found = images.resolve(request.user, ident)
     one, other = (max(_number(request.POST.get(name, "")), 0) for name in ("one", "other"))
-    _known, task = comparisons.compare(request.user, found.pk, one, other)
-    return go(request, reverse("task", args=[task.pk]) if task else reverse("image", args=[found.pk]))
+    comparisons.compare(request.user, found.pk, one, other)
+    return go(request, reverse("image", args=[found.pk]) + "#differences")
 
 
 def _moment(text: str, zone: str) -> float | None:

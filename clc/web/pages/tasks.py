@@ -12,8 +12,6 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from clc.services import pictures, tasks
-from clc.services.sentences import said
-from clc.templatetags.console import label
 from clc.web.listing import filters, listed, matching
 from clc.web.page import go, page, show
 from clc.web.pages import words
@@ -55,13 +53,8 @@ def steps(request: HttpRequest, ident: str) -> HttpResponse:
 
 def _trace(request: HttpRequest, found: Task) -> list[dict[str, Any]]:
     events = scope.visible_to(request.user, Event).filter(task=found.pk).order_by("id")[:_TRACED]
-    return [e | {"role": Role(e["role"]), "host": e["host"] or "", "at": e["at"][11:23], "what": _told(e["what"])} for e in map(pictures.event, events)]
-
-
-def _told(what: str) -> str:
-    if found := _STEP.fullmatch(what):
-        return f"{label(found[1])} · {said(found[2])}"
-    return said(what)
+    told = map(pictures.event, events)
+    return [e | {"role": Role(e["role"]), "host": e["host"] or "", "at": e["at"][11:23], "step": _STEP.fullmatch(e["what"])} for e in told]
 
 
 @page("tasks/<str:ident>/", "task", under="tasks")

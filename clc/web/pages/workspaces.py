@@ -6,6 +6,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from clc.services import workspaces
 from clc.web.page import Form, form_of, go, is_fragment, page, show, toast
@@ -16,7 +17,8 @@ from luhyaapi.machines import WORKSPACE
 from luhyadb import scope
 from luhyadb.models import Account, Task, Workspace
 
-_PHASES = (WorkspaceState.PREPARING, WorkspaceState.EDITING, WorkspaceState.SUBMITTING)
+_PAST = {WorkspaceState.PREPARING: _("Prepared"), WorkspaceState.EDITING: _("Edited"), WorkspaceState.SUBMITTING: _("Submitted")}
+_PHASES = tuple(_PAST)
 
 
 @page("images/<str:ident>/modify/", "image_modify", admin_only=True, under="images", methods=("POST",), back="image")
@@ -37,9 +39,9 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
     return show(
         request, "workspaces/detail.html", space=found, state=WorkspaceState(found.state),
         is_open=found.state not in WORKSPACE.final,
-        phases=[(phase, "done" if n < reached else "now" if n == reached else "") for n, phase in enumerate(_PHASES)],
+        phases=[(phase, _PAST[phase], "done" if n < reached else "now" if n == reached else "") for n, phase in enumerate(_PHASES)],
         instance=words.instance(found.instance), work=words.task(task) if task else None, error=None if form.error else found.error,
-        is_conflict=form.error is not None and form.error["code"] == "conflict",
+        newer=workspaces.newer(found), is_conflict=form.error is not None and form.error["code"] == "conflict",
         watched=(f"workspace:{found.pk}", f"instance:{found.instance_id}"),
         is_running=found.instance.state == InstanceState.RUNNING, note=form.values.get("note", found.note),
     )
@@ -57,7 +59,7 @@ def action(request: HttpRequest, ident: str, verb: str) -> HttpResponse:
     else:
         raise Refused("not_found", "There is nothing at this address")
     said = {
-        "start": gettext("%(name)s starts"), "stop": gettext("%(name)s stops"), "submit": gettext("%(name)s is submitted"),
+        "start": gettext("%(name)s starts"), "stop": gettext("%(name)s stops"), "submit": gettext("%(name)s is being submitted"),
         "abandon": gettext("The workspace of %(name)s is abandoned"),
     }[verb] % {"name": found.name}
     if is_fragment(request):
