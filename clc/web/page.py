@@ -53,6 +53,7 @@ class Page:
 
 PAGES: dict[str, Page] = {}
 _LEFT = "refused"
+_LONGEST = 20_000
 
 
 def page(url: str, slug: str, **facts: Any) -> Callable[[View], View]:
@@ -101,6 +102,7 @@ def _sent_back(request: HttpRequest, one: Page, at: Mapping[str, Any], error: Tr
         return None
     form = Form.of(request)
     form.error = form.blame(error, **one.fields)
+    form.values = {name: value[:_LONGEST] for name, value in form.values.items()}
     request.session[_LEFT] = {"path": request.here, **asdict(form)}
     return HttpResponseRedirect(request.here)
 
