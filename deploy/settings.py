@@ -54,7 +54,7 @@ TEMPLATES = [{
     "OPTIONS": {"context_processors": [
         "django.template.context_processors.request", "django.contrib.auth.context_processors.auth",
         "django.contrib.messages.context_processors.messages", "django.template.context_processors.i18n",
-        "clc.web.page.simulation",
+        "clc.web.page.simulation", "clc.web.page.here",
     ]},
 }]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]

@@ -7,6 +7,7 @@ from luhyaapi.contracts.commands import ImageCompare
 from luhyaapi.contracts.reports import Outcome
 from luhyaapi.contracts.vocabulary import ImageState, Role
 from luhyaapi.errors import Refused, Unavailable
+from luhyaapi.machines import TASK
 from luhyadb import memory, scope
 from luhyadb.models import Account, Comparison, Image, ImageVersion, Task
 
@@ -55,6 +56,13 @@ def ended(task: Task, report: Outcome) -> None:
         Comparison.objects.filter(task=task.pk).update(difference=report.difference.model_dump())
     else:
         Comparison.objects.filter(task=task.pk).delete()
+
+
+def going_on(image: Image) -> list[tuple[Comparison, Task]]:
+    """What is just being found out, each with the task that does it."""
+    rows = Comparison.objects.filter(one__image=image, difference__isnull=True).select_related("one", "other").order_by("pk")
+    open_ = Task.objects.exclude(state__in=TASK.final).in_bulk([row.task for row in rows])
+    return [(row, open_[row.task]) for row in rows if row.task in open_]
 
 
 def known(image: Image) -> list[Comparison]:

@@ -104,11 +104,13 @@ def _cached(row: ImageVersion, caches: Iterable[Picture]) -> list[Picture]:
     found = []
     for each in caches:
         done = sum(size if s in each["blobs"] else min(int(each["halves"].get(s, 0)), size) for s, size in sizes.items())
-        whole = bool(sizes) and sizes.keys() <= each["blobs"]
+        total = sum(sizes.values())
+        # bytes that all came are a whole file a moment before their host says so
+        whole = bool(sizes) and (sizes.keys() <= each["blobs"] or 0 < total <= done)
         if whole or done:
             found.append({
                 "host": each["host"], "host_name": each["host_name"], "role": each["role"], "whole": whole,
-                "bytes_done": done, "bytes_total": sum(sizes.values()),
+                "bytes_done": done, "bytes_total": total,
             })
     return found
 

@@ -8,6 +8,7 @@ import re
 from django.utils import translation
 from django.utils.translation import gettext_noop as _
 
+from clc.services.more_sentences import STORE, TRACE
 from luhyaapi.contracts import vocabulary
 from luhyaapi.contracts.vocabulary import Word
 
@@ -168,9 +169,9 @@ SENTENCES = (
     _("or somebody is making one of that name"),
     _("Version {} of {} was published meanwhile"),
     _("Another version of {} is just being published"), _("from the workspace {}"),
-    _("Wait for it, or submit yours anyway: the later one is the newest, without what is in the other."),
+    _("Wait for it, or submit yours anyway (with --anyway): the later one is the newest, without what is in the other."),
     _("this workspace began from version {}"),
-    _("Submit it anyway to publish yours as the newest, without what is in the other."),
+    _("Submit it anyway (with --anyway) to publish yours as the newest, without what is in the other."),
     _("This workspace cannot be abandoned now"),
     _("version {} is just being published"),
     _("This workspace cannot {} now"),
@@ -358,6 +359,8 @@ SENTENCES = (
     _("waits for approval"),
     _("the hypervisor does not answer"),
     _("{} refused at the door"),
+    *STORE,
+    *TRACE,
 )
 """Every ``{}`` stands for a value, which may be a sentence or a word of ours itself."""
 
@@ -366,6 +369,9 @@ _SEMICOLON, _COMMA, _COLON = "\uff1b", "\u3001", "\uff1a"
 _DEEPEST, _LONGEST, _COLONS_AT_MOST = 3, 600, 3
 """What others wrote may come here, and must not cost time."""
 _NO_PLACE = "{}"
+_OF_WORDS = ("it is {}", "its instance is {}", "its version is {}", "possible now: {}", "task {}", "instance {}", "workspace {}", "host {}")
+"""Their places are for words of ours: with anything else in them they would say what nobody meant."""
+_BETWEEN = ("; ", ", ")
 
 
 def counted(number: int, one: str, many: str = "") -> str:
@@ -378,16 +384,19 @@ def _letters(text: str) -> int:
 
 
 @functools.cache
-def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
-    """Those with values, the most particular first. Only a value at the end may itself be a sentence with its reason."""
-    known = sorted((s for s in SENTENCES if _NO_PLACE in s), key=_letters, reverse=True)
-    return tuple((re.compile(_expression(s), re.DOTALL), s) for s in known)
+def _patterns(*, whole: bool = False) -> tuple[tuple[re.Pattern[str], str], ...]:
+    """Those with values, the most particular first. Only a value at the end may itself be a sentence with its reason.
+
+    ``whole``: those that look like a list and are none, with no value that may be a part of one.
+    """
+    known = sorted((s for s in SENTENCES if _NO_PLACE in s and (not whole or any(sign in s for sign in _BETWEEN))), key=_letters, reverse=True)
+    return tuple((re.compile(_expression(s, whole=whole), re.DOTALL), s) for s in known)
 
 
-def _expression(sentence: str) -> str:
+def _expression(sentence: str, *, whole: bool) -> str:
     *before, last = map(re.escape, sentence.split(_NO_PLACE))
-    plain = "((?:(?!: ).)+?)"
-    return plain.join(before) + (plain if last else "(.+)") + last
+    plain = "((?:(?!: |; |, ).)+?)" if whole else "((?:(?!: ).)+?)"
+    return plain.join(before) + (plain if last or whole else "(.+)") + last
 
 
 @functools.cache
@@ -411,7 +420,7 @@ def _said(text: str, depth: int) -> str:
     chinese = str(translation.gettext(text)) if text.strip() else text
     if chinese != text or text in _words() or depth > _DEEPEST:
         return _words().get(text, chinese)
-    for way in (_about_host, _listed, _with_values, _with_reason):
+    for way in (_about_host, _as_whole, _listed, _with_values, _with_reason):
         told = way(text, depth + 1)
         if told != text:
             return told
@@ -426,10 +435,12 @@ def _about_host(text: str, depth: int) -> str:
 
 
 def _listed(text: str, depth: int) -> str:
-    for between, joined in (("; ", _SEMICOLON), (", ", _COMMA)):
+    for between, joined in zip(_BETWEEN, (_SEMICOLON, _COMMA), strict=True):
         pieces = text.split(between)
         if depth > _DEEPEST:
             break
+        if between == _BETWEEN[1] and ": " in pieces[0] and not any(": " in piece for piece in pieces[1:]):
+            continue  # the list is that of a reason
         told = [_said(piece, depth) for piece in pieces] if len(pieces) > 1 else pieces
         # A comma may stand within a sentence: only a list of which all is known is one.
         if told != pieces and (between == "; " or all(map(str.__ne__, pieces, told))):
@@ -437,10 +448,23 @@ def _listed(text: str, depth: int) -> str:
     return text
 
 
+def _as_whole(text: str, depth: int) -> str:
+    """A sentence with commas in it."""
+    return _filled(text, depth, _patterns(whole=True))
+
+
 def _with_values(text: str, depth: int) -> str:
-    for pattern, sentence in _patterns():
-        if found := pattern.fullmatch(text):
-            return str(translation.gettext(sentence)).format(*(_said(value, depth) for value in found.groups()))
+    return _filled(text, depth, _patterns())
+
+
+def _filled(text: str, depth: int, patterns: tuple[tuple[re.Pattern[str], str], ...]) -> str:
+    for pattern, sentence in patterns:
+        if not (found := pattern.fullmatch(text)):
+            continue
+        values = [_said(value, depth) for value in found.groups()]
+        if sentence in _OF_WORDS and any(map(str.__eq__, values, found.groups())):
+            continue
+        return str(translation.gettext(sentence)).format(*values)
     return text
 
 

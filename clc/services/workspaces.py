@@ -19,7 +19,7 @@ from luhyaapi.errors import Refused, Trouble, Unavailable
 from luhyaapi.machines import TASK, WORKSPACE
 from luhyaapi.wire.signing import make_ticket
 from luhyadb import memory, scope
-from luhyadb.models import Account, Host, Image, Task, Workspace
+from luhyadb.models import Account, Host, Image, ImageVersion, Task, Workspace
 
 _log = log.get(__name__)
 LIFE_S = 30 * 86400.0
@@ -109,14 +109,21 @@ def _check_newest(space: Workspace) -> None:
     if other := others.exclude(pk=space.pk).first():
         raise Refused(
             "conflict", f"Another version of {space.name} is just being published", f"from the workspace {other.pk}",
-            hint="Wait for it, or submit yours anyway: the later one is the newest, without what is in the other.",
+            hint="Wait for it, or submit yours anyway (with --anyway): the later one is the newest, without what is in the other.",
         )
-    newest = space.base.image.versions.filter(state=ImageState.PUBLISHED).order_by("-version").first()
-    if newest is not None and newest != space.base:
+    if newest := newer(space):
         raise Refused(
             "conflict", f"Version {newest.version} of {space.name} was published meanwhile", f"this workspace began from version {space.base.version}",
-            hint="Submit it anyway to publish yours as the newest, without what is in the other.",
+            hint="Submit it anyway (with --anyway) to publish yours as the newest, without what is in the other.",
         )
+
+
+def newer(space: Workspace) -> ImageVersion | None:
+    """The version that was published since a workspace began from the newest one."""
+    if space.is_new or space.state != WorkspaceState.EDITING:
+        return None
+    newest = space.base.image.versions.filter(state=ImageState.PUBLISHED).order_by("-version").first()
+    return newest if newest != space.base else None
 
 
 def abandon(account: Account, ident: str) -> Workspace:
@@ -141,6 +148,7 @@ def _clear(space: Workspace) -> None:
     space.instance.refresh_from_db()
     if space.instance.state != InstanceState.DELETED:
         instances.delete(space.owner, space.instance_id)
+        space.instance.refresh_from_db()
 
 
 def gave_up(task: Task) -> None:

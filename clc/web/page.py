@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,6 +15,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from clc.services.sentences import said
+from clc.web.audience import newest
 from luhyaapi.errors import CODES, Refused, Trouble
 
 View = Callable[..., HttpResponse]
@@ -22,7 +23,11 @@ View = Callable[..., HttpResponse]
 
 @dataclass(frozen=True)
 class Page:
-    """One address. ``slug`` is its URL name; ``rank`` above 0 puts it into the menu; ``under`` names its menu entry."""
+    """One address. ``slug`` is its URL name; ``rank`` above 0 puts it into the menu; ``under`` names its menu entry.
+
+    ``back`` names the page whose form or button posts here; a page that one can also look at is its own. ``fields`` says
+    which field of that form stands for a value of the services.
+    """
 
     slug: str
     url: str
@@ -34,9 +39,21 @@ class Page:
     rank: int = 0
     under: str = ""
     methods: tuple[str, ...] = ("GET", "HEAD")
+    back: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+    def home(self, request: HttpRequest, at: Mapping[str, Any]) -> str:
+        """The address to look at, for whoever is here by a POST."""
+        if request.method != "POST":
+            return request.get_full_path()
+        if not self.back:
+            return request.path if "GET" in self.methods else ""
+        return str(reverse(self.back, kwargs={"ident": at["ident"]} if "<str:ident>" in PAGES[self.back].url else {}))
 
 
 PAGES: dict[str, Page] = {}
+_LEFT = "refused"
+_LONGEST = 20_000
 
 
 def page(url: str, slug: str, **facts: Any) -> Callable[[View], View]:
@@ -64,15 +81,47 @@ def _guarded(one: Page) -> View:
         try:
             if one.admin_only and not request.user.is_admin:
                 raise Refused("not_found", "There is no such page")
+            request.here = one.home(request, at)
+            if request.method == "GET" and not is_fragment(request):
+                request.heard = newest()  # before the view looks: the page asks for whatever comes after
             answer = one.view(request, **at)
         except Trouble as error:
             if error.family == "bug":
                 raise
-            answer = refusal(request, error)
+            answer = _sent_back(request, one, at, error) or refusal(request, error)
         answer.headers.setdefault("Cache-Control", "private, no-cache")
         return answer
 
     return view
+
+
+def _sent_back(request: HttpRequest, one: Page, at: Mapping[str, Any], error: Trouble) -> HttpResponse | None:
+    """A refused form goes back to its page, which tells why and shows what was typed; None where there is no such page to see."""
+    is_gone = error.code == "not_found" and "ident" in at and not error.params.get("field")
+    if request.method != "POST" or one.is_open or is_gone or is_fragment(request) or not getattr(request, "here", ""):
+        return None
+    form = Form.of(request)
+    form.error = form.blame(error, **one.fields)
+    form.values = {name: value[:_LONGEST] for name, value in form.values.items()}
+    request.session[_LEFT] = {"path": request.here, **asdict(form)}
+    return HttpResponseRedirect(request.here)
+
+
+def _left(request: HttpRequest) -> Form:
+    """What a refused POST left for this page, once; live refreshes of its parts leave it there."""
+    left = None if is_fragment(request) else request.session.get(_LEFT)
+    if not left or left["path"] != request.path:
+        return Form({}, {})
+    del request.session[_LEFT]
+    return Form(left["values"], left["errors"], left["error"])
+
+
+def form_of(request: HttpRequest) -> Form:
+    """The form of a page as it was when it was refused; empty for a new one."""
+    if not hasattr(request, "form"):
+        request.form = _left(request)
+    found: Form = request.form
+    return found
 
 
 def is_fragment(request: HttpRequest) -> bool:
@@ -91,13 +140,21 @@ def _to_login(request: HttpRequest) -> HttpResponse:
 def show(request: HttpRequest, template: str, status: int = 200, /, **context: Any) -> HttpResponse:
     """A rendered page or part of one, with what every page needs."""
     me = request.user if request.user.is_authenticated else None
-    frame = {"me": me, "menu": _menu(request) if me else [], "request_id": getattr(request, "request_id", "")}
+    form = form_of(request) if me else Form({}, {})
+    frame = {"me": me, "menu": _menu(request) if me else [], "request_id": getattr(request, "request_id", ""), "form": form, "refused": form.error,
+             "heard": getattr(request, "heard", None)}
     return render(request, f"clc/{template}", frame | context, status=status)
 
 
 def simulation(_request: HttpRequest) -> dict[str, bool]:
     """For every template: whether the page must say that no machine really runs."""
     return {"simulation": settings.EDUCLOUD.console.simulation}
+
+
+def here(request: HttpRequest) -> dict[str, str]:
+    """For every template: the address of the page to look at, which is not always that of a POST."""
+    seen = request.get_full_path() if request.method in ("GET", "HEAD") else "/"
+    return {"here": getattr(request, "here", "") or seen}
 
 
 def _menu(request: HttpRequest) -> list[dict[str, Any]]:
@@ -136,6 +193,8 @@ class Form:
 
     values: dict[str, str]
     errors: dict[str, str]
+    error: dict[str, str] | None = None
+    """What is wrong with it as a whole."""
 
     @classmethod
     def of(cls, request: HttpRequest) -> Form:
@@ -143,10 +202,10 @@ class Form:
         return cls({k: str(v) for k, v in request.POST.items() if "password" not in k}, {})
 
     def blame(self, error: Trouble, **renamed: str) -> dict[str, str] | None:
-        """Put an error at its field; where it has none among the fields it is returned for the head of the page."""
-        field = str(error.params.get("field") or "")
-        field = renamed.get(field, field)
-        if not field:
+        """Put an error at its field; where it has none in this form it is returned for the head of the page."""
+        name = str(error.params.get("field") or "")
+        name = renamed.get(name, name)
+        if name not in self.values and "password" not in name:
             return error.wire()
-        self.errors[field] = said(f"{error.what}: {error.why}" if error.why else error.what)
+        self.errors[name] = said(f"{error.what}: {error.why}" if error.why else error.what)
         return None

@@ -26,7 +26,7 @@ def document(thing: Any) -> None:
 
 def line(text: str) -> None:
     """One line of result on stdout."""
-    sys.stdout.write(clean(text) + "\n")
+    sys.stdout.write((clean(text) if text else "") + "\n")
     sys.stdout.flush()
 
 
@@ -56,8 +56,10 @@ def fields(thing: dict[str, Any], names: Sequence[str] = ()) -> None:
 
 
 def _flat(value: Any) -> Any:
-    if isinstance(value, (dict, list)):
-        return json.dumps(value, ensure_ascii=False) if value else "-"
+    if isinstance(value, dict):
+        return " ".join(f"{name}={_flat(each)}" for name, each in value.items() if each not in (None, "")) or "-"
+    if isinstance(value, list):
+        return ", ".join(str(_flat(each)) for each in value) or "-"
     return value
 
 

@@ -117,7 +117,10 @@ def abandon(
     where = api.path("workspaces", workspace)
     output.confirm(f"Abandoning the workspace {workspace} and all that was changed in it", yes=yes, terminal=session.terminal)
     space = session.api.delete(where)
-    _followed(session, space, str(space["instance"]["task"]), no_wait=no_wait, timeout_s=timeout)
+    machine = space["instance"]
+    # its machine goes in a task of its own, unless nothing of it is there yet
+    _followed(session, space, str(machine["task"]), no_wait=no_wait or machine["state"] == "deleted", timeout_s=timeout)
+    output.note(f"The workspace {workspace} is abandoned.")
 
 
 def order(image: str, name: str = "", cpus: int | None = None, memory: str = "", description: str = "") -> dict[str, Any]:

@@ -119,6 +119,8 @@ def test_which_host_has_which_version(world, admin, user, api):
     assert [v["cached_on"] for v in whole["versions"]] == [v["cached_on"] for v in told]
     world.facts(node, halves=[{"sha256": two[1], "size": 10**9}])
     assert api(user).get("/api/v1/images/tiny/versions/").json()["results"][1]["cached_on"][1]["bytes_done"] == 200, "no more than there is"
+    world.facts(node, blobs=[two[0]], halves=[{"sha256": two[1], "size": 200}])
+    assert api(user).get("/api/v1/images/tiny/versions/").json()["results"][1]["cached_on"][1]["whole"], "all its bytes came"
 
 
 def parts():

@@ -92,6 +92,9 @@ def test_a_submit_behind_another_is_told_and_may_go_on(begun, ready, admin, api)
 def test_abandon(begun, admin, api):
     answer = api(admin).delete(f"/api/v1/workspaces/{begun['id']}/")
     assert (answer.status_code, answer.json()["state"]) == (202, "abandoned")
+    task = answer.json()["instance"]["task"]
+    assert answer["Location"] == f"/api/v1/tasks/{task}/"
+    assert api(admin).get(answer["Location"]).json()["kind"] == "instance/delete", "neither the task that prepared it nor the one that last ran it"
     assert api(admin).delete(f"/api/v1/workspaces/{begun['id']}/").status_code == 409
 
 

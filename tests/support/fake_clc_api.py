@@ -63,6 +63,7 @@ class FakeCloud:
     blobs: dict[tuple[str, int, str], bytes] = field(default_factory=dict)
     uploads: dict[str, dict[str, Any]] = field(default_factory=dict)
     builds: dict[str, dict[str, Any]] = field(default_factory=dict)
+    workspaces: dict[str, dict[str, Any]] = field(default_factory=dict)
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     hosts: dict[str, dict[str, Any]] = field(default_factory=dict)
     users: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -353,6 +354,25 @@ class FakeCloud:
     @_route("GET", "instances/([^/]+)/why/")
     def instance_why(self, request: Request, ident: str) -> tuple[int, Any]:
         return 200, {"node": "nc-00000001", "why": {"nc-00000002": "no memory"}}
+
+    def add_workspace(self, ident: str) -> dict[str, Any]:
+        """One that is being prepared."""
+        base = {"image": "mine", "version": 1}
+        machine = {"id": "ins-00000001", "state": "stopped", "task": self.task("run", lambda: None)["id"]}
+        self.workspaces[ident] = {"id": ident, "state": "preparing", "image": "mine", "base": base, "instance": machine}
+        return self.workspaces[ident]
+
+    @_route("GET", "workspaces/([^/]+)/")
+    def workspace_show(self, request: Request, ident: str) -> tuple[int, Any]:
+        return 200, self._one(self.workspaces, ident, named=False)
+
+    @_route("DELETE", "workspaces/([^/]+)/")
+    def workspace_abandon(self, request: Request, ident: str) -> tuple[int, Any]:
+        space = self._one(self.workspaces, ident, named=False)
+        self.tasks[space["instance"]["task"]]["state"] = "cancelled"
+        space["instance"] |= {"state": "stopping", "task": self.task("delete", lambda: None)["id"]}
+        space["state"] = "abandoned"
+        return 202, space
 
     @_route("GET", "tasks/([^/]+)/")
     def task_show(self, request: Request, ident: str) -> tuple[int, Any]:

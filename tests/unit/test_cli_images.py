@@ -220,6 +220,24 @@ def test_delete_and_show(cli: Cli) -> None:
     assert cli("image", "show", "mine").code == 3
 
 
+def test_show_is_for_people(cli: Cli) -> None:
+    image = cli.cloud.add_image("mine", disk=b"x")
+    image["cached_on"] = ["cc-00000001", "nc-00000001"]
+    image["versions"][0]["cached_on"] = [{"host": "nc-00000001", "host_name": "n", "role": "nc", "whole": True, "bytes_done": 1, "bytes_total": 1}]
+    shown = cli("image", "show", "mine").out
+    assert "cc-00000001, nc-00000001" in shown
+    assert not any(sign in shown for sign in '[]{}"')
+    assert "-" not in [line.strip() for line in shown.splitlines()]
+
+
+def test_an_abandoned_workspace_says_so(cli: Cli) -> None:
+    made = cli.cloud.add_workspace("wks-00000001")
+    ended = cli("workspace", "abandon", "wks-00000001", "--yes")
+    assert (ended.code, "is abandoned" in ended.err, "abandoned" in ended.out) == (0, True, True)
+    asked = {request.path for request in cli.cloud.requests if "/tasks/" in request.path}
+    assert asked == {f"/api/v1/tasks/{made['instance']['task']}/"}
+
+
 def test_a_demo_image_with_the_same_bytes_is_not_sent_again() -> None:
     parts = [{"part": "kernel", "uploaded": {"sha256": "a"}}, {"part": "initrd", "uploaded": {"sha256": "b"}}, {"part": "disk", "uploaded": None}]
     image = {"versions": [{"version": 3, "parts": parts[:2]}, {"version": 4, "parts": parts}]}

@@ -17,21 +17,27 @@
   const inUse = (element) => element.contains(document.activeElement) && document.activeElement.matches("input, textarea, select")
     || element.querySelector("details.menu[open]") !== null || document.querySelector("dialog[open]") !== null;
 
+  const typing = (element) => "liveReload" in element.dataset && document.activeElement.matches("input, textarea, select");
+
   const refresh = (element) => {
     const url = element.dataset.liveUrl;
     if (!url || !element.isConnected) return;
-    const typing = "liveReload" in element.dataset && document.activeElement.matches("input, textarea, select");
-    if (typing || inUse(element)) { later(element, 1500); return; }
-    const state = element.dataset.state;
+    if (typing(element) || inUse(element)) { later(element, 1500); return; }
+    const { state } = element.dataset;
     const focus = element.contains(document.activeElement) ? trail(element, document.activeElement) : null;
     const options = { source: element, target: element, swap: "outerHTML", headers: { "X-Live": "1" } };
     if (element.dataset.liveSelect) options.select = element.dataset.liveSelect;
     const { id } = element;
     htmx.ajax("GET", url, options).then(() => {
       // Another state is another page: its screen, its forms.
-      if ("liveReload" in element.dataset && document.getElementById(id)?.dataset.state !== state) { location.reload(); return; }
+      const now = document.getElementById(id);
+      if (now && "liveReload" in now.dataset && now.dataset.state !== state) {
+        if (!typing(now)) { location.reload(); return; }
+        now.dataset.state = state;
+        later(now, 1500);
+      }
       if (focus === null || !id) return;
-      document.getElementById(id)?.querySelectorAll("a, button, summary")[focus]?.focus({ preventScroll: true });
+      now?.querySelectorAll("a, button, summary")[focus]?.focus({ preventScroll: true });
     }, () => {});
   };
   const trail = (element, active) => [...element.querySelectorAll("a, button, summary")].indexOf(active);
@@ -42,7 +48,10 @@
   };
   const lists = (noun) => find(LISTS[noun]).forEach((element) => later(element, LIST_MS));
 
+  const tell = (noun, id) => document.dispatchEvent(new CustomEvent("educloud:changed", { detail: { noun, id } }));
+
   const changed = (noun, id) => {
+    tell(noun, id);
     if (document.hidden) { missed = true; return; }
     const own = find(`${noun}:${id}`);
     own.forEach((element) => later(element, ROW_MS));
@@ -51,6 +60,7 @@
     if (noun === "task") { const owner = document.querySelector("[data-live-all]"); if (owner) later(owner, LIST_MS); }
   };
   const everything = () => {
+    tell("", "");
     for (const element of document.querySelectorAll("[data-live]")) {
       if (!element.parentElement?.closest("[data-live]")) later(element, ROW_MS);
     }
@@ -116,5 +126,5 @@
     new Set(queued.map((element) => element.closest('[data-live="instances"], [data-live="tasks"]') || element)).forEach(refresh);
   }, POLL_MS);
 
-  if (document.querySelector("[data-live]")) connect();
+  if (document.querySelector("[data-live], #screen")) connect();
 })();

@@ -1,5 +1,6 @@
 // A guest's screen: asks for a ticket, opens the line, and opens it again when it is cut.
 import RFB from "../vendor/novnc/core/rfb.js";
+import { type, untypable } from "./keys.js";
 
 const TRIES = 8;
 const ANSWER_MS = 20000;
@@ -17,14 +18,13 @@ let timer = null;
 let attempt = 0;
 let scale = true;
 
-function show(state, title, why = "", code = "") {
+function show(state, title, why = "") {
   root.dataset.screen = state;
   const line = part("state");
   line.dataset.state = state;
   line.textContent = title;
   part("what").textContent = title;
   part("why").textContent = why;
-  part("code").textContent = code;
   cover.hidden = state === "connected";
   cover.querySelector(".icon").style.display = state === "ended" ? "none" : "";
   for (const button of cover.querySelectorAll("button")) button.hidden = state !== "ended";
@@ -49,7 +49,6 @@ async function ticket() {
   if (answer.ok) return form;
   const problem = new Error(form.what || form.title || `HTTP ${answer.status}`);
   problem.why = [form.why || form.detail, form.hint].filter(Boolean).map((line) => line.replace(/([^.!?。])$/, "$1.")).join(" ");
-  problem.code = form.code || String(answer.status);
   // A refusal stays a refusal; an overloaded or absent node may answer later.
   problem.final = answer.status < 500 && answer.status !== 429;
   throw problem;
@@ -80,19 +79,19 @@ function close() {
 
 function again(problem) {
   if (problem?.final || tries >= TRIES) {
-    show("ended", problem?.message || say("Ended"), problem?.why || say("GaveUp"), problem?.code || "");
+    show("ended", problem?.message || say("Ended"), problem?.why || say("GaveUp"));
     return;
   }
   tries += 1;
   const wait = Math.min(10000, 400 * 2 ** (tries - 1)) * (0.75 + Math.random() / 2);
-  show("waiting", say("Waiting"), problem?.message ? [problem.message, problem.why].filter(Boolean).join(". ") : say("Dropped"), problem?.code || "");
+  show("waiting", say("Waiting"), problem?.message ? [problem.message, problem.why].filter(Boolean).join(". ") : say("Dropped"));
   timer = setTimeout(open, wait);
 }
 
 async function open() {
   close();
   const mine = attempt;
-  if (tries === 0) show("starting", say("Starting"), say("Ticket"));
+  if (tries === 0 && root.dataset.screen !== "ended") show("starting", say("Starting"), say("Ticket"));
   let form;
   try {
     form = await ticket();
@@ -134,13 +133,17 @@ async function open() {
   });
   rfb.addEventListener("securityfailure", (event) => {
     close();
-    show("ended", say("Ended"), event.detail.reason || "", String(event.detail.status));
+    show("ended", say("Ended"), event.detail.reason || "");
   });
 }
 
 const actions = {
   cad: () => rfb?.sendCtrlAltDel(),
-  again: () => { tries = 0; open(); },
+  again: () => {
+    tries = 0;
+    show("starting", say("Starting"), say("Ticket"));
+    open();
+  },
   full: () => (document.fullscreenElement ? document.exitFullscreen() : box.requestFullscreen()),
   scale: (button) => {
     scale = !scale;
@@ -160,21 +163,35 @@ box.addEventListener("click", (event) => {
 });
 
 // A text console has no clipboard, so the text is typed, key by key.
-part("paste").addEventListener("submit", async (event) => {
+const paste = part("paste");
+const text = paste.querySelector("textarea");
+const wrong = part("wrong");
+const judge = () => {
+  const strange = untypable(text.value).map((sign) => (/[\p{Z}\p{C}]/u.test(sign) ? `U+${sign.codePointAt(0).toString(16).toUpperCase()}` : sign));
+  wrong.textContent = strange.length ? `${say("Untypable")} ${strange.slice(0, 20).join(" ")}${strange.length > 20 ? " …" : ""}` : "";
+  text.setAttribute("aria-invalid", String(strange.length > 0));
+  return strange.length === 0;
+};
+text.addEventListener("input", judge);
+paste.addEventListener("submit", async (event) => {
   event.preventDefault();
-  const field = event.target.querySelector("textarea");
-  const line = field.value;
-  field.value = "";
-  actions.paste(buttons("paste")[0]);
-  for (const letter of line) {
-    if (!rfb) return;
-    const code = letter.codePointAt(0);
-    const keysym = letter === "\n" ? 0xff0d : letter === "\t" ? 0xff09 : code < 0x100 ? code : 0x01000000 + code;
-    rfb.sendKey(keysym, null);
-    await new Promise((done) => { setTimeout(done, 12); });
-  }
+  if (!text.value || !judge()) { text.focus(); return; }
+  const button = paste.querySelector("button");
+  button.disabled = true;
+  // What a line that is cut leaves untyped stays in the box.
+  text.value = await type(text.value, (keysym, code, down) => { rfb?.sendKey(keysym, code, down); return rfb !== null; });
+  button.disabled = false;
+  if (text.value) return;
+  if (!paste.hidden) actions.paste(buttons("paste")[0]);
   rfb?.focus();
 });
 addEventListener("pagehide", close);
+// A machine that ran no more may run again: that is tried without a word, for a refusal says what it said before.
+document.addEventListener("educloud:changed", (event) => {
+  const { noun, id } = event.detail;
+  if (root.dataset.screen !== "ended" || (noun && (noun !== "instance" || id !== box.dataset.instance))) return;
+  tries = 0;
+  open();
+});
 addEventListener("online", () => { if (!rfb) actions.again(); });
 open();

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from clc.services import hosts
 from clc.web.listing import filters, listed, matching
-from clc.web.page import Form, go, is_fragment, page, show
+from clc.web.page import Form, go, page, show
 from clc.web.pages import words
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import HostState, InstanceState
@@ -39,15 +39,11 @@ def index(request: HttpRequest) -> HttpResponse:
 @page("hosts/token/", "host_token", admin_only=True, under="hosts", methods=("GET", "HEAD", "POST"))
 def token(request: HttpRequest) -> HttpResponse:
     """A permission to join, shown once."""
-    form = Form.of(request)
     if request.method != "POST":
-        return show(request, "hosts/token.html", form=form)
-    try:
-        made, expires_at = hosts.make_token(request.user, form.values.get("role", ""))
-    except Refused as error:
-        form.errors["role"] = str(error)
-        return show(request, "hosts/token.html", 422, form=form)
-    role = form.values["role"]
+        return show(request, "hosts/token.html")
+    form = Form.of(request)
+    role = form.values.get("role", "")
+    made, expires_at = hosts.make_token(request.user, role)
     join = {"command": f"make join ROLE={role} BOSS={hosts.boss_door(role)} TOKEN={made}", "expires_at": clock.rfc3339(expires_at)}
     return show(request, "hosts/token.html", form=form, join=join)
 
@@ -55,14 +51,11 @@ def token(request: HttpRequest) -> HttpResponse:
 @page("hosts/<str:ident>/", "host", admin_only=True, under="hosts")
 def detail(request: HttpRequest, ident: str) -> HttpResponse:
     """One host."""
-    return _detail(request, scope.one(request.user, Host, pk=ident), None)
-
-
-def _detail(request: HttpRequest, found: Host, error: Refused | None) -> HttpResponse:
+    found = scope.one(request.user, Host, pk=ident)
     shown = words.host(found)
     here = scope.visible_to(request.user, Instance).filter(node=found.pk).exclude(state=InstanceState.DELETED)
-    return show(request, "hosts/detail.html", 409 if error else 200, host=shown, fact_rows=_fact_rows(shown["facts"]),
-                instances=words.instances(here.order_by("-created_at")[:_SHOWN_INSTANCES]), error=error.wire() if error else None)
+    return show(request, "hosts/detail.html", host=shown, fact_rows=_fact_rows(shown["facts"]),
+                instances=words.instances(here.order_by("-created_at")[:_SHOWN_INSTANCES]))
 
 
 def _fact_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
@@ -79,19 +72,13 @@ def _fact_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
 _VERBS = ("approve", "refresh", "drain", "resume", "remove")
 
 
-@page("hosts/<str:ident>/<str:verb>/", "host_action", admin_only=True, under="hosts", methods=("POST",))
+@page("hosts/<str:ident>/<str:verb>/", "host_action", admin_only=True, under="hosts", methods=("POST",), back="host")
 def action(request: HttpRequest, ident: str, verb: str) -> HttpResponse:
     """Approve, refresh, drain, resume or remove it."""
     found = scope.one(request.user, Host, pk=ident)
     if verb not in _VERBS:
         raise Refused("not_found", "There is nothing at this address")
-    try:
-        said = _act(request, found, verb)
-    except Refused as error:
-        if is_fragment(request):
-            raise
-        return _detail(request, found, error)
-    messages.success(request, said)
+    messages.success(request, _act(request, found, verb))
     return go(request, reverse("hosts") if verb == "remove" else reverse("host", args=[ident]))
 
 

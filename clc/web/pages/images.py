@@ -15,10 +15,10 @@ from django.utils.translation import gettext_lazy as _
 
 from clc.services import comparisons, image_pictures, image_properties, images, imports, prefetches, renewals, uploads
 from clc.web.listing import filters, listed, matching
-from clc.web.page import Form, go, is_fragment, page, show
+from clc.web.page import Form, form_of, go, page, show
 from clc.web.pages import arrivals, timeline, words
 from luhyaapi.contracts.vocabulary import ImageState, InstanceState, Part
-from luhyaapi.errors import Refused, Trouble
+from luhyaapi.errors import Refused
 from luhyadb import scope
 from luhyadb.models import Image, ImageVersion, Instance, Workspace
 
@@ -38,6 +38,12 @@ def _said(form: Form, *, unsaid: bool) -> dict[str, str]:
     """The properties in a form; ``unsaid``: an empty one is not given."""
     given = {name: form.values[name].strip() for name in image_properties.NAMES if name in form.values}
     return {name: value for name, value in given.items() if value or not unsaid}
+
+
+def _chosen(form: Form, image: words.Shown | None = None) -> words.Shown:
+    """What the fields of the properties show: what was typed, else what is said of the image."""
+    known = image or {"hardware": {}}
+    return known | form.values | {"hardware": known["hardware"] | form.values}
 
 
 @page("images/", "images", title=_("Images"), icon="photo", rank=30)
@@ -73,14 +79,12 @@ def upload(request: HttpRequest) -> HttpResponse:
 def bring(request: HttpRequest) -> HttpResponse:
     """A disk that lies elsewhere; the store fetches it, and the task tells how that goes."""
     if request.method == "GET":
-        return show(request, "images/import.html", form=Form({}, {}), properties=_properties())
+        left = form_of(request)
+        is_taken = "name" in left.errors and scope.visible_to(request.user, Image).filter(name=left.values.get("name"), retired=False).exists()
+        return show(request, "images/import.html", properties=_properties(), chosen=_chosen(left), is_taken=is_taken)
     form = Form.of(request)
-    name, url, usage, format, sha256 = (form.values.get(field, "").strip() for field in ("name", "url", "usage", "format", "sha256"))
-    ask = imports.Ask(name, url, new_version=bool(form.values.get("new_version")), usage=usage, format=format, sha256=sha256, more=_said(form, unsaid=True))
-    try:
-        task = imports.begin(request.user, ask)
-    except Trouble as error:
-        return show(request, "images/import.html", 422, form=form, is_taken=error.code == "exists", error=form.blame(error), properties=_properties())
+    given = {name: form.values.get(name, "").strip() for name in ("name", "url", "usage", "format", "sha256")}
+    task = imports.begin(request.user, imports.Ask(**given, new_version=bool(form.values.get("new_version")), more=_said(form, unsaid=True)))
     return go(request, reverse("task", args=(task.pk,)))
 
 
@@ -88,91 +92,73 @@ def bring(request: HttpRequest) -> HttpResponse:
 def detail(request: HttpRequest, ident: str) -> HttpResponse:
     """One image and the machines made from it."""
     found = images.resolve(request.user, ident)
-    return _detail(request, found, None)
-
-
-def _detail(request: HttpRequest, found: Image, error: dict[str, str] | None, form: Form | None = None, keep: int | None = None) -> HttpResponse:
+    asked = request.GET.get("keep", "")
+    keep = _number(asked) if request.user.is_admin else -1
     made = scope.visible_to(request.user, Instance).filter(image__image=found).exclude(state=InstanceState.DELETED)
     spaces = scope.visible_to(request.user, Workspace).filter(base__image=found)
     shown = words.image(found)
     newest = found.versions.filter(state=ImageState.PUBLISHED).order_by("-version").first()
     rule = None
     if request.user.is_admin:
-        needed, rule = words.used(found), words.rule(found, keep)
+        needed, rule = words.used(found), words.rule(found, keep if keep >= 0 else None)
         shown["versions"] = [v | {"used_by": needed.get(v["version"])} for v in shown["versions"]]
-    wrong = 409 if error else 422 if form and form.errors else 200
-    return show(request, "images/detail.html", wrong, image=shown, timeline=timeline.of(found), rule=rule,
+    return show(request, "images/detail.html", image=shown, timeline=timeline.of(found), rule=rule,
                 half_done=arrivals.of(row for row in uploads.half_done(request.user) if row.version.image_id == found.pk),
                 can_compare=request.user.is_admin and shown["published_count"] > 1,
                 differences=[image_pictures.difference(row) for row in comparisons.known(found)],
-                properties=_properties(), form=form or Form({}, {}), error=error,
+                comparing=[{"one": row.one.version, "other": row.other.version, "task": words.task(task)} for row, task in comparisons.going_on(found)],
+                properties=_properties(), chosen=_chosen(form_of(request), shown),
                 spaces=words.open_workspaces(spaces),
                 can_modify=any(part["part"] == Part.DISK for v in shown["versions"] for part in v["parts"]),
                 outdated=len(renewals.outdated(request.user, newest)) if newest else 0,
                 instances=words.instances(made.order_by("-created_at")[:_SHOWN_INSTANCES]))
 
 
-@page("images/<str:ident>/prefetch/", "image_prefetch", admin_only=True, under="images", methods=("POST",))
+@page("images/<str:ident>/prefetch/", "image_prefetch", admin_only=True, under="images", methods=("POST",), back="image")
 def prefetch(request: HttpRequest, ident: str) -> HttpResponse:
     """Bring it to hosts before it is needed."""
     found = images.resolve(request.user, ident)
-    form = Form.of(request)
-    try:
-        names = [name for name in re.split(r"[\s,]+", form.values.get("hosts", "")) if name]
-        task = prefetches.prefetch(request.user, found.pk, names, _moment(form.values.get("by", ""), form.values.get("zone", "")))
-    except Trouble as error:
-        if error.family == "bug" or is_fragment(request):
-            raise
-        return _detail(request, found, form.blame(error), form)
+    values = Form.of(request).values
+    names = [name for name in re.split(r"[\s,]+", values.get("hosts", "")) if name]
+    task = prefetches.prefetch(request.user, found.pk, names, _moment(values.get("by", ""), values.get("zone", "")))
     messages.success(request, gettext("%(name)s is on its way") % {"name": found.name})
     return go(request, reverse("task", args=[task.pk]))
 
 
-@page("images/<str:ident>/change/", "image_change", admin_only=True, under="images", methods=("POST",))
+@page("images/<str:ident>/change/", "image_change", admin_only=True, under="images", methods=("POST",), back="image")
 def change(request: HttpRequest, ident: str) -> HttpResponse:
     """Change what is said of it."""
     found = images.resolve(request.user, ident)
-    form = Form.of(request)
-    try:
-        images.change(request.user, found.pk, _said(form, unsaid=False))
-    except Refused as error:
-        if is_fragment(request):
-            raise
-        return _detail(request, found, form.blame(error), form)
+    images.change(request.user, found.pk, _said(Form.of(request), unsaid=False))
     messages.success(request, gettext("%(name)s is changed") % {"name": found.name})
     return go(request, reverse("image", args=[found.pk]))
 
 
-@page("images/<str:ident>/retention/", "image_retention", admin_only=True, under="images", methods=("POST",))
+@page("images/<str:ident>/retention/", "image_retention", admin_only=True, under="images", methods=("POST",), back="image")
 def retention(request: HttpRequest, ident: str) -> HttpResponse:
     """Set how many of its newest versions are kept, or only look what that would let go."""
     found = images.resolve(request.user, ident)
-    text = request.POST.get("keep", "")
-    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
-    try:
-        if request.POST.get("look") and number >= 0:
-            return _detail(request, found, None, keep=number)
-        images.keep(request.user, found.pk, number)
-    except Refused as error:
-        if is_fragment(request):
-            raise
-        return _detail(request, found, error.wire())
+    there = reverse("image", args=[found.pk])
+    number = _number(request.POST.get("keep", ""))
+    if request.POST.get("look") and number >= 0:
+        return go(request, f"{there}?keep={number}")
+    images.keep(request.user, found.pk, number)
     messages.success(request, gettext("%(name)s is changed") % {"name": found.name})
-    return go(request, reverse("image", args=[found.pk]))
+    return go(request, there)
 
 
-@page("images/<str:ident>/diff/", "image_diff", admin_only=True, under="images", methods=("POST",))
+def _number(text: str) -> int:
+    """A whole number; -1 for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+
+
+@page("images/<str:ident>/diff/", "image_diff", admin_only=True, under="images", methods=("POST",), back="image")
 def diff(request: HttpRequest, ident: str) -> HttpResponse:
     """Have two of its versions compared; what is known stands on its page."""
     found = images.resolve(request.user, ident)
-    one, other = (int(text) if (text := request.POST.get(name, "")).isascii() and text.isdigit() else 0 for name in ("one", "other"))
-    try:
-        _known, task = comparisons.compare(request.user, found.pk, one, other)
-    except Trouble as error:
-        if error.family == "bug" or is_fragment(request):
-            raise
-        return _detail(request, found, error.wire())
-    return go(request, reverse("task", args=[task.pk]) if task else reverse("image", args=[found.pk]))
+    one, other = (max(_number(request.POST.get(name, "")), 0) for name in ("one", "other"))
+    comparisons.compare(request.user, found.pk, one, other)
+    return go(request, reverse("image", args=[found.pk]) + "#differences")
 
 
 def _moment(text: str, zone: str) -> float | None:
@@ -186,16 +172,11 @@ def _moment(text: str, zone: str) -> float | None:
         raise Refused("invalid", "The time is not possible", "give date and time", field="by") from e
 
 
-@page("images/<str:ident>/renew/", "image_renew", under="images", methods=("POST",))
+@page("images/<str:ident>/renew/", "image_renew", under="images", methods=("POST",), back="image")
 def renew(request: HttpRequest, ident: str) -> HttpResponse:
     """Put its instances on the newest version."""
     found = images.resolve(request.user, ident)
-    try:
-        renewed = renewals.renew(request.user, found.pk, transient_only=bool(request.POST.get("transient_only")))
-    except Trouble as error:
-        if error.family == "bug" or is_fragment(request):
-            raise
-        return _detail(request, found, error.wire())
+    renewed = renewals.renew(request.user, found.pk, transient_only=bool(request.POST.get("transient_only")))
     messages.success(request, ngettext("%(n)d machine gets a new system disk", "%(n)d machines get a new system disk", len(renewed.begun))
                      % {"n": len(renewed.begun)})
     if renewed.passed_over:
@@ -203,32 +184,22 @@ def renew(request: HttpRequest, ident: str) -> HttpResponse:
     return go(request, reverse("image", args=[found.pk]))
 
 
-@page("images/<str:ident>/delete/", "image_delete", admin_only=True, under="images", methods=("POST",))
+@page("images/<str:ident>/delete/", "image_delete", admin_only=True, under="images", methods=("POST",), back="image")
 def delete(request: HttpRequest, ident: str) -> HttpResponse:
     """Retire it."""
     found = images.resolve(request.user, ident)
-    try:
-        images.delete(request.user, found.pk)
-    except Refused as error:
-        if is_fragment(request):
-            raise
-        return _detail(request, found, error.wire())
+    images.delete(request.user, found.pk)
     messages.success(request, gettext("%(name)s is deleted") % {"name": found.name})
     return go(request, reverse("images"))
 
 
-@page("images/<str:ident>/versions/<int:version>/<str:verb>/", "image_version", admin_only=True, under="images", methods=("POST",))
+@page("images/<str:ident>/versions/<int:version>/<str:verb>/", "image_version", admin_only=True, under="images", methods=("POST",), back="image")
 def version(request: HttpRequest, ident: str, version: int, verb: str) -> HttpResponse:
     """Go back to it, retire it, or have no rule retire it."""
     if verb not in _VERBS:
         raise Refused("not_found", "There is nothing at this address")
     found = images.resolve(request.user, ident)
-    try:
-        _VERBS[verb](request.user, found.pk, version)
-    except Refused as error:
-        if is_fragment(request):
-            raise
-        return _detail(request, found, error.wire())
+    _VERBS[verb](request.user, found.pk, version)
     said = {"rollback": gettext("Version %(n)d of %(name)s is the newest again"), "retire": gettext("Version %(n)d of %(name)s is retired"),
             "pin": gettext("Version %(n)d of %(name)s is pinned"), "unpin": gettext("Version %(n)d of %(name)s is pinned no more")}[verb]
     messages.success(request, said % {"n": version, "name": found.name})

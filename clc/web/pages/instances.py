@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from clc.services import instances, renewals, sizes
 from clc.web.listing import filters, listed, matching
 from clc.web.live import console_log, live
-from clc.web.page import Form, go, is_fragment, page, show, toast
+from clc.web.page import Form, form_of, go, is_fragment, page, show, toast
 from clc.web.pages import words
 from clc.web.pages.overview import capacity
 from luhyaapi import clock
@@ -72,23 +72,17 @@ def row(request: HttpRequest, ident: str) -> HttpResponse:
     return show(request, "instances/_row.html", i=words.instance(found))
 
 
-@page("instances/run/", "instance_run", under="instances", methods=("GET", "HEAD", "POST"))
+@page("instances/run/", "instance_run", under="instances", methods=("GET", "HEAD", "POST"),
+      fields={"memory_bytes": "memory", "data_disk_bytes": "data_disk", "ssh_keys": "ssh_key"})
 def run(request: HttpRequest) -> HttpResponse:
     """The form, and what comes of it."""
     if request.method == "POST":
-        form = Form.of(request)
-        try:
-            made = instances.run(request.user, _ask(form.values))
-        except Trouble as error:
-            shown = form.blame(error, memory_bytes="memory", data_disk_bytes="data_disk", ssh_keys="ssh_key")
-            return _run_form(request, form, shown, 422)
+        made = instances.run(request.user, _ask(Form.of(request).values))
         messages.success(request, ngettext("%(n)d machine starts", "%(n)d machines start", len(made)) % {"n": len(made)})
         return go(request, reverse("instance", args=[made[0].pk]) if len(made) == 1 else reverse("instances"))
-    return _run_form(request, Form({"image": request.GET.get("image", "")}, {}), None, 200)
-
-
-def _run_form(request: HttpRequest, form: Form, error: dict[str, str] | None, status: int) -> HttpResponse:
-    return show(request, "instances/run.html", status, images=runnable_images(request), form=form, error=error, capacity=capacity())
+    form = form_of(request)
+    form.values.setdefault("image", request.GET.get("image", ""))
+    return show(request, "instances/run.html", images=runnable_images(request), capacity=capacity())
 
 
 def runnable_images(request: HttpRequest) -> list[words.Shown]:
@@ -171,7 +165,7 @@ _VERBS: dict[str, Callable[[Any, str], Instance]] = {
 }
 
 
-@page("instances/<str:ident>/<str:verb>/", "instance_action", under="instances", methods=("POST",))
+@page("instances/<str:ident>/<str:verb>/", "instance_action", under="instances", methods=("POST",), back="instance")
 def action(request: HttpRequest, ident: str, verb: str) -> HttpResponse:
     """Start, stop, reboot, delete it, or give it a new system disk."""
     if verb not in _VERBS:

@@ -13,45 +13,39 @@ from django.utils.translation import gettext_lazy as _
 
 from clc.services import people, pictures
 from clc.web.listing import listed
-from clc.web.page import Form, go, is_fragment, page, show
+from clc.web.page import Form, go, page, show
 from clc.web.pages import words
 from luhyaapi import ids
 from luhyaapi.contracts.vocabulary import InstanceState
-from luhyaapi.errors import Refused, Trouble
 from luhyadb import scope
 from luhyadb.models import Account, Instance
 
 _SHOWN_INSTANCES = 100
 
 
-def _page(request: HttpRequest, form: Form, status: int = 200, **more: Any) -> HttpResponse:
+def _page(request: HttpRequest, **more: Any) -> HttpResponse:
     machines = Count("instance", filter=~Q(instance__state=InstanceState.DELETED))
     found = listed(request, people.known(request.user).annotate(machines=machines), "username")
     rows = [{"username": a.username, "is_admin": a.is_admin, "instances": a.machines, "last_login_at": a.last_login} for a in found.rows]
-    return show(request, "people/list.html", status, rows=rows, form=form, next_url=found.next_url,
-                previous_url=found.previous_url, **more)
+    return show(request, "people/list.html", rows=rows, next_url=found.next_url, previous_url=found.previous_url, **more)
 
 
 @page("people/", "people", title=_("People"), icon="users", rank=60, admin_only=True)
 def index(request: HttpRequest) -> HttpResponse:
     """Everybody."""
-    return _page(request, Form({}, {}))
+    return _page(request)
 
 
-@page("people/add/", "person_add", admin_only=True, under="people", methods=("GET", "POST"))
+@page("people/add/", "person_add", admin_only=True, under="people", methods=("GET", "POST"), back="people")
 def add(request: HttpRequest) -> HttpResponse:
     """A new account; a password we made is shown this once, so there is no redirect."""
     if request.method == "GET":
         return HttpResponseRedirect(reverse("people"))
-    form = Form.of(request)
+    values = Form.of(request).values
     given = request.POST.get("password", "")
     password = given or ids.secret()
-    try:
-        account = people.add(request.user, form.values.get("username", "").strip(), password, form.values.get("role", "user"))
-    except Trouble as error:
-        shown = form.blame(error)
-        return _page(request, form, 422, error=shown)
-    return _page(request, Form({}, {}), created={"username": account.username, "password": "" if given else password})
+    account = people.add(request.user, values.get("username", "").strip(), password, values.get("role", "user"))
+    return _page(request, created={"username": account.username, "password": "" if given else password})
 
 
 @page("people/of/<str:ident>/", "person", admin_only=True, under="people")
@@ -60,37 +54,27 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
     return _detail(request, people.find(request.user, ident))
 
 
-def _detail(request: HttpRequest, found: Account, status: int = 200, form: Form | None = None, **more: Any) -> HttpResponse:
+def _detail(request: HttpRequest, found: Account, **more: Any) -> HttpResponse:
     theirs = scope.visible_to(request.user, Instance).filter(owner=found).exclude(state=InstanceState.DELETED)
-    return show(request, "people/detail.html", status, person=pictures.person(found), form=form or Form({}, {}),
+    return show(request, "people/detail.html", person=pictures.person(found),
                 command=f"educloud user password {found.username}",
                 instances=words.instances(theirs.order_by("-created_at")[:_SHOWN_INSTANCES]), **more)
 
 
-@page("people/of/<str:ident>/password/", "person_password", admin_only=True, under="people", methods=("POST",))
+@page("people/of/<str:ident>/password/", "person_password", admin_only=True, under="people", methods=("POST",), back="person")
 def password(request: HttpRequest, ident: str) -> HttpResponse:
     """A new password; one we made is shown this once, so there is no redirect."""
     found = people.find(request.user, ident)
-    form = Form.of(request)
     given = request.POST.get("password", "")
     chosen = given or ids.secret()
-    try:
-        people.set_password(found, chosen, by=request.user)
-    except Trouble as error:
-        shown = form.blame(error)
-        return _detail(request, found, 422, form, error=shown)
+    people.set_password(found, chosen, by=request.user)
     return _detail(request, found, reset={"password": "" if given else chosen})
 
 
-@page("people/of/<str:ident>/delete/", "person_delete", admin_only=True, under="people", methods=("POST",))
+@page("people/of/<str:ident>/delete/", "person_delete", admin_only=True, under="people", methods=("POST",), back="person")
 def delete(request: HttpRequest, ident: str) -> HttpResponse:
     """Have an account be no more."""
     found = people.find(request.user, ident)
-    try:
-        people.delete(request.user, ident)
-    except Refused as error:
-        if is_fragment(request):
-            raise
-        return _detail(request, found, 409, error=error.wire())
+    people.delete(request.user, ident)
     messages.success(request, gettext("%(name)s is deleted") % {"name": found.username})
     return go(request, reverse("people"))

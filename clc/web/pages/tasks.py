@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django.contrib import messages
@@ -19,6 +20,7 @@ from luhyadb import scope
 from luhyadb.models import Event, Task
 
 _TRACED = 500
+_STEP = re.compile(r"step (\S+) (\S+)")
 
 
 @page("tasks/", "tasks", title=_("Tasks"), icon="list-check", rank=40)
@@ -51,7 +53,8 @@ def steps(request: HttpRequest, ident: str) -> HttpResponse:
 
 def _trace(request: HttpRequest, found: Task) -> list[dict[str, Any]]:
     events = scope.visible_to(request.user, Event).filter(task=found.pk).order_by("id")[:_TRACED]
-    return [e | {"role": Role(e["role"]), "host": e["host"] or "", "at": e["at"][11:23]} for e in map(pictures.event, events)]
+    told = map(pictures.event, events)
+    return [e | {"role": Role(e["role"]), "host": e["host"] or "", "at": e["at"][11:23], "step": _STEP.fullmatch(e["what"])} for e in told]
 
 
 @page("tasks/<str:ident>/", "task", under="tasks")
@@ -61,7 +64,7 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
     return show(request, "tasks/detail.html", task=words.task(found), trace=_trace(request, found))
 
 
-@page("tasks/<str:ident>/cancel/", "task_cancel", under="tasks", methods=("POST",))
+@page("tasks/<str:ident>/cancel/", "task_cancel", under="tasks", methods=("POST",), back="task")
 def cancel(request: HttpRequest, ident: str) -> HttpResponse:
     """Have it undone."""
     task = tasks.cancel(request.user, ident)

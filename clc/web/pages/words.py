@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from django.db.models import QuerySet
 from django.urls import reverse
 
-from clc.services import image_pictures, image_properties, pictures
+from clc.services import comparisons, image_pictures, image_properties, pictures
+from clc.services.sentences import said
 from luhyaapi import ids
 from luhyaapi.contracts.vocabulary import (
     Accelerator,
@@ -28,6 +30,9 @@ from luhyaapi.machines import TASK, WORKSPACE
 from luhyadb.models import Host, Image, Instance, Task, Workspace
 
 Shown = dict[str, Any]
+_OURS = re.compile(r"version \d+ again")
+"""The one note nobody wrote."""
+_STEP_OF = {TaskState.DONE: "done", TaskState.FAILED: "failed", TaskState.CANCELLED: "undone"}
 
 
 def _worded(picture: Shown, **kinds: type[Word]) -> Shown:
@@ -66,13 +71,25 @@ def task(row: Task) -> Shown:
 
 
 def _task(picture: Shown) -> Shown:
+    picture = _as_it_goes(picture)
     running: Shown = next((s for s in picture["steps"] if s["state"] == "running"), {})
     began = [s["started_at"] for s in picture["steps"] if s["started_at"]]
     return _worded(picture, state=TaskState) | {
         "kind": picture["kind"].replace("/", "."), "started_at": min(began, default=picture["created_at"]),
         "bytes_done": running.get("bytes_done"), "bytes_total": running.get("bytes_total"),
-        "subject_url": _subject_url(picture["subject"]),
+        "subject_url": _subject_url(picture["subject"]) + ("#differences" if picture["kind"] == comparisons.KIND else ""),
     }
+
+
+def _as_it_goes(picture: Shown) -> Shown:
+    """A task whose step goes on is running, told or not; one that told no steps had that of its phase."""
+    steps = picture["steps"]
+    if picture["state"] == TaskState.QUEUED and any(s["state"] == "running" for s in steps):
+        return picture | {"state": str(TaskState.RUNNING)}
+    if steps or not picture["phase"] or picture["state"] not in _STEP_OF:
+        return picture
+    step = {"name": picture["phase"], "state": _STEP_OF[picture["state"]], "host": None, "note": "", "bytes_done": 0, "bytes_total": 0}
+    return picture | {"steps": [step | {"started_at": picture["created_at"], "ended_at": picture["ended_at"]}]}
 
 
 def _subject_url(subject: str) -> str:
@@ -90,7 +107,7 @@ def images(rows: Iterable[Image]) -> list[Shown]:
 
 
 def _image(picture: Shown) -> Shown:
-    every = [_worded(v, state=ImageState) for v in picture["versions"]]
+    every = [_worded(v, state=ImageState) | {"note": said(v["note"]) if _OURS.fullmatch(v["note"]) else v["note"]} for v in picture["versions"]]
     last = every[-1] if every else {}
     error = None
     if last.get("state") == ImageState.FAILED:
