@@ -52,7 +52,7 @@ def test_english_stays_as_it_is():
     ("Kernel panic: not syncing", "Kernel panic: not syncing"),
     ("   ", "   "),
     ("it is running", "它的状态是：运行中"),  # noqa: RUF001 - Chinese has its own colon
-    ("it is damaged or cut off", "它已损坏或被截断"),
+    ("it is damaged or cut off", "文件已损坏或不完整"),
     ("it is beyond words", "it is beyond words"),
     ("it is cut off: its gz packing does not end", None),
     ("The disk file cannot be accepted: it is based on another file (backing file), which would not come with it", None),
