@@ -644,3 +644,13 @@ def test_a_workspace_that_is_over_leads_on(filled, admin, state):
     space = Workspace.objects.get(state=state)
     middle = browser(admin).get(f"/workspaces/{space.pk}/").content.decode().split('class="aside-right"')[1].split("<aside")[0]
     assert "Look at the image" in middle
+
+
+def test_the_end_of_a_task_leads_to_what_came_of_it(filled, admin):
+    space = Workspace.objects.get(state=WorkspaceState.PUBLISHED)
+    task = a_task(admin, 60, TaskState.DONE, space.instance_id)
+    ends = {"workspace/submit": f'What came of it: <a href="/workspaces/{space.pk}/"', "instance/delete": None, "instance/start": space.instance_id}
+    for kind, told in ends.items():
+        Task.objects.filter(pk=task.pk).update(kind=kind)
+        text = browser(admin).get(f"/tasks/{task.pk}/").content.decode().split('id="steps-')[1].split("</section>")[0]
+        assert told in text if told else "What came of it" not in text
