@@ -17,7 +17,7 @@ from typing import Any
 IMAGES = ("pack", "delivery", "update", "fanout", "store", "lazy")
 GROUPS = {"transfer": IMAGES}
 """What one name measures when it is not one benchmark."""
-NAMES = ("start", "launches", "command", "up", "many", "overload", "heartbeat", "schedule", "listing", *IMAGES)
+NAMES = ("start", "launches", "command", "up", "many", "overload", "heartbeat", "schedule", "listing", "edge", *IMAGES)
 RESULTS = Path(__file__).parent / "results"
 
 

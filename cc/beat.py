@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from cc.services import flows, leases, placements, prefetches, strangers
+from cc.services import flows, leases, placements, pool, prefetches, segments, strangers
 from cc.services.office import Office
 from luhyaapi import log
 from luhyaapi.agent import Agent
 from luhyaapi.errors import Trouble
 from luhyaapi.facts import hello, host_facts
-from luhyadb import outbox
+from luhyadb import memory, outbox
 from luhyadb.models import Child
 
 _log = log.get(__name__)
@@ -30,7 +30,7 @@ class Beat:
 
     def hello(self) -> None:
         """We are there."""
-        self._agent.report(hello(self._agent.me, self._agent.shape, self._agent.settings))
+        self._agent.report(hello(self._agent.me, self._agent.shape, self._agent.settings, subnet=self._agent.settings.network.subnet))
 
     def beat(self) -> None:
         """How we are."""
@@ -40,7 +40,7 @@ class Beat:
         agent.report(host_facts(
             agent.me, agent.settings, services=services, blobs=tuple(self._office.cache.sha256s()), halves=self._office.cache.halves(),
             open_commands=agent.journal.counts()[0] + outbox.waiting(), health=self._trouble or self._strangers,
-            children=dict(Child.objects.values_list("pk", "draining")),
+            children=dict(Child.objects.values_list("pk", "draining")), networks=pool.networks(),
         ))
 
     def reconcile(self) -> None:
@@ -52,8 +52,10 @@ class Beat:
         prefetches.look_after(self._office)
         self._strangers = strangers.look(self._office)
         self._office.cache.sweep(_DAY_S)
+        with memory.atomic():
+            segments.tell(self._office)
         try:
-            self._office.edge.apply(leases.plan(self._agent.settings.network))
+            self._office.edge.apply(leases.plan(self._agent.settings.network, segments.own(self._office)))
             self._trouble = ""
         except Trouble as e:
             self._trouble = f"{e.what}: {e.why}"

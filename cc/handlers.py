@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cc.services import children, flows, leases, library, placements, prefetches, steps
+from cc.services import children, flows, leases, library, networks, placements, prefetches, segments, steps
 from luhyaapi import clock
 from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.commands import (
@@ -22,6 +22,7 @@ from luhyaapi.contracts.commands import (
     InstanceStop,
     InstanceSubmit,
     LetterResend,
+    NetworksSet,
     StreamOpen,
     TaskCancel,
 )
@@ -110,10 +111,21 @@ class DeleteImage(Handler[ImageDelete]):
 
 @handles(EdgeApply)
 class ApplyEdge(Handler[EdgeApply]):
-    """Make DHCP as the leases say."""
+    """Make DHCP as the leases say, and have the nodes know which hosts their networks span."""
 
     def run(self, job: Job, command: EdgeApply) -> None:  # noqa: ARG002 - the whole state is applied
-        job.services.edge.apply(leases.plan(job.services.agent.settings.network))
+        with memory.atomic():
+            segments.tell(job.services)
+        job.services.edge.apply(leases.plan(job.services.agent.settings.network, segments.own(job.services)))
+
+
+@handles(NetworksSet)
+class SetNetworks(Handler[NetworksSet]):
+    """Other networks from now on."""
+
+    def run(self, job: Job, command: NetworksSet) -> None:
+        if networks.replace(command):
+            job.services.edge.apply(leases.plan(job.services.agent.settings.network, segments.own(job.services)))
 
 
 @handles(HostAdmit)

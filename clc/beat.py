@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from clc.services import admission, hosts, images, instances, prefetches, remains, tasks, uploads, workspaces
+from clc.services import admission, hosts, images, instances, networks, prefetches, remains, tasks, uploads, workspaces
 from luhyaapi import clock
 from luhyaapi.agent import Agent
 from luhyaapi.contracts.vocabulary import Role
@@ -55,7 +55,9 @@ class Beat:
             tasks.say_again(patience)
             clusters = hosts.hosts_of(Role.CC)
             found = self._agent.services.board.read([f"host:{c.pk}" for c in clusters])
-            hosts.repair({key.removeprefix("host:"): picture for key, picture in found.items()})
+            pictures = {key.removeprefix("host:"): picture for key, picture in found.items()}
+            hosts.repair(pictures)
+            networks.repair(pictures)
             self._forget_again()
         admission.tend()
         hosts.ask_again()

@@ -28,8 +28,10 @@ SAMPLES = "tests/contract/samples"
 _NOTE = "<!-- Written by `python -m deploy.generate`; a test fails when it is stale. -->\n"
 _HEX = "3fa21c00"
 _BY_PATTERN = {
-    "^img-": f"img-{_HEX}", "^ins-": f"ins-{_HEX}", "^tsk-": f"tsk-{_HEX}", "^ltr-": f"ltr-{_HEX}", "^(clc|": f"nc-{_HEX}", "^[0-9a-f]{64}$": "ab" * 32,
-    "^([0-9a-f]{64})?$": "ab" * 32, "^([0-9a-f]{2}:){5}": "52:54:00:00:00:01", r"^(\d{1,3}\.){3}": "10.231.0.10",
+    "^img-": f"img-{_HEX}", "^ins-": f"ins-{_HEX}", "^tsk-": f"tsk-{_HEX}", "^ltr-": f"ltr-{_HEX}", "^(default|": f"net-{_HEX}",
+    "^(clc|": f"nc-{_HEX}", "^[0-9a-f]{64}$": "ab" * 32,
+    "^([0-9a-f]{64})?$": "ab" * 32, "^([0-9a-f]{2}:){5}": "52:54:00:00:00:01", r"^(\d{1,3}\.){3}\d{1,3}/": "10.231.0.0/24",
+    r"^(\d{1,3}\.){3}": "10.231.0.10",
     "^[A-Za-z0-9](": "lab-1", "^(screen|log)$": "screen",
 }
 _BY_NAME = {
@@ -60,7 +62,7 @@ def _value(schema: dict[str, Any], name: str, defs: dict[str, Any]) -> Any:  # n
             return {n: _value(s, n, defs) for n, s in schema["properties"].items()}
         return {"kvm": _value(schema["additionalProperties"], name, defs)}
     if kind == "array":
-        return [_value(schema["items"], name, defs)]
+        return [_value(each, name, defs) for each in schema.get("prefixItems") or [schema["items"]]]
     if kind == "boolean":
         return True
     if kind in ("integer", "number"):

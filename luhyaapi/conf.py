@@ -179,7 +179,7 @@ class Network(_Group):
 
     driver: str = Field("dnsmasq", description="edge driver of the CC: dnsmasq, user (QEMU serves each guest itself) or fake")
     node_driver: str = Field("bridge", description="network driver of the NC: bridge, user (without rights, guests apart) or fake")
-    bridge: str = Field("edubr0", description="bridge of the guests")
+    bridge: str = Field("edubr0", pattern="^[a-z][a-z0-9._]{0,9}$", description="bridge of the guests; other networks' are named edubr0-1 and so on")
     uplink: str = Field("", description="network card that goes into the bridge: the guests' way to other hosts of the cluster")
     subnet: str = Field("10.231.0.0/24", description="guest addresses; the first is the gateway on the bridge")
     cooldown_s: float = Field(60, description="a released address, MAC or port rests this long")
@@ -187,6 +187,11 @@ class Network(_Group):
     forward_first: int = Field(9100, description="first of those leased ports: as many per display port as ports are forwarded")
     display_first: int = Field(8700, description="first display port lent to guests")
     display_count: int = Field(400, description="how many display ports are lent")
+
+
+def bridge_of(bridge: str, segment: int) -> str:
+    """The bridge of a network by its number, on every host of the cluster."""
+    return f"{bridge}-{segment}" if segment else bridge
 
 
 class Console(_Group):

@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 from django.db.models import Model, Q, QuerySet
 
 from luhyaapi.errors import Refused
-from luhyadb.models import Account, Event, Host, Image, ImageVersion, Instance, Letter, Task, Upload, Workspace
+from luhyadb.models import Account, Event, Host, Image, ImageVersion, Instance, Letter, Network, Task, Upload, Workspace
 
 M = TypeVar("M", bound=Model)
 NOUNS: dict[type[Model], str] = {
     Instance: "instance", Task: "task", Image: "image", Host: "host", ImageVersion: "image version", Upload: "upload",
-    Account: "user", Workspace: "workspace", Letter: "dead letter",
+    Account: "user", Workspace: "workspace", Letter: "dead letter", Network: "network",
 }
 
 
@@ -21,6 +21,8 @@ def _mine(account: Account, model: type[Model]) -> Q:
         return Q(retired=False)
     if model in (Instance, Task, Event, Workspace):
         return Q(owner=account)
+    if model is Network:
+        return Q(retired_at=0)
     if model is Upload:
         return Q(account=account)
     return Q(pk__in=[])

@@ -53,7 +53,7 @@ class Beat:
             agent.me, agent.settings, services={"hypervisor": self._office.trouble or "ok"}, guests=self._office.domains.counts(),
             blobs=tuple(self._office.cache.sha256s()), halves=self._office.cache.halves(), open_commands=agent.journal.counts()[0],
             health=self._office.trouble,
-            strangers=self._office.domains.strangers,
+            strangers=self._office.domains.strangers, segments=self._office.segments,
         ))
 
     def prove(self) -> None:

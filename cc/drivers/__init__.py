@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cc.drivers import dnsmasq, fake, user
+from cc.drivers import fake, linux, user
 from cc.drivers.base import EdgeDriver
 from luhyaapi.conf import Settings
 
-EDGES: dict[str, Callable[[Settings], EdgeDriver]] = {"dnsmasq": dnsmasq.make, "fake": fake.make, "user": user.make}
+EDGES: dict[str, Callable[[Settings], EdgeDriver]] = {"dnsmasq": linux.make, "fake": fake.make, "user": user.make}

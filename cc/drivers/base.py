@@ -1,4 +1,4 @@
-"""EdgeDriver: the cluster's bridge and DHCP as one wanted plan, and the laws every driver keeps."""
+"""EdgeDriver: the cluster's bridges and DHCP as one wanted plan, and the laws every driver keeps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 from pydantic import Field
 
 from luhyaapi.contracts.base import Model
-from luhyaapi.contracts.specs import Ipv4, Mac
+from luhyaapi.contracts.specs import Ipv4, Mac, SegmentSpan
 from luhyaapi.errors import Refused
 from luhyaapi.ids import InsId
 
@@ -22,13 +22,24 @@ class EdgeLease(Model):
     hostname: str = ""
 
 
-class EdgePlan(Model):
-    """Everything one guest network shall be. ``subnet`` as CIDR, ``gateway`` is the bridge's own address in it."""
+class EdgeNetwork(Model):
+    """Everything one guest network shall be. ``subnet`` as CIDR, ``gateway`` is the bridge's own address in it.
+
+    ``mtu`` is what its guests are told, in bytes; 0: nothing. With ``span`` it is on other hosts too.
+    """
 
     bridge: str = Field(pattern="^[a-z][a-z0-9._-]{0,14}$")
     subnet: str
     gateway: Ipv4
     leases: tuple[EdgeLease, ...] = ()
+    mtu: int = Field(default=0, ge=0, le=9000)
+    span: SegmentSpan | None = None
+
+
+class EdgePlan(Model):
+    """Every guest network of a host."""
+
+    networks: tuple[EdgeNetwork, ...] = ()
 
 
 class EdgeDriver(Protocol):
@@ -37,8 +48,9 @@ class EdgeDriver(Protocol):
     ``apply`` is idempotent and all or nothing: a plan that :func:`check` refuses changes nothing, and a plan cut
     in the middle is completed by the next call. Raises Refused(invalid) for such a plan, Failed(network) when the
     host says no, Failed(missing) when a program is not installed.
-    ``found`` answers what is served right now, or None when nothing is.
-    ``close`` lets go of the network without touching it; ``down`` leaves nothing of it on the host.
+    A network that is no longer in the plan is gone from the host. One that cannot be made keeps no other from being made:
+    the first trouble is raised after the last network. ``found`` answers what is served right now, or None when nothing is.
+    ``close`` lets go of the networks without touching them; ``down`` leaves nothing of them on the host.
     """
 
     def apply(self, plan: EdgePlan) -> None: ...
@@ -47,8 +59,22 @@ class EdgeDriver(Protocol):
     def down(self) -> None: ...
 
 
-def check(plan: EdgePlan) -> ipaddress.IPv4Network:
-    """The plan's subnet, after every rule between its fields held. Raises Refused(invalid) naming the first broken one."""
+def check(plan: EdgePlan) -> None:
+    """Raises Refused(invalid) naming the first broken rule within a network, or between two."""
+    subnets: list[ipaddress.IPv4Network] = []
+    for network in plan.networks:
+        subnet = check_network(network)
+        if other := next((each for each in subnets if each.overlaps(subnet)), None):
+            raise _invalid(f"{subnet} and {other} overlap")
+        subnets.append(subnet)
+    for what in ("bridge", "mac"):
+        values = [n.bridge for n in plan.networks] if what == "bridge" else [lease.mac for n in plan.networks for lease in n.leases]
+        if len(set(values)) < len(values):
+            raise _invalid(f"a {what} is in two networks")
+
+
+def check_network(plan: EdgeNetwork) -> ipaddress.IPv4Network:
+    """The network's subnet, after every rule between its fields held. Raises Refused(invalid) naming the first broken one."""
     try:
         subnet = ipaddress.IPv4Network(plan.subnet)
         gateway = ipaddress.IPv4Address(plan.gateway)

@@ -1,4 +1,4 @@
-"""Edge driver for a Linux host: one bridge by iproute2, one dnsmasq that serves exactly the leased addresses."""
+"""A guest network of a Linux host: one bridge by iproute2, one dnsmasq that serves exactly the leased addresses."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ import os
 import re
 import shutil
 import signal
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cc.drivers.base import EdgeLease, EdgePlan, check
+from cc.drivers.base import EdgeLease, EdgeNetwork, check_network
 from luhyaapi import clock, log, process
 from luhyaapi import uplink as cards
-from luhyaapi.conf import Settings
 from luhyaapi.errors import Failed
 
 _log = log.get(__name__)
@@ -40,7 +38,7 @@ class _Link:
     ips: tuple[str, ...]
 
 
-class DnsmasqEdge:
+class DnsmasqNetwork:
     """One guest network of this host, in the network namespace of the caller.
 
     ``folder`` holds dnsmasq.pid, dnsmasq.log, plan.json, running.json and hosts/ (one file per MAC).
@@ -57,12 +55,11 @@ class DnsmasqEdge:
         self._plan_file = self._folder / "plan.json"
         self._running_file = self._folder / "running.json"
         self._alias = f"educloud {self._folder}"[:_ALIAS_KEPT]
-        self._lock = threading.Lock()
 
-    def apply(self, plan: EdgePlan) -> None:
+    def apply(self, plan: EdgeNetwork) -> None:
         """Make bridge, dnsmasq and its hosts as planned, touching only what differs."""
-        subnet = check(plan)
-        with self._lock, _files(self._folder):
+        subnet = check_network(plan)
+        with _files(self._folder):
             self._hosts.mkdir(parents=True, exist_ok=True)
             before = self._read_plan()
             if before and before.bridge != plan.bridge:
@@ -76,28 +73,24 @@ class DnsmasqEdge:
                 _write(self._plan_file, text, durable=True)
             self._serve(plan, index, _argv(self._folder, plan, subnet))
 
-    def found(self) -> EdgePlan | None:
+    def found(self) -> EdgeNetwork | None:
         """The plan as it is served now: None without bridge or dnsmasq, and only leases whose host file is right."""
-        with self._lock:
-            plan = self._read_plan()
-            if plan is None:
-                return None
-            link = _look(plan.bridge)
-            subnet = ipaddress.IPv4Network(plan.subnet)
-            if link is None or not link.up or f"{plan.gateway}/{subnet.prefixlen}" not in link.ips:
-                return None
-            if self._pid() is None:
-                return None
-            there = self._host_files()
-            leases = tuple(each for each in plan.leases if there.get(_file_name(each)) == _host_line(each))
-            return plan.model_copy(update={"leases": leases})
-
-    def close(self) -> None:
-        """The network outlives us; the next driver of this folder takes it over."""
+        plan = self._read_plan()
+        if plan is None:
+            return None
+        link = _look(plan.bridge)
+        subnet = ipaddress.IPv4Network(plan.subnet)
+        if link is None or not link.up or f"{plan.gateway}/{subnet.prefixlen}" not in link.ips:
+            return None
+        if self._pid() is None:
+            return None
+        there = self._host_files()
+        leases = tuple(each for each in plan.leases if there.get(_file_name(each)) == _host_line(each))
+        return plan.model_copy(update={"leases": leases})
 
     def down(self) -> None:
         """End dnsmasq, remove our bridge and every file."""
-        with self._lock, _files(self._folder):
+        with _files(self._folder):
             plan = self._read_plan()
             self._end_all()
             for bridge in {self._bridge, plan.bridge if plan else self._bridge}:
@@ -105,7 +98,7 @@ class DnsmasqEdge:
             if self._folder.exists():
                 shutil.rmtree(self._folder)
 
-    def _make_bridge(self, plan: EdgePlan, subnet: ipaddress.IPv4Network) -> int:
+    def _make_bridge(self, plan: EdgeNetwork, subnet: ipaddress.IPv4Network) -> int:
         """The bridge up with the gateway's address as its only one; its index."""
         wanted = f"{plan.gateway}/{subnet.prefixlen}"
         link = _look(plan.bridge)
@@ -150,7 +143,7 @@ class DnsmasqEdge:
         if link and link.alias == self._alias:
             _ip("link", "del", "dev", bridge)
 
-    def _serve(self, plan: EdgePlan, index: int, argv: list[str]) -> None:
+    def _serve(self, plan: EdgeNetwork, index: int, argv: list[str]) -> None:
         """Host files as planned, and a dnsmasq that knows them and nothing else."""
         wanted = {_file_name(each): _host_line(each) for each in plan.leases}
         there = self._host_files()
@@ -229,16 +222,11 @@ class DnsmasqEdge:
             return {}
         return {each.name: _read(each) for each in self._hosts.iterdir()}
 
-    def _read_plan(self) -> EdgePlan | None:
+    def _read_plan(self) -> EdgeNetwork | None:
         try:
-            return EdgePlan.model_validate_json(_read(self._plan_file))
+            return EdgeNetwork.model_validate_json(_read(self._plan_file))
         except ValueError:
             return None
-
-
-def make(settings: Settings) -> DnsmasqEdge:
-    """The driver of the cluster's network, remembering below the role's state folder."""
-    return DnsmasqEdge(settings.host.state / "edge", settings.network.bridge, settings.network.uplink)
 
 
 def hostname(text: str, instance: str) -> str:
@@ -251,13 +239,14 @@ def _hosts_argument(folder: Path) -> str:
     return f"--dhcp-hostsdir={folder / 'hosts'}"
 
 
-def _argv(folder: Path, plan: EdgePlan, subnet: ipaddress.IPv4Network) -> list[str]:
+def _argv(folder: Path, plan: EdgeNetwork, subnet: ipaddress.IPv4Network) -> list[str]:
     return [
         "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--port=0",
         f"--interface={plan.bridge}", "--bind-interfaces", "--except-interface=lo",
         f"--dhcp-range={subnet.network_address},static,{subnet.netmask},infinite",
         f"--dhcp-lease-max={subnet.num_addresses}", f"--dhcp-option=option:router,{plan.gateway}",
         "--dhcp-authoritative", "--dhcp-ignore=tag:!known", "--no-ping", "--leasefile-ro",
+        *([f"--dhcp-option=option:mtu,{plan.mtu}"] if plan.mtu else ()),
         _hosts_argument(folder), f"--pid-file={folder / 'dnsmasq.pid'}", "--log-facility=-", "--user=root",
     ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from cc.services import leases, roll
+from cc.services import pool, roll
 from cc.services.office import Office
 from cc.services.placement import NodeView
 from luhyaapi import clock, log
@@ -75,7 +75,7 @@ def admit(office: Office, order: HostAdmit) -> None:
     if agent.down is None:
         raise Refused("unsupported", "This host has no broker")
     with memory.atomic():
-        leases.turn()
+        pool.turn()
         Child.objects.update_or_create(
             pk=order.host, defaults={"role": order.role, "name": order.name, "certificate": order.certificate},
         )
@@ -100,14 +100,14 @@ def remove(office: Office, host: str) -> None:
     if office.agent.down is not None:
         office.agent.down.remove(host)
     with memory.atomic():
-        leases.turn()
+        pool.turn()
         Child.objects.filter(pk=host).delete()
     office.forget(host)
 
 
 def hello(report: Hello) -> None:
     """A child started or reconnected."""
-    leases.turn()
+    pool.turn()
     Child.objects.filter(pk=report.host).update(
         name=report.name, cpus=report.capacity.cpus, memory_mib=report.capacity.memory_mib,
         disk_mib=report.capacity.disk_mib, speaks=report.speaks, hypervisor=report.hypervisor, last_heard=clock.now(),
@@ -135,7 +135,7 @@ def joined(office: Office, host: str) -> None:
 def drain(host: str, *, on: bool) -> None:
     """Place nothing new there, or again."""
     with memory.atomic():
-        leases.turn()
+        pool.turn()
         Child.objects.filter(pk=host).update(draining=on)
 
 

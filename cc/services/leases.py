@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 import functools
+import ipaddress
 import math
-from dataclasses import dataclass
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NoReturn
 
-from django.db.models import F
+from django.db.models import QuerySet
 
-from cc.drivers.base import EdgeLease, EdgePlan
-from cc.services import pools
-from luhyaapi import clock
-from luhyaapi.conf import Network
-from luhyaapi.contracts.specs import Nic
+from cc.drivers.base import EdgeLease, EdgeNetwork, EdgePlan
+from cc.services import networks, pool, pools
+from luhyaapi import clock, subnets
+from luhyaapi.conf import Network, bridge_of
+from luhyaapi.contracts.specs import NetworkSpec, Nic, SegmentSpan
 from luhyaapi.errors import Unavailable
-from luhyadb.models import AddressLease, Pool, PortLease
+from luhyadb.models import AddressLease, PortLease
 
-NETWORK = "default"
+_SPANNING_MTU = 1450
+"""What fits into the frames of an ordinary LAN once it is wrapped to go to another host; guests cannot be told another one later."""
 
 
 @dataclass
 class Known:
     """What is lent and what is free, as it was read."""
 
-    addresses: list[str]
-    """Free, the lowest last."""
+    lent: set[str]
+    """Addresses that are lent, or rest."""
     ports: list[int]
+    """Free, the lowest last."""
     holders: set[str]
     rests_since: float
     """When the first of those that rest was given back; infinite while none rests."""
-    counts: tuple[int, int]
-    """Leases that are lent, and that rest: addresses and ports alike."""
+    _free: dict[str, list[str]] = field(default_factory=dict)
+    """Free addresses of the networks that were asked for, the lowest last."""
 
     @classmethod
     def read(cls, network: Network) -> Known:
@@ -42,20 +47,27 @@ class Known:
         cards = {ip: (owner, at) for ip, owner, at in AddressLease.objects.values_list("ip", "instance", "released_at")}
         ports = {port: (owner, at) for port, owner, at in PortLease.objects.values_list("port", "instance", "released_at")}
         rests = [at for owner, at in (*cards.values(), *ports.values()) if not owner]
-        free = [ip for ip in _candidates(network.subnet) if ip not in cards]
         return cls(
-            free[::-1], [port for port in pools.ports(network.display_first, network.display_count) if port not in ports][::-1],
+            set(cards), [port for port in pools.ports(network.display_first, network.display_count) if port not in ports][::-1],
             {owner for owner, _ in (*cards.values(), *ports.values()) if owner}, min(rests, default=math.inf),
-            (max(len(cards), len(ports)) - len(rests), len(rests)),
         )
+
+    def free(self, network: NetworkSpec) -> list[str]:
+        """Free addresses of a network, the lowest last."""
+        if network.id not in self._free:
+            self._free[network.id] = [ip for ip in _candidates(network.subnet, network.ranges) if ip not in self.lent][::-1]
+        return self._free[network.id]
 
     def is_over(self, network: Network) -> bool:
         """Whether something has rested long enough since."""
         return self.rests_since < clock.now() - network.cooldown_s
 
-    def took(self, instance: str) -> None:
-        """The lowest were lent to an instance that had none."""
-        self.addresses.pop()
+    def took(self, instance: str, nics: Sequence[Nic]) -> None:
+        """These, and the lowest port, were lent to an instance that had none."""
+        self.lent.update(nic.ip for nic in nics)
+        for nic in nics:
+            if nic.network in self._free:
+                self._free[nic.network].pop()
         self.ports.pop()
         self.holders.add(instance)
 
@@ -65,80 +77,85 @@ class Known:
         self.rests_since = min(self.rests_since, clock.now())
 
 
-@functools.lru_cache(4)
-def _candidates(subnet: str) -> tuple[str, ...]:
-    return tuple(pools.addresses(pools.subnet_of(subnet)))
+@functools.lru_cache(16)
+def _candidates(subnet: str, ranges: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    every = subnets.addresses(subnets.subnet_of(subnet))
+    if not ranges:
+        return tuple(every)
+    spans = [tuple(int(ipaddress.IPv4Address(end)) for end in each) for each in ranges]
+    return tuple(ip for ip in every if any(first <= int(ipaddress.IPv4Address(ip)) <= last for first, last in spans))
 
 
-def take(cluster: str, network: Network, instance: str, name: str, known: Known | None = None) -> tuple[Nic, int]:
-    """A card and a display port for an instance; asked again, the same. Raises Unavailable(no_capacity).
+def take(
+    cluster: str, network: Network, instance: str, name: str, known: Known | None = None, cards: Sequence[NetworkSpec] = (),
+) -> tuple[tuple[Nic, ...], int]:
+    """A card in each of these networks (none: in that of the settings) and a display port; asked again, the same.
+
+    All or nothing. Raises Unavailable(no_capacity).
 
     The forwarded ports are told from the display port and lent with it. In a transaction of the caller's; unique columns are
     the second guard: two who pick the same row cannot both commit. ``known`` is what was read in this transaction or is still true.
     """
     if known is None:
-        alone()
+        pool.alone()
         known = Known.read(network)
     has_some = instance in known.holders
-    card = AddressLease.objects.filter(instance=instance).first() if has_some else None
-    if card is None:
-        ip = known.addresses[-1] if known.addresses else _none_free("address", AddressLease)
-        card = AddressLease(ip=ip, mac=pools.mac_of(cluster, ip), network=NETWORK, instance=instance, name=name)
-        card.save(force_insert=True)
+    held_cards = {row.network: row for row in AddressLease.objects.filter(instance=instance)} if has_some else {}
+    wanted = cards or (networks.own(network),)
+    rows = [held_cards.get(each.id) or _new_card(cluster, each, instance, name, known) for each in wanted]
     held = PortLease.objects.filter(instance=instance).first() if has_some else None
     if held is None:
-        held = PortLease(port=known.ports[-1] if known.ports else _none_free("display port", PortLease), instance=instance)
+        held = PortLease(port=known.ports[-1] if known.ports else _none_free("display port", PortLease.objects.all()), instance=instance)
         held.save(force_insert=True)
     port = int(held.port)
-    return Nic(mac=card.mac, ip=card.ip, network=card.network, forwards=pools.forwards(network, port)), port
+    return tuple(
+        Nic(mac=row.mac, ip=row.ip, network=row.network, segment=each.number, forwards=pools.forwards(network, port) if not each.number else ())
+        for each, row in zip(wanted, rows, strict=True)
+    ), port
 
 
-def _none_free(what: str, table: type[AddressLease | PortLease]) -> NoReturn:
-    lent, resting = table.objects.exclude(instance="").count(), table.objects.filter(instance="").count()
+def _new_card(cluster: str, network: NetworkSpec, instance: str, name: str, known: Known) -> AddressLease:
+    free = known.free(network)
+    ip = free[-1] if free else _none_free("address", AddressLease.objects.filter(network=network.id))
+    card = AddressLease(ip=ip, mac=pools.mac_of(cluster, ip), network=network.id, instance=instance, name=name)
+    card.save(force_insert=True)
+    return card
+
+
+def _none_free(what: str, rows: QuerySet[Any]) -> NoReturn:
+    lent, resting = rows.exclude(instance="").count(), rows.filter(instance="").count()
     raise Unavailable(
         "no_capacity", f"No {what} is free", f"of {lent + resting}, {lent} are lent and {resting} rest after their last use",
     )
 
 
-def alone() -> int:
-    """Until this transaction ends nobody else lends, gives back or sweeps; the number of the last change.
-
-    SQLite has one writer at a time anyway; elsewhere two could read the same free row, or one take a lease for lost that
-    the other is just writing.
-    """
-    found = Pool.objects.select_for_update().filter(pk=NETWORK).values_list("number", flat=True).first()
-    if found is None:
-        Pool.objects.create(pk=NETWORK)  # the tables were made without their migrations
-    return found or 0
-
-
-def turn() -> None:
-    """Places, leases or children change with this transaction: copies of what was before are good no more."""
-    if not Pool.objects.filter(pk=NETWORK).update(number=F("number") + 1):
-        Pool.objects.create(pk=NETWORK, number=1)
-
-
 def give_back(instance: str) -> None:
     """Nothing is lent to this instance any more; what it had rests before it is lent again. In a transaction of the caller's."""
-    alone()
-    turn()
+    pool.alone()
+    pool.turn()
     now = clock.now()
     AddressLease.objects.filter(instance=instance).update(instance="", name="", released_at=now)
     PortLease.objects.filter(instance=instance).update(instance="", released_at=now)
 
 
 def orphans(known: set[str]) -> list[str]:
-    """Instances that hold a lease but have no placement: a lost release. ``known`` was read while :func:`alone`."""
+    """Instances that hold a lease but have no placement: a lost release. ``known`` was read while :func:`pool.alone`."""
     held = set(AddressLease.objects.exclude(instance="").values_list("instance", flat=True))
     held |= set(PortLease.objects.exclude(instance="").values_list("instance", flat=True))
     return sorted(held - known)
 
 
-def plan(network: Network) -> EdgePlan:
-    """What DHCP shall know: a function of the leases and of nothing else."""
-    subnet = pools.subnet_of(network.subnet)
-    rows = AddressLease.objects.exclude(instance="").order_by("ip")
-    return EdgePlan(
-        bridge=network.bridge, subnet=str(subnet), gateway=pools.gateway_of(subnet),
-        leases=tuple(EdgeLease(instance=r.instance, mac=r.mac, ip=r.ip, hostname=r.name) for r in rows),
+def plan(network: Network, spans: Mapping[int, SegmentSpan] = MappingProxyType({})) -> EdgePlan:
+    """What DHCP shall know: a function of networks and leases and of nothing else. ``spans``: by its number, how a network spans hosts."""
+    by_network: dict[str, list[EdgeLease]] = {}
+    for row in AddressLease.objects.exclude(instance="").order_by("ip"):
+        by_network.setdefault(row.network, []).append(EdgeLease(instance=row.instance, mac=row.mac, ip=row.ip, hostname=row.name))
+    return EdgePlan(networks=tuple(_served(network, each, by_network.get(each.id, ()), spans.get(each.number)) for each in networks.everyone(network)))
+
+
+def _served(network: Network, spec: NetworkSpec, rows: Sequence[EdgeLease], span: SegmentSpan | None) -> EdgeNetwork:
+    subnet = subnets.subnet_of(spec.subnet)
+    return EdgeNetwork(
+        bridge=bridge_of(network.bridge, spec.number), subnet=str(subnet), gateway=subnets.gateway_of(subnet), leases=tuple(rows),
+        mtu=_SPANNING_MTU if spec.number else 0, span=span,
     )

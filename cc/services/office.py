@@ -14,6 +14,7 @@ from luhyaapi.contracts.reports import HostFacts
 from luhyaapi.transfer.cache import BlobCache
 
 if TYPE_CHECKING:
+    from cc.services.segments import Said
     from luhyaapi.agent import Agent
     from luhyaapi.wire.stream import Exchange
 
@@ -38,6 +39,8 @@ class Office:
     """The nodes in the order of their room, between one placement and the next."""
     holders: dict[str, set[str]] = field(default_factory=dict)
     """By sha256, the hosts that have such a file."""
+    segments: dict[str, Said] = field(default_factory=dict)
+    """What each node was told of the hosts its networks span."""
     rows: Rows = field(default_factory=Rows)
     """Who was told to fetch what."""
 

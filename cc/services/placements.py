@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cc.services import children, leases
+from cc.services import children, leases, networks, pool
 from cc.services.office import Office
 from cc.services.placement import NodeView, Wanted, refusal
 from luhyaapi.contracts.commands import InstanceRun
@@ -17,10 +17,13 @@ from luhyadb.models import FlowRun, Placement
 
 
 def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Placement, bool]:
-    """The place of an instance, and whether it is new. In one transaction with its leases. Raises Unavailable(no_capacity | host_silent)."""
+    """The place of an instance, and whether it is new. In one transaction with its leases.
+
+    Raises Unavailable(no_capacity | host_silent), Refused(not_found) for a network that is not there.
+    """
     agent = office.agent
     # Two who are placed at once would both count on the memory that is free now.
-    number = leases.alone()
+    number = pool.alone()
     row = Placement.objects.filter(pk=order.instance).first()
     is_new = row is None
     wanted = Wanted(
@@ -31,21 +34,22 @@ def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Plac
         roll = office.roll.at(number, agent.settings.network)
         choice = roll.choose(wanted, office)
         had_leases = roll.known is not None and order.instance in roll.known.holders
-        nic, port = leases.take(agent.me, agent.settings.network, order.instance, order.name, roll.known)
+        cards = networks.named(agent.settings.network, order.networks)
+        nics, port = leases.take(agent.me, agent.settings.network, order.instance, order.name, roll.known, cards)
         spec = MachineSpec(
             instance=order.instance, name=order.name, cpus=order.cpus, memory_mib=order.memory_mib, image=order.image,
-            nics=(nic,), display_port=port, ssh_keys=order.ssh_keys, transient=order.transient, data_disk_mib=order.data_disk_mib,
+            nics=nics, display_port=port, ssh_keys=order.ssh_keys, transient=order.transient, data_disk_mib=order.data_disk_mib,
         )
         row = Placement.objects.create(
             instance=order.instance, node=choice.node.host, gen=gen, spec=spec.model_dump(mode="json"), cpus=order.cpus,
             memory_mib=order.memory_mib, disk_mib=order.data_disk_mib, why=dict(choice.why),
         )
-        leases.turn()
-        memory.on_commit(lambda: office.roll.placed(number, choice.node.host, order, had_leases=had_leases))
+        pool.turn()
+        memory.on_commit(lambda: office.roll.placed(number, choice.node.host, order, nics, had_leases=had_leases))
     else:
         if not (row.wanted == row.found == InstanceState.RUNNING):
             _check_still_fits(row.node, wanted, children.nodes(office, without=order.instance))
-        leases.turn()
+        pool.turn()
         again = {"spec": row.spec | {"disk": gen}} if order.transient and row.found not in _RUNS else {}
         Placement.objects.filter(pk=row.pk).update(wanted=InstanceState.RUNNING, gen=gen, **again)
         row.refresh_from_db()
@@ -118,7 +122,7 @@ def want_as_found(instance: str) -> None:
 def _turn_if(changes: bool) -> None:
     """What is stopped gave its memory back."""
     if changes:
-        leases.turn()
+        pool.turn()
 
 
 _RUNS = (InstanceState.RUNNING, InstanceState.STARTING)
@@ -130,7 +134,7 @@ def _wanted_when(found: str) -> InstanceState:
 
 def release(office: Office, instance: str, task: str) -> None:
     """The place and everything lent with it are free; the CLC hears that too."""
-    number, row = leases.alone(), find(instance)
+    number, row = pool.alone(), find(instance)
     leases.give_back(instance)
     Placement.objects.filter(pk=instance).delete()
     if row is not None:
@@ -143,7 +147,7 @@ def release(office: Office, instance: str, task: str) -> None:
 def sweep() -> list[str]:
     """Give back what is lent to instances without a place, a lost release; their ids."""
     with memory.atomic():
-        leases.alone()
+        pool.alone()
         found = leases.orphans(known())
         for instance in found:
             leases.give_back(instance)

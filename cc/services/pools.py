@@ -1,10 +1,10 @@
-"""What a cluster lends to guests, as pure maths: addresses, their MACs, display ports, and the next free one."""
+"""What a cluster lends to guests, as pure maths: the MACs of addresses, display ports, and the next free one."""
 
 from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable
 from typing import TypeVar
 
 from luhyaapi.conf import Network
@@ -13,36 +13,7 @@ from luhyaapi.errors import Refused, Unavailable
 
 T = TypeVar("T", str, int)
 
-_WIDEST, _NARROWEST = 16, 29
 _PORTS = range(1024, 65536)
-
-
-def subnet_of(text: str) -> ipaddress.IPv4Network:
-    """The guest network a setting names, /16 to /29. Raises Refused(invalid)."""
-    try:
-        subnet = ipaddress.IPv4Network(text)
-    except ValueError as e:
-        raise Refused("invalid", "The guest network is not valid", str(e)) from e
-    if not _WIDEST <= subnet.prefixlen <= _NARROWEST:
-        raise Refused(
-            "invalid", "The guest network is not valid",
-            f"{subnet} has {subnet.num_addresses} addresses; /{_WIDEST} to /{_NARROWEST} is possible",
-        )
-    if subnet.is_loopback or subnet.is_multicast or subnet.is_link_local or subnet.is_unspecified:
-        raise Refused("invalid", "The guest network is not valid", f"{subnet} is not for guests")
-    return subnet
-
-
-def gateway_of(subnet: ipaddress.IPv4Network) -> str:
-    """The bridge's own address: the first of the subnet."""
-    return str(subnet.network_address + 1)
-
-
-def addresses(subnet: ipaddress.IPv4Network) -> Iterator[str]:
-    """Every address that may be lent, lowest first: not the network's, the gateway's or the broadcast one."""
-    first = int(subnet.network_address)
-    for number in range(first + 2, int(subnet.broadcast_address)):
-        yield str(ipaddress.IPv4Address(number))
 
 
 def mac_of(cluster: str, ip: str) -> str:

@@ -1,6 +1,6 @@
 """The nodes in the order of their room, and what is lent, kept between one placement and the next: a copy, good for one number.
 
-Every change of places, leases or children raises the number of the pool's row in its own transaction. Whoever places reads it
+Every change of places, leases, networks or children raises the number of the pool's row in its own transaction. Whoever places reads it
 with the row locked; a copy of another number is read anew. So a copy may be thrown away at any moment, and one that is wrong
 is never used. The order makes that a placement looks at few nodes; which one it chooses is what ``placement.choose`` says.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from cc.services.placement import Choice, NodeView, Wanted
 from luhyaapi import clock
 from luhyaapi.conf import Network
 from luhyaapi.contracts.commands import InstanceRun
-from luhyaapi.contracts.specs import Capacity
+from luhyaapi.contracts.specs import Capacity, Nic
 from luhyaapi.contracts.vocabulary import HostState, InstanceState, Role
 from luhyadb import memory
 from luhyadb.models import Child, Placement
@@ -150,14 +150,14 @@ class Roll:
                 bisect.insort(order, found.place)
             return True
 
-    def placed(self, before: int, node: str, order: InstanceRun, *, had_leases: bool) -> None:
+    def placed(self, before: int, node: str, order: InstanceRun, nics: Sequence[Nic], *, had_leases: bool) -> None:
         """A placement was committed."""
         with self._lock:
             if had_leases:
                 return  # which of them it had is not known here: the copy is read anew
             known = self.known
             if self.moved(before, node, order.cpus, order.memory_mib, 1, order.data_disk_mib) and known is not None:
-                known.took(order.instance)
+                known.took(order.instance, nics)
 
     def released(self, before: int, row: Placement) -> None:
         """A release was committed."""

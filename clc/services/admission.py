@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clc.services import hosts, images, instances, queue, tasks
+from clc.services import cards, hosts, images, instances, queue, tasks
 from clc.services.own import own
 from luhyaapi import clock
 from luhyaapi.contracts.commands import InstanceRestore, InstanceRun
@@ -56,6 +56,7 @@ def _hand_down(turn: Turn, cluster: str, store: Host) -> None:
         instance=row.id, name=row.name, usage=Usage(row.usage), cpus=row.cpus, memory_mib=row.memory_mib, image=ref,
         image_url=store.address, image_ticket=ticket, owner=row.owner.username, ssh_keys=tuple(row.ssh_keys),
         boot=row.wanted == InstanceState.RUNNING, transient=row.persistence == Persistence.TRANSIENT, data_disk_mib=row.data_disk_mib,
+        networks=cards.cards_of(row),
     ), Host.objects.get(pk=cluster), gen=row.gen, attempt=turn.attempt)
     instances.goes_to(row.pk, cluster)
 

@@ -31,14 +31,16 @@ BUILD = "image/build"
 
 @dataclass(frozen=True)
 class Ask:
-    """What somebody wants to upload: a new image, or the next version of their image of that name.
+    """What somebody wants to upload: a new image, or with ``new_version`` the next version of the image of that name.
 
-    ``more``: further properties (:mod:`clc.services.image_properties`); an empty one is not given.
+    ``more``: further properties (:mod:`clc.services.image_properties`); an empty one is not given. A new version keeps what is
+    not given; of what is given it takes its own (cmdline, hardware), and the image's is changed by :func:`change` alone.
     """
 
     name: str
     parts: tuple[dict[str, Any], ...] = ()
-    usage: str = Usage.SERVER
+    new_version: bool = False
+    usage: str = ""
     description: str = ""
     os_type: str = ""
     cmdline: str = ""
@@ -63,27 +65,45 @@ def check_name(name: str) -> None:
 
 
 def next_version(account: Account, ask: Ask) -> ImageVersion:
-    """The next version of an image, maybe its first, whose bytes are still to come. Raises Refused(invalid | forbidden)."""
+    """The first version of a new image, or the wanted next one of an image, whose bytes are still to come.
+
+    Raises Refused(invalid | exists | not_found | forbidden).
+    """
     scope.require_admin(account)
     check_name(ask.name)
-    if ask.usage not in list(Usage):
+    if ask.usage not in ("", *Usage):
         raise Refused("invalid", "usage is not possible", f"give desktop or server, not {ask.usage[:20]!r}", field="usage")
     if not _CMDLINE.fullmatch(ask.cmdline):
         raise Refused("invalid", "cmdline is not possible", "printable ASCII, at most 1024 signs", field="cmdline")
-    now, more = clock.now(), {k: v for k, v in ask.more.items() if v}
-    said = image_properties.of_image(more)
-    about = image_properties.of_image({"description": ask.description[:2000], "os_type": ask.os_type[:40]})
+    more = {k: v for k, v in ask.more.items() if v}
+    said = {k: v for k, v in {"description": ask.description, "os_type": ask.os_type, **more}.items() if v}
+    about = image_properties.of_image(said) | ({"usage": ask.usage} if ask.usage else {})
     with memory.atomic():
-        image = Image.objects.filter(name=ask.name).first()
+        image = Image.objects.filter(name=ask.name, retired=False).first()
+        last = image.versions.order_by("-version").first() if image else None
         if image is None:
-            image = Image.objects.create(id=ids.new("img"), name=ask.name, usage=ask.usage, owner=account, created_at=now, **about, **said)
-        elif image.retired or said:
-            Image.objects.filter(pk=image.pk).update(retired=False, **said)
-        last = image.versions.order_by("-version").first()
+            if ask.new_version:
+                raise Refused("not_found", f"There is no image {ask.name!r}", "a new version was asked for", field="name")
+            image = Image.objects.create(id=ids.new("img"), name=ask.name, live_name=ask.name, owner=account, created_at=clock.now(), **about)
+        else:
+            _check_next(image, last, ask, about)
         return ImageVersion.objects.create(
-            image=image, version=last.version + 1 if last else 1, cmdline=ask.cmdline, created_at=now,
+            image=image, version=last.version + 1 if last else 1, cmdline=ask.cmdline or (last.cmdline if last else ""), created_at=clock.now(),
             hardware=image_properties.hardware(more, last.hardware if last else None, image.os_type),
         )
+
+
+def _check_next(image: Image, last: ImageVersion | None, ask: Ask, about: Mapping[str, str]) -> None:
+    """Whether an image gets the version that is asked for. Raises Refused(exists | invalid)."""
+    if not ask.new_version:
+        under_way = last is not None and last.state in (ImageState.DRAFT, ImageState.BUILDING)
+        raise Refused("exists", f"There is an image {ask.name!r} already",
+                      "an upload of it is under way" if under_way else f"version {last.version if last else 0} is its newest",
+                      hint="Choose another name; or where it shall become its next version, say so: new_version, --new-version.", field="name")
+    other = next((name for name, value in about.items() if value != str(getattr(image, name))), None)
+    if other:
+        raise Refused("invalid", f"{other} is the image's, not a version's", f"the image has {str(getattr(image, other))[:80]!r}",
+                      hint="Leave it away; `educloud image set`, or Change on its page, changes it.", field=other)
 
 
 def give(kind: str, account: Account, version: ImageVersion, order: Command) -> Task:
@@ -134,7 +154,7 @@ def runnable(account: Account, text: str) -> ImageVersion:
 
 def resolve(account: Account, text: str) -> Image:
     """The visible image with that id or name. Raises Refused(not_found)."""
-    by = {"pk": text} if ids.is_id(text, "img") else {"name": text}
+    by: dict[str, Any] = {"pk": text} if ids.is_id(text, "img") else {"name": text, "retired": False}
     image = scope.one(account, Image, **by)
     if image.retired:
         raise Refused("not_found", f"There is no image {text[:63]!r}", "it was deleted")
@@ -182,17 +202,16 @@ def delete(account: Account, text: str) -> Image:
             if IMAGE.allows(version.state, "retire"):
                 _move(version, "retire", pinned=False)
         _drop(mine)
-        Image.objects.filter(pk=image.pk).update(retired=True)
+        Image.objects.filter(pk=image.pk).update(retired=True, live_name=None)
         events.record("image", image.id, "image retired", owner=account)
     return image
 
 
 def like(of: Image, name: str, owner: Account, description: str) -> Image:
     """The image of that name, a new one for the same use as another. In a transaction of the caller's."""
-    Image.objects.filter(name=name).update(retired=False)
     image, _ = Image.objects.get_or_create(
-        name=name, defaults={
-            "id": ids.new("img"), "usage": of.usage, "os_type": of.os_type, "os_distro": of.os_distro, "architecture": of.architecture,
+        name=name, retired=False, defaults={
+            "id": ids.new("img"), "live_name": name, "usage": of.usage, "os_type": of.os_type, "os_distro": of.os_distro, "architecture": of.architecture,
             "owner_group": of.owner_group, "description": description, "owner": owner, "created_at": clock.now(),
         },
     )
@@ -211,9 +230,12 @@ def add_version(image: Image, parent: ImageVersion, note: str, task: str) -> Ima
 
 
 def publish(version: ImageVersion, blobs: list[dict[str, Any]], parts: list[dict[str, Any]]) -> None:
-    """All its files are in the store."""
+    """All its files are in the store; they go again where its image was deleted meanwhile."""
     _move(version, "publish", blobs=blobs, parts=parts, published_at=clock.now())
-    tidy(version.image)
+    if version.image.retired:
+        _retire(version, None)
+    else:
+        tidy(version.image)
 
 
 def refuse(version: ImageVersion, why: str) -> None:

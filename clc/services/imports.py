@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from clc.services import events, images, uploads
 from luhyaapi.contracts.commands import ImageImport
-from luhyaapi.contracts.vocabulary import DiskFormat, Usage
+from luhyaapi.contracts.vocabulary import DiskFormat
 from luhyaapi.errors import Refused
 from luhyaapi.transfer.fetch import places
 from luhyaapi.transfer.fetch.rules import Rules
@@ -23,14 +23,15 @@ _ANYWHERE = Rules(largest_bytes=1, allowed=(ipaddress.ip_network("0.0.0.0/0"), i
 
 @dataclass(frozen=True)
 class Ask:
-    """What somebody wants to import: the disk at ``url`` as a new image, or as the next version of their image of that name.
+    """What somebody wants to import: the disk at ``url`` as a new image, or with ``new_version`` as the next one of the image of that name.
 
     An empty ``format`` or ``sha256`` (of the file as it lies there) is not known. ``more``: as of an upload.
     """
 
     name: str
     url: str
-    usage: str = Usage.SERVER
+    new_version: bool = False
+    usage: str = ""
     description: str = ""
     os_type: str = ""
     format: str = ""
@@ -39,7 +40,7 @@ class Ask:
 
 
 def begin(account: Account, ask: Ask) -> Task:
-    """Have a disk fetched and published. Raises Refused(invalid | forbidden), Unavailable(host_silent); then nothing is left."""
+    """Have a disk fetched and published. Raises Refused(invalid | exists | not_found | forbidden), Unavailable(host_silent); then nothing is left."""
     scope.require_admin(account)
     where = _where(ask.url)
     if ask.format not in ("", *DiskFormat):
@@ -48,7 +49,9 @@ def begin(account: Account, ask: Ask) -> Task:
     if sha256 and not _SHA256.fullmatch(sha256):
         raise Refused("invalid", "A sha256 is not possible", "64 hexadecimal digits", field="sha256")
     with memory.atomic():
-        version = images.next_version(account, images.Ask(ask.name, usage=ask.usage, description=ask.description, os_type=ask.os_type, more=ask.more))
+        version = images.next_version(account, images.Ask(
+            ask.name, new_version=ask.new_version, usage=ask.usage, description=ask.description, os_type=ask.os_type, more=ask.more,
+        ))
         task = images.give("image/import", account, version, ImageImport(
             image=version.image_id, version=version.version, upload=uploads.new_name(), url=ask.url,
             format=DiskFormat(ask.format) if ask.format else None, sha256=sha256,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 from django.db.models import Q
 
-from clc.services import admission, events, hosts, images, people, queue, sizes, tasks
+from clc.services import admission, cards, events, hosts, images, instance_asks, people, queue, sizes, tasks
+from clc.services.instance_asks import Ask
 from luhyaapi import clock, ids, log
 from luhyaapi.contracts.commands import (
     InstanceDelete,
@@ -22,55 +21,27 @@ from luhyaapi.contracts.commands import (
 )
 from luhyaapi.contracts.reports import InstanceFacts, Outcome, PlacementFacts
 from luhyaapi.contracts.specs import Fault
-from luhyaapi.contracts.vocabulary import HostState, InstanceState, Persistence, TaskState, Usage
+from luhyaapi.contracts.vocabulary import HostState, InstanceState, TaskState
 from luhyaapi.errors import Refused, Trouble, Unavailable
 from luhyaapi.machines import INSTANCE, WORKSPACE
 from luhyadb import memory, scope
 from luhyadb.models import Account, Host, Image, ImageVersion, Instance, Task, Workspace
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-_SSH_KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\x00-\x1f\x7f\x85\u2028\u2029]{0,200})?")
 _AGAIN_S = 60.0
 _log = log.get(__name__)
 _FIRST = 1
 """The generation of an instance that was told nothing but its first run."""
 
 
-@dataclass(frozen=True)
-class Ask:
-    """What a user asks for. ``memory_bytes`` and ``cpus`` None: the image's default; ``data_disk_bytes`` None: no such disk."""
-
-    image: str
-    name: str = ""
-    cpus: int | None = None
-    memory_bytes: int | None = None
-    count: int = 1
-    kind: str = ""
-    ssh_keys: Sequence[str] = ()
-    persistence: str = ""
-    data_disk_bytes: int | None = None
-
-
 def run(account: Account, ask: Ask) -> list[Instance]:
     """New instances, each with its task; they wait in the queue. Raises Refused(invalid | not_found | exists | quota), Unavailable(no_capacity)."""
-    version = images.runnable(account, ask.image)
-    count = sizes.number("count", ask.count, 1, sizes.MAX_COUNT)
-    cpus = sizes.number("cpus", 1 if ask.cpus is None else ask.cpus, 1, sizes.MAX_CPUS)
-    memory_mib = images.memory_mib(version.blobs) if ask.memory_bytes is None else sizes.memory_mib(ask.memory_bytes)
-    kind = ask.kind or version.image.usage
-    if kind not in list(Usage):
-        raise Refused("invalid", "kind is not possible", f"give desktop or server, not {kind[:20]!r}", field="kind")
-    persistence = ask.persistence or Persistence.PERSISTENT
-    if persistence not in list(Persistence):
-        raise Refused("invalid", "persistence is not possible", f"give persistent or transient, not {persistence[:20]!r}", field="persistence")
-    data_disk_mib = sizes.data_disk_mib(ask.data_disk_bytes)
-    keys = [k.strip() for k in ask.ssh_keys]
-    if bad := [k for k in keys if not _SSH_KEY.fullmatch(k)]:
-        raise Refused("invalid", "An ssh key cannot be read", f"{bad[0][:30]!r} is not a one-line public key", field="ssh_keys")
+    asked = instance_asks.read(account, ask)
+    version, count = asked.version, asked.count
     with memory.atomic():
         people.require_active(account)
         images.hold(version)
-        sizes.check_possible(cpus, memory_mib, data_disk_mib)
+        sizes.check_possible(asked.cpus, asked.memory_mib, asked.data_disk_mib)
         queue.check(account, count)
         made = []
         for n in range(count):
@@ -78,9 +49,11 @@ def run(account: Account, ask: Ask) -> list[Instance]:
             name = _name(account, ask.name, n if count > 1 else None, version.image.name, ident)
             now = clock.now()
             row = Instance.objects.create(
-                id=ident, name=name, live_name=name, owner=account, usage=kind, image=version, cpus=cpus, memory_mib=memory_mib,
-                ssh_keys=keys, persistence=persistence, data_disk_mib=data_disk_mib, created_at=now, changed_at=now,
+                id=ident, name=name, live_name=name, owner=account, usage=asked.kind, image=version, cpus=asked.cpus,
+                memory_mib=asked.memory_mib, ssh_keys=asked.keys, persistence=asked.persistence, data_disk_mib=asked.data_disk_mib,
+                created_at=now, changed_at=now,
             )
+            cards.plug(row, asked.cards)
             events.record("instance", ident, "instance defined", owner=account, name=name)
             made.append(_enqueue(row, InstanceRun.kind))
         admission.admit()

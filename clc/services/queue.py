@@ -14,6 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Max, Min, Q, QuerySet
 
+from clc.services import cards
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import HostState, Role, TaskState
 from luhyaapi.errors import Refused, Unavailable
@@ -40,9 +41,10 @@ def enter(task: Task, row: Instance, image: ImageVersion | None = None) -> None:
     now = Turn.objects.filter(placed_at=0).aggregate(first=Min("number"))["first"] or 0
     needs = {} if row.node else {"disk_mib": row.data_disk_mib}
     needs |= {"cpus": 0, "memory_mib": 0} if image else {"cpus": row.cpus, "memory_mib": row.memory_mib}
+    cluster = row.cluster if row.node else cards.cluster_of(row)
     Turn.objects.create(
         task=task, owner_id=row.owner_id, number=max(mine + 1, now), image=image, node=row.node, **needs,
-        cluster=row.cluster if row.node else "", until=clock.now() + settings.EDUCLOUD.queue.wait_s,
+        cluster=cluster, is_bound=bool(cluster), until=clock.now() + settings.EDUCLOUD.queue.wait_s,
     )
 
 
@@ -123,7 +125,7 @@ def refuse(turn: Turn, what: str, why: str) -> None:
     gate.refused = [each for each in gate.refused if not _covers(size, each)] + [size]
     gate.careful, gate.ask_at = True, clock.now() + ASK_AGAIN_S
     gate.save()
-    turn.cluster, turn.handed_at, turn.attempt = turn.cluster if turn.node else "", 0, turn.attempt + 1
+    turn.cluster, turn.handed_at, turn.attempt = turn.cluster if turn.is_bound else "", 0, turn.attempt + 1
     Turn.objects.filter(pk=turn.pk).update(cluster=turn.cluster, handed_at=0, attempt=turn.attempt)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clc.services import events, hosts, images
+from clc.services import events, hosts, images, tasks
 from clc.services.own import own
 from luhyaapi import clock, ids
 from luhyaapi.contracts.commands import ImagePublish
@@ -38,7 +38,7 @@ def _parts(rows: tuple[dict[str, Any], ...]) -> list[UploadPart]:
 
 
 def begin(account: Account, ask: images.Ask) -> Upload:
-    """Room for a new version. Raises Refused(invalid | exists | forbidden)."""
+    """Room for a new version. Raises Refused(invalid | exists | not_found | forbidden)."""
     scope.require_admin(account)
     parts = _parts(ask.parts)
     with memory.atomic():
@@ -90,6 +90,28 @@ def complete(account: Account, upload_id: str, announced: tuple[dict[str, Any], 
         ))
 
 
+def half_done(account: Account) -> list[Upload]:
+    """The visible uploads whose bytes are not all there, newest first."""
+    rows = scope.visible_to(account, Upload).filter(version__state=ImageState.DRAFT)
+    return list(rows.select_related("version__image", "account").order_by("-created_at"))
+
+
+def abandon(account: Account, upload_id: str) -> Task | None:
+    """Give up an upload, of one's own or as an administrator; an image that has nothing else goes with it.
+
+    Once the store is at work on it, its task is cancelled: that, because it may also end otherwise. Raises Refused(not_found | state).
+    """
+    with memory.atomic():
+        upload = find(account, upload_id)
+        if upload.version.state == ImageState.BUILDING:
+            return tasks.cancel(account, upload.version.task)
+        if upload.version.state == ImageState.DRAFT:
+            images.refuse(upload.version, "the upload was abandoned")
+        else:
+            upload.delete()
+    return None
+
+
 def over(version: ImageVersion) -> None:
     """The version has its bytes."""
     Upload.objects.filter(version=version).delete()
@@ -97,8 +119,10 @@ def over(version: ImageVersion) -> None:
 
 def sweep() -> int:
     """Give up uploads nobody finished for a day; how many."""
-    old = Upload.objects.filter(created_at__lt=clock.now() - _LIFE_S, version__state=ImageState.DRAFT)
+    past = Upload.objects.filter(created_at__lt=clock.now() - _LIFE_S)
+    old = list(past.filter(version__state=ImageState.DRAFT))
     for upload in old:
         with memory.atomic():
             images.refuse(upload.version, "the upload was never finished")
+    past.filter(version__state=ImageState.RETIRED).delete()
     return len(old)

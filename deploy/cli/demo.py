@@ -45,7 +45,8 @@ def provide(session: Session, name: str) -> dict[str, Any]:
     if known and version is not None:
         return {"name": name, "id": known.get("id"), "version": version, "uploaded": False}
     usage, about = _ABOUT[name]
-    order = {"name": name, "usage": usage, "description": about, "os_type": "linux"} | ({"cmdline": cmdline} if cmdline else {})
+    said = {"usage": usage, "description": about, "os_type": "linux"} if known is None else {"new_version": True}
+    order = {"name": name, **said} | ({"cmdline": cmdline} if cmdline else {})
     image = images.send(session, order, sources, show=False)
     newest = max((int(v["version"]) for v in image.get("versions") or []), default=None)
     return {"name": name, "id": image.get("id"), "version": newest, "uploaded": True}

@@ -24,6 +24,8 @@ Part = Literal["disk", "kernel", "initrd"]
 Properties = Annotated[list[str] | None, typer.Option(
     "--property", metavar="NAME=VALUE", help="As `image set` has them, for example disk_bus=ide or owner_group=edu.school; several times.",
 )]
+NewVersion = Annotated[bool, typer.Option("--new-version", help="It becomes the next version of the image of that name, and keeps what is not given.")]
+_USAGE = "What it is for; a new image: server when left out."
 _WAIT_S = 1800.0
 _CUTS = 5
 
@@ -191,31 +193,39 @@ def retire(
 @verb(app, "upload")
 def upload_image(  # noqa: PLR0913, PLR0917 - the options people have
     session: Session,
-    name: Annotated[str, typer.Option(help="Name of the image; an existing one gets a new version.")],
+    name: Annotated[str, typer.Option(help="Name of the image.")],
     file: Annotated[
         Path | None, typer.Argument(metavar="FILE", help="The disk: qcow2, raw, vmdk, vdi, vhdx, vhd or ova, also packed; left out for a kernel without one."),
     ] = None,
     kernel: Annotated[Path | None, typer.Option(help="Kernel to boot directly.")] = None,
     initrd: Annotated[Path | None, typer.Option(help="Initial ram disk of that kernel.")] = None,
     cmdline: Annotated[str, typer.Option(help="Command line of that kernel.")] = "",
-    usage: Annotated[Usage, typer.Option(help="What it is for.")] = "server",
+    new_version: NewVersion = False,
+    usage: Annotated[Usage | None, typer.Option(help=_USAGE)] = None,
     format: Annotated[Format | None, typer.Option("--format", help="Format of the disk, where its first bytes do not tell.")] = None,
     description: Annotated[str, typer.Option(help="One line for people.")] = "",
     os_type: Annotated[str, typer.Option(help="Which system is in it, for example linux.")] = "",
     properties: Properties = None,
     resume: Annotated[str, typer.Option(metavar="UPLOAD", help="Take up an upload that was cut.")] = "",
+    abandon: Annotated[str, typer.Option(metavar="UPLOAD", help="Give up an upload that was cut, instead of uploading: nothing of it is kept.")] = "",
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the checking task at once instead of waiting for it.")] = False,
     timeout: Annotated[float, typer.Option(metavar="S", help="Give up waiting for the check after so many seconds; 0: never.")] = _WAIT_S,
 ) -> None:
     """Upload an image: a disk, a kernel with its ram disk, or all three."""
     api.segment(name, "name of an image")
+    if abandon:
+        upload.give_up(session, abandon)
+        return
     files = {"disk": file, "kernel": kernel, "initrd": initrd}
     if initrd and not kernel:
         raise Refused("invalid", "A ram disk needs its kernel", hint="Add --kernel FILE.")
     sources = [upload.source(part, f, (format or "") if part == "disk" else "") for part, f in files.items() if f]
     if not sources:
         raise Refused("invalid", "There is nothing to upload", hint="Name the disk's FILE, or --kernel and --initrd.")
-    order = {"name": name, "usage": usage, "description": description, "os_type": os_type, "cmdline": cmdline, **_properties(properties)}
+    order = {
+        "name": name, "new_version": new_version, "usage": usage, "description": description, "os_type": os_type, "cmdline": cmdline,
+        **_properties(properties),
+    }
     send(session, {k: v for k, v in order.items() if v}, sources, resume=resume, no_wait=no_wait, timeout_s=timeout)
 
 
@@ -223,8 +233,9 @@ def upload_image(  # noqa: PLR0913, PLR0917 - the options people have
 def import_image(  # noqa: PLR0913, PLR0917 - the options people have
     session: Session,
     url: Annotated[str, typer.Argument(metavar="URL", help="Where the disk lies: http, https or ftp, without user name and password.")],
-    name: Annotated[str, typer.Option(help="Name of the image; an existing one gets a new version.")],
-    usage: Annotated[Usage, typer.Option(help="What it is for.")] = "server",
+    name: Annotated[str, typer.Option(help="Name of the image.")],
+    new_version: NewVersion = False,
+    usage: Annotated[Usage | None, typer.Option(help=_USAGE)] = None,
     format: Annotated[Format | None, typer.Option("--format", help="Format of the disk, where its first bytes do not tell.")] = None,
     sha256: Annotated[str, typer.Option(help="Of the file as it lies there; with another one nothing is kept.")] = "",
     description: Annotated[str, typer.Option(help="One line for people.")] = "",
@@ -236,8 +247,8 @@ def import_image(  # noqa: PLR0913, PLR0917 - the options people have
     """Have the cloud fetch a disk from a URL, as an image; it need not pass through this machine."""
     api.segment(name, "name of an image")
     order = {
-        "name": name, "url": url, "usage": usage, "format": format, "sha256": sha256, "description": description, "os_type": os_type,
-        **_properties(properties),
+        "name": name, "new_version": new_version, "url": url, "usage": usage, "format": format, "sha256": sha256, "description": description,
+        "os_type": os_type, **_properties(properties),
     }
     task = session.api.post(api.path("images", "import"), {k: v for k, v in order.items() if v})
     _published(session, name, task, no_wait=no_wait, timeout_s=timeout)

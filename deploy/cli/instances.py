@@ -168,12 +168,15 @@ def run(  # noqa: PLR0913, PLR0917 - the options people have
     ssh_key: Annotated[list[Path] | None, typer.Option(help="File of a public key to let in; may be repeated.")] = None,
     transient: Annotated[bool, typer.Option("--transient", help="Its system disk is reset when it stops.")] = False,
     data_disk: Annotated[str, typer.Option(metavar="SIZE", help="Give it a disk of its own of that size, which stays; for example 10G.")] = "",
+    network: Annotated[list[str] | None, typer.Option(help="Network to have a card in; may be repeated; `default` is the cluster's own.")] = None,
     why: Annotated[bool, typer.Option("--why", help="Also say why each node was taken or not.")] = False,
     no_wait: NoWait = False,
     timeout: Timeout = _WAIT_S,
 ) -> None:
     """Run new instances and wait until they run."""
     body = _order(image, name, cpus, memory, count, kind or "", ssh_key or [], transient, data_disk)
+    if network:
+        body["networks"] = network
     made: list[Instance] = session.api.post(api.path("instances"), body)["results"]
     tasks = [waiting.id_of(i) for i in made]
     if no_wait:

@@ -117,6 +117,7 @@ NOUNS = {
     "image": ("deploy.cli.image_care", "Images: upload, list, set, download, delete."),
     "instance": ("deploy.cli.instances", "Virtual machines: run, stop, look, delete."),
     "workspace": ("deploy.cli.workspaces", "The next version of an image, made through a running guest."),
+    "network": ("deploy.cli.networks", "Networks of clusters: make, list, give up."),
     "letter": ("deploy.cli.letters", "Messages that could not be handled: list, send again, drop."),
     "task": ("deploy.cli.tasks", "Long actions: look, watch, cancel, trace."),
     "user": ("deploy.cli.users", "Accounts: add, list, new password, delete."),

@@ -199,7 +199,7 @@ def bring(session: Session, order: dict[str, Any], sources: list[Source], *, res
         _fits(state, sources)
     else:
         state = session.api.post(api.path("uploads"), order | {"parts": [s.wire() for s in sources]})
-    again = f"Take it up again: the same command with --resume {state['id']}."
+    again = f"Take it up again: the same command with --resume {state['id']}; or give it up with --abandon {state['id']}."
     try:
         with output.Bars() as bars:
             upload = Upload(session, state, sources, lambda part, at, size: bars.show(f"upload {part}", at, size))
@@ -212,6 +212,18 @@ def bring(session: Session, order: dict[str, Any], sources: list[Source], *, res
         e.params["hint"] = again
         raise
     return task
+
+
+def give_up(session: Session, upload: str) -> None:
+    """Have nothing of an upload kept; once the cloud is at work on it, its task is cancelled and tells how it ends."""
+    where = api.path("uploads", upload)
+    answer = session.api.delete(where) or {"id": upload, "state": "abandoned"}
+    if session.json:
+        output.document(answer)
+    elif str(answer["id"]).startswith("tsk-"):
+        output.note(f"The upload {upload} is complete already; its task {answer['id']} is {answer['state']}.")
+    else:
+        output.note(f"The upload {upload} is given up; nothing of it is kept.")
 
 
 def _fits(state: Mapping[str, Any], sources: list[Source]) -> None:

@@ -7,9 +7,19 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from luhyaapi.contracts.base import Command
-from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec, Name, Neighbour, UploadPart
+from luhyaapi.contracts.specs import (
+    SEGMENTS,
+    Blob,
+    ImageRef,
+    MachineSpec,
+    Name,
+    Neighbour,
+    NetworkSpec,
+    SegmentSpan,
+    UploadPart,
+)
 from luhyaapi.contracts.vocabulary import DiskFormat, Lane, Role, Usage
-from luhyaapi.ids import HostId, ImgId, InsId, LtrId, Sha256, TaskId
+from luhyaapi.ids import HostId, ImgId, InsId, LtrId, NetId, Sha256, TaskId
 
 ALL_ROLES = (Role.WALRUS, Role.CC, Role.NC, Role.SC)
 
@@ -70,10 +80,11 @@ class ImageCompare(Command):
 class InstanceRun(Command):
     """Have an instance running on some node of the cluster; where it already has a place, there. Without ``boot``: ready to be.
 
-    ``transient`` and ``data_disk_mib`` (MiB): as in the machine they become.
+    ``transient`` and ``data_disk_mib`` (MiB): as in the machine they become. ``networks``: one card in each, in that order;
+    none: one in the network of the cluster's settings.
     """
 
-    v = 3
+    v = 4
 
     to, timeout_s = Role.CC, 1800
     instance: InsId
@@ -89,6 +100,7 @@ class InstanceRun(Command):
     boot: bool = True
     transient: bool = False
     data_disk_mib: int = Field(default=0, ge=0)
+    networks: tuple[NetId, ...] = Field(default=(), max_length=8)
 
 
 class InstanceRestore(Command):
@@ -190,7 +202,7 @@ class DomainStart(Command):
     Without ``boot``: have its disk, and no more. A disk with a lower number than the one here is not gone back to.
     """
 
-    v = 4
+    v = 5
 
     to, timeout_s, lane = Role.NC, 600, Lane.BOOT
     instance: InsId
@@ -274,6 +286,32 @@ class HostDrain(Command):
     to, timeout_s = Role.CC, 60
     host: HostId
     on: bool
+
+
+class NetworksSet(Command):
+    """Have these networks beside the one of the cluster's settings, and no others; one with a lower ``number`` than before is old."""
+
+    to, timeout_s = Role.CC, 60
+    number: int = Field(ge=1)
+    networks: tuple[NetworkSpec, ...] = Field(default=(), max_length=SEGMENTS)
+
+    @property
+    def subject(self) -> str:
+        """All of them together."""
+        return "networks"
+
+
+class SegmentsSet(Command):
+    """Have these networks span to these other hosts, and no others; one with a lower ``number`` than before is old."""
+
+    to, timeout_s = Role.NC, 60
+    number: int = Field(ge=1)
+    segments: tuple[SegmentSpan, ...] = Field(default=(), max_length=SEGMENTS)
+
+    @property
+    def subject(self) -> str:
+        """All of them together."""
+        return "segments"
 
 
 class HostRefresh(Command):

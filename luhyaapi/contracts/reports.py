@@ -11,8 +11,9 @@ from luhyaapi.ids import HostId, InsId, LtrId, Sha256
 
 
 class Hello(Report):
-    """A role started or reconnected. ``speaks`` lists each command kind with its version."""
+    """A role started or reconnected. ``speaks`` lists each command kind with its version, ``subnet`` is a cluster's own network."""
 
+    v = 2
     host: HostId
     role: Role
     name: str
@@ -24,6 +25,7 @@ class Hello(Report):
     accelerator: Accelerator = Accelerator.UNPROVED
     accelerator_why: str = ""
     speaks: dict[str, int] = {}
+    subnet: str = ""
 
     @property
     def subject(self) -> str:
@@ -36,10 +38,11 @@ class HostFacts(Report):
 
     ``blobs``: the files it has whole; ``halves``: those it has begun to fetch; ``damaged``: those of which blocks are damaged.
     ``strangers``: guests that run on a node and that it has no order for. ``children``: the hosts a cluster has let in, and
-    whether it places nothing new there.
+    whether it places nothing new there; ``networks``: the number of the last word it heard of its
+    networks, ``segments`` that a node heard of its segments since it started.
     """
 
-    v = 4
+    v = 5
     durable = False
     host: HostId
     at: float
@@ -61,6 +64,8 @@ class HostFacts(Report):
     health: str = ""
     strangers: tuple[InsId, ...] = ()
     children: dict[str, bool] = {}
+    networks: int = 0
+    segments: int = 0
 
     @property
     def subject(self) -> str:
@@ -71,7 +76,7 @@ class HostFacts(Report):
 class HostsFacts(Report):
     """The heartbeats a cluster gathered from hosts below it: it checked each one's signature, and answers for them with its own."""
 
-    v = 2
+    v = 3
     durable = False
     hosts: tuple[HostFacts, ...] = Field(max_length=1000)
 
@@ -84,7 +89,7 @@ class HostsFacts(Report):
 class InstanceFacts(Report):
     """How one instance is on its node. ``gen`` is the generation of the order it answers, ``version`` that of its image; 0: not told."""
 
-    v = 4
+    v = 5
 
     instance: InsId
     state: InstanceState
@@ -192,7 +197,7 @@ class LetterFacts(Report):
 class PlacementFacts(Report):
     """Where the cluster placed an instance, and why each other node was not chosen."""
 
-    v = 2
+    v = 3
 
     instance: InsId
     task: str

@@ -15,19 +15,23 @@ from luhyaapi.contracts.vocabulary import (
     FirmwareType,
     GuestClock,
     MachineType,
+    NetworkMode,
     Part,
     PointerModel,
     VideoModel,
     VifModel,
 )
 from luhyaapi.errors import Refused
-from luhyaapi.ids import HostId, ImgId, InsId, Sha256
+from luhyaapi.ids import HostId, ImgId, InsId, NetId, Sha256
 
 Mac = Annotated[str, StringConstraints(pattern="^([0-9a-f]{2}:){5}[0-9a-f]{2}$")]
 Ipv4 = Annotated[str, StringConstraints(pattern=r"^(\d{1,3}\.){3}\d{1,3}$")]
+Ipv4Net = Annotated[str, StringConstraints(pattern=r"^(\d{1,3}\.){3}\d{1,3}/\d{1,2}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
 MIB = 1024 * 1024
 FAULT_AT_MOST = 4000
+SEGMENTS = 4094
+"""So many networks a cluster has at most."""
 
 
 class Blob(Model):
@@ -139,12 +143,37 @@ class Forward(Model):
     port: int = Field(ge=1024, le=65535)
 
 
+class NetworkSpec(Model):
+    """A network of a cluster as its CLC wants it. ``subnet`` in CIDR, its first address is the gateway's.
+
+    ``number`` is its own in the cluster: it names its bridge on every host; 0 is the network of the cluster's settings.
+    ``ranges`` are the first and last addresses of what may be lent; none: all of the subnet.
+    """
+
+    id: NetId
+    name: Name
+    mode: NetworkMode = NetworkMode.CLUSTER
+    number: int = Field(ge=0, le=SEGMENTS)
+    subnet: Ipv4Net
+    ranges: tuple[tuple[Ipv4, Ipv4], ...] = Field(default=(), max_length=64)
+
+
+class SegmentSpan(Model):
+    """A network, by its number, on one host of several: ``local`` is the host's address for the others, ``peers`` are theirs."""
+
+    segment: int = Field(ge=1, le=SEGMENTS)
+    vni: int = Field(ge=1, lt=1 << 24)
+    local: Ipv4
+    peers: tuple[Ipv4, ...] = Field(default=(), max_length=10_000)
+
+
 class Nic(Model):
-    """One network card with its leased addresses. ``network`` names a network of the cluster."""
+    """One network card with its leased addresses. ``network`` is one of the cluster's, ``segment`` the number of it."""
 
     mac: Mac
     ip: Ipv4
-    network: Name = "default"
+    network: NetId = "default"
+    segment: int = Field(default=0, ge=0, le=SEGMENTS)
     forwards: tuple[Forward, ...] = ()
 
 

@@ -106,6 +106,13 @@ class Usage(Word):
     SERVER = "server", "Server", "虚拟服务器"
 
 
+class NetworkMode(Word):
+    """Where a network ends, and who is the gateway of its guests."""
+
+    CLUSTER = "cluster", "Behind the cluster", "集群内网"
+    CLOSED = "closed", "Closed class", "封闭网络"
+
+
 class Persistence(Word):
     """What becomes of the system disk of an instance when it stops."""
 

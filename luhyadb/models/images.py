@@ -12,11 +12,13 @@ from luhyadb.models.people import Account
 class Image(Table):
     """A name with an ordered list of versions, of which the newest ``keep_versions`` are kept (None: as many as the settings say; 0: all).
 
-    ``owner_group`` is a path like edu.school.class. Writer: clc.services.images.
+    ``owner_group`` is a path like edu.school.class. ``live_name`` is its name until it is ``retired``, None afterwards: then
+    another image may be called so. Writer: clc.services.images.
     """
 
     id = pk()
-    name = models.CharField(max_length=63, unique=True)
+    name = models.CharField(max_length=63)
+    live_name = models.CharField(max_length=63, null=True, unique=True, default=None)  # noqa: DJ001 - unique where set
     usage = word(Usage, default=Usage.SERVER)
     os_type = models.CharField(max_length=40, default="", blank=True)
     os_distro = models.CharField(max_length=40, default="", blank=True)

@@ -14,7 +14,7 @@ class Turn(Table):
     """A run that waits (``handed_at`` 0), or was given to ``cluster`` and has not ended. Writer: clc.services.queue.
 
     ``number`` is its round: in each round every owner has one turn. ``node`` and ``cluster`` of one that waits are where it has
-    its place already. ``image``: no run, its system disk is made anew from that version.
+    its place already, or its networks are. ``image``: no run, its system disk is made anew from that version.
     """
 
     task = models.OneToOneField(Task, models.CASCADE)
@@ -26,6 +26,7 @@ class Turn(Table):
     image = models.ForeignKey(ImageVersion, models.PROTECT, null=True, default=None)
     cluster = models.CharField(max_length=20, default="", blank=True)
     node = models.CharField(max_length=20, default="", blank=True)
+    is_bound = models.BooleanField(default=False, help_text="no other cluster can take it")
     attempt = models.PositiveIntegerField(default=0)
     until = models.FloatField()
     handed_at = models.FloatField(default=0)

@@ -1,4 +1,4 @@
-"""Tables of a cluster: Child, Placement, AddressLease, PortLease."""
+"""Tables of a cluster: Child, Placement, Segment, AddressLease, PortLease."""
 
 from __future__ import annotations
 
@@ -43,12 +43,22 @@ class Placement(Table):
     why = models.JSONField(default=dict)
 
 
+class Segment(Table):
+    """A network beside the one of the settings, as the CLC wants it. Writer: cc.services.networks."""
+
+    home = "cc"
+    id = pk()
+    number = models.PositiveIntegerField(unique=True)
+    spec = models.JSONField()
+
+
 class Pool(Table):
-    """What a cluster lends, as one row to lock: who lends, gives back or looks who holds what does so alone. Writer: cc.services.leases."""
+    """What a cluster lends, as one row to lock: who lends, gives back or looks who holds what does so alone. Writer: cc.services.pool."""
 
     home = "cc"
     name = models.CharField(max_length=63, primary_key=True)
-    number = models.PositiveBigIntegerField(default=0, help_text="raised with every change of places, leases and children")
+    number = models.PositiveBigIntegerField(default=0, help_text="raised with every change of places, leases, networks and children")
+    networks = models.PositiveBigIntegerField(default=0, help_text="the number of the last NetworksSet")
 
 
 class AddressLease(Table):

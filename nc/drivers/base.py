@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from luhyaapi import clock
-from luhyaapi.contracts.specs import DomainFacts, MachineSpec, Nic
+from luhyaapi.contracts.specs import DomainFacts, MachineSpec, Nic, SegmentSpan
 from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, Part
 from luhyaapi.errors import Refused
 
@@ -110,12 +110,14 @@ class NodeNetwork(Protocol):
 
     ``plug`` makes the bridge ready and answers the tap's name; the tap itself may come and go with the guest.
     ``unplug`` leaves no tap of that instance. ``found`` answers the taps there are: tap name to instance.
+    ``span`` has these networks reach the same ones of other hosts, and no others reach any.
     Raises Refused(not_found) for a network this node does not have, Failed(network) otherwise.
     """
 
     def plug(self, instance: str, nic: Nic) -> str: ...
     def unplug(self, instance: str) -> None: ...
     def found(self) -> dict[str, str]: ...
+    def span(self, segments: Sequence[SegmentSpan]) -> None: ...
 
 
 def check(spec: MachineSpec, files: Files) -> None:

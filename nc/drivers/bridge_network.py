@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from luhyaapi import uplink as cards
-from luhyaapi.contracts.specs import Nic
+from luhyaapi.conf import bridge_of
+from luhyaapi.contracts.specs import Nic, SegmentSpan
+from luhyaapi.edge import vxlan
 from luhyaapi.errors import Failed, Refused
 from luhyaapi.process import run
 from nc.drivers.base import tap_name
 
-NETWORK = "default"
 TIMEOUT_S = 10.0
 _TAP = re.compile("^t([0-9a-f]{8})[0-9a-f]{6}$")
 
@@ -20,20 +22,19 @@ _TAP = re.compile("^t([0-9a-f]{8})[0-9a-f]{6}$")
 class BridgeNetwork:
     """The taps are made by the hypervisor as the guest starts, under the name :meth:`plug` answered, and end with it.
 
-    The bridge gets no address here: on one host it is the CC's, elsewhere a wire to it. ``namespace`` names a network
-    namespace (``ip netns``); empty is our own.
+    Every network has its bridge, that of the settings the plain name. A bridge gets no address here: on one host it is the
+    CC's, elsewhere a wire to it. ``namespace`` names a network namespace (``ip netns``); empty is our own.
     """
 
     def __init__(self, bridge: str, namespace: str = "", uplink: str = "") -> None:
         if not re.fullmatch("[a-z][a-z0-9._-]{0,14}", bridge):
             raise Refused("invalid", f"{bridge!r} cannot be the name of a bridge", "1 to 15 of a-z 0-9 . _ -")
         self._bridge, self._uplink = bridge, uplink
+        self._namespace = namespace
         self._ip = ["ip", *(["-n", namespace] if namespace else [])]
 
     def plug(self, instance: str, nic: Nic) -> str:
-        if nic.network != NETWORK:
-            raise Refused("not_found", f"This node has no network {nic.network}")
-        self._ensure_bridge()
+        self._ensure_bridge(nic.segment)
         return tap_name(instance, nic.mac)
 
     def unplug(self, instance: str) -> None:
@@ -42,22 +43,34 @@ class BridgeNetwork:
                 self._delete(tap)
 
     def found(self) -> dict[str, str]:
-        if self._link(self._bridge) is None:
-            return {}
-        names = (str(link["ifname"]) for link in self._links("master", self._bridge))
-        return {name: f"ins-{match[1]}" for name in names if (match := _TAP.match(name))}
+        ours = [link for link in self._links() if self._is_ours(str(link.get("master", "")))]
+        return {name: f"ins-{match[1]}" for link in ours if (match := _TAP.match(name := str(link["ifname"])))}
 
-    def _ensure_bridge(self) -> None:
-        link = self._link(self._bridge)
+    def span(self, segments: Sequence[SegmentSpan]) -> None:
+        for each in segments:
+            self._ensure_bridge(each.segment)
+            vxlan.ensure(bridge_of(self._bridge, each.segment), each, self._namespace)
+        wanted = {each.vni for each in segments}
+        for vni, bridge in vxlan.links(self._namespace).items():
+            if vni not in wanted and self._is_ours(bridge):
+                vxlan.remove(vni, self._namespace)
+
+    def _is_ours(self, bridge: str) -> bool:
+        name, dash, segment = bridge.rpartition("-")
+        return bridge == self._bridge or (name == self._bridge and bool(dash) and segment.isdigit())
+
+    def _ensure_bridge(self, segment: int) -> None:
+        bridge = bridge_of(self._bridge, segment)
+        link = self._link(bridge)
         if link is None:
-            self._change("add", self._bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0")
-            link = self._link(self._bridge) or {}
+            self._change("add", bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0")
+            link = self._link(bridge) or {}
         if link.get("linkinfo", {}).get("info_kind") != "bridge":
-            raise Failed("network", f"{self._bridge} is not a bridge", "another link has that name")
+            raise Failed("network", f"{bridge} is not a bridge", "another link has that name")
         if "UP" not in link.get("flags", []):
-            self._change("set", self._bridge, "up")
-        if self._uplink:
-            cards.attach(self._uplink, self._bridge, tuple(self._ip))
+            self._change("set", bridge, "up")
+        if self._uplink and not segment:
+            cards.attach(self._uplink, bridge, tuple(self._ip))
 
     def _delete(self, tap: str) -> None:
         try:
@@ -74,8 +87,8 @@ class BridgeNetwork:
             return None
         raise Failed("network", "The links of this host could not be read", found.stderr.decode("utf-8", "replace").strip())
 
-    def _links(self, *which: str) -> list[dict[str, Any]]:
-        found = run([*self._ip, "-json", "link", "show", *which], timeout_s=TIMEOUT_S, check=False)
+    def _links(self) -> list[dict[str, Any]]:
+        found = run([*self._ip, "-json", "link", "show"], timeout_s=TIMEOUT_S, check=False)
         if found.code != 0:
             raise Failed("network", "The links of this host could not be read", found.stderr.decode("utf-8", "replace").strip())
         return [link for link in json.loads(found.stdout or b"[]") if link]

@@ -6,17 +6,16 @@ import builtins
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from luhyaapi import clock, ids
-from luhyaapi.contracts.specs import Display, DomainFacts, MachineSpec, Nic
+from luhyaapi.contracts.specs import Display, DomainFacts, MachineSpec, Nic, SegmentSpan
 from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, DomainState
 from luhyaapi.errors import CODES, Bug, Failed, Refused, Trouble, Unavailable
 from nc.drivers.base import Account, Files, Probe, check, ends_politely, never, tap_name
 
-NETWORK = "default"
 VERBS = ("probe", "define", "start", "stand", "stop", "remove", "inspect", "list", "plug", "unplug", "found")
 
 
@@ -216,14 +215,17 @@ class FakeNetwork:
         self._taps = folder / "taps"
         self._taps.mkdir(parents=True, exist_ok=True)
         self.faults = Faults()
+        self.spans: tuple[SegmentSpan, ...] = ()
 
     def plug(self, instance: str, nic: Nic) -> str:
         self.faults.strike("plug", instance)
-        if nic.network != NETWORK:
-            raise Refused("not_found", f"This node has no network {nic.network}")
         name = tap_name(instance, nic.mac)
         _replace(self._taps / name, instance)
         return name
+
+    def span(self, segments: Sequence[SegmentSpan]) -> None:
+        self.faults.strike("span")
+        self.spans = tuple(segments)
 
     def unplug(self, instance: str) -> None:
         self.faults.strike("unplug", instance)

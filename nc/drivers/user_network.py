@@ -5,13 +5,13 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
-from luhyaapi.contracts.specs import Nic
+from luhyaapi.contracts.specs import Nic, SegmentSpan
 from luhyaapi.errors import Failed, Refused
 from nc.drivers.base import tap_name
 
-NETWORK = "default"
 _CARD = re.compile("^t[0-9a-f]{14}$")
 
 
@@ -26,8 +26,8 @@ class UserNetwork:
         self._folder = folder
 
     def plug(self, instance: str, nic: Nic) -> str:
-        if nic.network != NETWORK:
-            raise Refused("not_found", f"This node has no network {nic.network}")
+        if nic.segment:
+            raise Refused("not_found", "This node has no networks beside its own", "it runs without rights")
         for forward in nic.forwards:
             _refuse_taken(forward.host, forward.port)
         name = tap_name(instance, nic.mac)
@@ -39,6 +39,10 @@ class UserNetwork:
         except OSError as e:
             raise Failed("network", f"The card {name} could not be noted", str(e)) from e
         return name
+
+    def span(self, segments: Sequence[SegmentSpan]) -> None:
+        if segments:
+            raise Refused("not_found", "This node has no networks beside its own", "it runs without rights")
 
     def unplug(self, instance: str) -> None:
         for name, owner in self.found().items():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from luhyaapi.command import control
 from luhyaapi.command.control import CancelTask
-from luhyaapi.contracts.commands import HostRefresh
-from luhyaapi.role import Job, handles
+from luhyaapi.contracts.commands import HostRefresh, SegmentsSet
+from luhyaapi.role import Handler, Job, handles
 
-__all__ = ["CancelTask", "RefreshHost"]
+__all__ = ["CancelTask", "RefreshHost", "SetSegments"]
 
 
 @handles(HostRefresh)
@@ -19,3 +19,14 @@ class RefreshHost(control.RefreshHost):
         super().run(job, command)
         if command.doubtful:
             job.services.domains.disown(command.doubtful, job.services.agent.journal.open_subjects())
+
+
+@handles(SegmentsSet)
+class SetSegments(Handler[SegmentsSet]):
+    """Which other hosts the networks of this node reach."""
+
+    def run(self, job: Job, command: SegmentsSet) -> None:
+        """An older word than the last one changes nothing."""
+        if command.number > job.services.segments:
+            job.services.domains.span(command.segments)
+            job.services.segments = command.number

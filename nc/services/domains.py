@@ -9,7 +9,7 @@ from pathlib import Path
 from luhyaapi import clock, ids, log
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.reports import InstanceFacts
-from luhyaapi.contracts.specs import DomainFacts, Fault, MachineSpec
+from luhyaapi.contracts.specs import DomainFacts, Fault, MachineSpec, SegmentSpan
 from luhyaapi.contracts.vocabulary import DomainState, InstanceState
 from luhyaapi.errors import Failed, Refused, Trouble, Unavailable
 from luhyaapi.role import Job
@@ -309,6 +309,10 @@ class Domains:
             _log.info("the hypervisor cannot be asked yet", why=str(e))
             if not self.wanted.is_same_boot():
                 self._greet({}, busy)
+
+    def span(self, segments: Sequence[SegmentSpan]) -> None:
+        """Have the networks of this node reach those other hosts. Raises Failed(network)."""
+        self._hands.network.span(segments)
 
     def disown(self, doubtful: Sequence[str], busy: set[str]) -> None:
         """Say of those of which nothing is here that they do not run. Raises Unavailable when the hypervisor cannot be asked."""

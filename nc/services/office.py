@@ -22,5 +22,7 @@ class Office:
     agent: Agent
     cache: BlobCache
     domains: Domains
+    segments: int = 0
+    """The number of the last word about segments since this process started; 0: none was heard."""
     trouble: str = NOT_ASKED
     """Why no guest can be run here now; empty when the hypervisor answers."""

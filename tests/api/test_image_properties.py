@@ -83,11 +83,11 @@ def test_an_upload_says_it_and_the_next_version_keeps_it(world, admin):
     ask = images.Ask("xp", os_type="Windows", more={**XP, "owner_group": "edu.school", "os_distro": ""})
     first = images.next_version(admin, ask)
     assert first.hardware == Hardware(**XP, clock="localtime", pointer_model="usbtablet").model_dump(mode="json")
-    again = images.next_version(admin, images.Ask("xp", more={"disk_bus": "sata"}))
+    again = images.next_version(admin, images.Ask("xp", new_version=True, more={"disk_bus": "sata"}))
     assert again.hardware == {**first.hardware, "disk_bus": "sata"}
     assert Image.objects.get().owner_group == "edu.school"
     with pytest.raises(Refused):
-        images.next_version(admin, images.Ask("xp", more={"machine_type": "q35", "disk_bus": "ide"}))
+        images.next_version(admin, images.Ask("xp", new_version=True, more={"machine_type": "q35", "disk_bus": "ide"}))
     assert ImageVersion.objects.count() == 2
 
 

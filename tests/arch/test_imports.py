@@ -66,6 +66,7 @@ def test_the_import_contract_is_kept() -> None:
     ("nc.services.domains", "libvirt", "one-libvirt-door"),
     ("nc.drivers.fake", "nc.drivers.bridge_network", "drivers-alone"),
     ("cc.drivers.dnsmasq", "cc.drivers.fake", "edges-alone"),
+    ("luhyaapi.edge.nft", "luhyaapi.edge.iptables", "rules-alone"),
     ("luhyaapi.transfer.fetch.request", "luhyaapi.transfer.curl", "protocols-alone"),
     ("walrus.drivers.local", "walrus.drivers.s3", "stores-alone"),
 ])
@@ -102,6 +103,7 @@ DOORS = {
     "secrets": ("luhyaapi.ids",),
     "libvirt": ("nc.drivers.libvirt_link", "nc.drivers.libvirt_hypervisor"),
     "libvirt_qemu": ("nc.drivers.libvirt_base",),
+    "ctypes": ("luhyaapi.edge.libnft",),
     "botocore": ("walrus.drivers.s3",),
 }
 

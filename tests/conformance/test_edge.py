@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cc.drivers import EDGES
-from cc.drivers.base import EdgeDriver, EdgeLease, EdgePlan
+from cc.drivers.base import EdgeDriver, EdgeLease, EdgeNetwork, EdgePlan
 from luhyaapi import conf, process
 from luhyaapi.errors import Refused
 
@@ -22,9 +22,17 @@ def lease(number: int, **over: str) -> EdgeLease:
     return EdgeLease(**{**fields, **over})
 
 
-def plan(*leases: EdgeLease, **over: str) -> EdgePlan:
+def network(*leases: EdgeLease, **over: str) -> EdgeNetwork:
     fields = {"bridge": "edutest0", "subnet": "10.77.0.0/24", "gateway": "10.77.0.1"}
-    return EdgePlan(**{**fields, **over}, leases=leases)
+    return EdgeNetwork(**{**fields, **over}, leases=leases)
+
+
+def plan(*leases: EdgeLease, **over: str) -> EdgePlan:
+    return EdgePlan(networks=(network(*leases, **over),))
+
+
+def other(number: int, *leases: EdgeLease, **over: str) -> EdgeNetwork:
+    return network(*leases, **({"bridge": f"edutest0-{number}", "subnet": f"10.78.{number}.0/24", "gateway": f"10.78.{number}.1"} | over))
 
 
 @pytest.fixture(params=DRIVERS)
@@ -70,6 +78,34 @@ def test_each_plan_replaces_the_one_before_whole(edge: EdgeDriver) -> None:
     for wanted in (swapped, swapped, plan(lease(10)), plan()):
         edge.apply(wanted)
         assert edge.found() == wanted
+
+
+def test_networks_come_and_go_beside_each_other(edge: EdgeDriver) -> None:
+    first, second = other(1, lease(20, ip="10.78.1.20")), other(2)
+    for wanted in ((first,), (first, second), (second,), ()):
+        both = EdgePlan(networks=(network(lease(10)), *wanted))
+        edge.apply(both)
+        assert edge.found() == both
+
+
+def test_a_network_that_changes_its_subnet_is_that_network_still(edge: EdgeDriver) -> None:
+    edge.apply(EdgePlan(networks=(network(lease(10)), other(1, lease(20, ip="10.78.1.20")))))
+    moved = EdgePlan(networks=(network(lease(10)), other(1, lease(20, ip="10.79.1.20"), subnet="10.79.1.0/24", gateway="10.79.1.1")))
+    edge.apply(moved)
+    assert edge.found() == moved
+
+
+@pytest.mark.parametrize("second", [
+    other(1, subnet="10.77.0.0/16", gateway="10.77.9.1"),
+    other(1, bridge="edutest0"),
+    other(1, lease(20, ip="10.78.1.20", mac="02:00:0a:4d:00:0a")),
+])
+def test_two_networks_that_cannot_be_beside_each_other_are_refused(edge: EdgeDriver, second: EdgeNetwork) -> None:
+    edge.apply(plan(lease(10)))
+    with pytest.raises(Refused) as caught:
+        edge.apply(EdgePlan(networks=(network(lease(10)), second)))
+    assert caught.value.code == "invalid"
+    assert edge.found() == plan(lease(10))
 
 
 @pytest.mark.parametrize("broken", [

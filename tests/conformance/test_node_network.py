@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from luhyaapi import conf
-from luhyaapi.contracts.specs import Nic
+from luhyaapi.contracts.specs import Nic, SegmentSpan
+from luhyaapi.edge import vxlan
 from luhyaapi.errors import Failed, Refused
 from nc.drivers import NETWORKS
 from nc.drivers.base import NodeNetwork
@@ -18,6 +19,7 @@ from nc.drivers.bridge_network import BridgeNetwork
 
 A, B = "ins-0000000a", "ins-0000000b"
 ONE, TWO = Nic(mac="52:54:00:00:00:01", ip="10.0.0.1"), Nic(mac="52:54:00:00:00:02", ip="10.0.0.2")
+CLASS = Nic(mac="52:54:00:00:00:03", ip="10.7.0.3", network="net-00000001", segment=7)
 SPACE, BRIDGE = "educloud-taps", "edutest0"
 
 
@@ -26,7 +28,7 @@ class Bench:
     """One driver on trial; ``guest(tap)`` does what a starting guest does."""
 
     driver: NodeNetwork
-    guest: Callable[[str], None]
+    guest: Callable[..., None]
 
 
 def _ip(*arguments: str) -> None:
@@ -36,9 +38,9 @@ def _ip(*arguments: str) -> None:
 def _bridge() -> Iterator[Bench]:
     _ip("netns", "add", SPACE)
     try:
-        def guest(tap: str) -> None:
+        def guest(tap: str, bridge: str = BRIDGE) -> None:
             _ip("-n", SPACE, "tuntap", "add", tap, "mode", "tap")
-            _ip("-n", SPACE, "link", "set", tap, "master", BRIDGE)
+            _ip("-n", SPACE, "link", "set", tap, "master", bridge)
 
         yield Bench(BridgeNetwork(BRIDGE, SPACE), guest)
     finally:
@@ -48,7 +50,7 @@ def _bridge() -> Iterator[Bench]:
 @pytest.fixture(params=["fake", "user", pytest.param("bridge", marks=pytest.mark.live)])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     if request.param != "bridge":
-        yield Bench(NETWORKS[request.param](conf.Settings(host={"state": tmp_path})), lambda _tap: None)
+        yield Bench(NETWORKS[request.param](conf.Settings(host={"state": tmp_path})), lambda *_: None)
     else:
         yield from _bridge()
 
@@ -85,11 +87,37 @@ def test_unplug_leaves_the_others_alone(bench: Bench) -> None:
     assert list(bench.driver.found().values()) == [B]
 
 
-def test_a_network_that_is_not_here_is_refused(bench: Bench) -> None:
-    with pytest.raises(Refused) as trouble:
-        bench.driver.plug(A, Nic(mac=ONE.mac, ip=ONE.ip, network="other"))
-    assert trouble.value.code == "not_found"
+def test_each_network_has_its_bridge(bench: Bench, request: pytest.FixtureRequest) -> None:
+    if "user" in request.node.name:
+        with pytest.raises(Refused) as trouble:
+            bench.driver.plug(A, CLASS)
+        assert trouble.value.code == "not_found"
+        assert bench.driver.found() == {}
+        return
+    home, away = bench.driver.plug(A, ONE), bench.driver.plug(A, CLASS)
+    bench.guest(home)
+    bench.guest(away, f"{BRIDGE}-7")
+    assert bench.driver.found() == {home: A, away: A}
+    bench.driver.unplug(A)
     assert bench.driver.found() == {}
+
+
+def test_networks_reach_other_hosts_as_told(bench: Bench, request: pytest.FixtureRequest) -> None:
+    span = SegmentSpan(segment=7, vni=7, local="192.0.2.1", peers=("192.0.2.2",))
+    if "user" in request.node.name:
+        bench.driver.span(())
+        with pytest.raises(Refused) as trouble:
+            bench.driver.span((span,))
+        assert trouble.value.code == "not_found"
+        return
+    if "bridge" in request.node.name:
+        _ip("-n", SPACE, "address", "add", "192.0.2.1/24", "dev", "lo")
+        _ip("-n", SPACE, "link", "set", "lo", "up")
+    for told in ((span,), (span,), (span.model_copy(update={"peers": ("192.0.2.3",)}),), ()):
+        bench.driver.span(told)
+        if "bridge" in request.node.name:
+            assert vxlan.links(SPACE) == {each.vni: f"{BRIDGE}-7" for each in told}
+            assert all(vxlan.is_there(f"{BRIDGE}-7", each, SPACE) for each in told)
 
 
 @pytest.mark.parametrize("name", ["", "a" * 16, "a b", "-a", "../a"])

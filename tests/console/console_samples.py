@@ -394,6 +394,10 @@ def menu(active: str, language: str) -> list[dict[str, Any]]:
 
 
 FORM: dict[str, Any] = {"values": {}, "errors": {}}
+_HALF_DONE = [
+    {"id": "u1", "name": "cutoff", "version": 1, "share": "31 %", "size_bytes": 96 << 20, "account": "ada", "created_at": "2026-01-01T00:00:00Z"},
+    {"id": "u2", "name": "lab", "version": 4, "share": "", "size_bytes": 5 << 30, "account": "ada", "created_at": "2026-01-01T00:00:00Z"},
+]
 _WRONG = {
     "values": {"name": "../x"},
     "errors": {"name": "Letters, digits, dot and dash only.", "image": "Choose one.", "ssh_key": "Not a key."},
@@ -466,8 +470,11 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
         "images-none": ("images/list.html", "images", {"rows": [], "filters": {}}),
         "image": ("images/detail.html", "images", {"image": images()[0], "instances": one[:2], **_KEPT}),
         "upload": ("images/upload.html", "images", {"form": FORM}),
+        "upload-half-done": ("images/upload.html", "images", {"form": FORM, "half_done": _HALF_DONE}),
+        "image-half-done": ("images/detail.html", "images", {"image": images()[0], "half_done": _HALF_DONE}),
         "import": ("images/import.html", "images", {"form": FORM}),
         "import-wrong": ("images/import.html", "images", {"form": _WRONG, "error": _ERROR}),
+        "import-taken": ("images/import.html", "images", {"form": FORM, "is_taken": True}),
         "tasks": ("tasks/list.html", "tasks", {"rows": tasks(), "filters": {}}),
         "tasks-none": ("tasks/list.html", "tasks", {"rows": [], "filters": {}}),
         "task": ("tasks/detail.html", "tasks", {"task": task(), "trace": TRACE}),

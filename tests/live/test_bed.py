@@ -81,6 +81,21 @@ def test_a_cluster_killed_in_the_middle_only_delays_a_prefetch(bed, tmp_path):
     bed.educloud("image", "delete", "large", "--yes")
 
 
+def test_a_network_spans_the_nodes_that_have_guests_in_it(bed):
+    """Their addresses come from the cluster's DHCP server, each over another wire than its node's own network."""
+    bed.educloud("network", "create", "--name", "class-7", "--subnet", "10.198.7.0/24")
+    made = bed.answer("instance", "run", "--image", "tiny", "--network", "class-7", "--count", "2", timeout_s=300)
+    assert len({one["host"] for one in made}) == 2
+    addresses = [one["nics"][0]["ip"] for one in made]
+    for one, address in zip(made, addresses, strict=True):
+        asked = ["curl", "-sS", "-m", "5", f"http://{address}/"]
+        assert soon(lambda asked=asked: bed.run("head", asked).text, 60).splitlines()[0] == one["id"]
+    for one in made:
+        bed.educloud("instance", "delete", one["id"], "--yes")
+    bed.educloud("network", "delete", "class-7", "--yes")
+    assert soon(lambda: not any("vx" in bed.run(host, ["ip", "-br", "link"]).text for host in ("head", *NODES)), 60)
+
+
 def test_a_guest_of_each_node_is_reached_and_its_log_comes_up_two_hops(bed, pair):
     for one in pair.values():
         assert soon(lambda one=one: said(bed, one)[0]) == one["id"]

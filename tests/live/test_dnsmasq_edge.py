@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from pyroute2 import netns
 
-from cc.drivers.base import EdgeLease, EdgePlan
-from cc.drivers.dnsmasq import DnsmasqEdge
+from cc.drivers.base import EdgeLease, EdgeNetwork
+from cc.drivers.dnsmasq import DnsmasqNetwork
 from luhyaapi import clock, process
 from luhyaapi.errors import Failed
 
@@ -31,8 +31,8 @@ def lease(mac: str, address: str, name: str = "guest") -> EdgeLease:
     return EdgeLease(instance=f"ins-{mac.replace(':', '')[-8:]}", mac=mac, ip=address, hostname=name)
 
 
-def plan(*leases: EdgeLease, bridge: str = BRIDGE, subnet: str = "10.77.0.0/24", gateway: str = "10.77.0.1") -> EdgePlan:
-    return EdgePlan(bridge=bridge, subnet=subnet, gateway=gateway, leases=leases)
+def plan(*leases: EdgeLease, bridge: str = BRIDGE, subnet: str = "10.77.0.0/24", gateway: str = "10.77.0.1") -> EdgeNetwork:
+    return EdgeNetwork(bridge=bridge, subnet=subnet, gateway=gateway, leases=leases)
 
 
 class Guests:
@@ -84,8 +84,8 @@ def guests(tmp_path: Path) -> Iterator[Guests]:
 
 
 @pytest.fixture
-def edge(guests: Guests, tmp_path: Path) -> Iterator[DnsmasqEdge]:
-    driver = DnsmasqEdge(tmp_path / "edge", BRIDGE)
+def edge(guests: Guests, tmp_path: Path) -> Iterator[DnsmasqNetwork]:
+    driver = DnsmasqNetwork(tmp_path / "edge", BRIDGE)
     try:
         yield driver
     finally:
@@ -96,7 +96,7 @@ def pid_of(tmp_path: Path) -> int:
     return int((tmp_path / "edge" / "dnsmasq.pid").read_text())
 
 
-def test_known_card_gets_exactly_its_address_and_a_stranger_none(edge: DnsmasqEdge, guests: Guests) -> None:
+def test_known_card_gets_exactly_its_address_and_a_stranger_none(edge: DnsmasqNetwork, guests: Guests) -> None:
     edge.apply(plan())
     guests.connect()
     edge.apply(plan(lease(A, "10.77.0.10", "Web server"), lease(B, "10.77.0.200", "Web server")))
@@ -106,7 +106,7 @@ def test_known_card_gets_exactly_its_address_and_a_stranger_none(edge: DnsmasqEd
     assert guests.ask(C) == []
 
 
-def test_released_address_serves_its_new_card_only(edge: DnsmasqEdge, guests: Guests) -> None:
+def test_released_address_serves_its_new_card_only(edge: DnsmasqNetwork, guests: Guests) -> None:
     edge.apply(plan(lease(A, "10.77.0.10"), lease(C, "10.77.0.12")))
     guests.connect()
     assert guests.ask(A)[0] == "10.77.0.10"
@@ -118,7 +118,7 @@ def test_released_address_serves_its_new_card_only(edge: DnsmasqEdge, guests: Gu
     assert guests.ask(C)[0] == "10.77.0.12"
 
 
-def test_card_follows_its_lease_to_another_address(edge: DnsmasqEdge, guests: Guests) -> None:
+def test_card_follows_its_lease_to_another_address(edge: DnsmasqNetwork, guests: Guests) -> None:
     edge.apply(plan(lease(A, "10.77.0.10"), lease(B, "10.77.0.11")))
     guests.connect()
     assert (guests.ask(A)[0], guests.ask(B)[0]) == ("10.77.0.10", "10.77.0.11")
@@ -126,7 +126,7 @@ def test_card_follows_its_lease_to_another_address(edge: DnsmasqEdge, guests: Gu
     assert (guests.ask(A)[0], guests.ask(B)[0]) == ("10.77.0.11", "10.77.0.10")
 
 
-def test_only_a_changed_card_costs_a_restart(edge: DnsmasqEdge, guests: Guests, tmp_path: Path) -> None:
+def test_only_a_changed_card_costs_a_restart(edge: DnsmasqNetwork, guests: Guests, tmp_path: Path) -> None:
     edge.apply(plan(lease(A, "10.77.0.10")))
     first = pid_of(tmp_path)
     edge.apply(plan(lease(A, "10.77.0.10"), lease(B, "10.77.0.11")))
@@ -139,7 +139,7 @@ def test_only_a_changed_card_costs_a_restart(edge: DnsmasqEdge, guests: Guests, 
 
 
 @pytest.mark.parametrize("name", ["ignore", "infinite", "10m", "42", "", "---", "a,b\n02:00:00:00:00:01,10.77.0.9", "x" * 300])
-def test_no_name_of_a_guest_is_an_order_to_dnsmasq(edge: DnsmasqEdge, guests: Guests, name: str) -> None:
+def test_no_name_of_a_guest_is_an_order_to_dnsmasq(edge: DnsmasqNetwork, guests: Guests, name: str) -> None:
     edge.apply(plan(lease(A, "10.77.0.10", name)))
     guests.connect()
     address, _mask, _router, told = guests.ask(A)
@@ -147,7 +147,7 @@ def test_no_name_of_a_guest_is_an_order_to_dnsmasq(edge: DnsmasqEdge, guests: Gu
     assert 0 < len(told) < 64
 
 
-def test_dead_dnsmasq_runs_again_after_the_next_apply(edge: DnsmasqEdge, guests: Guests, tmp_path: Path) -> None:
+def test_dead_dnsmasq_runs_again_after_the_next_apply(edge: DnsmasqNetwork, guests: Guests, tmp_path: Path) -> None:
     wanted = plan(lease(A, "10.77.0.10"))
     edge.apply(wanted)
     guests.connect()
@@ -161,11 +161,10 @@ def test_dead_dnsmasq_runs_again_after_the_next_apply(edge: DnsmasqEdge, guests:
     assert guests.ask(A)[0] == "10.77.0.10"
 
 
-def test_next_driver_takes_over_what_runs(edge: DnsmasqEdge, guests: Guests, tmp_path: Path) -> None:
+def test_next_driver_takes_over_what_runs(edge: DnsmasqNetwork, guests: Guests, tmp_path: Path) -> None:
     wanted = plan(lease(A, "10.77.0.10"))
     edge.apply(wanted)
-    edge.close()
-    again = DnsmasqEdge(tmp_path / "edge", BRIDGE)
+    again = DnsmasqNetwork(tmp_path / "edge", BRIDGE)
     before = pid_of(tmp_path)
     again.apply(wanted)
     assert (pid_of(tmp_path), again.found()) == (before, wanted)
@@ -174,7 +173,7 @@ def test_next_driver_takes_over_what_runs(edge: DnsmasqEdge, guests: Guests, tmp
     assert guests.ask(B)[0] == "10.77.0.10"
 
 
-def test_lost_pid_file_leaves_no_second_dnsmasq(edge: DnsmasqEdge, guests: Guests, tmp_path: Path) -> None:
+def test_lost_pid_file_leaves_no_second_dnsmasq(edge: DnsmasqNetwork, guests: Guests, tmp_path: Path) -> None:
     edge.apply(plan(lease(A, "10.77.0.10")))
     first = pid_of(tmp_path)
     (tmp_path / "edge" / "dnsmasq.pid").unlink()
@@ -183,7 +182,7 @@ def test_lost_pid_file_leaves_no_second_dnsmasq(edge: DnsmasqEdge, guests: Guest
     assert process.alive(pid_of(tmp_path))
 
 
-def test_pid_file_that_names_a_stranger_ends_nobody(edge: DnsmasqEdge, guests: Guests, tmp_path: Path) -> None:
+def test_pid_file_that_names_a_stranger_ends_nobody(edge: DnsmasqNetwork, guests: Guests, tmp_path: Path) -> None:
     folder = tmp_path / "edge"
     folder.mkdir()
     (folder / "dnsmasq.pid").write_text(f"{os.getpid()}\n")
@@ -192,7 +191,7 @@ def test_pid_file_that_names_a_stranger_ends_nobody(edge: DnsmasqEdge, guests: G
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"served": 3}', "[]"])
-def test_damaged_notes_are_made_anew(edge: DnsmasqEdge, guests: Guests, tmp_path: Path, damage: str) -> None:
+def test_damaged_notes_are_made_anew(edge: DnsmasqNetwork, guests: Guests, tmp_path: Path, damage: str) -> None:
     wanted = plan(lease(A, "10.77.0.10"))
     edge.apply(wanted)
     for name in ("plan.json", "running.json"):
@@ -202,7 +201,7 @@ def test_damaged_notes_are_made_anew(edge: DnsmasqEdge, guests: Guests, tmp_path
     assert edge.found() == wanted
 
 
-def test_removal_cut_in_the_middle_is_ended_by_the_next_apply(edge: DnsmasqEdge, guests: Guests, tmp_path: Path) -> None:
+def test_removal_cut_in_the_middle_is_ended_by_the_next_apply(edge: DnsmasqNetwork, guests: Guests, tmp_path: Path) -> None:
     edge.apply(plan(lease(A, "10.77.0.10"), lease(C, "10.77.0.12")))
     guests.connect()
     assert guests.ask(A)[0] == "10.77.0.10"
@@ -214,13 +213,13 @@ def test_removal_cut_in_the_middle_is_ended_by_the_next_apply(edge: DnsmasqEdge,
     assert guests.ask(B)[0] == "10.77.0.10"
 
 
-def test_guests_cannot_announce_themselves_as_the_hosts_router(edge: DnsmasqEdge, guests: Guests) -> None:
+def test_guests_cannot_announce_themselves_as_the_hosts_router(edge: DnsmasqNetwork, guests: Guests) -> None:
     edge.apply(plan())
     guests.connect()
     assert process.run(["ip", "-6", "address", "show", "dev", BRIDGE], timeout_s=5).text == ""
 
 
-def test_bridge_removed_behind_our_back_is_made_and_served_again(edge: DnsmasqEdge, guests: Guests) -> None:
+def test_bridge_removed_behind_our_back_is_made_and_served_again(edge: DnsmasqNetwork, guests: Guests) -> None:
     wanted = plan(lease(A, "10.77.0.10"))
     edge.apply(wanted)
     ip("link", "del", BRIDGE)
@@ -230,7 +229,7 @@ def test_bridge_removed_behind_our_back_is_made_and_served_again(edge: DnsmasqEd
     assert guests.ask(A)[0] == "10.77.0.10"
 
 
-def test_network_may_move_to_another_subnet_and_bridge(edge: DnsmasqEdge, guests: Guests) -> None:
+def test_network_may_move_to_another_subnet_and_bridge(edge: DnsmasqNetwork, guests: Guests) -> None:
     edge.apply(plan(lease(A, "10.77.0.10")))
     moved = plan(lease(A, "10.78.0.10"), subnet="10.78.0.0/24", gateway="10.78.0.1")
     edge.apply(moved)
@@ -245,7 +244,7 @@ def test_network_may_move_to_another_subnet_and_bridge(edge: DnsmasqEdge, guests
     assert process.run(["ip", "link", "show", BRIDGE], timeout_s=5, check=False).code != 0
 
 
-def test_guests_coming_and_going_do_not_change_the_gateways_card(edge: DnsmasqEdge, guests: Guests) -> None:
+def test_guests_coming_and_going_do_not_change_the_gateways_card(edge: DnsmasqNetwork, guests: Guests) -> None:
     edge.apply(plan())
     before = process.run(["ip", "-br", "link", "show", BRIDGE], timeout_s=5).text.split()[2]
     guests.connect()
@@ -253,7 +252,7 @@ def test_guests_coming_and_going_do_not_change_the_gateways_card(edge: DnsmasqEd
     assert process.run(["ip", "-br", "link", "show", BRIDGE], timeout_s=5).text.split()[2] == before
 
 
-def test_down_leaves_nothing(edge: DnsmasqEdge, guests: Guests, tmp_path: Path) -> None:
+def test_down_leaves_nothing(edge: DnsmasqNetwork, guests: Guests, tmp_path: Path) -> None:
     edge.apply(plan(lease(A, "10.77.0.10")))
     guests.connect()
     pid = pid_of(tmp_path)
@@ -269,7 +268,7 @@ def test_down_leaves_nothing(edge: DnsmasqEdge, guests: Guests, tmp_path: Path) 
     ["link", "add", BRIDGE, "type", "veth", "peer", "name", "peer0"],
     ["link", "add", BRIDGE, "type", "bridge"],
 ])
-def test_somebody_elses_device_is_neither_used_nor_removed(edge: DnsmasqEdge, guests: Guests, strange: list[str]) -> None:
+def test_somebody_elses_device_is_neither_used_nor_removed(edge: DnsmasqNetwork, guests: Guests, strange: list[str]) -> None:
     ip(*strange)
     ip("address", "add", "10.99.0.1/24", "dev", BRIDGE)
     with pytest.raises(Failed, match="somebody else") as caught:
@@ -279,16 +278,16 @@ def test_somebody_elses_device_is_neither_used_nor_removed(edge: DnsmasqEdge, gu
     assert "10.99.0.1/24" in process.run(["ip", "address", "show", BRIDGE], timeout_s=5).text
 
 
-def test_second_cloud_does_not_take_the_bridge_of_the_first(edge: DnsmasqEdge, guests: Guests, tmp_path: Path) -> None:
+def test_second_cloud_does_not_take_the_bridge_of_the_first(edge: DnsmasqNetwork, guests: Guests, tmp_path: Path) -> None:
     edge.apply(plan())
-    other = DnsmasqEdge(tmp_path / "other", BRIDGE)
+    other = DnsmasqNetwork(tmp_path / "other", BRIDGE)
     with pytest.raises(Failed, match="somebody else"):
         other.apply(plan())
     other.down()
     assert edge.found() == plan()
 
 
-def test_network_the_host_is_already_in_is_refused(edge: DnsmasqEdge, guests: Guests) -> None:
+def test_network_the_host_is_already_in_is_refused(edge: DnsmasqNetwork, guests: Guests) -> None:
     ip("link", "add", "wan0", "type", "bridge")
     ip("address", "add", "10.77.0.77/16", "dev", "wan0")
     with pytest.raises(Failed, match="in use") as caught:
@@ -297,7 +296,7 @@ def test_network_the_host_is_already_in_is_refused(edge: DnsmasqEdge, guests: Gu
     assert BRIDGE not in process.run(["ip", "link", "show"], timeout_s=5).text
 
 
-def test_dnsmasq_that_cannot_start_says_why_and_starts_later(edge: DnsmasqEdge, guests: Guests) -> None:
+def test_dnsmasq_that_cannot_start_says_why_and_starts_later(edge: DnsmasqNetwork, guests: Guests) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other_server:
         other_server.bind(("0.0.0.0", 67))
         with pytest.raises(Failed, match="in use") as caught:
@@ -311,6 +310,6 @@ def test_dnsmasq_that_cannot_start_says_why_and_starts_later(edge: DnsmasqEdge, 
 def test_files_that_cannot_be_written_are_trouble_of_the_host(guests: Guests, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Failed, match="could not be written") as caught:
-        DnsmasqEdge(tmp_path / "file" / "edge", BRIDGE).apply(plan())
+        DnsmasqNetwork(tmp_path / "file" / "edge", BRIDGE).apply(plan())
     assert caught.value.code == "network"
     assert BRIDGE not in process.run(["ip", "link", "show"], timeout_s=5).text

@@ -13,7 +13,7 @@ from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.errors import Refused, Trouble, of
 from luhyadb import memory
-from luhyadb.models import Account, Child, Host, Instance
+from luhyadb.models import Account, Child, Host, Image, Instance
 from tests.simulator.plan import Item
 from tests.simulator.studio import LAB, Studio
 from tests.support.flow_world import KERNEL, Crash
@@ -173,7 +173,8 @@ class Clients:
             return {"tasks": [uploads.complete(self.admin, begun[0], ({"part": part, "sha256": digest},)).pk]}
 
         def work() -> dict[str, Any]:
-            up = uploads.begin(self.admin, images.Ask(name, ({"part": part, "size_bytes": len(data)},)))
+            is_next = Image.objects.filter(name=name, retired=False).exists()
+            up = uploads.begin(self.admin, images.Ask(name, ({"part": part, "size_bytes": len(data)},), new_version=is_next))
             library.open_upload(up.id, [(part, len(data))])
             begun.append(up.id)
             library.write(up.id, part, 0, io.BytesIO(data), len(data))

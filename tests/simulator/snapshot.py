@@ -94,4 +94,4 @@ def _served(sim: Simulation) -> list[list[str]] | None:
     if "cc" not in sim.p.houses:
         return None
     plan = sim.p.houses["cc"].agent.services.edge.found()
-    return None if plan is None else sorted([lease.instance, lease.mac, lease.ip] for lease in plan.leases)
+    return None if plan is None else sorted([lease.instance, lease.mac, lease.ip] for network in plan.networks for lease in network.leases)

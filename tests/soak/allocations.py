@@ -72,7 +72,7 @@ def _take(ground: Ground, instance: str) -> tuple[str, ...]:
     from luhyadb.models import Placement
 
     with memory.of("cc"), memory.atomic():
-        nic, port = leases.take(CLUSTER, ground.network, instance, "lab")
+        (nic,), port = leases.take(CLUSTER, ground.network, instance, "lab")
         Placement.objects.create(instance=instance, node="nc-00000001", spec={}, cpus=1, memory_mib=64)
     return nic.ip, nic.mac, str(port)
 

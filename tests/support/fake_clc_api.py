@@ -265,12 +265,18 @@ class FakeCloud:
         build["state"], build["what"] = ("failed" if request.form.get("what") else "done"), request.form.get("what", "")
         return 200, build
 
+    def _wished(self, form: dict[str, Any]) -> None:
+        if any(i["name"] == form["name"] for i in self.images.values()) and not form.get("new_version"):
+            raise Refused("exists", f"There is an image {form['name']!r} already", hint="say so: new_version, --new-version")
+
     @_route("POST", "images/import/")
     def image_import(self, request: Request) -> tuple[int, Any]:
+        self._wished(request.form)
         return 202, self.task("import", lambda: void(self.add_image(request.form["name"], disk=request.form["url"].encode())))
 
     @_route("POST", "uploads/")
     def upload_new(self, request: Request) -> tuple[int, Any]:
+        self._wished(request.form)
         ident = ids.new("upl")
         parts = {p["part"]: {**p, "data": b""} for p in request.form["parts"]}
         self.uploads[ident] = {"id": ident, "name": request.form["name"], "parts": parts}
@@ -284,6 +290,11 @@ class FakeCloud:
     @_route("GET", "uploads/([^/]+)/")
     def upload_show(self, request: Request, ident: str) -> tuple[int, Any]:
         return 200, self._upload(ident)
+
+    @_route("DELETE", "uploads/([^/]+)/")
+    def upload_abandon(self, request: Request, ident: str) -> tuple[int, Any]:
+        self.uploads.pop(ident, None)
+        return 204, Raw(b"", status=204)
 
     @_route("PUT", "uploads/([^/]+)/([a-z]+)/")
     def upload_piece(self, request: Request, ident: str, part: str) -> tuple[int, Any]:

@@ -145,8 +145,8 @@ class World:
         self.crash(name)
 
     def upload(self, name: str, data: bytes = KERNEL, part: str = "kernel", digest: str = "") -> Task:
-        """An image as a browser uploads it, up to the click on publish."""
-        up = uploads.begin(self.admin, images.Ask(name, ({"part": part, "size_bytes": len(data)},)))
+        """An image, or its next version, as a browser uploads it, up to the click on publish."""
+        up = uploads.begin(self.admin, images.Ask(name, ({"part": part, "size_bytes": len(data)},), new_version=_is_there(name)))
         library = self.role("walrus").library
         library.open_upload(up.id, [(part, len(data))])
         library.write(up.id, part, 0, io.BytesIO(data), len(data))
@@ -154,8 +154,8 @@ class World:
         return uploads.complete(self.admin, up.id, ({"part": part, "sha256": digest},))
 
     def bring(self, url: str, name: str = "brought", **more) -> Task:
-        """An image from a URL, up to the order to the store."""
-        return imports.begin(self.admin, imports.Ask(name, url, **more))
+        """An image, or its next version, from a URL, up to the order to the store."""
+        return imports.begin(self.admin, imports.Ask(name, url, new_version=_is_there(name), **more))
 
     def drain(self, name: str) -> None:
         """Nothing new is placed on a node."""
@@ -202,7 +202,7 @@ class World:
             ports = sorted(PortLease.objects.exclude(instance="").values_list("instance", flat=True))
         assert holders == ports == sorted(places), "each placement has one address and one port, and nobody else"
         plan = self.role("cc").edge.found()
-        assert sorted(lease.instance for lease in plan.leases) == holders, "DHCP knows the leases"
+        assert sorted(lease.instance for network in plan.networks for lease in network.leases) == holders, "DHCP knows the leases"
         folders = {i: n for n in NODES for i in self.role(n).domains.wanted.all()}
         assert set(folders) <= set(places), "no folder without a placement"
         assert set(domains) <= set(places), "no domain without a placement"
@@ -300,3 +300,7 @@ def fresh(template: tuple[Path, float]) -> Iterator[World]:
     finally:
         clock.use(before)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_there(name: str) -> bool:
+    return Image.objects.filter(name=name, retired=False).exists()

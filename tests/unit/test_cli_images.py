@@ -58,6 +58,27 @@ def test_upload_of_a_disk(cli: Cli, disk: Path, small_pieces: None) -> None:
     assert cli("image", "versions", "mine", "--json").json[0]["version"] == 1
 
 
+def test_a_second_version_is_wished_for(cli: Cli, disk: Path) -> None:
+    assert cli("image", "upload", str(disk), "--name", "mine").code == 0
+    ended = cli("image", "upload", str(disk), "--name", "mine", "--json")
+    assert (ended.code, ended.json["error"]["code"]) == (5, "exists")
+    assert "--new-version" in ended.json["error"]["hint"]
+    assert cli("image", "import", "https://example.org/x", "--name", "mine").code == 5
+    assert cli("image", "upload", str(disk), "--name", "mine", "--new-version").code == 0
+    assert cli("image", "import", "https://example.org/x", "--name", "mine", "--new-version").code == 0
+    assert [v["version"] for v in cli("image", "versions", "mine", "--json").json] == [1, 2, 3]
+
+
+def test_an_upload_is_given_up(cli: Cli, disk: Path) -> None:
+    cli.line.cuts = lambda r: "before" if r.method == "PUT" else ""
+    ended = cli("image", "upload", str(disk), "--name", "mine")
+    (ident,) = cli.cloud.uploads
+    assert f"--abandon {ident}" in ended.err
+    cli.line.cuts = lambda _request: ""
+    assert cli("image", "upload", "--name", "mine", "--abandon", ident, "--json").json == {"id": ident, "state": "abandoned"}
+    assert not cli.cloud.uploads
+
+
 def test_upload_of_a_kernel_package(cli: Cli, tmp_path: Path) -> None:
     kernel, initrd = tmp_path / "k", tmp_path / "i"
     kernel.write_bytes(b"kernel")

@@ -9,26 +9,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cc.services import pools
+from luhyaapi import subnets
 from luhyaapi.conf import Network
 from luhyaapi.errors import Refused, Unavailable
 
-subnets = st.builds(
+guest_subnets = st.builds(
     lambda number, prefix: ipaddress.IPv4Network((0x0A000000 | number, prefix), strict=False),
     st.integers(0, 2**24 - 1), st.integers(24, 29),
 )
 
 
 @settings(max_examples=30, deadline=None)
-@given(subnets)
+@given(guest_subnets)
 def test_addresses_are_all_hosts_of_the_subnet_but_the_gateway(subnet: ipaddress.IPv4Network) -> None:
-    lent = list(pools.addresses(subnet))
-    assert lent == [str(host) for host in subnet.hosts() if str(host) != pools.gateway_of(subnet)]
+    lent = list(subnets.addresses(subnet))
+    assert lent == [str(host) for host in subnet.hosts() if str(host) != subnets.gateway_of(subnet)]
 
 
 @settings(max_examples=30, deadline=None)
-@given(subnets, st.text(max_size=12))
+@given(guest_subnets, st.text(max_size=12))
 def test_macs_are_locally_administered_single_and_unique(subnet: ipaddress.IPv4Network, cluster: str) -> None:
-    lent = [pools.gateway_of(subnet), *pools.addresses(subnet)]
+    lent = [subnets.gateway_of(subnet), *subnets.addresses(subnet)]
     macs = [pools.mac_of(cluster, ip) for ip in lent]
     assert len(set(macs)) == len(lent)
     assert all(mac.startswith("02:") and len(mac) == 17 for mac in macs)
@@ -36,17 +37,17 @@ def test_macs_are_locally_administered_single_and_unique(subnet: ipaddress.IPv4N
 
 
 @settings(max_examples=30, deadline=None)
-@given(subnets, st.data())
+@given(guest_subnets, st.data())
 def test_whatever_is_taken_the_pick_is_free_inside_and_lowest(subnet: ipaddress.IPv4Network, data: st.DataObject) -> None:
-    every = list(pools.addresses(subnet))
+    every = list(subnets.addresses(subnet))
     taken = data.draw(st.sets(st.sampled_from(every)))
     cooling = data.draw(st.sets(st.sampled_from(every)))
     free = [ip for ip in every if ip not in taken | cooling]
     if free:
-        assert pools.pick(pools.addresses(subnet), taken, cooling) == free[0]
+        assert pools.pick(subnets.addresses(subnet), taken, cooling) == free[0]
     else:
         with pytest.raises(Unavailable):
-            pools.pick(pools.addresses(subnet), taken, cooling)
+            pools.pick(subnets.addresses(subnet), taken, cooling)
 
 
 @settings(max_examples=50, deadline=None)
@@ -70,7 +71,7 @@ def test_two_clusters_have_different_macs_for_one_address() -> None:
 
 
 def test_the_gateway_is_the_first_address() -> None:
-    assert pools.gateway_of(pools.subnet_of("10.231.0.0/24")) == "10.231.0.1"
+    assert subnets.gateway_of(subnets.subnet_of("10.231.0.0/24")) == "10.231.0.1"
 
 
 @pytest.mark.parametrize("text", [
@@ -79,7 +80,7 @@ def test_the_gateway_is_the_first_address() -> None:
 ])
 def test_a_subnet_that_is_none_for_guests_is_refused(text: str) -> None:
     with pytest.raises(Refused) as caught:
-        pools.subnet_of(text)
+        subnets.subnet_of(text)
     assert caught.value.code == "invalid"
 
 

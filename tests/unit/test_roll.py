@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cc.services import children, leases, placement, placements, roll
+from cc.services import children, placement, placements, pool, roll
 from cc.services.office import Office
 from luhyaapi import clock
 from luhyaapi.conf import Beat, Network
@@ -98,7 +98,7 @@ def test_it_chooses_as_looking_at_all_does_whatever_comes(office: Office, seed: 
             children.drain(chance.choice(hosts), on=chance.random() < 0.5)
     held = {instance: (cpus, mib) for instance, cpus, mib in Placement.objects.values_list("pk", "cpus", "memory_mib")}
     with memory.atomic():
-        kept = office.roll.at(leases.alone(), office.agent.settings.network)
+        kept = office.roll.at(pool.alone(), office.agent.settings.network)
         assert sum(node.memory_mib for node in kept.nodes.values()) == sum(mib for _, mib in held.values())
         assert kept.known is not None
         assert kept.known.holders == set(held)

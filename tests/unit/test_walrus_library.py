@@ -337,3 +337,19 @@ def test_zeros_take_no_space(library, store):
     published = library.publish("up-1", (blob("disk", content),))
     assert whole(store, published.blobs[0].sha256) == content
     assert store.used() < MIB
+
+
+def test_what_a_death_left_of_a_beginning_is_gone_with_the_next_start(tmp_path, store):
+    before = Library(tmp_path / "other", store)
+    before.open_upload("up-1", [("disk", 10)])
+
+    def crash(point):
+        if point == "file: before rename":
+            raise KeyboardInterrupt
+
+    seam = points.use(crash)
+    with pytest.raises(KeyboardInterrupt):
+        before.open_upload("up-2", [("disk", 10)])
+    points.use(seam)
+    Library(tmp_path / "other", store)
+    assert [each.name for each in (tmp_path / "other" / "uploads").iterdir()] == ["up-1"]

@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from walrus.services.verdict import read, refused
+from walrus.services.verdict import cut_off, read, refused
 
 _SECTOR = 512
 _MIB = 1024 * 1024
@@ -41,14 +41,14 @@ def vdi_complete(file: BinaryIO, size: int) -> None:
     if len(set(named)) != len(named):
         raise refused("its table names the same data again and again")
     if found.data_at + max([found.allocated - 1, *named], default=-1) * found.block + found.block > size:
-        raise refused("it is damaged or cut off")
+        raise cut_off()
 
 
 def _vdi(file: BinaryIO) -> _Vdi:
     file.seek(64)
     data = file.read(_VDI.size)
     if len(data) < _VDI.size:
-        raise refused("its header is cut off")
+        raise cut_off("its header is cut off")
     (signature, minor, major, _, kind, _, _, map_at, data_at, *_, sector, _, disk, block, extra, blocks, allocated,
      _, _, link, parent) = _VDI.unpack(data)
     if signature != _VDI_SIGNATURE or (major, minor) != (1, 1):
@@ -93,7 +93,7 @@ def vhd_complete(file: BinaryIO, size: int) -> None:
     named = [n for n in _entries(file, table_at, entries, ">I", size) if n != _VHD_UNUSED]
     length = block + -(-block // _SECTOR // 8 // _SECTOR) * _SECTOR
     if named and max(named) * _SECTOR + length > size:
-        raise refused("it is damaged or cut off")
+        raise cut_off()
     if len(set(named)) != len(named):
         raise refused("its table names the same data again and again")
 
@@ -103,7 +103,7 @@ def _vhd(file: BinaryIO, size: int) -> tuple[int, int, int]:
     file.seek(max(size - _SECTOR, 0))
     footer = file.read(_SECTOR)
     if not footer.startswith(b"conectix"):
-        raise refused("it is cut off: what belongs at its end is not there")
+        raise cut_off("it is cut off: what belongs at its end is not there")
     if len(footer) < _SECTOR or not _sums_up(footer, 64):
         raise refused("its footer is damaged")
     _, _, version, at, _, _, _, _, _, disk, _, kind, _, _, _ = _VHD.unpack(footer[:_VHD.size])
@@ -165,7 +165,7 @@ def vhdx_complete(file: BinaryIO, size: int) -> None:
     table = _entries(file, found.map_at, entries, "<Q", size)
     named = [n >> 20 for at, n in enumerate(table) if (at + 1) % (ratio + 1) and n & 7 in (_VHDX_PRESENT, _VHDX_PARTLY)]
     if named and max(named) * _MIB + found.block > size:
-        raise refused("it is damaged or cut off")
+        raise cut_off()
     if len(set(named)) != len(named):
         raise refused("its table names the same data again and again")
 

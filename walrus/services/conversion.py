@@ -62,7 +62,7 @@ def to_raw(
         return _finish(raw, target, (*was, looked.format))
     except Refused as e:
         if e.code == "image_format" and name:
-            raise Refused(e.code, f"The file {name[:80]!r} cannot be accepted", e.why) from e
+            raise Refused(e.code, f"The file {name[:80]!r} cannot be accepted", e.why, hint=e.hint) from e
         raise
     except OSError as e:
         raise of(e) from e

@@ -10,8 +10,8 @@ from typing import BinaryIO
 from oslo_utils.imageutils import format_inspector
 
 from luhyaapi.contracts.vocabulary import DiskFormat
-from walrus.services import block_maps, qcow2, vmdk
-from walrus.services.verdict import refused
+from walrus.services import block_maps, partitions, qcow2, vmdk
+from walrus.services.verdict import cut_off, refused
 
 _MIB = 1024 * 1024
 _LOOK_AT_MOST = 8 * _MIB
@@ -51,7 +51,7 @@ def look(path: Path, declared: DiskFormat | None, *, largest_mib: int, accepted:
     """
     size = path.stat().st_size
     if size == 0:
-        raise refused("it is empty")
+        raise cut_off("it is empty")
     format = _as_declared(path, declared) if declared else _detected(path, accepted)
     with path.open("rb") as file:
         virtual = _SIZES[format](file, size)
@@ -165,6 +165,7 @@ _SIZES: dict[str, Callable[[BinaryIO, int], int]] = {
     "vhdx": block_maps.vhdx_size, "vhd": block_maps.vhd_size,
 }
 _COMPLETE: dict[str, Callable[[BinaryIO, int], None]] = {
-    QCOW2: qcow2.complete, "vmdk": vmdk.complete, "vdi": block_maps.vdi_complete, "vhdx": block_maps.vhdx_complete, "vhd": block_maps.vhd_complete,
+    RAW: partitions.complete, QCOW2: qcow2.complete, "vmdk": vmdk.complete, "vdi": block_maps.vdi_complete, "vhdx": block_maps.vhdx_complete,
+    "vhd": block_maps.vhd_complete,
 }
 """What looks for the end of the data, after the size was found to be allowed: tables grow with it."""

@@ -16,7 +16,7 @@ from luhyaapi.transfer.fetch.rules import Rules
 from walrus.services.blockstore import BlockStore
 from walrus.services.library import Library, Published
 from walrus.services.publishing import Tell
-from walrus.services.verdict import refused
+from walrus.services.verdict import cut_off
 
 _LOOK_S = 1.0
 
@@ -43,7 +43,7 @@ class Imports:
             self._fetch(order.url, file, within_s, cancelled, tell)
         size = file.stat().st_size
         if not size:
-            raise refused("it is empty")
+            raise cut_off("it is empty")
         part = UploadPart(part=Part.DISK, size=size, format=order.format, sha256=order.sha256)
         return self._library.publish(order.upload, (part,), cancelled=cancelled, tell=tell)
 

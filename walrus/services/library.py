@@ -59,6 +59,8 @@ class Library:
         self._receipts = folder / "published"
         for each in (self._uploads, self._receipts):
             each.mkdir(parents=True, exist_ok=True)
+        for half in self._uploads.glob(".*"):  # begun by a process that died
+            shutil.rmtree(half, ignore_errors=True)
         self._store = store
         self._largest_mib = largest_mib
         self.drafts = Drafts(folder / "drafts", store, largest_mib)

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 from luhyaapi.transfer.base import CHUNK
 from walrus.services import formats
 from walrus.services.unpacking import Reader
-from walrus.services.verdict import refused
+from walrus.services.verdict import cut_off, refused
 
 _BLOCK = 512
 _FILES_AT_MOST = 64
@@ -95,7 +95,7 @@ def _members(reader: Reader) -> Iterator[_Member]:
     """Its files, until the block of zeros that ends it; whoever asks for the next has read the one before, padding too."""
     while any(head := reader.exactly(_BLOCK)):
         if head[257:265] not in _TAR or not _sums_up(head):
-            raise refused("the ova is damaged or cut off")
+            raise cut_off("the ova is damaged or cut off")
         name = head[:100].partition(b"\0")[0].decode("utf-8", "replace")
         kind = head[156:157]
         if kind not in _PLAIN:
@@ -111,7 +111,7 @@ def _content(reader: Reader, size: int) -> Iterator[bytes]:
     while left:
         data = reader.read(min(left, CHUNK))
         if not data:
-            raise refused("the ova is cut off")
+            raise cut_off("the ova is cut off")
         left -= len(data)
         yield data
 

@@ -8,7 +8,7 @@ from array import array
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from walrus.services.verdict import read, refused
+from walrus.services.verdict import cut_off, read, refused
 
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
 _FEATURES = struct.Struct(">Q")
@@ -58,14 +58,14 @@ def complete(file: BinaryIO, size: int) -> None:
         if at:
             seen.add(at)
             if _end(_words(file, at, entries, size), header, number * entries) > size:
-                raise refused("it is damaged or cut off")
+                raise cut_off()
 
 
 def _header(file: BinaryIO) -> _Header:
     file.seek(0)
     data = file.read(104)
     if len(data) < _HEADER.size:
-        raise refused("its header is cut off")
+        raise cut_off("its header is cut off")
     (_, version, _, _, cluster_bits, disk, encryption, tables, tables_at, _, _, snapshots, _) = _HEADER.unpack(data[:_HEADER.size])
     features = _FEATURES.unpack(data[72:80])[0] if len(data) >= 80 and version >= 3 else 0
     if features & _CORRUPT:

@@ -10,7 +10,7 @@ from pathlib import Path
 from luhyaapi import sandbox
 from luhyaapi.errors import Failed, Trouble
 from luhyaapi.process import Finished
-from walrus.services.verdict import refused
+from walrus.services.verdict import cut_off, refused
 
 _MIB = 1024 * 1024
 _PATIENCE_S = 600.0
@@ -34,7 +34,7 @@ def check(path: Path, format: str, cancelled: Callable[[], bool] | None = None) 
     done = _run(["check", "-f", _driver(format), "--output=json", _DISK], path, "checking it took too long", cancelled)
     if done.code not in (0, _LEAKED):
         found = _said(done).get("corruptions")
-        raise refused(f"it is damaged or cut off ({f'{found} corruptions' if found else _last(done)})")
+        raise cut_off(f"it is damaged or cut off ({f'{found} corruptions' if found else _last(done)})")
 
 
 def virtual_size(path: Path, format: str, cancelled: Callable[[], bool] | None = None) -> int:
@@ -64,7 +64,7 @@ def convert(path: Path, format: str, target: Path, size: int, cancelled: Callabl
     if done.code != 0:
         if any(words in _last(done) for words in _FULL):
             raise Failed("disk_full", "The image could not be converted", _last(done))
-        raise refused(f"it is damaged or cut off ({_last(done)})")
+        raise cut_off(f"it is damaged or cut off ({_last(done)})")
 
 
 def _run(

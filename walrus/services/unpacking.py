@@ -14,7 +14,7 @@ import zstandard
 from luhyaapi import clock
 from luhyaapi.errors import Failed
 from luhyaapi.transfer.base import CHUNK
-from walrus.services.verdict import refused
+from walrus.services.verdict import cut_off, refused
 
 _MIB = 1024 * 1024
 _MEMORY = 128 * _MIB
@@ -78,7 +78,7 @@ class Reader:
         """The next ``size`` bytes, all of them. Raises Refused(image_format) when it ends before."""
         data = self.peek(size)
         if len(data) < size:
-            raise refused("it is cut off")
+            raise cut_off("it is cut off")
         self._ready = self._ready[size:]
         self.position += size
         return data
@@ -143,9 +143,9 @@ def _guarded(pieces: Iterator[bytes], name: str) -> Iterator[bytes]:
     try:
         yield from pieces
     except EOFError as e:
-        raise refused(f"it is cut off: its {name} packing does not end") from e
+        raise cut_off(f"it is cut off: its {name} packing does not end") from e
     except (zlib.error, lzma.LZMAError, zstandard.ZstdError, ValueError) as e:
-        raise refused(f"its {name} packing is damaged ({e})") from e
+        raise cut_off(f"its {name} packing is damaged ({e})") from e
 
 
 class _Unpacker(Protocol):
@@ -238,7 +238,7 @@ def _zst_frame(source: _Source) -> Iterator[bytes]:
         block = int.from_bytes(word, "little")
         is_last, kind, length = bool(block & 1), block >> 1 & 3, block >> 3
         if length > _BLOCK_AT_MOST:
-            raise refused("its zst packing is damaged (a block is too large)")
+            raise cut_off("its zst packing is damaged (a block is too large)")
         yield unpacker.decompress(word + source.take(1 if kind == 1 else length))
     if zstandard.get_frame_parameters(head).has_checksum:
         yield unpacker.decompress(source.take(4))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from walrus.services.verdict import read, refused
+from walrus.services.verdict import cut_off, read, refused
 
 _SECTOR = 512
 _HEADER = struct.Struct("<4sIIQQQQIQQQB4sH")
@@ -75,7 +75,7 @@ def complete(file: BinaryIO, size: int) -> None:
         return
     end = _packed_end(file, last, size) if is_packed else (last + header.grain) * _SECTOR
     if end > size:
-        raise refused("it is damaged or cut off")
+        raise cut_off()
     if used * (1 if is_packed else header.grain) * _SECTOR > size:
         raise refused("its tables name the same data again and again")
 
@@ -87,12 +87,12 @@ def _headers(file: BinaryIO, size: int) -> _Header:
     if header.directory != _AT_END:
         return header
     if size < 4 * _SECTOR:
-        raise refused("it is damaged or cut off")
+        raise cut_off()
     file.seek(size - 3 * _SECTOR)
     marker, footer, end = (file.read(_SECTOR) for _ in range(3))
     (_, marker_size, kind), rest = _MARKER.unpack(marker[:16]), marker[16:]
     if (marker_size, kind) != (0, _FOOTER) or any(rest) or any(end):
-        raise refused("it is cut off: what belongs at its end is not there")
+        raise cut_off("it is cut off: what belongs at its end is not there")
     again = _header(footer)
     if again.stated != header.stated or again.directory == _AT_END:
         raise refused("its header and its footer contradict each other")
@@ -101,7 +101,7 @@ def _headers(file: BinaryIO, size: int) -> _Header:
 
 def _header(data: bytes) -> _Header:
     if len(data) < _SECTOR:
-        raise refused("its header is cut off")
+        raise cut_off("its header is cut off")
     (magic, version, flags, capacity, grain, descriptor, descriptor_size, entries, _, directory, _, _, newlines, compression) = (
         _HEADER.unpack(data[:_HEADER.size])
     )
@@ -110,7 +110,7 @@ def _header(data: bytes) -> _Header:
     if version not in (1, 2, 3) or flags & ~_KNOWN_FLAGS or compression not in (0, 1):
         raise refused("it uses features of vmdk that are not known here")
     if flags & 1 and newlines != _NEWLINES:
-        raise refused("it is damaged: it was sent as text once")
+        raise cut_off("it is damaged: it was sent as text once")
     if bool(flags & _COMPRESSED) != bool(flags & _MARKERS) or bool(flags & _COMPRESSED) != bool(compression):
         raise refused("its header contradicts itself")
     is_sound = entries == _TABLE_ENTRIES and 8 <= grain <= 2048 and grain & (grain - 1) == 0 and 0 < capacity < 1 << 54

@@ -15,6 +15,9 @@ _HARDWARE = {
     "clock": "What its clock shows: utc, or as Windows expects localtime.",
 }
 
+NEW_VERSION = "It becomes the next version of the image of that name; without it the name must be free."
+USAGE = "desktop or server; a new image is for server when left out, a new version keeps what its image has."
+
 
 def _one(about: str, at_most: int = 40) -> serializers.CharField:
     return Text(max_length=at_most, required=False, allow_blank=True, help_text=about)

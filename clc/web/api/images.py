@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from clc.services import image_pictures, image_properties, images, imports, pictures, prefetches, renewals
 from clc.web.api import store
 from clc.web.api.endpoint import Endpoint
-from clc.web.api.image_forms import ChangeForm, PropertiesForm, apart
+from clc.web.api.image_forms import NEW_VERSION, USAGE, ChangeForm, PropertiesForm, apart
 from clc.web.api.once import once
 from clc.web.api.shapes import BYTES, KEY, ImageShape, RenewedShape, TaskShape, VersionShape, asks, listed, many, says
 from clc.web.rest import Filters, Form, Nothing, Text, accepted, exactly, narrowed, page
@@ -51,7 +51,8 @@ class ImportForm(PropertiesForm):
 
     name = Text(max_length=80)
     url = Text(max_length=8192, help_text="http, https or ftp, without user name and password.")
-    usage = Text(max_length=20, required=False, default="server")
+    new_version = serializers.BooleanField(required=False, default=False, help_text=NEW_VERSION)
+    usage = Text(max_length=20, required=False, allow_blank=True, default="", help_text=USAGE)
     description = Text(max_length=2000, required=False, allow_blank=True, default="", lines=True)
     os_type = Text(max_length=40, required=False, allow_blank=True, default="")
     format = Text(max_length=20, required=False, allow_blank=True, default="", help_text="qcow2, raw, or nothing: it is found out.")

@@ -34,6 +34,8 @@ class RunForm(Form):
     persistence = Text(max_length=20, required=False, allow_blank=True, default="", help_text="`transient`: its system disk is reset when it stops.")
     data_disk_bytes = Whole(required=False, allow_null=True, default=None, help_text="Size of a disk of its own that stays; null: none.")
     ssh_keys = serializers.ListField(child=Text(max_length=8192), required=False, default=list, max_length=16)
+    networks = serializers.ListField(child=Text(max_length=63), required=False, default=list, max_length=8,
+                                     help_text="Names or ids: a card in each, in that order; none: one in the cluster's own, `default`.")
 
 
 class StopForm(Form):

@@ -17,6 +17,7 @@ from luhyaapi.contracts.vocabulary import (
     HostState,
     ImageState,
     InstanceState,
+    NetworkMode,
     Persistence,
     Role,
     TaskState,
@@ -33,7 +34,8 @@ def _choices(words: Any) -> list[tuple[str, str]]:
 # The description names an enumeration as the vocabulary does, not by a hash of its words.
 spectacular_settings.apply_patches({"ENUM_NAME_OVERRIDES": {  # type: ignore[no-untyped-call]
     w.__name__: _choices(w) for w in (
-        Accelerator, Architecture, Health, HostState, ImageState, InstanceState, Persistence, Role, TaskState, Usage, WorkspaceState,
+        Accelerator, Architecture, Health, HostState, ImageState, InstanceState, NetworkMode, Persistence, Role, TaskState,
+        Usage, WorkspaceState,
     )
 }})
 

@@ -80,6 +80,11 @@ def arrived(door: str, ticket: str) -> dict[str, int]:
     return _received(ask("GET", door, ticket))
 
 
+def abandon(door: str, ticket: str) -> None:
+    """Have the bytes of an upload no more. Said again it is harmless."""
+    ask("DELETE", door, ticket)
+
+
 def _received(form: dict[str, Any]) -> dict[str, int]:
     return {str(k): int(v) for k, v in dict(form.get("received") or {}).items()}
 

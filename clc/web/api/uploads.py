@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter
+from rest_framework import serializers
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -12,7 +13,7 @@ from rest_framework.response import Response
 from clc.services import image_pictures, images, pictures, uploads
 from clc.web.api import store
 from clc.web.api.endpoint import Endpoint
-from clc.web.api.image_forms import PropertiesForm, apart
+from clc.web.api.image_forms import NEW_VERSION, USAGE, PropertiesForm, apart
 from clc.web.api.once import once
 from clc.web.api.shapes import BYTES, KEY, ArrivedShape, TaskShape, UploadShape, says
 from clc.web.rest import Form, Text, Whole, accepted
@@ -38,7 +39,8 @@ class UploadForm(PropertiesForm):
 
     name = Text(max_length=80)
     parts = PartForm(many=True, allow_empty=False)
-    usage = Text(max_length=20, required=False, default="server")
+    new_version = serializers.BooleanField(required=False, default=False, help_text=NEW_VERSION)
+    usage = Text(max_length=20, required=False, allow_blank=True, default="", help_text=USAGE)
     description = Text(max_length=2000, required=False, allow_blank=True, default="", lines=True)
     os_type = Text(max_length=40, required=False, allow_blank=True, default="")
     cmdline = Text(max_length=1024, required=False, allow_blank=True, default="")
@@ -79,7 +81,7 @@ class Uploads(Endpoint):
     @says(UploadShape, 201, sends=UploadForm, parameters=[KEY], tag=TAG, operation_id="uploads_begin")
     @once
     def post(self, _request: Request) -> Response:
-        """Begin to upload a new image, or the next version of an image (administrators)."""
+        """Begin to upload a new image, or with `new_version` the next version of an image (administrators)."""
         scope.require_admin(self.account)
         sent = self.sent(UploadForm)
         sent["parts"] = tuple(dict(p) for p in sent["parts"])
@@ -97,6 +99,22 @@ class OneUpload(Endpoint):
         """Show what has arrived: where to go on after a cut."""
         row = _mine(self.account, upload)
         return Response(image_pictures.upload(row, store.arrived(*uploads.store_door(row))))
+
+    @says({204: None, 202: TaskShape}, tag=TAG, operation_id="uploads_abandon")
+    def delete(self, _request: Request, upload: str) -> Response:
+        """Give up an upload, of one's own or as an administrator: nothing of it is kept (204; also when there is none).
+
+        Once it is complete, its task is cancelled (202): that tells how it ends.
+        """
+        row = scope.visible_to(self.account, Upload).filter(pk=upload).first()
+        if row is None:
+            scope.require_admin(self.account)
+            return Response(status=204)
+        with memory.atomic():
+            task = uploads.abandon(self.account, row.pk)
+            if task is None:
+                store.abandon(*uploads.store_door(row))
+        return Response(status=204) if task is None else accepted(task.pk, pictures.task(task))
 
 
 class Piece(Endpoint):

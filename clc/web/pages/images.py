@@ -13,10 +13,10 @@ from django.urls import reverse
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from clc.services import comparisons, image_pictures, image_properties, images, imports, prefetches, renewals
+from clc.services import comparisons, image_pictures, image_properties, images, imports, prefetches, renewals, uploads
 from clc.web.listing import filters, listed, matching
 from clc.web.page import Form, form_of, go, page, show
-from clc.web.pages import timeline, words
+from clc.web.pages import arrivals, timeline, words
 from luhyaapi.contracts.vocabulary import ImageState, InstanceState, Part
 from luhyaapi.errors import Refused
 from luhyadb import scope
@@ -63,24 +63,28 @@ def index(request: HttpRequest) -> HttpResponse:
     rows, newest = image_properties.ordered_by(rows, chosen["sort"])
     found = listed(request, rows, *dict.fromkeys([f"{'-' * newest}{chosen['sort']}", "name"]))
     spaces = words.open_workspaces(scope.visible_to(request.user, Workspace))
+    half_done = {row.version.image_id for row in uploads.half_done(request.user)}
     return show(request, "images/list.html", spaces=spaces, groups=groups, rows=words.images(found.rows), filters=chosen, next_url=found.next_url,
-                previous_url=found.previous_url)
+                previous_url=found.previous_url, half_done=half_done)
 
 
 @page("images/upload/", "image_upload", admin_only=True, under="images")
 def upload(request: HttpRequest) -> HttpResponse:
     """The form; the bytes go by the API, in pieces."""
-    return show(request, "images/upload.html", properties=_properties())
+    return show(request, "images/upload.html", form=Form({"name": request.GET.get("name", "")[:63]}, {}), properties=_properties(),
+                half_done=arrivals.of(uploads.half_done(request.user)))
 
 
 @page("images/import/", "image_import", admin_only=True, under="images", methods=("GET", "POST"))
 def bring(request: HttpRequest) -> HttpResponse:
     """A disk that lies elsewhere; the store fetches it, and the task tells how that goes."""
     if request.method == "GET":
-        return show(request, "images/import.html", properties=_properties(), chosen=_chosen(form_of(request)))
+        left = form_of(request)
+        is_taken = "name" in left.errors and scope.visible_to(request.user, Image).filter(name=left.values.get("name"), retired=False).exists()
+        return show(request, "images/import.html", properties=_properties(), chosen=_chosen(left), is_taken=is_taken)
     form = Form.of(request)
     given = {name: form.values.get(name, "").strip() for name in ("name", "url", "usage", "format", "sha256")}
-    task = imports.begin(request.user, imports.Ask(**given, more=_said(form, unsaid=True)))
+    task = imports.begin(request.user, imports.Ask(**given, new_version=bool(form.values.get("new_version")), more=_said(form, unsaid=True)))
     return go(request, reverse("task", args=(task.pk,)))
 
 
@@ -99,6 +103,7 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
         needed, rule = words.used(found), words.rule(found, keep if keep >= 0 else None)
         shown["versions"] = [v | {"used_by": needed.get(v["version"])} for v in shown["versions"]]
     return show(request, "images/detail.html", image=shown, timeline=timeline.of(found), rule=rule,
+                half_done=arrivals.of(row for row in uploads.half_done(request.user) if row.version.image_id == found.pk),
                 can_compare=request.user.is_admin and shown["published_count"] > 1,
                 differences=[image_pictures.difference(row) for row in comparisons.known(found)],
                 comparing=[{"one": row.one.version, "other": row.other.version, "task": words.task(task)} for row, task in comparisons.going_on(found)],

@@ -40,7 +40,7 @@ def _rows(request: HttpRequest, chosen: dict[str, str]) -> QuerySet[Instance]:
     rows = scope.visible_to(request.user, Instance).select_related("owner", "image__image")
     rows = rows.filter(state=chosen["state"]) if chosen["state"] else rows.exclude(state=InstanceState.DELETED)
     if chosen["q"]:
-        rows = rows.annotate(cards=Cast("nics", TextField())).filter(matching(chosen["q"], "name", "id", "cards"))
+        rows = rows.annotate(addresses=Cast("nics", TextField())).filter(matching(chosen["q"], "name", "id", "addresses"))
     return rows
 
 

@@ -1,0 +1,101 @@
+"""Edge driver for a Linux host: a bridge and a dnsmasq for each network of the plan."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from cc.drivers.base import EdgeNetwork, EdgePlan, check
+from cc.drivers.dnsmasq import DnsmasqNetwork
+from luhyaapi.conf import Settings
+from luhyaapi.edge import vxlan
+from luhyaapi.errors import Trouble
+
+
+class LinuxEdge:
+    """The networks of this host: that of ``bridge`` remembers in ``folder``, every other in a folder below it, named like its bridge.
+
+    ``uplink`` is the card of the first; the others end at this host.
+    """
+
+    def __init__(self, folder: Path, bridge: str, uplink: str = "") -> None:
+        self._folder, self._others, self._bridge, self._uplink = folder, folder / "networks", bridge, uplink
+        self._lock = threading.Lock()
+
+    def apply(self, plan: EdgePlan) -> None:
+        """Have every network as planned, and none that is not."""
+        check(plan)
+        troubles: list[Trouble] = []
+        with self._lock:
+            for bridge in sorted(self._remembered() - {each.bridge for each in plan.networks}):
+                _tried(troubles, partial(self._take_away, bridge))
+            for each in plan.networks:
+                _tried(troubles, partial(self._make, each))
+            _tried(troubles, partial(self._cut_off, plan))
+        if troubles:
+            raise troubles[0]
+
+    def found(self) -> EdgePlan | None:
+        """Every network as it is served now."""
+        with self._lock:
+            there = [_seen(found) for bridge in sorted(self._remembered()) if (found := self._network(bridge).found())]
+        return EdgePlan(networks=tuple(there)) if there else None
+
+    def _make(self, network: EdgeNetwork) -> None:
+        self._network(network.bridge).apply(network)
+        if network.span and network.span.peers:
+            vxlan.ensure(network.bridge, network.span)
+
+    def _take_away(self, bridge: str) -> None:
+        for vni, of in vxlan.links().items():
+            if of == bridge:
+                vxlan.remove(vni)
+        self._network(bridge).down()
+
+    def _cut_off(self, plan: EdgePlan) -> None:
+        """Our bridges span to no host but those of the plan."""
+        wanted = {each.span.vni for each in plan.networks if each.span and each.span.peers}
+        for vni, bridge in vxlan.links().items():
+            if vni not in wanted and bridge in {each.bridge for each in plan.networks}:
+                vxlan.remove(vni)
+
+    def close(self) -> None:
+        """The networks outlive us; the next driver of this folder takes them over."""
+
+    def down(self) -> None:
+        """Leave nothing of any."""
+        with self._lock:
+            for bridge in sorted(self._remembered() - {self._bridge}):
+                self._take_away(bridge)
+            self._network(self._bridge).down()
+
+    def _remembered(self) -> set[str]:
+        others = {each.name for each in self._others.iterdir()} if self._others.is_dir() else set()
+        return others | ({self._bridge} if self._folder.is_dir() else set())
+
+    def _network(self, bridge: str) -> DnsmasqNetwork:
+        if bridge == self._bridge:
+            return DnsmasqNetwork(self._folder, bridge, self._uplink)
+        return DnsmasqNetwork(self._others / bridge, bridge)
+
+
+def _seen(network: EdgeNetwork) -> EdgeNetwork:
+    """The network with those hosts it really spans to."""
+    span = network.span
+    if span is None or not span.peers or vxlan.is_there(network.bridge, span):
+        return network
+    return network.model_copy(update={"span": span.model_copy(update={"peers": ()})})
+
+
+def _tried(troubles: list[Trouble], act: Callable[[], None]) -> None:
+    try:
+        act()
+    except Trouble as e:
+        troubles.append(e)
+
+
+def make(settings: Settings) -> LinuxEdge:
+    """The driver of the cluster's networks, remembering below the role's state folder."""
+    return LinuxEdge(settings.host.state / "edge", settings.network.bridge, settings.network.uplink)

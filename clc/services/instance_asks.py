@@ -1,0 +1,67 @@
+"""What a user asks of a new instance, read and checked before anything is kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clc.services import cards, images, sizes
+from luhyaapi.contracts.vocabulary import Persistence, Usage
+from luhyaapi.errors import Refused
+from luhyadb.models import Account, ImageVersion, Network
+
+_SSH_KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\x00-\x1f\x7f\x85\u2028\u2029]{0,200})?")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a user asks for. ``memory_bytes`` and ``cpus`` None: the image's default; ``data_disk_bytes`` None: no such disk.
+
+    ``networks``: ids or names, a card in each; none: one in the network of the cluster's settings.
+    """
+
+    image: str
+    name: str = ""
+    cpus: int | None = None
+    memory_bytes: int | None = None
+    count: int = 1
+    kind: str = ""
+    ssh_keys: Sequence[str] = ()
+    persistence: str = ""
+    data_disk_bytes: int | None = None
+    networks: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The same, as it will be kept."""
+
+    version: ImageVersion
+    count: int
+    cpus: int
+    memory_mib: int
+    kind: str
+    persistence: str
+    data_disk_mib: int
+    keys: list[str]
+    cards: list[Network | None]
+
+
+def read(account: Account, ask: Ask) -> Wanted:
+    """Raises Refused(invalid | not_found | conflict | state) naming the field."""
+    version = images.runnable(account, ask.image)
+    kind = ask.kind or version.image.usage
+    if kind not in list(Usage):
+        raise Refused("invalid", "kind is not possible", f"give desktop or server, not {kind[:20]!r}", field="kind")
+    persistence = ask.persistence or Persistence.PERSISTENT
+    if persistence not in list(Persistence):
+        raise Refused("invalid", "persistence is not possible", f"give persistent or transient, not {persistence[:20]!r}", field="persistence")
+    keys = [k.strip() for k in ask.ssh_keys]
+    if bad := [k for k in keys if not _SSH_KEY.fullmatch(k)]:
+        raise Refused("invalid", "An ssh key cannot be read", f"{bad[0][:30]!r} is not a one-line public key", field="ssh_keys")
+    return Wanted(
+        version, sizes.number("count", ask.count, 1, sizes.MAX_COUNT), sizes.number("cpus", 1 if ask.cpus is None else ask.cpus, 1, sizes.MAX_CPUS),
+        images.memory_mib(version.blobs) if ask.memory_bytes is None else sizes.memory_mib(ask.memory_bytes), kind, persistence,
+        sizes.data_disk_mib(ask.data_disk_bytes), keys, cards.chosen(account, ask.networks),
+    )

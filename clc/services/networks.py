@@ -1,0 +1,152 @@
+"""Networks of clusters: made, given up, told to their cluster as a whole: the only writer of Network and NetworkPlan."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clc.services import cards, events
+from clc.services.own import own
+from luhyaapi import clock, ids, subnets
+from luhyaapi.contracts.commands import NetworksSet
+from luhyaapi.contracts.specs import SEGMENTS, NetworkSpec
+from luhyaapi.contracts.vocabulary import HostState, NetworkMode, Role
+from luhyaapi.errors import Refused
+from luhyadb import memory, outbox, scope
+from luhyadb.models import Account, Host, Network, NetworkPlan, Outbox
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_RANGES = 64
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A network an administrator asks for. ``subnet`` in CIDR; ``ranges`` as ``first-last``, none: all of it."""
+
+    cluster: str
+    name: str
+    subnet: str
+    mode: str = NetworkMode.CLUSTER
+    ranges: Sequence[str] = ()
+
+
+def create(account: Account, ask: Ask) -> Network:
+    """A new network, told to its cluster. Raises Refused(forbidden | not_found | invalid | exists | conflict | quota | state)."""
+    scope.require_admin(account)
+    if not _NAME.fullmatch(ask.name) or ask.name == cards.DEFAULT:
+        raise Refused("invalid", "The name is not possible", "letters, digits, dot, dash and underscore, at most 63, and not default", field="name")
+    if ask.mode not in list(NetworkMode):
+        raise Refused("invalid", "mode is not possible", f"give {' or '.join(NetworkMode)}, not {ask.mode[:20]!r}", field="mode")
+    subnet = _subnet(ask.subnet)
+    ranges = _ranges(subnet, ask.ranges)
+    with memory.atomic():
+        cluster = _cluster(account, ask.cluster)
+        live = list(Network.objects.select_for_update().filter(cluster=cluster, retired_at=0))
+        if any(each.live_name == ask.name for each in live):
+            raise Refused("exists", f"The cluster has a network {ask.name!r} already", field="name")
+        own_one = {cards.DEFAULT: cluster.subnet} if cluster.subnet else {}
+        _refuse_overlap(subnet, {each.name: each.subnet for each in live} | own_one)
+        used = {each.live_number for each in live}
+        number = next((n for n in range(1, SEGMENTS + 1) if n not in used), 0)
+        if not number:
+            raise Refused("quota", "The cluster has too many networks", f"at most {SEGMENTS}")
+        row = Network.objects.create(
+            id=ids.new("net"), cluster=cluster, name=ask.name, live_name=ask.name, mode=ask.mode, number=number, live_number=number,
+            subnet=str(subnet), ranges=ranges, created_at=clock.now(),
+        )
+        events.record("network", row.pk, "network made", owner=account, name=row.name, subnet=row.subnet)
+        _tell(cluster)
+    return row
+
+
+def retire(account: Account, ident: str) -> Network:
+    """Give a network up. Raises Refused(forbidden | not_found), Refused(state) while instances have cards in it."""
+    scope.require_admin(account)
+    with memory.atomic():
+        row = cards.resolve(account, ident)
+        names = cards.users(row).values_list("name", flat=True)
+        if names:
+            raise Refused("state", "The network cannot be given up", f"{len(names)} instances have cards in it: {', '.join(names[:5])}",
+                          hint="Delete them first.")
+        Network.objects.filter(pk=row.pk).update(live_name=None, live_number=None, retired_at=clock.now())
+        events.record("network", row.pk, "network given up", owner=account, name=row.name)
+        _tell(row.cluster)
+    return row
+
+
+def repair(pictures: Mapping[str, Mapping[str, Any]]) -> int:
+    """Say the networks again to clusters that did not hear the last word. ``pictures``: their facts by host; how many."""
+    waiting = set(Outbox.objects.values_list("to", flat=True))
+    said = 0
+    for plan in NetworkPlan.objects.all():
+        heard = pictures.get(plan.pk, {}).get("networks")
+        cluster = Host.objects.filter(pk=plan.pk).exclude(state=HostState.RETIRED).first()
+        if cluster is None or heard is None or heard == plan.number or plan.pk in waiting:
+            continue
+        with memory.atomic():
+            # one that heard a later word than we remember: our memory is an older copy
+            NetworkPlan.objects.filter(pk=plan.pk, number__lt=heard).update(number=heard)
+            _tell(cluster)
+        said += 1
+    return said
+
+
+def _cluster(account: Account, ident: str) -> Host:
+    rows = scope.visible_to(account, Host).filter(role=Role.CC).exclude(state__in=[HostState.RETIRED, HostState.NEW])
+    by = {"pk": ident} if ids.is_id(ident, "cc") else {"name": ident}
+    found = list(rows.filter(**by)[:2]) if ident else list(rows[:2])
+    if len(found) == 1:
+        return _able(found[0])
+    if found:
+        raise Refused("invalid", "The cluster must be named", "there are several", field="cluster")
+    raise Refused("not_found", f"There is no cluster {ident[:63]!r}" if ident else "There is no cluster", field="cluster")
+
+
+def _able(cluster: Host) -> Host:
+    if NetworksSet.kind not in cluster.speaks:
+        raise Refused("state", "The cluster cannot have networks of its own yet", f"{cluster.name} runs an older version", hint="Update it first.")
+    return cluster
+
+
+def _subnet(text: str) -> ipaddress.IPv4Network:
+    try:
+        return subnets.subnet_of(text)
+    except Refused as e:
+        raise Refused(e.code, e.what, e.why, field="subnet") from e
+
+
+def _ranges(subnet: ipaddress.IPv4Network, given: Sequence[str]) -> list[list[str]]:
+    if len(given) > _RANGES:
+        raise Refused("invalid", "Too many ranges", f"at most {_RANGES}", field="ranges")
+    ranges = []
+    for text in given:
+        try:
+            first, last = (ipaddress.IPv4Address(end.strip()) for end in (text.split("-") if "-" in text else (text, text)))
+        except ValueError as e:
+            raise Refused("invalid", "A range cannot be read", f"{text[:60]!r}: give first-last", field="ranges") from e
+        if first > last or first not in subnet or last not in subnet:
+            raise Refused("invalid", "A range is not of the network", f"{first}-{last} and {subnet}", field="ranges")
+        ranges.append([str(first), str(last)])
+    return ranges
+
+
+def _refuse_overlap(subnet: ipaddress.IPv4Network, others: Mapping[str, str]) -> None:
+    for name, text in others.items():
+        if ipaddress.IPv4Network(text).overlaps(subnet):
+            raise Refused("conflict", f"{subnet} overlaps with another network", f"{name} of this cluster is {text}", field="subnet")
+
+
+def _tell(cluster: Host) -> None:
+    """Say all networks of a cluster to it, in the open transaction."""
+    plan, _ = NetworkPlan.objects.select_for_update().get_or_create(pk=cluster.pk)
+    plan.number += 1
+    plan.save()
+    rows = Network.objects.filter(cluster=cluster, retired_at=0)
+    said = tuple(
+        NetworkSpec(id=row.pk, name=row.name, mode=NetworkMode(row.mode), number=row.number, subnet=row.subnet, ranges=tuple(map(tuple, row.ranges)))
+        for row in rows
+    )
+    outbox.send(NetworksSet(number=plan.number, networks=said), cluster.pk, sender=own().id, task=ids.new("tsk"), speaks=cluster.speaks)

@@ -1,0 +1,199 @@
+"""A plan as iptables, ip6tables and ebtables have it: chains of rules, in the order in which they are asked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+
+from luhyaapi.edge.plan import (
+    ANY_LINK_LOCAL,
+    Address,
+    Allow,
+    Allowed,
+    Card,
+    Forward,
+    RulesPlan,
+    Segment,
+    Subnet,
+    address,
+    collapsed,
+    is_limited,
+    is_unique_local,
+    owned,
+    subnet,
+)
+
+IPV4, IPV6, ETHERNET = "iptables", "ip6tables", "ebtables"
+Table = tuple[str, str]
+"""Program, and name of the table."""
+
+JUMPS: dict[Table, tuple[tuple[str, str], ...]] = {
+    (IPV4, "mangle"): (("PREROUTING", "arrive"),),
+    (IPV4, "nat"): (("PREROUTING", "in"), ("OUTPUT", "in"), ("POSTROUTING", "out")),
+    (IPV4, "filter"): (("FORWARD", "judge"),),
+    (IPV6, "mangle"): (("PREROUTING", "arrive"),),
+    (IPV6, "nat"): (("POSTROUTING", "out"),),
+    (IPV6, "filter"): (("FORWARD", "judge"),),
+    (ETHERNET, "nat"): (("PREROUTING", "guard"),),
+    (ETHERNET, "filter"): (("FORWARD", "separate"),),
+}
+"""Per table the built-in chains and those of ours they jump to."""
+
+
+class Chains:
+    """Per table our chains and their rules; ``prefix`` begins the name of each."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.tables: dict[Table, dict[str, list[str]]] = {
+            table: {prefix + chain: [] for _from, chain in jumps} for table, jumps in JUMPS.items()
+        }
+
+    def add(self, program: str, table: str, chain: str, *rules: str) -> None:
+        """Rules at the end of a chain, which is made if need be."""
+        self.tables[program, table].setdefault(self.prefix + chain, []).extend(rules)
+
+    def jump(self, program: str, table: str, rules: Iterable[str]) -> str:
+        """The words that jump to a chain of these rules; equal rules share one, which is named by them."""
+        listed = list(rules)
+        name = hashlib.blake2s("|".join(listed).encode(), digest_size=5).hexdigest()
+        self.tables[program, table][self.prefix + name] = listed
+        return f"-j {self.prefix}{name}"
+
+
+def render(plan: RulesPlan, prefix: str, *, is_router: bool) -> Chains:
+    """The chains of a plan that was checked.
+
+    Unless the host is a router anyway, what comes by an uplink reaches guests and what is translated, not its other networks.
+    """
+    made = Chains(prefix)
+    _add_translations(made, plan)
+    for program, version in ((IPV4, 4), (IPV6, 6)):
+        made.add(program, "filter", "judge", "-m conntrack --ctdir REPLY -j ACCEPT", "-m conntrack --ctstate RELATED -j ACCEPT")
+        if version == 6:
+            made.add(program, "filter", "judge", *(f"-p ipv6-icmp --icmpv6-type {kind} -j ACCEPT" for kind in (134, 135, 136)))
+        _add_subnets(made, plan, program, version)
+    _add_forwards(made, plan.forwards)
+    if not is_router:
+        _add_strays(made, plan)
+    segments = {segment.name: segment for segment in plan.segments}
+    for card in plan.cards:
+        _add_card(made, card, segments[card.segment])
+        _add_guard(made, card, segments[card.segment])
+    return made
+
+
+def _add_translations(made: Chains, plan: RulesPlan) -> None:
+    for forward in plan.forwards:
+        made.add(IPV4, "nat", "in", f"-d {forward.address} -p {forward.protocol} --dport {forward.port} "
+                                    f"-j DNAT --to-destination {forward.to}:{forward.to_port}")
+    for alias in plan.aliases:
+        made.add(IPV4, "nat", "in", f"-d {alias.address} -j DNAT --to-destination {alias.to}")
+    for segment in plan.segments:
+        nets = _of(segment.subnets, 4)
+        made.add(IPV4, "nat", "out", *(f"-s {one} -d {other} -m conntrack --ctstate DNAT -j MASQUERADE" for one in nets for other in nets))
+    for each in _addresses(plan.forwards):
+        made.add(IPV4, "nat", "out", f"-m conntrack --ctstate DNAT --ctorigdst {each} -j {made.prefix}away")
+    for segment in plan.segments:
+        made.add(IPV4, "nat", "away", *(f"-d {net} -j RETURN" for net in _of(segment.subnets, 4) if segment.gateway))
+    made.add(IPV4, "nat", "away", "-j MASQUERADE")
+    for uplink in plan.uplinks:
+        made.add(IPV4, "nat", "out", *(f"-s {alias.to} -o {uplink} -j SNAT --to-source {alias.address}" for alias in plan.aliases))
+
+
+def _add_subnets(made: Chains, plan: RulesPlan, program: str, version: int) -> None:
+    """What every packet of a subnet must keep to."""
+    if version == 4:
+        made.add(program, "filter", "closed", *(f"-s {alias.to} -j RETURN" for alias in plan.aliases))
+    made.add(program, "filter", "closed", "-j DROP")
+    ways = [(segment, net, uplink) for segment in plan.segments for net in _of(segment.subnets, version)
+            for uplink in plan.uplinks if uplink != segment.bridge]
+    for segment, net, uplink in ways:
+        made.add(program, "mangle", "arrive", f"-i {uplink} -s {net} -j DROP")
+        if not segment.way_out:
+            made.add(program, "filter", "judge", f"-o {uplink} -s {net} -j {made.prefix}closed")
+        elif version == 4 or is_unique_local(net):
+            made.add(program, "nat", "out", f"-s {net} -o {uplink} -j MASQUERADE")
+
+
+def _add_forwards(made: Chains, forwards: tuple[Forward, ...]) -> None:
+    for each in _addresses(forwards):
+        made.add(IPV4, "filter", "judge", f"-m conntrack --ctstate DNAT --ctorigdst {each} -j {made.prefix}forwarded")
+    for forward in filter(is_limited, forwards):
+        asked = f"-p {forward.protocol} -m conntrack --ctorigdst {forward.address} --ctorigdstport {forward.port}"
+        sources = collapsed(forward.sources)
+        made.add(IPV4, "filter", "forwarded", *(f"-s {source} {asked} -j ACCEPT" for source in sources), f"{asked} -j DROP")
+    made.add(IPV4, "filter", "forwarded", "-j ACCEPT")
+
+
+def _add_strays(made: Chains, plan: RulesPlan) -> None:
+    for program, translated in ((IPV4, ["-m conntrack --ctstate DNAT -j RETURN"]), (IPV6, [])):
+        made.add(program, "filter", "judge", *(f"-i {uplink} -j {made.prefix}stray" for uplink in plan.uplinks))
+        made.add(program, "filter", "stray", *(f"-o {segment.bridge} -j RETURN" for segment in plan.segments), *translated, "-j DROP")
+
+
+def _add_card(made: Chains, card: Card, segment: Segment) -> None:
+    for program, version in ((IPV4, 4), (IPV6, 6)):
+        allowed = made.jump(program, "filter", [*_allow_rules(card.allow, version), "-j DROP"])
+        judged = made.jump(program, "filter", [*_own_rules(segment, version, allowed), allowed])
+        made.add(program, "filter", "judge", *(f"-d {one} {judged}" for one in _owned(card, version)))
+
+
+def _own_rules(segment: Segment, version: int, allowed: str) -> Iterator[str]:
+    """What comes from the card's own segment; ``allowed`` leads to the rules for all else."""
+    nets = [*_of(segment.subnets, version), *([ANY_LINK_LOCAL] if version == 6 else [])]
+    if segment.talk:
+        yield from (f"-s {net} -j ACCEPT" for net in nets)
+    else:
+        server, client = (67, 68) if version == 4 else (547, 546)
+        yield from (f"-s {net} -p udp --sport {server} --dport {client} -j ACCEPT" for net in nets)
+        yield from (f"-s {one} {allowed}" for one in map(address, segment.routers) if one.version == version)
+        yield from (f"-s {net} -j DROP" for net in nets)
+
+
+def _allow_rules(allow: Iterable[Allow], version: int) -> Iterator[str]:
+    for each in allow:
+        source = subnet(each.source)
+        if source.version == version:
+            icmp = "icmp" if version == 4 else "ipv6-icmp"
+            ports = f"--dport {each.first_port}:{each.last_port} "
+            what = {Allowed.ANY: "", Allowed.ICMP: f"-p {icmp} ", Allowed.TCP: f"-p tcp {ports}", Allowed.UDP: f"-p udp {ports}"}
+            yield f"-s {source} {what[each.protocol]}-j ACCEPT"
+
+
+def _add_guard(made: Chains, card: Card, segment: Segment) -> None:
+    """Options of ebtables stand in the order in which it saves them."""
+    request, icmp = "-p ARP --arp-op Request --arp-ip-src 0.0.0.0", "-p IPv6 --ip6-proto ipv6-icmp --ip6-icmp-type"
+    made.add(ETHERNET, "nat", "guard", f"-i {card.tap} " + made.jump(ETHERNET, "nat", [
+        f"-s ! {card.mac} -j DROP",
+        "-p IPv4 --ip-proto udp --ip-sport 67 -j DROP",
+        *(f"-p IPv4 --ip-src {one} -j RETURN" for one in _owned(card, 4)),
+        "-p IPv4 --ip-src 0.0.0.0 --ip-dst 255.255.255.255 --ip-proto udp --ip-sport 68 --ip-dport 67 -j RETURN",
+        f"-p ARP --arp-mac-src ! {card.mac} -j DROP",
+        *(f"-p ARP --arp-ip-src {one} -j RETURN" for one in _owned(card, 4)),
+        f"{request} -j RETURN",
+        "-p IPv6 --ip6-proto udp --ip6-sport 547 -j DROP",
+        *(f"{icmp} {kind} -j DROP" for kind in ("router-advertisement", "redirect")),
+        *(f"-p IPv6 --ip6-src {one} -j RETURN" for one in _owned(card, 6)),
+        *(f"-p IPv6 --ip6-src :: --ip6-proto ipv6-icmp --ip6-icmp-type {kind} -j RETURN" for kind in (131, 135, 143)),
+        "-j DROP",
+    ]))
+    if segment.talk:
+        return
+    if segment.gateway:
+        made.add(ETHERNET, "filter", "separate", f"-o {card.tap} -j DROP")
+    else:
+        made.add(ETHERNET, "filter", "separate", f"-i {card.tap} -j {made.prefix}apart")
+        made.add(ETHERNET, "filter", "apart", f"-o {card.tap} -j DROP")
+
+
+def _addresses(forwards: Iterable[Forward]) -> list[str]:
+    return list(dict.fromkeys(forward.address for forward in forwards))
+
+
+def _owned(card: Card, version: int) -> list[Address]:
+    return sorted((one for one in owned(card) if one.version == version), key=int)
+
+
+def _of(subnets: Iterable[str], version: int) -> list[Subnet]:
+    return [net for net in map(subnet, subnets) if net.version == version]

@@ -1,0 +1,55 @@
+"""Tables: Network, Card, NetworkPlan."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from luhyaapi.contracts.vocabulary import NetworkMode
+from luhyadb.models.base import Table, pk, word
+from luhyadb.models.hosts import Host
+from luhyadb.models.instances import Instance
+
+
+class Network(Table):
+    """A network of a cluster beside the one of its settings. Writer: clc.services.networks.
+
+    ``live_*`` are empty once it is retired; then they are free again.
+    """
+
+    id = pk()
+    cluster = models.ForeignKey(Host, models.PROTECT)
+    name = models.CharField(max_length=63)
+    mode = word(NetworkMode, default=NetworkMode.CLUSTER)
+    number = models.PositiveIntegerField(help_text="in its cluster; names its bridge on every host")
+    subnet = models.CharField(max_length=18)
+    ranges = models.JSONField(default=list, help_text="first and last address of what is lent; none: all")
+    live_name = models.CharField(max_length=63, null=True)  # noqa: DJ001 - unique where set
+    live_number = models.PositiveIntegerField(null=True)
+    created_at = models.FloatField()
+    retired_at = models.FloatField(default=0)
+
+    class Meta:
+        ordering = ["cluster", "number", "id"]
+        constraints = [
+            models.UniqueConstraint(fields=["cluster", "live_name"], name="one_network_per_name"),
+            models.UniqueConstraint(fields=["cluster", "live_number"], name="one_network_per_number"),
+        ]
+
+
+class Card(Table):
+    """An instance has a card in a network, in that order. Writer: clc.services.cards."""
+
+    instance = models.ForeignKey(Instance, models.CASCADE, related_name="cards")
+    network = models.ForeignKey(Network, models.PROTECT, null=True, help_text="null: the network of the cluster's settings")
+    position = models.PositiveIntegerField()
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [models.UniqueConstraint(fields=["instance", "position"], name="one_card_per_position")]
+
+
+class NetworkPlan(Table):
+    """The number of the last word to a cluster about its networks. Writer: clc.services.networks."""
+
+    cluster = models.CharField(max_length=20, primary_key=True)
+    number = models.PositiveBigIntegerField(default=0)
