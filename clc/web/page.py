@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
@@ -103,7 +103,7 @@ def _sent_back(request: HttpRequest, one: Page, at: Mapping[str, Any], error: Tr
     form = Form.of(request)
     form.error = form.blame(error, **one.fields)
     form.values = {name: value[:_LONGEST] for name, value in form.values.items()}
-    request.session[_LEFT] = {"path": request.here, **asdict(form)}
+    request.session[_LEFT] = {"path": unquote(request.here), **asdict(form)}
     return HttpResponseRedirect(request.here)
 
 

@@ -565,6 +565,7 @@ def test_versions_are_compared_by_the_page(admin, user):
     Comparison.objects.update(difference={name: {"blocks": 1, "bytes": 65_536} for name in ("only_one", "only_other", "shared")})
     assert client.post(where, {"one": "1", "other": "2"})["Location"] == f"/images/{image.id}/#differences"
     assert "v1 – v2" in browser(user).get(f"/images/{image.id}/").content.decode()
+    assert "A version does not differ from itself" in sent_back(client, where, {"one": "2", "other": "2"})
     assert client.post(where, {"one": "x", "other": "2"}).status_code == 404
     assert client.post(where, {"one": "x", "other": "2"}, headers={"HX-Request": "true"}).json()["code"] == "not_found"
 
@@ -644,3 +645,24 @@ def test_a_workspace_that_is_over_leads_on(filled, admin, state):
     space = Workspace.objects.get(state=state)
     middle = browser(admin).get(f"/workspaces/{space.pk}/").content.decode().split('class="aside-right"')[1].split("<aside")[0]
     assert "Look at the image" in middle
+
+
+def test_the_end_of_a_task_leads_to_what_came_of_it(filled, admin):
+    space = Workspace.objects.get(state=WorkspaceState.PUBLISHED)
+    task = a_task(admin, 60, TaskState.DONE, space.instance_id)
+    ends = {"workspace/submit": f'What came of it: <a href="/workspaces/{space.pk}/"', "instance/delete": None, "instance/start": space.instance_id}
+    for kind, told in ends.items():
+        Task.objects.filter(pk=task.pk).update(kind=kind)
+        text = browser(admin).get(f"/tasks/{task.pk}/").content.decode().split('id="steps-')[1].split("</section>")[0]
+        assert told in text if told else "What came of it" not in text
+
+
+@pytest.mark.parametrize(("where", "sent", "wrong"), [
+    ("/images/img-00000001/change/", {"architecture": "z80"}, "architecture"),
+    ("/images/import/", {"name": "new", "url": "https://a.example/b", "usage": "toy"}, "usage"),
+    ("/instances/run/", {"image": "image-1", "kind": "toy"}, "kind"), ("/people/add/", {"username": "dora", "role": "king"}, "role"),
+    ("/images/img-00000001/retention/", {"keep": "few"}, "keep"),
+])
+def test_what_is_wrong_with_any_field_is_said(filled, admin, where, sent, wrong):
+    text = sent_back(browser(admin), where, sent)
+    assert 'role="alert"' in text, wrong

@@ -110,7 +110,7 @@ def test_every_sentence_has_as_many_places_in_chinese():
 
 
 OF_FORMATS = ("qcow2|raw|vdi|vhdx?|vmdk|ova|ovf|extent|gz|gzip|zst|zstd|xz|cpio|bzImage|Linux|ELF|MiB|MD5|sha256|URL|XX|qemu-img|check|r|ca-certificates")
-RAISED = ("Refused", "Failed", "Unavailable", "refused")
+RAISED = ("Refused", "Failed", "Unavailable", "refused", "cut_off")
 
 
 def _reasons():
@@ -120,7 +120,7 @@ def _reasons():
         parts = {id(part) for whole in ast.walk(tree) if isinstance(whole, ast.JoinedStr) for part in whole.values}
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in RAISED:
-                yield from map(_text, [*node.args[node.func.id != "refused" :], *(k.value for k in node.keywords if k.arg == "hint")])
+                yield from map(_text, [*node.args[node.func.id not in ("refused", "cut_off") :], *(k.value for k in node.keywords if k.arg == "hint")])
             elif isinstance(node, ast.Constant | ast.JoinedStr) and id(node) not in parts and re.match("(it|its|the ova|unpacked it) [a-z]", _text(node)):
                 yield _text(node)
 

@@ -229,3 +229,14 @@ def test_a_page_of_another_state_comes_anew_with_what_was_typed(site):
     pages["/events"] = event("instance", "i")
     expect(page.get_by_text("stopped now")).to_be_visible(timeout=15_000)
     see(page)
+
+
+def test_what_a_refused_form_shows_again_outlives_another_language(site):
+    page, pages = site
+    pages["/"] = [FRAME.replace("<body", "<body data-refilled") % (FORM % "a new editor" + STOP + SCRIPTS), FRAME % (FORM % "" + SCRIPTS)]
+    pages["/stop/"] = "<script>location.replace('/')</script>"
+    page.goto(HERE + "/")
+    page.get_by_role("button", name="Stop").click()
+    page.wait_for_url(HERE + "/")
+    expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+    expect(page.locator("#note")).to_have_value("a new editor")

@@ -17,7 +17,7 @@ from clc.web.page import go, page, show
 from clc.web.pages import words
 from luhyaapi.contracts.vocabulary import Role, TaskState
 from luhyadb import scope
-from luhyadb.models import Event, Task
+from luhyadb.models import Event, Task, Workspace
 
 _TRACED = 500
 _STEP = re.compile(r"step (\S+) (\S+)")
@@ -48,7 +48,16 @@ def row(request: HttpRequest, ident: str) -> HttpResponse:
 def steps(request: HttpRequest, ident: str) -> HttpResponse:
     """Its steps, and what else of its page moves on."""
     found = scope.one(request.user, Task, pk=ident)
-    return show(request, "tasks/_news.html", task=words.task(found), trace=_trace(request, found))
+    return show(request, "tasks/_news.html", task=_shown(request, found), trace=_trace(request, found))
+
+
+def _shown(request: HttpRequest, found: Task) -> words.Shown:
+    """With the page where its result is to be seen: of a workspace's tasks its own, for its machine goes; a delete leaves nothing to see."""
+    shown = words.task(found)
+    spaces = scope.visible_to(request.user, Workspace).filter(instance=found.subject)
+    if found.kind in (tasks.PREPARE, tasks.SUBMIT) and (space := spaces.first()):
+        shown["subject_url"] = reverse("workspace", args=[space.pk])
+    return shown | {"result_url": "" if found.kind.endswith("/delete") else shown["subject_url"]}
 
 
 def _trace(request: HttpRequest, found: Task) -> list[dict[str, Any]]:
@@ -61,7 +70,7 @@ def _trace(request: HttpRequest, found: Task) -> list[dict[str, Any]]:
 def detail(request: HttpRequest, ident: str) -> HttpResponse:
     """One task: steps, progress, trace."""
     found = scope.one(request.user, Task, pk=ident)
-    return show(request, "tasks/detail.html", task=words.task(found), trace=_trace(request, found))
+    return show(request, "tasks/detail.html", task=_shown(request, found), trace=_trace(request, found))
 
 
 @page("tasks/<str:ident>/cancel/", "task_cancel", under="tasks", methods=("POST",), back="task")
