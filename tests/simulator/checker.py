@@ -297,13 +297,22 @@ def instances_agree(_history: list[Record], picture: dict[str, Any]) -> Iterator
             yield f"{one} has no place, and for the CLC it is on {row['node']} with {row['nics']}"
 
 
+def networks_agree(_history: list[Record], picture: dict[str, Any]) -> Iterator[str]:
+    """The cluster has the networks that the CLC wants, and no others."""
+    wanted = {(n["id"], n["number"]) for n in picture["clc"]["network"] if not n["retired_at"]}
+    there = {(n["id"], n["number"]) for n in picture["cc"]["segment"]}
+    if wanted != there:
+        yield f"the CLC wants the networks {sorted(wanted)}, the cluster has {sorted(there)}"
+
+
 def leases_agree(_history: list[Record], picture: dict[str, Any]) -> Iterator[str]:
-    """Who is placed holds one address and one port, nobody else does, and DHCP knows exactly these."""
+    """Who is placed holds the addresses of its cards and one port, nobody else does, and DHCP knows exactly these."""
     placed = sorted(p["instance"] for p in picture["cc"]["placement"])
+    cards = sorted(p["instance"] for p in picture["cc"]["placement"] for _ in p["spec"]["nics"])
     leases = [a for a in picture["cc"]["addresslease"] if a["instance"]]
     ports = sorted(p["instance"] for p in picture["cc"]["portlease"] if p["instance"])
-    if sorted(a["instance"] for a in leases) != placed:
-        yield f"addresses are held by {sorted(a['instance'] for a in leases)}, placed are {placed}"
+    if sorted(a["instance"] for a in leases) != cards:
+        yield f"addresses are held by {sorted(a['instance'] for a in leases)}, cards are of {cards}"
     if ports != placed:
         yield f"ports are held by {ports}, placed are {placed}"
     served = sorted([a["instance"], a["mac"], a["ip"]] for a in leases)
@@ -384,7 +393,7 @@ def hosts_agree(_history: list[Record], picture: dict[str, Any]) -> Iterator[str
 
 
 REST: tuple[Callable[[list[Record], dict[str, Any]], Iterator[str]], ...] = (
-    tasks_end, steps_end, nobody_is_placed_unasked, instances_agree, leases_agree, nothing_is_left, nothing_waits, images_agree, hosts_agree,
+    tasks_end, steps_end, nobody_is_placed_unasked, instances_agree, networks_agree, leases_agree, nothing_is_left, nothing_waits, images_agree, hosts_agree,
     *image_rules.REST,
 )
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from clc.services import hosts, images, instances, prefetches, renewals, tasks, uploads
+from clc.services import hosts, images, instances, networks, prefetches, renewals, tasks, uploads
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.errors import Refused, Trouble, of
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 AGAIN_S = 5.0
+_WITHOUT, _GIVES_UP = 14, 19
+"""Of twenty who ask for an instance so many want no network beside the cluster's own; the last gives one up."""
 
 
 class Clients:
@@ -38,6 +40,7 @@ class Clients:
         self.counts: Counter[str] = Counter()
         self._uploads = 0
         self._may_pass = False
+        self._networks: set[str] = set()
 
     def do(self, item: Item) -> None:
         """Ask for what was planned."""
@@ -91,17 +94,34 @@ class Clients:
         self.run_of(self.images[int(dice[0] * len(self.images))], dice, count)
 
     def run_of(self, image: str, dice: tuple[float, ...], count: int = 1) -> None:
-        """Instances of an image; what the dice decide is their memory."""
+        """Instances of an image; what the dice decide is their memory, and in which networks they are."""
         memory_mib = (64, 256, 900)[int(dice[1] * 3)]
+        cards = self._cards(dice[3])
 
         def work() -> dict[str, Any]:
-            rows = instances.run(self._user, instances.Ask(image, memory_bytes=memory_mib * MIB, count=count))
+            rows = instances.run(self._user, instances.Ask(image, memory_bytes=memory_mib * MIB, count=count, networks=cards))
             return {"instances": [r.pk for r in rows], "tasks": [r.task for r in rows]}
 
-        answer = self.ask("run", work, image=image, count=count)
+        answer = self.ask("run", work, image=image, count=count, **({"networks": cards} if cards else {}))
         if answer:
             self.instances += answer["instances"]
             self.tasks += answer["tasks"]
+
+    def _cards(self, dice: float) -> tuple[str, ...]:
+        """Mostly none: then the network is the cluster's own. The first that is in another makes it, and now and then one is given up."""
+        which = int(dice * 20)
+        if which < _WITHOUT:
+            return ()
+        name = f"class-{which % 2}"
+        if which == _GIVES_UP:
+            if self.ask("network retire", lambda: {"network": networks.retire(self.admin, name).pk}, name=name):
+                self._networks.discard(name)
+            return ()
+        if name not in self._networks:
+            ask = networks.Ask(cluster="", name=name, subnet=f"10.4{which % 2}.0.0/24")
+            if self.ask("network create", lambda: {"network": networks.create(self.admin, ask).pk}, name=name):
+                self._networks.add(name)
+        return (name, "default") if which % 4 > 1 else (name,)
 
     def _run_many(self, dice: tuple[float, ...]) -> None:
         self._run(dice, 2 + int(dice[2] * 3))

@@ -16,12 +16,13 @@ _CLC = {
     "task": "id, kind, state, subject, error, deadline, created_at, owner_id, receiver",
     "instance": "id, state, wanted, node, nics, display_port, gen, task, error, image_id",
     "host": "id, role, name, state, boss", "imageversion": "id, image_id, version, state, blobs, task, parent_id", "outbox": 'command, "to", why',
-    "taskstep": "task_id, name, state", "upload": "id", "workspace": "id, state, instance_id, version_id, base_id, is_new, task",
+    "taskstep": "task_id, name, state", "network": "id, number, subnet, retired_at",
+    "upload": "id", "workspace": "id, state, instance_id, version_id, base_id, is_new, task",
 }
 _CC = {
     "placement": "instance, node, fence, gen, wanted, found, spec", "addresslease": "ip, mac, instance, released_at",
     "portlease": "port, instance, released_at", "outbox": 'command, "to", why', "child": "id, role, draining",
-    "flowrun": "command, kind, instance, step, waiting, ended_at",
+    "flowrun": "command, kind, instance, step, waiting, ended_at", "segment": "id, number",
 }
 _JSON = {"error", "nics", "blobs", "spec", "facts"}
 
