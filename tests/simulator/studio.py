@@ -20,7 +20,7 @@ BLOCK = overlays.CLUSTER
 BLOCKS, FILLED = 20, 5
 LAB = "lab"
 """The image with a disk that every simulated cloud begins with."""
-_MBR = bytes(446) + struct.pack("<BBBBBBBBII", 0x80, 0, 0, 0, 0x83, 0, 0, 0, 1, 4095) + bytes(48) + b"\x55\xaa"
+_MBR = bytes(446) + struct.pack("<BBBBBBBBII", 0x80, 0, 0, 0, 0x83, 0, 0, 0, 1, BLOCKS * BLOCK // 512 - 1) + bytes(48) + b"\x55\xaa"
 
 
 def disk(seed: str) -> bytes:
