@@ -51,13 +51,14 @@ def _objects_not_synced() -> list[Patch]:
     return [(LocalStore, "_adopt", adopt)]
 
 
-@bug("collecting knows nothing of what is coming", 380, ("delay", "cut", "crash", "drop"), VERSIONS, 2)
+@bug("collecting knows nothing of what is coming", 82, ("delay", "cut", "crash", "drop"), VERSIONS, 2)
 def _drafts_collected() -> list[Patch]:
     real = BlockStore.reserve
 
     def reserve(self: Any, owner: str, index: Any) -> Any:
         lacking = real(self, owner, index)
         self._reserved.pop(owner)
+        self._is_loose = True  # else it is seldom collected meanwhile
         return lacking
 
     return [(BlockStore, "reserve", reserve)]
