@@ -8,7 +8,7 @@ import re
 from django.utils import translation
 from django.utils.translation import gettext_noop as _
 
-from clc.services.more_sentences import STORE, TRACE
+from clc.services.more_sentences import NETWORKS, STORE, TRACE
 from luhyaapi.contracts import vocabulary
 from luhyaapi.contracts.vocabulary import Word
 
@@ -349,6 +349,7 @@ SENTENCES = (
     _("the hypervisor does not answer"),
     _("{} refused at the door"),
     *STORE,
+    *NETWORKS,
     *TRACE,
 )
 """Every ``{}`` stands for a value, which may be a sentence or a word of ours itself."""

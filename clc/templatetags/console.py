@@ -68,6 +68,7 @@ STATE_ICONS = {
     },
     "Accelerator": {"kvm": "bolt", "tcg": "cpu", "simulated": "flask", "unproved": "help-circle"},
     "Health": {"ok": "circle-check", "warn": "alert-triangle", "bad": "plug-connected-x"},
+    "NetworkMode": {"cluster": "building", "closed": "lock"},
     "Usage": {"desktop": "device-desktop", "server": "server-2"},
     "Role": {"clc": "cloud", "walrus": "photo", "cc": "topology-star-3", "nc": "server-bolt", "sc": "database"},
 }
@@ -79,6 +80,7 @@ ENUMS: dict[str, type[Word]] = {
     "workspace": vocabulary.WorkspaceState,
     "role": vocabulary.Role,
     "usage": vocabulary.Usage,
+    "network": vocabulary.NetworkMode,
     "persistence": vocabulary.Persistence,
     "accelerator": vocabulary.Accelerator,
     "health": vocabulary.Health,

@@ -25,7 +25,7 @@ from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import ImageState, InstanceState
 from luhyaapi.errors import Refused, Trouble
 from luhyadb import scope
-from luhyadb.models import Image, ImageVersion, Instance, Task
+from luhyadb.models import Image, ImageVersion, Instance, Network, Task
 
 _SIZE = re.compile(r"^([0-9]+(?:\.[0-9]+)?)\s*(?:([KMGT])(?:i?B)?|B)?$", re.IGNORECASE)
 _MEMORY = (sizes.MIN_MEMORY_MIB * sizes.MIB, sizes.MAX_MEMORY_MIB * sizes.MIB)
@@ -73,7 +73,7 @@ def row(request: HttpRequest, ident: str) -> HttpResponse:
 
 
 @page("instances/run/", "instance_run", under="instances", methods=("GET", "HEAD", "POST"),
-      fields={"memory_bytes": "memory", "data_disk_bytes": "data_disk", "ssh_keys": "ssh_key"})
+      fields={"memory_bytes": "memory", "data_disk_bytes": "data_disk", "ssh_keys": "ssh_key", "networks": "network"})
 def run(request: HttpRequest) -> HttpResponse:
     """The form, and what comes of it."""
     if request.method == "POST":
@@ -82,7 +82,8 @@ def run(request: HttpRequest) -> HttpResponse:
         return go(request, reverse("instance", args=[made[0].pk]) if len(made) == 1 else reverse("instances"))
     form = form_of(request)
     form.values.setdefault("image", request.GET.get("image", ""))
-    return show(request, "instances/run.html", images=runnable_images(request), capacity=capacity())
+    return show(request, "instances/run.html", images=runnable_images(request), capacity=capacity(),
+                networks=words.networks(scope.visible_to(request.user, Network).filter(retired_at=0).order_by("name")[:_SHOWN_IMAGES]))
 
 
 def runnable_images(request: HttpRequest) -> list[words.Shown]:
@@ -97,6 +98,7 @@ def _ask(values: dict[str, str]) -> instances.Ask:
         image=values.get("image", ""), name=values.get("name", "").strip(), cpus=_whole("cpus", values),
         memory_bytes=_memory(values.get("memory", "")), persistence=values.get("persistence", ""),
         data_disk_bytes=_bytes(values.get("data_disk", ""), "data_disk_bytes"), count=_whole("count", values) or 1, kind=values.get("kind", ""),
+        networks=tuple(filter(None, (values.get("network", ""),))),
         ssh_keys=tuple(line for line in values.get("ssh_key", "").splitlines() if line.strip()),
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.urls import reverse
 
-from clc.services import comparisons, image_pictures, image_properties, pictures
+from clc.services import comparisons, image_pictures, image_properties, network_pictures, pictures
 from clc.services.sentences import said
 from luhyaapi import ids
 from luhyaapi.contracts.vocabulary import (
@@ -18,6 +18,7 @@ from luhyaapi.contracts.vocabulary import (
     HostState,
     ImageState,
     InstanceState,
+    NetworkMode,
     Persistence,
     Role,
     TaskState,
@@ -27,7 +28,7 @@ from luhyaapi.contracts.vocabulary import (
 )
 from luhyaapi.errors import CODES
 from luhyaapi.machines import TASK, WORKSPACE
-from luhyadb.models import Host, Image, Instance, Task, Workspace
+from luhyadb.models import Host, Image, Instance, Network, Task, Workspace
 
 Shown = dict[str, Any]
 _OURS = re.compile(r"version \d+ again")
@@ -47,6 +48,11 @@ def instances(rows: Iterable[Instance]) -> list[Shown]:
     ]
     working = _work(p["task"] for p in shown if p["state"] not in (InstanceState.RUNNING, InstanceState.STOPPED))
     return [p | {"work": working.get(p["task"])} for p in shown]
+
+
+def networks(rows: Iterable[Network]) -> list[Shown]:
+    """Networks."""
+    return [_worded(p, mode=NetworkMode) for p in network_pictures.networks(rows)]
 
 
 def instance(row: Instance) -> Shown:
