@@ -26,6 +26,7 @@ from luhyadb.models import (
     Image,
     ImageVersion,
     Instance,
+    Network,
     Outbox,
     Task,
     TaskStep,
@@ -151,6 +152,8 @@ def filled(admin, user, other, cloud):
     an_instance(other, image, 2)
     for n, state in enumerate(WorkspaceState):
         a_workspace(user, image, 1 + n, state)
+    Network.objects.create(id="net-00000001", cluster_id="cc-00000001", name="class-7", live_name="class-7", number=1, live_number=1,
+                           subnet="10.40.0.0/24", created_at=clock.now())
     TaskStep.objects.create(task_id=f"tsk-{11:08x}", name="fetch", state="running", host="nc-00000001", started_at=clock.now())
     events.record("task", f"tsk-{11:08x}", "step fetch running", owner=user, task=f"tsk-{11:08x}", host="nc-00000001")
     cloud.write(f"task:tsk-{11:08x}", {"phase": "fetch", "percent": 40, "bytes_done": 4, "bytes_total": 10})
@@ -159,7 +162,8 @@ def filled(admin, user, other, cloud):
                                         "services": {"broker": "ok", "libvirt": "does not answer"}, "load": 0.5, "at": clock.now()})
 
 
-AT = {"workspace": "wks-00000001", "instance": "ins-00000001", "image": "img-00000001", "task": f"tsk-{11:08x}", "host": "nc-00000001", "people": "bob"}
+AT = {"workspace": "wks-00000001", "instance": "ins-00000001", "image": "img-00000001", "task": f"tsk-{11:08x}", "host": "nc-00000001", "people": "bob",
+      "network": "net-00000001"}
 READ = [p for p in PAGES.values() if "GET" in p.methods and p.slug not in ("login", "person_add")]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -29,11 +29,9 @@ def index(request: HttpRequest) -> HttpResponse:
                 clusters=list(clusters))
 
 
-@page("networks/add/", "network_add", admin_only=True, under="networks", methods=("GET", "POST"), back="networks")
+@page("networks/add/", "network_add", admin_only=True, under="networks", methods=("POST",), back="networks")
 def add(request: HttpRequest) -> HttpResponse:
     """A new network."""
-    if request.method == "GET":
-        return HttpResponseRedirect(reverse("networks"))
     given = {name: value.strip() for name, value in Form.of(request).values.items()}
     ranges = tuple(line.strip() for line in given.pop("ranges", "").splitlines() if line.strip())
     wanted = {name: given.get(name, "") for name in ("cluster", "name", "subnet", "mode")}
