@@ -281,7 +281,7 @@ def download(
     session: Session,
     image: ImageName,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")],
-    version: Annotated[int | None, typer.Option(min=1, help="Which version; the newest when left out.")] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="Which version; the newest published one when left out.")] = None,
     part: Annotated[Part, typer.Option(help="Which of its files.")] = "disk",
     format: Annotated[Format | None, typer.Option("--format", help="Of the disk; qcow2 when FILE is called so, else raw.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE when it is there.")] = False,
@@ -292,7 +292,7 @@ def download(
     if not file.absolute().parent.is_dir():
         raise Refused("invalid", f"{file} cannot be written", "its folder is not there")
     known = sorted(session.api.everything(api.path("images", image, "versions")), key=lambda v: v["version"])
-    chosen = next((v for v in reversed(known) if version in (None, v["version"])), None)
+    chosen = next((v for v in reversed(known) if version == v["version"] or (version is None and v.get("state") == "published")), None)
     if chosen is None:
         raise Refused("not_found", f"The image {image} has no version {version or ''}".rstrip())
     kind = format or ("qcow2" if part == "disk" and file.suffix.lower() == ".qcow2" else "raw")

@@ -75,7 +75,7 @@ def test_sizes_that_fit_no_block(tmp_path, store, kind):
 
 
 def test_a_raw_disk_of_an_odd_size_stays_so(store):
-    data = disks.bare(MIB) + b"odd"
+    data = disks.bare(2 * MIB) + b"odd"
     assert converted(store, data, declared=DiskFormat.RAW).size == len(data)
     assert (store / "disk").read_bytes() == data
 

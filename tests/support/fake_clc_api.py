@@ -88,7 +88,7 @@ class FakeCloud:
         listed = [
             {"part": p, "sha256": sums[p], "size_bytes": len(b), "uploaded": {"sha256": sums[p], "size_bytes": len(b), "was": []}} for p, b in parts.items()
         ]
-        version = {"version": number, "sha256": listed[0]["sha256"], "size_bytes": sum(map(len, parts.values())), "virtual_size_bytes": 0,
+        version = {"version": number, "state": "published", "sha256": listed[0]["sha256"], "size_bytes": sum(map(len, parts.values())), "virtual_size_bytes": 0,
                    "format": "raw", "created_at": "2026-01-01T00:00:00Z", "parts": listed}  # fmt: skip
         image["versions"].append(version)
         self.blobs |= {(image["id"], number, p): b for p, b in parts.items()}

@@ -199,6 +199,13 @@ def test_a_refused_image_ends_with_the_reason(cli: Cli, disk: Path) -> None:
     assert ended.json["error"]["what"] == "It has a backing file"
 
 
+def test_the_newest_version_that_can_be_read_is_downloaded(cli: Cli, tmp_path: Path) -> None:
+    cli.cloud.add_image("mine", kernel=b"one")
+    cli.cloud.add_image("mine", kernel=b"two")["versions"][-1]["state"] = "retired"
+    assert cli("image", "download", "mine", str(tmp_path / "kernel"), "--part", "kernel", "--json").json["version"] == 1
+    assert (tmp_path / "kernel").read_bytes() == b"one"
+
+
 def test_download_whole_or_not_at_all(cli: Cli, tmp_path: Path) -> None:
     image = cli.cloud.add_image("mine", disk=b"0123456789")
     target = tmp_path / "out"
