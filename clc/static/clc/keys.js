@@ -7,7 +7,7 @@ const ROWS = [
 ];
 const SHIFT = { keysym: 0xffe1, code: "ShiftLeft" };
 // A keyboard's line to the guest holds 16 bytes; a letter with Shift takes 6, and a guest that is emulated reads slowly.
-const PAUSE_MS = 20;
+const PAUSE_MS = 40;
 
 const KEYS = new Map([
   [" ", { keysym: 0x20, code: "Space", shift: false }],

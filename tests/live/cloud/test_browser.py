@@ -87,22 +87,6 @@ def test_from_click_to_screen(page, cloud):
     cloud.call("instance", "delete", made["id"], "--yes")
 
 
-def test_text_is_typed_into_a_guest_as_it_stands(page, cloud, running):
-    """The guest says on its serial line what its keyboard brought."""
-    sign_in(page, cloud)
-    page.goto(f"/instances/{running}/screen/")
-    expect(page.locator("html[data-screen=connected]")).to_be_attached(timeout=60_000)
-
-    def arrives():
-        page.locator("button[data-screen=paste]").click()
-        page.locator("#screen-paste textarea").fill("\necho Hello_World 'A|B' \"Q\" $((6*7)) 50% {x} ~Z > /dev/ttyS0\n")
-        page.locator("#screen-paste button").first.click()
-        expect(page.locator("#screen-paste")).to_be_hidden(timeout=30_000)
-        return cloud.soon(lambda: "Hello_World A|B Q 42 50% {x} ~Z" in cloud.call("instance", "log", running), 5)
-
-    assert any(arrives() for _ in range(6)), "a guest that still boots loses the first keys"
-
-
 def test_a_page_that_came_in_half_is_loaded_again(page, cloud, running):
     sign_in(page, cloud)
     cut = []
