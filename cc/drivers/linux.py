@@ -17,7 +17,7 @@ from luhyaapi.errors import Trouble
 class LinuxEdge:
     """The networks of this host: that of ``bridge`` remembers in ``folder``, every other in a folder below it, named like its bridge.
 
-    ``uplink`` is the card of the first; the others end at this host.
+    ``uplink`` is the card of the first; the others reach other hosts by their span.
     """
 
     def __init__(self, folder: Path, bridge: str, uplink: str = "") -> None:
@@ -33,7 +33,8 @@ class LinuxEdge:
                 _tried(troubles, partial(self._take_away, bridge))
             for each in plan.networks:
                 _tried(troubles, partial(self._make, each))
-            _tried(troubles, partial(self._cut_off, plan))
+            if len(plan.networks) > 1:
+                _tried(troubles, partial(self._cut_off, plan))
         if troubles:
             raise troubles[0]
 

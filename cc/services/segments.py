@@ -38,7 +38,8 @@ def tell(office: Office) -> int:
     if not Segment.objects.exists() and not office.segments:
         return 0
     ways = _ways(office)
-    spans = {node: _spans(office, node, ways) for node in ways if node != office.agent.me}
+    within = _within(office, ways)
+    spans = {node: _spans(office, node, ways, within) for node in ways if node != office.agent.me}
     told = 0
     for node in Child.objects.filter(role=Role.NC, pk__in=spans):
         if SegmentsSet.kind in node.speaks and _must_hear(office, node.pk, spans[node.pk]):
@@ -52,7 +53,10 @@ def tell(office: Office) -> int:
 
 def own(office: Office) -> dict[int, SegmentSpan]:
     """By its number, how each network spans from the cluster's own host."""
-    return {each.segment: each for each in _spans(office, office.agent.me, _ways(office))} if Segment.objects.exists() else {}
+    if not Segment.objects.exists():
+        return {}
+    ways = _ways(office)
+    return {each.segment: each for each in _spans(office, office.agent.me, ways, _within(office, ways))}
 
 
 def _must_hear(office: Office, node: str, spans: tuple[SegmentSpan, ...]) -> bool:
@@ -73,13 +77,18 @@ def _ways(office: Office) -> dict[str, str]:
     return {office.agent.me: ours} | {pk: address for pk, address in others.items() if address not in ("", ours)}
 
 
-def _spans(office: Office, host: str, ways: Mapping[str, str]) -> tuple[SegmentSpan, ...]:
-    """The networks that have guests on ``host``; the cluster, which serves them, is in all that have guests elsewhere."""
+def _within(office: Office, ways: Mapping[str, str]) -> dict[int, set[str]]:
+    """By its number, the hosts a network has guests on; and the cluster, which serves it."""
     nodes = dict(Placement.objects.filter(node__in=ways).values_list("pk", "node"))
     numbers = dict(Segment.objects.values_list("pk", "number"))
     within: dict[int, set[str]] = {}
     for instance, network in AddressLease.objects.filter(instance__in=nodes, network__in=numbers).values_list("instance", "network"):
         within.setdefault(numbers[network], {office.agent.me}).add(nodes[instance])
+    return within
+
+
+def _spans(office: Office, host: str, ways: Mapping[str, str], within: Mapping[int, set[str]]) -> tuple[SegmentSpan, ...]:
+    """How the networks that ``host`` is in reach the others from there."""
     return tuple(
         SegmentSpan(
             segment=number, vni=vni_of(office.agent.me, number), local=ways[host],

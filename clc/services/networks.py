@@ -44,7 +44,8 @@ def create(account: Account, ask: Ask) -> Network:
     ranges = _ranges(subnet, ask.ranges)
     with memory.atomic():
         cluster = _cluster(account, ask.cluster)
-        live = list(Network.objects.select_for_update().filter(cluster=cluster, retired_at=0))
+        plan = _alone(cluster)
+        live = list(Network.objects.filter(cluster=cluster, retired_at=0))
         if any(each.live_name == ask.name for each in live):
             raise Refused("exists", f"The cluster has a network {ask.name!r} already", field="name")
         own_one = {cards.DEFAULT: cluster.subnet} if cluster.subnet else {}
@@ -58,7 +59,7 @@ def create(account: Account, ask: Ask) -> Network:
             subnet=str(subnet), ranges=ranges, created_at=clock.now(),
         )
         events.record("network", row.pk, "network made", owner=account, name=row.name, subnet=row.subnet)
-        _tell(cluster)
+        _tell(cluster, plan)
     return row
 
 
@@ -67,13 +68,15 @@ def retire(account: Account, ident: str) -> Network:
     scope.require_admin(account)
     with memory.atomic():
         row = cards.resolve(account, ident)
+        plan = _alone(row.cluster)
+        Network.objects.select_for_update().get(pk=row.pk)  # nobody gets a card in it meanwhile
         names = cards.users(row).values_list("name", flat=True)
         if names:
             raise Refused("state", "The network cannot be given up", f"{len(names)} instances have cards in it: {', '.join(names[:5])}",
                           hint="Delete them first.")
         Network.objects.filter(pk=row.pk).update(live_name=None, live_number=None, retired_at=clock.now())
         events.record("network", row.pk, "network given up", owner=account, name=row.name)
-        _tell(row.cluster)
+        _tell(row.cluster, plan)
     return row
 
 
@@ -89,7 +92,7 @@ def repair(pictures: Mapping[str, Mapping[str, Any]]) -> int:
         with memory.atomic():
             # one that heard a later word than we remember: our memory is an older copy
             NetworkPlan.objects.filter(pk=plan.pk, number__lt=heard).update(number=heard)
-            _tell(cluster)
+            _tell(cluster, _alone(cluster))
         said += 1
     return said
 
@@ -139,9 +142,14 @@ def _refuse_overlap(subnet: ipaddress.IPv4Network, others: Mapping[str, str]) ->
             raise Refused("conflict", f"{subnet} overlaps with another network", f"{name} of this cluster is {text}", field="subnet")
 
 
-def _tell(cluster: Host) -> None:
-    """Say all networks of a cluster to it, in the open transaction."""
+def _alone(cluster: Host) -> NetworkPlan:
+    """Until this transaction ends nobody else makes networks of this cluster, or gives one up."""
     plan, _ = NetworkPlan.objects.select_for_update().get_or_create(pk=cluster.pk)
+    return plan
+
+
+def _tell(cluster: Host, plan: NetworkPlan) -> None:
+    """Say all networks of a cluster to it, in the open transaction."""
     plan.number += 1
     plan.save()
     rows = Network.objects.filter(cluster=cluster, retired_at=0)

@@ -45,7 +45,7 @@ def create(
     name: Annotated[str, typer.Option(help="Its name.")],
     subnet: Annotated[str, typer.Option(metavar="CIDR", help="Its addresses, for example 10.40.0.0/24; the first is the gateway's.")],
     cluster: Annotated[str, typer.Option(help="Id or name of its cluster; may be left out where there is one.")] = "",
-    mode: Annotated[Mode, typer.Option(help="cluster: behind the cluster; closed: nothing else is reached.")] = "cluster",
+    mode: Annotated[Mode, typer.Option(help="What it is for; no packet rule tells them apart yet.")] = "cluster",
     ranges: Annotated[list[str] | None, typer.Option("--range", metavar="FIRST-LAST", help="What of it is lent; several times. All when left out.")] = None,
 ) -> None:
     """Make a network."""

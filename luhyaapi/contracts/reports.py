@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from luhyaapi.contracts.base import Report
-from luhyaapi.contracts.specs import Blob, Capacity, Difference, Display, Fault, Half, Nic, PartFacts, StepFacts
+from luhyaapi.contracts.specs import WORDS, Blob, Capacity, Difference, Display, Fault, Half, Nic, PartFacts, StepFacts
 from luhyaapi.contracts.vocabulary import Accelerator, InstanceState, Role
 from luhyaapi.ids import HostId, InsId, LtrId, Sha256
 
@@ -64,8 +64,8 @@ class HostFacts(Report):
     health: str = ""
     strangers: tuple[InsId, ...] = ()
     children: dict[str, bool] = {}
-    networks: int = 0
-    segments: int = 0
+    networks: int = Field(default=0, ge=0, le=WORDS)
+    segments: int = Field(default=0, ge=0, le=WORDS)
 
     @property
     def subject(self) -> str:

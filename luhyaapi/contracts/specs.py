@@ -30,6 +30,8 @@ Ipv4Net = Annotated[str, StringConstraints(pattern=r"^(\d{1,3}\.){3}\d{1,3}/\d{1
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
 MIB = 1024 * 1024
 FAULT_AT_MOST = 4000
+WORDS = 2**50
+"""No host heard of a higher number than this; there is room above it, for who told it to go on counting."""
 SEGMENTS = 4094
 """So many networks a cluster has at most."""
 

@@ -29,4 +29,4 @@ class SetSegments(Handler[SegmentsSet]):
         """An older word than the last one changes nothing."""
         if command.number > job.services.segments:
             job.services.domains.span(command.segments)
-            job.services.segments = command.number
+            job.services.segments, job.services.spans = command.number, command.segments

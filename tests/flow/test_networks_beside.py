@@ -4,6 +4,8 @@ import pytest
 
 from clc.services import cards, networks
 from luhyaapi.contracts.commands import NetworksSet
+from luhyaapi.contracts.reports import HostFacts
+from luhyaapi.contracts.specs import SegmentSpan
 from luhyaapi.errors import Refused
 from luhyadb import memory
 from luhyadb.models import AddressLease, Instance, NetworkPlan, Segment
@@ -165,3 +167,20 @@ def test_a_cluster_of_an_older_version_has_no_networks(cloud):
     Host.objects.filter(pk=cluster.pk).update(speaks={k: v for k, v in cluster.speaks.items() if k != NetworksSet.kind})
     with pytest.raises(Refused, match="networks of its own yet"):
         _made(cloud)
+
+
+def test_a_node_has_its_networks_reach_others_again_when_that_was_undone(cloud):
+    services = cloud.role("nc1")
+    network = services.domains._hands.network
+    span = SegmentSpan(segment=7, vni=7, local="192.0.2.1", peers=("192.0.2.2",))
+    services.segments, services.spans = 5, (span,)
+    assert network.spans == ()
+    cloud.p.pass_time(30)
+    assert network.spans == (span,)
+
+
+@pytest.mark.parametrize("number", [-1, 2**50 + 1, 10**30])
+def test_a_number_nobody_could_count_from_is_no_fact(number):
+    for name in ("networks", "segments"):
+        with pytest.raises(ValueError, match=name):
+            HostFacts.model_validate({"host": "nc-00000001", "at": 1.0, name: number})

@@ -125,6 +125,16 @@ def test_an_older_node_is_not_told(office: Office) -> None:
     assert _said(office) == {}
 
 
+def test_what_many_nodes_cost_does_not_grow_with_them(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    red = _network(1)
+    for n in range(1, 31):
+        _guest(n, _node(n), red)
+    real, looks = segments._within, []
+    monkeypatch.setattr(segments, "_within", lambda *a: looks.append(a) or real(*a))
+    assert len(_said(office)) == 30
+    assert len(looks) == 1
+
+
 def test_clusters_of_one_lan_have_other_numbers_on_the_wire() -> None:
     numbers = {segments.vni_of(f"cc-{n:08x}", 7) for n in range(20)}
     assert len(numbers) == 20
