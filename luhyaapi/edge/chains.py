@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from luhyaapi.edge.plan import (
     ANY_LINK_LOCAL,
@@ -30,10 +30,10 @@ Table = tuple[str, str]
 JUMPS: dict[Table, tuple[tuple[str, str], ...]] = {
     (IPV4, "mangle"): (("PREROUTING", "arrive"),),
     (IPV4, "nat"): (("PREROUTING", "in"), ("OUTPUT", "in"), ("POSTROUTING", "out")),
-    (IPV4, "filter"): (("FORWARD", "judge"),),
+    (IPV4, "filter"): (("FORWARD", "judge"), ("INPUT", "receive")),
     (IPV6, "mangle"): (("PREROUTING", "arrive"),),
     (IPV6, "nat"): (("POSTROUTING", "out"),),
-    (IPV6, "filter"): (("FORWARD", "judge"),),
+    (IPV6, "filter"): (("FORWARD", "judge"), ("INPUT", "receive")),
     (ETHERNET, "nat"): (("PREROUTING", "guard"),),
     (ETHERNET, "filter"): (("FORWARD", "separate"),),
 }
@@ -74,13 +74,46 @@ def render(plan: RulesPlan, prefix: str, *, is_router: bool) -> Chains:
             made.add(program, "filter", "judge", *(f"-p ipv6-icmp --icmpv6-type {kind} -j ACCEPT" for kind in (134, 135, 136)))
         _add_subnets(made, plan, program, version)
     _add_forwards(made, plan.forwards)
+    bridges = [segment.bridge for segment in plan.segments]
     if not is_router:
-        _add_strays(made, plan)
+        _add_strays(made, plan.uplinks, bridges)
+    gateways = [segment for segment in plan.segments if segment.gateway]
+    _add_strays(made, [each.bridge for each in gateways], (*plan.uplinks, *bridges), "leave")
     segments = {segment.name: segment for segment in plan.segments}
     for card in plan.cards:
-        _add_card(made, card, segments[card.segment])
-        _add_guard(made, card, segments[card.segment])
+        segment = segments[card.segment]
+        if not segment.judged:
+            _add_card(made, card, segment)
+        if card.tap:
+            _add_guard(made, card, segment)
+    _add_closed(made, gateways)
+    _add_doors(made, plan.segments)
     return made
+
+
+def _add_closed(made: Chains, gateways: Iterable[Segment]) -> None:
+    """What no card allows does not come through here."""
+    for segment in gateways:
+        nets = _of(segment.subnets, 4)
+        if segment.talk:
+            made.add(IPV4, "filter", "judge", *(f"-s {one} -d {other} -j ACCEPT" for one in nets for other in nets))
+    for program in (IPV4, IPV6):
+        made.add(program, "filter", "judge", *(f"-o {segment.bridge} -j DROP" for segment in gateways))
+
+
+def _add_doors(made: Chains, segments: Iterable[Segment]) -> None:
+    """What guests reach of this host."""
+    for segment in segments:
+        if not segment.gateway and not segment.judged:
+            continue
+        dns = [f"-p {protocol} --dport 53 -j ACCEPT" for protocol in ("tcp", "udp")] if segment.gateway else []
+        ping = ["-p icmp --icmp-type 8 -j ACCEPT"] if segment.gateway else []
+        known = ["-m conntrack --ctdir REPLY -j ACCEPT"]
+        routers = [f"-d {one} -j ACCEPT" for one in map(address, segment.routers) if one.version == 4]
+        rules = [*known, "-p udp --dport 67 -j ACCEPT", *ping, *dns, *routers, "-j DROP"]
+        made.add(IPV4, "filter", "receive", f"-i {segment.bridge} {made.jump(IPV4, 'filter', rules)}")
+        rules = [*known, *(f"-p ipv6-icmp --icmpv6-type {kind} -j ACCEPT" for kind in (135, 136)), *dns, "-j DROP"]
+        made.add(IPV6, "filter", "receive", f"-i {segment.bridge} {made.jump(IPV6, 'filter', rules)}")
 
 
 def _add_translations(made: Chains, plan: RulesPlan) -> None:
@@ -126,10 +159,11 @@ def _add_forwards(made: Chains, forwards: tuple[Forward, ...]) -> None:
     made.add(IPV4, "filter", "forwarded", "-j ACCEPT")
 
 
-def _add_strays(made: Chains, plan: RulesPlan) -> None:
+def _add_strays(made: Chains, come_by: Sequence[str], leave_by: Sequence[str], chain: str = "stray") -> None:
+    """What comes by these links and leaves by others than those is dropped, unless it is translated."""
     for program, translated in ((IPV4, ["-m conntrack --ctstate DNAT -j RETURN"]), (IPV6, [])):
-        made.add(program, "filter", "judge", *(f"-i {uplink} -j {made.prefix}stray" for uplink in plan.uplinks))
-        made.add(program, "filter", "stray", *(f"-o {segment.bridge} -j RETURN" for segment in plan.segments), *translated, "-j DROP")
+        made.add(program, "filter", "judge", *(f"-i {link} -j {made.prefix}{chain}" for link in come_by))
+        made.add(program, "filter", chain, *(f"-o {link} -j RETURN" for link in dict.fromkeys(leave_by)), *translated, "-j DROP")
 
 
 def _add_card(made: Chains, card: Card, segment: Segment) -> None:
@@ -185,6 +219,12 @@ def _add_guard(made: Chains, card: Card, segment: Segment) -> None:
     else:
         made.add(ETHERNET, "filter", "separate", f"-i {card.tap} -j {made.prefix}apart")
         made.add(ETHERNET, "filter", "apart", f"-o {card.tap} -j DROP")
+        if segment.judged:
+            made.add(ETHERNET, "filter", "separate", f"-o {card.tap} " + made.jump(ETHERNET, "filter", [
+                *(f"-p IPv4 --ip-src {one} -j RETURN" for one in map(address, segment.routers) if one.version == 4),
+                *(f"-p IPv4 --ip-src {net} -j DROP" for net in _of(segment.subnets, 4)),
+                "-p IPv6 -j DROP",
+            ]))
 
 
 def _addresses(forwards: Iterable[Forward]) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from luhyaapi import log
-from luhyaapi.edge.plan import RulesPlan, subnet
+from luhyaapi.edge.plan import RulesPlan, Segment, subnet
 from luhyaapi.errors import Failed
 from luhyaapi.process import run
 
@@ -31,7 +31,7 @@ def prepare(plan: RulesPlan, sysctls: Path = _SYSCTLS) -> None:
 
     Raises Failed(missing) when the kernel has no br_netfilter, Failed(network) when it takes a setting not.
     """
-    if not all(segment.gateway for segment in plan.segments):
+    if any(map(_is_judged_on_its_bridge, plan.segments)):
         _need_br_netfilter(sysctls)
     unasked = _unasked(plan)
     if unasked:
@@ -55,6 +55,10 @@ def is_router(sysctls: Path = _SYSCTLS) -> bool:
     return _read(sysctls / "ipv4/conf/all/forwarding") == "1"
 
 
+def _is_judged_on_its_bridge(segment: Segment) -> bool:
+    return not segment.gateway and not segment.judged
+
+
 def _need_br_netfilter(sysctls: Path) -> None:
     if (sysctls / "bridge").is_dir():
         return
@@ -69,7 +73,7 @@ def _need_br_netfilter(sysctls: Path) -> None:
 
 def _unasked(plan: RulesPlan) -> list[str]:
     """The bridges of the plan that are there and whose frames the rules do not see."""
-    wanted = {segment.bridge for segment in plan.segments if not segment.gateway}
+    wanted = {segment.bridge for segment in plan.segments if _is_judged_on_its_bridge(segment)}
     if not wanted:
         return []
     done = run(["ip", "-json", "-details", "link", "show", "type", "bridge"], timeout_s=_S, check=False)

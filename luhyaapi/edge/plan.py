@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -70,7 +70,9 @@ class Segment(Model):
     """Guests behind one bridge of this host.
 
     ``subnets``: IPv4 and IPv6 CIDRs. ``gateway``: this host is their only router, so what comes from outside comes through it and not
-    over the bridge. ``routers``: addresses of the subnets that are no guest's, such as a gateway on another host; they count as outside.
+    over the bridge; nothing of it reaches an address that no card allows it. ``routers``: addresses of the subnets that are no guest's,
+    such as a gateway on another host; they count as outside. ``judged``: those routers judge all that comes from outside, so it is not
+    judged here again. Of a host that is gateway, or has judged guests, these reach no door: only DHCP, DNS and ping of their gateway.
     ``way_out``: guests reach what lies behind the uplinks, under the host's address (IPv6: only unique local addresses are translated);
     otherwise only those with an alias do. ``talk``: guests may reach each other.
     """
@@ -79,6 +81,7 @@ class Segment(Model):
     bridge: Link
     subnets: tuple[str, ...] = Field(min_length=1)
     gateway: bool = False
+    judged: bool = False
     routers: tuple[str, ...] = ()
     way_out: bool = True
     talk: bool = True
@@ -94,9 +97,12 @@ class Allow(Model):
 
 
 class Card(Model):
-    """A guest's card on this host, by its ``tap``, which need not be there yet. ``addresses``: IPv4 and IPv6, without prefix."""
+    """A guest's card by its ``tap``, which need not be there yet; empty: it is on another host, whose rules guard it.
 
-    tap: Link
+    ``addresses``: IPv4 and IPv6, without prefix.
+    """
+
+    tap: Link | Literal[""]
     mac: Mac
     addresses: tuple[str, ...] = Field(min_length=1)
     segment: Name
@@ -225,6 +231,8 @@ def _check_segments(plan: RulesPlan) -> dict[str, list[Subnet]]:
             before.append(new)
         if segment.gateway and segment.routers:
             raise _invalid(f"the gateway of {segment.name} is here and elsewhere")
+        if segment.judged and not segment.routers:
+            raise _invalid(f"nobody judges what comes to {segment.name}: it has no routers")
         for text in segment.routers:
             _belongs(address(text), mine, segment.name)
     return found
@@ -236,7 +244,8 @@ def _check_cards(plan: RulesPlan, subnets: dict[str, list[Subnet]]) -> set[str]:
     macs: set[str] = set()
     guests: set[Address] = {address(text) for segment in plan.segments for text in segment.routers}
     for card in plan.cards:
-        _once(links, card.tap, f"the link {card.tap} has two uses")
+        if card.tap:
+            _once(links, card.tap, f"the link {card.tap} has two uses")
         _once(macs, card.mac, f"the address {card.mac} is on two cards")
         if int(card.mac[:2], 16) & 1:
             raise _invalid(f"{card.mac} of {card.tap} is a group address")

@@ -47,6 +47,10 @@ _INET = """
     set shut { type ifname; }
     set routed { type ipv4_addr; flags interval; }
     set within { type ipv4_addr . ipv4_addr; flags interval; }
+    set talking { type ipv4_addr . ipv4_addr; flags interval; }
+    set gateways { type ifname; }
+    set inside { type ifname; }
+    set routers { type ipv4_addr; }
     set outer4 { type ifname . ipv4_addr; flags interval; }
     set outer6 { type ifname . ipv6_addr; flags interval; }
     set closed4 { type ifname . ipv4_addr; flags interval; }
@@ -88,8 +92,22 @@ _INET = """
         oifname . ip6 saddr @closed6 drop
         ct status dnat ct original ip daddr @forwarded goto judge_forwarded
         iifname @shut oifname != @bridges jump judge_stray
+        iifname @gateways oifname != @uplinks oifname != @bridges jump judge_stray
         ip daddr vmap @cards4
         ip6 daddr vmap @cards6
+        ip saddr . ip daddr @talking accept
+        oifname @gateways drop
+    }
+    chain receive {
+        type filter hook input priority filter; policy accept;
+        iifname != @inside accept
+        ct direction reply accept
+        udp dport 67 accept
+        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+        iifname @gateways icmp type echo-request accept
+        iifname @gateways meta l4proto { tcp, udp } th dport 53 accept
+        iifname != @gateways ip daddr @routers accept
+        drop
     }
     chain judge_stray {
         ct status dnat return
@@ -111,6 +129,9 @@ _BRIDGE = """
     set targets { typeof iifname . ether saddr . @th,64,128; }
     set apart { type ifname; }
     set alone { type ifname; }
+    set fenced { type ifname . ipv4_addr; flags interval; }
+    set fenced6 { type ifname; }
+    set routers { type ipv4_addr; }
 
     chain guard {
         type filter hook prerouting priority filter; policy accept;
@@ -147,6 +168,8 @@ _BRIDGE = """
         type filter hook forward priority filter; policy accept;
         iifname @apart oifname @apart drop
         oifname @alone drop
+        oifname . ip saddr @fenced ip saddr != @routers drop
+        oifname @fenced6 ether type ip6 drop
     }
 """
 STATIC = {INET: _INET, BRIDGE: _BRIDGE}
@@ -223,8 +246,18 @@ def _put_segment(made: Ruleset, segment: Segment, uplinks: Iterable[str]) -> Non
     for net in subnets:
         if segment.gateway and net.version == 4:
             made.put(INET, "routed", str(net))
+    if segment.gateway:
+        made.put(INET, "gateways", f'"{segment.bridge}"')
+    if segment.gateway or segment.judged:
+        made.put(INET, "inside", f'"{segment.bridge}"')
     for one, other in product([net for net in subnets if net.version == 4], repeat=2):
         made.put(INET, "within", f"{one} . {other}")
+        if segment.gateway and segment.talk:
+            made.put(INET, "talking", f"{one} . {other}")
+    if segment.judged:
+        for router in (one for one in map(address, segment.routers) if one.version == 4):
+            made.put(INET, "routers", str(router))
+            made.put(BRIDGE, "routers", str(router))
 
 
 def _put_alias(made: Ruleset, alias: Alias) -> None:
@@ -234,15 +267,26 @@ def _put_alias(made: Ruleset, alias: Alias) -> None:
 
 
 def _put_card(made: Ruleset, card: Card, segment: Segment) -> None:
+    if not segment.judged:
+        verdict = made.goto("card", tuple(_card_rules(segment, card.allow)))
+        for one in owned(card):
+            made.put(INET, f"cards{one.version}", str(one), verdict)
+    if card.tap:
+        _put_guard(made, card, segment)
+
+
+def _put_guard(made: Ruleset, card: Card, segment: Segment) -> None:
     tap = f'"{card.tap}"'
-    verdict = made.goto("card", tuple(_card_rules(segment, card.allow)))
     made.put(BRIDGE, "taps", tap)
     made.put(BRIDGE, "macs", f"{tap} . {card.mac}")
     if not segment.talk:
         # With the gateway here nothing that is bridged to the guest may reach it; else what is not another tap's is judged by its address.
         made.put(BRIDGE, "alone" if segment.gateway else "apart", tap)
+        if segment.judged:
+            made.put(BRIDGE, "fenced6", tap)
+            for net in _of(segment.subnets, 4):
+                made.put(BRIDGE, "fenced", f"{tap} . {net}")
     for one in owned(card):
-        made.put(INET, f"cards{one.version}", str(one), verdict)
         made.put(BRIDGE, f"claims{one.version}", f"{tap} . {card.mac} . {one}")
         if one.version == 6:
             made.put(BRIDGE, "targets", f"{tap} . {card.mac} . 0x{int(one):032x}")

@@ -188,6 +188,44 @@ def test_guests_reach_each_other_when_their_segment_says_so(rules: RulesDriver, 
     assert bed.is_closed(B, edge_bed.IP6S[A], 80)
 
 
+def test_behind_a_gateway_is_closed_what_no_card_allows(rules: RulesDriver, bed: Bed) -> None:
+    web, near = bed.listen(A, 80), bed.listen(B, 80)
+    elsewhere = Card(tap="", mac=MACS[A], addresses=(IPS[A],), segment="desk", allow=(tcp(80),))
+    rules.apply(plan(cards=()))
+    assert bed.is_closed(OUT, IPS[A], 80)
+    rules.apply(plan(cards=(elsewhere,)))
+    assert bed.seen(web, OUT, IPS[A], 80) == CLIENT
+    assert bed.is_closed(OUT, IPS[B], 80)
+    assert bed.seen(near, A, IPS[B], 80) == IPS[A]
+
+
+def test_guests_reach_no_door_of_their_host_and_nothing_behind_it_but_the_outside(rules: RulesDriver, bed: Bed) -> None:
+    names, door, out, wire = bed.listen(HOST, 53), bed.listen(HOST, SSH), bed.listen(OUT, 80), bed.listen(FAR, 80)
+    rules.apply(plan())
+    assert bed.seen(names, A, edge_bed.GATEWAY, 53) == IPS[A]
+    for address in (edge_bed.GATEWAY, PUBLIC):
+        assert bed.is_closed(A, address, SSH)
+    assert bed.is_closed(A, edge_bed.GATEWAY6, SSH)
+    assert bed.seen(door, OUT, PUBLIC, SSH) == CLIENT
+    assert bed.seen(out, A, CLIENT, 80) == PUBLIC
+    assert bed.seen(wire, HOST, IPS[FAR], 80) == edge_bed.GATEWAY
+    rules.apply(plan().model_copy(update={"uplinks": ()}))
+    assert bed.is_closed(A, CLIENT, 80)
+
+
+def test_a_router_elsewhere_judges_and_guests_of_a_fenced_segment_reach_only_it(rules: RulesDriver, bed: Bed) -> None:
+    web, wire, door = bed.listen(A, 80), bed.listen(FAR, 80), bed.listen(HOST, SSH)
+    rules.apply(plan(gateway=False, judged=True, routers=(IPS[FAR],)))
+    assert bed.seen(web, B, IPS[A], 80) == IPS[B]
+    assert bed.is_closed(A, PUBLIC, SSH)
+    rules.apply(plan(gateway=False, judged=True, routers=(IPS[FAR],), talk=False))
+    assert bed.is_closed(B, IPS[A], 80)
+    assert bed.seen(web, FAR, IPS[A], 80) == IPS[FAR]
+    assert bed.seen(wire, A, IPS[FAR], 80) == IPS[A]
+    assert bed.is_closed(A, PUBLIC, SSH)
+    assert bed.seen(door, OUT, PUBLIC, SSH) == CLIENT
+
+
 def test_nobody_outside_pretends_to_be_inside(rules: RulesDriver, bed: Bed) -> None:
     rules.apply(plan(cards=(card(A, Allow(protocol=Allowed.UDP, first_port=7, last_port=7)), card(B))))
     outside, guest = bed.tap(OUT), bed.tap(A)
@@ -362,6 +400,7 @@ STRANGERS = (
     "iptables -A FORWARD -s 10.9.9.9", "iptables -t nat -A PREROUTING -s 10.9.9.9", "iptables -t mangle -A PREROUTING -s 10.9.9.9",
     "iptables -t nat -A OUTPUT -s 10.9.9.9", "iptables -t nat -A POSTROUTING -s 10.9.9.9", "ip6tables -A FORWARD -s fd00::9",
     "ip6tables -t nat -A POSTROUTING -s fd00::9", "ip6tables -t mangle -A PREROUTING -s fd00::9",
+    "iptables -A INPUT -s 10.9.9.9", "ip6tables -A INPUT -s fd00::9",
     f"ebtables -A FORWARD -s {MACS[FAR]} -j CONTINUE", f"ebtables -t nat -A PREROUTING -s {MACS[FAR]} -j CONTINUE",
 )
 
@@ -372,7 +411,7 @@ def test_rules_of_others_stay_and_ours_leave_none(rules: RulesDriver, bed: Bed) 
     for words in STRANGERS:
         bed.run(HOST, *words.split())
     before = bed.dump()
-    assert before.count("10.9.9.9") == 5
+    assert before.count("10.9.9.9") == 6
     elastic = (Alias(address=edge_bed.ELASTIC, to=IPS[A]),)
     for wanted in (plan(WEB, aliases=elastic), plan(gateway=False, talk=False), plan(WEB, cards=(card(A, tcp(80)),))):
         rules.apply(wanted)
