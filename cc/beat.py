@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cc.services import flows, leases, placements, pool, prefetches, segments, strangers
+from cc.services import edge, flows, placements, pool, prefetches, segments, strangers
 from cc.services.office import Office
 from luhyaapi import log
 from luhyaapi.agent import Agent
@@ -55,7 +55,7 @@ class Beat:
         with memory.atomic():
             segments.tell(self._office)
         try:
-            self._office.edge.apply(leases.plan(self._agent.settings.network, segments.own(self._office)))
+            edge.apply(self._office)
             self._trouble = ""
         except Trouble as e:
             self._trouble = f"{e.what}: {e.why}"

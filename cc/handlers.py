@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cc.services import children, flows, leases, library, networks, placements, prefetches, segments, steps
+from cc.services import children, edge, flows, library, networks, placements, prefetches, segments, steps
 from luhyaapi import clock
 from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.commands import (
@@ -116,7 +116,7 @@ class ApplyEdge(Handler[EdgeApply]):
     def run(self, job: Job, command: EdgeApply) -> None:  # noqa: ARG002 - the whole state is applied
         with memory.atomic():
             segments.tell(job.services)
-        job.services.edge.apply(leases.plan(job.services.agent.settings.network, segments.own(job.services)))
+        edge.apply(job.services)
 
 
 @handles(NetworksSet)
@@ -125,7 +125,7 @@ class SetNetworks(Handler[NetworksSet]):
 
     def run(self, job: Job, command: NetworksSet) -> None:
         if networks.replace(command):
-            job.services.edge.apply(leases.plan(job.services.agent.settings.network, segments.own(job.services)))
+            edge.apply(job.services)
 
 
 @handles(HostAdmit)

@@ -181,6 +181,8 @@ class Network(_Group):
     node_driver: str = Field("bridge", description="network driver of the NC: bridge, user (without rights, guests apart) or fake")
     bridge: str = Field("edubr0", pattern="^[a-z][a-z0-9._]{0,9}$", description="bridge of the guests; other networks' are named edubr0-1 and so on")
     uplink: str = Field("", description="network card that goes into the bridge: the guests' way to other hosts of the cluster")
+    rules: str = Field("nftables", description="packet rules of CC and NC: nftables, iptables or none (nobody is kept from anything)")
+    outside: tuple[str, ...] = Field((), description="network cards of the CC behind which the outside lies; none: those of its default routes")
     subnet: str = Field("10.231.0.0/24", description="guest addresses; the first is the gateway on the bridge")
     cooldown_s: float = Field(60, description="a released address, MAC or port rests this long")
     forwarded: tuple[int, ...] = Field((), description="ports of every guest that are reached by leased ports of its node (driver user)")
@@ -192,6 +194,11 @@ class Network(_Group):
 def bridge_of(bridge: str, segment: int) -> str:
     """The bridge of a network by its number, on every host of the cluster."""
     return f"{bridge}-{segment}" if segment else bridge
+
+
+def rules_of(role: Role, bridge: str) -> str:
+    """What the packet rules of a role are called: two clouds on one host, and two roles of one cloud, have their own."""
+    return f"{role}-{bridge.replace('.', '-').replace('_', '-')}"
 
 
 class Console(_Group):

@@ -83,6 +83,7 @@ class Beat:
         self._office.domains.exports.go_on()
         if self._probe.accelerator is not Accelerator.UNPROVED or self._probe.name:
             self._office.domains.reconcile(self._agent.journal.open_subjects())
+        self._office.domains.guard()
         if self._office.spans:
             self._office.domains.span(self._office.spans)
 

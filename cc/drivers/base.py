@@ -9,6 +9,8 @@ from pydantic import Field
 
 from luhyaapi.contracts.base import Model
 from luhyaapi.contracts.specs import Ipv4, Mac, SegmentSpan
+from luhyaapi.edge import plan as packets
+from luhyaapi.edge.plan import RulesPlan
 from luhyaapi.errors import Refused
 from luhyaapi.ids import InsId
 
@@ -37,9 +39,10 @@ class EdgeNetwork(Model):
 
 
 class EdgePlan(Model):
-    """Every guest network of a host."""
+    """Every guest network of a host, and the packet rules of it; None: there are none. Uplinks are the driver's to know."""
 
     networks: tuple[EdgeNetwork, ...] = ()
+    rules: RulesPlan | None = None
 
 
 class EdgeDriver(Protocol):
@@ -48,7 +51,7 @@ class EdgeDriver(Protocol):
     ``apply`` is idempotent and all or nothing: a plan that :func:`check` refuses changes nothing, and a plan cut
     in the middle is completed by the next call. Raises Refused(invalid) for such a plan, Failed(network) when the
     host says no, Failed(missing) when a program is not installed.
-    A network that is no longer in the plan is gone from the host. One that cannot be made keeps no other from being made:
+    Networks go before rules. A network that is no longer in the plan is gone from the host. One that cannot be made keeps no other from being made:
     the first trouble is raised after the last network. ``found`` answers what is served right now, or None when nothing is.
     ``close`` lets go of the networks without touching them; ``down`` leaves nothing of them on the host.
     """
@@ -71,6 +74,8 @@ def check(plan: EdgePlan) -> None:
         values = [n.bridge for n in plan.networks] if what == "bridge" else [lease.mac for n in plan.networks for lease in n.leases]
         if len(set(values)) < len(values):
             raise _invalid(f"a {what} is in two networks")
+    if plan.rules:
+        packets.check(plan.rules)
 
 
 def check_network(plan: EdgeNetwork) -> ipaddress.IPv4Network:

@@ -10,18 +10,23 @@ from pathlib import Path
 from cc.drivers.base import EdgeNetwork, EdgePlan, check
 from cc.drivers.dnsmasq import DnsmasqNetwork
 from luhyaapi.conf import Settings
-from luhyaapi.edge import vxlan
+from luhyaapi.contracts.vocabulary import Role
+from luhyaapi.edge import routes, rules_for, vxlan
+from luhyaapi.edge.base import RulesDriver
+from luhyaapi.edge.plan import RulesPlan
 from luhyaapi.errors import Trouble
 
 
 class LinuxEdge:
     """The networks of this host: that of ``bridge`` remembers in ``folder``, every other in a folder below it, named like its bridge.
 
-    ``uplink`` is the card of the first; the others reach other hosts by their span.
+    ``uplink`` is the card of the first; the others reach other hosts by their span. ``rules``: who keeps the packet rules; None: nobody
+    does. ``outside``: the cards behind which the outside lies; none: those of the default routes.
     """
 
-    def __init__(self, folder: Path, bridge: str, uplink: str = "") -> None:
+    def __init__(self, folder: Path, bridge: str, uplink: str = "", rules: RulesDriver | None = None, outside: tuple[str, ...] = ()) -> None:
         self._folder, self._others, self._bridge, self._uplink = folder, folder / "networks", bridge, uplink
+        self._rules, self._outside = rules, outside
         self._lock = threading.Lock()
 
     def apply(self, plan: EdgePlan) -> None:
@@ -35,14 +40,26 @@ class LinuxEdge:
                 _tried(troubles, partial(self._make, each))
             if len(plan.networks) > 1:
                 _tried(troubles, partial(self._cut_off, plan))
+            _tried(troubles, partial(self._rule, plan.rules))
         if troubles:
             raise troubles[0]
 
     def found(self) -> EdgePlan | None:
-        """Every network as it is served now."""
+        """Every network as it is served now, and the rules in force."""
         with self._lock:
             there = [_seen(found) for bridge in sorted(self._remembered()) if (found := self._network(bridge).found())]
-        return EdgePlan(networks=tuple(there)) if there else None
+            rules = self._rules.found() if self._rules else None
+        if rules:
+            rules = rules.model_copy(update={"uplinks": ()})
+        return EdgePlan(networks=tuple(there), rules=rules) if there else None
+
+    def _rule(self, rules: RulesPlan | None) -> None:
+        if self._rules is None:
+            return
+        if rules is None:
+            self._rules.down()
+        else:
+            self._rules.apply(rules.model_copy(update={"uplinks": self._outside or routes.outside()}))
 
     def _make(self, network: EdgeNetwork) -> None:
         self._network(network.bridge).apply(network)
@@ -63,7 +80,9 @@ class LinuxEdge:
                 vxlan.remove(vni)
 
     def close(self) -> None:
-        """The networks outlive us; the next driver of this folder takes them over."""
+        """Networks and rules outlive us; the next driver of this folder takes them over."""
+        if self._rules:
+            self._rules.close()
 
     def down(self) -> None:
         """Leave nothing of any."""
@@ -71,6 +90,8 @@ class LinuxEdge:
             for bridge in sorted(self._remembered() - {self._bridge}):
                 self._take_away(bridge)
             self._network(self._bridge).down()
+            if self._rules:
+                self._rules.down()
 
     def _remembered(self) -> set[str]:
         others = {each.name for each in self._others.iterdir()} if self._others.is_dir() else set()
@@ -99,4 +120,5 @@ def _tried(troubles: list[Trouble], act: Callable[[], None]) -> None:
 
 def make(settings: Settings) -> LinuxEdge:
     """The driver of the cluster's networks, remembering below the role's state folder."""
-    return LinuxEdge(settings.host.state / "edge", settings.network.bridge, settings.network.uplink)
+    network = settings.network
+    return LinuxEdge(settings.host.state / "edge", network.bridge, network.uplink, rules_for(network, Role.CC), network.outside)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from django.db.models import QuerySet
 
-from cc.drivers.base import EdgeLease, EdgeNetwork, EdgePlan
+from cc.drivers.base import EdgeLease, EdgeNetwork
 from cc.services import networks, pool, pools
 from luhyaapi import clock, subnets
 from luhyaapi.conf import Network, bridge_of
@@ -108,10 +108,15 @@ def take(
         held = PortLease(port=known.ports[-1] if known.ports else _none_free("display port", PortLease.objects.all()), instance=instance)
         held.save(force_insert=True)
     port = int(held.port)
-    return tuple(
-        Nic(mac=row.mac, ip=row.ip, network=row.network, segment=each.number, forwards=pools.forwards(network, port) if not each.number else ())
-        for each, row in zip(wanted, rows, strict=True)
-    ), port
+    return tuple(_nic(network, each, row, port) for each, row in zip(wanted, rows, strict=True)), port
+
+
+def _nic(network: Network, spec: NetworkSpec, row: AddressLease, port: int) -> Nic:
+    subnet = subnets.subnet_of(spec.subnet)
+    return Nic(
+        mac=row.mac, ip=row.ip, network=row.network, segment=spec.number, mode=spec.mode, subnet=str(subnet), gateway=subnets.gateway_of(subnet),
+        isolated=spec.isolated, forwards=pools.forwards(network, port) if not spec.number else (),
+    )
 
 
 def _new_card(cluster: str, network: NetworkSpec, instance: str, name: str, known: Known) -> AddressLease:
@@ -145,12 +150,14 @@ def orphans(known: set[str]) -> list[str]:
     return sorted(held - known)
 
 
-def plan(network: Network, spans: Mapping[int, SegmentSpan] = MappingProxyType({})) -> EdgePlan:
-    """What DHCP shall know: a function of networks and leases and of nothing else. ``spans``: by its number, how a network spans hosts."""
+def served(
+    network: Network, everyone: Sequence[NetworkSpec], spans: Mapping[int, SegmentSpan] = MappingProxyType({}),
+) -> tuple[EdgeNetwork, ...]:
+    """What DHCP of these networks shall know. ``spans``: by its number, how a network spans hosts."""
     by_network: dict[str, list[EdgeLease]] = {}
     for row in AddressLease.objects.exclude(instance="").order_by("ip"):
         by_network.setdefault(row.network, []).append(EdgeLease(instance=row.instance, mac=row.mac, ip=row.ip, hostname=row.name))
-    return EdgePlan(networks=tuple(_served(network, each, by_network.get(each.id, ()), spans.get(each.number)) for each in networks.everyone(network)))
+    return tuple(_served(network, each, by_network.get(each.id, ()), spans.get(each.number)) for each in everyone)
 
 
 def _served(network: Network, spec: NetworkSpec, rows: Sequence[EdgeLease], span: SegmentSpan | None) -> EdgeNetwork:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -15,6 +17,9 @@ from deploy.host.plan import Plan
 from deploy.host.profiles import MARK
 from deploy.host.supervision import Supervision
 from luhyaapi import process
+from luhyaapi.conf import rules_of
+from luhyaapi.contracts.vocabulary import Role
+from luhyaapi.edge import RULES, vxlan
 from luhyaapi.errors import Failed, Refused, Trouble
 
 
@@ -69,21 +74,29 @@ def _clear_network(plan: Plan) -> None:
     pid = guests.number(plan.dnsmasq_pid)
     if pid and enclose.command(pid) == "dnsmasq":
         process.end(pid)
-    if _is_ours(plan):
-        process.run(["/usr/sbin/ip", "link", "delete", plan.bridge], timeout_s=10)
-    try:
-        process.run(["/usr/sbin/nft", "delete", "table", "inet", plan.table], timeout_s=10, check=False)
-    except Trouble:
-        return  # no nft here, so no table of ours
+    for bridge in _bridges(plan):
+        for vni, of in vxlan.links().items():
+            if of == bridge:
+                vxlan.remove(vni)
+        process.run(["/usr/sbin/ip", "link", "delete", bridge], timeout_s=10)
+    for role in {Role.CC, Role.NC} & set(map(Role, plan.roles)):
+        for driver in ("nftables", "iptables"):
+            with suppress(Trouble):  # a program that is not here left nothing here
+                RULES[driver](rules_of(role, plan.bridge)).down()
 
 
-def _is_ours(plan: Plan) -> bool:
-    # The CC writes its folder, cut to the kernel's limit, into the bridge's alias.
+def _bridges(plan: Plan) -> list[str]:
+    names = [link.name for link in Path("/sys/class/net").iterdir() if re.fullmatch(rf"{re.escape(plan.bridge)}(-\d+)?", link.name)]
+    return [name for name in names if _is_ours(plan, name)]
+
+
+def _is_ours(plan: Plan, bridge: str) -> bool:
+    # The CC writes its folder, cut to the kernel's limit, into the bridge's alias; one that the node made first has none.
     try:
-        alias = Path(f"/sys/class/net/{plan.bridge}/ifalias").read_text("utf-8").strip()
+        alias = Path(f"/sys/class/net/{bridge}/ifalias").read_text("utf-8").strip()
     except OSError:
         return False
-    if "cc" not in plan.roles:
-        # A node on its own makes the bridge without a mark; on a host of ours nobody else uses its name.
-        return not alias and "nc" in plan.roles
-    return bool(alias) and f"educloud {plan.dnsmasq_pid.parent}".startswith(alias)
+    if not alias:
+        return "nc" in plan.roles
+    folder = f"educloud {plan.dnsmasq_pid.parent}"
+    return "cc" in plan.roles and (folder.startswith(alias) or alias.startswith(f"{folder}/"))

@@ -177,11 +177,6 @@ class Plan:
         return f"edu{self.ports.base}"
 
     @property
-    def table(self) -> str:
-        """The packet filter table, should a role make one."""
-        return f"educloud_{self.ports.base}"
-
-    @property
     def broker_node(self) -> str:
         """The broker's node name; with the port, so that two clouds do not meet."""
         return f"educloud-{self.ports.base}@localhost"

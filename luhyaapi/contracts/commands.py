@@ -202,7 +202,7 @@ class DomainStart(Command):
     Without ``boot``: have its disk, and no more. A disk with a lower number than the one here is not gone back to.
     """
 
-    v = 5
+    v = 6
 
     to, timeout_s, lane = Role.NC, 600, Lane.BOOT
     instance: InsId
@@ -292,6 +292,7 @@ class NetworksSet(Command):
     """Have these networks beside the one of the cluster's settings, and no others; one with a lower ``number`` than before is old."""
 
     to, timeout_s = Role.CC, 60
+    v = 2
     number: int = Field(ge=1)
     networks: tuple[NetworkSpec, ...] = Field(default=(), max_length=SEGMENTS)
 

@@ -89,7 +89,7 @@ class HostsFacts(Report):
 class InstanceFacts(Report):
     """How one instance is on its node. ``gen`` is the generation of the order it answers, ``version`` that of its image; 0: not told."""
 
-    v = 5
+    v = 6
 
     instance: InsId
     state: InstanceState
@@ -197,7 +197,7 @@ class LetterFacts(Report):
 class PlacementFacts(Report):
     """Where the cluster placed an instance, and why each other node was not chosen."""
 
-    v = 3
+    v = 4
 
     instance: InsId
     task: str

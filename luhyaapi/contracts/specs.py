@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
@@ -149,7 +149,8 @@ class NetworkSpec(Model):
     """A network of a cluster as its CLC wants it. ``subnet`` in CIDR, its first address is the gateway's.
 
     ``number`` is its own in the cluster: it names its bridge on every host; 0 is the network of the cluster's settings.
-    ``ranges`` are the first and last addresses of what may be lent; none: all of the subnet.
+    ``ranges`` are the first and last addresses of what may be lent; none: all of the subnet. ``way_out``: its guests reach what lies
+    outside of the cluster, under the cluster's address. ``isolated``: they do not reach each other.
     """
 
     id: NetId
@@ -158,6 +159,8 @@ class NetworkSpec(Model):
     number: int = Field(ge=0, le=SEGMENTS)
     subnet: Ipv4Net
     ranges: tuple[tuple[Ipv4, Ipv4], ...] = Field(default=(), max_length=64)
+    way_out: bool = True
+    isolated: bool = False
 
 
 class SegmentSpan(Model):
@@ -170,12 +173,20 @@ class SegmentSpan(Model):
 
 
 class Nic(Model):
-    """One network card with its leased addresses. ``network`` is one of the cluster's, ``segment`` the number of it."""
+    """One network card with its leased addresses. ``network`` is one of the cluster's, ``segment`` the number of it.
+
+    ``subnet`` in CIDR and ``gateway`` are the network's; empty: the cluster does not say, and its card is not guarded.
+    ``isolated``: it reaches no other guest of its network, and none reaches it.
+    """
 
     mac: Mac
     ip: Ipv4
     network: NetId = "default"
     segment: int = Field(default=0, ge=0, le=SEGMENTS)
+    mode: NetworkMode = NetworkMode.CLUSTER
+    subnet: Ipv4Net | Literal[""] = ""
+    gateway: Ipv4 | Literal[""] = ""
+    isolated: bool = False
     forwards: tuple[Forward, ...] = ()
 
 

@@ -19,7 +19,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
 # A star at the end of a link's name would be a wildcard to nftables, a plus to iptables.
 Link = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$")]
-Name = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9-]{0,11}$")]
+Name = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9-]{0,12}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 ANY_LINK_LOCAL = ipaddress.IPv6Network("fe80::/64")
 _UNIQUE_LOCAL = ipaddress.IPv6Network("fc00::/7")

@@ -246,18 +246,21 @@ def _put_segment(made: Ruleset, segment: Segment, uplinks: Iterable[str]) -> Non
     for net in subnets:
         if segment.gateway and net.version == 4:
             made.put(INET, "routed", str(net))
-    if segment.gateway:
-        made.put(INET, "gateways", f'"{segment.bridge}"')
-    if segment.gateway or segment.judged:
-        made.put(INET, "inside", f'"{segment.bridge}"')
     for one, other in product([net for net in subnets if net.version == 4], repeat=2):
         made.put(INET, "within", f"{one} . {other}")
         if segment.gateway and segment.talk:
             made.put(INET, "talking", f"{one} . {other}")
-    if segment.judged:
-        for router in (one for one in map(address, segment.routers) if one.version == 4):
-            made.put(INET, "routers", str(router))
-            made.put(BRIDGE, "routers", str(router))
+    _put_doors(made, segment)
+
+
+def _put_doors(made: Ruleset, segment: Segment) -> None:
+    if segment.gateway:
+        made.put(INET, "gateways", f'"{segment.bridge}"')
+    if segment.gateway or segment.judged:
+        made.put(INET, "inside", f'"{segment.bridge}"')
+    for router in (one for one in map(address, segment.routers) if segment.judged and one.version == 4):
+        made.put(INET, "routers", str(router))
+        made.put(BRIDGE, "routers", str(router))
 
 
 def _put_alias(made: Ruleset, alias: Alias) -> None:

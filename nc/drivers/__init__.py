@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from luhyaapi.contracts.vocabulary import Role
+
 if TYPE_CHECKING:
     from luhyaapi.conf import Settings
     from nc.drivers.base import Hypervisor, NodeNetwork
@@ -23,9 +25,10 @@ def _fake(settings: Settings) -> Hypervisor:
 
 
 def _bridge(settings: Settings) -> NodeNetwork:
+    from luhyaapi import edge
     from nc.drivers.bridge_network import BridgeNetwork
 
-    return BridgeNetwork(settings.network.bridge, uplink=settings.network.uplink)
+    return BridgeNetwork(settings.network.bridge, uplink=settings.network.uplink, rules=edge.rules_for(settings.network, Role.NC))
 
 
 def _fake_network(settings: Settings) -> NodeNetwork:

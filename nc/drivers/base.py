@@ -110,7 +110,8 @@ class NodeNetwork(Protocol):
 
     ``plug`` makes the bridge ready and answers the tap's name; the tap itself may come and go with the guest.
     ``unplug`` leaves no tap of that instance. ``found`` answers the taps there are: tap name to instance.
-    ``span`` has these networks reach the same ones of other hosts, and no others reach any.
+    ``span`` has these networks reach the same ones of other hosts, and no others reach any. ``guard`` is told all cards of this
+    node: from then on each tap says only what its card may, and a tap of no card of these says nothing here forbids.
     Raises Refused(not_found) for a network this node does not have, Failed(network) otherwise.
     """
 
@@ -118,6 +119,7 @@ class NodeNetwork(Protocol):
     def unplug(self, instance: str) -> None: ...
     def found(self) -> dict[str, str]: ...
     def span(self, segments: Sequence[SegmentSpan]) -> None: ...
+    def guard(self, cards: Mapping[str, Sequence[Nic]]) -> None: ...
 
 
 def check(spec: MachineSpec, files: Files) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from luhyaapi import uplink as cards
 from luhyaapi.conf import bridge_of
 from luhyaapi.contracts.specs import Nic, SegmentSpan
 from luhyaapi.edge import vxlan
+from luhyaapi.edge.base import RulesDriver
 from luhyaapi.errors import Failed, Refused
 from luhyaapi.process import run
+from nc.drivers import taps
 from nc.drivers.base import tap_name
 
 TIMEOUT_S = 10.0
@@ -24,12 +26,13 @@ class BridgeNetwork:
 
     Every network has its bridge, that of the settings the plain name. A bridge gets no address here: on one host it is the
     CC's, elsewhere a wire to it. ``namespace`` names a network namespace (``ip netns``); empty is our own.
+    ``rules``: the packet rules of this host; None: nothing is guarded.
     """
 
-    def __init__(self, bridge: str, namespace: str = "", uplink: str = "") -> None:
+    def __init__(self, bridge: str, namespace: str = "", uplink: str = "", rules: RulesDriver | None = None) -> None:
         if not re.fullmatch("[a-z][a-z0-9._-]{0,14}", bridge):
             raise Refused("invalid", f"{bridge!r} cannot be the name of a bridge", "1 to 15 of a-z 0-9 . _ -")
-        self._bridge, self._uplink = bridge, uplink
+        self._bridge, self._uplink, self._rules = bridge, uplink, rules
         self._namespace = namespace
         self._ip = ["ip", *(["-n", namespace] if namespace else [])]
 
@@ -54,6 +57,10 @@ class BridgeNetwork:
         for vni, bridge in vxlan.links(self._namespace).items():
             if vni not in wanted and self._is_ours(bridge):
                 vxlan.remove(vni, self._namespace)
+
+    def guard(self, cards: Mapping[str, Sequence[Nic]]) -> None:
+        if self._rules is not None:
+            self._rules.apply(taps.plan(self._bridge, cards))
 
     def _is_ours(self, bridge: str) -> bool:
         name, dash, segment = bridge.rpartition("-")

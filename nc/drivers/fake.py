@@ -6,7 +6,7 @@ import builtins
 import json
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, DomainState
 from luhyaapi.errors import CODES, Bug, Failed, Refused, Trouble, Unavailable
 from nc.drivers.base import Account, Files, Probe, check, ends_politely, never, tap_name
 
-VERBS = ("probe", "define", "start", "stand", "stop", "remove", "inspect", "list", "plug", "unplug", "found")
+VERBS = ("probe", "define", "start", "stand", "stop", "remove", "inspect", "list", "plug", "unplug", "guard", "found")
 
 
 class Faults:
@@ -216,6 +216,7 @@ class FakeNetwork:
         self._taps.mkdir(parents=True, exist_ok=True)
         self.faults = Faults()
         self.spans: tuple[SegmentSpan, ...] = ()
+        self.guarded: dict[str, tuple[Nic, ...]] = {}
 
     def plug(self, instance: str, nic: Nic) -> str:
         self.faults.strike("plug", instance)
@@ -226,6 +227,10 @@ class FakeNetwork:
     def span(self, segments: Sequence[SegmentSpan]) -> None:
         self.faults.strike("span")
         self.spans = tuple(segments)
+
+    def guard(self, cards: Mapping[str, Sequence[Nic]]) -> None:
+        self.faults.strike("guard")
+        self.guarded = {instance: tuple(nics) for instance, nics in cards.items()}
 
     def unplug(self, instance: str) -> None:
         self.faults.strike("unplug", instance)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from luhyaapi.contracts.specs import Nic, SegmentSpan
@@ -43,6 +43,9 @@ class UserNetwork:
     def span(self, segments: Sequence[SegmentSpan]) -> None:
         if segments:
             raise Refused("not_found", "This node has no networks beside its own", "it runs without rights")
+
+    def guard(self, cards: Mapping[str, Sequence[Nic]]) -> None:
+        """Each guest is alone in its network, which QEMU makes: there is nobody to be guarded from."""
 
     def unplug(self, instance: str) -> None:
         for name, owner in self.found().items():

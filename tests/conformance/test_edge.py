@@ -11,6 +11,7 @@ import pytest
 from cc.drivers import EDGES
 from cc.drivers.base import EdgeDriver, EdgeLease, EdgeNetwork, EdgePlan
 from luhyaapi import conf, process
+from luhyaapi.edge.plan import RulesPlan, Segment
 from luhyaapi.errors import Refused
 
 NEEDS_ROOT = {"dnsmasq"}
@@ -93,6 +94,39 @@ def test_a_network_that_changes_its_subnet_is_that_network_still(edge: EdgeDrive
     moved = EdgePlan(networks=(network(lease(10)), other(1, lease(20, ip="10.79.1.20"), subnet="10.79.1.0/24", gateway="10.79.1.1")))
     edge.apply(moved)
     assert edge.found() == moved
+
+
+RULES = RulesPlan(name="cc-edutest0", segments=(Segment(name="n0", bridge="edutest0", subnets=("10.77.0.0/24",), gateway=True),))
+
+
+def test_rules_are_in_force_with_their_networks(edge: EdgeDriver) -> None:
+    closed = RULES.model_copy(update={"segments": (RULES.segments[0].model_copy(update={"way_out": False}),)})
+    for rules in (RULES, closed, None, RULES):
+        wanted = plan(lease(10)).model_copy(update={"rules": rules})
+        edge.apply(wanted)
+        assert edge.found() == wanted
+
+
+def test_rules_that_cannot_be_are_refused_with_their_plan(edge: EdgeDriver) -> None:
+    edge.apply(plan(lease(10)))
+    with pytest.raises(Refused) as caught:
+        edge.apply(plan(lease(10), lease(11)).model_copy(update={"rules": RULES.model_copy(update={"segments": RULES.segments * 2})}))
+    assert caught.value.code == "invalid"
+    assert edge.found() == plan(lease(10))
+
+
+@pytest.mark.live
+def test_flushed_rules_are_found_missing_and_come_back(namespace: None, tmp_path: Path) -> None:
+    edge = EDGES["dnsmasq"](conf.Settings(host=conf.Host(role=conf.Role.CC, state=tmp_path), network=conf.Network(bridge="edutest0")))
+    wanted = plan(lease(10)).model_copy(update={"rules": RULES})
+    try:
+        edge.apply(wanted)
+        process.run(["nft", "flush", "ruleset"], timeout_s=10)
+        assert edge.found() == plan(lease(10))
+        edge.apply(wanted)
+        assert edge.found() == wanted
+    finally:
+        edge.down()
 
 
 @pytest.mark.parametrize("second", [

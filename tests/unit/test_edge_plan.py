@@ -135,7 +135,7 @@ def test_a_link_no_program_could_be_told_is_no_link(name: str) -> None:
         Card(tap=name, mac=ONE.mac, addresses=ONE.addresses, segment="desk")
 
 
-@pytest.mark.parametrize("name", ["", "A", "a.b", "a_b", "1a", "a" * 13, "a\n"])
+@pytest.mark.parametrize("name", ["", "A", "a.b", "a_b", "1a", "a" * 14, "a\n"])
 def test_a_name_no_table_could_bear_is_no_name(name: str) -> None:
     with pytest.raises(ValidationError):
         RulesPlan(name=name)

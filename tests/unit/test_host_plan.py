@@ -49,7 +49,7 @@ def test_ports_are_distinct():
 def test_two_clouds_share_nothing():
     one, two = make("/tmp/a"), make("/tmp/b", EDUCLOUD_PORT_BASE="9100")
     assert not {*one.ports.table.values(), *one.ports.displays} & {*two.ports.table.values(), *two.ports.displays}
-    for name in ("bridge", "subnet", "broker_node", "table", "context", "supervisor_socket", "libvirt_uri"):
+    for name in ("bridge", "subnet", "broker_node", "context", "supervisor_socket", "libvirt_uri"):
         assert getattr(one, name) != getattr(two, name), name
 
 
