@@ -19,8 +19,12 @@ from typing import Any
 from pyroute2 import netns
 
 from bench import peers
+from luhyaapi.contracts.vocabulary import Protocol
 from luhyaapi.edge.nft import NftRules
-from luhyaapi.edge.plan import Forward, Protocol, RulesPlan
+from luhyaapi.edge.plan import (
+    Forward,
+    RulesPlan,
+)
 
 SIZES = (100, 1_000, 10_000, 40_000)
 ROUNDS, REPEATS, SYNCED, AT_ONCE = 7, 20, 10_000, 1_000

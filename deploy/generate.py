@@ -28,7 +28,7 @@ SAMPLES = "tests/contract/samples"
 _NOTE = "<!-- Written by `python -m deploy.generate`; a test fails when it is stale. -->\n"
 _HEX = "3fa21c00"
 _BY_PATTERN = {
-    "^img-": f"img-{_HEX}", "^ins-": f"ins-{_HEX}", "^tsk-": f"tsk-{_HEX}", "^ltr-": f"ltr-{_HEX}", "^(default|": f"net-{_HEX}",
+    "^img-": f"img-{_HEX}", "^ins-": f"ins-{_HEX}", "^tsk-": f"tsk-{_HEX}", "^ltr-": f"ltr-{_HEX}", "^fwd-": f"fwd-{_HEX}", "^(default|": f"net-{_HEX}",
     "^(clc|": f"nc-{_HEX}", "^[0-9a-f]{64}$": "ab" * 32,
     "^([0-9a-f]{64})?$": "ab" * 32, "^([0-9a-f]{2}:){5}": "52:54:00:00:00:01", r"^(\d{1,3}\.){3}\d{1,3}/": "10.231.0.0/24",
     r"^(\d{1,3}\.){3}": "10.231.0.10",

@@ -21,6 +21,7 @@ def _typed(prefix: str) -> StringConstraints:
 ImgId = Annotated[str, _typed("img")]
 InsId = Annotated[str, _typed("ins")]
 TaskId = Annotated[str, _typed("tsk")]
+FwdId = Annotated[str, _typed("fwd")]
 LtrId = Annotated[str, _typed("ltr")]
 NetId = Annotated[str, StringConstraints(pattern=rf"^(default|net-{_HEX})$")]
 HostId = Annotated[str, StringConstraints(pattern=rf"^({'|'.join(HOST_ROLES)})-{_HEX}$")]

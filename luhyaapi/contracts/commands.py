@@ -9,7 +9,10 @@ from pydantic import Field, StringConstraints
 from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.specs import (
     SEGMENTS,
+    Allow,
     Blob,
+    ElasticSpec,
+    ForwardAsk,
     ImageRef,
     MachineSpec,
     Name,
@@ -289,17 +292,36 @@ class HostDrain(Command):
 
 
 class NetworksSet(Command):
-    """Have these networks beside the one of the cluster's settings, and no others; one with a lower ``number`` than before is old."""
+    """Have these networks beside the one of the cluster's settings, and no others; one with a lower ``number`` than before is old.
+
+    ``elastics``: which public addresses lead to which instances; no others lead anywhere.
+    """
 
     to, timeout_s = Role.CC, 60
     v = 2
     number: int = Field(ge=1)
     networks: tuple[NetworkSpec, ...] = Field(default=(), max_length=SEGMENTS)
+    elastics: tuple[ElasticSpec, ...] = Field(default=(), max_length=4096)
 
     @property
     def subject(self) -> str:
         """All of them together."""
         return "networks"
+
+
+class AccessSet(Command):
+    """Have this, and nothing else, reach an instance from outside; one with a lower ``number`` than before is old."""
+
+    to, timeout_s = Role.CC, 60
+    instance: InsId
+    number: int = Field(ge=1)
+    allow: tuple[Allow, ...] = Field(default=(), max_length=256)
+    forwards: tuple[ForwardAsk, ...] = Field(default=(), max_length=64)
+
+    @property
+    def subject(self) -> str:
+        """Beside what is done to the instance itself."""
+        return f"access:{self.instance}"
 
 
 class SegmentsSet(Command):

@@ -5,7 +5,19 @@ from __future__ import annotations
 from pydantic import Field
 
 from luhyaapi.contracts.base import Report
-from luhyaapi.contracts.specs import WORDS, Blob, Capacity, Difference, Display, Fault, Half, Nic, PartFacts, StepFacts
+from luhyaapi.contracts.specs import (
+    WORDS,
+    Blob,
+    Capacity,
+    Difference,
+    Display,
+    Fault,
+    ForwardFacts,
+    Half,
+    Nic,
+    PartFacts,
+    StepFacts,
+)
 from luhyaapi.contracts.vocabulary import Accelerator, InstanceState, Role
 from luhyaapi.ids import HostId, InsId, LtrId, Sha256
 
@@ -39,10 +51,11 @@ class HostFacts(Report):
     ``blobs``: the files it has whole; ``halves``: those it has begun to fetch; ``damaged``: those of which blocks are damaged.
     ``strangers``: guests that run on a node and that it has no order for. ``children``: the hosts a cluster has let in, and
     whether it places nothing new there; ``networks``: the number of the last word it heard of its
-    networks, ``segments`` that a node heard of its segments since it started.
+    networks, ``segments`` that a node heard of its segments since it started, ``access`` the sum of the numbers of the last words
+    about its instances' access.
     """
 
-    v = 5
+    v = 6
     durable = False
     host: HostId
     at: float
@@ -66,6 +79,7 @@ class HostFacts(Report):
     children: dict[str, bool] = {}
     networks: int = Field(default=0, ge=0, le=WORDS)
     segments: int = Field(default=0, ge=0, le=WORDS)
+    access: int = Field(default=0, ge=0, le=WORDS)
 
     @property
     def subject(self) -> str:
@@ -73,10 +87,24 @@ class HostFacts(Report):
         return f"facts:{self.host}"
 
 
+class AccessFacts(Report):
+    """What reaches an instance from outside, as of the order with that ``number``; ``error``: why it is less than was ordered."""
+
+    instance: InsId
+    number: int = Field(ge=0, le=WORDS)
+    forwards: tuple[ForwardFacts, ...] = Field(default=(), max_length=64)
+    error: Fault | None = None
+
+    @property
+    def subject(self) -> str:
+        """Beside how the instance itself is."""
+        return f"access:{self.instance}"
+
+
 class HostsFacts(Report):
     """The heartbeats a cluster gathered from hosts below it: it checked each one's signature, and answers for them with its own."""
 
-    v = 3
+    v = 4
     durable = False
     hosts: tuple[HostFacts, ...] = Field(max_length=1000)
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from luhyaapi.contracts.base import Model
 from luhyaapi.contracts.vocabulary import (
     Accelerator,
+    Allowed,
     DiskBus,
     DiskFormat,
     DomainState,
@@ -18,11 +19,12 @@ from luhyaapi.contracts.vocabulary import (
     NetworkMode,
     Part,
     PointerModel,
+    Protocol,
     VideoModel,
     VifModel,
 )
 from luhyaapi.errors import Refused
-from luhyaapi.ids import HostId, ImgId, InsId, NetId, Sha256
+from luhyaapi.ids import FwdId, HostId, ImgId, InsId, NetId, Sha256
 
 Mac = Annotated[str, StringConstraints(pattern="^([0-9a-f]{2}:){5}[0-9a-f]{2}$")]
 Ipv4 = Annotated[str, StringConstraints(pattern=r"^(\d{1,3}\.){3}\d{1,3}$")]
@@ -161,6 +163,46 @@ class NetworkSpec(Model):
     ranges: tuple[tuple[Ipv4, Ipv4], ...] = Field(default=(), max_length=64)
     way_out: bool = True
     isolated: bool = False
+
+
+class Allow(Model):
+    """A security rule: what may reach a card from outside of its network. ICMP and any protocol have no ports (0).
+
+    ``source`` is an IPv4 or IPv6 CIDR.
+    """
+
+    protocol: Allowed
+    first_port: int = Field(default=0, ge=0, le=65535)
+    last_port: int = Field(default=0, ge=0, le=65535)
+    source: str = Field(default="0.0.0.0/0", max_length=50)
+
+
+class ForwardAsk(Model):
+    """A port of a guest that shall be reached by a port of its cluster; which one, the cluster says.
+
+    ``sources``: IPv4 CIDRs that may use it; none: anyone. ``until``: when it ends, seconds since 1970; 0: with its instance.
+    """
+
+    id: FwdId
+    protocol: Protocol = Protocol.TCP
+    guest_port: int = Field(ge=1, le=65535)
+    sources: tuple[Ipv4Net, ...] = Field(default=(), max_length=64)
+    until: float = Field(default=0, ge=0)
+
+
+class ForwardFacts(Model):
+    """Where a forward is reached: ``address``:``port``."""
+
+    id: FwdId
+    address: Ipv4
+    port: int = Field(ge=1, le=65535)
+
+
+class ElasticSpec(Model):
+    """A public address that leads to an instance: to its first card."""
+
+    address: Ipv4
+    instance: InsId
 
 
 class SegmentSpan(Model):

@@ -106,6 +106,22 @@ class Usage(Word):
     SERVER = "server", "Server", "虚拟服务器"
 
 
+class Protocol(Word):
+    """What a forward carries."""
+
+    TCP = "tcp", "TCP", "TCP"
+    UDP = "udp", "UDP", "UDP"
+
+
+class Allowed(Word):
+    """What a security rule lets in."""
+
+    TCP = "tcp", "TCP", "TCP"
+    UDP = "udp", "UDP", "UDP"
+    ICMP = "icmp", "Ping", "Ping"
+    ANY = "any", "Everything", "全部"
+
+
 class NetworkMode(Word):
     """Where a network ends, and who is the gateway of its guests."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 
+from luhyaapi.contracts.specs import Allow
+from luhyaapi.contracts.vocabulary import Allowed
 from luhyaapi.edge.plan import (
     ANY_LINK_LOCAL,
     Address,
-    Allow,
-    Allowed,
     Card,
     Forward,
     RulesPlan,

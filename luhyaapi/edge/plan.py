@@ -6,13 +6,13 @@ import functools
 import ipaddress
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
 from luhyaapi.contracts.base import Model
-from luhyaapi.contracts.specs import Ipv4, Mac
+from luhyaapi.contracts.specs import Allow, Ipv4, Mac
+from luhyaapi.contracts.vocabulary import Allowed, Protocol
 from luhyaapi.errors import Refused
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -23,22 +23,6 @@ Name = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9-]{0,12}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 ANY_LINK_LOCAL = ipaddress.IPv6Network("fe80::/64")
 _UNIQUE_LOCAL = ipaddress.IPv6Network("fc00::/7")
-
-
-class Protocol(StrEnum):
-    """What a forward carries."""
-
-    TCP = "tcp"
-    UDP = "udp"
-
-
-class Allowed(StrEnum):
-    """What may be let in to a card."""
-
-    TCP = "tcp"
-    UDP = "udp"
-    ICMP = "icmp"
-    ANY = "any"
 
 
 class Forward(Model):
@@ -85,15 +69,6 @@ class Segment(Model):
     routers: tuple[str, ...] = ()
     way_out: bool = True
     talk: bool = True
-
-
-class Allow(Model):
-    """What may reach a card from outside of its segment: ports of TCP or UDP; ICMP and any protocol have none (0)."""
-
-    protocol: Allowed
-    first_port: int = Field(default=0, ge=0, le=65535)
-    last_port: int = Field(default=0, ge=0, le=65535)
-    source: str = "0.0.0.0/0"
 
 
 class Card(Model):

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
+from luhyaapi.contracts.specs import Allow
+from luhyaapi.contracts.vocabulary import Allowed
 from luhyaapi.edge.plan import (
     ANY_LINK_LOCAL,
     Alias,
-    Allow,
-    Allowed,
     Card,
     Forward,
     RulesPlan,

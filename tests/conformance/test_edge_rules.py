@@ -10,10 +10,18 @@ import pytest
 from pyroute2 import netns
 
 from luhyaapi import process
+from luhyaapi.contracts.specs import Allow
+from luhyaapi.contracts.vocabulary import Allowed, Protocol
 from luhyaapi.edge import RULES
 from luhyaapi.edge.base import RulesDriver
 from luhyaapi.edge.fake import FakeRules
-from luhyaapi.edge.plan import Alias, Allow, Allowed, Card, Forward, Protocol, RulesPlan, Segment
+from luhyaapi.edge.plan import (
+    Alias,
+    Card,
+    Forward,
+    RulesPlan,
+    Segment,
+)
 from luhyaapi.errors import Failed, Refused
 
 NEEDS_ROOT = {"iptables", "nftables"}

@@ -13,11 +13,16 @@ import pytest
 from pyroute2 import netns
 
 from luhyaapi import process
+from luhyaapi.contracts.vocabulary import Protocol
 from luhyaapi.edge import kernel, libnft
 from luhyaapi.edge.iptables import IptablesRules
 from luhyaapi.edge.libnft import Nftables
 from luhyaapi.edge.nft import NftRules
-from luhyaapi.edge.plan import Forward, Protocol, RulesPlan, Segment
+from luhyaapi.edge.plan import (
+    Forward,
+    RulesPlan,
+    Segment,
+)
 from luhyaapi.errors import Failed
 
 pytestmark = pytest.mark.live

@@ -9,9 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from luhyaapi.contracts.specs import Allow
+from luhyaapi.contracts.vocabulary import Allowed, Protocol
 from luhyaapi.edge import RULES
 from luhyaapi.edge.base import RulesDriver
-from luhyaapi.edge.plan import Alias, Allow, Allowed, Card, Forward, Protocol, RulesPlan, Segment, link_local
+from luhyaapi.edge.plan import (
+    Alias,
+    Card,
+    Forward,
+    RulesPlan,
+    Segment,
+    link_local,
+)
 from tests.support import edge_bed
 from tests.support.edge_bed import (
     CLIENT,

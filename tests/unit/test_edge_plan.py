@@ -9,14 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from luhyaapi.contracts.specs import Allow
+from luhyaapi.contracts.vocabulary import Allowed, Protocol
 from luhyaapi.edge.base import exchanged, with_exchanged
 from luhyaapi.edge.plan import (
     Alias,
-    Allow,
-    Allowed,
     Card,
     Forward,
-    Protocol,
     RulesPlan,
     Segment,
     check,
