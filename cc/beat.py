@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cc.services import edge, flows, placements, pool, prefetches, segments, strangers
+from cc.services import access, edge, flows, placements, pool, prefetches, segments, strangers
 from cc.services.office import Office
 from luhyaapi import log
 from luhyaapi.agent import Agent
@@ -41,6 +41,7 @@ class Beat:
             agent.me, agent.settings, services=services, blobs=tuple(self._office.cache.sha256s()), halves=self._office.cache.halves(),
             open_commands=agent.journal.counts()[0] + outbox.waiting(), health=self._trouble or self._strangers,
             children=dict(Child.objects.values_list("pk", "draining")), networks=pool.networks(),
+            access=access.heard(),
         ))
 
     def reconcile(self) -> None:
@@ -51,6 +52,7 @@ class Beat:
         flows.look_after(self._office)
         prefetches.look_after(self._office)
         self._strangers = strangers.look(self._office)
+        access.expire(self._office)
         self._office.cache.sweep(_DAY_S)
         with memory.atomic():
             segments.tell(self._office)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from cc.services import children, edge, flows, library, networks, placements, prefetches, segments, steps
+from cc.services import access, children, edge, flows, library, networks, placements, prefetches, segments, steps
 from luhyaapi import clock
 from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.commands import (
+    AccessSet,
     EdgeApply,
     HostAdmit,
     HostDrain,
@@ -26,7 +27,7 @@ from luhyaapi.contracts.commands import (
     StreamOpen,
     TaskCancel,
 )
-from luhyaapi.errors import Refused, Unavailable
+from luhyaapi.errors import Refused, Trouble, Unavailable
 from luhyaapi.role import PENDING, Done, Handler, Job, handles
 from luhyadb import letters, memory, outbox
 from luhyadb.models import Child, FlowRun
@@ -126,6 +127,21 @@ class SetNetworks(Handler[NetworksSet]):
     def run(self, job: Job, command: NetworksSet) -> None:
         if networks.replace(command):
             edge.apply(job.services)
+
+
+@handles(AccessSet)
+class SetAccess(Handler[AccessSet]):
+    """Something else may reach an instance from now on."""
+
+    def run(self, job: Job, command: AccessSet) -> None:
+        """What could not be is told beside what is."""
+        try:
+            if access.hear(job.services, command):
+                edge.rule(job.services)
+        except Trouble as e:
+            access.tell(job.services, command.instance, e)
+            raise
+        access.tell(job.services, command.instance)
 
 
 @handles(HostAdmit)

@@ -46,17 +46,19 @@ class EdgePlan(Model):
 
 
 class EdgeDriver(Protocol):
-    """Four verbs. The plan is always whole, never "add one".
+    """Five verbs. The plan is always whole, never "add one".
 
     ``apply`` is idempotent and all or nothing: a plan that :func:`check` refuses changes nothing, and a plan cut
     in the middle is completed by the next call. Raises Refused(invalid) for such a plan, Failed(network) when the
     host says no, Failed(missing) when a program is not installed.
     Networks go before rules. A network that is no longer in the plan is gone from the host. One that cannot be made keeps no other from being made:
     the first trouble is raised after the last network. ``found`` answers what is served right now, or None when nothing is.
+    ``rule`` is the part of it that concerns packets, of networks that are there: what a forward needs to appear.
     ``close`` lets go of the networks without touching them; ``down`` leaves nothing of them on the host.
     """
 
     def apply(self, plan: EdgePlan) -> None: ...
+    def rule(self, rules: RulesPlan) -> None: ...
     def found(self) -> EdgePlan | None: ...
     def close(self) -> None: ...
     def down(self) -> None: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cc.drivers.base import EdgePlan, check
 from luhyaapi.conf import Settings
+from luhyaapi.edge.plan import RulesPlan
 from luhyaapi.errors import Trouble
 
 
@@ -22,6 +23,10 @@ class FakeEdge:
             raise self.trouble
         self._plan = plan
         self.applied += 1
+
+    def rule(self, rules: RulesPlan) -> None:
+        """Remember other rules."""
+        self.apply((self._plan or EdgePlan()).model_copy(update={"rules": rules}))
 
     def found(self) -> EdgePlan | None:
         """The plan last applied."""

@@ -11,6 +11,7 @@ from cc.drivers.base import EdgeNetwork, EdgePlan, check
 from cc.drivers.dnsmasq import DnsmasqNetwork
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.vocabulary import Role
+from luhyaapi.edge import plan as packets
 from luhyaapi.edge import routes, rules_for, vxlan
 from luhyaapi.edge.base import RulesDriver
 from luhyaapi.edge.plan import RulesPlan
@@ -52,6 +53,12 @@ class LinuxEdge:
         if rules:
             rules = rules.model_copy(update={"uplinks": ()})
         return EdgePlan(networks=tuple(there), rules=rules) if there else None
+
+    def rule(self, rules: RulesPlan) -> None:
+        """Other packet rules, of the networks that are there."""
+        packets.check(rules)
+        with self._lock:
+            self._rule(rules)
 
     def _rule(self, rules: RulesPlan | None) -> None:
         if self._rules is None:

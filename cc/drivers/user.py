@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cc.drivers.base import EdgePlan, check
 from luhyaapi.conf import Settings
+from luhyaapi.edge.plan import RulesPlan
 from luhyaapi.errors import Failed
 
 
@@ -29,6 +30,10 @@ class UserEdge:
             part.replace(self._file)
         except OSError as e:
             raise Failed("network", f"The network's plan could not be kept in {self._file.parent}", str(e)) from e
+
+    def rule(self, rules: RulesPlan) -> None:
+        """Keep other rules: nobody carries them out, as nothing but its forwarded ports reaches a guest."""
+        self.apply((self.found() or EdgePlan()).model_copy(update={"rules": rules}))
 
     def found(self) -> EdgePlan | None:
         """The plan last applied, also by a process before this one."""

@@ -1,34 +1,76 @@
-"""What the edge of this cluster shall be: a function of networks, leases and spans; and the order to make it so."""
+"""What the edge of this cluster shall be: a function of networks, leases, spans and access; and the order to make it so."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cc.drivers.base import EdgePlan
-from cc.services import leases, networks, segments
+from cc.services import access, leases, networks, segments
 from cc.services.office import Office
 from luhyaapi import subnets
 from luhyaapi.conf import Network, bridge_of, rules_of
-from luhyaapi.contracts.specs import NetworkSpec
-from luhyaapi.contracts.vocabulary import Role
-from luhyaapi.edge.plan import RulesPlan, Segment
+from luhyaapi.contracts.specs import Allow, NetworkSpec, Nic
+from luhyaapi.contracts.vocabulary import Protocol, Role
+from luhyaapi.edge.plan import Alias, Card, Forward, RulesPlan, Segment
+from luhyadb.models import AccessOrder, ElasticLink, ForwardLease, Placement
 
 
 def apply(office: Office) -> None:
     """Have the edge as it is wanted. Raises as EdgeDriver.apply."""
-    office.edge.apply(plan(office))
-
-
-def plan(office: Office) -> EdgePlan:
-    """Networks with their DHCP, and who reaches whom."""
     network = office.agent.settings.network
     everyone = networks.everyone(network)
-    return EdgePlan(networks=leases.served(network, everyone, segments.own(office)), rules=rules(network, everyone))
+    office.edge.apply(EdgePlan(networks=leases.served(network, everyone, segments.own(office)), rules=_rules(office, everyone)))
 
 
-def rules(network: Network, everyone: list[NetworkSpec]) -> RulesPlan:
+def rule(office: Office) -> None:
+    """Have the packet rules as they are wanted, of networks that are there. Raises as EdgeDriver.rule."""
+    office.edge.rule(_rules(office, networks.everyone(office.agent.settings.network)))
+
+
+def _rules(office: Office, everyone: list[NetworkSpec]) -> RulesPlan:
     """Its host is the gateway of every network: nothing reaches a guest from outside that was not asked for."""
-    return RulesPlan(name=rules_of(Role.CC, network.bridge), segments=tuple(
-        Segment(
-            name=f"n{each.number}", bridge=bridge_of(network.bridge, each.number), subnets=(str(subnets.subnet_of(each.subnet)),), gateway=True,
-            way_out=each.way_out, talk=not each.isolated,
-        ) for each in everyone
-    ))
+    network = office.agent.settings.network
+    orders = dict(AccessOrder.objects.values_list("pk", "allow"))
+    forwards = list(ForwardLease.objects.exclude(instance="").order_by("port"))
+    elastics = dict(ElasticLink.objects.values_list("address", "instance"))
+    cards = _cards_of({*(pk for pk, allow in orders.items() if allow), *(each.instance for each in forwards), *elastics.values()})
+    return RulesPlan(
+        name=rules_of(Role.CC, network.bridge), segments=tuple(_segment(network, each) for each in everyone),
+        forwards=_forwards(office, forwards, cards), cards=_cards(orders, cards),
+        aliases=tuple(Alias(address=address, to=cards[instance][0].ip) for address, instance in elastics.items() if instance in cards),
+    )
+
+
+def _segment(network: Network, spec: NetworkSpec) -> Segment:
+    return Segment(
+        name=f"n{spec.number}", bridge=bridge_of(network.bridge, spec.number), subnets=(str(subnets.subnet_of(spec.subnet)),), gateway=True,
+        way_out=spec.way_out, talk=not spec.isolated,
+    )
+
+
+def _cards_of(instances: set[str]) -> dict[str, tuple[Nic, ...]]:
+    """The cards of placed instances, by instance; those without any are left out."""
+    found = Placement.objects.filter(pk__in=instances).values_list("pk", "spec")
+    nics = {pk: tuple(Nic.model_validate(each) for each in spec["nics"]) for pk, spec in found}
+    return {pk: each for pk, each in nics.items() if each}
+
+
+def _forwards(office: Office, rows: list[ForwardLease], cards: Mapping[str, tuple[Nic, ...]]) -> tuple[Forward, ...]:
+    if not rows:
+        return ()
+    address = access.address_of(office)
+    return tuple(
+        Forward(
+            protocol=Protocol(each.protocol), address=address, port=each.port, to=cards[each.instance][0].ip, to_port=each.guest_port,
+            sources=tuple(each.sources),
+        ) for each in rows if each.instance in cards
+    )
+
+
+def _cards(orders: Mapping[str, list[object]], cards: Mapping[str, tuple[Nic, ...]]) -> tuple[Card, ...]:
+    """Those that something is allowed to reach; each is guarded on its own host."""
+    allowed = {pk: tuple(Allow.model_validate(each) for each in allow) for pk, allow in orders.items() if allow and pk in cards}
+    return tuple(
+        Card(tap="", mac=nic.mac, addresses=(nic.ip,), segment=f"n{nic.segment}", allow=allow)
+        for pk, allow in sorted(allowed.items()) for nic in cards[pk]
+    )

@@ -1,4 +1,4 @@
-"""The networks of this cluster: the one of its settings, and those its CLC wants beside it. The only writer of Segment."""
+"""The networks of this cluster: the one of its settings, and those its CLC wants beside it. The only writer of Segment and ElasticLink."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from luhyaapi.contracts.commands import NetworksSet
 from luhyaapi.contracts.specs import NetworkSpec
 from luhyaapi.errors import Refused
 from luhyadb import memory
-from luhyadb.models import Segment
+from luhyadb.models import ElasticLink, Segment
 
 DEFAULT = "default"
 
@@ -22,6 +22,8 @@ def replace(order: NetworksSet) -> bool:
         if order.number <= pool.networks():
             return False
         Segment.objects.all().delete()
+        ElasticLink.objects.all().delete()
+        ElasticLink.objects.bulk_create(ElasticLink(address=each.address, instance=each.instance) for each in order.elastics)
         Segment.objects.bulk_create(Segment(id=n.id, number=n.number, spec=n.model_dump(mode="json")) for n in order.networks)
         pool.heard_networks(order.number)
         pool.turn()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cc.services import children, leases, networks, pool
+from cc.services import access, children, leases, networks, pool
 from cc.services.office import Office
 from cc.services.placement import NodeView, Wanted, refusal
 from luhyaapi.contracts.commands import InstanceRun
@@ -136,6 +136,7 @@ def release(office: Office, instance: str, task: str) -> None:
     """The place and everything lent with it are free; the CLC hears that too."""
     number, row = pool.alone(), find(instance)
     leases.give_back(instance)
+    access.forget(instance)
     Placement.objects.filter(pk=instance).delete()
     if row is not None:
         memory.on_commit(lambda: office.roll.released(number, row))

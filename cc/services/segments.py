@@ -6,13 +6,13 @@ import ipaddress
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from cc.services.office import Office
 from luhyaapi import clock, ids
 from luhyaapi.contracts.commands import SegmentsSet
 from luhyaapi.contracts.specs import SEGMENTS, SegmentSpan
 from luhyaapi.contracts.vocabulary import Role
+from luhyaapi.edge import routes
 from luhyadb import outbox
 from luhyadb.models import AddressLease, Child, Placement, Segment
 
@@ -70,10 +70,10 @@ def _must_hear(office: Office, node: str, spans: tuple[SegmentSpan, ...]) -> boo
 
 def _ways(office: Office) -> dict[str, str]:
     """The addresses of the hosts of this cluster that are not the cluster's own, and that of the cluster."""
-    ours = _address(office.door)
+    ours = routes.address_in(office.door)
     if not ours:
         return {}
-    others = {pk: _address(door) for pk, door in Child.objects.filter(role=Role.NC).values_list("pk", "address")}
+    others = {pk: routes.address_in(door) for pk, door in Child.objects.filter(role=Role.NC).values_list("pk", "address")}
     return {office.agent.me: ours} | {pk: address for pk, address in others.items() if address not in ("", ours)}
 
 
@@ -95,11 +95,3 @@ def _spans(office: Office, host: str, ways: Mapping[str, str], within: Mapping[i
             peers=tuple(sorted((ways[each] for each in hosts - {host}), key=ipaddress.IPv4Address)),
         ) for number, hosts in sorted(within.items()) if host in hosts
     )
-
-
-def _address(door: str) -> str:
-    try:
-        address = ipaddress.IPv4Address(urlsplit(door).hostname or "")
-    except ValueError:
-        return ""
-    return "" if address.is_loopback else str(address)

@@ -1,8 +1,11 @@
-"""Where the outside lies: the links of a host's default routes."""
+"""Where the outside lies: the links of a host's default routes, and its address there."""
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import socket
+from urllib.parse import urlsplit
 
 from luhyaapi.errors import Failed
 from luhyaapi.process import run
@@ -21,3 +24,22 @@ def outside(namespace: str = "") -> tuple[str, ...]:
     routes = sorted(json.loads(done.stdout or b"[]"), key=lambda route: route.get("metric", 0))
     hops = [hop for route in routes for hop in route.get("nexthops", [route])]
     return tuple(dict.fromkeys(hop["dev"] for hop in hops if "dev" in hop))
+
+
+def address_in(door: str) -> str:
+    """The IPv4 address in a URL that others can reach; empty for a name, for loopback and for none."""
+    try:
+        address = ipaddress.IPv4Address(urlsplit(door).hostname or "")
+    except ValueError:
+        return ""
+    return "" if address.is_loopback else str(address)
+
+
+def own_address() -> str:
+    """The address by which this host speaks to the outside; empty when it has no way there. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        try:
+            asked.connect(("192.0.2.1", 9))  # nobody's (RFC 5737)
+        except OSError:
+            return ""
+        return str(asked.getsockname()[0])

@@ -7,12 +7,22 @@ from luhyadb.models.letters import Letter
 from luhyadb.models.networks import Card, Network, NetworkPlan
 from luhyadb.models.people import Account, IdempotencyKey
 from luhyadb.models.queue import Gate, Turn
-from luhyadb.models.resources import AddressLease, Child, Placement, Pool, PortLease, Segment
+from luhyadb.models.resources import (
+    AccessOrder,
+    AddressLease,
+    Child,
+    ElasticLink,
+    ForwardLease,
+    Placement,
+    Pool,
+    PortLease,
+    Segment,
+)
 from luhyadb.models.tasks import Event, FlowRun, Heard, Outbox, Prefetch, Task, TaskOrder, TaskStep
 from luhyadb.models.workspaces import Workspace
 
 __all__ = [
-    "Account", "AddressLease", "Card", "Child", "Comparison", "Event", "FlowRun", "Gate", "Heard", "Host", "IdempotencyKey", "Image", "ImageVersion",
-    "Instance", "JoinToken", "Letter", "Network", "NetworkPlan", "Outbox", "Placement", "Pool", "PortLease", "Prefetch", "ScreenTicket", "Segment",
-    "Task", "TaskOrder", "TaskStep", "Turn", "Upload", "Workspace",
+    "AccessOrder", "Account", "AddressLease", "Card", "Child", "Comparison", "ElasticLink", "Event", "FlowRun", "ForwardLease", "Gate", "Heard",
+    "Host", "IdempotencyKey", "Image", "ImageVersion", "Instance", "JoinToken", "Letter", "Network", "NetworkPlan", "Outbox", "Placement", "Pool",
+    "PortLease", "Prefetch", "ScreenTicket", "Segment", "Task", "TaskOrder", "TaskStep", "Turn", "Upload", "Workspace",
 ]

@@ -1,10 +1,10 @@
-"""Tables of a cluster: Child, Placement, Segment, AddressLease, PortLease."""
+"""Tables of a cluster: its hosts, places, networks, and what is lent."""
 
 from __future__ import annotations
 
 from django.db import models
 
-from luhyaapi.contracts.vocabulary import InstanceState, Role
+from luhyaapi.contracts.vocabulary import InstanceState, Protocol, Role
 from luhyadb.models.base import Table, pk, word
 
 
@@ -80,3 +80,37 @@ class PortLease(Table):
     port = models.PositiveIntegerField(unique=True)
     instance = models.CharField(max_length=20, default="", db_index=True)
     released_at = models.FloatField(default=0)
+
+
+class AccessOrder(Table):
+    """The last word about what may reach a placed instance from outside. Writer: cc.services.access."""
+
+    home = "cc"
+    instance = pk()
+    number = models.PositiveBigIntegerField()
+    allow = models.JSONField(default=list)
+
+
+class ForwardLease(Table):
+    """A port of the cluster that leads to a port of an instance; unique while lent and until cooled down. Writer: cc.services.access."""
+
+    home = "cc"
+    protocol = word(Protocol)
+    port = models.PositiveIntegerField()
+    forward = models.CharField(max_length=20, null=True, unique=True)  # noqa: DJ001 - unique where set
+    instance = models.CharField(max_length=20, default="", db_index=True)
+    guest_port = models.PositiveIntegerField(default=0)
+    sources = models.JSONField(default=list)
+    until = models.FloatField(default=0)
+    released_at = models.FloatField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["protocol", "port"], name="one_forward_per_port")]
+
+
+class ElasticLink(Table):
+    """A public address that leads to an instance. Writer: cc.services.networks."""
+
+    home = "cc"
+    address = models.CharField(max_length=15, primary_key=True)
+    instance = models.CharField(max_length=20, unique=True)

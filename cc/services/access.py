@@ -1,0 +1,127 @@
+"""What may reach an instance from outside: the words of the CLC, the ports lent for them. The only writer of AccessOrder and ForwardLease."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.db.models import Max, Sum
+
+from cc.services import pool
+from cc.services.office import Office
+from luhyaapi import clock, ids
+from luhyaapi.conf import Network
+from luhyaapi.contracts.commands import AccessSet
+from luhyaapi.contracts.reports import AccessFacts
+from luhyaapi.contracts.specs import Fault, ForwardAsk, ForwardFacts
+from luhyaapi.contracts.vocabulary import Protocol
+from luhyaapi.edge import routes
+from luhyaapi.errors import Failed, Refused, Trouble, Unavailable
+from luhyadb import memory
+from luhyadb.models import AccessOrder, ForwardLease, Placement
+
+
+def hear(office: Office, order: AccessSet) -> bool:
+    """Have this reach the instance and nothing else; false for a word that is not newer than the last.
+
+    Raises Refused(not_found) for an instance without a place, Unavailable(no_capacity) with too few free ports; then all is as before.
+    """
+    with memory.atomic():
+        pool.alone()
+        if not Placement.objects.filter(pk=order.instance).exists():
+            raise Refused("not_found", "The instance has no place in this cluster", order.instance)
+        before = AccessOrder.objects.filter(pk=order.instance).first()
+        if before and before.number >= order.number:
+            return False
+        allow = [each.model_dump(mode="json") for each in order.allow]
+        AccessOrder.objects.update_or_create(instance=order.instance, defaults={"number": order.number, "allow": allow})
+        _lend(office.agent.settings.network, order)
+    return True
+
+
+def tell(office: Office, instance: str, error: Trouble | None = None) -> None:
+    """Report how it is. In a transaction of the caller's, or alone."""
+    row = AccessOrder.objects.filter(pk=instance).first()
+    rows = ForwardLease.objects.filter(instance=instance).order_by("port")
+    try:
+        address = address_of(office) if rows else ""
+    except Trouble as e:
+        address, error = "", e
+    facts = AccessFacts(
+        instance=instance, number=row.number if row else 0, error=Fault(**error.wire()) if error else None,
+        forwards=tuple(ForwardFacts(id=each.forward, address=address, port=each.port) for each in rows if address),
+    )
+    office.agent.report(facts, ids.new("tsk"))
+
+
+def address_of(office: Office) -> str:
+    """Where users reach the ports of this cluster. Raises Failed(network) without one."""
+    chosen = office.agent.settings.network.address or routes.address_in(office.door) or routes.own_address()
+    if not chosen:
+        raise Failed("network", "The cluster has no address for its users", hint="Set network.address of the cluster.")
+    return chosen
+
+
+def forget(instance: str) -> None:
+    """It has gone: its ports rest. In a transaction of the caller's."""
+    AccessOrder.objects.filter(pk=instance).delete()
+    _rest(ForwardLease.objects.filter(instance=instance).values_list("pk", flat=True))
+
+
+def expire(office: Office) -> int:
+    """End the forwards whose time is over; how many."""
+    with memory.atomic():
+        over = list(ForwardLease.objects.exclude(instance="").filter(until__gt=0, until__lte=clock.now()))
+        if over:
+            pool.alone()
+            _rest([row.pk for row in over])
+            for instance in sorted({row.instance for row in over}):
+                tell(office, instance)
+    return len(over)
+
+
+def heard() -> int:
+    """The sum of the numbers of the last words."""
+    return AccessOrder.objects.aggregate(sum=Sum("number"))["sum"] or 0
+
+
+def _lend(network: Network, order: AccessSet) -> None:
+    now = clock.now()
+    ForwardLease.objects.filter(instance="", released_at__lt=now - network.cooldown_s).delete()
+    asked = {each.id: each for each in order.forwards}
+    held = {row.forward: row for row in ForwardLease.objects.filter(instance=order.instance)}
+    _rest([row.pk for ident, row in held.items() if not _is_same(row, asked.get(ident or ""))])
+    for each in asked.values():
+        row = held.get(each.id)
+        if row is not None and _is_same(row, each):
+            ForwardLease.objects.filter(pk=row.pk).update(sources=list(each.sources), until=each.until)
+        elif not each.until or each.until > now:
+            ForwardLease(
+                protocol=each.protocol, port=_free(network, each.protocol), forward=each.id, instance=order.instance, guest_port=each.guest_port,
+                sources=list(each.sources), until=each.until,
+            ).save(force_insert=True)
+
+
+def _is_same(row: ForwardLease, asked: ForwardAsk | None) -> bool:
+    return asked is not None and (row.protocol, row.guest_port) == (asked.protocol, asked.guest_port)
+
+
+def _rest(keys: Iterable[int]) -> None:
+    ForwardLease.objects.filter(pk__in=list(keys)).update(forward=None, instance="", guest_port=0, sources=[], until=0, released_at=clock.now())
+
+
+def _free(network: Network, protocol: Protocol) -> int:
+    """The lowest port above all that are lent or rest, and when there is none the lowest between them."""
+    rows = ForwardLease.objects.filter(protocol=protocol, port__gte=network.lent_first, port__lt=network.lent_first + network.lent_count)
+    highest = rows.aggregate(port=Max("port"))["port"]
+    after = network.lent_first if highest is None else highest + 1
+    if after < network.lent_first + network.lent_count:
+        return int(after)
+    taken = set(rows.values_list("port", flat=True))
+    free = next((port for port in range(network.lent_first, network.lent_first + network.lent_count) if port not in taken), None)
+    if free is None:
+        resting = rows.filter(instance="").count()
+        raise Unavailable(
+            "no_capacity", "No port of the cluster is free", f"of {len(taken)}, {len(taken) - resting} are lent and {resting} rest after their last use",
+            hint="Close forwards that nobody needs, or raise network.lent_count.",
+        )
+    return free
