@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,8 +12,8 @@ from cc.drivers.base import EdgeNetwork, EdgePlan, check
 from cc.drivers.dnsmasq import DnsmasqNetwork
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.vocabulary import Role
+from luhyaapi.edge import elastic, routes, rules_for, vxlan
 from luhyaapi.edge import plan as packets
-from luhyaapi.edge import routes, rules_for, vxlan
 from luhyaapi.edge.base import RulesDriver
 from luhyaapi.edge.plan import RulesPlan
 from luhyaapi.errors import Trouble
@@ -28,6 +29,7 @@ class LinuxEdge:
     def __init__(self, folder: Path, bridge: str, uplink: str = "", rules: RulesDriver | None = None, outside: tuple[str, ...] = ()) -> None:
         self._folder, self._others, self._bridge, self._uplink = folder, folder / "networks", bridge, uplink
         self._rules, self._outside = rules, outside
+        self._mark = f"{zlib.crc32(bridge.encode()) & 0xFFFF:04x}"
         self._lock = threading.Lock()
 
     def apply(self, plan: EdgePlan) -> None:
@@ -63,10 +65,15 @@ class LinuxEdge:
     def _rule(self, rules: RulesPlan | None) -> None:
         if self._rules is None:
             return
+        uplinks = self._outside or routes.outside()
+        addresses = [alias.address for alias in rules.aliases] if rules else []
+        # Never one without its rules: what comes for it would be this host's own.
+        elastic.drop(uplinks, addresses, self._mark)
         if rules is None:
             self._rules.down()
         else:
-            self._rules.apply(rules.model_copy(update={"uplinks": self._outside or routes.outside()}))
+            self._rules.apply(rules.model_copy(update={"uplinks": uplinks}))
+            elastic.keep(uplinks, addresses, self._mark)
 
     def _make(self, network: EdgeNetwork) -> None:
         self._network(network.bridge).apply(network)
@@ -97,8 +104,7 @@ class LinuxEdge:
             for bridge in sorted(self._remembered() - {self._bridge}):
                 self._take_away(bridge)
             self._network(self._bridge).down()
-            if self._rules:
-                self._rules.down()
+            self._rule(None)
 
     def _remembered(self) -> set[str]:
         others = {each.name for each in self._others.iterdir()} if self._others.is_dir() else set()
