@@ -5,37 +5,11 @@ from __future__ import annotations
 import ipaddress
 from typing import Protocol
 
-from pydantic import Field
-
 from luhyaapi.contracts.base import Model
-from luhyaapi.contracts.specs import Ipv4, Mac, SegmentSpan
 from luhyaapi.edge import plan as packets
+from luhyaapi.edge.networks import EdgeNetwork, check_network
 from luhyaapi.edge.plan import RulesPlan
 from luhyaapi.errors import Refused
-from luhyaapi.ids import InsId
-
-
-class EdgeLease(Model):
-    """One guest card of the network. ``hostname`` is what the guest is told, as the user wrote it."""
-
-    instance: InsId
-    mac: Mac
-    ip: Ipv4
-    hostname: str = ""
-
-
-class EdgeNetwork(Model):
-    """Everything one guest network shall be. ``subnet`` as CIDR, ``gateway`` is the bridge's own address in it.
-
-    ``mtu`` is what its guests are told, in bytes; 0: nothing. With ``span`` it is on other hosts too.
-    """
-
-    bridge: str = Field(pattern="^[a-z][a-z0-9._-]{0,14}$")
-    subnet: str
-    gateway: Ipv4
-    leases: tuple[EdgeLease, ...] = ()
-    mtu: int = Field(default=0, ge=0, le=9000)
-    span: SegmentSpan | None = None
 
 
 class EdgePlan(Model):
@@ -78,32 +52,6 @@ def check(plan: EdgePlan) -> None:
             raise _invalid(f"a {what} is in two networks")
     if plan.rules:
         packets.check(plan.rules)
-
-
-def check_network(plan: EdgeNetwork) -> ipaddress.IPv4Network:
-    """The network's subnet, after every rule between its fields held. Raises Refused(invalid) naming the first broken one."""
-    try:
-        subnet = ipaddress.IPv4Network(plan.subnet)
-        gateway = ipaddress.IPv4Address(plan.gateway)
-        addresses = [ipaddress.IPv4Address(lease.ip) for lease in plan.leases]
-    except ValueError as e:
-        raise Refused("invalid", "The network plan is not valid", str(e)) from e
-    ends = (subnet.network_address, subnet.broadcast_address)
-    if gateway not in subnet or gateway in ends:
-        raise _invalid(f"the gateway {gateway} is no host address of {subnet}")
-    seen: set[object] = set()
-    for lease, address in zip(plan.leases, addresses, strict=True):
-        if address not in subnet or address in ends:
-            raise _invalid(f"{address} of {lease.instance} is no host address of {subnet}")
-        if address == gateway:
-            raise _invalid(f"{address} of {lease.instance} is the gateway's")
-        if int(lease.mac[:2], 16) & 1:
-            raise _invalid(f"{lease.mac} of {lease.instance} is a group address")
-        for value in (address, lease.mac):
-            if value in seen:
-                raise _invalid(f"{value} of {lease.instance} is leased twice")
-            seen.add(value)
-    return subnet
 
 
 def _invalid(why: str) -> Refused:

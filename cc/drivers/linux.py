@@ -8,13 +8,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from cc.drivers.base import EdgeNetwork, EdgePlan, check
-from cc.drivers.dnsmasq import DnsmasqNetwork
+from cc.drivers.base import EdgePlan, check
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.edge import elastic, routes, rules_for, vxlan
 from luhyaapi.edge import plan as packets
 from luhyaapi.edge.base import RulesDriver
+from luhyaapi.edge.dnsmasq import DnsmasqNetwork
+from luhyaapi.edge.networks import EdgeNetwork
 from luhyaapi.edge.plan import RulesPlan
 from luhyaapi.errors import Trouble
 

@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 
 from django.db.models import QuerySet
 
-from cc.drivers.base import EdgeLease, EdgeNetwork
 from cc.services import networks, pool, pools
 from luhyaapi import clock, subnets
 from luhyaapi.conf import Network, bridge_of
 from luhyaapi.contracts.specs import NetworkSpec, Nic, SegmentSpan
+from luhyaapi.edge.networks import EdgeLease, EdgeNetwork
 from luhyaapi.errors import Unavailable
 from luhyadb.models import AddressLease, PortLease
 

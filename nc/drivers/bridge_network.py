@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from luhyaapi import uplink as cards
 from luhyaapi.conf import bridge_of
 from luhyaapi.contracts.specs import Nic, SegmentSpan
+from luhyaapi.edge import uplink as cards
 from luhyaapi.edge import vxlan
 from luhyaapi.edge.base import RulesDriver
 from luhyaapi.errors import Failed, Refused

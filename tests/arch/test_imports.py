@@ -65,7 +65,7 @@ def test_the_import_contract_is_kept() -> None:
     ("nc.beat", "luhyaapi.status.board", "board-of-the-clc"),
     ("nc.services.domains", "libvirt", "one-libvirt-door"),
     ("nc.drivers.fake", "nc.drivers.bridge_network", "drivers-alone"),
-    ("cc.drivers.dnsmasq", "cc.drivers.fake", "edges-alone"),
+    ("cc.drivers.linux", "cc.drivers.fake", "edges-alone"),
     ("luhyaapi.edge.nft", "luhyaapi.edge.iptables", "rules-alone"),
     ("luhyaapi.transfer.fetch.request", "luhyaapi.transfer.curl", "protocols-alone"),
     ("walrus.drivers.local", "walrus.drivers.s3", "stores-alone"),

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from cc.drivers import EDGES
-from cc.drivers.base import EdgeDriver, EdgeLease, EdgeNetwork, EdgePlan
+from cc.drivers.base import EdgeDriver, EdgePlan
 from luhyaapi import conf, process
+from luhyaapi.edge.networks import EdgeLease, EdgeNetwork
 from luhyaapi.edge.plan import RulesPlan, Segment
 from luhyaapi.errors import Refused
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from pyroute2 import netns
 
-from cc.drivers.base import EdgeLease, EdgeNetwork
-from cc.drivers.dnsmasq import DnsmasqNetwork
 from luhyaapi import clock, process
+from luhyaapi.edge.dnsmasq import DnsmasqNetwork
+from luhyaapi.edge.networks import EdgeLease, EdgeNetwork
 from luhyaapi.errors import Failed
 
 pytestmark = pytest.mark.live

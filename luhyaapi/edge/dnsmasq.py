@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cc.drivers.base import EdgeLease, EdgeNetwork, check_network
 from luhyaapi import clock, log, process
-from luhyaapi import uplink as cards
+from luhyaapi.edge import uplink as cards
+from luhyaapi.edge.networks import EdgeLease, EdgeNetwork, check_network
 from luhyaapi.errors import Failed
 
 _log = log.get(__name__)
