@@ -137,6 +137,8 @@ class SetAccess(Handler[AccessSet]):
         """What could not be is told beside what is."""
         try:
             if access.hear(job.services, command):
+                with memory.atomic():
+                    segments.tell(job.services)
                 edge.rule(job.services)
         except Trouble as e:
             access.tell(job.services, command.instance, e)

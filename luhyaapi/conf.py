@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from luhyaapi.contracts.vocabulary import Role
+from luhyaapi.contracts.specs import Nic
+from luhyaapi.contracts.vocabulary import NetworkMode, Role
 from luhyaapi.errors import Refused
 
 CONFIG_VARIABLE = "EDUCLOUD_CONFIG"
@@ -182,12 +183,13 @@ class Network(_Group):
     bridge: str = Field("edubr0", pattern="^[a-z][a-z0-9._]{0,9}$", description="bridge of the guests; other networks' are named edubr0-1 and so on")
     uplink: str = Field("", description="network card that goes into the bridge: the guests' way to other hosts of the cluster")
     rules: str = Field("nftables", description="packet rules of CC and NC: nftables, iptables or none (nobody is kept from anything)")
-    outside: tuple[str, ...] = Field((), description="network cards of the CC behind which the outside lies; none: those of its default routes")
+    outside: tuple[str, ...] = Field((), description="network cards of the host behind which the outside lies; none: those of its default routes")
+    campus: str = Field("", description="network card of the NC that is in the campus network and has no address: guests of mode campus use it")
     subnet: str = Field("10.231.0.0/24", description="guest addresses; the first is the gateway on the bridge")
     cooldown_s: float = Field(60, description="a released address, MAC or port rests this long")
     forwarded: tuple[int, ...] = Field((), description="ports of every guest that are reached by leased ports of its node (driver user)")
     forward_first: int = Field(9100, description="first of those leased ports: as many per display port as ports are forwarded")
-    address: str = Field("", description="the cluster's own address for its users, where ports lead to guests; empty: that of its door")
+    address: str = Field("", description="the host's own address for users, where ports lead to guests; empty: that of its door")
     lent_first: int = Field(20000, ge=1024, le=65535, description="first port of the cluster that is lent to lead to a guest's")
     lent_count: int = Field(10000, ge=0, le=64512, description="how many such ports are lent")
     display_first: int = Field(8700, description="first display port lent to guests")
@@ -197,6 +199,11 @@ class Network(_Group):
 def bridge_of(bridge: str, segment: int) -> str:
     """The bridge of a network by its number, on every host of the cluster."""
     return f"{bridge}-{segment}" if segment else bridge
+
+
+def bridge_for(bridge: str, nic: Nic) -> str:
+    """The bridge of a guest's card; all networks of the campus share one."""
+    return f"{bridge}-c" if nic.mode is NetworkMode.CAMPUS else bridge_of(bridge, nic.segment)
 
 
 def rules_of(role: Role, bridge: str) -> str:

@@ -47,13 +47,13 @@ class Beat:
 
     def beat(self) -> None:
         """How we are; and no guest writes its console log without end."""
-        agent, wanted = self._agent, self._office.domains.wanted
+        agent, wanted, word = self._agent, self._office.domains.wanted, self._office.domains.guards.word
         disks.keep_logs_short(wanted.folder(instance) / "console.log" for instance in wanted.all())
         agent.report(host_facts(
             agent.me, agent.settings, services={"hypervisor": self._office.trouble or "ok"}, guests=self._office.domains.counts(),
             blobs=tuple(self._office.cache.sha256s()), halves=self._office.cache.halves(), open_commands=agent.journal.counts()[0],
             health=self._office.trouble,
-            strangers=self._office.domains.strangers, segments=self._office.segments,
+            strangers=self._office.domains.strangers, segments=word.number if word else 0,
         ))
 
     def prove(self) -> None:
@@ -83,9 +83,7 @@ class Beat:
         self._office.domains.exports.go_on()
         if self._probe.accelerator is not Accelerator.UNPROVED or self._probe.name:
             self._office.domains.reconcile(self._agent.journal.open_subjects())
-        self._office.domains.guard()
-        if self._office.spans:
-            self._office.domains.span(self._office.spans)
+        self._office.domains.guards.renew()
 
     def look(self) -> None:
         """What the hypervisor told of."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from django.db.models import Max, Sum
 
@@ -13,11 +13,11 @@ from luhyaapi.conf import Network
 from luhyaapi.contracts.commands import AccessSet
 from luhyaapi.contracts.reports import AccessFacts
 from luhyaapi.contracts.specs import Fault, ForwardAsk, ForwardFacts
-from luhyaapi.contracts.vocabulary import Protocol
+from luhyaapi.contracts.vocabulary import NetworkMode, Protocol
 from luhyaapi.edge import routes
 from luhyaapi.errors import Failed, Refused, Trouble, Unavailable
 from luhyadb import memory
-from luhyadb.models import AccessOrder, ForwardLease, Placement
+from luhyadb.models import AccessOrder, Child, ForwardLease, Placement
 
 
 def hear(office: Office, order: AccessSet) -> bool:
@@ -46,9 +46,10 @@ def tell(office: Office, instance: str, error: Trouble | None = None) -> None:
         address = address_of(office) if rows else ""
     except Trouble as e:
         address, error = "", e
+    near = node_addresses([instance]).get(instance, "") if rows else ""
     facts = AccessFacts(
         instance=instance, number=row.number if row else 0, error=Fault(**error.wire()) if error else None,
-        forwards=tuple(ForwardFacts(id=each.forward, address=address, port=each.port) for each in rows if address),
+        forwards=tuple(ForwardFacts(id=each.forward, address=address, port=each.port, node_address=near) for each in rows if address),
     )
     office.agent.report(facts, ids.new("tsk"))
 
@@ -82,6 +83,15 @@ def expire(office: Office) -> int:
 def heard() -> int:
     """The sum of the numbers of the last words."""
     return AccessOrder.objects.aggregate(sum=Sum("number"))["sum"] or 0
+
+
+def node_addresses(instances: Collection[str]) -> dict[str, str]:
+    """By instance the address of its node, where that is the gateway of its first card and others reach it."""
+    places = Placement.objects.filter(pk__in=instances).values_list("pk", "node", "spec")
+    behind = {pk: node for pk, node, spec in places if [card.get("mode") for card in spec["nics"]][:1] == [NetworkMode.NODE]}
+    doors = dict(Child.objects.filter(pk__in=behind.values()).values_list("pk", "address"))
+    found = {pk: routes.address_in(doors.get(node, "")) for pk, node in behind.items()}
+    return {pk: address for pk, address in found.items() if address}
 
 
 def _lend(network: Network, order: AccessSet) -> None:

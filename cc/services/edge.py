@@ -10,7 +10,7 @@ from cc.services.office import Office
 from luhyaapi import subnets
 from luhyaapi.conf import Network, bridge_of, rules_of
 from luhyaapi.contracts.specs import Allow, NetworkSpec, Nic
-from luhyaapi.contracts.vocabulary import Protocol, Role
+from luhyaapi.contracts.vocabulary import NetworkMode, Protocol, Role
 from luhyaapi.edge.plan import Alias, Card, Forward, RulesPlan, Segment
 from luhyadb.models import AccessOrder, ElasticLink, ForwardLease, Placement
 
@@ -19,7 +19,8 @@ def apply(office: Office) -> None:
     """Have the edge as it is wanted. Raises as EdgeDriver.apply."""
     network = office.agent.settings.network
     everyone = networks.everyone(network)
-    office.edge.apply(EdgePlan(networks=leases.served(network, everyone, segments.own(office)), rules=_rules(office, everyone)))
+    served = leases.served(network, [each for each in everyone if each.mode in segments.SPANNING], segments.own(office))
+    office.edge.apply(EdgePlan(networks=served, rules=_rules(office, everyone)))
 
 
 def rule(office: Office) -> None:
@@ -35,9 +36,12 @@ def _rules(office: Office, everyone: list[NetworkSpec]) -> RulesPlan:
     elastics = dict(ElasticLink.objects.values_list("address", "instance"))
     cards = _cards_of({*(pk for pk, allow in orders.items() if allow), *(each.instance for each in forwards), *elastics.values()})
     return RulesPlan(
-        name=rules_of(Role.CC, network.bridge), segments=tuple(_segment(network, each) for each in everyone),
+        name=rules_of(Role.CC, network.bridge), segments=tuple(_segment(network, each) for each in everyone if each.mode in segments.SPANNING),
         forwards=_forwards(office, forwards, cards), cards=_cards(orders, cards),
-        aliases=tuple(Alias(address=address, to=cards[instance][0].ip) for address, instance in elastics.items() if instance in cards),
+        aliases=tuple(
+            Alias(address=address, to=cards[instance][0].ip) for address, instance in elastics.items()
+            if instance in cards and cards[instance][0].mode in segments.SPANNING
+        ),
     )
 
 
@@ -58,13 +62,15 @@ def _cards_of(instances: set[str]) -> dict[str, tuple[Nic, ...]]:
 def _forwards(office: Office, rows: list[ForwardLease], cards: Mapping[str, tuple[Nic, ...]]) -> tuple[Forward, ...]:
     if not rows:
         return ()
-    address = access.address_of(office)
-    return tuple(
-        Forward(
-            protocol=Protocol(each.protocol), address=address, port=each.port, to=cards[each.instance][0].ip, to_port=each.guest_port,
-            sources=tuple(each.sources),
-        ) for each in rows if each.instance in cards
-    )
+    address, nodes = access.address_of(office), access.node_addresses({each.instance for each in rows})
+    made = []
+    for each in rows:
+        card = cards[each.instance][0] if each.instance in cards else None
+        # behind its node it is reached by the same port of the node, which has that port itself when it is this very host
+        to, port = (nodes.get(each.instance, ""), each.port) if card and card.mode is NetworkMode.NODE else (card.ip if card else "", each.guest_port)
+        if card and card.mode is not NetworkMode.CAMPUS and to not in ("", address):
+            made.append(Forward(protocol=Protocol(each.protocol), address=address, port=each.port, to=to, to_port=port, sources=tuple(each.sources)))
+    return tuple(made)
 
 
 def _cards(orders: Mapping[str, list[object]], cards: Mapping[str, tuple[Nic, ...]]) -> tuple[Card, ...]:
@@ -72,5 +78,5 @@ def _cards(orders: Mapping[str, list[object]], cards: Mapping[str, tuple[Nic, ..
     allowed = {pk: tuple(Allow.model_validate(each) for each in allow) for pk, allow in orders.items() if allow and pk in cards}
     return tuple(
         Card(tap="", mac=nic.mac, addresses=(nic.ip,), segment=f"n{nic.segment}", allow=allow)
-        for pk, allow in sorted(allowed.items()) for nic in cards[pk]
+        for pk, allow in sorted(allowed.items()) for nic in cards[pk] if nic.mode in segments.SPANNING
     )

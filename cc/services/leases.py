@@ -55,7 +55,8 @@ class Known:
     def free(self, network: NetworkSpec) -> list[str]:
         """Free addresses of a network, the lowest last."""
         if network.id not in self._free:
-            self._free[network.id] = [ip for ip in _candidates(network.subnet, network.ranges) if ip not in self.lent][::-1]
+            taken = self.lent | {networks.gateway_of(network)}
+            self._free[network.id] = [ip for ip in _candidates(network.subnet, network.ranges) if ip not in taken][::-1]
         return self._free[network.id]
 
     def is_over(self, network: Network) -> bool:
@@ -114,8 +115,8 @@ def take(
 def _nic(network: Network, spec: NetworkSpec, row: AddressLease, port: int) -> Nic:
     subnet = subnets.subnet_of(spec.subnet)
     return Nic(
-        mac=row.mac, ip=row.ip, network=row.network, segment=spec.number, mode=spec.mode, subnet=str(subnet), gateway=subnets.gateway_of(subnet),
-        isolated=spec.isolated, forwards=pools.forwards(network, port) if not spec.number else (),
+        mac=row.mac, ip=row.ip, network=row.network, segment=spec.number, mode=spec.mode, subnet=str(subnet), gateway=networks.gateway_of(spec),
+        isolated=spec.isolated, way_out=spec.way_out, forwards=pools.forwards(network, port) if not spec.number else (),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cc.services import pool
-from luhyaapi import conf
+from luhyaapi import conf, subnets
 from luhyaapi.contracts.commands import NetworksSet
 from luhyaapi.contracts.specs import NetworkSpec
 from luhyaapi.errors import Refused
@@ -28,6 +28,11 @@ def replace(order: NetworksSet) -> bool:
         pool.heard_networks(order.number)
         pool.turn()
     return True
+
+
+def gateway_of(spec: NetworkSpec) -> str:
+    """The router of its guests."""
+    return spec.gateway or subnets.gateway_of(subnets.subnet_of(spec.subnet))
 
 
 def own(network: conf.Network) -> NetworkSpec:

@@ -98,5 +98,5 @@ def _is_ours(plan: Plan, bridge: str) -> bool:
         return False
     if not alias:
         return "nc" in plan.roles
-    folder = f"educloud {plan.dnsmasq_pid.parent}"
-    return "cc" in plan.roles and (folder.startswith(alias) or alias.startswith(f"{folder}/"))
+    homes = [f"educloud {plan.home}/{role}/edge" for role in ("cc", "nc") if role in plan.roles]
+    return any(home.startswith(alias) or alias.startswith(f"{home}/") for home in homes)

@@ -18,6 +18,8 @@ from luhyaapi.contracts.specs import (
     Name,
     Neighbour,
     NetworkSpec,
+    NodeAllow,
+    NodeForward,
     SegmentSpan,
     UploadPart,
 )
@@ -325,11 +327,17 @@ class AccessSet(Command):
 
 
 class SegmentsSet(Command):
-    """Have these networks span to these other hosts, and no others; one with a lower ``number`` than before is old."""
+    """Have these networks span to these other hosts, and no others; one with a lower ``number`` than before is old.
+
+    ``forwards`` and ``allow``: what reaches guests of which this node judges that, and nothing else does.
+    """
 
     to, timeout_s = Role.NC, 60
+    v = 2
     number: int = Field(ge=1)
     segments: tuple[SegmentSpan, ...] = Field(default=(), max_length=SEGMENTS)
+    forwards: tuple[NodeForward, ...] = Field(default=(), max_length=65535)
+    allow: tuple[NodeAllow, ...] = Field(default=(), max_length=10_000)
 
     @property
     def subject(self) -> str:

@@ -148,7 +148,7 @@ class Forward(Model):
 
 
 class NetworkSpec(Model):
-    """A network of a cluster as its CLC wants it. ``subnet`` in CIDR, its first address is the gateway's.
+    """A network of a cluster as its CLC wants it. ``subnet`` in CIDR; ``gateway`` of its guests, empty: its first address.
 
     ``number`` is its own in the cluster: it names its bridge on every host; 0 is the network of the cluster's settings.
     ``ranges`` are the first and last addresses of what may be lent; none: all of the subnet. ``way_out``: its guests reach what lies
@@ -161,6 +161,7 @@ class NetworkSpec(Model):
     number: int = Field(ge=0, le=SEGMENTS)
     subnet: Ipv4Net
     ranges: tuple[tuple[Ipv4, Ipv4], ...] = Field(default=(), max_length=64)
+    gateway: Ipv4 | Literal[""] = ""
     way_out: bool = True
     isolated: bool = False
 
@@ -191,11 +192,29 @@ class ForwardAsk(Model):
 
 
 class ForwardFacts(Model):
-    """Where a forward is reached: ``address``:``port``."""
+    """Where a forward is reached: ``address``:``port``, and ``node_address``:``port`` when its node is the gateway of the guest."""
 
     id: FwdId
     address: Ipv4
     port: int = Field(ge=1, le=65535)
+    node_address: Ipv4 | Literal[""] = ""
+
+
+class NodeForward(Model):
+    """A port of a node that leads to one of its guests. ``sources``: IPv4 CIDRs that may use it; none: anyone."""
+
+    instance: InsId
+    protocol: Protocol
+    port: int = Field(ge=1, le=65535)
+    guest_port: int = Field(ge=1, le=65535)
+    sources: tuple[Ipv4Net, ...] = Field(default=(), max_length=65)
+
+
+class NodeAllow(Model):
+    """What may reach a guest of a node from outside."""
+
+    instance: InsId
+    allow: tuple[Allow, ...] = Field(min_length=1, max_length=256)
 
 
 class ElasticSpec(Model):
@@ -218,7 +237,7 @@ class Nic(Model):
     """One network card with its leased addresses. ``network`` is one of the cluster's, ``segment`` the number of it.
 
     ``subnet`` in CIDR and ``gateway`` are the network's; empty: the cluster does not say, and its card is not guarded.
-    ``isolated``: it reaches no other guest of its network, and none reaches it.
+    ``isolated``: it reaches no other guest of its network, and none reaches it. ``way_out``: it reaches what lies outside.
     """
 
     mac: Mac
@@ -229,6 +248,7 @@ class Nic(Model):
     subnet: Ipv4Net | Literal[""] = ""
     gateway: Ipv4 | Literal[""] = ""
     isolated: bool = False
+    way_out: bool = True
     forwards: tuple[Forward, ...] = ()
 
 

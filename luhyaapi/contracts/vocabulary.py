@@ -125,7 +125,9 @@ class Allowed(Word):
 class NetworkMode(Word):
     """Where a network ends, and who is the gateway of its guests."""
 
+    NODE = "node", "Behind the node", "节点内网"
     CLUSTER = "cluster", "Behind the cluster", "集群内网"
+    CAMPUS = "campus", "On the campus network", "校园网"
     CLOSED = "closed", "Closed class", "封闭网络"
 
 

@@ -176,10 +176,12 @@ def _add_card(made: Chains, card: Card, segment: Segment) -> None:
 def _own_rules(segment: Segment, version: int, allowed: str) -> Iterator[str]:
     """What comes from the card's own segment; ``allowed`` leads to the rules for all else."""
     nets = [*_of(segment.subnets, version), *([ANY_LINK_LOCAL] if version == 6 else [])]
-    if segment.talk:
+    server, client = (67, 68) if version == 4 else (547, 546)
+    if segment.shared:
+        yield f"-p udp --sport {server} --dport {client} -j ACCEPT"
+    elif segment.talk:
         yield from (f"-s {net} -j ACCEPT" for net in nets)
     else:
-        server, client = (67, 68) if version == 4 else (547, 546)
         yield from (f"-s {net} -p udp --sport {server} --dport {client} -j ACCEPT" for net in nets)
         yield from (f"-s {one} {allowed}" for one in map(address, segment.routers) if one.version == version)
         yield from (f"-s {net} -j DROP" for net in nets)

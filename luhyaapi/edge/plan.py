@@ -58,7 +58,8 @@ class Segment(Model):
     such as a gateway on another host; they count as outside. ``judged``: those routers judge all that comes from outside, so it is not
     judged here again. Of a host that is gateway, or has judged guests, these reach no door: only DHCP, DNS and ping of their gateway.
     ``way_out``: guests reach what lies behind the uplinks, under the host's address (IPv6: only unique local addresses are translated);
-    otherwise only those with an alias do. ``talk``: guests may reach each other.
+    otherwise only those with an alias do. ``talk``: guests may reach each other. ``shared``: others than our guests have addresses of
+    the subnets too, so whoever is there is judged as one from outside; only a DHCP server is always heard.
     """
 
     name: Name
@@ -69,6 +70,7 @@ class Segment(Model):
     routers: tuple[str, ...] = ()
     way_out: bool = True
     talk: bool = True
+    shared: bool = False
 
 
 class Card(Model):
@@ -206,6 +208,8 @@ def _check_segments(plan: RulesPlan) -> dict[str, list[Subnet]]:
             before.append(new)
         if segment.gateway and segment.routers:
             raise _invalid(f"the gateway of {segment.name} is here and elsewhere")
+        if segment.shared and (segment.gateway or segment.judged):
+            raise _invalid(f"what comes to {segment.name} by its bridge is not judged, and others are there")
         if segment.judged and not segment.routers:
             raise _invalid(f"nobody judges what comes to {segment.name}: it has no routers")
         for text in segment.routers:

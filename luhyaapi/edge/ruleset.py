@@ -301,6 +301,9 @@ def _card_rules(segment: Segment, allow: Iterable[Allow]) -> Iterator[str]:
         if not nets:
             continue
         own = f"{ip} saddr {_any_of(nets)}"
+        if segment.shared:
+            yield "udp sport 67 udp dport 68 accept" if ip == "ip" else "udp sport 547 udp dport 546 accept"
+            continue
         if segment.talk:
             yield f"{own} accept"
             continue

@@ -26,9 +26,20 @@ def _fake(settings: Settings) -> Hypervisor:
 
 def _bridge(settings: Settings) -> NodeNetwork:
     from luhyaapi import edge
+    from luhyaapi.edge import routes
     from nc.drivers.bridge_network import BridgeNetwork
+    from nc.drivers.taps import Here
 
-    return BridgeNetwork(settings.network.bridge, uplink=settings.network.uplink, rules=edge.rules_for(settings.network, Role.NC))
+    network = settings.network
+
+    def here() -> Here:
+        address = network.address or routes.address_in(settings.host.door) or routes.own_address()
+        return Here(network.outside or routes.outside(), address)
+
+    return BridgeNetwork(
+        network.bridge, uplink=network.uplink, rules=edge.rules_for(network, Role.NC), campus=network.campus, folder=settings.host.state / "edge",
+        here=here,
+    )
 
 
 def _fake_network(settings: Settings) -> NodeNetwork:

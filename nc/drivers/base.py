@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from luhyaapi import clock
-from luhyaapi.contracts.specs import DomainFacts, MachineSpec, Nic, SegmentSpan
+from luhyaapi.contracts.specs import Allow, DomainFacts, MachineSpec, Nic, NodeForward, SegmentSpan
 from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, Part
 from luhyaapi.errors import Refused
 
@@ -94,6 +94,23 @@ class Hypervisor(Protocol):
     def used_s(self, instance: str) -> float | None: ...
 
 
+@dataclass(frozen=True)
+class Guest:
+    """An instance as its networks see it: its name, as the user wrote it, and its cards."""
+
+    name: str
+    nics: tuple[Nic, ...]
+
+
+@dataclass(frozen=True)
+class NodeEdge:
+    """All guests of a node by instance, and what reaches those of which the node judges that."""
+
+    guests: Mapping[str, Guest] = field(default_factory=dict)
+    forwards: tuple[NodeForward, ...] = ()
+    allow: Mapping[str, tuple[Allow, ...]] = field(default_factory=dict)
+
+
 @runtime_checkable
 class Watched(Protocol):
     """A hypervisor that tells of changes at once, also of those nobody asked for.
@@ -110,8 +127,8 @@ class NodeNetwork(Protocol):
 
     ``plug`` makes the bridge ready and answers the tap's name; the tap itself may come and go with the guest.
     ``unplug`` leaves no tap of that instance. ``found`` answers the taps there are: tap name to instance.
-    ``span`` has these networks reach the same ones of other hosts, and no others reach any. ``guard`` is told all cards of this
-    node: from then on each tap says only what its card may, and a tap of no card of these says nothing here forbids.
+    ``span`` has these networks reach the same ones of other hosts, and no others reach any. ``guard`` is told the whole edge: from then
+    on each tap says only what its card may, guests whose network ends here have their DHCP and way out, and are reached as it says.
     Raises Refused(not_found) for a network this node does not have, Failed(network) otherwise.
     """
 
@@ -119,7 +136,7 @@ class NodeNetwork(Protocol):
     def unplug(self, instance: str) -> None: ...
     def found(self) -> dict[str, str]: ...
     def span(self, segments: Sequence[SegmentSpan]) -> None: ...
-    def guard(self, cards: Mapping[str, Sequence[Nic]]) -> None: ...
+    def guard(self, edge: NodeEdge) -> None: ...
 
 
 def check(spec: MachineSpec, files: Files) -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-from luhyaapi.conf import bridge_of
+from luhyaapi.conf import bridge_for, bridge_of
 from luhyaapi.contracts.specs import Nic, SegmentSpan
+from luhyaapi.contracts.vocabulary import NetworkMode
 from luhyaapi.edge import uplink as cards
 from luhyaapi.edge import vxlan
 from luhyaapi.edge.base import RulesDriver
+from luhyaapi.edge.dnsmasq import DnsmasqNetwork
 from luhyaapi.errors import Failed, Refused
 from luhyaapi.process import run
 from nc.drivers import taps
-from nc.drivers.base import tap_name
+from nc.drivers.base import NodeEdge, tap_name
+from nc.drivers.taps import Here
 
 TIMEOUT_S = 10.0
 _TAP = re.compile("^t([0-9a-f]{8})[0-9a-f]{6}$")
@@ -24,20 +28,29 @@ _TAP = re.compile("^t([0-9a-f]{8})[0-9a-f]{6}$")
 class BridgeNetwork:
     """The taps are made by the hypervisor as the guest starts, under the name :meth:`plug` answered, and end with it.
 
-    Every network has its bridge, that of the settings the plain name. A bridge gets no address here: on one host it is the
-    CC's, elsewhere a wire to it. ``namespace`` names a network namespace (``ip netns``); empty is our own.
-    ``rules``: the packet rules of this host; None: nothing is guarded.
+    Every network has its bridge, that of the settings the plain name; ``uplink`` is a card of it. A bridge gets no address here unless
+    its network ends at this node, which then serves its DHCP and remembers so in ``folder``: on one host it is the CC's, elsewhere a
+    wire to it. ``namespace`` names a network namespace (``ip netns``); empty is our own. ``rules``: the packet rules of this host;
+    None: nothing is guarded. ``campus``: the card of the campus network. ``here``: what this node knows of itself, asked each time.
     """
 
-    def __init__(self, bridge: str, namespace: str = "", uplink: str = "", rules: RulesDriver | None = None) -> None:
+    def __init__(
+        self, bridge: str, namespace: str = "", uplink: str = "", rules: RulesDriver | None = None, campus: str = "", folder: Path | None = None,
+        here: Callable[[], Here] = Here,
+    ) -> None:
         if not re.fullmatch("[a-z][a-z0-9._-]{0,14}", bridge):
             raise Refused("invalid", f"{bridge!r} cannot be the name of a bridge", "1 to 15 of a-z 0-9 . _ -")
-        self._bridge, self._uplink, self._rules = bridge, uplink, rules
+        self._bridge, self._uplink, self._rules, self._here = bridge, uplink, rules, here
+        self._campus, self._folder = campus, folder
         self._namespace = namespace
         self._ip = ["ip", *(["-n", namespace] if namespace else [])]
 
     def plug(self, instance: str, nic: Nic) -> str:
-        self._ensure_bridge(nic.segment)
+        if nic.mode is NetworkMode.CAMPUS and not self._campus:
+            raise Refused("not_found", "This node is not in the campus network", "network.campus names no card",
+                          hint="Give the node a card there and name it in network.campus.")
+        if nic.mode is not NetworkMode.NODE:
+            self._ensure_bridge(bridge_for(self._bridge, nic), self._campus if nic.mode is NetworkMode.CAMPUS else "" if nic.segment else self._uplink)
         return tap_name(instance, nic.mac)
 
     def unplug(self, instance: str) -> None:
@@ -51,23 +64,29 @@ class BridgeNetwork:
 
     def span(self, segments: Sequence[SegmentSpan]) -> None:
         for each in segments:
-            self._ensure_bridge(each.segment)
+            self._ensure_bridge(bridge_of(self._bridge, each.segment))
             vxlan.ensure(bridge_of(self._bridge, each.segment), each, self._namespace)
         wanted = {each.vni for each in segments}
         for vni, bridge in vxlan.links(self._namespace).items():
             if vni not in wanted and self._is_ours(bridge):
                 vxlan.remove(vni, self._namespace)
 
-    def guard(self, cards: Mapping[str, Sequence[Nic]]) -> None:
+    def guard(self, edge: NodeEdge) -> None:
+        wanted = taps.served(self._bridge, edge)
+        if self._folder is not None:
+            for network in wanted:
+                DnsmasqNetwork(self._folder / network.bridge, network.bridge).apply(network)
         if self._rules is not None:
-            self._rules.apply(taps.plan(self._bridge, cards))
+            self._rules.apply(taps.plan(self._bridge, edge, self._here()))
+        if self._folder is not None and self._folder.is_dir():
+            for gone in {each.name for each in self._folder.iterdir()} - {each.bridge for each in wanted}:
+                DnsmasqNetwork(self._folder / gone, gone).down()
 
     def _is_ours(self, bridge: str) -> bool:
         name, dash, segment = bridge.rpartition("-")
-        return bridge == self._bridge or (name == self._bridge and bool(dash) and segment.isdigit())
+        return bridge == self._bridge or (name == self._bridge and bool(dash) and (segment.isdigit() or segment == "c"))
 
-    def _ensure_bridge(self, segment: int) -> None:
-        bridge = bridge_of(self._bridge, segment)
+    def _ensure_bridge(self, bridge: str, card: str = "") -> None:
         link = self._link(bridge)
         if link is None:
             self._change("add", bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0")
@@ -76,8 +95,8 @@ class BridgeNetwork:
             raise Failed("network", f"{bridge} is not a bridge", "another link has that name")
         if "UP" not in link.get("flags", []):
             self._change("set", bridge, "up")
-        if self._uplink and not segment:
-            cards.attach(self._uplink, bridge, tuple(self._ip))
+        if card:
+            cards.attach(card, bridge, tuple(self._ip))
 
     def _delete(self, tap: str) -> None:
         try:

@@ -6,7 +6,7 @@ import builtins
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from luhyaapi import clock, ids
 from luhyaapi.contracts.specs import Display, DomainFacts, MachineSpec, Nic, SegmentSpan
 from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, DomainState
 from luhyaapi.errors import CODES, Bug, Failed, Refused, Trouble, Unavailable
-from nc.drivers.base import Account, Files, Probe, check, ends_politely, never, tap_name
+from nc.drivers.base import Account, Files, NodeEdge, Probe, check, ends_politely, never, tap_name
 
 VERBS = ("probe", "define", "start", "stand", "stop", "remove", "inspect", "list", "plug", "unplug", "guard", "found")
 
@@ -216,7 +216,7 @@ class FakeNetwork:
         self._taps.mkdir(parents=True, exist_ok=True)
         self.faults = Faults()
         self.spans: tuple[SegmentSpan, ...] = ()
-        self.guarded: dict[str, tuple[Nic, ...]] = {}
+        self.edge = NodeEdge()
 
     def plug(self, instance: str, nic: Nic) -> str:
         self.faults.strike("plug", instance)
@@ -228,9 +228,9 @@ class FakeNetwork:
         self.faults.strike("span")
         self.spans = tuple(segments)
 
-    def guard(self, cards: Mapping[str, Sequence[Nic]]) -> None:
+    def guard(self, edge: NodeEdge) -> None:
         self.faults.strike("guard")
-        self.guarded = {instance: tuple(nics) for instance, nics in cards.items()}
+        self.edge = edge
 
     def unplug(self, instance: str) -> None:
         self.faults.strike("unplug", instance)

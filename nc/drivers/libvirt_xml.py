@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from lxml import etree
 
-from luhyaapi.conf import bridge_of
+from luhyaapi.conf import bridge_for
 from luhyaapi.contracts.specs import Blob, Hardware, MachineSpec, Nic
 from luhyaapi.contracts.vocabulary import (
     Accelerator,
@@ -253,7 +253,7 @@ def _card(devices: Any, spec: MachineSpec, nic: Nic, files: Files, kind: Kind, b
     card = _add(devices, "interface", type="bridge" if bridge else "user")
     _add(card, "mac", address=nic.mac)
     if bridge:
-        _add(card, "source", bridge=bridge_of(bridge, nic.segment))
+        _add(card, "source", bridge=bridge_for(bridge, nic))
         _add(card, "target", dev=files.taps.get(nic.mac) or tap_name(spec.instance, nic.mac))
     if kind != "xen":
         _add(card, "model", type=spec.image.hardware.vif_model)

@@ -1,33 +1,94 @@
-"""The packet rules of a node: what each tap may say. Who reaches a guest from outside, its network's router judges."""
+"""The edge of a node as a plan: what each tap may say, the networks that end here, and what reaches their guests."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from luhyaapi import log
-from luhyaapi.conf import bridge_of, rules_of
+from luhyaapi.conf import bridge_for, rules_of
 from luhyaapi.contracts.specs import Nic
-from luhyaapi.contracts.vocabulary import Role
-from luhyaapi.edge.plan import Card, RulesPlan, Segment
-from nc.drivers.base import tap_name
+from luhyaapi.contracts.vocabulary import NetworkMode, Role
+from luhyaapi.edge.networks import EdgeLease, EdgeNetwork
+from luhyaapi.edge.plan import Card, Forward, RulesPlan, Segment
+from nc.drivers.base import NodeEdge, tap_name
 
 _log = log.get(__name__)
+_CAMPUS = "campus"
 
 
-def plan(bridge: str, cards: Mapping[str, Sequence[Nic]]) -> RulesPlan:
-    """A function of the cards alone, by instance. Of two that claim one address the first has it."""
-    segments: dict[int, Segment] = {}
-    made: list[Card] = []
+@dataclass(frozen=True)
+class Here:
+    """What a node knows of itself: its uplinks, and its address for users (empty: none)."""
+
+    uplinks: tuple[str, ...] = ()
+    address: str = ""
+
+
+def served(bridge: str, edge: NodeEdge) -> tuple[EdgeNetwork, ...]:
+    """The networks whose gateway and DHCP server is this node."""
+    found: dict[int, EdgeNetwork] = {}
+    for instance, nic in _cards(edge):
+        if nic.mode is NetworkMode.NODE:
+            lease = EdgeLease(instance=instance, mac=nic.mac, ip=nic.ip, hostname=edge.guests[instance].name)
+            before = found.get(nic.segment) or EdgeNetwork(bridge=bridge_for(bridge, nic), subnet=nic.subnet, gateway=nic.gateway)
+            found[nic.segment] = before.model_copy(update={"leases": (*before.leases, lease)})
+    return tuple(found.values())
+
+
+def plan(bridge: str, edge: NodeEdge, here: Here) -> RulesPlan:
+    """A function of what it is given. Of two cards that claim one address the first has it."""
+    listed = list(_cards(edge))
+    segments: dict[str, Segment] = {}
+    for _, nic in listed:
+        name = _segment_of(nic)
+        segments[name] = _joined(segments[name], nic) if name in segments else _segment(bridge, nic)
+    ips = {instance: guest.nics[0].ip for instance, guest in edge.guests.items() if guest.nics}
+    judged = {NetworkMode.NODE, NetworkMode.CAMPUS}
+    return RulesPlan(
+        name=rules_of(Role.NC, bridge), uplinks=here.uplinks, segments=tuple(segments.values()),
+        cards=tuple(
+            Card(
+                tap=tap_name(instance, nic.mac), mac=nic.mac, addresses=(nic.ip,), segment=_segment_of(nic),
+                allow=edge.allow.get(instance, ()) if nic.mode in judged else (),
+            ) for instance, nic in listed
+        ),
+        forwards=tuple(
+            Forward(protocol=f.protocol, address=here.address, port=f.port, to=ips[f.instance], to_port=f.guest_port, sources=f.sources)
+            for f in edge.forwards if f.instance in ips and here.address
+        ),
+    )
+
+
+def _cards(edge: NodeEdge) -> Iterator[tuple[str, Nic]]:
     claimed: set[str] = set()
-    listed = [(instance, nic) for instance, nics in cards.items() for nic in nics if nic.subnet and nic.gateway]
+    listed = [(instance, nic) for instance, guest in edge.guests.items() for nic in guest.nics if nic.subnet and nic.gateway]
     for instance, nic in sorted(listed, key=lambda each: (each[0], each[1].mac)):
         if claimed & {nic.mac, nic.ip}:
             _log.warning("an address is on two cards of this node", instance=instance, mac=nic.mac, ip=nic.ip)
             continue
         claimed |= {nic.mac, nic.ip}
-        segment = segments.setdefault(nic.segment, Segment(
-            name=f"n{nic.segment}", bridge=bridge_of(bridge, nic.segment), subnets=(nic.subnet,), judged=True, routers=(nic.gateway,),
-            talk=not nic.isolated,
-        ))
-        made.append(Card(tap=tap_name(instance, nic.mac), mac=nic.mac, addresses=(nic.ip,), segment=segment.name))
-    return RulesPlan(name=rules_of(Role.NC, bridge), segments=tuple(segments.values()), cards=tuple(made))
+        yield instance, nic
+
+
+def _segment_of(nic: Nic) -> str:
+    return _CAMPUS if nic.mode is NetworkMode.CAMPUS else f"n{nic.segment}"
+
+
+def _segment(bridge: str, nic: Nic) -> Segment:
+    name, talk = _segment_of(nic), not nic.isolated
+    if nic.mode is NetworkMode.CAMPUS:
+        return Segment(name=name, bridge=bridge_for(bridge, nic), subnets=(nic.subnet,), routers=(nic.gateway,), talk=talk, shared=True)
+    if nic.mode is NetworkMode.NODE:
+        return Segment(name=name, bridge=bridge_for(bridge, nic), subnets=(nic.subnet,), gateway=True, way_out=nic.way_out, talk=talk)
+    return Segment(name=name, bridge=bridge_for(bridge, nic), subnets=(nic.subnet,), judged=True, routers=(nic.gateway,), talk=talk)
+
+
+def _joined(segment: Segment, nic: Nic) -> Segment:
+    """Networks of the campus share their bridge; of the others each card says the same."""
+    if segment.name != _CAMPUS or nic.subnet in segment.subnets:
+        return segment
+    return segment.model_copy(update={
+        "subnets": (*segment.subnets, nic.subnet), "routers": tuple(dict.fromkeys((*segment.routers, nic.gateway))),
+        "talk": segment.talk and not nic.isolated,
+    })

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from luhyaapi.contracts.specs import Nic, SegmentSpan
 from luhyaapi.errors import Failed, Refused
-from nc.drivers.base import tap_name
+from nc.drivers.base import NodeEdge, tap_name
 
 _CARD = re.compile("^t[0-9a-f]{14}$")
 
@@ -44,7 +44,7 @@ class UserNetwork:
         if segments:
             raise Refused("not_found", "This node has no networks beside its own", "it runs without rights")
 
-    def guard(self, cards: Mapping[str, Sequence[Nic]]) -> None:
+    def guard(self, edge: NodeEdge) -> None:
         """Each guest is alone in its network, which QEMU makes: there is nobody to be guarded from."""
 
     def unplug(self, instance: str) -> None:

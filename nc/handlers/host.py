@@ -23,10 +23,8 @@ class RefreshHost(control.RefreshHost):
 
 @handles(SegmentsSet)
 class SetSegments(Handler[SegmentsSet]):
-    """Which other hosts the networks of this node reach."""
+    """Which other hosts the networks of this node reach, and what reaches its guests."""
 
     def run(self, job: Job, command: SegmentsSet) -> None:
         """An older word than the last one changes nothing."""
-        if command.number > job.services.segments:
-            job.services.domains.span(command.segments)
-            job.services.segments, job.services.spans = command.number, command.segments
+        job.services.domains.guards.hear(command)

@@ -9,7 +9,7 @@ from pathlib import Path
 from luhyaapi import clock, ids, log
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.reports import InstanceFacts
-from luhyaapi.contracts.specs import DomainFacts, Fault, MachineSpec, SegmentSpan
+from luhyaapi.contracts.specs import DomainFacts, Fault, MachineSpec
 from luhyaapi.contracts.vocabulary import DomainState, InstanceState
 from luhyaapi.errors import Failed, Refused, Trouble, Unavailable
 from luhyaapi.role import Job
@@ -47,7 +47,7 @@ class Domains:
         self._watched = False
         self._fetched: dict[tuple[str, str], float] = {}
         self.wanted = WantedFiles(settings.host.state / "instances")
-        self._guards = Guards(hands.network, self.wanted)
+        self.guards = Guards(hands.network, self.wanted, settings.host.state / "edge.json")
         self.exports = exports or Exports(settings, hands.cache)
         self.standing = Standing(hands.hypervisor, hands.cache, self.exports, self.wanted, self._turns)
         self.strangers: tuple[str, ...] = ()
@@ -127,7 +127,7 @@ class Domains:
         self._hands.hypervisor.stop(instance, 0)
         self._hands.hypervisor.remove(instance)
         self._hands.network.unplug(instance)
-        self._guards.leave(instance)
+        self.guards.leave(instance)
         self.exports.close(instance)
         if wanted is not None:
             for blob in wanted.spec.image.blobs:
@@ -191,7 +191,7 @@ class Domains:
         if found.state is DomainState.RUNNING:
             return found
         files = furnish(spec, self._hands, self.exports, self.wanted.folder(spec.instance))
-        self._guards.stand(spec.instance, spec.nics)
+        self.guards.stand(spec)
         with self._boots.slot(spec.instance, cancelled):
             self._hands.hypervisor.define(spec, files)
             facts = self._hands.hypervisor.start(spec.instance)
@@ -313,14 +313,6 @@ class Domains:
             _log.info("the hypervisor cannot be asked yet", why=str(e))
             if not self.wanted.is_same_boot():
                 self._greet({}, busy)
-
-    def span(self, segments: Sequence[SegmentSpan]) -> None:
-        """Have the networks of this node reach those other hosts. Raises Failed(network)."""
-        self._hands.network.span(segments)
-
-    def guard(self) -> None:
-        """Have each tap of this node say only what its card may, whatever became of the rules. Raises Failed(network | missing)."""
-        self._guards.renew()
 
     def disown(self, doubtful: Sequence[str], busy: set[str]) -> None:
         """Say of those of which nothing is here that they do not run. Raises Unavailable when the hypervisor cannot be asked."""

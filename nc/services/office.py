@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from luhyaapi.contracts.specs import SegmentSpan
 from luhyaapi.transfer.cache import BlobCache
 from nc.services.domains import Domains
 
@@ -23,9 +22,5 @@ class Office:
     agent: Agent
     cache: BlobCache
     domains: Domains
-    segments: int = 0
-    """The number of the last word about segments since this process started; 0: none was heard."""
-    spans: tuple[SegmentSpan, ...] = ()
-    """What that word was."""
     trouble: str = NOT_ASKED
     """Why no guest can be run here now; empty when the hypervisor answers."""

@@ -3,7 +3,7 @@
 import pytest
 
 from clc.services import cards, networks
-from luhyaapi.contracts.commands import NetworksSet
+from luhyaapi.contracts.commands import NetworksSet, SegmentsSet
 from luhyaapi.contracts.reports import HostFacts
 from luhyaapi.contracts.specs import SegmentSpan
 from luhyaapi.errors import Refused
@@ -173,7 +173,7 @@ def test_a_node_has_its_networks_reach_others_again_when_that_was_undone(cloud):
     services = cloud.role("nc1")
     network = services.domains._hands.network
     span = SegmentSpan(segment=7, vni=7, local="192.0.2.1", peers=("192.0.2.2",))
-    services.segments, services.spans = 5, (span,)
+    services.domains.guards.word = SegmentsSet(number=5, segments=(span,))
     assert network.spans == ()
     cloud.p.pass_time(30)
     assert network.spans == (span,)
