@@ -28,6 +28,7 @@ from luhyaapi.contracts.commands import (
 )
 from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.role import PENDING, Done, Handler, Job, handles
+from luhyaapi.wire import stream
 from luhyadb import letters, memory, outbox
 from luhyadb.models import Child, FlowRun
 
@@ -182,7 +183,10 @@ class OpenStream(Handler[StreamOpen]):
         office = job.services
         place = placements.find(command.instance)
         if place is None:
-            raise Refused("state", "The instance has no place in this cluster")
+            error = Refused("state", "The instance has no place in this cluster")
+            if office.boss:
+                stream.refuse(office.boss, command.stream, office.agent.me, error)
+            raise error
         if office.streams is not None:
             office.streams.expect(command.stream, command.timeout_s)
         outbox.send(command, place.node, sender=office.agent.me, task=job.task, step="stream", deadline=clock.now() + command.timeout_s)

@@ -127,10 +127,10 @@ def cc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links
     _plug(agent, Beat(agent))
     house = House(agent)
     if not links.inline:
-        boss = stream.dialling(own, settings.host.identity)
+        boss = office.boss = stream.dialling(own, settings.host.identity)
         office.streams = stream.Exchange(
             settings.host.listen, settings.host.stream_port, lambda secret, _child: stream.dial(boss, secret, agent.me),
-            serving=tls.doors(settings.host),
+            serving=tls.doors(settings.host), on_refused=lambda secret, error: stream.refuse(boss, secret, agent.me, error),
         )
         house.extras += [office.streams, _Resuming(arrivals.go_on)]
         house.door = door.make(office)

@@ -1,4 +1,4 @@
-"""Looks at screens and logs: one-time tickets, bound to an account and an instance: the only writer of ScreenTicket."""
+"""Looks at screens, serial consoles and logs: one-time tickets, bound to an account and an instance: the only writer of ScreenTicket."""
 
 from __future__ import annotations
 
@@ -32,13 +32,14 @@ def hashed(secret: str) -> str:
 
 
 def open_look(account: Account, ident: str, channel: str = "screen") -> Look:
-    """Have the node dial its screen (or log) outward. Raises Refused(not_found | state)."""
+    """Have the node dial its screen (or ``serial``, or ``log``) outward. Raises Refused(not_found | state)."""
     with memory.atomic():
         row = scope.one(account, Instance, pk=ident)
         if not row.node:
             raise Refused("state", f"{row.name} is on no node", f"it is {row.state}")
-        if channel == "screen" and row.state not in (InstanceState.RUNNING, InstanceState.STARTING, InstanceState.STOPPING):
-            raise Refused("state", f"{row.name} shows no screen", f"it is {row.state}", hint="Start it first.")
+        if channel != "log" and row.state not in (InstanceState.RUNNING, InstanceState.STARTING, InstanceState.STOPPING):
+            what = f"{row.name} shows no screen" if channel == "screen" else f"{row.name} has no serial console now"
+            raise Refused("state", what, f"it is {row.state}", hint="Start it first.")
         look = Look(ids.secret(), ids.secret(), clock.now() + LIFE_S)
         ScreenTicket.objects.filter(expires_at__lt=clock.now() - LIFE_S).delete()
         ScreenTicket.objects.create(

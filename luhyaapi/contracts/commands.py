@@ -244,11 +244,11 @@ class LetterResend(Command):
 
 
 class StreamOpen(Command):
-    """Dial outward, boss by boss, and join the named channel of an instance (``screen`` or ``log``) with the stream."""
+    """Dial outward, boss by boss, and join the named channel of an instance (``screen``, ``log`` or ``serial``) with the stream."""
 
-    to, timeout_s = (Role.CC, Role.NC), 30
+    v, to, timeout_s = 2, (Role.CC, Role.NC), 30
     instance: InsId
-    channel: str = Field(pattern="^(screen|log)$")
+    channel: str = Field(pattern="^(screen|log|serial)$")
     stream: str = Field(max_length=64)
 
 

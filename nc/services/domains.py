@@ -19,6 +19,7 @@ from nc.services.boots import Boots
 from nc.services.furnishing import Hands, furnish
 from nc.services.lazy.exports import Exports
 from nc.services.lazy.standing import Standing
+from nc.services.serial import Serials
 from nc.services.turns import Turns
 from nc.services.wanted import Wanted, WantedFiles
 
@@ -45,6 +46,7 @@ class Domains:
         self._failed: dict[str, Fault] = {}
         self._watched = False
         self._fetched: dict[tuple[str, str], float] = {}
+        self._serials = Serials()
         self.wanted = WantedFiles(settings.host.state / "instances")
         self.exports = exports or Exports(settings, hands.cache)
         self.standing = Standing(hands.hypervisor, hands.cache, self.exports, self.wanted, self._turns)
@@ -140,6 +142,18 @@ class Domains:
         if facts.state is not DomainState.RUNNING or not at:
             raise Refused("state", "The instance shows no screen", f"on its node it is {facts.state}")
         return stream.UnixSocket(at) if isinstance(at, Path) else at
+
+    def serial(self, instance: str) -> stream.Local:
+        """An end of its serial console. Raises Refused(state | quota | not_found)."""
+        folder, facts = self.wanted.folder(instance), self._hands.hypervisor.inspect(instance)
+        at = belongings.serial_of(folder)
+        if facts.state is not DomainState.RUNNING:
+            raise Refused("state", "The instance has no serial console now", f"on its node it is {facts.state}", hint="Start it first.")
+        if isinstance(self._hands.hypervisor.screen(facts, at), int):
+            raise Refused("state", "The instance has no serial console", "its hypervisor offers none")
+        if not at.is_socket():
+            raise Refused("state", "This machine has a serial console after its next start", "it was started before there were any")
+        return self._serials.join(instance, at, self.log(instance))
 
     def log(self, instance: str) -> Path:
         """Its console log. Raises Refused(not_found)."""

@@ -1,5 +1,6 @@
 """Orders on one instance, looks at it and its guest's own end meet in any way: files and reports stay right."""
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -228,3 +229,41 @@ def test_a_hypervisor_that_does_not_answer_disowns_nothing(node):
     with pytest.raises(Unavailable):
         node.domains.disown([ONE], set())
     assert node.told == []
+
+
+def test_a_serial_console_is_there_or_says_why_not(node):
+    with pytest.raises(Refused, match="no serial console now") as e:
+        node.domains.serial(ONE)
+    assert e.value.params["hint"] == "Start it first."
+    node.start()
+    with pytest.raises(Refused) as e:  # a guest that does not listen
+        node.domains.serial(ONE)
+    assert e.value.code == "not_found"
+    node.driver.answer(ONE)
+    with node.domains.serial(ONE) as line:
+        line.settimeout(PATIENCE_S)
+        heard = line.recv(100)
+        assert heard.endswith(b"starts\n")
+        line.sendall(b"typed")
+        assert line.recv(100) == b"typed"
+        node.stop()
+        with contextlib.suppress(ConnectionResetError):
+            while line.recv(100):
+                pass
+    folder = node.domains.wanted.folder(ONE)
+    assert list((folder / belongings.SERIAL).iterdir()) == []
+
+
+def test_a_guest_of_a_version_before_has_one_after_its_next_start(node):
+    node.start()
+    belongings.serial_of(node.domains.wanted.folder(ONE)).unlink()
+    with pytest.raises(Refused, match="after its next start") as e:
+        node.domains.serial(ONE)
+    assert e.value.code == "state"
+
+
+def test_a_hypervisor_without_sockets_offers_none(node, monkeypatch):
+    node.start()
+    monkeypatch.setattr(node.driver, "screen", lambda _facts, _at: 8700)
+    with pytest.raises(Refused, match="no serial console"):
+        node.domains.serial(ONE)

@@ -1,4 +1,4 @@
-"""A guest's screen in the browser: one WebSocket, let in by a one-time ticket, joined with the line its node dialled."""
+"""A guest's screen, or its serial console, in the browser: one WebSocket, let in by a one-time ticket, joined with the line its node dialled."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import asyncio
 import contextlib
 from urllib.parse import urlsplit
 
+from django.conf import settings
+from django.utils import translation
+
 from clc.services import screens
+from clc.services.sentences import said
 from clc.web.live import asgi
 from clc.web.live.asgi import Receive, Scope, Send
 from clc.web.live.door import Door
 from luhyaapi import log
-from luhyaapi.errors import Refused, Unavailable
+from luhyaapi.errors import Failed, Refused, Unavailable
 
 AT_MOST = 256
 DIAL_WITHIN_S = 20.0
@@ -50,6 +54,7 @@ class Screens:
     async def _look(self, scope: Scope, ticket: str, receive: Receive, send: Send) -> tuple[int, str]:
         """Show a screen until it ends: close code and reason, code 0 when the browser went."""
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        tongue = settings.LANGUAGE_CODE
         try:
             account = await asgi.account_of(scope)
             if account is None:
@@ -58,6 +63,7 @@ class Screens:
                 return FAULT, "Too many screens are open"
             self._open.add(ended)
             row = await asgi.ask(screens.redeem, ticket, account)
+            tongue = account.language or settings.LANGUAGE_CODE
             line = await self._door.wait(row.stream, DIAL_WITHIN_S)
             try:
                 result = await asgi.first_of(_down(receive, line[1], m := _Moved()), _up(send, line[0], m), _watch(scope, m), also=ended)
@@ -65,14 +71,19 @@ class Screens:
             finally:
                 line[1].close()
         except Refused as error:
-            return NO_TICKET, error.what
-        except Unavailable as error:
-            return NO_NODE, error.what
+            return NO_TICKET, _in(tongue, error.what)
+        except (Unavailable, Failed) as error:
+            return NO_NODE, _in(tongue, error.what)
         except Exception as error:
             _log.warning("screen broke", why=str(error), exc_info=not isinstance(error, OSError))
             return FAULT, "The line to the node broke"
         finally:
             self._open.discard(ended)
+
+
+def _in(tongue: str, sentence: str) -> str:
+    with translation.override(tongue):
+        return said(sentence)
 
 
 def _same_origin(headers: dict[str, str]) -> bool:
