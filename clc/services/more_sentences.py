@@ -275,6 +275,7 @@ TRACE = (
     _("console opened"),
     _("screen opened"),
     _("serial opened"),
+    _("tunnel to port {} opened"),
     _("log opened"),
     _("the time passed, and it is not on every host"),
     _("host {}"),

@@ -401,8 +401,8 @@ class Bridge:
         """End it."""
         self._stop.set()
 
-    def wait(self, patience_s: float) -> bool:
-        """Wait for its end; whether it ended."""
+    def wait(self, patience_s: float | None) -> bool:
+        """Wait for its end, None: for ever; whether it ended."""
         self._thread.join(patience_s)
         return not self.running
 

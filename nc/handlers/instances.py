@@ -46,14 +46,16 @@ class DeleteDomain(Handler[DomainDelete]):
 
 @handles(StreamOpen)
 class OpenStream(Handler[StreamOpen]):
-    """Dial outward and join a screen, a log or a serial console with the stream; or say there why not."""
+    """Dial outward and join a screen, a log, a serial console or a forwarded port with the stream; or say there why not."""
 
     def run(self, job: Job, command: StreamOpen) -> None:
         agent, domains = job.services.agent, job.services.domains
         boss = stream.dialling(agent.membership, agent.identity)
-        open_end: Callable[[str], stream.Local] = {"screen": domains.screen, "log": domains.log, "serial": domains.serial}[command.channel]
+        open_end: dict[str, Callable[[str], stream.Local]] = {
+            "screen": domains.screen, "log": domains.log, "serial": domains.serial, "tunnel": lambda it: domains.forwarded(it, command.port),
+        }
         try:
-            local = open_end(command.instance)
+            local = open_end[command.channel](command.instance)
         except Trouble as error:
             stream.refuse(boss, command.stream, agent.me, error)
             raise

@@ -155,6 +155,17 @@ class Domains:
             raise Refused("state", "This machine has a serial console after its next start", "it was started before there were any")
         return self._serials.join(instance, at, self.log(instance))
 
+    def forwarded(self, instance: str, port: int) -> int:
+        """The port of this host's loopback at which that port of the guest is reached. Raises Refused(state | not_found)."""
+        wanted = self.wanted.read(instance)
+        if wanted is None or self._hands.hypervisor.inspect(instance).state is not DomainState.RUNNING:
+            raise Refused("state", "The instance does not run", hint="Start it first.")
+        found = {f.guest_port: f.port for nic in wanted.spec.nics for f in nic.forwards}
+        if port not in found:
+            reached = ", ".join(map(str, sorted(found))) or "none"
+            raise Refused("not_found", f"Port {port} of the instance is not reached here", f"its node runs without rights and forwards these: {reached}")
+        return found[port]
+
     def log(self, instance: str) -> Path:
         """Its console log. Raises Refused(not_found)."""
         file = self.wanted.folder(instance) / "console.log"

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from luhyaapi import conf
-from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec
+from luhyaapi.contracts.specs import Blob, Forward, ImageRef, MachineSpec, Nic
 from luhyaapi.contracts.vocabulary import DiskFormat, DomainState, InstanceState, Part
 from luhyaapi.errors import Failed, Refused, Unavailable
 from luhyaapi.transfer.cache import BlobCache
@@ -68,8 +68,8 @@ class Node:
         self.domains = Domains(settings, Hands(self.driver, self.network, cache), "nc-00000001", self.told.append)
         self.domains.reconcile(set())
 
-    def start(self):
-        spec = MachineSpec(instance=ONE, name="trial", cpus=1, memory_mib=96, image=self.image, display_port=8700)
+    def start(self, **over):
+        spec = MachineSpec(instance=ONE, name="trial", cpus=1, memory_mib=96, image=self.image, display_port=8700, **over)
         self.domains.start(JOB, spec, self.next(), 1)
 
     def stop(self):
@@ -267,3 +267,17 @@ def test_a_hypervisor_without_sockets_offers_none(node, monkeypatch):
     monkeypatch.setattr(node.driver, "screen", lambda _facts, _at: 8700)
     with pytest.raises(Refused, match="no serial console"):
         node.domains.serial(ONE)
+
+
+def test_only_forwarded_ports_of_a_guest_that_runs_are_reached(node):
+    with pytest.raises(Refused, match="does not run"):
+        node.domains.forwarded(ONE, 22)
+    node.start(nics=(Nic(mac="52:54:00:00:00:0a", ip="10.231.0.7", forwards=(Forward(guest_port=22, port=9100), Forward(guest_port=80, port=9101))),))
+    assert [node.domains.forwarded(ONE, port) for port in (22, 80)] == [9100, 9101]
+    with pytest.raises(Refused, match="not reached here") as e:
+        node.domains.forwarded(ONE, 9100)
+    assert e.value.code == "not_found"
+    assert "22, 80" in e.value.why
+    node.stop()
+    with pytest.raises(Refused, match="does not run"):
+        node.domains.forwarded(ONE, 22)

@@ -18,6 +18,8 @@ from luhyaapi import log
 from luhyaapi.errors import Failed, Refused, Unavailable
 
 AT_MOST = 256
+OF_ONE_AT_MOST = 64
+"""Open lines of all kinds to one instance; a class may look at its teacher's machine."""
 DIAL_WITHIN_S = 20.0
 IDLE_S = 1800.0
 NOT_SIGNED_IN, NO_TICKET, NO_NODE, FAULT, DONE = 4401, 4403, 4408, 1011, 1000
@@ -29,7 +31,8 @@ class Screens:
 
     def __init__(self, door: Door) -> None:
         self._door = door
-        self._open: set[asyncio.Future[None]] = set()
+        self._open: dict[asyncio.Future[None], str] = {}
+        """Each with its instance, once that is known."""
 
     def close(self) -> None:
         """End every one."""
@@ -61,8 +64,11 @@ class Screens:
                 return NOT_SIGNED_IN, "Sign in first"
             if len(self._open) >= AT_MOST:
                 return FAULT, "Too many screens are open"
-            self._open.add(ended)
+            self._open[ended] = ""
             row = await asgi.ask(screens.redeem, ticket, account)
+            if list(self._open.values()).count(row.instance_id) >= OF_ONE_AT_MOST:
+                raise Refused("quota", "Too many lines to this instance are open", f"at most {OF_ONE_AT_MOST} can")
+            self._open[ended] = row.instance_id
             tongue = account.language or settings.LANGUAGE_CODE
             line = await self._door.wait(row.stream, DIAL_WITHIN_S)
             try:
@@ -78,7 +84,7 @@ class Screens:
             _log.warning("screen broke", why=str(error), exc_info=not isinstance(error, OSError))
             return FAULT, "The line to the node broke"
         finally:
-            self._open.discard(ended)
+            self._open.pop(ended, None)
 
 
 def _in(tongue: str, sentence: str) -> str:
@@ -116,7 +122,7 @@ async def _up(send: Send, reader: asyncio.StreamReader, moved: _Moved) -> tuple[
     while piece := await reader.read(asgi.BUFFER_BYTES):
         await send({"type": "websocket.send", "bytes": piece})
         moved.tick()
-    return DONE, "The screen ended"
+    return DONE, "The line ended"
 
 
 async def _watch(scope: Scope, moved: _Moved) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""A guest's serial console, by the command line and in a browser: the shell that listens there answers."""
+"""Into a guest through the cloud: its serial console, by the command line and in a browser, and its ports."""
 
 import re
 import subprocess
@@ -22,19 +22,25 @@ def machine(cloud):
     cloud.call("instance", "delete", made["id"], "--yes")
 
 
-def typed(cloud, machine, text):
+def call(cloud, *words, typed):
     return subprocess.run(
-        [Path(sys.executable).with_name("educloud"), "instance", "console", machine], cwd=cloud.home, env=cloud.environ, input=text.encode(),
+        [Path(sys.executable).with_name("educloud"), "instance", *words], cwd=cloud.home, env=cloud.environ, input=typed.encode(),
         capture_output=True, timeout=60, check=False,
     )
 
 
-def test_a_shell_answers_on_pipes(cloud, machine):
-    done = typed(cloud, machine, "echo answer=$((6*7))\r")
+def test_by_the_command_line_a_shell_and_a_port(cloud, machine):
+    done = call(cloud, "console", machine, typed="echo answer=$((6*7))\r")
     assert done.returncode == 0, done.stderr
     assert machine.encode() in done.stdout, "what was said before comes first"
     assert b"answer=42" in done.stdout
-    assert b"answer=42" in cloud.call("instance", "log", machine).encode()
+    assert "answer=42" in cloud.call("instance", "log", machine)
+    done = call(cloud, "tunnel", machine, "80", typed="GET / HTTP/1.0\r\n\r\n")
+    assert done.returncode == 0, done.stderr
+    assert machine.encode() in done.stdout
+    done = call(cloud, "tunnel", machine, "81", typed="")
+    assert done.returncode
+    assert b"Nothing listens at port 81" in done.stderr
 
 
 def test_a_page_shows_it_and_comes_back_with_its_machine(page, cloud, machine):
