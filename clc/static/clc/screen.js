@@ -141,20 +141,30 @@ box.addEventListener("click", (event) => {
 const paste = part("paste");
 const text = paste.querySelector("textarea");
 const wrong = part("wrong");
+const layout = paste.querySelector("select");
+const KEPT = "educloud-keyboard";
+try {
+  const kept = localStorage.getItem(KEPT);
+  if ([...layout.options].some((option) => option.value === kept)) layout.value = kept;
+} catch { /* private window: this page only */ }
 const judge = () => {
-  const strange = untypable(text.value).map((sign) => (/[\p{Z}\p{C}]/u.test(sign) ? `U+${sign.codePointAt(0).toString(16).toUpperCase()}` : sign));
+  const strange = untypable(text.value, layout.value).map((sign) => (/[\p{Z}\p{C}]/u.test(sign) ? `U+${sign.codePointAt(0).toString(16).toUpperCase()}` : sign));
   wrong.textContent = strange.length ? `${say("Untypable")} ${strange.slice(0, 20).join(" ")}${strange.length > 20 ? " …" : ""}` : "";
   text.setAttribute("aria-invalid", String(strange.length > 0));
   return strange.length === 0;
 };
 text.addEventListener("input", judge);
+layout.addEventListener("change", () => {
+  try { localStorage.setItem(KEPT, layout.value); } catch { /* as above */ }
+  judge();
+});
 paste.addEventListener("submit", async (event) => {
   event.preventDefault();
   if (!text.value || !judge()) { text.focus(); return; }
   const button = paste.querySelector("button");
   button.disabled = true;
   // What a line that is cut leaves untyped stays in the box.
-  text.value = await type(text.value, (keysym, code, down) => { rfb?.sendKey(keysym, code, down); return rfb !== null; });
+  text.value = await type(text.value, (keysym, code, down) => { rfb?.sendKey(keysym, code, down); return rfb !== null; }, undefined, layout.value);
   button.disabled = false;
   if (text.value) return;
   if (!paste.hidden) actions.paste(buttons("paste")[0]);
