@@ -5,8 +5,13 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterable
 
-_CODES = ["Backquote", "Digit1", "Digit2", "Digit3", "Digit4", "Digit5", "Digit6", "Digit7", "Digit8", "Digit9", "Digit0", "Minus", "Equal", "KeyQ", "KeyW", "KeyE", "KeyR", "KeyT", "KeyY", "KeyU", "KeyI", "KeyO", "KeyP", "BracketLeft", "BracketRight", "Backslash", "KeyA", "KeyS", "KeyD", "KeyF", "KeyG", "KeyH", "KeyJ", "KeyK", "KeyL", "Semicolon", "Quote", "IntlBackslash", "KeyZ", "KeyX", "KeyC", "KeyV", "KeyB", "KeyN", "KeyM", "Comma", "Period", "Slash", "IntlYen", "IntlRo", "Space", "Enter", "Tab", "ShiftLeft", "AltRight"]
-_NUMBERS = dict(zip(_CODES, [41, *range(2, 14), *range(16, 28), 43, *range(30, 41), 86, *range(44, 54), 124, 89, 57, 28, 15, 42, 100], strict=True))
+_NUMBERS = {
+    **{f"Key{letter}": first + n for first, row in ((16, "QWERTYUIOP"), (30, "ASDFGHJKL"), (44, "ZXCVBNM")) for n, letter in enumerate(row)},
+    **{f"Digit{(n + 1) % 10}": 2 + n for n in range(10)},
+    "Backquote": 41, "Minus": 12, "Equal": 13, "BracketLeft": 26, "BracketRight": 27, "Backslash": 43, "Semicolon": 39, "Quote": 40,
+    "IntlBackslash": 86, "Comma": 51, "Period": 52, "Slash": 53, "IntlYen": 124, "IntlRo": 89, "Space": 57, "Enter": 28, "Tab": 15,
+    "ShiftLeft": 42, "AltRight": 100,
+}
 """The numbers of Linux for the keys that browsers name so."""
 _COMPOSING, _COMPOSED, _CANCELLED = 1, 2, 3
 
