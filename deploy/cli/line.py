@@ -61,13 +61,14 @@ def ended(code: int, reason: str) -> Trouble | None:
     """Why a line ended, by the close of its websocket; None for an end that is nobody's fault."""
     if code == _DONE:
         return None
+    what, _, why = reason.partition("\n")
     if code == _NOT_SIGNED_IN:
-        return Refused("unauthenticated", reason or "The session ended")
+        return Refused("unauthenticated", what or "The session ended", why)
     if code == _REFUSED:
-        return Refused("state", reason or "The line was refused")
+        return Refused("state", what or "The line was refused", why)
     if code == _SILENT:
-        return Unavailable("host_silent", reason or "The node did not answer")
-    return Unavailable("interrupted", reason or "The line to the cloud was cut", f"websocket {code}" if code else "", hint="Open it again.")
+        return Unavailable("host_silent", what or "The node did not answer", why)
+    return Unavailable("interrupted", what or "The line to the cloud was cut", why or (f"websocket {code}" if code else ""), hint="Open it again.")
 
 
 def joined(socket: ClientConnection, *, leave: bytes = b"", lingers_s: float | None = None) -> None:

@@ -84,7 +84,7 @@ def test_pipes_get_what_was_said_as_it_is(cloud):
 
 
 @pytest.mark.parametrize(("code", "reason", "exit_code", "words"), [
-    (1000, "The screen ended", 0, ""), (4403, "This machine has a serial console after its next start", 5, "after its next start"),
+    (1000, "The screen ended", 0, ""), (4403, "This machine has a serial console after its next start\nwhy not", 5, "why not"),
     (4401, "Sign in first", 4, "Sign in first"), (4408, "The node did not answer", CODES["host_silent"].exit, "did not answer"),
     (1011, "", CODES["interrupted"].exit, "was cut"),
 ])

@@ -227,7 +227,8 @@ def test_what_the_node_says_why_not_is_the_reason_of_the_end(served):
         stream.refuse(stream.Dialling(("127.0.0.1", served.door)), secret, "cc-00000001", error)
         with pytest.raises(ConnectionClosed) as closed:
             ws.recv(5)
-    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4403, "This machine has a serial console after its next start")
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (
+        4403, "This machine has a serial console after its next start\nit was started before there were any")
 
 
 def test_garbage_at_the_door_is_hung_up(served):

@@ -196,11 +196,12 @@ def test_a_line_that_ends_is_opened_again_and_one_that_is_refused_is_not(serial)
         line.close(code=1000, reason="The line ended")
 
     def refused(line):
-        line.close(code=4403, reason="This machine has a serial console after its next start")
+        line.close(code=4403, reason="This machine has a serial console after its next start\nit is old")
 
     page, lines = serial(ends, refused, lambda line: line.send(b"back"))
     expect(page.locator("html[data-serial=ended]")).to_be_attached(timeout=10_000)
-    expect(page.locator("[data-serial-cover]")).to_contain_text("after its next start")
+    expect(page.locator("[data-serial-what]")).to_have_text("This machine has a serial console after its next start")
+    expect(page.locator("[data-serial-why]")).to_have_text("it is old")
     page.wait_for_timeout(1500)
     assert len(lines) == 2
     page.evaluate("document.dispatchEvent(new CustomEvent('educloud:changed', { detail: { noun: 'instance', id: 'ins-00000001' } }))")

@@ -129,8 +129,9 @@ async function open() {
     if (mine !== attempt) return;
     socket = null;
     clearTimeout(timer);
-    const problem = event.reason && event.code !== 1000 ? new Error(event.reason) : null;
-    if (problem) problem.final = NEVER.includes(event.code);
+    const [what, why] = event.reason.split("\n");
+    const problem = what && event.code !== 1000 ? new Error(what) : null;
+    if (problem) { problem.why = why; problem.final = NEVER.includes(event.code); }
     again(problem);
   });
 }

@@ -15,9 +15,11 @@ from clc.web.live import asgi
 from clc.web.live.asgi import Receive, Scope, Send
 from clc.web.live.door import Door
 from luhyaapi import log
-from luhyaapi.errors import Failed, Refused, Unavailable
+from luhyaapi.errors import Failed, Refused, Trouble, Unavailable
 
 AT_MOST = 256
+REASON_AT_MOST = 120
+"""Bytes of a close's reason; the protocol has room for 123."""
 OF_ONE_AT_MOST = 64
 """Open lines of all kinds to one instance; a class may look at its teacher's machine."""
 DIAL_WITHIN_S = 20.0
@@ -52,7 +54,7 @@ class Screens:
         code, reason = await self._look(scope, ticket, receive, send)
         if code:
             with contextlib.suppress(OSError, RuntimeError):
-                await send({"type": "websocket.close", "code": code, "reason": reason.encode()[:120].decode(errors="ignore")})
+                await send({"type": "websocket.close", "code": code, "reason": reason.encode()[:REASON_AT_MOST].decode(errors="ignore")})
 
     async def _look(self, scope: Scope, ticket: str, receive: Receive, send: Send) -> tuple[int, str]:
         """Show a screen until it ends: close code and reason, code 0 when the browser went."""
@@ -62,6 +64,7 @@ class Screens:
             account = await asgi.account_of(scope)
             if account is None:
                 return NOT_SIGNED_IN, "Sign in first"
+            tongue = account.language or settings.LANGUAGE_CODE
             if len(self._open) >= AT_MOST:
                 return FAULT, "Too many screens are open"
             self._open[ended] = ""
@@ -69,7 +72,6 @@ class Screens:
             if list(self._open.values()).count(row.instance_id) >= OF_ONE_AT_MOST:
                 raise Refused("quota", "Too many lines to this instance are open", f"at most {OF_ONE_AT_MOST} can")
             self._open[ended] = row.instance_id
-            tongue = account.language or settings.LANGUAGE_CODE
             line = await self._door.wait(row.stream, DIAL_WITHIN_S)
             try:
                 result = await asgi.first_of(_down(receive, line[1], m := _Moved()), _up(send, line[0], m), _watch(scope, m), also=ended)
@@ -77,9 +79,9 @@ class Screens:
             finally:
                 line[1].close()
         except Refused as error:
-            return NO_TICKET, _in(tongue, error.what)
+            return NO_TICKET, _reason(tongue, error)
         except (Unavailable, Failed) as error:
-            return NO_NODE, _in(tongue, error.what)
+            return NO_NODE, _reason(tongue, error)
         except Exception as error:
             _log.warning("screen broke", why=str(error), exc_info=not isinstance(error, OSError))
             return FAULT, "The line to the node broke"
@@ -87,9 +89,12 @@ class Screens:
             self._open.pop(ended, None)
 
 
-def _in(tongue: str, sentence: str) -> str:
+def _reason(tongue: str, error: Trouble) -> str:
+    """What went wrong and on a second line why, in the reader's language; the first alone where both are too long."""
     with translation.override(tongue):
-        return said(sentence)
+        what, why = said(error.what), said(error.why)
+    both = f"{what}\n{why}" if why else what
+    return both if len(both.encode()) <= REASON_AT_MOST else what
 
 
 def _same_origin(headers: dict[str, str]) -> bool:
