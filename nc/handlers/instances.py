@@ -52,7 +52,8 @@ class OpenStream(Handler[StreamOpen]):
         agent, domains = job.services.agent, job.services.domains
         boss = stream.dialling(agent.membership, agent.identity)
         open_end: dict[str, Callable[[str], stream.Local]] = {
-            "screen": domains.screen, "log": domains.log, "serial": domains.serial, "tunnel": lambda it: domains.forwarded(it, command.port),
+            "screen": domains.screen, "log": domains.log, "serial": domains.ways.serial,
+            "tunnel": lambda it: domains.ways.forwarded(it, command.port),
         }
         try:
             local = open_end[command.channel](command.instance)

@@ -19,9 +19,9 @@ from nc.services.boots import Boots
 from nc.services.furnishing import Hands, furnish
 from nc.services.lazy.exports import Exports
 from nc.services.lazy.standing import Standing
-from nc.services.serial import Serials
 from nc.services.turns import Turns
 from nc.services.wanted import Wanted, WantedFiles
+from nc.services.ways import Ways
 
 __all__ = ["Domains", "Hands"]
 
@@ -46,8 +46,8 @@ class Domains:
         self._failed: dict[str, Fault] = {}
         self._watched = False
         self._fetched: dict[tuple[str, str], float] = {}
-        self._serials = Serials()
         self.wanted = WantedFiles(settings.host.state / "instances")
+        self.ways = Ways(hands.hypervisor, self.wanted)
         self.exports = exports or Exports(settings, hands.cache)
         self.standing = Standing(hands.hypervisor, hands.cache, self.exports, self.wanted, self._turns)
         self.strangers: tuple[str, ...] = ()
@@ -142,29 +142,6 @@ class Domains:
         if facts.state is not DomainState.RUNNING or not at:
             raise Refused("state", "The instance shows no screen", f"on its node it is {facts.state}")
         return stream.UnixSocket(at) if isinstance(at, Path) else at
-
-    def serial(self, instance: str) -> stream.Local:
-        """An end of its serial console. Raises Refused(state | quota | not_found)."""
-        folder, facts = self.wanted.folder(instance), self._hands.hypervisor.inspect(instance)
-        at = belongings.serial_of(folder)
-        if facts.state is not DomainState.RUNNING:
-            raise Refused("state", "The instance has no serial console now", f"on its node it is {facts.state}", hint="Start it first.")
-        if isinstance(self._hands.hypervisor.screen(facts, at), int):
-            raise Refused("state", "The instance has no serial console", "its hypervisor offers none")
-        if not at.is_socket():
-            raise Refused("state", "This machine has a serial console after its next start", "it was started before there were any")
-        return self._serials.join(instance, at, self.log(instance))
-
-    def forwarded(self, instance: str, port: int) -> int:
-        """The port of this host's loopback at which that port of the guest is reached. Raises Refused(state | not_found)."""
-        wanted = self.wanted.read(instance)
-        if wanted is None or self._hands.hypervisor.inspect(instance).state is not DomainState.RUNNING:
-            raise Refused("state", "The instance does not run", hint="Start it first.")
-        found = {f.guest_port: f.port for nic in wanted.spec.nics for f in nic.forwards}
-        if port not in found:
-            reached = ", ".join(map(str, sorted(found))) or "none"
-            raise Refused("not_found", f"Port {port} of the instance is not reached here", f"its node runs without rights and forwards these: {reached}")
-        return found[port]
 
     def log(self, instance: str) -> Path:
         """Its console log. Raises Refused(not_found)."""

@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import threading
+from io import FileIO
 from pathlib import Path
 
 from luhyaapi import clock, log
@@ -47,7 +48,7 @@ class Serials:
             with self._lock:
                 line = self._lines.get(instance)
                 if line is None or not line.take(far):
-                    self._lines[instance] = line = _Line(instance, open_socket(at), said)
+                    self._lines[instance] = line = _Line(instance, *_both(at, said))
                     line.take(far)
                     threading.Thread(target=self._serve, args=(line,), name="serial", daemon=True).start()
         except BaseException:
@@ -68,6 +69,18 @@ class Serials:
                     del self._lines[line.instance]
 
 
+def _both(at: Path, said: Path) -> tuple[socket.socket, FileIO]:
+    try:
+        log_file = FileIO(said, "rb")
+    except OSError as error:
+        raise Refused("not_found", "The instance has no console log yet", error.strerror or "") from error
+    try:
+        return open_socket(at), log_file
+    except Refused:
+        log_file.close()
+        raise
+
+
 class _Viewer:
     """Somebody who looks: ``at`` is how far in the log."""
 
@@ -78,10 +91,10 @@ class _Viewer:
 class _Line:
     """One guest's serial port, as long as somebody looks at it."""
 
-    def __init__(self, instance: str, guest: socket.socket, said: Path) -> None:
+    def __init__(self, instance: str, guest: socket.socket, said: FileIO) -> None:
         self.instance = instance
         self._guest = guest
-        self._said = said.open("rb", buffering=0)
+        self._said = said
         self._guest.setblocking(False)
         self._viewers: list[_Viewer] = []
         self._typed = b""

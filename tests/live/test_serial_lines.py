@@ -190,6 +190,12 @@ def joined(look):
         return None
 
 
+def test_a_guest_without_a_log_says_so(guest, look):
+    guest.log.unlink()
+    with pytest.raises(Refused, match="no console log"):
+        look()
+
+
 def test_nobody_listens(tmp_path):
     (tmp_path / "console.log").write_bytes(b"")
     with pytest.raises(Refused) as e:

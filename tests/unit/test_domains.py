@@ -233,14 +233,14 @@ def test_a_hypervisor_that_does_not_answer_disowns_nothing(node):
 
 def test_a_serial_console_is_there_or_says_why_not(node):
     with pytest.raises(Refused, match="no serial console now") as e:
-        node.domains.serial(ONE)
+        node.domains.ways.serial(ONE)
     assert e.value.params["hint"] == "Start it first."
     node.start()
     with pytest.raises(Refused) as e:  # a guest that does not listen
-        node.domains.serial(ONE)
+        node.domains.ways.serial(ONE)
     assert e.value.code == "not_found"
     node.driver.answer(ONE)
-    with node.domains.serial(ONE) as line:
+    with node.domains.ways.serial(ONE) as line:
         line.settimeout(PATIENCE_S)
         heard = line.recv(100)
         assert heard.endswith(b"starts\n")
@@ -258,7 +258,7 @@ def test_a_guest_of_a_version_before_has_one_after_its_next_start(node):
     node.start()
     belongings.serial_of(node.domains.wanted.folder(ONE)).unlink()
     with pytest.raises(Refused, match="after its next start") as e:
-        node.domains.serial(ONE)
+        node.domains.ways.serial(ONE)
     assert e.value.code == "state"
 
 
@@ -266,18 +266,18 @@ def test_a_hypervisor_without_sockets_offers_none(node, monkeypatch):
     node.start()
     monkeypatch.setattr(node.driver, "screen", lambda _facts, _at: 8700)
     with pytest.raises(Refused, match="no serial console"):
-        node.domains.serial(ONE)
+        node.domains.ways.serial(ONE)
 
 
 def test_only_forwarded_ports_of_a_guest_that_runs_are_reached(node):
     with pytest.raises(Refused, match="does not run"):
-        node.domains.forwarded(ONE, 22)
+        node.domains.ways.forwarded(ONE, 22)
     node.start(nics=(Nic(mac="52:54:00:00:00:0a", ip="10.231.0.7", forwards=(Forward(guest_port=22, port=9100), Forward(guest_port=80, port=9101))),))
-    assert [node.domains.forwarded(ONE, port) for port in (22, 80)] == [9100, 9101]
+    assert [node.domains.ways.forwarded(ONE, port) for port in (22, 80)] == [9100, 9101]
     with pytest.raises(Refused, match="not reached here") as e:
-        node.domains.forwarded(ONE, 9100)
+        node.domains.ways.forwarded(ONE, 9100)
     assert e.value.code == "not_found"
     assert "22, 80" in e.value.why
     node.stop()
     with pytest.raises(Refused, match="does not run"):
-        node.domains.forwarded(ONE, 22)
+        node.domains.ways.forwarded(ONE, 22)
