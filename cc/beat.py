@@ -50,6 +50,8 @@ class Beat:
         for instance in placements.sweep():
             _log.warning("lease without a placement given back", instance=instance)
         flows.look_after(self._office)
+        if self._office.tunnels:
+            self._office.tunnels.look_after()
         prefetches.look_after(self._office)
         self._strangers = strangers.look(self._office)
         access.expire(self._office)

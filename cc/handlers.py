@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from cc.services import access, children, edge, flows, library, networks, placements, prefetches, segments, steps
+from cc.services import (
+    access,
+    children,
+    edge,
+    flows,
+    library,
+    networks,
+    placements,
+    prefetches,
+    segments,
+    steps,
+    tunnels,
+)
 from luhyaapi import clock
 from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.commands import (
@@ -29,6 +41,7 @@ from luhyaapi.contracts.commands import (
 )
 from luhyaapi.errors import Refused, Trouble, Unavailable
 from luhyaapi.role import PENDING, Done, Handler, Job, handles
+from luhyaapi.wire import stream
 from luhyadb import letters, memory, outbox
 from luhyadb.models import Child, FlowRun
 
@@ -194,13 +207,28 @@ class RefreshHost(Handler[HostRefresh]):
 
 @handles(StreamOpen)
 class OpenStream(Handler[StreamOpen]):
-    """Expect a dial from the node and pass the order on."""
+    """Expect a dial from the node and pass the order on, or dial the guest's port ourselves; or say above why not."""
 
     def run(self, job: Job, command: StreamOpen) -> None:
+        try:
+            self._open(job, command)
+        except Trouble as error:
+            if job.services.boss:
+                stream.refuse(job.services.boss, command.stream, job.services.agent.me, error)
+            raise
+
+    @staticmethod
+    def _open(job: Job, command: StreamOpen) -> None:
         office = job.services
         place = placements.find(command.instance)
         if place is None:
             raise Refused("state", "The instance has no place in this cluster")
+        if command.channel == "tunnel" and office.agent.settings.network.driver != "user":
+            nic = tunnels.address_of(placements.spec_of(place))
+            if not (office.tunnels and office.boss and office.agent.settings.network.driver == "dnsmasq"):
+                raise Refused("unsupported", "This cluster has no way to its guests", "its network is none of its own")
+            office.tunnels.open(nic, command.instance, command.port, (office.boss, command.stream, office.agent.me))
+            return
         if office.streams is not None:
             office.streams.expect(command.stream, command.timeout_s)
         outbox.send(command, place.node, sender=office.agent.me, task=job.task, step="stream", deadline=clock.now() + command.timeout_s)

@@ -32,7 +32,7 @@ _BY_PATTERN = {
     "^(clc|": f"nc-{_HEX}", "^[0-9a-f]{64}$": "ab" * 32,
     "^([0-9a-f]{64})?$": "ab" * 32, "^([0-9a-f]{2}:){5}": "52:54:00:00:00:01", r"^(\d{1,3}\.){3}\d{1,3}/": "10.231.0.0/24",
     r"^(\d{1,3}\.){3}": "10.231.0.10",
-    "^[A-Za-z0-9](": "lab-1", "^(screen|log)$": "screen",
+    "^[A-Za-z0-9](": "lab-1", "^(screen|log|serial|tunnel)$": "screen",
 }
 _BY_NAME = {
     "command": f"tsk-{_HEX}#0.0", "task": f"tsk-{_HEX}", "node": f"nc-{_HEX}", "host": f"nc-{_HEX}", "image_url": "http://10.0.0.1:8604",
@@ -238,6 +238,8 @@ _THINGS = (
     ("renew", "更新", "restore all instances with an older version of an image to the newest"),
     ("overlay", "覆盖盘", "what an instance wrote on top of its image"), ("lease", "租约", "an address, MAC or port lent to an instance"),
     ("placement", "放置", "which node an instance is on"), ("fence", "围栏号", "the number that refuses older orders"),
+    ("screen", "屏幕", "what a guest draws, seen and typed at through VNC"), ("tunnel", "隧道", "a line to one TCP port of a guest, through the cloud's doors"),
+    ("serial console", "串行控制台", "a guest's first serial port, as a terminal"),
     ("board", "状态板", "the last known picture, in memcached"), ("door", "服务入口", "a role's own small web service"),
     ("ticket", "凭据", "a signed permission for certain bytes or one look at a screen"), ("token", "令牌", "a one-time permission to join"),
     ("dead letter", "死信", "a message its receiver could not handle; kept with its story"),

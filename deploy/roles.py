@@ -105,6 +105,7 @@ def cc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links
     from cc.role import ROLE
     from cc.services.arrivals import ClusterArrivals
     from cc.services.office import Office
+    from cc.services.tunnels import Tunnels
     from luhyaapi.wire import stream, tls
     from luhyaapi.wire.identity import role_name
     from luhyadb.boss import BossAgent
@@ -127,10 +128,11 @@ def cc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links
     _plug(agent, Beat(agent))
     house = House(agent)
     if not links.inline:
-        boss = stream.dialling(own, settings.host.identity)
+        boss = office.boss = stream.dialling(own, settings.host.identity)
+        office.tunnels = Tunnels(settings.network)
         office.streams = stream.Exchange(
             settings.host.listen, settings.host.stream_port, lambda secret, _child: stream.dial(boss, secret, agent.me),
-            serving=tls.doors(settings.host),
+            serving=tls.doors(settings.host), on_refused=lambda secret, error: stream.refuse(boss, secret, agent.me, error),
         )
         house.extras += [office.streams, _Resuming(arrivals.go_on)]
         house.door = door.make(office)

@@ -15,8 +15,9 @@ from luhyaapi.transfer.cache import BlobCache
 
 if TYPE_CHECKING:
     from cc.services.segments import Said
+    from cc.services.tunnels import Tunnels
     from luhyaapi.agent import Agent
-    from luhyaapi.wire.stream import Exchange
+    from luhyaapi.wire.stream import Dialling, Exchange
 
 
 @dataclass
@@ -29,6 +30,9 @@ class Office:
     arrivals: ClusterArrivals
     joins: Path
     streams: Exchange | None = None
+    boss: Dialling | None = None
+    """Where our own streams are dialled to."""
+    tunnels: Tunnels | None = None
     facts: dict[str, HostFacts] = field(default_factory=dict)
     saved: dict[str, float] = field(default_factory=dict)
     """When the last sign of life of a child went into the database."""

@@ -274,6 +274,8 @@ TRACE = (
     _("workspace {}"),
     _("console opened"),
     _("screen opened"),
+    _("serial opened"),
+    _("tunnel to port {} opened"),
     _("log opened"),
     _("the time passed, and it is not on every host"),
     _("host {}"),

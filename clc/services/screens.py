@@ -1,4 +1,4 @@
-"""Looks at screens and logs: one-time tickets, bound to an account and an instance: the only writer of ScreenTicket."""
+"""Looks at screens, serial consoles, logs, and lines to ports: one-time tickets, bound to an account and an instance: the only writer of ScreenTicket."""
 
 from __future__ import annotations
 
@@ -31,24 +31,34 @@ def hashed(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def open_look(account: Account, ident: str, channel: str = "screen") -> Look:
-    """Have the node dial its screen (or log) outward. Raises Refused(not_found | state)."""
+def open_look(account: Account, ident: str, channel: str = "screen", port: int = 0) -> Look:
+    """Have the node dial its screen (or ``serial``, ``log``, or for ``tunnel`` its TCP ``port``) outward. Raises Refused(not_found | state)."""
     with memory.atomic():
         row = scope.one(account, Instance, pk=ident)
         if not row.node:
             raise Refused("state", f"{row.name} is on no node", f"it is {row.state}")
-        if channel == "screen" and row.state not in (InstanceState.RUNNING, InstanceState.STARTING, InstanceState.STOPPING):
-            raise Refused("state", f"{row.name} shows no screen", f"it is {row.state}", hint="Start it first.")
+        if channel != "log" and row.state not in (InstanceState.RUNNING, InstanceState.STARTING, InstanceState.STOPPING):
+            raise _not_now(row, channel)
         look = Look(ids.secret(), ids.secret(), clock.now() + LIFE_S)
         ScreenTicket.objects.filter(expires_at__lt=clock.now() - LIFE_S).delete()
         ScreenTicket.objects.create(
             ticket=hashed(look.ticket), stream=hashed(look.stream), account=account, instance=row, channel=channel,
             expires_at=look.expires_at,
         )
-        outbox.send(StreamOpen(instance=row.id, channel=channel, stream=look.stream), row.cluster, sender=own().id,
+        outbox.send(StreamOpen(instance=row.id, channel=channel, port=port, stream=look.stream), row.cluster, sender=own().id,
                     task=ids.new("tsk"), step=channel)
-        events.record("instance", row.id, f"{channel} opened", owner_id=row.owner_id, by=account.username)
+        what = f"tunnel to port {port} opened" if port else f"{channel} opened"
+        events.record("instance", row.id, what, owner_id=row.owner_id, by=account.username)
     return look
+
+
+def _not_now(row: Instance, channel: str) -> Refused:
+    why, hint = f"it is {row.state}", "Start it first."
+    if channel == "serial":
+        return Refused("state", f"{row.name} has no serial console now", why, hint=hint)
+    if channel == "tunnel":
+        return Refused("state", f"{row.name} cannot be reached now", why, hint=hint)
+    return Refused("state", f"{row.name} shows no screen", why, hint=hint)
 
 
 def redeem(ticket: str, account: Account) -> ScreenTicket:

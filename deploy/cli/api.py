@@ -14,6 +14,8 @@ from luhyaapi import clock
 from luhyaapi.errors import CODES, Failed, Refused, Trouble, Unavailable, from_wire
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 PREFIX = "/api/v1"
@@ -71,13 +73,14 @@ class Api:
                 raise Refused("unauthenticated", "The token cannot be sent", "it holds characters no token has")
             headers["Authorization"] = f"Bearer {context.token}"
         self._http = httpx.Client(
-            base_url=context.url, headers=headers, transport=transport, verify=self._trust(),
+            base_url=context.url, headers=headers, transport=transport, verify=self.trust() or False,
             timeout=httpx.Timeout(60, connect=5), trust_env=not loopback(context.url),
         )
 
-    def _trust(self) -> Any:
+    def trust(self) -> ssl.SSLContext | None:
+        """Whom a line to this cloud believes; None where it speaks plain http. Raises Refused(invalid) for a useless certificate file."""
         if not self.context.url.startswith("https:"):
-            return False  # plain http: reading the machine's certificates would cost time for nothing
+            return None  # reading the machine's certificates would cost time for nothing
         import ssl
 
         try:

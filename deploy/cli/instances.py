@@ -316,8 +316,8 @@ def delete(
         output.note(f"The instance {ident} is deleted.")
 
 
-@verb(app, "console")
-def console(session: Session, instance: InstanceName, browse: Annotated[bool, typer.Option("--open", help="Also open it in the browser.")] = False) -> None:
+@verb(app, "screen")
+def screen(session: Session, instance: InstanceName, browse: Annotated[bool, typer.Option("--open", help="Also open it in the browser.")] = False) -> None:
     """Print the address of the page that shows the instance's screen."""
     found = fetch(session, resolve(session, instance))
     display = found.get("display") or {}

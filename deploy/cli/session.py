@@ -115,7 +115,7 @@ def verb(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callabl
 NOUNS = {
     "host": ("deploy.cli.hosts", "The cloud's hosts: list, approve, drain, remove."),
     "image": ("deploy.cli.image_care", "Images: upload, list, set, download, delete."),
-    "instance": ("deploy.cli.instances", "Virtual machines: run, stop, look, delete."),
+    "instance": ("deploy.cli.reaching", "Virtual machines: run, stop, look, delete."),
     "workspace": ("deploy.cli.workspaces", "The next version of an image, made through a running guest."),
     "network": ("deploy.cli.networks", "Networks of clusters: make, list, give up."),
     "letter": ("deploy.cli.letters", "Messages that could not be handled: list, send again, drop."),

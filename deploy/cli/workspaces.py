@@ -75,7 +75,7 @@ def show(session: Session, workspace: SpaceId) -> None:
 
 @verb(app, "start")
 def start(session: Session, workspace: SpaceId, no_wait: NoWait = False, timeout: Timeout = _WAIT_S) -> None:
-    """Run its guest; `educloud workspace console` shows its screen."""
+    """Run its guest; `educloud workspace screen` shows its screen."""
     space = session.api.post(api.path("workspaces", workspace, "start"), {})
     _followed(session, space, str(space["instance"]["task"]), no_wait=no_wait, timeout_s=timeout)
 
@@ -90,11 +90,11 @@ def stop(
     _followed(session, space, str(space["instance"]["task"]), no_wait=no_wait, timeout_s=timeout)
 
 
-@verb(app, "console")
-def console(session: Session, workspace: SpaceId) -> None:
+@verb(app, "screen")
+def screen(session: Session, workspace: SpaceId) -> None:
     """Print the address of the page that shows its screen."""
     space = fetch(session, workspace)
-    instances.console(session, str(space["instance"]["id"]))
+    instances.screen(session, str(space["instance"]["id"]))
 
 
 @verb(app, "submit")

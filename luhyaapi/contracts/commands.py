@@ -249,11 +249,15 @@ class LetterResend(Command):
 
 
 class StreamOpen(Command):
-    """Dial outward, boss by boss, and join the named channel of an instance (``screen`` or ``log``) with the stream."""
+    """Dial outward, boss by boss, and join the named channel of an instance (``screen``, ``log`` or ``serial``) with the stream.
 
-    to, timeout_s = (Role.CC, Role.NC), 30
+    ``tunnel`` is its TCP port ``port``; for the other channels that is 0.
+    """
+
+    v, to, timeout_s = 3, (Role.CC, Role.NC), 30
     instance: InsId
-    channel: str = Field(pattern="^(screen|log)$")
+    channel: str = Field(pattern="^(screen|log|serial|tunnel)$")
+    port: int = Field(default=0, ge=0, le=65535)
     stream: str = Field(max_length=64)
 
 

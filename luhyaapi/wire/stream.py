@@ -6,7 +6,8 @@ Nobody below the CLC is ever dialled for a stream: the node dials its boss, and 
 
       {"stream": "<secret>", "host": "<id of the dialling host>", "v": 1}
 
-  and nothing more before the answer.
+  and nothing more before the answer. A dialler that has nothing to offer says so at once by ``"error": {"code", "what", "why",
+  "hint"}`` in that line; the boss passes it on upward, for whoever waits there, and closes.
 - The boss answers ``ok\n`` once the whole way up to the browser's side stands, or closes. A secret is good for one
   dial, and only while it was announced (``expect``) and is not expired. The hello must come within 5 s, the answer 10 s.
 - Then raw bytes both ways. Each side may end its direction alone (TCP FIN); a stream ends when both have, or when
@@ -17,22 +18,23 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import select
 import socket
 import ssl
-import stat
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from luhyaapi import clock, log
-from luhyaapi.errors import Refused, Unavailable, of
+from luhyaapi.errors import CODES, Refused, Trouble, Unavailable, from_wire, of
 from luhyaapi.transfer.base import Trust
 from luhyaapi.wire import tls
+from luhyaapi.wire.ends import Local, UnixSocket, open_end, tune
 from luhyaapi.wire.identity import Membership
 
+__all__ = ["Bridge", "Dialling", "Exchange", "Local", "Moved", "UnixSocket", "bridge", "dial", "dialling", "pump", "read_hello", "refuse"]
 _log = log.get(__name__)
 VERSION = 1
 HELLO_AT_MOST = 1024
@@ -45,11 +47,12 @@ _LOOK_S = 1.0
 _UNMATCHED_AT_MOST = 32
 _STREAMS_AT_MOST = 256
 _EXPECTED_AT_MOST = 4096
-_FOLLOW_S = 0.3
 
 Address = tuple[str, int]
 OnDial = Callable[[str, str], socket.socket]
 """``on_dial(stream, host)`` returns the socket of the other side; raising refuses the dial."""
+OnRefused = Callable[[str, Trouble], None]
+"""``on_refused(stream, error)``: the dialler has nothing to join it with, and why."""
 
 
 @dataclass
@@ -80,16 +83,9 @@ def dial(boss: Dialling, stream: str, host_id: str, timeout_s: float = ANSWER_WI
     Raises Unavailable(host_silent) when the boss does not answer, Refused(forbidden) when it does not want the stream.
     """
     until = clock.monotonic() + timeout_s
+    sock = _connected(boss, timeout_s)
     try:
-        sock = socket.create_connection(boss.address, timeout=timeout_s)
-    except OSError as e:
-        where = f"{boss.address[0]}:{boss.address[1]}: {e}"
-        raise Unavailable("host_silent", "The stream door of the boss does not answer", where) from e
-    _tune(sock)
-    if boss.trust:
-        sock = tls.connect(sock, boss.trust)
-    try:
-        sock.sendall(json.dumps({"stream": stream, "host": host_id, "v": VERSION}).encode() + b"\n")
+        sock.sendall(_hello({"stream": stream, "host": host_id, "v": VERSION}))
         answer = b""
         while len(answer) < len(_OK):
             sock.settimeout(max(until - clock.monotonic(), 0.01))
@@ -107,6 +103,32 @@ def dial(boss: Dialling, stream: str, host_id: str, timeout_s: float = ANSWER_WI
         raise
     sock.settimeout(None)
     return sock
+
+
+def refuse(boss: Dialling, stream: str, host_id: str, error: Trouble) -> None:
+    """Tell who waits for ``stream`` that nothing comes, and why; they find out by waiting when they cannot be told."""
+    hello = {"stream": stream, "host": host_id, "v": VERSION}
+    wire = error.wire()
+    cuts = (_hello({**hello, "error": {k: str(v)[:most] if k != "code" else v for k, v in wire.items()}}) for most in (400, 100, 40))
+    try:
+        with _connected(boss, HELLO_WITHIN_S) as sock:
+            sock.sendall(next(line for line in cuts if len(line) <= HELLO_AT_MOST))
+    except (OSError, Trouble) as e:
+        _log.info("a refused stream could not be told of", why=str(e))
+
+
+def _hello(form: dict[str, Any]) -> bytes:
+    return json.dumps(form, ensure_ascii=False).encode() + b"\n"
+
+
+def _connected(boss: Dialling, timeout_s: float) -> socket.socket:
+    try:
+        sock = socket.create_connection(boss.address, timeout=timeout_s)
+    except OSError as e:
+        where = f"{boss.address[0]}:{boss.address[1]}: {e}"
+        raise Unavailable("host_silent", "The stream door of the boss does not answer", where) from e
+    tune(sock)
+    return tls.connect(sock, boss.trust) if boss.trust else sock
 
 
 def pump(
@@ -197,10 +219,12 @@ class Exchange:
 
     def __init__(
         self, host: str, port: int, on_dial: OnDial, *, idle_s: float = IDLE_S, serving: ssl.SSLContext | None = None,
+        on_refused: OnRefused | None = None,
     ) -> None:
         self._address = (host, port)
         self._serving = serving
         self._on_dial = on_dial
+        self._on_refused = on_refused
         self._idle_s = idle_s
         self._expected: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -287,7 +311,7 @@ class Exchange:
             self._running.release()
 
     def _secured(self, sock: socket.socket) -> socket.socket:
-        _tune(sock)
+        tune(sock)
         if self._serving is None:
             return sock
         sock.settimeout(HELLO_WITHIN_S)
@@ -300,10 +324,14 @@ class Exchange:
             return None
         other = None
         try:
-            stream, host = read_hello(sock)
+            stream, host, error = read_hello(sock)
             self._take(stream)
+            if error:
+                if self._on_refused:
+                    self._on_refused(stream, error)
+                raise error
             other = self._on_dial(stream, host)
-            _tune(other)
+            tune(other)
             sock.settimeout(HELLO_WITHIN_S)
             sock.sendall(_OK)
         except Exception as error:
@@ -316,8 +344,8 @@ class Exchange:
         return other
 
 
-def read_hello(sock: socket.socket, within_s: float = HELLO_WITHIN_S) -> tuple[str, str]:
-    """The (stream, host) a dialler names. Raises Refused(invalid) for anything but one good line in time."""
+def read_hello(sock: socket.socket, within_s: float = HELLO_WITHIN_S) -> tuple[str, str, Trouble | None]:
+    """The (stream, host) a dialler names, and why it has nothing to offer if so. Raises Refused(invalid) for anything but one good line in time."""
     until = clock.monotonic() + within_s
     line = b""
     while not line.endswith(b"\n"):
@@ -341,7 +369,15 @@ def read_hello(sock: socket.socket, within_s: float = HELLO_WITHIN_S) -> tuple[s
     stream, host = hello.get("stream"), hello.get("host")
     if not isinstance(stream, str) or not isinstance(host, str) or not stream:
         raise Refused("invalid", "The hello of a stream names no stream or no host")
-    return stream, host
+    return stream, host, error_of(hello)
+
+
+def error_of(hello: dict[str, Any]) -> Trouble | None:
+    """The error in a hello; None in one of a dialler that has something to offer."""
+    found = hello.get("error")
+    if not isinstance(found, dict) or str(found.get("code")) not in CODES:
+        return None
+    return from_wire({k: str(found.get(k) or "") for k in ("code", "what", "why", "hint")})
 
 
 class Bridge:
@@ -365,113 +401,29 @@ class Bridge:
         """End it."""
         self._stop.set()
 
-    def wait(self, patience_s: float) -> bool:
-        """Wait for its end; whether it ended."""
+    def wait(self, patience_s: float | None) -> bool:
+        """Wait for its end, None: for ever; whether it ended."""
         self._thread.join(patience_s)
         return not self.running
-
-
-@dataclass(frozen=True)
-class UnixSocket:
-    """Something on this host that listens on a socket file."""
-
-    path: Path
-
-
-Local = int | Path | UnixSocket
-"""What a bridge starts from: a TCP port of loopback, a file, a socket file."""
 
 
 def bridge(
     local: Local, boss: Dialling, stream: str, host_id: str, *, follow: bool = False, idle_s: float = IDLE_S,
 ) -> Bridge:
-    """Join a TCP port of this host's loopback, a socket file, or a file from its beginning, with a dialled stream; runs by itself.
+    """Join something on this host with a dialled stream; runs by itself.
 
     ``follow``: a file is sent on as it grows, until the other side ends. Returns once the stream stands.
-    Raises Unavailable(host_silent), Refused(forbidden), and Refused(not_found) when there is no such port, socket or file.
+    Raises Unavailable(host_silent), Refused(forbidden), and Refused(not_found) when there is no such port, socket or file:
+    whoever waits for the stream hears that too.
     """
-    near = _open(local, follow, idle_s)
+    try:
+        near = open_end(local, follow, idle_s)
+    except Refused as error:
+        refuse(boss, stream, host_id, error)
+        raise
     try:
         remote = dial(boss, stream, host_id)
     except BaseException:
         near.close()
         raise
     return Bridge(near, remote, idle_s)
-
-
-def _open(local: Local, follow: bool, idle_s: float) -> socket.socket:
-    match local:
-        case UnixSocket(path):
-            return _open_socket(path)
-        case Path():
-            return _open_file(local, follow, idle_s)
-        case int():
-            return _open_port(local)
-
-
-def _open_socket(path: Path) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        # Whoever listens may have put a link to another door in its place, which we may pass and it may not.
-        handle = os.open(path, os.O_PATH | os.O_NOFOLLOW)
-        try:
-            if not stat.S_ISSOCK(os.fstat(handle).st_mode):
-                raise Refused("not_found", "Nothing listens there", f"{path.name} is no socket")
-            sock.settimeout(HELLO_WITHIN_S)
-            sock.connect(f"/proc/self/fd/{handle}")
-        finally:
-            os.close(handle)
-    except OSError as e:
-        sock.close()
-        raise Refused("not_found", "Nothing listens there", f"{path.name}: {e.strerror or e}") from e
-    except Refused:
-        sock.close()
-        raise
-    return sock
-
-
-def _open_port(port: int) -> socket.socket:
-    try:
-        sock = socket.create_connection(("127.0.0.1", port), timeout=HELLO_WITHIN_S)
-    except OSError as e:
-        raise Refused("not_found", "Nothing listens there", f"port {port}: {e}") from e
-    _tune(sock)
-    return sock
-
-
-def _open_file(path: Path, follow: bool, idle_s: float) -> socket.socket:
-    try:
-        file = path.open("rb")
-    except OSError as e:
-        raise Refused("not_found", "There is no such log", f"{path.name}: {e.strerror}") from e
-    near, far = socket.socketpair()
-
-    def feed() -> None:
-        far.settimeout(idle_s)
-        with file, far, contextlib.suppress(OSError):
-            while True:
-                data = file.read(_BUFFER)
-                if data:
-                    far.sendall(data)
-                elif not follow or _hung_up(far, _FOLLOW_S):
-                    break
-            far.shutdown(socket.SHUT_WR)
-
-    threading.Thread(target=feed, name="feed", daemon=True).start()
-    return near
-
-
-def _hung_up(sock: socket.socket, within_s: float) -> bool:
-    """Whether the other side ends within that time; what it says otherwise is dropped."""
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(within_s * 1000)) and not sock.recv(_BUFFER)
-
-
-def _tune(sock: socket.socket) -> None:
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        # a peer that vanished without a word is found out after 2 minutes; a quiet screen may stay for hours
-        for option, value in ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 20), (socket.TCP_KEEPCNT, 3)):
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -41,7 +41,9 @@ class Files:
     ``taps`` names the tap of each card by its MAC, as :meth:`NodeNetwork.plug` answered it. ``base`` is what the
     overlay stands on; until that is whole it is read from ``base_socket`` (raw, by NBD), where somebody listens already.
     ``screen`` is the socket the guest's screen shall listen on; its folder is there and belongs to
-    ``account``. With an ``account`` the guest runs as that and the hypervisor changes no owner and no mode of any file.
+    ``account``. ``serial`` is the one of its first serial port, of which all that is written goes to ``console_log`` too,
+    whether or not somebody listens; None: to the log alone. With an ``account`` the guest runs as that and the hypervisor
+    changes no owner and no mode of any file.
     """
 
     console_log: Path
@@ -55,6 +57,7 @@ class Files:
     base_format: DiskFormat = DiskFormat.RAW
     base_socket: Path | None = None
     screen: Path | None = None
+    serial: Path | None = None
     account: Account | None = None
 
     def of(self, part: Part) -> Path | None:

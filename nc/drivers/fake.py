@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import json
 import os
 import socket
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from luhyaapi.errors import CODES, Bug, Failed, Refused, Trouble, Unavailable
 from nc.drivers.base import Account, Files, NodeEdge, Probe, check, ends_politely, never, tap_name
 
 VERBS = ("probe", "define", "start", "stand", "stop", "remove", "inspect", "list", "plug", "unplug", "guard", "found")
+_ECHO_LOOK_S = 0.2
+_ECHO_PIECE = 4096
 
 
 class Faults:
@@ -73,7 +77,7 @@ class FakeHypervisor:
         self._write(spec.instance, {
             "state": self._read(spec.instance).get("state", DomainState.STOPPED),
             "spec": spec.model_dump(mode="json"), "needed": needed, "console_log": str(files.console_log),
-            "screen": str(files.screen or ""), "base_socket": str(files.base_socket or ""), "base": str(files.base or ""),
+            "screen": str(files.screen or ""), "serial": str(files.serial or ""), "base_socket": str(files.base_socket or ""), "base": str(files.base or ""),
         })
         self.effect("defined", spec.instance, self._read(spec.instance))
 
@@ -90,7 +94,8 @@ class FakeHypervisor:
             if domain["base_socket"] and not Path(domain["base_socket"]).is_socket():
                 raise Failed("hypervisor", what, "nobody exports its image")
             self._say(domain, f"{instance} starts")
-            _show(domain["screen"], what)
+            for at in (domain["screen"], domain.get("serial", "")):
+                _show(at, what)
             self._become(instance, DomainState.RUNNING)
         return self._facts(instance)
 
@@ -161,6 +166,30 @@ class FakeHypervisor:
         """What happens behind our back: the guest shuts itself down, or its host lost power."""
         if self._runs(instance):
             self._become(instance, DomainState.STOPPED)
+
+    def answer(self, instance: str) -> None:
+        """What happens behind our back: the guest says back what is typed at its serial port, until it ends."""
+        domain = self._read(instance)
+        listener = _bound(domain["serial"])
+        listener.listen()
+        threading.Thread(target=self._echo, args=(instance, listener, Path(domain["console_log"])), name="echo", daemon=True).start()
+
+    def _echo(self, instance: str, listener: socket.socket, console_log: Path) -> None:
+        listener.settimeout(_ECHO_LOOK_S)
+        with listener, contextlib.suppress(OSError):
+            while self._runs(instance):
+                with contextlib.suppress(TimeoutError):
+                    self._echo_to(instance, listener.accept()[0], console_log)
+
+    def _echo_to(self, instance: str, sock: socket.socket, console_log: Path) -> None:
+        sock.settimeout(_ECHO_LOOK_S)
+        with sock, console_log.open("ab", buffering=0) as log:
+            while self._runs(instance):
+                with contextlib.suppress(TimeoutError):
+                    if not (typed := sock.recv(_ECHO_PIECE)):
+                        return
+                    sock.sendall(typed)
+                    log.write(typed)
 
     def wake(self, instance: str) -> None:
         """What happens behind our back: somebody starts the guest by hand."""
@@ -243,20 +272,25 @@ class FakeNetwork:
 
 
 def _show(path: str, what: str) -> None:
-    """Leave a socket there, as a guest's screen does, also in place of one left by its last run."""
+    """Leave a socket there, as a guest's screen and its serial port do, also in place of one left by its last run."""
     if not path:
         return
     try:
-        Path(path).unlink(missing_ok=True)
-        folder = os.open(Path(path).parent, os.O_PATH | os.O_DIRECTORY)
-        try:
-            with socket.socket(socket.AF_UNIX) as screen:
-                # through the folder: a socket's own path may not be long
-                screen.bind(f"/proc/self/fd/{folder}/{Path(path).name}")
-        finally:
-            os.close(folder)
+        _bound(path).close()
     except OSError as error:
-        raise Failed("hypervisor", what, f"its screen: {error}") from error
+        raise Failed("hypervisor", what, f"its sockets: {error}") from error
+
+
+def _bound(path: str) -> socket.socket:
+    Path(path).unlink(missing_ok=True)
+    folder = os.open(Path(path).parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        made = socket.socket(socket.AF_UNIX)
+        # through the folder: a socket's own path may not be long
+        made.bind(f"/proc/self/fd/{folder}/{Path(path).name}")
+    finally:
+        os.close(folder)
+    return made
 
 
 def _replace(target: Path, text: str) -> None:

@@ -97,10 +97,9 @@ def _check(spec: MachineSpec, files: Files, kind: Kind) -> None:
         raise Refused("invalid", "Xen has its own devices", "the image asks for others")
     if 0 < spec.display_port < FIRST_VNC_PORT:
         raise Refused("invalid", f"Display port {spec.display_port} cannot be", f"the first possible is {FIRST_VNC_PORT}")
-    if files.screen and len(os.fsencode(files.screen)) > LONGEST_SOCKET:
-        raise Refused(
-            "invalid", "The node's folder is too long for a screen's socket", f"{files.screen}: at most {LONGEST_SOCKET} characters",
-        )
+    for at in filter(None, (files.screen, files.serial)):
+        if len(os.fsencode(at)) > LONGEST_SOCKET:
+            raise Refused("invalid", "The node's folder is too long for a screen's socket", f"{at}: at most {LONGEST_SOCKET} characters")
     try:
         etree.Element("cmdline").text = spec.image.cmdline
     except (ValueError, TypeError) as e:
@@ -180,8 +179,7 @@ def _devices(devices: Any, spec: MachineSpec, files: Files, kind: Kind, wiring: 
     if kind == "xen":
         _screen(devices, spec, None)
         return
-    # append: each start would truncate the log of the last one
-    _add(_add(devices, "serial", type="file"), "source", path=str(files.console_log), append="on")
+    _serial(devices, files)
     if files.disk:
         _add(_add(devices, "channel", type="unix"), "target", type="virtio", name=AGENT)
         _tablet(devices, hardware.pointer_model)
@@ -193,6 +191,16 @@ def _devices(devices: Any, spec: MachineSpec, files: Files, kind: Kind, wiring: 
     size = {"vram": str(vram_kib)} if hardware.video_model is VideoModel.VGA else {}
     _add(_add(devices, "video"), "model", type=hardware.video_model, **size, heads="1", primary="yes")
     _add(devices, "memballoon", model="none")
+
+
+def _serial(devices: Any, files: Files) -> None:
+    # append: each start would truncate the log of the last one
+    if not files.serial:
+        _add(_add(devices, "serial", type="file"), "source", path=str(files.console_log), append="on")
+        return
+    serial = _add(devices, "serial", type="unix")
+    _add(serial, "source", mode="bind", path=str(files.serial))
+    _add(serial, "log", file=str(files.console_log), append="on")
 
 
 def _controllers(devices: Any, files: Files, hardware: Hardware) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from luhyaapi.contracts.commands import DomainDelete, DomainStart, DomainStop, StreamOpen
+from luhyaapi.errors import Trouble
 from luhyaapi.role import Done, Handler, Job, handles
 from luhyaapi.wire import stream
 
@@ -43,9 +46,18 @@ class DeleteDomain(Handler[DomainDelete]):
 
 @handles(StreamOpen)
 class OpenStream(Handler[StreamOpen]):
-    """Dial outward and join a screen or a log with the stream."""
+    """Dial outward and join a screen, a log, a serial console or a forwarded port with the stream; or say there why not."""
 
     def run(self, job: Job, command: StreamOpen) -> None:
         agent, domains = job.services.agent, job.services.domains
-        local = domains.screen(command.instance) if command.channel == "screen" else domains.log(command.instance)
-        stream.bridge(local, stream.dialling(agent.membership, agent.identity), command.stream, agent.me)
+        boss = stream.dialling(agent.membership, agent.identity)
+        open_end: dict[str, Callable[[str], stream.Local]] = {
+            "screen": domains.screen, "log": domains.log, "serial": domains.ways.serial,
+            "tunnel": lambda it: domains.ways.forwarded(it, command.port),
+        }
+        try:
+            local = open_end[command.channel](command.instance)
+        except Trouble as error:
+            stream.refuse(boss, command.stream, agent.me, error)
+            raise
+        stream.bridge(local, boss, command.stream, agent.me)

@@ -11,6 +11,7 @@ from luhyaapi.errors import Failed
 from nc.drivers.base import Account
 
 SCREEN = "vnc"
+SERIAL = "tty"
 SOCKET = "sock"
 EXPORT = "image"
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -62,11 +63,25 @@ def screen_of(folder: Path) -> Path:
     return folder / SCREEN / SOCKET
 
 
+def serial(folder: Path) -> Path:
+    """Where the serial port of the guest with that folder shall listen: a folder nobody but us enters.
+
+    Whoever starts the guest opens the socket there and hands it over: the guest's process needs no way to it.
+    """
+    (folder / SERIAL).mkdir(mode=0o700, parents=True, exist_ok=True)
+    return serial_of(folder)
+
+
+def serial_of(folder: Path) -> Path:
+    """The same place, as it is."""
+    return folder / SERIAL / SOCKET
+
+
 def close_screen(folder: Path) -> None:
-    """Have no socket left of a guest that does not run, and nothing else its process may have put beside it."""
-    closed = folder / SCREEN
-    for entry in closed.iterdir() if closed.is_dir() else ():
-        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink(missing_ok=True)
+    """Have no sockets left of a guest that does not run, and nothing else its process may have put beside its screen."""
+    for closed in (folder / SCREEN, folder / SERIAL):
+        for entry in closed.iterdir() if closed.is_dir() else ():
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink(missing_ok=True)
 
 
 def export_of(folder: Path) -> Path:

@@ -67,7 +67,7 @@ def furnish(spec: MachineSpec, hands: Hands, exports: Exports, folder: Path) -> 
     return Files(
         console_log=log_file, disk=disk, data=data, base=paths.get(Part.DISK), base_format=DiskFormat(base.format if base else DiskFormat.RAW),
         base_socket=export, kernel=paths.get(Part.KERNEL), initrd=paths.get(Part.INITRD), seed=seed, taps=taps,
-        screen=belongings.screen(folder, account), account=account,
+        screen=belongings.screen(folder, account), serial=belongings.serial(folder), account=account,
     )
 
 

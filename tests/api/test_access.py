@@ -65,7 +65,8 @@ def test_what_belongs_to_others_is_not_there(theirs, user, api):
     for method, path in (
         ("get", own), ("delete", own), ("post", f"{own}stop/"), ("post", f"{own}start/"), ("post", f"{own}reboot/"), ("post", f"{own}restore/"),
         ("get", f"{own}why/"),
-        ("post", f"{own}screen/"), ("get", "/api/v1/instances/theirs/"), ("get", task), ("post", f"{task}cancel/"), ("get", f"{task}trace/"),
+        ("post", f"{own}screen/"), ("post", f"{own}serial/"), ("post", f"{own}tunnel/"),
+        ("get", "/api/v1/instances/theirs/"), ("get", task), ("post", f"{task}cancel/"), ("get", f"{task}trace/"),
     ):
         answer = getattr(client, method)(path)
         assert answer.status_code == 404, (method, path, answer.content)

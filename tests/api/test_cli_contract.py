@@ -62,7 +62,7 @@ def test_run_show_stop_delete(cli, ready):
     assert cli("instance", "start", "one", "--no-wait")[0] == 5
     assert cli("instance", "delete", "one", "--yes", "--no-wait")[0] == 0
     assert Instance.objects.get().wanted == "deleted"
-    assert cli("instance", "console", row.pk)[1]["url"] == f"{URL}/instances/{row.pk}/screen/"
+    assert cli("instance", "screen", row.pk)[1]["url"] == f"{URL}/instances/{row.pk}/screen/"
 
 
 def test_errors_have_their_exit_codes(cli, ready):
@@ -161,7 +161,7 @@ def test_the_next_version_by_the_client(cli, world, admin):
     Workspace.objects.update(state="editing")
     Instance.objects.update(state="stopped", cluster=Host.objects.get(role="cc").pk, node="nc-00000001")
     assert cli("workspace", "start", space["id"], "--no-wait")[1]["instance"]["state"] == "queued"
-    assert cli("workspace", "console", space["id"])[1]["url"].endswith("/screen/")
+    assert cli("workspace", "screen", space["id"])[1]["url"].endswith("/screen/")
     Instance.objects.update(state="running")
     assert cli("workspace", "stop", space["id"], "--grace", "3", "--no-wait")[1]["instance"]["state"] == "stopping"
     Instance.objects.update(state="stopped")

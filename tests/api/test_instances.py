@@ -2,6 +2,8 @@
 
 import pytest
 
+from luhyadb.models import Instance, ScreenTicket
+
 
 @pytest.fixture
 def ready(world, admin):
@@ -38,3 +40,21 @@ def test_run_answers_with_the_instance_and_the_place_of_its_task(ready, user, ap
 def test_kinds_of_disks_that_cannot_be(ready, user, api, asked, field):
     answer = api(user).post("/api/v1/instances/", {"image": "tiny", **asked}, format="json")
     assert (answer.status_code, answer.json()["field"]) == (422, field)
+
+
+@pytest.mark.parametrize("port", [0, 65536, -1, "22", 22.0, True, None])
+def test_ports_that_cannot_be_reached(ready, user, api, port):
+    made = api(user).post("/api/v1/instances/", {"image": "tiny", "name": "one"}, format="json").json()["results"][0]
+    answer = api(user).post(f"/api/v1/instances/{made['id']}/tunnel/", {"port": port}, format="json")
+    assert (answer.status_code, answer.json()["field"]) == (422, "port")
+    assert ScreenTicket.objects.count() == 0
+
+
+def test_a_ticket_for_a_port_is_like_one_for_a_screen(ready, user, api):
+    made = api(user).post("/api/v1/instances/", {"image": "tiny", "name": "one"}, format="json").json()["results"][0]
+    Instance.objects.update(state="running", node="nc-00000001", cluster="cc-00000001")
+    for word, body in (("tunnel", {"port": 22}), ("serial", {}), ("screen", {})):
+        answer = api(user).post(f"/api/v1/instances/{made['id']}/{word}/", body, format="json")
+        assert answer.status_code == 201, answer.data
+        assert answer.json()["url"] == f"/live/{word}/{answer.json()['ticket']}"
+    assert sorted(ScreenTicket.objects.values_list("channel", flat=True)) == ["screen", "serial", "tunnel"]

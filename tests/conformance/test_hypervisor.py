@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -18,6 +19,7 @@ from luhyaapi.contracts.specs import Blob, Hardware, ImageRef, MachineSpec, Nic
 from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, DomainState, Part
 from luhyaapi.errors import Failed, Refused
 from luhyaapi.transfer.demand import Demand
+from luhyaapi.wire.ends import open_socket
 from nc.drivers import HYPERVISORS
 from nc.drivers.base import Files, Hypervisor, Watched
 from nc.services import belongings, disks
@@ -36,6 +38,7 @@ class Bench:
     driver: Hypervisor
     folder: Path
     kill: Callable[[str], None]
+    answer: Callable[[str], None]
     again: Callable[[], Hypervisor]
 
     def spec(self, instance: str = A, **over: object) -> MachineSpec:
@@ -60,7 +63,7 @@ class Bench:
             belongings.own(each, account)
         return Files(
             belongings.log(folder / "console.log", account), disk=disk, data=data, base=base, base_format=DiskFormat.RAW,
-            screen=belongings.screen(folder, account), account=account,
+            screen=belongings.screen(folder, account), serial=belongings.serial(folder), account=account,
         )
 
     def owners(self) -> dict[str, tuple[int, int, int]]:
@@ -94,7 +97,7 @@ def _fake(tmp_path: Path) -> Iterator[Bench]:
     settings = _settings(host={"state": tmp_path})
     driver = HYPERVISORS["fake"](settings)
     driver.stubborn |= {A, B}
-    yield Bench(driver, tmp_path, driver.kill, lambda: HYPERVISORS["fake"](settings))
+    yield Bench(driver, tmp_path, driver.kill, driver.answer, lambda: HYPERVISORS["fake"](settings))
 
 
 def _libvirt(private: PrivateLibvirtd) -> Iterator[Bench]:
@@ -108,7 +111,7 @@ def _libvirt(private: PrivateLibvirtd) -> Iterator[Bench]:
         for pid in private.pids(f"guest={instance},"):
             os.kill(pid, signal.SIGKILL)
 
-    yield Bench(driver, private.folder, kill, lambda: HYPERVISORS["libvirt"](settings))
+    yield Bench(driver, private.folder, kill, lambda _instance: None, lambda: HYPERVISORS["libvirt"](settings))
     for facts in driver.list():
         driver.remove(facts.instance)
         shutil.rmtree(private.folder / "instances" / facts.instance, ignore_errors=True)
@@ -273,6 +276,27 @@ def test_the_screen_is_where_it_was_told_and_the_port_is_what_was_lent(bench: Be
     assert bench.driver.screen(facts, files.screen) == files.screen
     assert stat.S_ISSOCK(files.screen.stat().st_mode)
     assert stat.S_IMODE(files.screen.parent.stat().st_mode) == 0o700
+
+
+def test_the_serial_port_is_a_socket_nobody_else_enters_and_ends_with_its_guest(bench: Bench) -> None:
+    files = bench.running()
+    bench.answer(A)
+    assert files.serial
+    assert stat.S_IMODE(files.serial.parent.stat().st_mode) == 0o700
+    assert files.serial.parent.stat().st_uid == os.getuid()
+    with open_socket(files.serial) as line:
+        line.sendall(b"typed")
+        assert bench.driver.inspect(A).state is DomainState.RUNNING
+        bench.driver.stop(A, 0)
+        with contextlib.suppress(ConnectionResetError):  # of what it never read
+            while said := line.recv(100):
+                assert said in b"typed"
+    for _ in range(2):
+        bench.driver.define(bench.spec(), bench.files())
+        bench.driver.start(A)
+        assert stat.S_ISSOCK(files.serial.stat().st_mode)
+        bench.kill(A)
+        bench.becomes(A, DomainState.CRASHED)
 
 
 def test_a_screen_left_by_a_killed_guest_is_in_nobodys_way(bench: Bench) -> None:

@@ -42,6 +42,7 @@ _PATHS = {
     "instance_row": "instances/<str:id>/row/",
     "instance_action": "instances/<str:id>/<str:action>/",
     "instance_screen": "screens/<str:id>/",
+    "instance_serial": "serials/<str:id>/",
     "images": "images/",
     "image_upload": "images/upload/",
     "image_import": "images/import/",
@@ -455,6 +456,7 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
         "instance-failed": ("instances/detail.html", "instances", {"instance": one[3], "tab": "overview"}),
         "instance-unknown": ("instances/detail.html", "instances", {"instance": one[5], "tab": "overview"}),
         "instance-screen": ("instances/detail.html", "instances", {"instance": one[0], "tab": "screen"}),
+        "instance-serial": ("instances/detail.html", "instances", {"instance": one[0], "tab": "serial"}),
         "instance-log": ("instances/detail.html", "instances", {"instance": one[0], "tab": "log", "log": LOG}),
         "instance-log-none": ("instances/detail.html", "instances", {"instance": one[0], "tab": "log", "log": {}}),
         "instance-tasks": (
@@ -463,6 +465,7 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
             {"instance": one[0], "tab": "tasks", "tasks": tasks()},
         ),
         "screen": ("instances/screen.html", "", {"instance": one[0]}),
+        "serial": ("instances/serial.html", "", {"instance": one[0]}),
         "run": ("instances/run.html", "instances", {"form": FORM, "images": images()[:3], "capacity": CAPACITY}),
         "run-wrong": ("instances/run.html", "instances", {"form": _WRONG, "images": images()[:3], "error": _ERROR}),
         "run-none": ("instances/run.html", "instances", {"form": FORM, "images": []}),

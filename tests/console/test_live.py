@@ -378,6 +378,57 @@ def test_the_ticket_is_bound_to_account_and_used_once(cast, machine, monkeypatch
     assert ScreenTicket.objects.get().used
 
 
+@pytest.mark.live
+def test_one_machine_has_so_many_lines_and_the_reason_is_in_the_reader_s_language(cast, machine, monkeypatch):
+    monkeypatch.setattr(screen_module, "OF_ONE_AT_MOST", 1)
+    cast.ann.language = "zh-hans"
+    cast.ann.save()
+    first, second = looked(cast.ann, machine), looked(cast.ann, machine)
+    key = cookie(cast.ann)
+
+    async def scenario():
+        app = Live()
+        await app.door.start("127.0.0.1", 0)
+        call = screen(app, first[0], key)
+        _, line = await dial(app, first[1])
+        await call.until(lambda c: c.sent)
+        other = screen(app, second[0], key)
+        await asyncio.wait_for(other.task, 3)
+        assert (other.sent[-1]["code"], other.sent[-1]["reason"]) == (4403, "到这个实例的连接太多\n最多 1 个")
+        line.close()
+        await asyncio.wait_for(call.task, 3)
+        assert app.screens._open == {}
+        app.stop()
+
+    run(scenario)
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("said", ["Nothing listens at port 22 of the instance", None])
+def test_what_the_node_says_why_not_comes_at_once_or_is_no_hello(cast, machine, said):
+    ticket, secret = looked(cast.ann, machine)
+    key = cookie(cast.ann)
+
+    async def scenario():
+        app = Live()
+        await app.door.start("127.0.0.1", 0)
+        call = screen(app, ticket, key)
+        reader, writer = await asyncio.open_connection("127.0.0.1", app.door.port)
+        error = {"code": "not_found", "what": said, "why": "", "hint": ""} if said else {"code": "made-up"}
+        writer.write(json.dumps({"stream": secret, "host": "cc-00000001", "v": 1, "error": error}).encode() + b"\n")
+        if said:
+            assert await reader.read(10) == b""
+            await asyncio.wait_for(call.task, 3)
+            assert (call.sent[-1]["code"], call.sent[-1]["reason"]) == (4403, said)
+        else:
+            assert await reader.readexactly(3) == b"ok\n"
+        writer.close()
+        app.stop()
+        await asyncio.wait_for(call.task, 3)
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("origin", ["http://evil.example", "http://cloud.evil.example", "null", ""])
 def test_pages_of_others_open_no_screen(cast, machine, origin):
     ticket, _ = looked(cast.ann, machine)

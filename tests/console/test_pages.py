@@ -194,7 +194,7 @@ def test_every_page_shows_with_nothing_there(admin, user, one):
     assert browser(user).get(address(one)).status_code in (200, 302, 404)
 
 
-@pytest.mark.parametrize("tab", ["overview", "screen", "log", "tasks", "nonsense"])
+@pytest.mark.parametrize("tab", ["overview", "screen", "serial", "log", "tasks", "nonsense"])
 def test_every_tab_of_an_instance(filled, user, tab):
     answer = browser(user).get(f"/instances/ins-00000001/?tab={tab}")
     assert answer.status_code == 200
@@ -219,7 +219,8 @@ def test_lists_ask_a_bounded_number_of_questions(admin, user, one):
 def test_nobody_sees_what_belongs_to_others(filled, user, other):
     Task.objects.update(owner=user)
     stranger = browser(other)
-    for path in ("instances/ins-00000001/", "instances/ins-00000001/row/", "instances/ins-00000001/screen/", f"tasks/tsk-{11:08x}/",
+    for path in ("instances/ins-00000001/", "instances/ins-00000001/row/", "instances/ins-00000001/screen/", "instances/ins-00000001/serial/",
+                 f"tasks/tsk-{11:08x}/",
                  f"tasks/tsk-{11:08x}/row/", f"tasks/tsk-{11:08x}/steps/"):
         assert stranger.get(f"/{path}").status_code == 404, path
     for path in ("instances/ins-00000001/stop/", "instances/ins-00000001/delete/", f"tasks/tsk-{11:08x}/cancel/", "images/img-00000001/delete/",

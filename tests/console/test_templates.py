@@ -111,6 +111,7 @@ def test_everything_one_can_use_has_a_name(name: str) -> None:
             "aria-label" in body
             or re.sub(r"<[^>]*>|\s", "", body)
             or "data-screen-what" in body
+            or "data-serial-what" in body
             or "aria-labelledby" in body
             or 'id="ask-yes"' in body
         ), body
@@ -245,6 +246,7 @@ def test_every_file_a_page_loads_is_there_and_has_its_licence() -> None:
         ("tabler", "LICENSE-icons"),
         ("htmx", "LICENSE"),
         ("novnc", "LICENSE.txt"),
+        ("xterm", "LICENSE"),
         ("inter", "LICENSE"),
     ):
         assert (STATIC / "vendor" / folder / licence).is_file()

@@ -23,6 +23,7 @@ from nc.drivers.libvirt_hypervisor import LibvirtHypervisor
 from nc.drivers.libvirt_link import Link
 from nc.drivers.libvirt_xml import domain_xml
 from nc.services import belongings, disks
+from nc.services.serial import Serials
 from tests.support.private_libvirtd import PrivateLibvirtd, private_libvirtd
 
 pytestmark = pytest.mark.live
@@ -82,7 +83,7 @@ def given(private: PrivateLibvirtd, files: Files) -> Files:
             belongings.lent(each, account)
     if files.disk:
         belongings.own(files.disk, account)
-    return dataclasses.replace(files, screen=belongings.screen(folder, account), account=account)
+    return dataclasses.replace(files, screen=belongings.screen(folder, account), serial=belongings.serial(folder), account=account)
 
 
 def soon(holds: Callable[[], bool], within_s: float = 10) -> bool:
@@ -116,10 +117,22 @@ def test_a_guest_from_start_to_its_own_end(private: PrivateLibvirtd, driver: Lib
     kernel, initrd = (Path(shutil.copy(tiny.files[name], folder)) for name in ("kernel", "initrd"))
     log = folder / "console.log"
     serve_address(private)
-    driver.define(spec(tiny.cmdline, 8700, (NIC,)), given(private, Files(log, kernel=kernel, initrd=initrd)))
+    files = given(private, Files(log, kernel=kernel, initrd=initrd))
+    driver.define(spec(tiny.cmdline, 8700, (NIC,)), files)
     assert driver.start(A).display.port == 8700
     assert tap_name(A, NIC.mac) in links(private)
     assert soon(lambda: f"address {NIC.ip}" in log.read_text("utf-8", "replace"), 60)
+    # its serial console: what it says is in the log whether or not somebody looks, and a shell reads what is typed
+    serials = Serials()
+    assert files.serial
+    with serials.join(A, files.serial, log) as line:
+        heard = b""
+        line.settimeout(20)
+        line.sendall(b"echo answer=$((6*7))\r")
+        while b"answer=42" not in heard:
+            heard += line.recv(4096)
+        assert f"address {NIC.ip}".encode() in heard
+    assert soon(lambda: "answer=42" in log.read_text("utf-8", "replace"))
     before = clock.monotonic()
     driver.stop(A, 60)
     assert clock.monotonic() - before < 50

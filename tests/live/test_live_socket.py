@@ -47,7 +47,7 @@ Host.objects.create(id="cc-00000001", role="cc", name="cc", state="up")
 Instance.objects.create(id="ins-00000001", name="one", live_name="one", owner=ann, image=ver, cpus=1, memory_mib=64, state="running",
     cluster="cc-00000001", node="nc-00000001", created_at=1, changed_at=1)
 from clc.services import screens
-looks = [screens.open_look(ann, "ins-00000001") for _ in range(8)]
+looks = [screens.open_look(ann, "ins-00000001") for _ in range(9)]
 print(json.dumps({"cookie": settings.SESSION_COOKIE_NAME, "ann": ann_key, "bob": bob_key, "looks": [[l.ticket, l.stream] for l in looks]}))
 """
 _LAST_STREAM = """
@@ -218,6 +218,17 @@ def test_strangers_are_refused(served):
         served.ws(ticket, origin="http://evil.example")
     with pytest.raises(Refused):
         served.dial("x" * 32)
+
+
+def test_what_the_node_says_why_not_is_the_reason_of_the_end(served):
+    ticket, secret = next(served.looks)
+    with served.ws(ticket) as ws:
+        error = Refused("state", "This machine has a serial console after its next start", "it was started before there were any")
+        stream.refuse(stream.Dialling(("127.0.0.1", served.door)), secret, "cc-00000001", error)
+        with pytest.raises(ConnectionClosed) as closed:
+            ws.recv(5)
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (
+        4403, "This machine has a serial console after its next start\nit was started before there were any")
 
 
 def test_garbage_at_the_door_is_hung_up(served):

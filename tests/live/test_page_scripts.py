@@ -133,6 +133,98 @@ def test_a_screen_comes_back_when_its_machine_runs_again(screen):
     screen.wait_for_function("window.rfb !== undefined")
 
 
+@pytest.fixture
+def serial(site):
+    """A page with a guest's serial console, and what is done with each of its lines in turn."""
+    page, pages = site
+    pages["/events"] = ": nothing\n\n"
+    part = render_to_string("clc/instances/_serial.html", {"instance": {"id": "ins-00000001", "name": "one"}, "full": True})
+    style = '<link rel="stylesheet" href="/static/vendor/xterm/xterm.css">'
+    pages["/"] = FRAME % (style + part + SCRIPTS + '<script type="module" src="/static/clc/terminal.js"></script>')
+    page.add_init_script("""window.tickets = 0;
+      window.fetch = async () => { window.tickets += 1; return new Response(JSON.stringify({ url: "/live/serial/x" }), { status: 201 }); };""")
+    lines, acts = [], []
+
+    def met(line):
+        lines.append(line)
+        line.heard = b""
+
+        def hear(message):
+            line.heard += message
+
+        line.on_message(hear)
+        acts[min(len(lines), len(acts)) - 1](line)
+
+    page.route_web_socket("**/live/serial/x", met)
+
+    def begin(*what):
+        acts.extend(what)
+        page.goto(HERE + "/")
+        return page, lines
+
+    return begin
+
+
+def test_a_serial_console_shows_what_is_written_and_sends_what_is_typed(serial):
+    page, lines = serial(lambda line: line.send(b"\x1b[31mlogin:\x1b[0m "))
+    expect(page.locator("html[data-serial=connected]")).to_be_attached()
+    expect(page.locator(".xterm-rows")).to_contain_text("login:")
+    page.locator("[data-serial-view]").click()
+    page.keyboard.type("root\n")
+    page.keyboard.press("Control+c")
+    page.wait_for_timeout(200)
+    assert lines[0].heard == b"root\r\x03"
+    page.get_by_role("button", name="Tell it the size").click()
+    page.wait_for_timeout(200)
+    assert b"stty rows " in lines[0].heard
+
+
+def test_a_guest_gets_no_answer_no_title_no_clipboard_and_no_link(serial):
+    asks = b"\x1b[c\x1b[>c\x1b[6n\x1b[?6n\x1b[5n\x1b]10;?\x07\x1b]4;1;?\x07\x1bP$qm\x1b\\\x1b[?2004$p\x1b[18t\x1b[>q"
+    does = b"\x1b]0;stolen\x07\x1b]2;stolen\x07\x1b]52;c;c3RvbGVu\x07\x1b]8;;http://evil.example/\x1b\\link\x1b]8;;\x1b\\ end"
+    page, lines = serial(lambda line: line.send(asks + does))
+    expect(page.locator(".xterm-rows")).to_contain_text("link end")
+    page.wait_for_timeout(300)
+    assert lines[0].heard == b""
+    assert "stolen" not in page.title()
+    assert page.locator(".xterm-rows a").count() == 0
+
+
+def test_a_line_that_ends_is_opened_again_and_one_that_is_refused_is_not(serial):
+    def ends(line):
+        line.send(b"first")
+        line.close(code=1000, reason="The line ended")
+
+    def refused(line):
+        line.close(code=4403, reason="This machine has a serial console after its next start\nit is old")
+
+    page, lines = serial(ends, refused, lambda line: line.send(b"back"))
+    expect(page.locator("html[data-serial=ended]")).to_be_attached(timeout=10_000)
+    expect(page.locator("[data-serial-what]")).to_have_text("This machine has a serial console after its next start")
+    expect(page.locator("[data-serial-why]")).to_have_text("it is old")
+    page.wait_for_timeout(1500)
+    assert len(lines) == 2
+    page.evaluate("document.dispatchEvent(new CustomEvent('educloud:changed', { detail: { noun: 'instance', id: 'ins-00000001' } }))")
+    expect(page.locator(".xterm-rows")).to_contain_text("back")
+    # what was said before comes again with each line
+    expect(page.locator(".xterm-rows")).not_to_contain_text("first")
+
+
+def test_that_somebody_looks_is_no_change(site):
+    page, pages = site
+    pages["/"] = FRAME % ('<div id="serial"></div>' + SCRIPTS)
+    looks = "".join(
+        f'id: {n}\nevent: message\ndata: {{"type": "instance", "id": "ins-1", "what": "{what}"}}\n\n'
+        for n, what in enumerate(("serial opened", "screen opened", "tunnel to port 22 opened", "running"))
+    )
+    pages["/events"] = [looks, ": nothing\n\n"]
+    page.add_init_script("window.told = []; document.addEventListener('educloud:changed', (e) => { if (e.detail.noun) window.told.push(e.detail.id); });")
+    page.goto(HERE + "/")
+    page.wait_for_function("window.told.length > 0")
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.told") == ["ins-1"]
+
+
 def test_the_box_says_what_it_cannot_type_and_keeps_it(screen):
     screen.evaluate("window.answer = { status: 200, body: { url: '/live/screen/x' } }")
     screen.get_by_role("button", name="Reconnect").first.click()

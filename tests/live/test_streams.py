@@ -170,6 +170,46 @@ def test_when_the_way_up_fails_the_child_hears_it(middle):
         dial(Dialling(("127.0.0.1", middle.port)), "s1", "nc-00000001")
 
 
+def test_a_node_with_nothing_to_offer_is_heard_at_the_top(boss, tmp_path):
+    told = []
+    boss.exchange._on_refused = lambda stream, error: told.append((stream, error))
+    up = Dialling(boss.address)
+    middle = Exchange("127.0.0.1", 0, lambda s, _h: dial(up, s, "cc-00000001"),
+                      on_refused=lambda s, error: module.refuse(up, s, "cc-00000001", error)).start()
+    for stream in ("s1", "s2"):
+        boss.exchange.expect(stream, 10)
+        middle.expect(stream, 10)
+    try:
+        door = Dialling(("127.0.0.1", middle.port))
+        with pytest.raises(Refused):
+            bridge(tmp_path / "missing", door, "s1", "nc-00000001")
+        module.refuse(door, "s2", "nc-00000001", Refused("state", "没" * 2000, "y" * 9000, hint="Start it first."))
+        until = time.monotonic() + 5
+        while len(told) < 2 and time.monotonic() < until:
+            time.sleep(0.01)
+    finally:
+        middle.stop()
+    found = dict(told)
+    assert (found["s1"].code, found["s1"].what) == ("not_found", "There is no such log")
+    assert found["s2"].what.startswith("没没没")
+    assert found["s2"].params["hint"] == "Start it first."
+    assert boss.ends == {}
+    # it was announced once, and is used up
+    with pytest.raises(Refused):
+        dial(up, "s1", "cc-00000001")
+
+
+def test_a_refusal_nobody_takes_is_no_trouble():
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    module.refuse(Dialling(("127.0.0.1", port)), "s1", "nc-00000001", Refused("state", "Nothing"))
+
+
+@pytest.mark.parametrize("error", ["no form", {"code": "made-up"}, {"what": "x"}, {"code": ["state"]}, 5])
+def test_a_strange_error_in_a_hello_is_none(error):
+    assert module.error_of({"error": error}) is None
+
+
 def test_nobody_there():
     with pytest.raises(Unavailable) as e:
         dial(Dialling(("127.0.0.1", 9)), "s1", "nc-00000001", 1)

@@ -89,4 +89,9 @@ def test_a_screens_folder_is_empty_at_each_start_whatever_was_left_in_it(tmp_pat
     assert belongings.screen(tmp_path, None) == at
     assert list(at.parent.iterdir()) == []
     assert (outside / "kept").read_text() == "kept"
+    serial = belongings.serial(tmp_path)
+    assert (serial, mode(serial.parent)) == (belongings.serial_of(tmp_path), 0o700)
+    serial.write_text("left")
+    belongings.close_screen(tmp_path)
+    assert list(serial.parent.iterdir()) == []
     belongings.close_screen(tmp_path / "never")

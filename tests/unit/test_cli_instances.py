@@ -151,7 +151,7 @@ def test_an_instance_by_its_name_its_verbs_and_its_end(cli: Cli) -> None:
     assert cli("instance", "stop", "web", "--json").json["state"] == "stopped"
     assert cli("instance", "start", "web", "--json").json["state"] == "running"
     assert cli("instance", "reboot", made["id"], "--json").json["state"] == "running"
-    assert cli("instance", "console", "web").out == f"http://cloud.test/instances/{made['id']}/screen/\n"
+    assert cli("instance", "screen", "web").out == f"http://cloud.test/instances/{made['id']}/screen/\n"
     assert cli("instance", "log", "web", "--json").json["log"].startswith("booted")
     assert cli("instance", "delete", "web", "--yes", "--json").json["state"] == "deleted"
     assert cli("instance", "show", "web").code == 3

@@ -1,5 +1,6 @@
 """Orders on one instance, looks at it and its guest's own end meet in any way: files and reports stay right."""
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from luhyaapi import conf
-from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec
+from luhyaapi.contracts.specs import Blob, Forward, ImageRef, MachineSpec, Nic
 from luhyaapi.contracts.vocabulary import DiskFormat, DomainState, InstanceState, Part
 from luhyaapi.errors import Failed, Refused, Unavailable
 from luhyaapi.transfer.cache import BlobCache
@@ -67,8 +68,8 @@ class Node:
         self.domains = Domains(settings, Hands(self.driver, self.network, cache), "nc-00000001", self.told.append)
         self.domains.reconcile(set())
 
-    def start(self):
-        spec = MachineSpec(instance=ONE, name="trial", cpus=1, memory_mib=96, image=self.image, display_port=8700)
+    def start(self, **over):
+        spec = MachineSpec(instance=ONE, name="trial", cpus=1, memory_mib=96, image=self.image, display_port=8700, **over)
         self.domains.start(JOB, spec, self.next(), 1)
 
     def stop(self):
@@ -228,3 +229,55 @@ def test_a_hypervisor_that_does_not_answer_disowns_nothing(node):
     with pytest.raises(Unavailable):
         node.domains.disown([ONE], set())
     assert node.told == []
+
+
+def test_a_serial_console_is_there_or_says_why_not(node):
+    with pytest.raises(Refused, match="no serial console now") as e:
+        node.domains.ways.serial(ONE)
+    assert e.value.params["hint"] == "Start it first."
+    node.start()
+    with pytest.raises(Refused) as e:  # a guest that does not listen
+        node.domains.ways.serial(ONE)
+    assert e.value.code == "not_found"
+    node.driver.answer(ONE)
+    with node.domains.ways.serial(ONE) as line:
+        line.settimeout(PATIENCE_S)
+        heard = line.recv(100)
+        assert heard.endswith(b"starts\n")
+        line.sendall(b"typed")
+        assert line.recv(100) == b"typed"
+        node.stop()
+        with contextlib.suppress(ConnectionResetError):
+            while line.recv(100):
+                pass
+    folder = node.domains.wanted.folder(ONE)
+    assert list((folder / belongings.SERIAL).iterdir()) == []
+
+
+def test_a_guest_of_a_version_before_has_one_after_its_next_start(node):
+    node.start()
+    belongings.serial_of(node.domains.wanted.folder(ONE)).unlink()
+    with pytest.raises(Refused, match="after its next start") as e:
+        node.domains.ways.serial(ONE)
+    assert e.value.code == "state"
+
+
+def test_a_hypervisor_without_sockets_offers_none(node, monkeypatch):
+    node.start()
+    monkeypatch.setattr(node.driver, "screen", lambda _facts, _at: 8700)
+    with pytest.raises(Refused, match="no serial console"):
+        node.domains.ways.serial(ONE)
+
+
+def test_only_forwarded_ports_of_a_guest_that_runs_are_reached(node):
+    with pytest.raises(Refused, match="does not run"):
+        node.domains.ways.forwarded(ONE, 22)
+    node.start(nics=(Nic(mac="52:54:00:00:00:0a", ip="10.231.0.7", forwards=(Forward(guest_port=22, port=9100), Forward(guest_port=80, port=9101))),))
+    assert [node.domains.ways.forwarded(ONE, port) for port in (22, 80)] == [9100, 9101]
+    with pytest.raises(Refused, match="not reached here") as e:
+        node.domains.ways.forwarded(ONE, 9100)
+    assert e.value.code == "not_found"
+    assert "22, 80" in e.value.why
+    node.stop()
+    with pytest.raises(Refused, match="does not run"):
+        node.domains.ways.forwarded(ONE, 22)

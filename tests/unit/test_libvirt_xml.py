@@ -23,13 +23,14 @@ KERNEL = (Blob(part=Part.KERNEL, sha256="1" * 64, index="1" * 64, size=9), Blob(
 DISK = (Blob(part=Part.DISK, sha256="3" * 64, index="3" * 64, size=9, format="qcow2", virtual_size=99),)
 LOG = HOME / "console.log"
 SCREEN = HOME / "vnc" / "sock"
+SERIAL = HOME / "tty" / "sock"
 ACCOUNT = Account(1_900_008_700, 110)
 OF_KERNEL = Files(
-    LOG, kernel=HOME / "kernel", initrd=HOME / "initrd", taps={NIC.mac: "t3fa21c00abcdef"}, screen=SCREEN, account=ACCOUNT,
+    LOG, kernel=HOME / "kernel", initrd=HOME / "initrd", taps={NIC.mac: "t3fa21c00abcdef"}, screen=SCREEN, serial=SERIAL, account=ACCOUNT,
 )
 OF_DISK = Files(
     LOG, disk=HOME / "disk.qcow2", seed=HOME / "seed.iso", base=HOME / "base", base_format=DiskFormat.QCOW2,
-    screen=SCREEN, account=ACCOUNT,
+    screen=SCREEN, serial=SERIAL, account=ACCOUNT,
 )
 # of hypervisors that know neither sockets nor accounts
 OF_XEN_KERNEL = dataclasses.replace(OF_KERNEL, account=None)
@@ -179,10 +180,11 @@ def test_no_guest_listens_on_a_port_and_no_file_is_relabelled(kind: Kind, accele
 
 
 def test_a_socket_no_path_can_name_is_refused() -> None:
-    long = dataclasses.replace(OF_KERNEL, screen=Path("/") / ("x" * 103) / "vnc")
-    with pytest.raises(Refused, match="107") as trouble:
-        domain_xml(spec(), long, Accelerator.TCG, "qemu")
-    assert trouble.value.code == "invalid"
+    for which in ("screen", "serial"):
+        long = dataclasses.replace(OF_KERNEL, **{which: Path("/") / ("x" * 103) / "vnc"})
+        with pytest.raises(Refused, match="107") as trouble:
+            domain_xml(spec(), long, Accelerator.TCG, "qemu")
+        assert trouble.value.code == "invalid"
     domain_xml(spec(), dataclasses.replace(OF_KERNEL, screen=Path("/") / ("x" * 102) / "vnc"), Accelerator.TCG, "qemu")
 
 

@@ -79,6 +79,8 @@
     let fact;
     try { fact = JSON.parse(event.data); } catch { return; }
     const noun = fact.type || event.type;
+    // That somebody looks changes nothing; and who looks again at each change would look for ever.
+    if (noun === "instance" && / opened$/.test(fact.what || "")) return;
     if (NOUNS.includes(noun) && fact.id) changed(noun, fact.id);
   };
   function connect() {
@@ -126,5 +128,5 @@
     new Set(queued.map((element) => element.closest('[data-live="instances"], [data-live="tasks"]') || element)).forEach(refresh);
   }, POLL_MS);
 
-  if (document.querySelector("[data-live], #screen")) connect();
+  if (document.querySelector("[data-live], #screen, #serial")) connect();
 })();

@@ -1,9 +1,9 @@
 // A guest's screen: asks for a ticket, opens the line, and opens it again when it is cut.
 import RFB from "../vendor/novnc/core/rfb.js";
 import { type, untypable } from "./keys.js";
+import { socketAddress, ticket } from "./ticket.js";
 
 const TRIES = 8;
-const ANSWER_MS = 20000;
 const LINE_MS = 30000;
 const root = document.documentElement;
 const box = document.getElementById("screen");
@@ -29,29 +29,6 @@ function show(state, title, why = "") {
   cover.querySelector(".icon").style.display = state === "ended" ? "none" : "";
   for (const button of cover.querySelectorAll("button")) button.hidden = state !== "ended";
   for (const name of ["cad", "paste"]) for (const button of buttons(name)) button.disabled = state !== "connected";
-}
-
-async function ticket() {
-  const key = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  const answer = await fetch(box.dataset.ticketUrl, {
-    method: "POST",
-    credentials: "same-origin",
-    headers: {
-      Accept: "application/json",
-      "Content-Type": "application/json",
-      "X-CSRFToken": document.querySelector("meta[name=csrf-token]").content,
-      "Idempotency-Key": key,
-    },
-    body: "{}",
-    signal: AbortSignal.timeout(ANSWER_MS),
-  });
-  const form = await answer.json().catch(() => ({}));
-  if (answer.ok) return form;
-  const problem = new Error(form.what || form.title || `HTTP ${answer.status}`);
-  problem.why = [form.why || form.detail, form.hint].filter(Boolean).map((line) => line.replace(/([^.!?。])$/, "$1.")).join(" ");
-  // A refusal stays a refusal; an overloaded or absent node may answer later.
-  problem.final = answer.status < 500 && answer.status !== 429;
-  throw problem;
 }
 
 function drawn() {
@@ -94,15 +71,13 @@ async function open() {
   if (tries === 0 && root.dataset.screen !== "ended") show("starting", say("Starting"), say("Ticket"));
   let form;
   try {
-    form = await ticket();
+    form = await ticket(box.dataset.ticketUrl);
   } catch (problem) {
     if (mine === attempt) again(problem);
     return;
   }
   if (mine !== attempt) return;
-  const url = new URL(form.url, location.href);
-  url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-  rfb = new RFB(view, url.href, { wsProtocols: ["binary"], shared: true, credentials: form.password ? { password: form.password } : {} });
+  rfb = new RFB(view, socketAddress(form), { wsProtocols: ["binary"], shared: true, credentials: form.password ? { password: form.password } : {} });
   rfb.scaleViewport = scale;
   rfb.clipViewport = !scale;
   rfb.background = "#05080d";
@@ -166,20 +141,30 @@ box.addEventListener("click", (event) => {
 const paste = part("paste");
 const text = paste.querySelector("textarea");
 const wrong = part("wrong");
+const layout = paste.querySelector("select");
+const KEPT = "educloud-keyboard";
+try {
+  const kept = localStorage.getItem(KEPT);
+  if ([...layout.options].some((option) => option.value === kept)) layout.value = kept;
+} catch { /* private window: this page only */ }
 const judge = () => {
-  const strange = untypable(text.value).map((sign) => (/[\p{Z}\p{C}]/u.test(sign) ? `U+${sign.codePointAt(0).toString(16).toUpperCase()}` : sign));
+  const strange = untypable(text.value, layout.value).map((sign) => (/[\p{Z}\p{C}]/u.test(sign) ? `U+${sign.codePointAt(0).toString(16).toUpperCase()}` : sign));
   wrong.textContent = strange.length ? `${say("Untypable")} ${strange.slice(0, 20).join(" ")}${strange.length > 20 ? " …" : ""}` : "";
   text.setAttribute("aria-invalid", String(strange.length > 0));
   return strange.length === 0;
 };
 text.addEventListener("input", judge);
+layout.addEventListener("change", () => {
+  try { localStorage.setItem(KEPT, layout.value); } catch { /* as above */ }
+  judge();
+});
 paste.addEventListener("submit", async (event) => {
   event.preventDefault();
   if (!text.value || !judge()) { text.focus(); return; }
   const button = paste.querySelector("button");
   button.disabled = true;
   // What a line that is cut leaves untyped stays in the box.
-  text.value = await type(text.value, (keysym, code, down) => { rfb?.sendKey(keysym, code, down); return rfb !== null; });
+  text.value = await type(text.value, (keysym, code, down) => { rfb?.sendKey(keysym, code, down); return rfb !== null; }, undefined, layout.value);
   button.disabled = false;
   if (text.value) return;
   if (!paste.hidden) actions.paste(buttons("paste")[0]);

@@ -7,13 +7,16 @@ const here = dirname(fileURLToPath(import.meta.url));
 const from = join(here, "node_modules");
 const icons = readFileSync(join(here, "icons.txt"), "utf8").split(/\s+/).filter(Boolean).sort();
 
-for (const folder of ["htmx", "novnc", "inter"]) rmSync(join(here, folder), { recursive: true, force: true });
-for (const folder of ["tabler", "htmx", "inter"]) mkdirSync(join(here, folder), { recursive: true });
+for (const folder of ["htmx", "novnc", "inter", "xterm"]) rmSync(join(here, folder), { recursive: true, force: true });
+for (const folder of ["tabler", "htmx", "inter", "xterm"]) mkdirSync(join(here, folder), { recursive: true });
 
 const copy = (source, target) => cpSync(join(from, source), join(here, target), { recursive: true });
-// A stylesheet that names a missing map breaks Django's hashed static files.
-const css = readFileSync(join(from, "@tabler/core/dist/css/tabler.min.css"), "utf8").replace(/\/\*# sourceMappingURL=.*?\*\//g, "");
-writeFileSync(join(here, "tabler/tabler.min.css"), css);
+// A file that names a missing map breaks Django's hashed static files.
+const bare = (source, target) => {
+  const text = readFileSync(join(from, source), "utf8").replace(/\/\*# sourceMappingURL=.*?\*\//g, "").replace(/^\/\/# sourceMappingURL=.*$/gm, "");
+  writeFileSync(join(here, target), text);
+};
+bare("@tabler/core/dist/css/tabler.min.css", "tabler/tabler.min.css");
 copy("@tabler/icons/LICENSE", "tabler/LICENSE-icons");
 copy("htmx.org/dist/htmx.min.js", "htmx/htmx.min.js");
 copy("htmx.org/LICENSE", "htmx/LICENSE");
@@ -24,6 +27,10 @@ copy("@novnc/novnc/AUTHORS", "novnc/AUTHORS");
 copy("@novnc/novnc/docs/LICENSE.MPL-2.0", "novnc/LICENSE.MPL-2.0");
 copy("@fontsource-variable/inter/files/inter-latin-wght-normal.woff2", "inter/inter-latin-wght-normal.woff2");
 copy("@fontsource-variable/inter/LICENSE", "inter/LICENSE");
+bare("@xterm/xterm/lib/xterm.mjs", "xterm/xterm.js");
+bare("@xterm/xterm/css/xterm.css", "xterm/xterm.css");
+bare("@xterm/addon-fit/lib/addon-fit.mjs", "xterm/addon-fit.js");
+copy("@xterm/xterm/LICENSE", "xterm/LICENSE");
 
 const symbols = icons.map((name) => {
   const [folder, file] = name.endsWith("-filled") ? ["filled", name.slice(0, -7)] : ["outline", name];

@@ -126,6 +126,36 @@ class Screen(Endpoint):
     def post(self, _request: Request, instance: str) -> Response:
         """Make a ticket that opens the screen once, within a minute."""
         self.sent(Nothing)
-        look = screens.open_look(self.account, instances.resolve(self.account, instance).pk)
-        answer = {"ticket": look.ticket, "url": f"/live/screen/{look.ticket}", "expires_at": clock.rfc3339(look.expires_at)}
-        return Response(answer, 201)
+        return _ticket("screen", screens.open_look(self.account, instances.resolve(self.account, instance).pk))
+
+
+class Serial(Endpoint):
+    """Tickets for the serial console of an instance."""
+
+    @says(TicketShape, 201, sends=Nothing, parameters=[KEY], tag=TAG, operation_id="instances_serial")
+    @once
+    def post(self, _request: Request, instance: str) -> Response:
+        """Make a ticket that opens the serial console once, within a minute: what was written last, then bytes both ways."""
+        self.sent(Nothing)
+        return _ticket("serial", screens.open_look(self.account, instances.resolve(self.account, instance).pk, "serial"))
+
+
+class TunnelForm(Form):
+    """Which port of the instance."""
+
+    port = Whole(min_value=1, max_value=65535, help_text="TCP port of the instance.")
+
+
+class Tunnel(Endpoint):
+    """Tickets for lines to ports of an instance."""
+
+    @says(TicketShape, 201, sends=TunnelForm, parameters=[KEY], tag=TAG, operation_id="instances_tunnel")
+    @once
+    def post(self, _request: Request, instance: str) -> Response:
+        """Make a ticket that opens a line to a TCP port of the instance once, within a minute: bytes both ways."""
+        row = instances.resolve(self.account, instance)
+        return _ticket("tunnel", screens.open_look(self.account, row.pk, "tunnel", self.sent(TunnelForm)["port"]))
+
+
+def _ticket(word: str, look: screens.Look) -> Response:
+    return Response({"ticket": look.ticket, "url": f"/live/{word}/{look.ticket}", "expires_at": clock.rfc3339(look.expires_at)}, 201)

@@ -72,6 +72,8 @@ api = [
     path("instances/<str:instance>/why/", instances.Why.as_view()),
     path("instances/<str:instance>/log/", elsewhere.Log.as_view()),
     path("instances/<str:instance>/screen/", instances.Screen.as_view(), name="api_instance_screen"),
+    path("instances/<str:instance>/serial/", instances.Serial.as_view(), name="api_instance_serial"),
+    path("instances/<str:instance>/tunnel/", instances.Tunnel.as_view(), name="api_instance_tunnel"),
     path("events", elsewhere.Events.as_view()),
     path("letters/", letters.Letters.as_view()),
     path("letters/<str:letter>/", letters.OneLetter.as_view()),

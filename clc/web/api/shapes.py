@@ -147,7 +147,7 @@ class WhyShape(s.Serializer):
 
 
 class TicketShape(s.Serializer):
-    """A permission to look at a screen once: ``url`` is the address of the websocket."""
+    """A permission to look at a screen or a serial console, or of a line to a port, once: ``url`` is the address of the websocket."""
 
     ticket = s.CharField()
     url = s.CharField()

@@ -1,4 +1,4 @@
-"""Everything that stays open: events, screens, console logs. The only asyncio of the project."""
+"""Everything that stays open: events, screens, serial consoles, tunnels, console logs. The only asyncio of the project."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clc.web.live.screen import Screens
 from luhyaapi.errors import Refused, Trouble
 from luhyaapi.wire import tls
 
-_SCREEN = re.compile(r"^/live/screen/([A-Za-z0-9_-]{16,64})/?$")
+_SCREEN = re.compile(r"^/live/(?:screen|serial|tunnel)/([A-Za-z0-9_-]{16,64})/?$")
 _LOG = re.compile(r"^/api/v1/instances/([A-Za-z0-9._-]{1,63})/log/?$")
 _EVENTS = ("/api/v1/events", "/api/v1/events/")
 

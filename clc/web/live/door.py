@@ -55,7 +55,7 @@ class Door:
             self._server = None
 
     async def wait(self, stream: str, within_s: float) -> Line:
-        """The node's line of a stream, by the hash of its secret. Raises Unavailable(host_silent)."""
+        """The node's line of a stream, by the hash of its secret. Raises Unavailable(host_silent), or what the node says why not."""
         if self._server is None:
             raise Unavailable("host_silent", "The stream door is not open", "the console is starting or stopping")
         seat = self._seats.setdefault(stream, _Seat())
@@ -84,7 +84,8 @@ class Door:
     async def _match(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(wire.HELLO_WITHIN_S):
             line = await reader.readuntil(b"\n")
-        stream = await asgi.ask(audience.expected_stream, _secret_of(line))
+        secret, trouble = _said_in(line)
+        stream = await asgi.ask(audience.expected_stream, secret)
         if stream is None or not self._take(stream):
             raise Refused("forbidden", "Nobody announced this stream", "it is unknown, used up or too old")
         seat = self._seats.setdefault(stream, _Seat())
@@ -94,6 +95,10 @@ class Door:
         except TimeoutError:
             self._seats.pop(stream, None)
             raise
+        if trouble:
+            if not seat.dialled.done():
+                seat.dialled.set_exception(trouble)
+            raise trouble
         writer.write(b"ok\n")
         await writer.drain()
         if seat.dialled.done():
@@ -110,11 +115,12 @@ class Door:
         return True
 
 
-def _secret_of(line: bytes) -> str:
+def _said_in(line: bytes) -> tuple[str, Trouble | None]:
+    """The secret a dialler names, and why it has nothing to offer if so."""
     try:
         hello = json.loads(line) if len(line) <= wire.HELLO_AT_MOST else None
     except (ValueError, RecursionError):
         hello = None
     if not isinstance(hello, dict) or hello.get("v") != wire.VERSION or not isinstance(hello.get("stream"), str):
         raise Refused("invalid", "The hello of a stream cannot be read")
-    return str(hello["stream"])
+    return str(hello["stream"]), wire.error_of(hello)

@@ -1,4 +1,4 @@
-"""A guest's screen in the browser: one WebSocket, let in by a one-time ticket, joined with the line its node dialled."""
+"""A guest's screen, or its serial console, in the browser: one WebSocket, let in by a one-time ticket, joined with the line its node dialled."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ import asyncio
 import contextlib
 from urllib.parse import urlsplit
 
+from django.conf import settings
+from django.utils import translation
+
 from clc.services import screens
+from clc.services.sentences import said
 from clc.web.live import asgi
 from clc.web.live.asgi import Receive, Scope, Send
 from clc.web.live.door import Door
 from luhyaapi import log
-from luhyaapi.errors import Refused, Unavailable
+from luhyaapi.errors import Failed, Refused, Trouble, Unavailable
 
 AT_MOST = 256
+REASON_AT_MOST = 120
+"""Bytes of a close's reason; the protocol has room for 123."""
+OF_ONE_AT_MOST = 64
+"""Open lines of all kinds to one instance; a class may look at its teacher's machine."""
 DIAL_WITHIN_S = 20.0
 IDLE_S = 1800.0
 NOT_SIGNED_IN, NO_TICKET, NO_NODE, FAULT, DONE = 4401, 4403, 4408, 1011, 1000
@@ -25,7 +33,8 @@ class Screens:
 
     def __init__(self, door: Door) -> None:
         self._door = door
-        self._open: set[asyncio.Future[None]] = set()
+        self._open: dict[asyncio.Future[None], str] = {}
+        """Each with its instance, once that is known."""
 
     def close(self) -> None:
         """End every one."""
@@ -45,19 +54,24 @@ class Screens:
         code, reason = await self._look(scope, ticket, receive, send)
         if code:
             with contextlib.suppress(OSError, RuntimeError):
-                await send({"type": "websocket.close", "code": code, "reason": reason.encode()[:120].decode(errors="ignore")})
+                await send({"type": "websocket.close", "code": code, "reason": reason.encode()[:REASON_AT_MOST].decode(errors="ignore")})
 
     async def _look(self, scope: Scope, ticket: str, receive: Receive, send: Send) -> tuple[int, str]:
         """Show a screen until it ends: close code and reason, code 0 when the browser went."""
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        tongue = settings.LANGUAGE_CODE
         try:
             account = await asgi.account_of(scope)
             if account is None:
                 return NOT_SIGNED_IN, "Sign in first"
+            tongue = account.language or settings.LANGUAGE_CODE
             if len(self._open) >= AT_MOST:
                 return FAULT, "Too many screens are open"
-            self._open.add(ended)
+            self._open[ended] = ""
             row = await asgi.ask(screens.redeem, ticket, account)
+            if list(self._open.values()).count(row.instance_id) >= OF_ONE_AT_MOST:
+                raise Refused("quota", "Too many lines to this instance are open", f"at most {OF_ONE_AT_MOST} can")
+            self._open[ended] = row.instance_id
             line = await self._door.wait(row.stream, DIAL_WITHIN_S)
             try:
                 result = await asgi.first_of(_down(receive, line[1], m := _Moved()), _up(send, line[0], m), _watch(scope, m), also=ended)
@@ -65,14 +79,22 @@ class Screens:
             finally:
                 line[1].close()
         except Refused as error:
-            return NO_TICKET, error.what
-        except Unavailable as error:
-            return NO_NODE, error.what
+            return NO_TICKET, _reason(tongue, error)
+        except (Unavailable, Failed) as error:
+            return NO_NODE, _reason(tongue, error)
         except Exception as error:
             _log.warning("screen broke", why=str(error), exc_info=not isinstance(error, OSError))
             return FAULT, "The line to the node broke"
         finally:
-            self._open.discard(ended)
+            self._open.pop(ended, None)
+
+
+def _reason(tongue: str, error: Trouble) -> str:
+    """What went wrong and on a second line why, in the reader's language; the first alone where both are too long."""
+    with translation.override(tongue):
+        what, why = said(error.what), said(error.why)
+    both = f"{what}\n{why}" if why else what
+    return both if len(both.encode()) <= REASON_AT_MOST else what
 
 
 def _same_origin(headers: dict[str, str]) -> bool:
@@ -105,7 +127,7 @@ async def _up(send: Send, reader: asyncio.StreamReader, moved: _Moved) -> tuple[
     while piece := await reader.read(asgi.BUFFER_BYTES):
         await send({"type": "websocket.send", "bytes": piece})
         moved.tick()
-    return DONE, "The screen ended"
+    return DONE, "The line ended"
 
 
 async def _watch(scope: Scope, moved: _Moved) -> tuple[int, str]:

@@ -130,7 +130,7 @@ def _memory(text: str) -> int | None:
 
 @page("instances/<str:ident>/", "instance", under="instances")
 def detail(request: HttpRequest, ident: str) -> HttpResponse:
-    """One machine, by tab: overview, screen, log, tasks."""
+    """One machine, by tab: overview, screen, serial, log, tasks."""
     found = instances.resolve(request.user, ident)
     tab = request.GET.get("tab", "overview")
     more: dict[str, Any] = {}
@@ -159,6 +159,12 @@ def _log(request: HttpRequest, found: Instance) -> dict[str, Any]:
 def screen(request: HttpRequest, ident: str) -> HttpResponse:
     """Its screen on a page of its own."""
     return show(request, "instances/screen.html", instance=words.instance(instances.resolve(request.user, ident)))
+
+
+@page("instances/<str:ident>/serial/", "instance_serial", under="instances")
+def serial(request: HttpRequest, ident: str) -> HttpResponse:
+    """Its serial console on a page of its own."""
+    return show(request, "instances/serial.html", instance=words.instance(instances.resolve(request.user, ident)))
 
 
 _VERBS: dict[str, Callable[[Any, str], Instance]] = {
