@@ -10,7 +10,7 @@ from cc.services.office import Office
 from luhyaapi import subnets
 from luhyaapi.conf import Network, bridge_of, rules_of
 from luhyaapi.contracts.specs import Allow, NetworkSpec, Nic
-from luhyaapi.contracts.vocabulary import NetworkMode, Protocol, Role
+from luhyaapi.contracts.vocabulary import SPANNING, NetworkMode, Protocol, Role
 from luhyaapi.edge.plan import Alias, Card, Forward, RulesPlan, Segment
 from luhyadb.models import AccessOrder, ElasticLink, ForwardLease, Placement
 
@@ -19,7 +19,7 @@ def apply(office: Office) -> None:
     """Have the edge as it is wanted. Raises as EdgeDriver.apply."""
     network = office.agent.settings.network
     everyone = networks.everyone(network)
-    served = leases.served(network, [each for each in everyone if each.mode in segments.SPANNING], segments.own(office))
+    served = leases.served(network, [each for each in everyone if each.mode in SPANNING], segments.own(office))
     office.edge.apply(EdgePlan(networks=served, rules=_rules(office, everyone)))
 
 
@@ -36,11 +36,11 @@ def _rules(office: Office, everyone: list[NetworkSpec]) -> RulesPlan:
     elastics = dict(ElasticLink.objects.values_list("address", "instance"))
     cards = _cards_of({*(pk for pk, allow in orders.items() if allow), *(each.instance for each in forwards), *elastics.values()})
     return RulesPlan(
-        name=rules_of(Role.CC, network.bridge), segments=tuple(_segment(network, each) for each in everyone if each.mode in segments.SPANNING),
+        name=rules_of(Role.CC, network.bridge), segments=tuple(_segment(network, each) for each in everyone if each.mode in SPANNING),
         forwards=_forwards(office, forwards, cards), cards=_cards(orders, cards),
         aliases=tuple(
             Alias(address=address, to=cards[instance][0].ip) for address, instance in elastics.items()
-            if instance in cards and cards[instance][0].mode in segments.SPANNING
+            if instance in cards and cards[instance][0].mode in SPANNING
         ),
     )
 
@@ -78,5 +78,5 @@ def _cards(orders: Mapping[str, list[object]], cards: Mapping[str, tuple[Nic, ..
     allowed = {pk: tuple(Allow.model_validate(each) for each in allow) for pk, allow in orders.items() if allow and pk in cards}
     return tuple(
         Card(tap="", mac=nic.mac, addresses=(nic.ip,), segment=f"n{nic.segment}", allow=allow)
-        for pk, allow in sorted(allowed.items()) for nic in cards[pk] if nic.mode in segments.SPANNING
+        for pk, allow in sorted(allowed.items()) for nic in cards[pk] if nic.mode in SPANNING
     )

@@ -11,15 +11,12 @@ from cc.services.office import Office
 from luhyaapi import clock, ids
 from luhyaapi.contracts.commands import SegmentsSet
 from luhyaapi.contracts.specs import SEGMENTS, NodeAllow, NodeForward, SegmentSpan
-from luhyaapi.contracts.vocabulary import NetworkMode, Role
+from luhyaapi.contracts.vocabulary import SPANNING, NetworkMode, Role
 from luhyaapi.edge import routes
 from luhyadb import outbox
 from luhyadb.models import AccessOrder, AddressLease, Child, ForwardLease, Placement, Segment
 
 _AGAIN_S = 30.0
-SPANNING = frozenset({NetworkMode.CLUSTER, NetworkMode.CLOSED})
-"""The modes of networks that are one on all hosts."""
-
 
 @dataclass(frozen=True)
 class Word:

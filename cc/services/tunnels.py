@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from luhyaapi import log
 from luhyaapi.conf import Network, bridge_of
 from luhyaapi.contracts.specs import MachineSpec, Nic
+from luhyaapi.contracts.vocabulary import SPANNING
 from luhyaapi.errors import Refused, Trouble, Unavailable
 from luhyaapi.wire import stream
 from luhyaapi.wire.ends import tune
@@ -34,12 +35,16 @@ class _Tunnel:
 
 
 def address_of(spec: MachineSpec) -> Nic:
-    """The first card of a machine whose address is lent to exactly it, now. Raises Refused(state)."""
+    """The first card of a machine, in a network this host serves, whose address is lent to exactly it, now. Raises Refused(state)."""
     lent = dict(AddressLease.objects.filter(instance=spec.instance).values_list("ip", "mac"))
-    for nic in spec.nics:
-        if lent.get(nic.ip) == nic.mac:
+    held = [nic for nic in spec.nics if lent.get(nic.ip) == nic.mac]
+    if not held:
+        raise Refused("state", "The instance has no address now", "none is lent to it")
+    for nic in held:
+        if nic.mode in SPANNING:
             return nic
-    raise Refused("state", "The instance has no address now", "none is lent to it")
+    raise Refused("state", "The cluster has no way into the instance's network", f"it is of mode {held[0].mode}",
+                  hint="Open a port of it by a forward, or let it in by a security rule.")
 
 
 class Tunnels:

@@ -131,6 +131,10 @@ class NetworkMode(Word):
     CLOSED = "closed", "Closed class", "封闭网络"
 
 
+SPANNING = frozenset({NetworkMode.CLUSTER, NetworkMode.CLOSED})
+"""The modes of networks that are one on all hosts of a cluster, whose gateway is the cluster's own host."""
+
+
 class Persistence(Word):
     """What becomes of the system disk of an instance when it stops."""
 
