@@ -165,5 +165,5 @@ def _served(network: Network, spec: NetworkSpec, rows: Sequence[EdgeLease], span
     subnet = subnets.subnet_of(spec.subnet)
     return EdgeNetwork(
         bridge=bridge_of(network.bridge, spec.number), subnet=str(subnet), gateway=subnets.gateway_of(subnet), leases=tuple(rows),
-        mtu=_SPANNING_MTU if spec.number else 0, span=span,
+        mtu=_SPANNING_MTU if spec.number else 0, span=span, way_out=spec.way_out,
     )

@@ -87,7 +87,7 @@ def render(plan: RulesPlan, prefix: str, *, is_router: bool) -> Chains:
         if card.tap:
             _add_guard(made, card, segment)
     _add_closed(made, gateways)
-    _add_doors(made, plan.segments)
+    _add_doors(made, plan.segments, plan.uplinks)
     return made
 
 
@@ -101,8 +101,12 @@ def _add_closed(made: Chains, gateways: Iterable[Segment]) -> None:
         made.add(program, "filter", "judge", *(f"-o {segment.bridge} -j DROP" for segment in gateways))
 
 
-def _add_doors(made: Chains, segments: Iterable[Segment]) -> None:
-    """What guests reach of this host."""
+def _add_doors(made: Chains, segments: Sequence[Segment], uplinks: Iterable[str]) -> None:
+    """What guests reach of this host, and that their gateway is nobody else's to ask."""
+    bridges = {segment.bridge for segment in segments}
+    for segment in (each for each in segments if each.gateway):
+        for link in (each for each in uplinks if each not in bridges):
+            made.add(IPV4, "filter", "receive", *(f"-i {link} -d {net} -j DROP" for net in _of(segment.subnets, 4)))
     for segment in segments:
         if not segment.gateway and not segment.judged:
             continue

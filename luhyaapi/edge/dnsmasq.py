@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ _log = log.get(__name__)
 _START_S, _GRACE_S, _IP_S = 5.0, 2.0, 10.0
 _LOG_KEPT = 1024 * 1024
 _ALIAS_KEPT = 200
+_NAMES_PORT = 53
+DOMAIN = "edu.internal"
+"""What follows the names of guests; nobody outside has it (ICANN keeps "internal" free)."""
 # Words and times that dnsmasq would take for an order ("ignore this host", "lease for 10 minutes") and not for a name.
 _NO_NAME = re.compile(r"^(ignore|infinite|\d+[smhdw]?)?$")
 
@@ -41,7 +45,8 @@ class _Link:
 class DnsmasqNetwork:
     """One guest network of this host, in the network namespace of the caller.
 
-    ``folder`` holds dnsmasq.pid, dnsmasq.log, plan.json, running.json and hosts/ (one file per MAC).
+    ``folder`` holds dnsmasq.pid, dnsmasq.log, plan.json, running.json, hosts/ and names/ (one file per MAC). Where another program
+    of this host answers for names on all addresses, guests are told no server of names.
     What dnsmasq 2.90 does, measured: it reads a new or rewritten file at once; a removed file it forgets only after
     SIGHUP; an address it has once leased it refuses to another MAC until it is restarted. So additions cost nothing,
     removals one signal, and an address that changes its MAC a restart (leases are for ever, so no guest notices).
@@ -50,7 +55,7 @@ class DnsmasqNetwork:
     def __init__(self, folder: Path, bridge: str, uplink: str = "") -> None:
         self._folder = folder.absolute()
         self._bridge, self._uplink = bridge, uplink
-        self._hosts = self._folder / "hosts"
+        self._hosts, self._names = self._folder / "hosts", self._folder / "names"
         self._pid_file = self._folder / "dnsmasq.pid"
         self._plan_file = self._folder / "plan.json"
         self._running_file = self._folder / "running.json"
@@ -60,7 +65,8 @@ class DnsmasqNetwork:
         """Make bridge, dnsmasq and its hosts as planned, touching only what differs."""
         subnet = check_network(plan)
         with _files(self._folder):
-            self._hosts.mkdir(parents=True, exist_ok=True)
+            for each in (self._hosts, self._names):
+                each.mkdir(parents=True, exist_ok=True)
             before = self._read_plan()
             if before and before.bridge != plan.bridge:
                 self._end_all()
@@ -71,7 +77,7 @@ class DnsmasqNetwork:
             text = plan.model_dump_json()
             if _read(self._plan_file) != text:
                 _write(self._plan_file, text, durable=True)
-            self._serve(plan, index, _argv(self._folder, plan, subnet))
+            self._serve(plan, index, _argv(self._folder, plan, subnet, names=self._may_name(plan)))
 
     def found(self) -> EdgeNetwork | None:
         """The plan as it is served now: None without bridge or dnsmasq, and only leases whose host file is right."""
@@ -84,7 +90,7 @@ class DnsmasqNetwork:
             return None
         if self._pid() is None:
             return None
-        there = self._host_files()
+        there = _texts(self._hosts)
         leases = tuple(each for each in plan.leases if there.get(_file_name(each)) == _host_line(each))
         return plan.model_copy(update={"leases": leases})
 
@@ -146,7 +152,7 @@ class DnsmasqNetwork:
     def _serve(self, plan: EdgeNetwork, index: int, argv: list[str]) -> None:
         """Host files as planned, and a dnsmasq that knows them and nothing else."""
         wanted = {_file_name(each): _host_line(each) for each in plan.leases}
-        there = self._host_files()
+        there = _texts(self._hosts)
         gone, new = there.keys() - wanted.keys(), {n: t for n, t in wanted.items() if there.get(n) != t}
         pid, served = self._current(argv, index)
         restart = pid is None or any(served.get(each.ip, each.mac) != each.mac for each in plan.leases)
@@ -158,6 +164,7 @@ class DnsmasqNetwork:
             self._running_file.unlink(missing_ok=True)
         else:
             _write(self._running_file, json.dumps(running))
+        self._write_names({_file_name(each): _name_line(each) for each in plan.leases})
         for name in gone:
             (self._hosts / name).unlink(missing_ok=True)
         for name, text in new.items():
@@ -217,10 +224,28 @@ class DnsmasqNetwork:
                 raise Failed("network", "dnsmasq does not end", f"process {pid} is still there")
         self._pid_file.unlink(missing_ok=True)
 
-    def _host_files(self) -> dict[str, str]:
-        if not self._hosts.is_dir():
-            return {}
-        return {each.name: _read(each) for each in self._hosts.iterdir()}
+    def _write_names(self, wanted: Mapping[str, str]) -> None:
+        there = _texts(self._names)
+        for name in there.keys() - wanted.keys():
+            (self._names / name).unlink(missing_ok=True)
+        for name, text in wanted.items():
+            if there.get(name) != text:
+                _write(self._names / name, text, by_way_of=self._folder)
+
+    def _may_name(self, plan: EdgeNetwork) -> bool:
+        """Whether names can be answered for at the gateway: ours does already, or nobody does."""
+        pid = self._pid()
+        if pid is not None:
+            return "--port=0" not in _cmdline(pid)
+        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+            with socket.socket(socket.AF_INET, kind) as trial:
+                try:
+                    trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    trial.bind((plan.gateway, _NAMES_PORT))
+                except OSError as e:
+                    _log.warning("guests are told no server of names", gateway=plan.gateway, why=str(e))
+                    return False
+        return True
 
     def _read_plan(self) -> EdgeNetwork | None:
         try:
@@ -239,9 +264,14 @@ def _hosts_argument(folder: Path) -> str:
     return f"--dhcp-hostsdir={folder / 'hosts'}"
 
 
-def _argv(folder: Path, plan: EdgeNetwork, subnet: ipaddress.IPv4Network) -> list[str]:
+def _argv(folder: Path, plan: EdgeNetwork, subnet: ipaddress.IPv4Network, *, names: bool) -> list[str]:
+    world = [] if plan.way_out else ["--no-resolv"]
+    naming = [
+        f"--port={_NAMES_PORT}", f"--hostsdir={folder / 'names'}", "--expand-hosts", f"--domain={DOMAIN}", f"--local=/{DOMAIN}/", "--domain-needed",
+        "--bogus-priv", *world,
+    ]
     return [
-        "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--port=0",
+        "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-hosts", *(naming if names else ("--port=0", "--no-resolv")),
         f"--interface={plan.bridge}", "--bind-interfaces", "--except-interface=lo",
         f"--dhcp-range={subnet.network_address},static,{subnet.netmask},infinite",
         f"--dhcp-lease-max={subnet.num_addresses}", f"--dhcp-option=option:router,{plan.gateway}",
@@ -249,6 +279,15 @@ def _argv(folder: Path, plan: EdgeNetwork, subnet: ipaddress.IPv4Network) -> lis
         *([f"--dhcp-option=option:mtu,{plan.mtu}"] if plan.mtu else ()),
         _hosts_argument(folder), f"--pid-file={folder / 'dnsmasq.pid'}", "--log-facility=-", "--user=root",
     ]
+
+
+def _texts(folder: Path) -> dict[str, str]:
+    """The files of a folder by name; none when there is none."""
+    return {each.name: _read(each) for each in folder.iterdir()} if folder.is_dir() else {}
+
+
+def _name_line(lease: EdgeLease) -> str:
+    return f"{lease.ip} {hostname(lease.hostname, lease.instance)}\n"
 
 
 def _file_name(lease: EdgeLease) -> str:

@@ -24,7 +24,8 @@ class EdgeLease(Model):
 class EdgeNetwork(Model):
     """Everything one guest network shall be. ``subnet`` as CIDR, ``gateway`` is the bridge's own address in it.
 
-    ``mtu`` is what its guests are told, in bytes; 0: nothing. With ``span`` it is on other hosts too.
+    ``mtu`` is what its guests are told, in bytes; 0: nothing. With ``span`` it is on other hosts too. Its guests find each other by
+    name; with a ``way_out`` they are also told the names of the world, as this host knows them.
     """
 
     bridge: str = Field(pattern="^[a-z][a-z0-9._-]{0,14}$")
@@ -33,6 +34,7 @@ class EdgeNetwork(Model):
     leases: tuple[EdgeLease, ...] = ()
     mtu: int = Field(default=0, ge=0, le=9000)
     span: SegmentSpan | None = None
+    way_out: bool = True
 
 
 def check_network(plan: EdgeNetwork) -> ipaddress.IPv4Network:

@@ -31,7 +31,8 @@ def served(bridge: str, edge: NodeEdge) -> tuple[EdgeNetwork, ...]:
     for instance, nic in _cards(edge):
         if nic.mode is NetworkMode.NODE:
             lease = EdgeLease(instance=instance, mac=nic.mac, ip=nic.ip, hostname=edge.guests[instance].name)
-            before = found.get(nic.segment) or EdgeNetwork(bridge=bridge_for(bridge, nic), subnet=nic.subnet, gateway=nic.gateway)
+            before = found.get(nic.segment) or EdgeNetwork(
+                bridge=bridge_for(bridge, nic), subnet=nic.subnet, gateway=nic.gateway, way_out=nic.way_out)
             found[nic.segment] = before.model_copy(update={"leases": (*before.leases, lease)})
     return tuple(found.values())
 

@@ -313,3 +313,38 @@ def test_files_that_cannot_be_written_are_trouble_of_the_host(guests: Guests, tm
         DnsmasqNetwork(tmp_path / "file" / "edge", BRIDGE).apply(plan())
     assert caught.value.code == "network"
     assert BRIDGE not in process.run(["ip", "link", "show"], timeout_s=5).text
+
+
+def names(guests: Guests, *asked: str) -> list[str]:
+    """What the gateway says of these names, "" where it knows none."""
+    found = []
+    for name in asked:
+        argv = ["ip", "netns", "exec", guests.guest, "busybox", "nslookup", "-type=a", name, "10.77.0.1"]
+        said = process.run(argv, timeout_s=10, check=False).text.partition("Name:")[2]
+        found.append(next((line.split()[-1] for line in said.splitlines() if line.startswith("Address")), ""))
+    return found
+
+
+def test_guests_find_each_other_by_name_as_they_come_and_go(edge: DnsmasqNetwork, guests: Guests) -> None:
+    edge.apply(plan(lease(A, "10.77.0.10", "Lab PC 1")))
+    guests.connect()
+    address, mask, *_ = guests.ask(A)
+    ip("-n", guests.guest, "address", "replace", f"{address}/{mask}", "dev", "eth0")
+    assert names(guests, "lab-pc-1.edu.internal", "lab-pc-1", "two.edu.internal") == ["10.77.0.10", "10.77.0.10", ""]
+    edge.apply(plan(lease(A, "10.77.0.10", "Lab PC 1"), lease(B, "10.77.0.11", "two")))
+    until = clock.monotonic() + 5
+    while names(guests, "two.edu.internal") != ["10.77.0.11"] and clock.monotonic() < until:
+        clock.sleep(0.05)
+    edge.apply(plan(lease(A, "10.77.0.10", "Lab PC 1")))
+    while names(guests, "two.edu.internal") != [""] and clock.monotonic() < until:
+        clock.sleep(0.05)
+    assert names(guests, "lab-pc-1", "two.edu.internal") == ["10.77.0.10", ""]
+
+
+def test_a_server_of_names_on_the_host_keeps_its_port_and_guests_their_addresses(edge: DnsmasqNetwork, guests: Guests) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as theirs:
+        theirs.bind(("0.0.0.0", 53))
+        edge.apply(plan(lease(A, "10.77.0.10")))
+        guests.connect()
+        assert guests.ask(A)[:1] == ["10.77.0.10"]
+        assert edge.found() == plan(lease(A, "10.77.0.10"))

@@ -212,6 +212,7 @@ def test_guests_reach_no_door_of_their_host_and_nothing_behind_it_but_the_outsid
     names, door, out, wire = bed.listen(HOST, 53), bed.listen(HOST, SSH), bed.listen(OUT, 80), bed.listen(FAR, 80)
     rules.apply(plan())
     assert bed.seen(names, A, edge_bed.GATEWAY, 53) == IPS[A]
+    assert bed.is_closed(OUT, edge_bed.GATEWAY, 53)
     for address in (edge_bed.GATEWAY, PUBLIC):
         assert bed.is_closed(A, address, SSH)
     assert bed.is_closed(A, edge_bed.GATEWAY6, SSH)
