@@ -50,7 +50,7 @@ def run(account: Account, ask: Ask) -> list[Instance]:
             now = clock.now()
             row = Instance.objects.create(
                 id=ident, name=name, live_name=name, owner=account, usage=asked.kind, image=version, cpus=asked.cpus,
-                memory_mib=asked.memory_mib, ssh_keys=asked.keys, persistence=asked.persistence, data_disk_mib=asked.data_disk_mib,
+                memory_mib=asked.memory_mib, ssh_keys=asked.keys, user_data=asked.user_data, persistence=asked.persistence, data_disk_mib=asked.data_disk_mib,
                 created_at=now, changed_at=now,
             )
             cards.plug(row, asked.cards)

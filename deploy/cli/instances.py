@@ -12,6 +12,7 @@ import typer
 
 from deploy.cli import api, output, sizes, waiting
 from deploy.cli.session import Session, noun, verb
+from luhyaapi.contracts import specs
 from luhyaapi.errors import Failed, Refused, Trouble, Unavailable, from_wire
 
 app = noun("instance")
@@ -112,6 +113,18 @@ def read_key(file: Path) -> str:
     return text
 
 
+def read_user_data(file: Path) -> str:
+    """What ``file`` hands to a guest. Raises Refused(invalid | not_found)."""
+    size = api.readable(file, "user-data")
+    if size > specs.USER_DATA_AT_MOST:
+        raise Refused("invalid", f"{file} is too long for user-data", f"it has {size} bytes; at most {specs.USER_DATA_AT_MOST} are possible")
+    try:
+        return specs.user_data(file.read_bytes().decode("utf-8"))
+    except ValueError as e:
+        why = "it is not UTF-8" if isinstance(e, UnicodeDecodeError) else str(e)
+        raise Refused("invalid", f"{file} is no user-data", why) from e
+
+
 def _settled(session: Session, instance: Instance, deadline: waiting.Deadline) -> Instance:
     """The instance once it runs and has its addresses; its record may come a moment after its task."""
     ident = str(instance["id"])
@@ -167,6 +180,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options people have
     kind: Annotated[Kind | None, typer.Option(help="What it is for.")] = None,
     ssh_key: Annotated[list[Path] | None, typer.Option(help="File of a public key to let in; may be repeated.")] = None,
     transient: Annotated[bool, typer.Option("--transient", help="Its system disk is reset when it stops.")] = False,
+    user_data: Annotated[Path | None, typer.Option(metavar="FILE", help="File handed to the guest's cloud-init, at most 64 KiB.")] = None,
     data_disk: Annotated[str, typer.Option(metavar="SIZE", help="Give it a disk of its own of that size, which stays; for example 10G.")] = "",
     network: Annotated[list[str] | None, typer.Option(help="Network to have a card in; may be repeated; `default` is the cluster's own.")] = None,
     why: Annotated[bool, typer.Option("--why", help="Also say why each node was taken or not.")] = False,
@@ -177,6 +191,8 @@ def run(  # noqa: PLR0913, PLR0917 - the options people have
     body = _order(image, name, cpus, memory, count, kind or "", ssh_key or [], transient, data_disk)
     if network:
         body["networks"] = network
+    if user_data and (given := read_user_data(user_data)):
+        body["user_data"] = given
     made: list[Instance] = session.api.post(api.path("instances"), body)["results"]
     tasks = [waiting.id_of(i) for i in made]
     if no_wait:

@@ -17,6 +17,7 @@ from luhyaapi.contracts.specs import (
     NetworkSpec,
     SegmentSpan,
     UploadPart,
+    UserData,
 )
 from luhyaapi.contracts.vocabulary import DiskFormat, Lane, Role, Usage
 from luhyaapi.ids import HostId, ImgId, InsId, LtrId, NetId, Sha256, TaskId
@@ -84,7 +85,7 @@ class InstanceRun(Command):
     none: one in the network of the cluster's settings.
     """
 
-    v = 4
+    v = 5
 
     to, timeout_s = Role.CC, 1800
     instance: InsId
@@ -97,6 +98,7 @@ class InstanceRun(Command):
     image_ticket: str
     owner: str = ""
     ssh_keys: tuple[str, ...] = ()
+    user_data: UserData = Field(default="", repr=False)
     boot: bool = True
     transient: bool = False
     data_disk_mib: int = Field(default=0, ge=0)
@@ -202,7 +204,7 @@ class DomainStart(Command):
     Without ``boot``: have its disk, and no more. A disk with a lower number than the one here is not gone back to.
     """
 
-    v = 5
+    v = 6
 
     to, timeout_s, lane = Role.NC, 600, Lane.BOOT
     instance: InsId

@@ -31,7 +31,7 @@ def prepare(plan: RulesPlan, sysctls: Path = _SYSCTLS) -> None:
 
     Raises Failed(missing) when the kernel has no br_netfilter, Failed(network) when it takes a setting not.
     """
-    if not all(segment.gateway for segment in plan.segments):
+    if any(segment.judged and not segment.gateway for segment in plan.segments):
         _need_br_netfilter(sysctls)
     unasked = _unasked(plan)
     if unasked:
@@ -69,7 +69,7 @@ def _need_br_netfilter(sysctls: Path) -> None:
 
 def _unasked(plan: RulesPlan) -> list[str]:
     """The bridges of the plan that are there and whose frames the rules do not see."""
-    wanted = {segment.bridge for segment in plan.segments if not segment.gateway}
+    wanted = {segment.bridge for segment in plan.segments if segment.judged and not segment.gateway}
     if not wanted:
         return []
     done = run(["ip", "-json", "-details", "link", "show", "type", "bridge"], timeout_s=_S, check=False)
@@ -81,9 +81,10 @@ def _unasked(plan: RulesPlan) -> list[str]:
 
 def _wanted(plan: RulesPlan, sysctls: Path) -> dict[Path, str]:
     """Per file its text. In IPv6 accept_ra goes before, else a router's announcement would be forgotten in between."""
-    links = [*plan.uplinks, *(segment.bridge for segment in plan.segments)]
+    judged = [segment for segment in plan.segments if segment.judged]
+    links = [*plan.uplinks, *(segment.bridge for segment in judged)]
     wanted = {sysctls / "ipv4/conf" / link / "forwarding": "1" for link in links}
-    if any(segment.way_out and subnet(text).version == 6 for segment in plan.segments for text in segment.subnets):
+    if any(segment.way_out and subnet(text).version == 6 for segment in judged for text in segment.subnets):
         learning = [sysctls / "ipv6/conf" / link / "accept_ra" for link in plan.uplinks]
         wanted |= {file: "2" for file in learning if _read(file) != "0"}
         wanted[sysctls / "ipv6/conf/all/forwarding"] = "1"

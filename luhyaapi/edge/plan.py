@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import ipaddress
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
 Link = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$")]
 Name = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9-]{0,11}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
+METADATA, METADATA_PORT = "169.254.169.254", 80
+"""Where a guest asks about itself."""
+METADATA_MAC = "02:00:a9:fe:a9:fe"
+"""Of that address on every bridge of every host: no frame that bears it leaves its host."""
 ANY_LINK_LOCAL = ipaddress.IPv6Network("fe80::/64")
 _UNIQUE_LOCAL = ipaddress.IPv6Network("fc00::/7")
 
@@ -73,6 +78,9 @@ class Segment(Model):
     over the bridge. ``routers``: addresses of the subnets that are no guest's, such as a gateway on another host; they count as outside.
     ``way_out``: guests reach what lies behind the uplinks, under the host's address (IPv6: only unique local addresses are translated);
     otherwise only those with an alias do. ``talk``: guests may reach each other.
+    ``metadata``: what its cards send to 169.254.169.254, port 80 of TCP, goes to the link :func:`metadata_link` of the bridge, at whatever
+    router's MAC; nothing else reaches that link, and nobody else has that address. Without ``judged`` only what stands at the bridge is
+    made, guards and this, and what may reach its cards is not asked.
     """
 
     name: Name
@@ -82,6 +90,8 @@ class Segment(Model):
     routers: tuple[str, ...] = ()
     way_out: bool = True
     talk: bool = True
+    metadata: bool = False
+    judged: bool = True
 
 
 class Allow(Model):
@@ -120,6 +130,11 @@ Key = tuple[str, str, int]
 def key(forward: Forward) -> Key:
     """By what a forward is told from all others: protocol, address, port."""
     return forward.protocol, forward.address, forward.port
+
+
+def metadata_link(bridge: str) -> str:
+    """The port of a bridge behind which the metadata service of this host answers: told from its name, which may be as long as a link's."""
+    return f"em{hashlib.blake2s(bridge.encode(), digest_size=6).hexdigest()}"
 
 
 def link_local(mac: str) -> str:
@@ -233,8 +248,9 @@ def _check_segments(plan: RulesPlan) -> dict[str, list[Subnet]]:
 def _check_cards(plan: RulesPlan, subnets: dict[str, list[Subnet]]) -> set[str]:
     """The addresses of all cards."""
     links = {segment.bridge for segment in plan.segments} | set(plan.uplinks)
-    macs: set[str] = set()
-    guests: set[Address] = {address(text) for segment in plan.segments for text in segment.routers}
+    links |= {metadata_link(segment.bridge) for segment in plan.segments if segment.metadata}
+    macs: set[str] = {METADATA_MAC}
+    guests: set[Address] = {address(METADATA), *(address(text) for segment in plan.segments for text in segment.routers)}
     for card in plan.cards:
         _once(links, card.tap, f"the link {card.tap} has two uses")
         _once(macs, card.mac, f"the address {card.mac} is on two cards")

@@ -51,7 +51,7 @@ def furnish(spec: MachineSpec, hands: Hands, exports: Exports, folder: Path) -> 
         to_come = coming.size if coming else None
         disk = disks.overlay(paths[Part.DISK], DiskFormat(base.format), disks.system(folder, spec.disk), to_come=to_come)
         hostname = disks.hostname_of(spec.name, spec.instance)
-        seed = disks.seed_iso(folder / "seed.iso", spec.instance, hostname, spec.ssh_keys)
+        seed = disks.seed_iso(folder / "seed.iso", spec.instance, hostname, spec.ssh_keys, spec.user_data)
         if account:
             belongings.own(disk, account)
             belongings.own(seed, account, 0o400)

@@ -289,6 +289,7 @@ BAD = [
     ({"memory": "0"}, "memory"), ({"memory": "10 bananas"}, "memory"), ({"memory": "999999T"}, "memory"), ({"cpus": "0"}, "cpus"),
     ({"cpus": "1e9"}, "cpus"), ({"cpus": "-1"}, "cpus"), ({"count": "101"}, "count"), ({"name": "../x"}, "name"),
     ({"name": "a\x07b"}, "name"), ({"ssh_key": "not a key"}, "ssh_key"),
+    ({"user_data": "a\x00b"}, "user_data"), ({"user_data": "x" * 65537}, "user_data"),
 ]
 
 
