@@ -189,7 +189,7 @@ class Given(serializers.CharField):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trim_whitespace=False, **kwargs)
-        self.validators = []
+        self.validators.clear()
 
     def to_internal_value(self, data: Any) -> str:
         """The text as it came."""

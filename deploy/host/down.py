@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from deploy.host.profiles import MARK
 from deploy.host.supervision import Supervision
 from luhyaapi import process
 from luhyaapi.errors import Failed, Refused, Trouble
+from nc.drivers.metadata_bridge import rules_of
 
 
 def down(plan: Plan) -> None:
@@ -71,6 +73,9 @@ def _clear_network(plan: Plan) -> None:
         process.end(pid)
     if _is_ours(plan):
         process.run(["/usr/sbin/ip", "link", "delete", plan.bridge], timeout_s=10)
+        if "nc" in plan.roles:
+            with contextlib.suppress(Failed):  # nothing here could have made any
+                rules_of(plan.bridge).down()
     try:
         process.run(["/usr/sbin/nft", "delete", "table", "inet", plan.table], timeout_s=10, check=False)
     except Trouble:

@@ -21,8 +21,8 @@ from luhyaapi.edge.plan import (
     collapsed,
     is_limited,
     is_unique_local,
-    owned,
     metadata_link,
+    owned,
     subnet,
 )
 from luhyaapi.edge.tables import BRIDGE, INET, STATIC

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import os
 import socket
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from luhyaapi import log
+from luhyaapi.edge import RULES
 from luhyaapi.edge.base import RulesDriver
 from luhyaapi.edge.plan import METADATA, METADATA_MAC, METADATA_PORT, Card, RulesPlan, Segment, metadata_link
 from luhyaapi.errors import Failed
@@ -32,6 +34,16 @@ _SYSCTLS = {
 }
 
 
+def rules_of(bridge: str) -> RulesDriver:
+    """The rules a node keeps for this service, by the bridge of its settings: two clouds on a host have two. Raises Failed(missing)."""
+    name = f"md-{hashlib.blake2s(bridge.encode(), digest_size=4).hexdigest()}"
+    try:
+        return RULES["nftables"](name)
+    except Failed as e:
+        _log.info("rules are kept by iptables", why=e.why)
+        return RULES["iptables"](name)
+
+
 class BridgeMetadata:
     """A room is a network namespace without a name, joined to the bridge by a pair of links.
 
@@ -43,9 +55,9 @@ class BridgeMetadata:
     ``namespace`` is that of the bridges (``ip netns``); empty is our own.
     """
 
-    def __init__(self, told: Told, rules: Callable[[], RulesDriver] | None = None, name: str = "", namespace: str = "") -> None:
+    def __init__(self, told: Told, rules: Callable[[], RulesDriver] | None = None, namespace: str = "") -> None:
         self._http: MetadataHttp | None = None
-        self._told, self._make_rules, self._name, self._namespace = told, rules, name, namespace
+        self._told, self._make_rules, self._namespace = told, rules, namespace
         self._rules: RulesDriver | None = None
         self._rooms: dict[str, _Room] = {}
         self._lock = threading.Lock()
@@ -87,7 +99,7 @@ class BridgeMetadata:
             return
         bridges = {bridge: f"s{n}" for n, bridge in enumerate(sorted({asker.bridge for asker in askers}))}
         plan = RulesPlan(
-            name=self._name, segments=tuple(
+            name=self._rules.name, segments=tuple(
                 Segment(name=name, bridge=bridge, metadata=True, judged=False,
                         subnets=tuple(sorted(f"{asker.ip}/32" for asker in askers if asker.bridge == bridge)))
                 for bridge, name in bridges.items()

@@ -125,6 +125,8 @@ class Domains:
         self._hands.hypervisor.stop(instance, 0)
         self._hands.hypervisor.remove(instance)
         self._hands.network.unplug(instance)
+        if self._hands.metadata:
+            self._hands.metadata.drop(instance)
         self.exports.close(instance)
         if wanted is not None:
             for blob in wanted.spec.image.blobs:
@@ -188,6 +190,8 @@ class Domains:
         if found.state is DomainState.RUNNING:
             return found
         files = furnish(spec, self._hands, self.exports, self.wanted.folder(spec.instance))
+        if self._hands.metadata:
+            self._hands.metadata.put(spec)
         with self._boots.slot(spec.instance, cancelled):
             self._hands.hypervisor.define(spec, files)
             facts = self._hands.hypervisor.start(spec.instance)
@@ -203,6 +207,9 @@ class Domains:
             self.standing.resume()
         self.standing.settle()
         found = self._found()
+        if self._hands.metadata:
+            # all of them, for this process may be new, and whatever was taken away comes back
+            self._hands.metadata.serve(wanted.spec for instance in self.wanted.all() if (wanted := self.wanted.read(instance)))
         if not self._watched:
             # each boot takes a while, and the last ones shall not pass for running until then
             self._greet(found, busy)

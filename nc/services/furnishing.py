@@ -12,6 +12,7 @@ from luhyaapi.transfer.cache import BlobCache
 from nc.drivers.base import Files, Hypervisor, NodeNetwork
 from nc.services import belongings, disks
 from nc.services.lazy.exports import Exports
+from nc.services.metadata import Metadata
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Hands:
     hypervisor: Hypervisor
     network: NodeNetwork
     cache: BlobCache
+    metadata: Metadata | None = None
+    """None: guests of this node have nobody to ask about themselves."""
 
 
 def furnish(spec: MachineSpec, hands: Hands, exports: Exports, folder: Path) -> Files:

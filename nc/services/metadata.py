@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import secrets
 import struct
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 
-from luhyaapi import clock, log
+from luhyaapi import clock, ids, log
 from luhyaapi.contracts.specs import MachineSpec, Nic
 from luhyaapi.errors import Trouble
 from nc.drivers.base import tap_name
@@ -19,7 +18,7 @@ from nc.drivers.metadata_base import Answer, Asker, MetadataDoor, Question, Told
 from nc.services import metadata_tree
 
 _log = log.get(__name__)
-TOKEN_PATH = "/latest/api/token"
+TOKEN_PATH = "/latest/api/token"  # noqa: S105 - where one is given
 _TTL, _TOKEN = "x-aws-ec2-metadata-token-ttl-seconds", "x-aws-ec2-metadata-token"
 TTL_AT_MOST_S = 21600
 _NOTHING = Answer(HTTPStatus.NOT_FOUND, "Nothing is here.\n")
@@ -33,7 +32,7 @@ class Metadata:
 
     def __init__(self, door: Callable[[Told], MetadataDoor], bridge_of: Callable[[int], str], zone: str) -> None:
         self._bridge_of, self._zone = bridge_of, zone
-        self._key = secrets.token_bytes(32)
+        self._key = ids.secret().encode()
         self._lock = threading.Lock()
         self._specs: dict[str, MachineSpec] = {}
         self._cards: Mapping[tuple[str, str], tuple[MachineSpec, Nic]] = {}
@@ -82,8 +81,9 @@ class Metadata:
         if "x-forwarded-for" in question.headers:
             return Answer(HTTPStatus.FORBIDDEN, "What somebody else asks for is not answered.\n")
         spec, nic = found
-        if question.path == TOKEN_PATH:
-            return self._token(spec.instance, question)
+        return self._token(spec.instance, question) if question.path == TOKEN_PATH else self._read(spec, nic, question)
+
+    def _read(self, spec: MachineSpec, nic: Nic, question: Question) -> Answer:
         if question.method not in ("GET", "HEAD"):
             return Answer(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "GET, HEAD"})
         if _TOKEN in question.headers and not self._is_good(spec.instance, question.headers[_TOKEN]):
@@ -98,7 +98,7 @@ class Metadata:
         if question.method != "PUT":
             return Answer(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "PUT"})
         asked = question.headers.get(_TTL, "")
-        if not (asked.isdigit() and len(asked) <= 5 and 1 <= int(asked) <= TTL_AT_MOST_S):
+        if not (asked.isascii() and asked.isdigit() and len(asked) <= 5 and 1 <= int(asked) <= TTL_AT_MOST_S):
             return Answer(HTTPStatus.BAD_REQUEST, f"{_TTL} is a whole number, 1 to {TTL_AT_MOST_S}.\n")
         until = struct.pack(">Q", int(clock.now()) + int(asked))
         return Answer(HTTPStatus.OK, base64.urlsafe_b64encode(until + self._seal(instance, until)).decode(), headers={_TTL: asked})

@@ -38,7 +38,7 @@ def bed() -> Iterator[Bed]:
 @pytest.fixture(params=sorted(set(RULES) - {"fake"}))
 def door(request: pytest.FixtureRequest, bed: Bed) -> Iterator[BridgeMetadata]:
     del bed
-    made = BridgeMetadata(_who, lambda: RULES[request.param]("md"), "md")
+    made = BridgeMetadata(_who, lambda: RULES[request.param]("md"))
     yield made
     made.serve(())
     made.close()
