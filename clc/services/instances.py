@@ -272,7 +272,7 @@ def move(row: Instance, event: str, *, what: str = "", said_by: str = "", **chan
     before = row.state
     new = INSTANCE.advance(before, event)
     if new == InstanceState.DELETED:
-        changes |= {"live_name": None, "nics": [], "display_port": 0, "node": ""}
+        changes |= {"live_name": None, "user_data": "", "nics": [], "display_port": 0, "node": ""}
     moved = Instance.objects.filter(pk=row.pk, state=before).update(state=new, changed_at=clock.now(), **changes)
     row.refresh_from_db(fields=_MAY_CHANGE)
     if moved:

@@ -12,7 +12,6 @@ import typer
 
 from deploy.cli import api, output, sizes, waiting
 from deploy.cli.session import Session, noun, verb
-from luhyaapi.contracts import specs
 from luhyaapi.errors import Failed, Refused, Trouble, Unavailable, from_wire
 
 app = noun("instance")
@@ -25,6 +24,7 @@ _ID = re.compile(r"ins-[0-9a-f]{8}")
 _WAIT_S = 900.0
 _SETTLE_S = 20.0
 _LARGEST_KEY = 16 * 1024
+_LARGEST_USER_DATA = 64 * 1024
 _ORDER = ("id", "name", "state", "kind", "image", "image_version", "newest_version", "persistence", "cpus", "memory_bytes", "owner", "cluster", "host")
 
 Instance = dict[str, Any]
@@ -116,13 +116,15 @@ def read_key(file: Path) -> str:
 def read_user_data(file: Path) -> str:
     """What ``file`` hands to a guest. Raises Refused(invalid | not_found)."""
     size = api.readable(file, "user-data")
-    if size > specs.USER_DATA_AT_MOST:
-        raise Refused("invalid", f"{file} is too long for user-data", f"it has {size} bytes; at most {specs.USER_DATA_AT_MOST} are possible")
+    if size > _LARGEST_USER_DATA:
+        raise Refused("invalid", f"{file} is too long for user-data", f"it has {size} bytes; at most {_LARGEST_USER_DATA} are possible")
     try:
-        return specs.user_data(file.read_bytes().decode("utf-8"))
-    except ValueError as e:
-        why = "it is not UTF-8" if isinstance(e, UnicodeDecodeError) else str(e)
-        raise Refused("invalid", f"{file} is no user-data", why) from e
+        text = file.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise Refused("invalid", f"{file} is no user-data", "it is not UTF-8") from e
+    if "\0" in text:
+        raise Refused("invalid", f"{file} is no user-data", "it has a NUL in it")
+    return text
 
 
 def _settled(session: Session, instance: Instance, deadline: waiting.Deadline) -> Instance:

@@ -177,7 +177,7 @@ class _Room:
 
     def close(self) -> None:
         """Nothing of it is left once its last connection ended; the link goes at once, for another one may follow."""
-        with suppress(Failed):
+        with suppress(Failed, OSError):
             self._batch([f"link delete {_INSIDE}"])
         self.listening.close()
         os.close(self._fd)

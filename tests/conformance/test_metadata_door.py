@@ -13,10 +13,13 @@ from pyroute2 import netns
 
 from luhyaapi import conf, process
 from luhyaapi.edge import RULES
+from luhyaapi.edge.base import RulesDriver
+from luhyaapi.edge.iptables import IptablesRules
 from luhyaapi.edge.plan import METADATA
+from luhyaapi.errors import Failed
 from nc.drivers import METADATA as DOORS
 from nc.drivers.metadata_base import Answer, Asker, MetadataDoor, Question
-from nc.drivers.metadata_bridge import BridgeMetadata
+from nc.drivers.metadata_bridge import BridgeMetadata, rules_of
 from nc.drivers.metadata_fake import FakeMetadata
 
 ONE = Asker("br-one", "tap1", "02:00:00:00:00:01", "10.1.0.2")
@@ -111,6 +114,17 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
 
 def test_every_registered_driver_is_on_trial() -> None:
     assert set(DOORS) == {"fake", "bridge"}
+
+
+def test_rules_are_kept_by_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_name: str) -> RulesDriver:
+        raise Failed("missing", "The library of nftables is not there")
+
+    names = {rules_of(bridge).name for bridge in ("edubr0", "edubr1", "edubr0")}
+    assert len(names) == 2
+    monkeypatch.setitem(RULES, "nftables", missing)
+    assert isinstance(rules_of("edubr0"), IptablesRules)
+    assert rules_of("edubr0").name in names
 
 
 def told_of(asker: Asker) -> str:

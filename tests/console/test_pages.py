@@ -14,7 +14,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from clc.services import events, image_uses, own, pictures
+from clc.services import events, image_uses, instances, own, pictures
 from clc.web.page import PAGES
 from clc.web.pages import session
 from luhyaapi import clock
@@ -299,6 +299,11 @@ def test_user_data_is_handed_on_as_it_was_typed_and_shown_to_nobody(filled, admi
         assert "user_data" not in shown.content.decode(), path
     assert not [event for event in Event.objects.all() if "秘密" in str(vars(event))]
     assert any("秘密" in str(json.loads(sent.order)) for sent in Outbox.objects.all()), "its cluster is told"
+    instances.delete(admin, row.pk)
+    row.refresh_from_db()
+    instances.move(row, "deleted")
+    row.refresh_from_db()
+    assert row.user_data == "", "what is deleted keeps no secret"
 
 
 BAD = [

@@ -11,8 +11,9 @@ import pytest
 
 from luhyaapi import clock, process
 from luhyaapi.edge import RULES
-from luhyaapi.edge.plan import METADATA, METADATA_MAC, metadata_link
+from luhyaapi.edge.plan import METADATA, METADATA_MAC, Card, RulesPlan, Segment, metadata_link
 from luhyaapi.errors import Failed
+from nc.drivers import metadata_bridge
 from nc.drivers.metadata_base import Answer, Asker, Question
 from nc.drivers.metadata_bridge import BridgeMetadata
 from tests.support import edge_bed
@@ -126,6 +127,29 @@ def test_the_hosts_own_networks_may_look_alike(bed: Bed, door: BridgeMetadata) -
     door.serve(ASKERS)
     for guest in (A, B):
         assert asked(bed, guest) == answer_for(guest)
+
+
+@pytest.mark.parametrize("gateway", [True, False])
+@pytest.mark.parametrize("name", sorted(set(RULES) - {"fake"}))
+def test_a_plan_that_judges_its_cards_serves_them_alike(bed: Bed, name: str, gateway: bool) -> None:
+    """Guests that may not talk to each other, and no way out."""
+    rules = RULES[name]("test")
+    segment = Segment(name="desk", bridge="br0", subnets=(edge_bed.SUBNET,), gateway=gateway, talk=False, way_out=False, metadata=True)
+    cards = tuple(Card(tap=a.tap, mac=a.mac, addresses=(a.ip,), segment="desk") for a in ASKERS)
+    plan = RulesPlan(name="test", uplinks=("wan0",), segments=(segment,), cards=cards)
+    rules.apply(plan)
+    door = BridgeMetadata(_who)
+    door.serve(ASKERS)
+    assert rules.found() == plan
+    for guest in (A, B):
+        assert asked(bed, guest) == answer_for(guest)
+    bed.ip(B, "address", "add", f"{IPS[A]}/32", "dev", "eth0")
+    assert is_deaf(bed, B, IPS[A])
+    bed.listen(A, 80)
+    assert bed.is_closed(B, IPS[A], 80)
+    door.close()
+    rules.down()
+    rules.close()
 
 
 def test_who_lies_about_its_address_gets_nothing(bed: Bed, door: BridgeMetadata) -> None:
@@ -267,9 +291,22 @@ def test_a_room_that_cannot_be_is_said_and_leaves_nothing(bed: Bed) -> None:
         door.serve([Asker("odd0", "t", MACS[A], IPS[A])])
     assert caught.value.code == "network"
     assert metadata_link("odd0") not in process.run(["ip", "-n", bed.names[HOST], "link"], timeout_s=10).text
+    with pytest.raises(Failed) as caught:
+        door.serve([Asker("br0", edge_bed.TAPS[A], "no mac", IPS[A])])
+    assert caught.value.code == "network"
     door.serve(ASKERS)
     on_link(bed, A)
     assert asked(bed, A) == answer_for(A)
+    door.close()
+
+
+def test_a_node_that_may_make_no_namespace_says_so(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    del bed
+    monkeypatch.setattr(metadata_bridge, "_CLONE_NEWNET", 1)  # a flag there is not
+    door = BridgeMetadata(_who)
+    with pytest.raises(Failed, match="no room") as caught:
+        door.serve(ASKERS)
+    assert "CAP_SYS_ADMIN" in caught.value.hint
     door.close()
 
 

@@ -55,8 +55,9 @@ def test_debian_boots_and_takes_the_key(cloud, tmp_path):
     assert (name, passwords) == ("course-1", "0")
     assert len(machine) == 32
     assert "ssh_host_ed25519_key" in keys
-    asked = subprocess.run([*ssh, ASKED], capture_output=True, text=True, timeout=60, check=False)
-    said = json.loads(asked.stdout)
+    # what the user gave is run last, after ssh is there
+    asked = cloud.soon(lambda: (ran := subprocess.run([*ssh, ASKED], capture_output=True, text=True, timeout=60, check=False)).stdout or print(ran), 120, 2)
+    said = json.loads(asked)
     assert (said["ran"], said["id"], said["host"], said["ip"]) == ("told course-1\n", made["id"], "course-1", address)
     assert said["key"] == (tmp_path / "key.pub").read_text()
     assert said["given"] == said["ec2_given"] == USER_DATA
