@@ -50,11 +50,11 @@ def _spec(number: int, name: str) -> MachineSpec:
 HONEST, LIAR = _spec(1, "honest"), _spec(2, "liar")
 
 
-@pytest.fixture
-def places() -> Iterator[tuple[Path, Path]]:
-    """Not below pytest's folder: apt needs to read it."""
+@pytest.fixture(scope="module")
+def tiny() -> Iterator[build.Built]:
+    """Made before anybody goes to another namespace, where no package can be fetched; and not below pytest's folder: apt needs to read it."""
     top = Path("/var/tmp") / f"educloud-metadata-{clock.now():.0f}"
-    yield top / "out", top / "work"
+    yield build.build_tiny(top / "out", top / "work")
     shutil.rmtree(top)
 
 
@@ -69,11 +69,10 @@ def bed() -> Iterator[Bed]:
         made.down()
 
 
-def test_guests_read_what_is_theirs_and_nothing_else(bed: Bed, places: tuple[Path, Path], tmp_path: Path) -> None:
-    built = build.build_tiny(*places)
+def test_guests_read_what_is_theirs_and_nothing_else(tiny: build.Built, bed: Bed, tmp_path: Path) -> None:
     inittab = (Path(build.__file__).parent / "guest/tiny/etc/inittab").read_text("ascii").replace("::respawn:/etc/network\n", "::once:/bin/sh /etc/asks\n")
     initrd = tmp_path / "initrd"
-    initrd.write_bytes(built.files["initrd"].read_bytes() + cpio.archive([cpio.plain("etc/inittab", inittab.encode()), cpio.plain("etc/asks", ASKS.encode())]))
+    initrd.write_bytes(tiny.files["initrd"].read_bytes() + cpio.archive([cpio.plain("etc/inittab", inittab.encode()), cpio.plain("etc/asks", ASKS.encode())]))
     service = Metadata(lambda told: BridgeMetadata(told, lambda: RULES["nftables"]("md")), lambda _number: "br0", "cc-00000001")
     guests: list[subprocess.Popen[bytes]] = []
     try:
@@ -82,10 +81,10 @@ def test_guests_read_what_is_theirs_and_nothing_else(bed: Bed, places: tuple[Pat
             bed.ip(HOST, "tuntap", "add", tap, "mode", "tap")
             bed.ip(HOST, "link", "set", tap, "master", "br0", "up")
             service.put(spec)
-            words = f"{built.cmdline} iid={spec.instance} own={spec.nics[0].ip}" + (f" as={lie}" if lie else "")
+            words = f"{tiny.cmdline} iid={spec.instance} own={spec.nics[0].ip}" + (f" as={lie}" if lie else "")
             guests.append(subprocess.Popen([
                 "qemu-system-x86_64", "-machine", "pc", "-accel", "tcg", "-display", "none", "-no-user-config", "-m", "96",
-                "-serial", f"file:{tmp_path / spec.name}", "-kernel", built.files["kernel"], "-initrd", initrd, "-append", words,
+                "-serial", f"file:{tmp_path / spec.name}", "-kernel", tiny.files["kernel"], "-initrd", initrd, "-append", words,
                 "-netdev", f"tap,id=n,ifname={tap},script=no,downscript=no",
                 "-device", f"virtio-net-pci,netdev=n,romfile=,mac={spec.nics[0].mac}",
             ], start_new_session=True))
