@@ -190,14 +190,21 @@ class Domains:
         if found.state is DomainState.RUNNING:
             return found
         files = furnish(spec, self._hands, self.exports, self.wanted.folder(spec.instance))
-        if self._hands.metadata:
-            self._hands.metadata.put(spec)
+        self._serve(spec)
         with self._boots.slot(spec.instance, cancelled):
             self._hands.hypervisor.define(spec, files)
             facts = self._hands.hypervisor.start(spec.instance)
         self.standing.started(spec.instance)
         self._failed.pop(spec.instance, None)
         return facts
+
+    def _serve(self, spec: MachineSpec | None = None) -> None:
+        """Have this guest told of itself, or all there are: of one alone a new process would forget the others."""
+        metadata = self._hands.metadata
+        if metadata and spec and metadata.is_whole:
+            metadata.put(spec)
+        elif metadata:
+            metadata.serve(wanted.spec for instance in self.wanted.all() if (wanted := self.wanted.read(instance)))
 
     # ---- wanted against found
 
@@ -207,9 +214,7 @@ class Domains:
             self.standing.resume()
         self.standing.settle()
         found = self._found()
-        if self._hands.metadata:
-            # all of them, for this process may be new, and whatever was taken away comes back
-            self._hands.metadata.serve(wanted.spec for instance in self.wanted.all() if (wanted := self.wanted.read(instance)))
+        self._serve()
         if not self._watched:
             # each boot takes a while, and the last ones shall not pass for running until then
             self._greet(found, busy)

@@ -37,12 +37,15 @@ class Metadata:
         self._specs: dict[str, MachineSpec] = {}
         self._cards: Mapping[tuple[str, str], tuple[MachineSpec, Nic]] = {}
         self._trouble = ""
+        self.is_whole = False
+        """Whether it was told of all guests since this process started."""
         self._door = door(self.answer)
 
     def serve(self, specs: Iterable[MachineSpec]) -> None:
         """These are all guests of this node that may ask, from now on. What cannot be done now is logged, and done by the next call."""
         with self._lock:
             self._specs = {spec.instance: spec for spec in specs}
+            self.is_whole = True
             self._serve()
 
     def put(self, spec: MachineSpec) -> None:
