@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from luhyaapi import bell
 from luhyaapi.agent import Agent
-from luhyaapi.conf import Settings
+from luhyaapi.conf import Settings, bridge_for
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.process import Loop
 from luhyaapi.transfer.cache import BlobCache
@@ -144,16 +145,19 @@ def nc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links
     from luhyaapi.wire import tls
     from nc import door
     from nc.beat import Beat
-    from nc.drivers import HYPERVISORS, NETWORKS
+    from nc.drivers import HYPERVISORS, METADATA, NETWORKS
     from nc.role import ROLE
     from nc.services.domains import Domains, Hands
     from nc.services.lazy.exports import Exports
+    from nc.services.metadata import Metadata
     from nc.services.office import Office
 
     agent = Agent(ROLE, settings, own, key, up=links.up, inline=links.inline)
     cache = _cache(settings, "cache")
     hypervisor = HYPERVISORS[settings.hypervisor.driver](settings)
-    hands = Hands(hypervisor, NETWORKS[settings.network.node_driver](settings), cache)
+    door_of = METADATA.get(settings.network.node_driver)
+    metadata = Metadata(partial(door_of, settings), partial(bridge_for, settings.network.bridge), own.boss) if door_of else None
+    hands = Hands(hypervisor, NETWORKS[settings.network.node_driver](settings), cache, metadata)
     exports = Exports(settings, cache, lambda host: tls.trust(agent.identity, host or agent.boss), inline=links.inline)
     office = Office(agent, cache, Domains(settings, hands, own.host, agent.report, exports))
     agent.services = office
@@ -164,8 +168,20 @@ def nc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links
     if not links.inline:
         house.extras = [_Resuming(office.domains.standing.resume), _Resuming(office.domains.exports.go_on)]
         house.door = door.make(office)
+        if metadata:
+            house.extras.append(_Closing(metadata.close))
         house.loops = [Loop("prove", beat.prove, settings.beat.reconcile_s), Loop("look", beat.look, 0.2)]
     return house
+
+
+@dataclass
+class _Closing:
+    """What was opened on the way ends with the role."""
+
+    stop: Callable[[], None]
+
+    def start(self) -> None:
+        """It begins when it is needed."""
 
 
 @dataclass

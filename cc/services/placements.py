@@ -38,7 +38,8 @@ def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Plac
         nics, port = leases.take(agent.me, agent.settings.network, order.instance, order.name, roll.known, cards)
         spec = MachineSpec(
             instance=order.instance, name=order.name, cpus=order.cpus, memory_mib=order.memory_mib, image=order.image,
-            nics=nics, display_port=port, ssh_keys=order.ssh_keys, transient=order.transient, data_disk_mib=order.data_disk_mib,
+            nics=nics, display_port=port, ssh_keys=order.ssh_keys, user_data=order.user_data,
+            transient=order.transient, data_disk_mib=order.data_disk_mib,
         )
         row = Placement.objects.create(
             instance=order.instance, node=choice.node.host, gen=gen, spec=spec.model_dump(mode="json"), cpus=order.cpus,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from clc.services import cards, images, sizes
+from luhyaapi.contracts import specs
 from luhyaapi.contracts.vocabulary import Persistence, Usage
 from luhyaapi.errors import Refused
 from luhyadb.models import Account, ImageVersion, Network
@@ -19,6 +20,7 @@ class Ask:
     """What a user asks for. ``memory_bytes`` and ``cpus`` None: the image's default; ``data_disk_bytes`` None: no such disk.
 
     ``networks``: ids or names, a card in each; none: one in the network of the cluster's settings.
+    ``user_data``: for the guest's cloud-init; it may hold secrets, and is shown to nobody again.
     """
 
     image: str
@@ -31,6 +33,7 @@ class Ask:
     persistence: str = ""
     data_disk_bytes: int | None = None
     networks: Sequence[str] = ()
+    user_data: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Wanted:
     data_disk_mib: int
     keys: list[str]
     cards: list[Network | None]
+    user_data: str = field(default="", repr=False)
 
 
 def read(account: Account, ask: Ask) -> Wanted:
@@ -64,4 +68,12 @@ def read(account: Account, ask: Ask) -> Wanted:
         version, sizes.number("count", ask.count, 1, sizes.MAX_COUNT), sizes.number("cpus", 1 if ask.cpus is None else ask.cpus, 1, sizes.MAX_CPUS),
         images.memory_mib(version.blobs) if ask.memory_bytes is None else sizes.memory_mib(ask.memory_bytes), kind, persistence,
         sizes.data_disk_mib(ask.data_disk_bytes), keys, cards.chosen(account, ask.networks),
+        _user_data(ask.user_data),
     )
+
+
+def _user_data(text: str) -> str:
+    try:
+        return specs.user_data(text)
+    except ValueError as e:
+        raise Refused("invalid", "The user-data is not possible", str(e), field="user_data") from e

@@ -50,7 +50,7 @@ def run(account: Account, ask: Ask) -> list[Instance]:
             now = clock.now()
             row = Instance.objects.create(
                 id=ident, name=name, live_name=name, owner=account, usage=asked.kind, image=version, cpus=asked.cpus,
-                memory_mib=asked.memory_mib, ssh_keys=asked.keys, persistence=asked.persistence, data_disk_mib=asked.data_disk_mib,
+                memory_mib=asked.memory_mib, ssh_keys=asked.keys, user_data=asked.user_data, persistence=asked.persistence, data_disk_mib=asked.data_disk_mib,
                 created_at=now, changed_at=now,
             )
             cards.plug(row, asked.cards)
@@ -272,7 +272,7 @@ def move(row: Instance, event: str, *, what: str = "", said_by: str = "", **chan
     before = row.state
     new = INSTANCE.advance(before, event)
     if new == InstanceState.DELETED:
-        changes |= {"live_name": None, "nics": [], "display_port": 0, "node": ""}
+        changes |= {"live_name": None, "user_data": "", "nics": [], "display_port": 0, "node": ""}
     moved = Instance.objects.filter(pk=row.pk, state=before).update(state=new, changed_at=clock.now(), **changes)
     row.refresh_from_db(fields=_MAY_CHANGE)
     if moved:

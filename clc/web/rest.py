@@ -184,6 +184,20 @@ class Text(serializers.CharField):
         return data
 
 
+class Given(serializers.CharField):
+    """A text for somebody else: every sign of it stays, and whoever takes it says what is wrong with it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trim_whitespace=False, **kwargs)
+        self.validators.clear()
+
+    def to_internal_value(self, data: Any) -> str:
+        """The text as it came."""
+        if not isinstance(data, str):
+            raise serializers.ValidationError("a text is expected")
+        return data
+
+
 class Whole(serializers.IntegerField):
     """A whole number; no text, no fraction and no truth passes for one."""
 

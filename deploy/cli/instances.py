@@ -24,6 +24,7 @@ _ID = re.compile(r"ins-[0-9a-f]{8}")
 _WAIT_S = 900.0
 _SETTLE_S = 20.0
 _LARGEST_KEY = 16 * 1024
+_LARGEST_USER_DATA = 64 * 1024
 _ORDER = ("id", "name", "state", "kind", "image", "image_version", "newest_version", "persistence", "cpus", "memory_bytes", "owner", "cluster", "host")
 
 Instance = dict[str, Any]
@@ -112,6 +113,20 @@ def read_key(file: Path) -> str:
     return text
 
 
+def read_user_data(file: Path) -> str:
+    """What ``file`` hands to a guest. Raises Refused(invalid | not_found)."""
+    size = api.readable(file, "user-data")
+    if size > _LARGEST_USER_DATA:
+        raise Refused("invalid", f"{file} is too long for user-data", f"it has {size} bytes; at most {_LARGEST_USER_DATA} are possible")
+    try:
+        text = file.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise Refused("invalid", f"{file} is no user-data", "it is not UTF-8") from e
+    if "\0" in text:
+        raise Refused("invalid", f"{file} is no user-data", "it has a NUL in it")
+    return text
+
+
 def _settled(session: Session, instance: Instance, deadline: waiting.Deadline) -> Instance:
     """The instance once it runs and has its addresses; its record may come a moment after its task."""
     ident = str(instance["id"])
@@ -167,6 +182,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options people have
     kind: Annotated[Kind | None, typer.Option(help="What it is for.")] = None,
     ssh_key: Annotated[list[Path] | None, typer.Option(help="File of a public key to let in; may be repeated.")] = None,
     transient: Annotated[bool, typer.Option("--transient", help="Its system disk is reset when it stops.")] = False,
+    user_data: Annotated[Path | None, typer.Option(metavar="FILE", help="File handed to the guest's cloud-init, at most 64 KiB.")] = None,
     data_disk: Annotated[str, typer.Option(metavar="SIZE", help="Give it a disk of its own of that size, which stays; for example 10G.")] = "",
     network: Annotated[list[str] | None, typer.Option(help="Network to have a card in; may be repeated; `default` is the cluster's own.")] = None,
     why: Annotated[bool, typer.Option("--why", help="Also say why each node was taken or not.")] = False,
@@ -177,6 +193,8 @@ def run(  # noqa: PLR0913, PLR0917 - the options people have
     body = _order(image, name, cpus, memory, count, kind or "", ssh_key or [], transient, data_disk)
     if network:
         body["networks"] = network
+    if user_data and (given := read_user_data(user_data)):
+        body["user_data"] = given
     made: list[Instance] = session.api.post(api.path("instances"), body)["results"]
     tasks = [waiting.id_of(i) for i in made]
     if no_wait:

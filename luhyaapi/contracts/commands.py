@@ -22,6 +22,7 @@ from luhyaapi.contracts.specs import (
     NodeForward,
     SegmentSpan,
     UploadPart,
+    UserData,
 )
 from luhyaapi.contracts.vocabulary import DiskFormat, Lane, Role, Usage
 from luhyaapi.ids import HostId, ImgId, InsId, LtrId, NetId, Sha256, TaskId
@@ -89,7 +90,7 @@ class InstanceRun(Command):
     none: one in the network of the cluster's settings.
     """
 
-    v = 4
+    v = 5
 
     to, timeout_s = Role.CC, 1800
     instance: InsId
@@ -102,6 +103,7 @@ class InstanceRun(Command):
     image_ticket: str
     owner: str = ""
     ssh_keys: tuple[str, ...] = ()
+    user_data: UserData = Field(default="", repr=False)
     boot: bool = True
     transient: bool = False
     data_disk_mib: int = Field(default=0, ge=0)

@@ -32,6 +32,8 @@ Ipv4Net = Annotated[str, StringConstraints(pattern=r"^(\d{1,3}\.){3}\d{1,3}/\d{1
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
 MIB = 1024 * 1024
 FAULT_AT_MOST = 4000
+USER_DATA_AT_MOST = 64 * 1024
+"""Bytes of UTF-8 a user may hand to a machine."""
 WORDS = 2**50
 """No host heard of a higher number than this; there is room above it, for who told it to go on counting."""
 SEGMENTS = 4094
@@ -252,6 +254,23 @@ class Nic(Model):
     forwards: tuple[Forward, ...] = ()
 
 
+def user_data(text: str) -> str:
+    """The same text. Raises ValueError for what no guest is handed; its words name nothing of the text."""
+    if "\0" in text:
+        raise ValueError("it has a NUL in it")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise ValueError("it is not UTF-8") from None
+    if size > USER_DATA_AT_MOST:
+        raise ValueError(f"it has {size} bytes of UTF-8; at most {USER_DATA_AT_MOST} are possible")
+    return text
+
+
+UserData = Annotated[str, AfterValidator(user_data)]
+"""What a user hands to the guest, for cloud-init or another program there. It may hold secrets: it is never logged, never listed."""
+
+
 class MachineSpec(Model):
     """Everything a node needs to define a domain, complete: a driver asks nothing back.
 
@@ -267,6 +286,7 @@ class MachineSpec(Model):
     nics: tuple[Nic, ...] = ()
     display_port: int = Field(default=0, ge=0, le=65535)
     ssh_keys: tuple[str, ...] = Field(default=(), max_length=16)
+    user_data: UserData = Field(default="", repr=False)
     disk: int = Field(default=0, ge=0)
     transient: bool = False
     data_disk_mib: int = Field(default=0, ge=0)

@@ -28,8 +28,11 @@ class RulesDriver(Protocol):
     links made anew without their settings). None means: apply.
 
     ``close`` lets go without touching the rules; ``down`` leaves none of them. Bridges and taps are others' work: the bridges of the plan
-    shall be there before it, the rules of a tap before its guest runs.
+    shall be there before it, the rules of a tap before its guest runs. ``name`` is that of its plans.
     """
+
+    @property
+    def name(self) -> str: ...
 
     def apply(self, plan: RulesPlan) -> None: ...
     def exchange(self, gone: Iterable[Forward], new: Iterable[Forward]) -> None: ...

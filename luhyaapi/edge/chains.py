@@ -9,6 +9,9 @@ from luhyaapi.contracts.specs import Allow
 from luhyaapi.contracts.vocabulary import Allowed
 from luhyaapi.edge.plan import (
     ANY_LINK_LOCAL,
+    METADATA,
+    METADATA_MAC,
+    METADATA_PORT,
     Address,
     Card,
     Forward,
@@ -19,6 +22,7 @@ from luhyaapi.edge.plan import (
     collapsed,
     is_limited,
     is_unique_local,
+    metadata_link,
     owned,
     subnet,
 )
@@ -35,7 +39,7 @@ JUMPS: dict[Table, tuple[tuple[str, str], ...]] = {
     (IPV6, "nat"): (("POSTROUTING", "out"),),
     (IPV6, "filter"): (("FORWARD", "judge"), ("INPUT", "receive")),
     (ETHERNET, "nat"): (("PREROUTING", "guard"),),
-    (ETHERNET, "filter"): (("FORWARD", "separate"),),
+    (ETHERNET, "filter"): (("INPUT", "inward"), ("FORWARD", "separate"), ("OUTPUT", "outward")),
 }
 """Per table the built-in chains and those of ours they jump to."""
 
@@ -67,12 +71,13 @@ def render(plan: RulesPlan, prefix: str, *, is_router: bool) -> Chains:
     Unless the host is a router anyway, what comes by an uplink reaches guests and what is translated, not its other networks.
     """
     made = Chains(prefix)
-    _add_translations(made, plan)
+    ours = plan.model_copy(update={"segments": tuple(segment for segment in plan.segments if not segment.judged)})
+    _add_translations(made, ours)
     for program, version in ((IPV4, 4), (IPV6, 6)):
         made.add(program, "filter", "judge", "-m conntrack --ctdir REPLY -j ACCEPT", "-m conntrack --ctstate RELATED -j ACCEPT")
         if version == 6:
             made.add(program, "filter", "judge", *(f"-p ipv6-icmp --icmpv6-type {kind} -j ACCEPT" for kind in (134, 135, 136)))
-        _add_subnets(made, plan, program, version)
+        _add_subnets(made, ours, program, version)
     _add_forwards(made, plan.forwards)
     bridges = [segment.bridge for segment in plan.segments]
     if not is_router:
@@ -80,6 +85,7 @@ def render(plan: RulesPlan, prefix: str, *, is_router: bool) -> Chains:
     gateways = [segment for segment in plan.segments if segment.gateway]
     _add_strays(made, [each.bridge for each in gateways], (*plan.uplinks, *bridges), "leave")
     segments = {segment.name: segment for segment in plan.segments}
+    _add_metadata(made, plan, [card.tap for card in plan.cards if segments[card.segment].metadata])
     for card in plan.cards:
         segment = segments[card.segment]
         if not segment.judged:
@@ -218,6 +224,8 @@ def _add_guard(made: Chains, card: Card, segment: Segment) -> None:
         *(f"-p IPv6 --ip6-src :: --ip6-proto ipv6-icmp --ip6-icmp-type {kind} -j RETURN" for kind in (131, 135, 143)),
         "-j DROP",
     ]))
+    if segment.metadata:
+        made.add(ETHERNET, "nat", "guard", f"-i {card.tap} -p IPv4 --ip-dst {METADATA} -j dnat --to-dst {METADATA_MAC} --dnat-target ACCEPT")
     if segment.talk:
         return
     if segment.gateway:
@@ -231,6 +239,31 @@ def _add_guard(made: Chains, card: Card, segment: Segment) -> None:
                 *(f"-p IPv4 --ip-src {net} -j DROP" for net in _of(segment.subnets, 4)),
                 "-p IPv6 -j DROP",
             ]))
+
+
+def _add_metadata(made: Chains, plan: RulesPlan, asking: list[str]) -> None:
+    """Nobody but asking taps and the links of the service ever hears of its address."""
+    served = [segment.bridge for segment in plan.segments if segment.metadata]
+    if not served:
+        return
+    tcp = f"--ip-proto tcp --ip-{{}}port {METADATA_PORT} -j ACCEPT"
+    ways = {
+        side: [f"-{way} {tap} {what}" for tap in asking for what in
+               (f"-p IPv4 --ip-{side} {METADATA} {tcp.format(side[0])}", f"-p ARP --arp-ip-{side} {METADATA} -j ACCEPT")]
+        for side, way in (("src", "o"), ("dst", "i"))
+    }
+    to_taps, to_service = (made.jump(ETHERNET, "filter", [*ways[side], "-j DROP"]) for side in ("src", "dst"))
+    no_one_else = made.jump(ETHERNET, "filter", [
+        f"{kind}-{side} {METADATA} -j DROP" for kind in ("-p IPv4 --ip", "-p ARP --arp-ip") for side in ("src", "dst")
+    ])
+    for link in map(metadata_link, served):
+        made.add(ETHERNET, "filter", "inward", f"-i {link} -j DROP")
+        made.add(ETHERNET, "filter", "separate", f"-i {link} {to_taps}", f"-o {link} {to_service}")
+        made.add(ETHERNET, "filter", "outward", f"-o {link} -j DROP")
+    for tap in asking:
+        made.add(ETHERNET, "filter", "inward", f"-i {tap} {no_one_else}")
+        made.add(ETHERNET, "filter", "separate", f"-i {tap} {no_one_else}", f"-o {tap} {no_one_else}")
+        made.add(ETHERNET, "filter", "outward", f"-o {tap} {no_one_else}")
 
 
 def _addresses(forwards: Iterable[Forward]) -> list[str]:

@@ -18,6 +18,11 @@ class FakeRules:
         self._name = name
         self._plan: RulesPlan | None = None
 
+    @property
+    def name(self) -> str:
+        """What its plans are called."""
+        return self._name
+
     def apply(self, plan: RulesPlan) -> None:
         """Remember the whole plan."""
         of_name(plan, self._name)

@@ -33,6 +33,11 @@ class IptablesRules:
         self._plan: RulesPlan | None = None
         self._saved: dict[Table, list[str]] = {}
 
+    @property
+    def name(self) -> str:
+        """What its plans are called."""
+        return self._name
+
     def apply(self, plan: RulesPlan) -> None:
         """All our chains anew, those of other plans away."""
         of_name(plan, self._name)

@@ -13,6 +13,7 @@ from luhyaapi.edge.base import exchanged, nothing_applied, of_name
 from luhyaapi.edge.libnft import Nftables
 from luhyaapi.edge.plan import Forward, Key, RulesPlan, Taken, check, check_forward, is_limited, key
 from luhyaapi.edge.ruleset import FORWARDS, Ruleset
+from luhyaapi.edge.tables import STATIC
 
 
 @dataclass
@@ -45,6 +46,11 @@ class NftRules:
         self._nft = Nftables()
         self._lock = threading.Lock()
         self._now: _InForce | None = None
+
+    @property
+    def name(self) -> str:
+        """What its plans are called."""
+        return self._name
 
     def apply(self, plan: RulesPlan) -> None:
         """Only what differs, in one transaction; all of it, also in one, when the tables are not as this driver left them."""
@@ -134,7 +140,7 @@ class NftRules:
 
     def _listed(self) -> list[dict[str, Any]]:
         """Our tables without the elements of their sets. Of all commands only "list ruleset" does not read elements for that."""
-        rules = [each for family in ruleset.STATIC for each in self._nft.read(f"list ruleset {family}", terse=True)]
+        rules = [each for family in STATIC for each in self._nft.read(f"list ruleset {family}", terse=True)]
         return [each for each in rules for kind, body in each.items() if body.get("name" if kind == "table" else "table") == self._table]
 
     def _listed_sets(self, static: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

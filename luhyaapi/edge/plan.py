@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import ipaddress
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
 Link = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$")]
 Name = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9-]{0,12}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
+METADATA, METADATA_PORT = "169.254.169.254", 80
+"""Where a guest asks about itself."""
+METADATA_MAC = "02:00:a9:fe:a9:fe"
+"""Of that address on every bridge of every host: no frame that bears it leaves its host."""
 ANY_LINK_LOCAL = ipaddress.IPv6Network("fe80::/64")
 _UNIQUE_LOCAL = ipaddress.IPv6Network("fc00::/7")
 
@@ -60,6 +65,8 @@ class Segment(Model):
     ``way_out``: guests reach what lies behind the uplinks, under the host's address (IPv6: only unique local addresses are translated);
     otherwise only those with an alias do. ``talk``: guests may reach each other. ``shared``: others than our guests have addresses of
     the subnets too, so whoever is there is judged as one from outside; only a DHCP server is always heard.
+    ``metadata``: what its cards send to 169.254.169.254, port 80 of TCP, goes to the link :func:`metadata_link` of the bridge, at whatever
+    router's MAC; nothing else reaches that link, and nobody else has that address.
     """
 
     name: Name
@@ -71,6 +78,7 @@ class Segment(Model):
     way_out: bool = True
     talk: bool = True
     shared: bool = False
+    metadata: bool = False
 
 
 class Card(Model):
@@ -103,6 +111,11 @@ Key = tuple[str, str, int]
 def key(forward: Forward) -> Key:
     """By what a forward is told from all others: protocol, address, port."""
     return forward.protocol, forward.address, forward.port
+
+
+def metadata_link(bridge: str) -> str:
+    """The port of a bridge behind which the metadata service of this host answers: told from its name, which may be as long as a link's."""
+    return f"em{hashlib.blake2s(bridge.encode(), digest_size=6).hexdigest()}"
 
 
 def link_local(mac: str) -> str:
@@ -210,8 +223,6 @@ def _check_segments(plan: RulesPlan) -> dict[str, list[Subnet]]:
             raise _invalid(f"the gateway of {segment.name} is here and elsewhere")
         if segment.shared and (segment.gateway or segment.judged):
             raise _invalid(f"what comes to {segment.name} by its bridge is not judged, and others are there")
-        if segment.judged and not segment.routers:
-            raise _invalid(f"nobody judges what comes to {segment.name}: it has no routers")
         for text in segment.routers:
             _belongs(address(text), mine, segment.name)
     return found
@@ -220,8 +231,9 @@ def _check_segments(plan: RulesPlan) -> dict[str, list[Subnet]]:
 def _check_cards(plan: RulesPlan, subnets: dict[str, list[Subnet]]) -> set[str]:
     """The addresses of all cards."""
     links = {segment.bridge for segment in plan.segments} | set(plan.uplinks)
-    macs: set[str] = set()
-    guests: set[Address] = {address(text) for segment in plan.segments for text in segment.routers}
+    links |= {metadata_link(segment.bridge) for segment in plan.segments if segment.metadata}
+    macs: set[str] = {METADATA_MAC}
+    guests: set[Address] = {address(METADATA), *(address(text) for segment in plan.segments for text in segment.routers)}
     for card in plan.cards:
         if card.tap:
             _once(links, card.tap, f"the link {card.tap} has two uses")

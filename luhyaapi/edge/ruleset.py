@@ -21,159 +21,16 @@ from luhyaapi.edge.plan import (
     collapsed,
     is_limited,
     is_unique_local,
+    metadata_link,
     owned,
     subnet,
 )
+from luhyaapi.edge.tables import BRIDGE, INET, STATIC
 
 Place = tuple[str, str]
 """Family of the table, and name of the set or map."""
 
-INET, BRIDGE = "inet", "bridge"
 FORWARDS: Place = (INET, "forwards")
-
-# Keys with a prefix in them make a set that the kernel copies with each change, so no forward stands in one. That a packet comes by a
-# forward is known by the address it was sent to: what others translate at addresses without one permits nothing.
-_INET = """
-    map forwards { type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service; }
-    map limited { type inet_proto . ipv4_addr . inet_service : verdict; }
-    set forwarded { type ipv4_addr; }
-    map elastic { type ipv4_addr : ipv4_addr; }
-    map behind { type ipv4_addr : ipv4_addr; }
-    set aliased { type ipv4_addr; }
-    map cards4 { type ipv4_addr : verdict; }
-    map cards6 { type ipv6_addr : verdict; }
-    set uplinks { type ifname; }
-    set bridges { type ifname; }
-    set shut { type ifname; }
-    set routed { type ipv4_addr; flags interval; }
-    set within { type ipv4_addr . ipv4_addr; flags interval; }
-    set talking { type ipv4_addr . ipv4_addr; flags interval; }
-    set gateways { type ifname; }
-    set inside { type ifname; }
-    set routers { type ipv4_addr; }
-    set outer4 { type ifname . ipv4_addr; flags interval; }
-    set outer6 { type ifname . ipv6_addr; flags interval; }
-    set closed4 { type ifname . ipv4_addr; flags interval; }
-    set closed6 { type ifname . ipv6_addr; flags interval; }
-    set masked4 { type ifname . ipv4_addr; flags interval; }
-    set masked6 { type ifname . ipv6_addr; flags interval; }
-
-    chain arrive {
-        type filter hook prerouting priority mangle; policy accept;
-        iifname . ip saddr @outer4 drop
-        iifname . ip6 saddr @outer6 drop
-    }
-    chain translate {
-        meta l4proto { tcp, udp } dnat ip to meta l4proto . ip daddr . th dport map @forwards
-        dnat ip to ip daddr map @elastic
-    }
-    chain translate_in {
-        type nat hook prerouting priority dstnat; policy accept;
-        jump translate
-    }
-    chain translate_own {
-        type nat hook output priority -100; policy accept;
-        jump translate
-    }
-    chain translate_out {
-        type nat hook postrouting priority srcnat; policy accept;
-        ct status dnat ip saddr . ip daddr @within masquerade
-        ct status dnat ct original ip daddr @forwarded ip daddr != @routed masquerade
-        oifname @uplinks snat ip to ip saddr map @behind
-        oifname . ip saddr @masked4 masquerade
-        oifname . ip6 saddr @masked6 masquerade
-    }
-    chain judge {
-        type filter hook forward priority filter; policy accept;
-        ct direction reply accept
-        ct state related accept
-        icmpv6 type { nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept
-        oifname . ip saddr @closed4 ip saddr != @aliased drop
-        oifname . ip6 saddr @closed6 drop
-        ct status dnat ct original ip daddr @forwarded goto judge_forwarded
-        iifname @shut oifname != @bridges jump judge_stray
-        iifname @gateways oifname != @uplinks oifname != @bridges jump judge_stray
-        ip daddr vmap @cards4
-        ip6 daddr vmap @cards6
-        ip saddr . ip daddr @talking accept
-        oifname @gateways drop
-    }
-    chain receive {
-        type filter hook input priority filter; policy accept;
-        iifname @uplinks iifname != @bridges ip daddr @routed drop
-        iifname != @inside accept
-        ct direction reply accept
-        udp dport 67 accept
-        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
-        iifname @gateways icmp type echo-request accept
-        iifname @gateways meta l4proto { tcp, udp } th dport 53 accept
-        iifname != @gateways ip daddr @routers accept
-        drop
-    }
-    chain judge_stray {
-        ct status dnat return
-        drop
-    }
-    chain judge_forwarded {
-        meta l4proto tcp meta l4proto . ct original ip daddr . ct original proto-dst vmap @limited
-        meta l4proto udp meta l4proto . ct original ip daddr . ct original proto-dst vmap @limited
-        accept
-    }
-"""
-# Before br_netfilter (priority 0), so that nothing forged is ever seen by connection tracking. What is neither ARP nor IP may hide IP
-# (a VLAN's tag), so it is dropped. RFC 6980 has hosts ignore announcements in fragments, which nobody can look into here.
-_BRIDGE = """
-    set taps { type ifname; }
-    set macs { type ifname . ether_addr; }
-    set claims4 { type ifname . ether_addr . ipv4_addr; }
-    set claims6 { type ifname . ether_addr . ipv6_addr; }
-    set targets { typeof iifname . ether saddr . @th,64,128; }
-    set apart { type ifname; }
-    set alone { type ifname; }
-    set fenced { type ifname . ipv4_addr; flags interval; }
-    set fenced6 { type ifname; }
-    set routers { type ipv4_addr; }
-
-    chain guard {
-        type filter hook prerouting priority filter; policy accept;
-        iifname @taps goto guard_tap
-    }
-    chain guard_tap {
-        iifname . ether saddr != @macs drop
-        ether type ip goto guard_ip
-        ether type arp goto guard_arp
-        ether type ip6 goto guard_ip6
-        drop
-    }
-    chain guard_ip {
-        udp sport 67 drop
-        iifname . ether saddr . ip saddr @claims4 accept
-        ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept
-        drop
-    }
-    chain guard_arp {
-        arp htype 1 arp ptype ip arp hlen 6 arp plen 4 iifname . arp saddr ether . arp saddr ip @claims4 accept
-        arp htype 1 arp ptype ip arp hlen 6 arp plen 4 arp operation request arp saddr ip 0.0.0.0 iifname . arp saddr ether @macs accept
-        drop
-    }
-    chain guard_ip6 {
-        udp sport 547 drop
-        icmpv6 type { nd-router-advert, nd-redirect } drop
-        icmpv6 type nd-neighbor-advert iifname . ether saddr . @th,64,128 != @targets drop
-        iifname . ether saddr . ip6 saddr @claims6 accept
-        ip6 saddr :: icmpv6 type nd-neighbor-solicit iifname . ether saddr . @th,64,128 @targets accept
-        ip6 saddr :: icmpv6 type { mld-listener-report, mld2-listener-report } accept
-        drop
-    }
-    chain separate {
-        type filter hook forward priority filter; policy accept;
-        iifname @apart oifname @apart drop
-        oifname @alone drop
-        oifname . ip saddr @fenced ip saddr != @routers drop
-        oifname @fenced6 ether type ip6 drop
-    }
-"""
-STATIC = {INET: _INET, BRIDGE: _BRIDGE}
 
 
 @dataclass
@@ -207,7 +64,11 @@ def render(plan: RulesPlan, *, is_router: bool) -> Ruleset:
             made.put(INET, "shut", f'"{uplink}"')
     for segment in plan.segments:
         made.put(INET, "bridges", f'"{segment.bridge}"')
-        _put_segment(made, segment, plan.uplinks)
+        _put_doors(made, segment)
+        if not segment.judged:
+            _put_segment(made, segment, plan.uplinks)
+        if segment.metadata:
+            made.put(BRIDGE, "answering", f'"{metadata_link(segment.bridge)}"')
     for alias in plan.aliases:
         _put_alias(made, alias)
     _put_forwards(made, plan.forwards)
@@ -251,7 +112,6 @@ def _put_segment(made: Ruleset, segment: Segment, uplinks: Iterable[str]) -> Non
         made.put(INET, "within", f"{one} . {other}")
         if segment.gateway and segment.talk:
             made.put(INET, "talking", f"{one} . {other}")
-    _put_doors(made, segment)
 
 
 def _put_doors(made: Ruleset, segment: Segment) -> None:
@@ -282,6 +142,8 @@ def _put_card(made: Ruleset, card: Card, segment: Segment) -> None:
 def _put_guard(made: Ruleset, card: Card, segment: Segment) -> None:
     tap = f'"{card.tap}"'
     made.put(BRIDGE, "taps", tap)
+    if segment.metadata:
+        made.put(BRIDGE, "asking", tap)
     made.put(BRIDGE, "macs", f"{tap} . {card.mac}")
     if not segment.talk:
         # With the gateway here nothing that is bridged to the guest may reach it; else what is not another tap's is judged by its address.

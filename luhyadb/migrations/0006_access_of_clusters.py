@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('luhyadb', '0003_names_of_retired_images'),
+        ('luhyadb', '0004_user_data'),
     ]
 
     operations = [
@@ -47,5 +47,10 @@ class Migration(migrations.Migration):
             options={
                 'constraints': [models.UniqueConstraint(fields=('protocol', 'port'), name='one_forward_per_port')],
             },
+        ),
+        migrations.AlterField(
+            model_name='network',
+            name='mode',
+            field=models.CharField(choices=[('node', 'Behind the node'), ('cluster', 'Behind the cluster'), ('campus', 'On the campus network'), ('closed', 'Closed class')], default=luhyaapi.contracts.vocabulary.NetworkMode['CLUSTER'], max_length=16),
         ),
     ]

@@ -24,6 +24,7 @@ class Instance(Table):
     persistence = word(Persistence, default=Persistence.PERSISTENT)
     data_disk_mib = models.PositiveIntegerField(default=0)
     ssh_keys = models.JSONField(default=list)
+    user_data = models.TextField(default="", blank=True, help_text="for the guest alone: it may hold secrets, and nobody is shown it again")
     state = word(InstanceState, default=InstanceState.DEFINED)
     wanted = word(InstanceState, default=InstanceState.RUNNING)
     gen = models.PositiveIntegerField(default=0)

@@ -10,6 +10,7 @@ from luhyaapi.contracts.vocabulary import Role
 if TYPE_CHECKING:
     from luhyaapi.conf import Settings
     from nc.drivers.base import Hypervisor, NodeNetwork
+    from nc.drivers.metadata_base import MetadataDoor, Told
 
 
 def _libvirt(settings: Settings) -> Hypervisor:
@@ -54,5 +55,19 @@ def _user(settings: Settings) -> NodeNetwork:
     return UserNetwork(settings.host.state / "cards")
 
 
+def _bridge_metadata(_settings: Settings, told: Told) -> MetadataDoor:
+    from nc.drivers.metadata_bridge import BridgeMetadata
+
+    return BridgeMetadata(told)
+
+
+def _fake_metadata(_settings: Settings, told: Told) -> MetadataDoor:
+    from nc.drivers.metadata_fake import FakeMetadata
+
+    return FakeMetadata(told)
+
+
 HYPERVISORS: dict[str, Callable[[Settings], Hypervisor]] = {"libvirt": _libvirt, "fake": _fake}
 NETWORKS: dict[str, Callable[[Settings], NodeNetwork]] = {"bridge": _bridge, "fake": _fake_network, "user": _user}
+METADATA: dict[str, Callable[[Settings, Told], MetadataDoor]] = {"bridge": _bridge_metadata, "fake": _fake_metadata}
+"""By the name of the network driver: where it makes no networks of ours, a guest reaches nobody it could ask."""

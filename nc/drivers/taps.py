@@ -79,10 +79,10 @@ def _segment_of(nic: Nic) -> str:
 def _segment(bridge: str, nic: Nic) -> Segment:
     name, talk = _segment_of(nic), not nic.isolated
     if nic.mode is NetworkMode.CAMPUS:
-        return Segment(name=name, bridge=bridge_for(bridge, nic), subnets=(nic.subnet,), routers=(nic.gateway,), talk=talk, shared=True)
+        return Segment(name=name, bridge=bridge_for(bridge, nic), subnets=(nic.subnet,), routers=(nic.gateway,), talk=talk, shared=True, metadata=True)
     if nic.mode is NetworkMode.NODE:
-        return Segment(name=name, bridge=bridge_for(bridge, nic), subnets=(nic.subnet,), gateway=True, way_out=nic.way_out, talk=talk)
-    return Segment(name=name, bridge=bridge_for(bridge, nic), subnets=(nic.subnet,), judged=True, routers=(nic.gateway,), talk=talk)
+        return Segment(name=name, bridge=bridge_for(bridge, nic), subnets=(nic.subnet,), gateway=True, way_out=nic.way_out, talk=talk, metadata=True)
+    return Segment(name=name, bridge=bridge_for(bridge, nic), subnets=(nic.subnet,), judged=True, routers=(nic.gateway,), talk=talk, metadata=True)
 
 
 def _joined(segment: Segment, nic: Nic) -> Segment:

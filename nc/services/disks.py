@@ -112,20 +112,26 @@ def mapped(overlay: Path) -> list[dict[str, Any]]:
     return list(json.loads(_qemu_img("map", "--output=json", f"json:{json.dumps(alone)}")))
 
 
-def seed_iso(path: Path, instance_id: str, hostname: str, ssh_keys: Iterable[str]) -> Path:
+def seed_iso(path: Path, instance_id: str, hostname: str, ssh_keys: Iterable[str], user_data: str = "") -> Path:
     """Write the NoCloud seed cloud-init reads at first boot: instance id, host name, keys of the default user.
+
+    With ``user_data`` that is what the guest is told, as it is, and the keys come beside it.
 
     Raises Refused(invalid) for a host name or a key that is none, Failed(disk_full).
     """
     if not _LABEL.fullmatch(hostname):
         raise Refused("invalid", f"{hostname!r} cannot be a host name", "1 to 63 letters, digits and inner dashes")
+    keys = list(checked_keys(ssh_keys))
+    meta: dict[str, Any] = {"instance-id": instance_id, "local-hostname": hostname}
+    if user_data and keys:
+        meta["public-keys"] = keys
     user = {
-        "hostname": hostname, "users": ["default"], "ssh_authorized_keys": list(checked_keys(ssh_keys)),
+        "hostname": hostname, "users": ["default"], "ssh_authorized_keys": keys,
         "disable_root": True, "ssh_pwauth": False,
     }
     texts = {
-        "meta-data": json.dumps({"instance-id": instance_id, "local-hostname": hostname}) + "\n",
-        "user-data": "#cloud-config\n" + json.dumps(user, ensure_ascii=False) + "\n",
+        "meta-data": json.dumps(meta, ensure_ascii=False) + "\n",
+        "user-data": user_data or "#cloud-config\n" + json.dumps(user, ensure_ascii=False) + "\n",
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     part = _part_of(path)

@@ -130,6 +130,8 @@ class Domains:
         self._hands.hypervisor.remove(instance)
         self._hands.network.unplug(instance)
         self.guards.leave(instance)
+        if self._hands.metadata:
+            self._hands.metadata.drop(instance)
         self.exports.close(instance)
         if wanted is not None:
             for blob in wanted.spec.image.blobs:
@@ -194,12 +196,21 @@ class Domains:
             return found
         files = furnish(spec, self._hands, self.exports, self.wanted.folder(spec.instance))
         self.guards.stand(spec)
+        self._serve(spec)
         with self._boots.slot(spec.instance, cancelled):
             self._hands.hypervisor.define(spec, files)
             facts = self._hands.hypervisor.start(spec.instance)
         self.standing.started(spec.instance)
         self._failed.pop(spec.instance, None)
         return facts
+
+    def _serve(self, spec: MachineSpec | None = None) -> None:
+        """Have this guest told of itself, or all there are: of one alone a new process would forget the others."""
+        metadata = self._hands.metadata
+        if metadata and spec and metadata.is_whole:
+            metadata.put(spec)
+        elif metadata:
+            metadata.serve(wanted.spec for instance in self.wanted.all() if (wanted := self.wanted.read(instance)))
 
     # ---- wanted against found
 
@@ -209,6 +220,7 @@ class Domains:
             self.standing.resume()
         self.standing.settle()
         found = self._found()
+        self._serve()
         if not self._watched:
             # each boot takes a while, and the last ones shall not pass for running until then
             self._greet(found, busy)

@@ -12,6 +12,7 @@ from luhyaapi.transfer.cache import BlobCache
 from nc.drivers.base import Files, Hypervisor, NodeNetwork
 from nc.services import belongings, disks
 from nc.services.lazy.exports import Exports
+from nc.services.metadata import Metadata
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Hands:
     hypervisor: Hypervisor
     network: NodeNetwork
     cache: BlobCache
+    metadata: Metadata | None = None
+    """None: guests of this node have nobody to ask about themselves."""
 
 
 def furnish(spec: MachineSpec, hands: Hands, exports: Exports, folder: Path) -> Files:
@@ -51,7 +54,7 @@ def furnish(spec: MachineSpec, hands: Hands, exports: Exports, folder: Path) -> 
         to_come = coming.size if coming else None
         disk = disks.overlay(paths[Part.DISK], DiskFormat(base.format), disks.system(folder, spec.disk), to_come=to_come)
         hostname = disks.hostname_of(spec.name, spec.instance)
-        seed = disks.seed_iso(folder / "seed.iso", spec.instance, hostname, spec.ssh_keys)
+        seed = disks.seed_iso(folder / "seed.iso", spec.instance, hostname, spec.ssh_keys, spec.user_data)
         if account:
             belongings.own(disk, account)
             belongings.own(seed, account, 0o400)

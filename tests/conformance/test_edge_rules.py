@@ -34,6 +34,8 @@ ALLOW = (
     Allow(protocol=Allowed.ICMP), Allow(protocol=Allowed.ICMP, source="::/0"), Allow(protocol=Allowed.ANY, source="2001:db8:7::/48"),
     Allow(protocol=Allowed.TCP, first_port=80, last_port=90, source="10.0.0.0/8"), Allow(protocol=Allowed.ANY, source="10.1.0.0/16"),
 )
+SERVED = DESK.model_copy(update={"name": "served", "bridge": "edubr2", "subnets": ("10.80.0.0/24",), "metadata": True})
+GUARDED = Segment(name="guarded", bridge="edubr3", subnets=("10.81.0.2/32",), metadata=True, judged=True)
 FULL = {
     "uplinks": ("wan0", "ppp0"), "segments": (DESK, CLASS, CAMPUS), "aliases": (Alias(address="203.0.113.7", to="10.77.0.10"),),
     "cards": (
@@ -61,6 +63,11 @@ PLANS = [
     plan(**{**FULL, "aliases": (Alias(address="203.0.113.7", to="10.77.0.11"),), "cards": FULL["cards"][1:]}),
     plan(forward(80), **{**FULL, "segments": (DESK, CAMPUS.model_copy(update={"talk": True})), "cards": FULL["cards"][:2]}),
     plan(forward(80), segments=(DESK.model_copy(update={"subnets": ("10.77.0.0/16",)}),), uplinks=("wan0",)),
+    plan(segments=(SERVED, GUARDED), uplinks=("wan0",), cards=(
+        Card(tap="tap-1", mac="02:00:0a:4d:00:0a", addresses=("10.80.0.10",), segment="served", allow=ALLOW),
+        Card(tap="tap-2", mac="02:00:0a:4d:00:0b", addresses=("10.81.0.2",), segment="guarded"),
+    )),
+    plan(segments=(SERVED.model_copy(update={"talk": False}),)),
 ]
 BROKEN = plan(forward(80), forward(80, "10.77.0.11"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import json
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from clc.services import events, image_uses, own, pictures
+from clc.services import events, image_uses, instances, own, pictures
 from clc.web.page import PAGES
 from clc.web.pages import session
 from luhyaapi import clock
@@ -286,10 +287,31 @@ def test_the_language_is_kept(user):
     assert user.language == "zh-hans"
 
 
+def test_user_data_is_handed_on_as_it_was_typed_and_shown_to_nobody(filled, admin):
+    client = browser(admin)
+    given = "#!/bin/sh\r\n\techo 秘密 \u00a0\x1b > /x\r\n"
+    answer = client.post("/instances/run/", {"image": "image-1", "name": "told", "user_data": given})
+    row = Instance.objects.get(name="told")
+    assert row.user_data == given.replace("\r\n", "\n")
+    for path in (answer["Location"], f"{answer['Location']}?tab=tasks", "/instances/", "/", "/api/v1/instances/", f"/api/v1/instances/{row.pk}/"):
+        shown = client.get(path)
+        assert shown.status_code == 200, path
+        assert "秘密" not in shown.content.decode(), path
+        assert "user_data" not in shown.content.decode(), path
+    assert not [event for event in Event.objects.all() if "秘密" in str(vars(event))]
+    assert any("秘密" in str(json.loads(sent.order)) for sent in Outbox.objects.all()), "its cluster is told"
+    instances.delete(admin, row.pk)
+    row.refresh_from_db()
+    instances.move(row, "deleted")
+    row.refresh_from_db()
+    assert row.user_data == "", "what is deleted keeps no secret"
+
+
 BAD = [
     ({"memory": "0"}, "memory"), ({"memory": "10 bananas"}, "memory"), ({"memory": "999999T"}, "memory"), ({"cpus": "0"}, "cpus"),
     ({"cpus": "1e9"}, "cpus"), ({"cpus": "-1"}, "cpus"), ({"count": "101"}, "count"), ({"name": "../x"}, "name"),
     ({"name": "a\x07b"}, "name"), ({"ssh_key": "not a key"}, "ssh_key"),
+    ({"user_data": "a\x00b"}, "user_data"), ({"user_data": "x" * 65537}, "user_data"),
 ]
 
 
@@ -300,7 +322,7 @@ def test_bad_input_stays_in_the_form_with_a_sentence(filled, user, wrong, field)
     client = browser(user)
     text = sent_back(client, "/instances/run/", sent)
     assert 'class="wrong"' in text
-    assert wrong[field] in text
+    assert wrong[field] in text or field == "user_data", "which may hold secrets and is kept nowhere"
     assert 'value="mine"' in text or field == "name"
     assert 'class="wrong"' not in client.get("/instances/run/").content.decode(), "it is said once"
     assert before == (Instance.objects.count(), Task.objects.count(), Outbox.objects.count(), Event.objects.count())

@@ -411,7 +411,7 @@ STRANGERS = (
     "iptables -t nat -A OUTPUT -s 10.9.9.9", "iptables -t nat -A POSTROUTING -s 10.9.9.9", "ip6tables -A FORWARD -s fd00::9",
     "ip6tables -t nat -A POSTROUTING -s fd00::9", "ip6tables -t mangle -A PREROUTING -s fd00::9",
     "iptables -A INPUT -s 10.9.9.9", "ip6tables -A INPUT -s fd00::9",
-    f"ebtables -A FORWARD -s {MACS[FAR]} -j CONTINUE", f"ebtables -t nat -A PREROUTING -s {MACS[FAR]} -j CONTINUE",
+    *(f"ebtables {chain} -s {MACS[FAR]} -j CONTINUE" for chain in ("-A FORWARD", "-A INPUT", "-A OUTPUT", "-t nat -A PREROUTING")),
 )
 
 

@@ -232,6 +232,21 @@ def test_only_public_keys_leave_the_machine(cli: Cli, tmp_path: Path) -> None:
     assert json.loads(sent.body)["ssh_keys"] == ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI me@here"]
 
 
+def test_user_data_is_read_from_a_file_and_sent_as_it_is(cli: Cli, tmp_path: Path) -> None:
+    cli.cloud.add_image("tiny", kernel=b"k")
+    file = tmp_path / "user-data"
+    for bad in (b"", b"a\0b", b"\xff\xfe", b"x" * 65537):
+        file.write_bytes(bad)
+        assert cli("instance", "run", "--image", "tiny", "--user-data", str(file)).code == 2
+    assert cli("instance", "run", "--image", "tiny", "--user-data", str(tmp_path / "none")).code == 2
+    assert not cli.line.tries
+    given = "#!/bin/sh\r\n\techo ä\x1b\n"
+    file.write_bytes(given.encode())
+    assert cli("instance", "run", "--image", "tiny", "--user-data", str(file)).code == 0
+    sent = next(r for r in cli.cloud.requests if r.method == "POST")
+    assert json.loads(sent.body)["user_data"] == given
+
+
 def test_the_token_travels_in_its_header(cli: Cli) -> None:
     cli("host", "list")
     (request,) = cli.line.tries

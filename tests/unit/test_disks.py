@@ -152,6 +152,15 @@ def test_seed_says_who_the_guest_is(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "i").iterdir()] == ["seed.iso"]
 
 
+def test_seed_hands_over_what_the_user_gave_and_the_keys_beside_it(tmp_path: Path) -> None:
+    given = "#!/bin/sh\necho 'ä' > /there\n"
+    texts = seed(disks.seed_iso(tmp_path / "seed.iso", "ins-00000001", "lab-1", [key()], given))
+    assert texts["user-data"] == given
+    assert json.loads(texts["meta-data"]) == {"instance-id": "ins-00000001", "local-hostname": "lab-1", "public-keys": [key()]}
+    texts = seed(disks.seed_iso(tmp_path / "seed.iso", "ins-00000001", "lab-1", [], given))
+    assert json.loads(texts["meta-data"]) == {"instance-id": "ins-00000001", "local-hostname": "lab-1"}
+
+
 def test_seed_is_written_again_whole(tmp_path: Path) -> None:
     for name in ("one", "two"):
         path = disks.seed_iso(tmp_path / "seed.iso", "ins-00000001", name, [])

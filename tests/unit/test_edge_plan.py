@@ -82,6 +82,8 @@ def test_what_a_good_plan_takes_is_said() -> None:
     ({"cards": card(segment="lab")}, "no segment lab"),
     ({"cards": card(addresses=("10.79.0.1",), segment="class")}, "10.79.0.1 of tap2 is taken"),
     ({"cards": card(addresses=("10.77.0.10", "10.77.0.10"))}, "is taken"),
+    ({"segments": segments(subnets=("169.254.0.0/16",)), "cards": card(addresses=("169.254.169.254",))}, "169.254.169.254 of tap1 is taken"),
+    ({"cards": card(mac="02:00:a9:fe:a9:fe")}, "02:00:a9:fe:a9:fe is on two cards"),
     ({"cards": card(addresses=("10.77.0.254",))}, "10.77.0.254 of tap1 is taken"),
     ({"cards": card(addresses=("10.78.0.10",))}, "10.78.0.10 is not of the segment desk"),
     ({"cards": card(addresses=("10.77.0.0",))}, "10.77.0.0 is no host's address"),

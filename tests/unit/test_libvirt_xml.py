@@ -100,7 +100,7 @@ VARIED: dict[str, Any] = {
     "instance": "ins-00000001", "name": "other", "cpus": 3, "memory_mib": 513, "image": image(*KERNEL, cmdline="quiet"),
     "nics": (), "display_port": 8701,
 }
-IN_THE_SEED = {"ssh_keys"}
+IN_THE_SEED = {"ssh_keys", "user_data"}
 IN_THE_FILES = {"disk", "transient", "data_disk_mib"}
 """Which disks there are, and what becomes of them, its node says."""
 

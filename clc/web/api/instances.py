@@ -13,7 +13,7 @@ from clc.services import instances, pictures, renewals, screens
 from clc.web.api.endpoint import Endpoint
 from clc.web.api.once import once
 from clc.web.api.shapes import KEY, InstanceShape, TicketShape, WhyShape, asks, listed, many, says
-from clc.web.rest import Filters, Form, Nothing, Text, Whole, accepted, exactly, narrowed, page
+from clc.web.rest import Filters, Form, Given, Nothing, Text, Whole, accepted, exactly, narrowed, page
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import InstanceState, Usage
 from luhyadb import scope
@@ -33,6 +33,7 @@ class RunForm(Form):
     kind = Text(max_length=20, required=False, allow_blank=True, default="")
     persistence = Text(max_length=20, required=False, allow_blank=True, default="", help_text="`transient`: its system disk is reset when it stops.")
     data_disk_bytes = Whole(required=False, allow_null=True, default=None, help_text="Size of a disk of its own that stays; null: none.")
+    user_data = Given(required=False, allow_blank=True, default="", help_text="Handed to the guest's cloud-init, at most 64 KiB; not readable again.")
     ssh_keys = serializers.ListField(child=Text(max_length=8192), required=False, default=list, max_length=16)
     networks = serializers.ListField(child=Text(max_length=63), required=False, default=list, max_length=8,
                                      help_text="Names or ids: a card in each, in that order; none: one in the cluster's own, `default`.")

@@ -99,6 +99,8 @@ def _ask(values: dict[str, str]) -> instances.Ask:
         memory_bytes=_memory(values.get("memory", "")), persistence=values.get("persistence", ""),
         data_disk_bytes=_bytes(values.get("data_disk", ""), "data_disk_bytes"), count=_whole("count", values) or 1, kind=values.get("kind", ""),
         networks=tuple(filter(None, (values.get("network", ""),))),
+        # a browser sends its own line ends, which a script's first line does not bear
+        user_data=values.get("user_data", "").replace("\r\n", "\n"),
         ssh_keys=tuple(line for line in values.get("ssh_key", "").splitlines() if line.strip()),
     )
 

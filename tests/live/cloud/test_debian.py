@@ -1,5 +1,6 @@
 """A real Debian, from build to a shell: the image, cloud-init with name and key, ssh, a polite end."""
 
+import json
 import subprocess
 
 import pytest
@@ -7,14 +8,36 @@ import pytest
 from luhyaapi.errors import CODES
 
 pytestmark = pytest.mark.live
+USER_DATA = """#!/bin/sh
+echo "told $(hostname)" > /run/told
+"""
+ASKED = """python3 - << 'END'
+import json, urllib.error, urllib.request
+def read(path, method="GET", **headers):
+    asked = urllib.request.Request("http://169.254.169.254" + path, method=method, headers={k.replace("_", "-"): v for k, v in headers.items()})
+    try:
+        return urllib.request.urlopen(asked, timeout=5).read().decode()
+    except urllib.error.HTTPError as e:
+        return e.code
+token = read("/latest/api/token", "PUT", X_aws_ec2_metadata_token_ttl_seconds="60")
+print(json.dumps({
+    "ran": open("/run/told").read(), "id": read("/latest/meta-data/instance-id"), "none": read("/latest/none"),
+    "host": read("/latest/meta-data/local-hostname", X_aws_ec2_metadata_token=token), "ip": read("/2009-04-04/meta-data/local-ipv4"),
+    "key": read("/latest/meta-data/public-keys/0/openssh-key"), "given": read("/openstack/latest/user_data"),
+    "ec2_given": read("/latest/user-data"), "meta": json.loads(read("/openstack/latest/meta_data.json")),
+    "passed_on": read("/latest/user-data", X_Forwarded_For="1.2.3.4"),
+}))
+END
+"""
 TOLD = "hostname; cat /etc/machine-id; sudo -n grep -c '^[^:]*:[$]' /etc/shadow; ls /etc/ssh"
 
 
 def test_debian_boots_and_takes_the_key(cloud, tmp_path):
     cloud.call("image", "build-demo", "--only", "debian", patience_s=900)
-    key = tmp_path / "key"
+    key, given = tmp_path / "key", tmp_path / "user-data"
+    given.write_text(USER_DATA)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-    made = cloud.json("instance", "run", "--image", "debian", "--name", "course-1", "--ssh-key", str(key) + ".pub")
+    made = cloud.json("instance", "run", "--image", "debian", "--name", "course-1", "--ssh-key", str(key) + ".pub", "--user-data", str(given))
     address = made["nics"][0]["ip"]
     options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=5", "BatchMode=yes"]
     ssh = ["ssh", "-i", key, *(word for option in options for word in ("-o", option)), f"debian@{address}"]
@@ -32,6 +55,14 @@ def test_debian_boots_and_takes_the_key(cloud, tmp_path):
     assert (name, passwords) == ("course-1", "0")
     assert len(machine) == 32
     assert "ssh_host_ed25519_key" in keys
+    # what the user gave is run last, after ssh is there
+    asked = cloud.soon(lambda: (ran := subprocess.run([*ssh, ASKED], capture_output=True, text=True, timeout=60, check=False)).stdout or print(ran), 120, 2)
+    said = json.loads(asked)
+    assert (said["ran"], said["id"], said["host"], said["ip"]) == ("told course-1\n", made["id"], "course-1", address)
+    assert said["key"] == (tmp_path / "key.pub").read_text()
+    assert said["given"] == said["ec2_given"] == USER_DATA
+    assert (said["none"], said["passed_on"]) == (404, 403)
+    assert (said["meta"]["uuid"], said["meta"]["hostname"], list(said["meta"]["public_keys"])) == (made["id"], "course-1", ["key-0"])
     cloud.call("instance", "stop", made["id"])
     assert cloud.json("instance", "show", made["id"])["state"] == "stopped"
     cloud.call("instance", "delete", made["id"], "--yes")
