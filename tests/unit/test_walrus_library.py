@@ -1,5 +1,6 @@
 """The image store: uploads in pieces, publishing, refusing, and what stays behind."""
 
+import errno
 import gzip
 import hashlib
 import io
@@ -194,6 +195,20 @@ class Slow:
         self.entered.set()
         self.go.wait(5)
         return b"x" * size
+
+
+def test_an_upload_that_could_not_be_begun_leaves_nothing(library, tmp_path, monkeypatch):
+    """Seed 36046: the store's disk was full for a moment, and half a file stayed until the next day."""
+    def full(_fd):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            library.open_upload("a" * 32, [("disk", 4)])
+    assert [path.name for path in tmp_path.rglob("*.part")] == []
+    assert [path.name for path in tmp_path.rglob("uploads/.*")] == []
+    library.open_upload("a" * 32, [("disk", 4)])
 
 
 def test_one_writer_at_a_time(library):

@@ -206,13 +206,15 @@ class Library:
         self._store.room(sum(wanted.values()))
         fresh = self._uploads / f".{folder.name}.{os.getpid()}"
         shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir()
-        write_atomic(fresh / "parts.json", json.dumps(wanted).encode())
-        with contextlib.suppress(OSError):
-            # somebody else may have begun the same upload meanwhile: theirs stays
-            fresh.rename(folder)
-        sync_folder(self._uploads)
-        shutil.rmtree(fresh, ignore_errors=True)
+        try:
+            fresh.mkdir()
+            write_atomic(fresh / "parts.json", json.dumps(wanted).encode())
+            with contextlib.suppress(OSError):
+                # somebody else may have begun the same upload meanwhile: theirs stays
+                fresh.rename(folder)
+            sync_folder(self._uploads)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
 
     def _checked(self, parts: Sequence[tuple[str, int]]) -> dict[str, int]:
         wanted = dict(parts)
