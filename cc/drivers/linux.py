@@ -77,6 +77,10 @@ class LinuxEdge:
             elastic.keep(uplinks, addresses, self._mark)
 
     def _make(self, network: EdgeNetwork) -> None:
+        if network.shared and not routes.card_in(network.subnet):
+            # Without a card of ours there, the DHCP server of its owner knows our guests by their MACs.
+            self._take_away(network.bridge)
+            return
         self._network(network.bridge).apply(network)
         if network.span and network.span.peers:
             vxlan.ensure(network.bridge, network.span)

@@ -19,7 +19,7 @@ def apply(office: Office) -> None:
     """Have the edge as it is wanted. Raises as EdgeDriver.apply."""
     network = office.agent.settings.network
     everyone = networks.everyone(network)
-    served = leases.served(network, [each for each in everyone if each.mode in SPANNING], segments.own(office))
+    served = leases.served(network, [each for each in everyone if each.mode is not NetworkMode.NODE], segments.own(office))
     office.edge.apply(EdgePlan(networks=served, rules=_rules(office, everyone)))
 
 

@@ -16,6 +16,7 @@ from cc.services import networks, pool, pools
 from luhyaapi import clock, subnets
 from luhyaapi.conf import Network, bridge_of
 from luhyaapi.contracts.specs import NetworkSpec, Nic, SegmentSpan
+from luhyaapi.contracts.vocabulary import SPANNING, NetworkMode
 from luhyaapi.edge.networks import EdgeLease, EdgeNetwork
 from luhyaapi.errors import Unavailable
 from luhyadb.models import AddressLease, PortLease
@@ -164,6 +165,6 @@ def served(
 def _served(network: Network, spec: NetworkSpec, rows: Sequence[EdgeLease], span: SegmentSpan | None) -> EdgeNetwork:
     subnet = subnets.subnet_of(spec.subnet)
     return EdgeNetwork(
-        bridge=bridge_of(network.bridge, spec.number), subnet=str(subnet), gateway=subnets.gateway_of(subnet), leases=tuple(rows),
-        mtu=_SPANNING_MTU if spec.number else 0, span=span, way_out=spec.way_out,
+        bridge=bridge_of(network.bridge, spec.number), subnet=str(subnet), gateway=networks.gateway_of(spec), leases=tuple(rows),
+        mtu=_SPANNING_MTU if spec.number and spec.mode in SPANNING else 0, span=span, way_out=spec.way_out, shared=spec.mode is NetworkMode.CAMPUS,
     )

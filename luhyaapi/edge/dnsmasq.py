@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luhyaapi import clock, log, process
+from luhyaapi.edge import routes
 from luhyaapi.edge import uplink as cards
 from luhyaapi.edge.networks import EdgeLease, EdgeNetwork, check_network
 from luhyaapi.errors import Failed
@@ -71,22 +72,24 @@ class DnsmasqNetwork:
             if before and before.bridge != plan.bridge:
                 self._end_all()
                 self._drop_bridge(before.bridge)
-            index = self._make_bridge(plan, subnet)
+            link, index = self._card(plan, subnet) if plan.shared else (plan.bridge, self._make_bridge(plan, subnet))
             if self._uplink:
                 cards.attach(self._uplink, plan.bridge)
             text = plan.model_dump_json()
             if _read(self._plan_file) != text:
                 _write(self._plan_file, text, durable=True)
-            self._serve(plan, index, _argv(self._folder, plan, subnet, names=self._may_name(plan)))
+            self._serve(plan, index, _argv(self._folder, plan, subnet, link, names=not plan.shared and self._may_name(plan)))
 
     def found(self) -> EdgeNetwork | None:
         """The plan as it is served now: None without bridge or dnsmasq, and only leases whose host file is right."""
         plan = self._read_plan()
         if plan is None:
             return None
-        link = _look(plan.bridge)
         subnet = ipaddress.IPv4Network(plan.subnet)
-        if link is None or not link.up or f"{plan.gateway}/{subnet.prefixlen}" not in link.ips:
+        if plan.shared:
+            if not routes.card_in(plan.subnet):
+                return None
+        elif (link := _look(plan.bridge)) is None or not link.up or f"{plan.gateway}/{subnet.prefixlen}" not in link.ips:
             return None
         if self._pid() is None:
             return None
@@ -136,6 +139,15 @@ class DnsmasqNetwork:
             raise Failed("network", f"The bridge {plan.bridge} is gone again", "something else on this host removes it")
         _log.info("bridge made", bridge=plan.bridge, gateway=wanted)
         return made.index
+
+    def _card(self, plan: EdgeNetwork, subnet: ipaddress.IPv4Network) -> tuple[str, int]:
+        """The card of this host in a network of others, and its index."""
+        name = routes.card_in(plan.subnet)
+        link = _look(name) if name else None
+        if link is None:
+            raise Failed("network", f"This host has no address of {subnet}", "so it cannot serve DHCP there",
+                         hint="Give the cluster's host an address in the campus network.")
+        return name, link.index
 
     def _foreign(self, link: _Link, wanted: str) -> bool:
         if not link.bridge:
@@ -264,7 +276,7 @@ def _hosts_argument(folder: Path) -> str:
     return f"--dhcp-hostsdir={folder / 'hosts'}"
 
 
-def _argv(folder: Path, plan: EdgeNetwork, subnet: ipaddress.IPv4Network, *, names: bool) -> list[str]:
+def _argv(folder: Path, plan: EdgeNetwork, subnet: ipaddress.IPv4Network, link: str, *, names: bool) -> list[str]:
     world = [] if plan.way_out else ["--no-resolv"]
     naming = [
         f"--port={_NAMES_PORT}", f"--hostsdir={folder / 'names'}", "--expand-hosts", f"--domain={DOMAIN}", f"--local=/{DOMAIN}/", "--domain-needed",
@@ -272,10 +284,10 @@ def _argv(folder: Path, plan: EdgeNetwork, subnet: ipaddress.IPv4Network, *, nam
     ]
     return [
         "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-hosts", *(naming if names else ("--port=0", "--no-resolv")),
-        f"--interface={plan.bridge}", "--bind-interfaces", "--except-interface=lo",
+        f"--interface={link}", "--bind-interfaces", "--except-interface=lo",
         f"--dhcp-range={subnet.network_address},static,{subnet.netmask},infinite",
         f"--dhcp-lease-max={subnet.num_addresses}", f"--dhcp-option=option:router,{plan.gateway}",
-        "--dhcp-authoritative", "--dhcp-ignore=tag:!known", "--no-ping", "--leasefile-ro",
+        *(() if plan.shared else ("--dhcp-authoritative",)), "--dhcp-ignore=tag:!known", "--no-ping", "--leasefile-ro",
         *([f"--dhcp-option=option:mtu,{plan.mtu}"] if plan.mtu else ()),
         _hosts_argument(folder), f"--pid-file={folder / 'dnsmasq.pid'}", "--log-facility=-", "--user=root",
     ]

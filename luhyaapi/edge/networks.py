@@ -25,7 +25,8 @@ class EdgeNetwork(Model):
     """Everything one guest network shall be. ``subnet`` as CIDR, ``gateway`` is the bridge's own address in it.
 
     ``mtu`` is what its guests are told, in bytes; 0: nothing. With ``span`` it is on other hosts too. Its guests find each other by
-    name; with a ``way_out`` they are also told the names of the world, as this host knows them.
+    name; with a ``way_out`` they are also told the names of the world, as this host knows them. A ``shared`` one is not ours: the card of
+    this host that has an address of it serves the leases and nothing else, ``gateway`` is somebody else's, and there is no bridge.
     """
 
     bridge: str = Field(pattern="^[a-z][a-z0-9._-]{0,14}$")
@@ -35,6 +36,7 @@ class EdgeNetwork(Model):
     mtu: int = Field(default=0, ge=0, le=9000)
     span: SegmentSpan | None = None
     way_out: bool = True
+    shared: bool = False
 
 
 def check_network(plan: EdgeNetwork) -> ipaddress.IPv4Network:

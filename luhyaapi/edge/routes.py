@@ -26,6 +26,16 @@ def outside(namespace: str = "") -> tuple[str, ...]:
     return tuple(dict.fromkeys(hop["dev"] for hop in hops if "dev" in hop))
 
 
+def card_in(subnet: str) -> str:
+    """The link that is up and has an address of that subnet (CIDR); empty: none has. Raises Failed(network)."""
+    wanted = ipaddress.IPv4Network(subnet)
+    done = run(["ip", "-4", "-json", "address", "show", "up"], timeout_s=_S, check=False)
+    if done.code:
+        raise Failed("network", "The addresses of this host could not be read", done.stderr.decode("utf-8", "replace").strip())
+    links = [(link["ifname"], entry["local"]) for link in json.loads(done.stdout or b"[]") if link for entry in link.get("addr_info", ())]
+    return next((name for name, address in links if ipaddress.IPv4Address(address) in wanted), "")
+
+
 def address_in(door: str) -> str:
     """The IPv4 address in a URL that others can reach; empty for a name, for loopback and for none."""
     try:

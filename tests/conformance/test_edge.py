@@ -117,6 +117,18 @@ def test_rules_that_cannot_be_are_refused_with_their_plan(edge: EdgeDriver) -> N
 
 
 @pytest.mark.live
+def test_a_network_of_others_without_a_card_of_ours_is_in_nobodys_way(namespace: None, tmp_path: Path) -> None:
+    edge = EDGES["dnsmasq"](conf.Settings(host=conf.Host(role=conf.Role.CC, state=tmp_path), network=conf.Network(bridge="edutest0")))
+    campus = other(3).model_copy(update={"shared": True})
+    try:
+        for networks in ((network(lease(10)), campus), (network(lease(10)),)):
+            edge.apply(EdgePlan(networks=networks))
+            assert edge.found() == plan(lease(10))
+    finally:
+        edge.down()
+
+
+@pytest.mark.live
 def test_flushed_rules_are_found_missing_and_come_back(namespace: None, tmp_path: Path) -> None:
     edge = EDGES["dnsmasq"](conf.Settings(host=conf.Host(role=conf.Role.CC, state=tmp_path), network=conf.Network(bridge="edutest0")))
     wanted = plan(lease(10)).model_copy(update={"rules": RULES})

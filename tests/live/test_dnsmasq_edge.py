@@ -348,3 +348,24 @@ def test_a_server_of_names_on_the_host_keeps_its_port_and_guests_their_addresses
         guests.connect()
         assert guests.ask(A)[:1] == ["10.77.0.10"]
         assert edge.found() == plan(lease(A, "10.77.0.10"))
+
+
+def test_in_a_network_of_others_only_the_leased_are_answered(tmp_path: Path, guests: Guests) -> None:
+    ip("-n", guests.host, "link", "add", "campus0", "type", "bridge")
+    ip("-n", guests.host, "link", "set", "campus0", "up")
+    guests.connect("campus0")
+    edge = DnsmasqNetwork(tmp_path / "campus", f"{BRIDGE}-3")
+    wanted = plan(lease(A, "10.77.0.10"), gateway="10.77.0.254", bridge=f"{BRIDGE}-3").model_copy(update={"shared": True})
+    try:
+        with pytest.raises(Failed, match="This host has no address"):
+            edge.apply(wanted)
+        ip("-n", guests.host, "address", "add", "10.77.0.5/24", "dev", "campus0")
+        edge.apply(wanted)
+        assert edge.found() == wanted
+        address, _mask, router, *_ = guests.ask(A)
+        assert (address, router) == ("10.77.0.10", "10.77.0.254")
+        assert guests.ask(B) == []
+        assert f"{BRIDGE}-3" not in process.run(["ip", "link"], timeout_s=10).text
+    finally:
+        edge.down()
+    assert "10.77.0.5" in process.run(["ip", "address"], timeout_s=10).text
