@@ -189,7 +189,7 @@ class Network(_Group):
     cooldown_s: float = Field(60, description="a released address, MAC or port rests this long")
     forwarded: tuple[int, ...] = Field((), description="ports of every guest that are reached by leased ports of its node (driver user)")
     forward_first: int = Field(9100, description="first of those leased ports: as many per display port as ports are forwarded")
-    address: str = Field("", description="the host's own address for users, where ports lead to guests; empty: that of its door")
+    address: str = Field("", description="the host's own address for users, where ports lead to guests; empty: that of its default route, else of its door")
     lent_first: int = Field(20000, ge=1024, le=65535, description="first port of the cluster that is lent to lead to a guest's")
     lent_count: int = Field(10000, ge=0, le=64512, description="how many such ports are lent")
     display_first: int = Field(8700, description="first display port lent to guests")

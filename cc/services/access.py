@@ -56,7 +56,7 @@ def tell(office: Office, instance: str, error: Trouble | None = None) -> None:
 
 def address_of(office: Office) -> str:
     """Where users reach the ports of this cluster. Raises Failed(network) without one."""
-    chosen = office.agent.settings.network.address or routes.address_in(office.door) or routes.own_address()
+    chosen = office.agent.settings.network.address or routes.own_address() or routes.address_in(office.door)
     if not chosen:
         raise Failed("network", "The cluster has no address for its users", hint="Set network.address of the cluster.")
     return chosen

@@ -34,8 +34,8 @@ def _bridge(settings: Settings) -> NodeNetwork:
     network = settings.network
 
     def here() -> Here:
-        address = network.address or routes.address_in(settings.host.door) or routes.own_address()
-        return Here(network.outside or routes.outside(), address)
+        addresses = (network.address or routes.own_address(), routes.address_in(settings.host.door))
+        return Here(network.outside or routes.outside(), tuple(dict.fromkeys(filter(None, addresses))))
 
     return BridgeNetwork(
         network.bridge, uplink=network.uplink, rules=edge.rules_for(network, Role.NC), campus=network.campus, folder=settings.host.state / "edge",

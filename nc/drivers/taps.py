@@ -19,10 +19,10 @@ _CAMPUS = "campus"
 
 @dataclass(frozen=True)
 class Here:
-    """What a node knows of itself: its uplinks, and its address for users (empty: none)."""
+    """What a node knows of itself: its uplinks, and the addresses at which its users and its cluster come to it."""
 
     uplinks: tuple[str, ...] = ()
-    address: str = ""
+    addresses: tuple[str, ...] = ()
 
 
 def served(bridge: str, edge: NodeEdge) -> tuple[EdgeNetwork, ...]:
@@ -55,8 +55,8 @@ def plan(bridge: str, edge: NodeEdge, here: Here) -> RulesPlan:
             ) for instance, nic in listed
         ),
         forwards=tuple(
-            Forward(protocol=f.protocol, address=here.address, port=f.port, to=ips[f.instance], to_port=f.guest_port, sources=f.sources)
-            for f in edge.forwards if f.instance in ips and here.address
+            Forward(protocol=f.protocol, address=address, port=f.port, to=ips[f.instance], to_port=f.guest_port, sources=f.sources)
+            for f in edge.forwards if f.instance in ips for address in here.addresses
         ),
     )
 

@@ -44,13 +44,16 @@ def said(bed, instance):
 
 
 def test_only_doors_others_come_to_are_open(bed):
-    """Loopback aside, on a node only its door for neighbours listens, on bosses what children and browsers come to, on a store nothing."""
+    """Loopback aside, on a node only its door for neighbours listens, on bosses what children and browsers come to, on a store nothing.
+
+    At the cluster's host guests ask for names (53), at their gateway's address.
+    """
     ports = {}
     for name in bed.description.hosts:
         rows = bed.run(name, ["ss", "-Hltn"]).text.splitlines()
         ports[name] = {int(row.split()[3].rsplit(":", 1)[1]) for row in rows if not row.split()[3].startswith(("127.0.0.1:", "[::1]:"))}
     assert ports == {
-        "front": {8600, 8601, 8602, 8607, 8615}, "head": {8603, 8604, 8615}, "node1": {8605}, "node2": {8605}, "store": set(),
+        "front": {8600, 8601, 8602, 8607, 8615}, "head": {53, 8603, 8604, 8615}, "node1": {8605}, "node2": {8605}, "store": set(),
     }
 
 

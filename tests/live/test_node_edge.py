@@ -60,7 +60,7 @@ def script(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[BridgeNetwork]:
-    made = BridgeNetwork("edutest0", rules=NftRules("nc-edutest0"), folder=tmp_path / "edge", here=lambda: Here(("wan0",), PUBLIC))
+    made = BridgeNetwork("edutest0", rules=NftRules("nc-edutest0"), folder=tmp_path / "edge", here=lambda: Here(("wan0",), (PUBLIC,)))
     yield made
     made.guard(NodeEdge())
 
@@ -137,7 +137,7 @@ def test_the_last_guest_takes_bridge_and_server_with_it(bed: NodeBed, node: Brid
 
 def test_of_the_campus_the_neighbours_are_judged(bed: NodeBed, script: Path, tmp_path: Path) -> None:
     bed.ip(HOST, "link", "set", "wire", "nomaster")
-    node = BridgeNetwork("edutest0", rules=NftRules("nc-edutest0"), campus="wire", here=lambda: Here(("wan0",), PUBLIC))
+    node = BridgeNetwork("edutest0", rules=NftRules("nc-edutest0"), campus="wire", here=lambda: Here(("wan0",), (PUBLIC,)))
     router = "10.9.0.254"
     bed.ip(FAR, "address", "add", f"{router}/24", "dev", "eth0")
     cards = edge(mode=NetworkMode.CAMPUS, gateway=router)

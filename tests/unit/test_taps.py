@@ -12,7 +12,7 @@ from nc.drivers.base import Guest, NodeEdge, tap_name
 from nc.drivers.taps import Here
 
 A, B = "ins-0000000a", "ins-0000000b"
-HERE = Here(("eth0",), "192.0.2.7")
+HERE = Here(("eth0",), ("192.0.2.7", "10.99.2.3"))
 PING = Allow(protocol=Allowed.ICMP)
 
 
@@ -52,7 +52,9 @@ def test_of_a_network_behind_it_the_node_is_gateway_and_server() -> None:
     of = edge({A: (behind(5, way_out=False, isolated=True),), B: (behind(6), nic(7))}, forward, **{A: (PING,)})
     plan = made(of)
     assert [(s.bridge, s.gateway, s.judged, s.way_out, s.talk) for s in plan.segments if s.name == "n9"] == [("edubr0-9", True, False, False, False)]
-    assert [(f.address, f.port, f.to, f.to_port, f.sources) for f in plan.forwards] == [("192.0.2.7", 20000, "10.9.0.5", 22, ("10.0.0.0/8",))]
+    assert [(f.address, f.port, f.to, f.to_port, f.sources) for f in plan.forwards] == [
+        (address, 20000, "10.9.0.5", 22, ("10.0.0.0/8",)) for address in ("192.0.2.7", "10.99.2.3")
+    ]
     assert [card.allow for card in plan.cards] == [(PING,), (), ()]
     network, = taps.served("edubr0", of)
     check_network(network)
