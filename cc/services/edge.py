@@ -11,6 +11,7 @@ from luhyaapi import subnets
 from luhyaapi.conf import Network, bridge_of, rules_of
 from luhyaapi.contracts.specs import Allow, NetworkSpec, Nic
 from luhyaapi.contracts.vocabulary import SPANNING, NetworkMode, Protocol, Role
+from luhyaapi.edge import routes
 from luhyaapi.edge.plan import Alias, Card, Forward, RulesPlan, Segment
 from luhyadb.models import AccessOrder, ElasticLink, ForwardLease, Placement
 
@@ -63,12 +64,13 @@ def _forwards(office: Office, rows: list[ForwardLease], cards: Mapping[str, tupl
     if not rows:
         return ()
     address, nodes = access.address_of(office), access.node_addresses({each.instance for each in rows})
+    own = {"", address, routes.address_in(office.door)}
     made = []
     for each in rows:
         card = cards[each.instance][0] if each.instance in cards else None
         # behind its node it is reached by the same port of the node, which has that port itself when it is this very host
         to, port = (nodes.get(each.instance, ""), each.port) if card and card.mode is NetworkMode.NODE else (card.ip if card else "", each.guest_port)
-        if card and card.mode is not NetworkMode.CAMPUS and to not in ("", address):
+        if card and card.mode is not NetworkMode.CAMPUS and to not in own:
             made.append(Forward(protocol=Protocol(each.protocol), address=address, port=each.port, to=to, to_port=port, sources=tuple(each.sources)))
     return tuple(made)
 

@@ -32,7 +32,7 @@ CUTS = {
 def one_kill(case: Case) -> str:
     """A program of a host dies, or stands still for a while, while something is being done."""
     chance, bed = case.chance, case.bed
-    host = chance.choice(sorted(bed.description.hosts))
+    host = chance.choice(sorted(name for name, host in bed.description.hosts.items() if host.roles))
     program = chance.choice(sorted(p for p in bed.programs(host) if not p.startswith("guest ")))
     case.patiently(case.ask)
     time.sleep(chance.uniform(0, 2.0))
