@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clc.services import cards, images, sizes
+from clc.services import cards, images, security_groups, sizes
 from luhyaapi.contracts.vocabulary import Persistence, Usage
 from luhyaapi.errors import Refused
-from luhyadb.models import Account, ImageVersion, Network
+from luhyadb.models import Account, ImageVersion, Network, SecurityGroup
 
 _SSH_KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\x00-\x1f\x7f\x85\u2028\u2029]{0,200})?")
 
@@ -18,7 +18,8 @@ _SSH_KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z
 class Ask:
     """What a user asks for. ``memory_bytes`` and ``cpus`` None: the image's default; ``data_disk_bytes`` None: no such disk.
 
-    ``networks``: ids or names, a card in each; none: one in the network of the cluster's settings.
+    ``networks``: ids or names, a card in each; none: one in the network of the cluster's settings. ``groups``: ids or names of
+    security groups it is in from its start.
     """
 
     image: str
@@ -31,6 +32,7 @@ class Ask:
     persistence: str = ""
     data_disk_bytes: int | None = None
     networks: Sequence[str] = ()
+    groups: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Wanted:
     data_disk_mib: int
     keys: list[str]
     cards: list[Network | None]
+    groups: list[SecurityGroup]
 
 
 def read(account: Account, ask: Ask) -> Wanted:
@@ -64,4 +67,5 @@ def read(account: Account, ask: Ask) -> Wanted:
         version, sizes.number("count", ask.count, 1, sizes.MAX_COUNT), sizes.number("cpus", 1 if ask.cpus is None else ask.cpus, 1, sizes.MAX_CPUS),
         images.memory_mib(version.blobs) if ask.memory_bytes is None else sizes.memory_mib(ask.memory_bytes), kind, persistence,
         sizes.data_disk_mib(ask.data_disk_bytes), keys, cards.chosen(account, ask.networks),
+        security_groups.chosen(account, ask.groups),
     )

@@ -1,5 +1,6 @@
 """Every table there is."""
 
+from luhyadb.models.access import Access, ElasticAddress, Forward, GroupMember, SecurityGroup
 from luhyadb.models.hosts import Host, JoinToken
 from luhyadb.models.images import Comparison, Image, ImageVersion, Upload
 from luhyadb.models.instances import Instance, ScreenTicket
@@ -12,7 +13,8 @@ from luhyadb.models.tasks import Event, FlowRun, Heard, Outbox, Prefetch, Task, 
 from luhyadb.models.workspaces import Workspace
 
 __all__ = [
-    "Account", "AddressLease", "Card", "Child", "Comparison", "Event", "FlowRun", "Gate", "Heard", "Host", "IdempotencyKey", "Image", "ImageVersion",
-    "Instance", "JoinToken", "Letter", "Network", "NetworkPlan", "Outbox", "Placement", "Pool", "PortLease", "Prefetch", "ScreenTicket", "Segment",
-    "Task", "TaskOrder", "TaskStep", "Turn", "Upload", "Workspace",
+    "Access", "Account", "AddressLease", "Card", "Child", "Comparison", "ElasticAddress", "Event", "FlowRun", "Forward", "Gate",
+    "GroupMember", "Heard", "Host", "IdempotencyKey", "Image", "ImageVersion", "Instance", "JoinToken", "Letter", "Network", "NetworkPlan",
+    "Outbox", "Placement", "Pool", "PortLease", "Prefetch", "ScreenTicket", "SecurityGroup", "Segment", "Task", "TaskOrder", "TaskStep",
+    "Turn", "Upload", "Workspace",
 ]

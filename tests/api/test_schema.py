@@ -50,9 +50,10 @@ def test_the_answers_have_the_described_fields(schema, world, admin, api):
     client = api(admin)
     shapes = schema["components"]["schemas"]
     for path, shape in (
-        (f"/api/v1/instances/{row.pk}/", "InstanceShape"), (f"/api/v1/images/{image.pk}/", "ImageShape"),
+        (f"/api/v1/instances/{row.pk}/", "OneInstanceShape"), (f"/api/v1/images/{image.pk}/", "ImageShape"),
         (f"/api/v1/tasks/{row.task}/", "TaskShape"), ("/api/v1/hosts/walrus/", "HostShape"), ("/api/v1/users/me/", "AccountShape"),
         ("/api/v1/status/", "StatusShape"), (f"/api/v1/instances/{row.pk}/why/", "WhyShape"),
+        (f"/api/v1/instances/{row.pk}/rules/", "RulesShape"),
     ):
         name = shape if shape in shapes else shape.removesuffix("Shape")
         assert set(client.get(path).json()) == set(shapes[name]["properties"]), path
