@@ -11,7 +11,7 @@ from clc.services import rules
 from clc.services.elastic import COOLDOWN_S
 from clc.services.pictures import fault, when
 from luhyaapi import clock
-from luhyaapi.contracts.vocabulary import InstanceState
+from luhyaapi.contracts.vocabulary import AddressState, InstanceState
 from luhyadb.models import Access, ElasticAddress, Forward, GroupMember, Instance, SecurityGroup
 
 Picture = dict[str, Any]
@@ -60,16 +60,16 @@ def reached(row: Instance) -> Picture:
 
 
 def elastics(rows: Iterable[ElasticAddress]) -> list[Picture]:
-    """Public addresses. ``state``: free, resting, allocated or associated."""
+    """Public addresses."""
     return [_elastic(row) for row in rows]
 
 
 def _elastic(row: ElasticAddress) -> Picture:
-    state = "free" if row.released_at <= clock.now() - COOLDOWN_S else "resting"
+    state = AddressState.FREE if row.released_at <= clock.now() - COOLDOWN_S else AddressState.RESTING
     if row.owner is not None:
-        state = "allocated" if row.instance is None else "associated"
+        state = AddressState.ALLOCATED if row.instance is None else AddressState.ASSOCIATED
     return {
-        "id": row.pk, "address": row.address, "state": state, "cluster": row.cluster_id, "cluster_name": row.cluster.name,
+        "id": row.pk, "address": row.address, "state": str(state), "cluster": row.cluster_id, "cluster_name": row.cluster.name,
         "owner": row.owner.username if row.owner else None, "instance": row.instance_id, "instance_name": row.instance.name if row.instance else None,
         "allocated_at": when(row.allocated_at) if row.owner else None, "created_at": when(row.created_at),
     }

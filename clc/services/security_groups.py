@@ -139,11 +139,18 @@ def join(row: Instance, groups: Sequence[SecurityGroup]) -> None:
 
 
 def set_groups(account: Account, ident: str, names: Sequence[str]) -> Instance:
-    """Have an instance be in these groups and no others. Raises Refused(not_found | conflict | invalid | quota | state)."""
+    """Have an instance be in these groups and no others; in one it is in already it may stay, whosever that is.
+
+    Raises Refused(not_found | conflict | invalid | quota | state).
+    """
     with memory.atomic():
         row = scope.one(account, Instance, pk=ident)
         access.require_there(row)
-        groups = chosen(account, names, row.owner_id)
+        there = {each.group_id: each.group for each in GroupMember.objects.filter(instance=row).select_related("group")}
+        groups = [there[name] for name in dict.fromkeys(names) if name in there]
+        groups += [each for each in chosen(account, [name for name in names if name not in there], row.owner_id) if each.pk not in there]
+        if len(groups) > _OF_ONE_INSTANCE:
+            raise Refused("invalid", "Too many security groups", f"an instance is in at most {_OF_ONE_INSTANCE}", field="groups")
         GroupMember.objects.filter(instance=row).delete()
         join(row, groups)
         events.record("instance", row.pk, "security groups changed", owner_id=row.owner_id, groups=[each.name for each in groups])

@@ -202,6 +202,12 @@ def test_nobody_s_machine_is_in_a_group_of_somebody_who_could_open_it(api, world
     assert (refused.status_code, refused.json()["field"]) == (422, "groups")
     api(admin).post("/api/v1/security-groups/", {"name": "school", "rules": [SSH]}, format="json")
     assert api(admin).put(f"/api/v1/instances/{one.pk}/groups/", {"groups": ["school"]}, format="json").status_code == 200
+    school = api(user).get(f"/api/v1/instances/{one.pk}/rules/").json()["groups"][0]["id"]
+    api(user).post("/api/v1/security-groups/", {"name": "own"}, format="json")
+    kept = api(user).put(f"/api/v1/instances/{one.pk}/groups/", {"groups": [school, "own"]}, format="json").json()
+    assert [g["name"] for g in kept["groups"]] == ["own", "school"], "where it is, it may stay"
+    assert api(user).put(f"/api/v1/instances/{one.pk}/groups/", {"groups": ["own"]}, format="json").status_code == 200
+    assert api(user).put(f"/api/v1/instances/{one.pk}/groups/", {"groups": [school]}, format="json").status_code == 404
     for who in (user, other):
         api(who).post("/api/v1/security-groups/", {"name": "same"}, format="json")
     assert api(admin).get("/api/v1/security-groups/same/").json()["code"] == "conflict"

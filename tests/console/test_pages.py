@@ -21,13 +21,16 @@ from luhyaapi.contracts.vocabulary import HostState, ImageState, InstanceState, 
 from luhyadb.models import (
     Account,
     Comparison,
+    ElasticAddress,
     Event,
+    Forward,
     Host,
     Image,
     ImageVersion,
     Instance,
     Network,
     Outbox,
+    SecurityGroup,
     Task,
     TaskStep,
     Workspace,
@@ -154,6 +157,13 @@ def filled(admin, user, other, cloud):
         a_workspace(user, image, 1 + n, state)
     Network.objects.create(id="net-00000001", cluster_id="cc-00000001", name="class-7", live_name="class-7", number=1, live_number=1,
                            subnet="10.40.0.0/24", created_at=clock.now())
+    SecurityGroup.objects.create(id="sgr-00000001", owner=user, name="web", created_at=clock.now(), changed_at=clock.now(), rules=[
+        {"protocol": "tcp", "first_port": 22, "last_port": 22, "source": "10.0.0.0/8"}])
+    for n, more in enumerate(({}, {"owner": user}, {"owner": user, "instance_id": "ins-00000001"}, {"released_at": clock.now()})):
+        ElasticAddress.objects.create(id=f"eip-0000000{n}", cluster_id="cc-00000001", address=f"192.0.2.{n}", live_address=f"192.0.2.{n}", number=n,
+                                      created_at=clock.now(), **more)
+    for n, more in enumerate(({}, {"address": "192.0.2.99", "port": 40000, "until": clock.now() + 60}, {"trouble": FAULT, "sources": ["10.0.0.0/8"]})):
+        Forward.objects.create(id=f"fwd-0000000{n}", instance_id="ins-00000001", guest_port=80 + n, created_at=clock.now(), **more)
     TaskStep.objects.create(task_id=f"tsk-{11:08x}", name="fetch", state="running", host="nc-00000001", started_at=clock.now())
     events.record("task", f"tsk-{11:08x}", "step fetch running", owner=user, task=f"tsk-{11:08x}", host="nc-00000001")
     cloud.write(f"task:tsk-{11:08x}", {"phase": "fetch", "percent": 40, "bytes_done": 4, "bytes_total": 10})
@@ -163,7 +173,7 @@ def filled(admin, user, other, cloud):
 
 
 AT = {"workspace": "wks-00000001", "instance": "ins-00000001", "image": "img-00000001", "task": f"tsk-{11:08x}", "host": "nc-00000001", "people": "bob",
-      "network": "net-00000001"}
+      "network": "net-00000001", "security-group": "sgr-00000001"}
 READ = [p for p in PAGES.values() if "GET" in p.methods and p.slug not in ("login", "person_add")]
 
 

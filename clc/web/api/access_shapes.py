@@ -6,7 +6,7 @@ from rest_framework import serializers as s
 
 from clc.web.api.shapes import FaultShape, InstanceShape, word
 from clc.web.rest import Form, Text, Whole
-from luhyaapi.contracts.vocabulary import Allowed, Protocol
+from luhyaapi.contracts.vocabulary import AddressState, Allowed, Protocol
 
 
 class AskedForwardShape(s.Serializer):
@@ -82,7 +82,7 @@ class ElasticShape(s.Serializer):
 
     id = s.CharField()
     address = s.CharField()
-    state = s.ChoiceField(choices=["free", "resting", "allocated", "associated"])
+    state = word(AddressState)
     cluster = s.CharField()
     cluster_name = s.CharField()
     owner = s.CharField(allow_null=True)
