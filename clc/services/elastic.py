@@ -40,7 +40,7 @@ def add(account: Account, cluster: str, given: Sequence[str]) -> list[ElasticAdd
         networks.alone(host)
         live = ElasticAddress.objects.filter(live_address__isnull=False)
         if taken := live.filter(number__range=(numbers[0], numbers[-1]), number__in=numbers).first():
-            raise Refused("exists", f"{taken.address} is a public address already", f"of {taken.cluster.name}", field="ranges")
+            raise Refused("exists", f"{taken.address} is a public address already", f"the cluster {taken.cluster.name} has it", field="ranges")
         if live.filter(cluster=host).count() + len(numbers) > AT_ONCE:
             raise Refused("quota", "The cluster would have too many public addresses", f"at most {AT_ONCE}", field="ranges")
         _refuse_networks(host, numbers)
@@ -94,7 +94,7 @@ def _refuse_networks(host: Host, numbers: Sequence[int]) -> None:
     wanted = set(numbers)
     for other in Host.objects.exclude(state=HostState.RETIRED).exclude(address=""):
         if set(_of_host(other)) & wanted:
-            raise Refused("conflict", "A host has one of these addresses", f"{other.name} is at {other.address}", field="ranges")
+            raise Refused("conflict", "A host has one of these addresses", f"the host {other.name} is at {other.address}", field="ranges")
 
 
 def _of_host(host: Host) -> Iterator[int]:
@@ -121,7 +121,7 @@ def retire(account: Account, ident: str) -> ElasticAddress:
     with memory.atomic():
         row = _taken(account, ident)
         if row.owner is not None:
-            raise Refused("state", f"{row.address} is lent", f"{row.owner.username} has it", hint="Release it first.")
+            raise Refused("state", f"{row.address} is lent", f"its owner is {row.owner.username}", hint="Release it first.")
         ElasticAddress.objects.filter(pk=row.pk, owner=None).update(live_address=None, retired_at=clock.now())
         events.record("elastic", row.pk, "public address retired", owner=account, address=row.address)
     return row
@@ -146,7 +146,7 @@ def allocate(account: Account, cluster: str = "") -> ElasticAddress:
         people.require_active(account)
         has = ElasticAddress.objects.filter(owner=account, retired_at=0).count()
         if has >= EACH and not account.is_admin:
-            raise Refused("quota", "You have as many public addresses as you may", f"{has} of {EACH}", hint="Release one first, or ask an administrator.")
+            raise Refused("quota", "You have as many public addresses as you may", f"at most {EACH}", hint="Release one first, or ask an administrator.")
         rows = ElasticAddress.objects.filter(cluster=_lender(cluster), retired_at=0)
         row = _lend(account, rows)
         if row is None:

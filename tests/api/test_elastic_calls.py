@@ -99,7 +99,7 @@ def test_a_user_has_four_and_an_administrator_as_many_as_there_are(api, user, ad
         for _ in range(most):
             assert api(who).post(AT, {}, format="json").status_code == 201
     refused = api(user).post(AT, {}, format="json")
-    assert (refused.json()["code"], "4 of 4" in refused.json()["why"]) == ("quota", True)
+    assert (refused.json()["code"], "at most 4" in refused.json()["why"]) == ("quota", True)
     assert api(admin).post(AT, {}, format="json").json()["code"] == "no_capacity"
 
 

@@ -155,7 +155,8 @@ def test_nobody_changes_what_reaches_others(page, other, one):
 
 def test_a_network_shows_how_it_is_and_how_much_is_lent(page, admin, world, cluster):
     show = page(admin)
-    show("/networks/add/", {"cluster": cluster.pk, "name": "class-7", "subnet": "10.40.0.0/29", "ranges": "", "mode": "closed", "no_way_out": "1", "isolated": "1"})
+    form = {"cluster": cluster.pk, "name": "class-7", "subnet": "10.40.0.0/29", "ranges": "", "mode": "closed"}
+    show("/networks/add/", form | {"no_way_out": "1", "isolated": "1"})
     row = Network.objects.get()
     assert (row.way_out, row.isolated) == (False, True)
     world.image(admin)

@@ -212,13 +212,16 @@ def test_every_tab_of_an_instance(filled, user, tab):
         assert b"stream door" in answer.content
 
 
-@pytest.mark.parametrize("one", ["/instances/", "/tasks/", "/images/", "/hosts/", "/people/", "/portal/", "/"])
+@pytest.mark.parametrize("one", ["/instances/", "/tasks/", "/images/", "/hosts/", "/people/", "/portal/", "/security-groups/", "/addresses/", "/"])
 def test_lists_ask_a_bounded_number_of_questions(admin, user, one):
     hosts()
     images = [an_image(admin, 100 + n) for n in range(10)]
     for n in range(20):
         task = a_task(user, 100 + n)
-        an_instance(admin, images[n % 10], 100 + n, InstanceState.STARTING, task=task.id)
+        row = an_instance(admin, images[n % 10], 100 + n, InstanceState.STARTING, task=task.id)
+        SecurityGroup.objects.create(id=f"sgr-{n:08x}", owner=user, name=f"g{n}", created_at=clock.now(), changed_at=clock.now())
+        ElasticAddress.objects.create(id=f"eip-{n:08x}", cluster_id="cc-00000001", address=f"192.0.2.{n}", live_address=f"192.0.2.{n}", number=n,
+                                      owner=admin, instance=row, created_at=clock.now())
     client = browser(admin)
     client.get(one)
     with CaptureQueriesContext(connection ) as asked:
@@ -232,7 +235,9 @@ def test_nobody_sees_what_belongs_to_others(filled, user, other):
     for path in ("instances/ins-00000001/", "instances/ins-00000001/row/", "instances/ins-00000001/screen/", f"tasks/tsk-{11:08x}/",
                  f"tasks/tsk-{11:08x}/row/", f"tasks/tsk-{11:08x}/steps/"):
         assert stranger.get(f"/{path}").status_code == 404, path
-    for path in ("instances/ins-00000001/stop/", "instances/ins-00000001/delete/", f"tasks/tsk-{11:08x}/cancel/", "images/img-00000001/delete/",
+    for path in ("instances/ins-00000001/stop/", "instances/ins-00000001/delete/", "instances/ins-00000001/access/forward/",
+                 "instances/ins-00000001/access/rules/", "security-groups/sgr-00000001/delete/", "security-groups/sgr-00000001/rules/",
+                 "addresses/192.0.2.1/release/", "addresses/add/", f"tasks/tsk-{11:08x}/cancel/", "images/img-00000001/delete/",
                  "images/img-00000001/prefetch/",
                  "images/img-00000001/change/", "images/img-00000001/retention/", "hosts/nc-00000001/drain/", "hosts/token/", "people/add/"):
         assert stranger.post(f"/{path}").status_code == 404, path

@@ -60,14 +60,14 @@ class Cluster:
     def answer(self, word, *, port=40000, error=None, sender=""):
         """The report on a word."""
         found = () if error else tuple(ForwardFacts(id=f.id, address="192.0.2.1", port=port + n) for n, f in enumerate(word.forwards))
-        tell(AccessFacts(instance=word.instance, number=word.number, forwards=found, error=error), sender or self.host.pk)
-
-
-def tell(report, sender):
-    """The cluster's report, as the CLC reduces it."""
-    with memory.atomic():
-        if access.heard(report, sender):
-            forwards.learned(report)
+        report = AccessFacts(instance=word.instance, number=word.number, forwards=found, error=error)
+        if sender:
+            with memory.atomic():
+                assert not access.heard(report, sender)
+            return
+        with memory.of("cc"):
+            self.cloud.role("cc").agent.report(report)
+        self.cloud.p.settle()
 
 
 @pytest.fixture
