@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from django.db.models import Sum
+from django.db.models import F, Q, Sum
+from django.db.models.functions import Coalesce
 
 from clc.services import events, rules
 from clc.services.own import own
@@ -21,6 +22,8 @@ from luhyadb.models import Access, Account, Forward, GroupMember, Host, Instance
 
 _RULES_OF_ONE = 256
 _AGAIN_AT_ONCE = 500
+_UNDER_WAY_S = 30.0
+"""A word this young may not have been heard yet, or not be in the last heartbeat."""
 
 
 def is_placed(row: Instance) -> bool:
@@ -137,11 +140,16 @@ def repair(pictures: Mapping[str, Mapping[str, Any]], before: AbstractSet[str]) 
     """
     waiting = set(Outbox.objects.values_list("to", flat=True))
     there = Access.objects.exclude(instance__node="").exclude(instance__state=InstanceState.DELETED)
-    said = dict(there.order_by().values("instance__cluster").annotate(sum=Sum("number")).values_list("instance__cluster", "sum"))
+    young = Q(said_at__gt=clock.now() - _UNDER_WAY_S)
+    sums = there.order_by().values("instance__cluster").annotate(sum=Sum("number"), open=Coalesce(Sum(F("number") - F("heard"), filter=young), 0))
+    said = {cluster: (most - under_way, most) for cluster, most, under_way in sums.values_list("instance__cluster", "sum", "open")}
     differ: set[str] = set()
     for cluster in Host.objects.filter(pk__in=said).exclude(state=HostState.RETIRED):
         found = pictures.get(cluster.pk, {}).get("access")
-        if found is None or found == said[cluster.pk] or cluster.pk in waiting or not is_able(cluster):
+        if found is None or cluster.pk in waiting or not is_able(cluster):
+            continue
+        least, most = said[cluster.pk]
+        if least <= found <= most:
             continue
         if cluster.pk not in before:
             differ.add(cluster.pk)
@@ -149,5 +157,5 @@ def repair(pictures: Mapping[str, Mapping[str, Any]], before: AbstractSet[str]) 
         with memory.atomic():
             rows = there.filter(instance__cluster=cluster.pk).order_by("said_at", "pk").select_related("instance")[:_AGAIN_AT_ONCE]
             # where it heard more than we remember saying, our memory is an older copy: each is counted on from above that
-            _tell([each.instance for each in rows], must=False, beyond=max(int(found) - said[cluster.pk], 0))
+            _tell([each.instance for each in rows], must=False, beyond=max(int(found) - most, 0))
     return differ

@@ -52,6 +52,8 @@ def _ports(protocol: Allowed, text: str) -> tuple[int, int]:
 
 def _source(text: str) -> str:
     try:
+        if "%" in text:
+            raise ValueError(text)  # a zone is of one host, and may be any text
         return str(ipaddress.ip_network(text))
     except ValueError as e:
         raise Refused("invalid", "The source of a rule cannot be read", f"{text[:60]!r}: give addresses in CIDR, for example 10.0.0.0/8",

@@ -315,11 +315,14 @@ def test_ports_of_an_instance(cli, placed):
         def sleep(self, seconds):
             super().sleep(seconds)
             Forward.objects.filter(guest_port=80).update(address="192.0.2.1", port=40022)
+            Forward.objects.filter(guest_port=81).update(trouble={"code": "quota", "what": "No port is free"})
 
     before = clock.use(Answering(clock.now()))
     try:
         assert cli("forward", "add", "one", "53", "--udp")[0] == 7, "its cluster says nothing"
         assert cli("forward", "add", "one", "80", plain=True) == (0, "192.0.2.1:40022\n")
+        assert cli("forward", "add", "one", "81")[0] == 6
+        assert cli("forward", "delete", "one", "81")[0] == 0
     finally:
         clock.use(before)
     assert [f["guest_port"] for f in cli("forward", "list", "one")[1]] == [22, 53, 80]

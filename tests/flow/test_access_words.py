@@ -5,6 +5,7 @@ import threading
 
 import pytest
 from django.db import connections
+from django.db.models import F
 
 from clc.services import access, elastic, forwards, networks, security_groups
 from luhyaapi.contracts.commands import AccessSet, NetworksSet
@@ -53,6 +54,7 @@ class Cluster:
     def compare(self, *, times=1):
         """So many comparisons with what it says now."""
         for _ in range(times):
+            Access.objects.update(said_at=F("said_at") - 60)  # nothing is young
             self.cloud.clock.sleep(0.01)
             self.differ = access.repair({self.host.pk: {"access": self.sum()}}, getattr(self, "differ", set()))
             self.cloud.p.settle()
@@ -152,10 +154,28 @@ def test_nothing_is_said_again_while_something_waits(cloud, cluster):
     assert len(cluster.words) == 1
 
 
+def test_what_is_young_may_be_under_way(cloud, cluster):
+    one, other = cloud.do(), cloud.do()
+    for each in (one, other):
+        access.set_rules(cloud.user, each, [SSH])
+        cloud.p.settle()
+        cluster.answer(cluster.last(each))
+    access.set_rules(cloud.user, one, [])
+    cloud.p.settle()
+
+    def again(found):
+        return access.repair({cluster.host.pk: {"access": found}}, set())
+
+    assert [again(found) for found in (1, 2, 3, 4)] == [{cluster.host.pk}, set(), set(), {cluster.host.pk}]
+    Access.objects.update(said_at=0)
+    assert [again(found) for found in (2, 3)] == [{cluster.host.pk}, set()]
+
+
 def test_one_difference_between_two_that_agree_is_nothing(cloud, cluster):
     one = cloud.do()
     access.set_rules(cloud.user, one, [SSH])
     cloud.p.settle()
+    Access.objects.update(said_at=0)
     pictures = [{cluster.host.pk: {"access": number}} for number in (0, cluster.sum(), 0, cluster.sum())]
     differ = set()
     for picture in pictures:
@@ -201,6 +221,7 @@ def test_a_number_nobody_could_count_from_breaks_nothing(cloud, cluster, number)
     access.set_rules(cloud.user, one, [SSH])
     cloud.p.settle()
     for _ in range(6):
+        Access.objects.update(said_at=0)
         access.repair({cluster.host.pk: {"access": number}}, {cluster.host.pk})
         cloud.p.settle()
     assert Access.objects.get().number <= 2**50
