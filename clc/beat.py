@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import os
 
-from clc.services import admission, hosts, images, instances, networks, prefetches, remains, tasks, uploads, workspaces
+from clc.services import (
+    access,
+    admission,
+    forwards,
+    hosts,
+    images,
+    instances,
+    networks,
+    prefetches,
+    remains,
+    tasks,
+    uploads,
+    workspaces,
+)
 from luhyaapi import clock
 from luhyaapi.agent import Agent
 from luhyaapi.contracts.vocabulary import Role
@@ -21,6 +34,7 @@ class Beat:
         self._agent = agent
         self._said_at: float | None = None
         self._tidied_at: float | None = None
+        self._differ: set[str] = set()
 
     def hello(self) -> None:
         """Our own row is there."""
@@ -58,9 +72,11 @@ class Beat:
             pictures = {key.removeprefix("host:"): picture for key, picture in found.items()}
             hosts.repair(pictures)
             networks.repair(pictures)
+            self._differ = access.repair(pictures, self._differ)
             self._forget_again()
         admission.tend()
         hosts.ask_again()
+        forwards.expire()
         prefetches.warn()
         tasks.lose_overdue()
         instances.delete_again()

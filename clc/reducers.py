@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from clc.services import admission, comparisons, hosts, images, instances, tasks, workspaces
+from clc.services import access, admission, comparisons, forwards, hosts, images, instances, tasks, workspaces
 from clc.services.office import Office
 from luhyaapi import ids
 from luhyaapi.contracts.base import Envelope
 from luhyaapi.contracts.reports import (
+    AccessFacts,
     Hello,
     HostFacts,
     InstanceFacts,
@@ -56,6 +57,13 @@ def instance_facts(_office: Office, _envelope: Envelope, report: InstanceFacts) 
 def placement_facts(_office: Office, _envelope: Envelope, report: PlacementFacts) -> None:
     """Where an instance was placed."""
     instances.placed(report)
+
+
+@reduces(AccessFacts)
+def access_facts(_office: Office, envelope: Envelope, report: AccessFacts) -> None:
+    """What reaches an instance from outside."""
+    if access.heard(report, envelope.sender):
+        forwards.learned(report)
 
 
 @reduces(TaskSteps)

@@ -7,24 +7,43 @@ from typing import Any, TypeVar
 from django.db.models import Model, Q, QuerySet
 
 from luhyaapi.errors import Refused
-from luhyadb.models import Account, Event, Host, Image, ImageVersion, Instance, Letter, Network, Task, Upload, Workspace
+from luhyadb.models import (
+    Account,
+    ElasticAddress,
+    Event,
+    Forward,
+    Host,
+    Image,
+    ImageVersion,
+    Instance,
+    Letter,
+    Network,
+    SecurityGroup,
+    Task,
+    Upload,
+    Workspace,
+)
 
 M = TypeVar("M", bound=Model)
 NOUNS: dict[type[Model], str] = {
     Instance: "instance", Task: "task", Image: "image", Host: "host", ImageVersion: "image version", Upload: "upload",
     Account: "user", Workspace: "workspace", Letter: "dead letter", Network: "network",
+    Forward: "forward", SecurityGroup: "security group", ElasticAddress: "public address",
 }
 
 
+_OWNED_BY = {Instance: "owner", Task: "owner", Event: "owner", Workspace: "owner", SecurityGroup: "owner", Forward: "instance__owner", Upload: "account"}
+
+
 def _mine(account: Account, model: type[Model]) -> Q:
+    if model in _OWNED_BY:
+        return Q(**{_OWNED_BY[model]: account})
     if model is Image:
         return Q(retired=False)
-    if model in (Instance, Task, Event, Workspace):
-        return Q(owner=account)
     if model is Network:
         return Q(retired_at=0)
-    if model is Upload:
-        return Q(account=account)
+    if model is ElasticAddress:
+        return Q(owner=account, retired_at=0)
     return Q(pk__in=[])
 
 

@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from clc.services import cards, images, sizes
+from clc.services import cards, images, security_groups, sizes
 from luhyaapi.contracts import specs
 from luhyaapi.contracts.vocabulary import Persistence, Usage
 from luhyaapi.errors import Refused
-from luhyadb.models import Account, ImageVersion, Network
+from luhyadb.models import Account, ImageVersion, Network, SecurityGroup
 
 _SSH_KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\x00-\x1f\x7f\x85\u2028\u2029]{0,200})?")
 
@@ -19,7 +19,8 @@ _SSH_KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z
 class Ask:
     """What a user asks for. ``memory_bytes`` and ``cpus`` None: the image's default; ``data_disk_bytes`` None: no such disk.
 
-    ``networks``: ids or names, a card in each; none: one in the network of the cluster's settings.
+    ``networks``: ids or names, a card in each; none: one in the network of the cluster's settings. ``groups``: ids or names of
+    security groups it is in from its start.
     ``user_data``: for the guest's cloud-init; it may hold secrets, and is shown to nobody again.
     """
 
@@ -34,6 +35,7 @@ class Ask:
     data_disk_bytes: int | None = None
     networks: Sequence[str] = ()
     user_data: str = field(default="", repr=False)
+    groups: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Wanted:
     data_disk_mib: int
     keys: list[str]
     cards: list[Network | None]
+    groups: list[SecurityGroup]
     user_data: str = field(default="", repr=False)
 
 
@@ -68,7 +71,7 @@ def read(account: Account, ask: Ask) -> Wanted:
         version, sizes.number("count", ask.count, 1, sizes.MAX_COUNT), sizes.number("cpus", 1 if ask.cpus is None else ask.cpus, 1, sizes.MAX_CPUS),
         images.memory_mib(version.blobs) if ask.memory_bytes is None else sizes.memory_mib(ask.memory_bytes), kind, persistence,
         sizes.data_disk_mib(ask.data_disk_bytes), keys, cards.chosen(account, ask.networks),
-        _user_data(ask.user_data),
+        security_groups.chosen(account, ask.groups), _user_data(ask.user_data),
     )
 
 

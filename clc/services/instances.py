@@ -8,7 +8,20 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Q
 
-from clc.services import admission, cards, events, hosts, images, instance_asks, people, queue, sizes, tasks
+from clc.services import (
+    admission,
+    cards,
+    events,
+    hosts,
+    images,
+    instance_asks,
+    people,
+    queue,
+    reached,
+    security_groups,
+    sizes,
+    tasks,
+)
 from clc.services.instance_asks import Ask
 from luhyaapi import clock, ids, log
 from luhyaapi.contracts.commands import (
@@ -54,6 +67,7 @@ def run(account: Account, ask: Ask) -> list[Instance]:
                 created_at=now, changed_at=now,
             )
             cards.plug(row, asked.cards)
+            security_groups.join(row, asked.groups)
             events.record("instance", ident, "instance defined", owner=account, name=name)
             made.append(_enqueue(row, InstanceRun.kind))
         admission.admit()
@@ -277,6 +291,8 @@ def move(row: Instance, event: str, *, what: str = "", said_by: str = "", **chan
     row.refresh_from_db(fields=_MAY_CHANGE)
     if moved:
         events.record("instance", row.pk, what or f"instance {new}", owner_id=row.owner_id, task=row.task, host=said_by)
+    if moved and new == InstanceState.DELETED:
+        reached.forget(row)
 
 
 def placed(report: PlacementFacts) -> None:
@@ -298,13 +314,15 @@ def _placed(report: PlacementFacts) -> None:
     on: dict[str, Any] = {"node": report.node} if report.node else {}
     what = "instance placed" if report.node else "instance has no place"
     events.record("instance", row.pk, what, owner_id=row.owner_id, task=report.task, host=row.cluster, **on)
+    row.refresh_from_db()
     if report.node:
         queue.placed(report.task)
+        reached.placed(row)
+    else:
+        reached.unplaced(row)
     if report.node and row.state == InstanceState.QUEUED and row.task == report.task:
-        row.refresh_from_db()
         move(row, "placed")
     if not report.node and row.state in (InstanceState.RUNNING, InstanceState.UNKNOWN):
-        row.refresh_from_db()
         move(row, "seen_stopped", wanted=InstanceState.STOPPED)  # its run was taken back
     row.refresh_from_db()
     if (row.error or {}).get("code") == "cancelled" and not tasks.is_open(row.task):

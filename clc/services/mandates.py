@@ -11,6 +11,7 @@ from clc.services import tasks
 from luhyaapi import clock, ids
 from luhyaapi.contracts.base import Envelope, Report
 from luhyaapi.contracts.reports import (
+    AccessFacts,
     Hello,
     HostFacts,
     HostsFacts,
@@ -116,6 +117,12 @@ def _(report: PlacementFacts, sender: str) -> None:
         raise Refused("forbidden", "A cluster reports about another's instance", f"{sender} about {report.instance}")
     if report.node and _boss_of(report.node) != sender:
         raise Refused("forbidden", "A cluster places on a node that is not its own", f"{sender} on {report.node[:20]}")
+
+
+@_judge.register
+def _(report: AccessFacts, sender: str) -> None:
+    if _cluster_of(report.instance) != sender:
+        raise Refused("forbidden", "A cluster reports about another's instance", f"{sender} about {report.instance}")
 
 
 @_judge.register

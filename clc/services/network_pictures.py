@@ -31,5 +31,5 @@ def _network(row: Network, used: int) -> Picture:
     return {
         "id": row.pk, "name": row.name, "mode": str(row.mode), "cluster": row.cluster_id, "cluster_name": row.cluster.name,
         "number": row.number, "subnet": row.subnet, "gateway": subnets.gateway_of(subnet), "ranges": ["-".join(each) for each in row.ranges],
-        "addresses": lent, "instances": used, "created_at": when(row.created_at),
+        "way_out": row.way_out, "isolated": row.isolated, "addresses": lent, "instances": used, "created_at": when(row.created_at),
     }

@@ -12,11 +12,11 @@ from clc.services import cards, events
 from clc.services.own import own
 from luhyaapi import clock, ids, subnets
 from luhyaapi.contracts.commands import NetworksSet
-from luhyaapi.contracts.specs import SEGMENTS, NetworkSpec
+from luhyaapi.contracts.specs import SEGMENTS, ElasticSpec, NetworkSpec
 from luhyaapi.contracts.vocabulary import HostState, NetworkMode, Role
 from luhyaapi.errors import Refused
 from luhyadb import memory, outbox, scope
-from luhyadb.models import Account, Host, Network, NetworkPlan, Outbox
+from luhyadb.models import Account, ElasticAddress, Host, Network, NetworkPlan, Outbox
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _RANGES = 64
@@ -24,13 +24,18 @@ _RANGES = 64
 
 @dataclass(frozen=True)
 class Ask:
-    """A network an administrator asks for. ``subnet`` in CIDR; ``ranges`` as ``first-last``, none: all of it."""
+    """A network an administrator asks for. ``subnet`` in CIDR; ``ranges`` as ``first-last``, none: all of it.
+
+    ``way_out``: its guests reach what lies outside of the cluster; ``isolated``: they do not reach each other.
+    """
 
     cluster: str
     name: str
     subnet: str
     mode: str = NetworkMode.CLUSTER
     ranges: Sequence[str] = ()
+    way_out: bool = True
+    isolated: bool = False
 
 
 def create(account: Account, ask: Ask) -> Network:
@@ -43,23 +48,24 @@ def create(account: Account, ask: Ask) -> Network:
     subnet = _subnet(ask.subnet)
     ranges = _ranges(subnet, ask.ranges)
     with memory.atomic():
-        cluster = _cluster(account, ask.cluster)
-        plan = _alone(cluster)
+        cluster = _able(named(account, ask.cluster))
+        plan = alone(cluster)
         live = list(Network.objects.filter(cluster=cluster, retired_at=0))
         if any(each.live_name == ask.name for each in live):
             raise Refused("exists", f"The cluster has a network {ask.name!r} already", field="name")
         own_one = {cards.DEFAULT: cluster.subnet} if cluster.subnet else {}
         _refuse_overlap(subnet, {each.name: each.subnet for each in live} | own_one)
+        _refuse_public(cluster, subnet)
         used = {each.live_number for each in live}
         number = next((n for n in range(1, SEGMENTS + 1) if n not in used), 0)
         if not number:
             raise Refused("quota", "The cluster has too many networks", f"at most {SEGMENTS}")
         row = Network.objects.create(
             id=ids.new("net"), cluster=cluster, name=ask.name, live_name=ask.name, mode=ask.mode, number=number, live_number=number,
-            subnet=str(subnet), ranges=ranges, created_at=clock.now(),
+            subnet=str(subnet), ranges=ranges, way_out=ask.way_out, isolated=ask.isolated, created_at=clock.now(),
         )
         events.record("network", row.pk, "network made", owner=account, name=row.name, subnet=row.subnet)
-        _tell(cluster, plan)
+        tell(cluster, plan)
     return row
 
 
@@ -68,7 +74,7 @@ def retire(account: Account, ident: str) -> Network:
     scope.require_admin(account)
     with memory.atomic():
         row = cards.resolve(account, ident)
-        plan = _alone(row.cluster)
+        plan = alone(row.cluster)
         Network.objects.select_for_update().get(pk=row.pk)  # nobody gets a card in it meanwhile
         names = cards.users(row).values_list("name", flat=True)
         if names:
@@ -76,7 +82,7 @@ def retire(account: Account, ident: str) -> Network:
                           hint="Delete them first.")
         Network.objects.filter(pk=row.pk).update(live_name=None, live_number=None, retired_at=clock.now())
         events.record("network", row.pk, "network given up", owner=account, name=row.name)
-        _tell(row.cluster, plan)
+        tell(row.cluster, plan)
     return row
 
 
@@ -92,17 +98,18 @@ def repair(pictures: Mapping[str, Mapping[str, Any]]) -> int:
         with memory.atomic():
             # one that heard a later word than we remember: our memory is an older copy
             NetworkPlan.objects.filter(pk=plan.pk, number__lt=heard).update(number=heard)
-            _tell(cluster, _alone(cluster))
+            tell(cluster, alone(cluster))
         said += 1
     return said
 
 
-def _cluster(account: Account, ident: str) -> Host:
+def named(account: Account, ident: str) -> Host:
+    """The visible cluster of that id or name; it may be left out where there is one. Raises Refused(not_found | invalid), with the field."""
     rows = scope.visible_to(account, Host).filter(role=Role.CC).exclude(state__in=[HostState.RETIRED, HostState.NEW])
     by = {"pk": ident} if ids.is_id(ident, "cc") else {"name": ident}
     found = list(rows.filter(**by)[:2]) if ident else list(rows[:2])
     if len(found) == 1:
-        return _able(found[0])
+        return found[0]
     if found:
         raise Refused("invalid", "The cluster must be named", "there are several", field="cluster")
     raise Refused("not_found", f"There is no cluster {ident[:63]!r}" if ident else "There is no cluster", field="cluster")
@@ -142,19 +149,31 @@ def _refuse_overlap(subnet: ipaddress.IPv4Network, others: Mapping[str, str]) ->
             raise Refused("conflict", f"{subnet} overlaps with another network", f"{name} of this cluster is {text}", field="subnet")
 
 
-def _alone(cluster: Host) -> NetworkPlan:
-    """Until this transaction ends nobody else makes networks of this cluster, or gives one up."""
+def _refuse_public(cluster: Host, subnet: ipaddress.IPv4Network) -> None:
+    among = (int(subnet.network_address), int(subnet.broadcast_address))
+    row = ElasticAddress.objects.filter(cluster=cluster, live_address__isnull=False, number__range=among).first()
+    if row is not None:
+        raise Refused("conflict", f"{subnet} overlaps with public addresses", f"{row.address} is one of this cluster", field="subnet")
+
+
+def alone(cluster: Host) -> NetworkPlan:
+    """Until this transaction ends nobody else makes networks of this cluster, gives one up, or has its public addresses lead elsewhere."""
     plan, _ = NetworkPlan.objects.select_for_update().get_or_create(pk=cluster.pk)
     return plan
 
 
-def _tell(cluster: Host, plan: NetworkPlan) -> None:
-    """Say all networks of a cluster to it, in the open transaction."""
+def tell(cluster: Host, plan: NetworkPlan) -> None:
+    """Say all networks of a cluster to it, and which public addresses lead where, in the open transaction of who is :func:`alone`."""
     plan.number += 1
     plan.save()
     rows = Network.objects.filter(cluster=cluster, retired_at=0)
     said = tuple(
-        NetworkSpec(id=row.pk, name=row.name, mode=NetworkMode(row.mode), number=row.number, subnet=row.subnet, ranges=tuple(map(tuple, row.ranges)))
+        NetworkSpec(
+            id=row.pk, name=row.name, mode=NetworkMode(row.mode), number=row.number, subnet=row.subnet, ranges=tuple(map(tuple, row.ranges)),
+            way_out=row.way_out, isolated=row.isolated,
+        )
         for row in rows
     )
-    outbox.send(NetworksSet(number=plan.number, networks=said), cluster.pk, sender=own().id, task=ids.new("tsk"), speaks=cluster.speaks)
+    led = ElasticAddress.objects.filter(cluster=cluster, instance__isnull=False).values_list("address", "instance_id")
+    elastics = tuple(ElasticSpec(address=address, instance=instance) for address, instance in led)
+    outbox.send(NetworksSet(number=plan.number, networks=said, elastics=elastics), cluster.pk, sender=own().id, task=ids.new("tsk"), speaks=cluster.speaks)

@@ -81,6 +81,10 @@ def delete(by: Account, username: str) -> None:
             raise Refused("state", "The last administrator cannot be deleted", f"nobody else could manage this cloud than {account.username}",
                           hint="Add another administrator first.")
         _require_no_instances(account)
+        from clc.services import elastic, security_groups
+
+        elastic.forget_owner(account)
+        security_groups.forget_owner(account)
         _end_sessions(account)
         name = account.username
         account.username, account.is_active, account.is_staff = f"{name}{_GONE}{account.pk}", False, False

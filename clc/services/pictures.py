@@ -47,8 +47,9 @@ def when(stamp: float) -> str | None:
     return clock.rfc3339(stamp) if stamp else None
 
 
-def _error(fault: Mapping[str, Any] | None) -> dict[str, str] | None:
-    return {k: str(fault.get(k) or "") for k in ("code", "what", "why", "hint")} if fault else None
+def fault(told: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """An error that stands on something, in the form of the API."""
+    return {k: str(told.get(k) or "") for k in ("code", "what", "why", "hint")} if told else None
 
 
 # instances
@@ -106,7 +107,7 @@ def _instance(row: Mapping[str, Any], names: Mapping[str, str], newest: Mapping[
         "nics": [{"mac": n.get("mac"), "ip": n.get("ip"), "network": n.get("network")} for n in nics],
         "forwards": [{"guest_port": f["guest_port"], "host": f["host"], "port": f["port"]} for n in nics for f in n.get("forwards") or ()],
         "display": {"protocol": "vnc", "port": row["display_port"], "url": f"/instances/{row['pk']}/screen/"},
-        "accelerator": str(row["accelerator"]), "error": _error(row["error"]), "created_at": when(row["created_at"]),
+        "accelerator": str(row["accelerator"]), "error": fault(row["error"]), "created_at": when(row["created_at"]),
         "changed_at": when(row["changed_at"]), "task": row["task"] or None, "queue": look,
     }
 
@@ -160,7 +161,7 @@ def _task(row: Task, progress: Mapping[str, Any] | None, look: Picture | None = 
     return {
         "id": row.pk, "tid": f"{own().id}:{row.receiver}:{row.subject}", "kind": row.kind, "state": str(row.state), "phase": phase,
         "progress": 100 if row.state == TaskState.DONE else max(row.progress, percent),
-        "prompt": str(moving.get("prompt") or ""), "steps": _steps(row, moving), "error": _error(row.error),
+        "prompt": str(moving.get("prompt") or ""), "steps": _steps(row, moving), "error": fault(row.error),
         "subject": row.subject, "subject_name": row.subject_name, "owner": row.owner.username if row.owner else None, "queue": look,
         "created_at": when(row.created_at), "ended_at": when(row.ended_at), "deadline": when(row.deadline),
     }

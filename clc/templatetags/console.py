@@ -68,6 +68,7 @@ STATE_ICONS = {
     },
     "Accelerator": {"kvm": "bolt", "tcg": "cpu", "simulated": "flask", "unproved": "help-circle"},
     "Health": {"ok": "circle-check", "warn": "alert-triangle", "bad": "plug-connected-x"},
+    "AddressState": {"free": "circle", "resting": "hourglass", "allocated": "circle-check", "associated": "route"},
     "NetworkMode": {"cluster": "building", "closed": "lock"},
     "Usage": {"desktop": "device-desktop", "server": "server-2"},
     "Role": {"clc": "cloud", "walrus": "photo", "cc": "topology-star-3", "nc": "server-bolt", "sc": "database"},
@@ -81,6 +82,7 @@ ENUMS: dict[str, type[Word]] = {
     "role": vocabulary.Role,
     "usage": vocabulary.Usage,
     "network": vocabulary.NetworkMode,
+    "protocol": vocabulary.Protocol,
     "persistence": vocabulary.Persistence,
     "accelerator": vocabulary.Accelerator,
     "health": vocabulary.Health,
@@ -281,6 +283,12 @@ def age(stamp: object) -> SafeString | str:
     return _time(when) if when else "–"
 
 
+def moment(stamp: object) -> SafeString | str:
+    """When something will be, by the clock."""
+    when = _when(stamp)
+    return format_html('<time datetime="{}">{}</time>', when.isoformat(), f"{timezone.localtime(when):%Y-%m-%d %H:%M}") if when else "–"
+
+
 def heard(seconds: object) -> SafeString | str:
     """An age in seconds (``last_heartbeat_age_s``) as a ticking age; ``never`` where there is none."""
     if not isinstance(seconds, int | float):
@@ -314,5 +322,5 @@ def first_ip(nics: object) -> str:
 
 for _filter in (label, said, state_icon, size, percent, fullness, short, get, first_ip):
     register.filter(_filter)
-for _tag in (icon, pill, words, age, heard, took):
+for _tag in (icon, pill, words, age, moment, heard, took):
     register.simple_tag(_tag)

@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit
 
 import typer
 
-from deploy.cli import api, output, sizes, waiting
+from deploy.cli import access, api, output, sizes, waiting
 from deploy.cli.session import Session, noun, verb
 from luhyaapi.errors import Failed, Refused, Trouble, Unavailable, from_wire
 
@@ -59,14 +59,14 @@ def print_one(session: Session, instance: Instance) -> None:
     if session.json:
         output.document(instance)
         return
-    shown = {k: v for k, v in instance.items() if k not in {"nics", "error", "forwards", "queue"}}
+    shown = {k: v for k, v in instance.items() if k not in {"nics", "error", "forwards", "queue", "reached"}}
     if line := waiting.queue_line(instance):
         shown["queue"] = line
     if instance.get("forwards"):
         shown["forwards"] = " ".join(f"{f.get('guest_port')}={f.get('host')}:{f.get('port')}" for f in instance["forwards"])
     for name in ("memory_bytes", "data_disk_bytes"):
         shown[name] = sizes.show(instance.get(name))
-    output.fields({**shown, "address": address(instance)}, (*_ORDER, "address"))
+    output.fields({**shown, "address": address(instance), **access.fields(instance.get("reached") or {})}, (*_ORDER, "address"))
     if instance.get("error"):
         output.trouble(instance_error(instance))
 
@@ -185,14 +185,14 @@ def run(  # noqa: PLR0913, PLR0917 - the options people have
     user_data: Annotated[Path | None, typer.Option(metavar="FILE", help="File handed to the guest's cloud-init, at most 64 KiB.")] = None,
     data_disk: Annotated[str, typer.Option(metavar="SIZE", help="Give it a disk of its own of that size, which stays; for example 10G.")] = "",
     network: Annotated[list[str] | None, typer.Option(help="Network to have a card in; may be repeated; `default` is the cluster's own.")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="Security group to be in from the start; may be repeated.")] = None,
     why: Annotated[bool, typer.Option("--why", help="Also say why each node was taken or not.")] = False,
     no_wait: NoWait = False,
     timeout: Timeout = _WAIT_S,
 ) -> None:
     """Run new instances and wait until they run."""
     body = _order(image, name, cpus, memory, count, kind or "", ssh_key or [], transient, data_disk)
-    if network:
-        body["networks"] = network
+    body |= {name: given for name, given in (("networks", network), ("groups", group)) if given}
     if user_data and (given := read_user_data(user_data)):
         body["user_data"] = given
     made: list[Instance] = session.api.post(api.path("instances"), body)["results"]
@@ -332,6 +332,29 @@ def delete(
         output.document(done)
     else:
         output.note(f"The instance {ident} is deleted.")
+
+
+@verb(app, "rules")
+def rules(
+    session: Session, instance: InstanceName,
+    allow: Annotated[list[str] | None, typer.Option("--allow", metavar="RULE", help="Let this in: tcp:22:10.0.0.0/8, udp:5000-5010, icmp.")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="Security group to be in as well; may be repeated.")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Take away its rules and groups first.")] = False,
+) -> None:  # fmt: skip
+    """Show, or change, what may reach an instance from outside."""
+    ident = resolve(session, instance)
+    found = session.api.get(api.path("instances", ident, "rules"))
+    if allow or clear:
+        kept = [] if clear else found["rules"]
+        found = session.api.put_json(api.path("instances", ident, "rules"), {"rules": [*kept, *map(access.rule, allow or [])]})
+    if group or clear:
+        names = [] if clear else [g["id"] for g in found["groups"]]
+        found = session.api.put_json(api.path("instances", ident, "groups"), {"groups": [*names, *(group or [])]})
+    if session.json:
+        output.document(found)
+        return
+    rows = [("-", r) for r in found["rules"]] + [(g["name"], r) for g in found["groups"] for r in g["rules"] or [{}]]
+    output.table(("group", "protocol", "ports", "source"), [(name, r.get("protocol"), r.get("ports"), r.get("source")) for name, r in rows])
 
 
 @verb(app, "screen")

@@ -12,7 +12,7 @@ from deploy.cli.session import Session, noun, verb
 app = noun("network")
 NetworkName = Annotated[str, typer.Argument(metavar="ID", help="Id of the network, or its name if only one cluster has it.")]
 Mode = Literal["cluster", "closed"]
-_ORDER = ("id", "name", "mode", "cluster", "cluster_name", "subnet", "gateway", "ranges", "addresses", "instances", "created_at")
+_ORDER = ("id", "name", "mode", "cluster", "cluster_name", "subnet", "gateway", "ranges", "way_out", "isolated", "addresses", "instances", "created_at")
 
 
 def _print(session: Session, shown: dict[str, Any]) -> None:
@@ -47,9 +47,11 @@ def create(
     cluster: Annotated[str, typer.Option(help="Id or name of its cluster; may be left out where there is one.")] = "",
     mode: Annotated[Mode, typer.Option(help="What it is for; no packet rule tells them apart yet.")] = "cluster",
     ranges: Annotated[list[str] | None, typer.Option("--range", metavar="FIRST-LAST", help="What of it is lent; several times. All when left out.")] = None,
+    no_way_out: Annotated[bool, typer.Option("--no-way-out", help="Its guests reach nothing outside of the cluster.")] = False,
+    isolated: Annotated[bool, typer.Option("--isolated", help="Its guests do not reach each other.")] = False,
 ) -> None:
     """Make a network."""
-    form = {"name": name, "subnet": subnet, "cluster": cluster, "mode": mode, "ranges": ranges or []}
+    form = {"name": name, "subnet": subnet, "cluster": cluster, "mode": mode, "ranges": ranges or [], "way_out": not no_way_out, "isolated": isolated}
     _print(session, session.api.post(api.path("networks"), form))
 
 

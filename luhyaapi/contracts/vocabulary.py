@@ -122,6 +122,15 @@ class Allowed(Word):
     ANY = "any", "Everything", "全部"
 
 
+class AddressState(Word):
+    """Where a public address stands."""
+
+    FREE = "free", "Free", "空闲", "green"
+    RESTING = "resting", "Resting", "冷却中", "orange"
+    ALLOCATED = "allocated", "Allocated", "已分配", "blue"
+    ASSOCIATED = "associated", "Associated", "已绑定", "purple"
+
+
 class NetworkMode(Word):
     """Where a network ends, and who is the gateway of its guests."""
 

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('luhyadb', '0004_user_data'),
+        ('luhyadb', '0005_access'),
     ]
 
     operations = [

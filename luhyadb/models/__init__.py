@@ -1,5 +1,6 @@
 """Every table there is."""
 
+from luhyadb.models.access import Access, ElasticAddress, Forward, GroupMember, SecurityGroup
 from luhyadb.models.hosts import Host, JoinToken
 from luhyadb.models.images import Comparison, Image, ImageVersion, Upload
 from luhyadb.models.instances import Instance, ScreenTicket
@@ -22,7 +23,8 @@ from luhyadb.models.tasks import Event, FlowRun, Heard, Outbox, Prefetch, Task, 
 from luhyadb.models.workspaces import Workspace
 
 __all__ = [
-    "AccessOrder", "Account", "AddressLease", "Card", "Child", "Comparison", "ElasticLink", "Event", "FlowRun", "ForwardLease", "Gate", "Heard",
-    "Host", "IdempotencyKey", "Image", "ImageVersion", "Instance", "JoinToken", "Letter", "Network", "NetworkPlan", "Outbox", "Placement", "Pool",
-    "PortLease", "Prefetch", "ScreenTicket", "Segment", "Task", "TaskOrder", "TaskStep", "Turn", "Upload", "Workspace",
+    "Access", "AccessOrder", "Account", "AddressLease", "Card", "Child", "Comparison", "ElasticAddress", "ElasticLink", "Event", "FlowRun",
+    "Forward", "ForwardLease", "Gate", "GroupMember", "Heard", "Host", "IdempotencyKey", "Image", "ImageVersion", "Instance", "JoinToken", "Letter",
+    "Network", "NetworkPlan", "Outbox", "Placement", "Pool", "PortLease", "Prefetch", "ScreenTicket", "SecurityGroup", "Segment", "Task",
+    "TaskOrder", "TaskStep", "Turn", "Upload", "Workspace",
 ]

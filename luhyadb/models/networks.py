@@ -23,6 +23,8 @@ class Network(Table):
     number = models.PositiveIntegerField(help_text="in its cluster; names its bridge on every host")
     subnet = models.CharField(max_length=18)
     ranges = models.JSONField(default=list, help_text="first and last address of what is lent; none: all")
+    way_out = models.BooleanField(default=True, help_text="its guests reach what lies outside of the cluster")
+    isolated = models.BooleanField(default=False, help_text="its guests do not reach each other")
     live_name = models.CharField(max_length=63, null=True)  # noqa: DJ001 - unique where set
     live_number = models.PositiveIntegerField(null=True)
     created_at = models.FloatField()

@@ -5,12 +5,15 @@ import json
 import httpx
 import pytest
 
+from cc.role import ROLE
 from clc.services import comparisons, images, people
 from clc.web.api import store
 from deploy.cli.main import main
 from deploy.cli.session import Session
+from luhyaapi import clock
+from luhyaapi.contracts.commands import AccessSet
 from luhyaapi.contracts.reports import Outcome
-from luhyadb.models import Host, Instance, Task, Workspace
+from luhyadb.models import Access, Forward, Host, Instance, Task, Workspace
 from tests.support.clc_world import PASSWORD
 
 URL = "http://localhost"
@@ -290,3 +293,95 @@ def test_where_versions_come_from(cli, world, admin):
     assert [line[:4] for line in told] == ["*  v", "*  v"]
     assert told[0].endswith("one line")
     assert "v1 brought in" in told[1]
+
+
+@pytest.fixture
+def placed(cli, ready):
+    """A machine called one, in the group web, with a place."""
+    cluster = Host.objects.get(role="cc")
+    Host.objects.filter(pk=cluster.pk).update(speaks=ROLE.speaks | {AccessSet.kind: 1})
+    assert cli("security-group", "create", "web", "--allow", "tcp:80-81")[1]["rules"] == [{"protocol": "tcp", "ports": "80-81", "source": "0.0.0.0/0"}]
+    assert cli("instance", "run", "--image", "tiny", "--name", "one", "--group", "web", "--no-wait")[0] == 0
+    assert cli("forward", "add", "one", "22")[0] == 5, "it has no place yet"
+    Instance.objects.update(state="running", node="nc-00000001", cluster=cluster.pk)
+
+
+def test_ports_of_an_instance(cli, placed):
+    code, made = cli("forward", "add", "one", "22", "--from", "10.0.0.0/8", "--for", "2h", "--no-wait")
+    assert (code, made["guest_port"], made["sources"], made["port"]) == (0, 22, ["10.0.0.0/8"], None), made
+    assert made["until"]
+
+    class Answering(clock.ManualClock):
+        def sleep(self, seconds):
+            super().sleep(seconds)
+            Forward.objects.filter(guest_port=80).update(address="192.0.2.1", port=40022)
+            Forward.objects.filter(guest_port=81).update(trouble={"code": "quota", "what": "No port is free"})
+
+    before = clock.use(Answering(clock.now()))
+    try:
+        assert cli("forward", "add", "one", "53", "--udp")[0] == 7, "its cluster says nothing"
+        assert cli("forward", "add", "one", "80", plain=True) == (0, "192.0.2.1:40022\n")
+        assert cli("forward", "add", "one", "81")[0] == 6
+        assert cli("forward", "delete", "one", "81")[0] == 0
+    finally:
+        clock.use(before)
+    assert [f["guest_port"] for f in cli("forward", "list", "one")[1]] == [22, 53, 80]
+    assert "192.0.2.1:40022" in cli("forward", "list", "one", plain=True)[1]
+    assert cli("forward", "delete", "one", "53")[0] == 3
+    assert cli("forward", "delete", "one", "53/udp")[1]["deleted"]
+    assert cli("forward", "delete", "one", made["id"])[0] == 0
+    assert [cli("forward", "add", "one", *wrong)[0] for wrong in (("0",), ("22", "--for", "soon"), ("22", "--from", "here"))] == [2, 2, 2]
+
+
+def test_what_may_reach_an_instance(cli, placed):
+    cli("forward", "add", "one", "80", "--no-wait")
+    Forward.objects.update(trouble={"code": "quota", "what": "No port is free"})
+    assert cli("instance", "rules", "one")[1]["groups"][0]["name"] == "web"
+    assert len(cli("instance", "rules", "one", "--allow", "tcp:22:10.0.0.0/8", "--allow", "icmp")[1]["rules"]) == 2
+    assert len(cli("instance", "rules", "one", "--allow", "any:2001:db8::/32")[1]["rules"]) == 3
+    told = cli("instance", "show", "one", plain=True)[1]
+    for said in ("tcp:22:10.0.0.0/8 icmp:0.0.0.0/0 any:2001:db8::/32", "group web", "tcp:80-81:0.0.0.0/0", "forward 80/tcp", "No port is free"):
+        assert said in told, told
+    assert cli("instance", "rules", "one", "--allow", "tcp")[0] == 2
+    cleared = cli("instance", "rules", "one", "--clear", "--allow", "icmp")[1]
+    assert (len(cleared["rules"]), cleared["groups"]) == (1, [])
+    assert [g["name"] for g in cli("instance", "rules", "one", "--group", "web")[1]["groups"]] == ["web"]
+    assert "tcp" in cli("instance", "rules", "one", plain=True)[1]
+    assert Access.objects.get().number > 4
+
+
+def test_rules_of_a_group(cli, placed):
+    assert cli("security-group", "rule", "add", "web", "tcp:443")[1]["instances"] == 1
+    assert cli("security-group", "rule", "add", "web", "tcp:443")[0] == 5
+    assert len(cli("security-group", "rule", "remove", "web", "tcp:443")[1]["rules"]) == 1
+    assert cli("security-group", "rule", "remove", "web", "tcp:443")[0] == 3
+    assert [g["name"] for g in cli("security-group", "list")[1]] == ["web"]
+    assert cli("security-group", "show", "web")[1]["owner"] == "root"
+    assert "tcp:80-81" in cli("security-group", "list", plain=True)[1]
+    assert cli("security-group", "delete", "web")[0] == 2, "nobody was there to ask"
+    assert cli("security-group", "delete", "web", "--yes")[0] == 5
+    assert cli("instance", "rules", "one", "--clear")[0] == 0
+    assert cli("security-group", "delete", "web", "--yes")[1]["deleted"]
+
+
+def test_public_addresses(cli, ready):
+    cluster = Host.objects.get(role="cc")
+    Host.objects.filter(pk=cluster.pk).update(speaks=ROLE.speaks)
+    assert cli("elastic", "allocate")[0] == 3
+    assert [e["address"] for e in cli("elastic", "add", "192.0.2.10-192.0.2.11", "192.0.2.20")[1]] == ["192.0.2.10", "192.0.2.11", "192.0.2.20"]
+    assert cli("elastic", "add", "192.0.2.10")[0] == 5
+    assert cli("elastic", "allocate", "--cluster", "cc")[1]["address"] == "192.0.2.10"
+    assert cli("instance", "run", "--image", "tiny", "--name", "one", "--no-wait")[0] == 0
+    assert cli("elastic", "associate", "192.0.2.10", "one")[0] == 5
+    Instance.objects.update(state="running", node="nc-00000001", cluster=cluster.pk)
+    assert cli("elastic", "associate", "192.0.2.10", "one")[1]["instance_name"] == "one"
+    assert "192.0.2.10" in cli("instance", "show", "one", plain=True)[1]
+    assert cli("elastic", "show", "192.0.2.10")[1]["state"] == "associated"
+    assert cli("elastic", "dissociate", "192.0.2.10")[1]["state"] == "allocated"
+    assert cli("elastic", "release", "192.0.2.10")[0] == 2, "nobody was there to ask"
+    assert cli("elastic", "release", "192.0.2.10", "--yes")[1]["released"]
+    assert [e["state"] for e in cli("elastic", "list")[1]] == ["resting", "free", "free"]
+    assert cli("elastic", "retire", "192.0.2.11", "192.0.2.20", "--yes")[0] == 0
+    assert "192.0.2.11" not in cli("elastic", "list", plain=True)[1]
+    closed = cli("network", "create", "--name", "class-7", "--subnet", "10.40.0.0/24", "--no-way-out", "--isolated")[1]
+    assert (closed["way_out"], closed["isolated"]) == (False, True)

@@ -6,6 +6,8 @@ from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 
+from luhyadb.models import ElasticAddress, Forward, Host
+
 
 @pytest.fixture(scope="module")
 def schema():
@@ -48,11 +50,17 @@ def test_the_answers_have_the_described_fields(schema, world, admin, api):
     image = world.image(admin)
     row = world.instance(admin, image)
     client = api(admin)
+    group = client.post("/api/v1/security-groups/", {"name": "web"}, format="json").json()["id"]
+    cluster = Host.objects.get(role="cc")
+    ElasticAddress.objects.create(id="eip-00000001", cluster=cluster, address="192.0.2.1", live_address="192.0.2.1", number=1, created_at=1)
+    Forward.objects.create(id="fwd-00000001", instance=row, guest_port=22, created_at=1)
     shapes = schema["components"]["schemas"]
     for path, shape in (
-        (f"/api/v1/instances/{row.pk}/", "InstanceShape"), (f"/api/v1/images/{image.pk}/", "ImageShape"),
+        (f"/api/v1/instances/{row.pk}/", "OneInstanceShape"), (f"/api/v1/images/{image.pk}/", "ImageShape"),
         (f"/api/v1/tasks/{row.task}/", "TaskShape"), ("/api/v1/hosts/walrus/", "HostShape"), ("/api/v1/users/me/", "AccountShape"),
         ("/api/v1/status/", "StatusShape"), (f"/api/v1/instances/{row.pk}/why/", "WhyShape"),
+        (f"/api/v1/instances/{row.pk}/rules/", "RulesShape"), (f"/api/v1/instances/{row.pk}/forwards/fwd-00000001/", "AskedForwardShape"),
+        (f"/api/v1/security-groups/{group}/", "SecurityGroupShape"), ("/api/v1/elastic-addresses/192.0.2.1/", "ElasticShape"),
     ):
         name = shape if shape in shapes else shape.removesuffix("Shape")
         assert set(client.get(path).json()) == set(shapes[name]["properties"]), path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import access_samples
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.views.i18n import set_language
@@ -43,6 +44,20 @@ _PATHS = {
     "instance_action": "instances/<str:id>/<str:action>/",
     "instance_screen": "screens/<str:id>/",
     "instance_serial": "serials/<str:id>/",
+    "forward_add": "instances/<str:id>/access/forward/",
+    "forward_delete": "instances/<str:id>/access/close/",
+    "instance_rules": "instances/<str:id>/access/rules/",
+    "instance_address": "instances/<str:id>/access/address/",
+    "security_groups": "security-groups/",
+    "security_group_add": "security-groups/add/",
+    "security_group": "security-groups/<str:id>/",
+    "security_group_rules": "security-groups/<str:id>/rules/",
+    "security_group_delete": "security-groups/<str:id>/delete/",
+    "addresses": "addresses/",
+    "address_allocate": "addresses/allocate/",
+    "address_add": "addresses/add/",
+    "address_lead": "addresses/<str:id>/lead/",
+    "address_action": "addresses/<str:id>/<str:verb>/",
     "images": "images/",
     "image_upload": "images/upload/",
     "image_import": "images/import/",
@@ -452,6 +467,15 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
             {"rows": [], "filters": {"q": "abc", "state": "failed"}},
         ),
         "instance": ("instances/detail.html", "instances", {"instance": one[0], "tab": "overview"}),
+        "instance-reached": ("instances/detail.html", "instances", {"instance": one[0], "tab": "overview", "form": FORM, **access_samples.REACHED}),
+        "instance-opened": ("instances/detail.html", "instances", {"instance": one[0], "tab": "overview", "form": FORM, **access_samples.OPENED}),
+        "security-groups": ("security_groups/list.html", "security_groups", {"rows": access_samples.GROUPS, "form": FORM}),
+        "security-groups-none": ("security_groups/list.html", "security_groups", {"rows": [], "form": FORM}),
+        "security-group": (
+            "security_groups/detail.html", "security_groups", {"group": access_samples.GROUPS[0], "instances": one[:2], "form": FORM, "command": "educloud"},
+        ),
+        "addresses": ("addresses/list.html", "addresses", {"rows": access_samples.ADDRESSES, "form": FORM, "clusters": access_samples.CLUSTERS}),
+        "addresses-none": ("addresses/list.html", "addresses", {"rows": [], "form": FORM, "clusters": [], "each": 4}),
         "instance-starting": ("instances/detail.html", "instances", {"instance": one[2], "tab": "overview"}),
         "instance-failed": ("instances/detail.html", "instances", {"instance": one[3], "tab": "overview"}),
         "instance-unknown": ("instances/detail.html", "instances", {"instance": one[5], "tab": "overview"}),

@@ -39,7 +39,7 @@ def made(page, cluster):
 def test_it_is_made_listed_and_shown(page, cluster, made):
     _, text = page("/networks/")
     assert "class-7" in text
-    assert "0 / 100" in text
+    assert "0 of 100" in text
     assert "10.231.0.0/24" in text, "the cluster's own"
     _, text = page(f"/networks/{made.pk}/")
     for shown in ("10.40.0.0/24", "10.40.0.1", "10.40.0.100-10.40.0.199", "Closed class", cluster.name, "--network class-7"):

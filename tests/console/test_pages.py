@@ -22,13 +22,16 @@ from luhyaapi.contracts.vocabulary import HostState, ImageState, InstanceState, 
 from luhyadb.models import (
     Account,
     Comparison,
+    ElasticAddress,
     Event,
+    Forward,
     Host,
     Image,
     ImageVersion,
     Instance,
     Network,
     Outbox,
+    SecurityGroup,
     Task,
     TaskStep,
     Workspace,
@@ -155,6 +158,13 @@ def filled(admin, user, other, cloud):
         a_workspace(user, image, 1 + n, state)
     Network.objects.create(id="net-00000001", cluster_id="cc-00000001", name="class-7", live_name="class-7", number=1, live_number=1,
                            subnet="10.40.0.0/24", created_at=clock.now())
+    SecurityGroup.objects.create(id="sgr-00000001", owner=user, name="web", created_at=clock.now(), changed_at=clock.now(), rules=[
+        {"protocol": "tcp", "first_port": 22, "last_port": 22, "source": "10.0.0.0/8"}])
+    for n, more in enumerate(({}, {"owner": user}, {"owner": user, "instance_id": "ins-00000001"}, {"released_at": clock.now()})):
+        ElasticAddress.objects.create(id=f"eip-0000000{n}", cluster_id="cc-00000001", address=f"192.0.2.{n}", live_address=f"192.0.2.{n}", number=n,
+                                      created_at=clock.now(), **more)
+    for n, more in enumerate(({}, {"address": "192.0.2.99", "port": 40000, "until": clock.now() + 60}, {"trouble": FAULT, "sources": ["10.0.0.0/8"]})):
+        Forward.objects.create(id=f"fwd-0000000{n}", instance_id="ins-00000001", guest_port=80 + n, created_at=clock.now(), **more)
     TaskStep.objects.create(task_id=f"tsk-{11:08x}", name="fetch", state="running", host="nc-00000001", started_at=clock.now())
     events.record("task", f"tsk-{11:08x}", "step fetch running", owner=user, task=f"tsk-{11:08x}", host="nc-00000001")
     cloud.write(f"task:tsk-{11:08x}", {"phase": "fetch", "percent": 40, "bytes_done": 4, "bytes_total": 10})
@@ -164,7 +174,7 @@ def filled(admin, user, other, cloud):
 
 
 AT = {"workspace": "wks-00000001", "instance": "ins-00000001", "image": "img-00000001", "task": f"tsk-{11:08x}", "host": "nc-00000001", "people": "bob",
-      "network": "net-00000001"}
+      "network": "net-00000001", "security-group": "sgr-00000001"}
 READ = [p for p in PAGES.values() if "GET" in p.methods and p.slug not in ("login", "person_add")]
 
 
@@ -203,13 +213,16 @@ def test_every_tab_of_an_instance(filled, user, tab):
         assert b"stream door" in answer.content
 
 
-@pytest.mark.parametrize("one", ["/instances/", "/tasks/", "/images/", "/hosts/", "/people/", "/portal/", "/"])
+@pytest.mark.parametrize("one", ["/instances/", "/tasks/", "/images/", "/hosts/", "/people/", "/portal/", "/security-groups/", "/addresses/", "/"])
 def test_lists_ask_a_bounded_number_of_questions(admin, user, one):
     hosts()
     images = [an_image(admin, 100 + n) for n in range(10)]
     for n in range(20):
         task = a_task(user, 100 + n)
-        an_instance(admin, images[n % 10], 100 + n, InstanceState.STARTING, task=task.id)
+        row = an_instance(admin, images[n % 10], 100 + n, InstanceState.STARTING, task=task.id)
+        SecurityGroup.objects.create(id=f"sgr-{n:08x}", owner=user, name=f"g{n}", created_at=clock.now(), changed_at=clock.now())
+        ElasticAddress.objects.create(id=f"eip-{n:08x}", cluster_id="cc-00000001", address=f"192.0.2.{n}", live_address=f"192.0.2.{n}", number=n,
+                                      owner=admin, instance=row, created_at=clock.now())
     client = browser(admin)
     client.get(one)
     with CaptureQueriesContext(connection ) as asked:
@@ -224,7 +237,9 @@ def test_nobody_sees_what_belongs_to_others(filled, user, other):
                  f"tasks/tsk-{11:08x}/",
                  f"tasks/tsk-{11:08x}/row/", f"tasks/tsk-{11:08x}/steps/"):
         assert stranger.get(f"/{path}").status_code == 404, path
-    for path in ("instances/ins-00000001/stop/", "instances/ins-00000001/delete/", f"tasks/tsk-{11:08x}/cancel/", "images/img-00000001/delete/",
+    for path in ("instances/ins-00000001/stop/", "instances/ins-00000001/delete/", "instances/ins-00000001/access/forward/",
+                 "instances/ins-00000001/access/rules/", "security-groups/sgr-00000001/delete/", "security-groups/sgr-00000001/rules/",
+                 "addresses/192.0.2.1/release/", "addresses/add/", f"tasks/tsk-{11:08x}/cancel/", "images/img-00000001/delete/",
                  "images/img-00000001/prefetch/",
                  "images/img-00000001/change/", "images/img-00000001/retention/", "hosts/nc-00000001/drain/", "hosts/token/", "people/add/"):
         assert stranger.post(f"/{path}").status_code == 404, path

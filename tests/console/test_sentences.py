@@ -13,7 +13,9 @@ from clc.services.sentences import counted, said
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOWN = ("clc/web/page.py", "clc/web/guard.py", "clc/services/people.py", "clc/services/images.py", "clc/services/imports.py", "clc/services/instances.py",
-         "clc/services/instance_asks.py", "clc/services/networks.py", "clc/services/cards.py", "luhyaapi/subnets.py",
+         "clc/services/instance_asks.py", "clc/services/networks.py", "clc/services/cards.py",
+         "clc/services/access.py", "clc/services/forwards.py", "clc/services/rules.py", "clc/services/security_groups.py", "clc/services/elastic.py",
+         "luhyaapi/subnets.py",
          "clc/services/image_properties.py", "clc/services/image_uses.py", "clc/services/comparisons.py",
          "clc/services/uploads.py", "luhyaapi/contracts/specs.py",
          "clc/services/workspaces.py",

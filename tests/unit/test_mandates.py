@@ -15,6 +15,7 @@ from clc.services import hosts, mandates
 from luhyaapi import clock
 from luhyaapi.contracts.base import Envelope, Report
 from luhyaapi.contracts.reports import (
+    AccessFacts,
     Hello,
     HostFacts,
     InstanceFacts,
@@ -103,7 +104,7 @@ def test_at_a_cluster_an_order_is_ended_by_whom_it_was_given_to(cluster) -> None
 
 @pytest.mark.parametrize("report", [
     TaskSteps(task=TASK, steps=(StepFacts(step="boot", state="done"),)),
-    PlacementFacts(instance=ONE, task=TASK, node=MINE, fence=1),
+    PlacementFacts(instance=ONE, task=TASK, node=MINE, fence=1), AccessFacts(instance=ONE, number=1),
     JoinAsked(request="r" * 24, role=Role.NC, name="x", csr="x", proof=NO_TOKEN),
 ], ids=lambda r: r.kind)
 def test_what_only_a_cluster_says_no_node_says(cluster, report) -> None:
@@ -148,6 +149,8 @@ def test_at_the_clc_a_cluster_speaks_of_its_own_instances(cloud) -> None:
     placed = PlacementFacts(instance=one, task=cloud.task.pk, node=cloud.nc, fence=1)
     assert [_at_clc(placed, s) for s in (cloud.cc, cloud.cc2, cloud.nc)] == ["", "forbidden", "forbidden"]
     assert _at_clc(placed.model_copy(update={"node": cloud.nc2}), cloud.cc) == "forbidden"
+    reached = AccessFacts(instance=one, number=1)
+    assert [_at_clc(reached, s) for s in (cloud.cc, cloud.cc2, cloud.nc)] == ["", "forbidden", "forbidden"]
     assert _at_clc(placed.model_copy(update={"node": ""}), cloud.cc) == ""
 
 

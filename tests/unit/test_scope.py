@@ -11,7 +11,9 @@ from luhyaapi.errors import Refused
 from luhyadb import scope
 from luhyadb.models import (
     Account,
+    ElasticAddress,
     Event,
+    Forward,
     Host,
     IdempotencyKey,
     Image,
@@ -19,13 +21,14 @@ from luhyadb.models import (
     Instance,
     JoinToken,
     ScreenTicket,
+    SecurityGroup,
     Task,
     TaskStep,
     Upload,
 )
 from luhyadb.models.base import Table
 
-OWNED = (Instance, Task, Event)
+OWNED = (Instance, Task, Event, SecurityGroup, Forward, ElasticAddress)
 CLOSED = (Host, ImageVersion, JoinToken, ScreenTicket, TaskStep, IdempotencyKey)
 
 
@@ -34,6 +37,7 @@ def rows(world: Any, admin: Account, user: Account, other: Account) -> dict[Acco
     """One row of each owned table for each of three accounts, and a host."""
     made: dict[Account, dict[type, Any]] = {}
     Event.objects.all().delete()
+    cluster = world.host("cc")
     for n, account in enumerate((admin, user, other)):
         image = Image.objects.create(id=f"img-0000000{n}", name=f"image{n}", owner=account, created_at=1)
         version = ImageVersion.objects.create(image=image, version=1, created_at=1)
@@ -41,8 +45,12 @@ def rows(world: Any, admin: Account, user: Account, other: Account) -> dict[Acco
             id=f"ins-0000000{n}", name="vm", live_name="vm", owner=account, image=version, cpus=1, memory_mib=64, created_at=1, changed_at=1)
         task = Task.objects.create(id=f"tsk-0000000{n}", kind="instance/run", owner=account, deadline=1, created_at=1)
         event = Event.objects.create(at=1, noun="instance", subject=instance.id, owner=account, what="x")
+        group = SecurityGroup.objects.create(id=f"sgr-0000000{n}", owner=account, name="web", created_at=1, changed_at=1)
+        forward = Forward.objects.create(id=f"fwd-0000000{n}", instance=instance, guest_port=22, created_at=1)
+        address = ElasticAddress.objects.create(id=f"eip-0000000{n}", cluster=cluster, address="x", number=n, owner=account, created_at=1)
         upload = Upload.objects.create(id=f"u{n}", version=version, account=account, created_at=1)
-        made[account] = {Instance: instance, Task: task, Event: event, Upload: upload, Image: image}
+        made[account] = {Instance: instance, Task: task, Event: event, Upload: upload, Image: image} | {
+            SecurityGroup: group, Forward: forward, ElasticAddress: address}
     return made
 
 

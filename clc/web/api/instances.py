@@ -9,7 +9,8 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from clc.services import instances, pictures, renewals, screens
+from clc.services import access_pictures, instances, pictures, renewals, screens
+from clc.web.api.access_shapes import OneInstanceShape
 from clc.web.api.endpoint import Endpoint
 from clc.web.api.once import once
 from clc.web.api.shapes import KEY, InstanceShape, TicketShape, WhyShape, asks, listed, many, says
@@ -37,6 +38,8 @@ class RunForm(Form):
     ssh_keys = serializers.ListField(child=Text(max_length=8192), required=False, default=list, max_length=16)
     networks = serializers.ListField(child=Text(max_length=63), required=False, default=list, max_length=8,
                                      help_text="Names or ids: a card in each, in that order; none: one in the cluster's own, `default`.")
+    groups = serializers.ListField(child=Text(max_length=63), required=False, default=list, max_length=8,
+                                   help_text="Names or ids of security groups; none: nothing is let in from outside.")
 
 
 class StopForm(Form):
@@ -78,10 +81,11 @@ class Instances(Endpoint):
 class OneInstance(Endpoint):
     """One instance, by id or by its name if only one has it."""
 
-    @says(InstanceShape, tag=TAG, operation_id="instances_show")
+    @says(OneInstanceShape, tag=TAG, operation_id="instances_show")
     def get(self, _request: Request, instance: str) -> Response:
         """Show an instance."""
-        return Response(pictures.instance(instances.resolve(self.account, instance)))
+        row = instances.resolve(self.account, instance)
+        return Response(pictures.instance(row) | {"reached": access_pictures.reached(row)})
 
     @says(InstanceShape, 202, tag=TAG, operation_id="instances_delete")
     def delete(self, _request: Request, instance: str) -> Response:

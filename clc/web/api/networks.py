@@ -32,6 +32,8 @@ class NetworkShape(serializers.Serializer):
     subnet = serializers.CharField()
     gateway = serializers.CharField()
     ranges = serializers.ListField(child=serializers.CharField())
+    way_out = serializers.BooleanField(help_text="Its guests reach what lies outside of the cluster.")
+    isolated = serializers.BooleanField(help_text="Its guests do not reach each other.")
     addresses = serializers.IntegerField(help_text="How many may be lent.")
     instances = serializers.IntegerField(help_text="How many have a card in it.")
     created_at = serializers.DateTimeField()
@@ -46,6 +48,8 @@ class NetworkForm(Form):
     mode = Text(max_length=20, required=False, default=NetworkMode.CLUSTER)
     ranges = serializers.ListField(child=Text(max_length=40), required=False, default=list, max_length=64,
                                    help_text="`first-last` of what is lent; none: all of it.")
+    way_out = serializers.BooleanField(required=False, default=True, help_text="Its guests reach what lies outside of the cluster.")
+    isolated = serializers.BooleanField(required=False, default=False, help_text="Its guests do not reach each other.")
 
 
 class Networks(Endpoint):

@@ -12,6 +12,8 @@ from rest_framework import serializers as s
 
 from luhyaapi.contracts.vocabulary import (
     Accelerator,
+    AddressState,
+    Allowed,
     Architecture,
     Health,
     HostState,
@@ -19,6 +21,7 @@ from luhyaapi.contracts.vocabulary import (
     InstanceState,
     NetworkMode,
     Persistence,
+    Protocol,
     Role,
     TaskState,
     Usage,
@@ -34,8 +37,8 @@ def _choices(words: Any) -> list[tuple[str, str]]:
 # The description names an enumeration as the vocabulary does, not by a hash of its words.
 spectacular_settings.apply_patches({"ENUM_NAME_OVERRIDES": {  # type: ignore[no-untyped-call]
     w.__name__: _choices(w) for w in (
-        Accelerator, Architecture, Health, HostState, ImageState, InstanceState, NetworkMode, Persistence, Role, TaskState,
-        Usage, WorkspaceState,
+        Accelerator, AddressState, Allowed, Architecture, Health, HostState, ImageState, InstanceState, NetworkMode, Persistence, Protocol, Role,
+        TaskState, Usage, WorkspaceState,
     )
 }})
 

@@ -19,7 +19,7 @@ from clc.services import instances, renewals, sizes
 from clc.web.listing import filters, listed, matching
 from clc.web.live import console_log, live
 from clc.web.page import Form, form_of, go, is_fragment, page, show, toast
-from clc.web.pages import words
+from clc.web.pages import access, words
 from clc.web.pages.overview import capacity
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import ImageState, InstanceState
@@ -73,7 +73,7 @@ def row(request: HttpRequest, ident: str) -> HttpResponse:
 
 
 @page("instances/run/", "instance_run", under="instances", methods=("GET", "HEAD", "POST"),
-      fields={"memory_bytes": "memory", "data_disk_bytes": "data_disk", "ssh_keys": "ssh_key", "networks": "network"})
+      fields={"memory_bytes": "memory", "data_disk_bytes": "data_disk", "ssh_keys": "ssh_key", "networks": "network", "groups": "group"})
 def run(request: HttpRequest) -> HttpResponse:
     """The form, and what comes of it."""
     if request.method == "POST":
@@ -83,7 +83,8 @@ def run(request: HttpRequest) -> HttpResponse:
     form = form_of(request)
     form.values.setdefault("image", request.GET.get("image", ""))
     return show(request, "instances/run.html", images=runnable_images(request), capacity=capacity(),
-                networks=words.networks(scope.visible_to(request.user, Network).filter(retired_at=0).order_by("name")[:_SHOWN_IMAGES]))
+                networks=words.networks(scope.visible_to(request.user, Network).filter(retired_at=0).order_by("name")[:_SHOWN_IMAGES]),
+                groups=access.own_groups(request.user))
 
 
 def runnable_images(request: HttpRequest) -> list[words.Shown]:
@@ -98,7 +99,7 @@ def _ask(values: dict[str, str]) -> instances.Ask:
         image=values.get("image", ""), name=values.get("name", "").strip(), cpus=_whole("cpus", values),
         memory_bytes=_memory(values.get("memory", "")), persistence=values.get("persistence", ""),
         data_disk_bytes=_bytes(values.get("data_disk", ""), "data_disk_bytes"), count=_whole("count", values) or 1, kind=values.get("kind", ""),
-        networks=tuple(filter(None, (values.get("network", ""),))),
+        networks=tuple(filter(None, (values.get("network", ""),))), groups=tuple(filter(None, (values.get("group", ""),))),
         # a browser sends its own line ends, which a script's first line does not bear
         user_data=values.get("user_data", "").replace("\r\n", "\n"),
         ssh_keys=tuple(line for line in values.get("ssh_key", "").splitlines() if line.strip()),
@@ -141,6 +142,8 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
     elif tab == "tasks":
         mine = scope.visible_to(request.user, Task).filter(subject=found.pk).order_by("-created_at")
         more["tasks"] = words.tasks(mine[:_SHOWN_TASKS])
+    elif tab != "screen" and found.state != InstanceState.DELETED:
+        more |= access.card(request, found)
     return show(request, "instances/detail.html", instance=words.instance(found), tab=tab, **more)
 
 

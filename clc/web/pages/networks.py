@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -34,8 +36,8 @@ def add(request: HttpRequest) -> HttpResponse:
     """A new network."""
     given = {name: value.strip() for name, value in Form.of(request).values.items()}
     ranges = tuple(line.strip() for line in given.pop("ranges", "").splitlines() if line.strip())
-    wanted = {name: given.get(name, "") for name in ("cluster", "name", "subnet", "mode")}
-    row = networks.create(request.user, networks.Ask(**wanted, ranges=ranges))
+    wanted: dict[str, Any] = {name: given.get(name, "") for name in ("cluster", "name", "subnet", "mode")}
+    row = networks.create(request.user, networks.Ask(**wanted, ranges=ranges, way_out="no_way_out" not in given, isolated="isolated" in given))
     messages.success(request, gettext("The network %(name)s is made") % {"name": row.name})
     return go(request, reverse("networks"))
 

@@ -9,17 +9,27 @@ from typing import Any
 from django.db.models import QuerySet
 from django.urls import reverse
 
-from clc.services import comparisons, image_pictures, image_properties, network_pictures, pictures
+from clc.services import (
+    access_pictures,
+    comparisons,
+    image_pictures,
+    image_properties,
+    network_pictures,
+    pictures,
+    rules,
+)
 from clc.services.sentences import said
 from luhyaapi import ids
 from luhyaapi.contracts.vocabulary import (
     Accelerator,
+    AddressState,
     Architecture,
     HostState,
     ImageState,
     InstanceState,
     NetworkMode,
     Persistence,
+    Protocol,
     Role,
     TaskState,
     Usage,
@@ -28,7 +38,7 @@ from luhyaapi.contracts.vocabulary import (
 )
 from luhyaapi.errors import CODES
 from luhyaapi.machines import TASK, WORKSPACE
-from luhyadb.models import Host, Image, Instance, Network, Task, Workspace
+from luhyadb.models import ElasticAddress, Host, Image, Instance, Network, SecurityGroup, Task, Workspace
 
 Shown = dict[str, Any]
 _OURS = re.compile(r"version \d+ again")
@@ -53,6 +63,29 @@ def instances(rows: Iterable[Instance]) -> list[Shown]:
 def networks(rows: Iterable[Network]) -> list[Shown]:
     """Networks."""
     return [_worded(p, mode=NetworkMode) for p in network_pictures.networks(rows)]
+
+
+def reached(row: Instance) -> Shown:
+    """What leads to an instance; rules as lines."""
+    found = access_pictures.reached(row)
+    return found | {
+        "forwards": [_worded(f, protocol=Protocol) for f in found["forwards"]], "rules": [rules.line(r) for r in found["rules"]],
+        "groups": [_lines(g) for g in found["groups"]], "group_ids": [g["id"] for g in found["groups"]],
+    }
+
+
+def groups(rows: Iterable[SecurityGroup]) -> list[Shown]:
+    """Security groups, their rules as lines."""
+    return [_lines(p) for p in access_pictures.groups(rows)]
+
+
+def _lines(picture: Shown) -> Shown:
+    return picture | {"rules": [rules.line(r) for r in picture["rules"]]}
+
+
+def addresses(rows: Iterable[ElasticAddress]) -> list[Shown]:
+    """Public addresses."""
+    return [_worded(p, state=AddressState) for p in access_pictures.elastics(rows)]
 
 
 def instance(row: Instance) -> Shown:

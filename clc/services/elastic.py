@@ -1,0 +1,259 @@
+"""Public addresses: brought in by administrators, lent to people, led to instances: the only writer of ElasticAddress."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
+
+from django.db.models import QuerySet
+
+from clc.services import access, events, networks, people
+from clc.services.cards import DEFAULT
+from luhyaapi import clock, ids
+from luhyaapi.contracts.commands import NetworksSet
+from luhyaapi.contracts.vocabulary import HostState, Role
+from luhyaapi.errors import Refused, Unavailable
+from luhyadb import memory, scope
+from luhyadb.models import Account, ElasticAddress, Host, Instance, Network
+
+AT_ONCE = 4096
+EACH = 4
+"""So many a user has at most; an administrator has as many as there are."""
+COOLDOWN_S = 60.0
+"""So long one that was released rests before it is lent again: what still speaks to it means the one before."""
+_RANGES = 64
+_TRIED = 16
+_ELASTICS_SINCE = 2
+"""The version of the word about networks that names public addresses."""
+
+
+def add(account: Account, cluster: str, given: Sequence[str]) -> list[ElasticAddress]:
+    """More addresses of a cluster, as ``first-last``, one, or CIDR (without its first and last).
+
+    Raises Refused(forbidden | not_found | invalid | quota | exists | conflict | state).
+    """
+    scope.require_admin(account)
+    numbers = _numbers(given)
+    with memory.atomic():
+        host = _able(networks.named(account, cluster))
+        networks.alone(host)
+        live = ElasticAddress.objects.filter(live_address__isnull=False)
+        if taken := live.filter(number__range=(numbers[0], numbers[-1]), number__in=numbers).first():
+            raise Refused("exists", f"{taken.address} is a public address already", f"the cluster {taken.cluster.name} has it", field="ranges")
+        if live.filter(cluster=host).count() + len(numbers) > AT_ONCE:
+            raise Refused("quota", "The cluster would have too many public addresses", f"at most {AT_ONCE}", field="ranges")
+        _refuse_networks(host, numbers)
+        now = clock.now()
+        rows = [_row(host, number, now) for number in numbers]
+        ElasticAddress.objects.bulk_create(rows)
+        events.record("elastic", host.pk, "public addresses added", owner=account, host=host.pk, count=len(rows), first=rows[0].address, last=rows[-1].address)
+    return rows
+
+
+def _row(host: Host, number: int, now: float) -> ElasticAddress:
+    text = str(ipaddress.IPv4Address(number))
+    return ElasticAddress(id=ids.new("eip"), cluster=host, address=text, live_address=text, number=number, created_at=now)
+
+
+def _numbers(given: Sequence[str]) -> list[int]:
+    if not given or len(given) > _RANGES:
+        raise Refused("invalid", "Public addresses cannot be read", f"give 1 to {_RANGES} ranges", field="ranges")
+    found: set[int] = set()
+    for text in given:
+        first, last = _ends(text.strip())
+        if last - first >= AT_ONCE or len(found) + last - first >= AT_ONCE:
+            raise Refused("quota", "Too many public addresses at once", f"at most {AT_ONCE}", field="ranges")
+        for end in (ipaddress.IPv4Address(first), ipaddress.IPv4Address(last)):
+            if end.is_multicast or end.is_loopback or end.is_link_local or end.is_reserved or int(end) < 2**24:
+                raise Refused("invalid", f"{end} cannot be a public address", "it is no host's", field="ranges")
+        found.update(range(first, last + 1))
+    return sorted(found)
+
+
+def _ends(text: str) -> tuple[int, int]:
+    try:
+        if "/" in text:
+            net = ipaddress.IPv4Network(text)
+            whole = int(net.network_address), int(net.broadcast_address)
+            return whole if net.prefixlen >= 31 else (whole[0] + 1, whole[1] - 1)
+        first, last = (int(ipaddress.IPv4Address(end.strip())) for end in (text.split("-") if "-" in text else (text, text)))
+    except ValueError as e:
+        raise Refused("invalid", "A range cannot be read", f"{text[:60]!r}: give first-last, or CIDR", field="ranges") from e
+    if first > last:
+        raise Refused("invalid", "A range cannot be read", f"{text[:60]!r}: its end comes before its beginning", field="ranges")
+    return first, last
+
+
+def _refuse_networks(host: Host, numbers: Sequence[int]) -> None:
+    known = {row.name: row.subnet for row in Network.objects.filter(cluster=host, retired_at=0)} | ({DEFAULT: host.subnet} if host.subnet else {})
+    for name, text in known.items():
+        subnet = ipaddress.IPv4Network(text)
+        if any(int(subnet.network_address) <= number <= int(subnet.broadcast_address) for number in numbers):
+            raise Refused("conflict", "Public addresses overlap with a network", f"{name} of this cluster is {subnet}", field="ranges")
+    wanted = set(numbers)
+    for other in Host.objects.exclude(state=HostState.RETIRED).exclude(address=""):
+        if set(_of_host(other)) & wanted:
+            raise Refused("conflict", "A host has one of these addresses", f"the host {other.name} is at {other.address}", field="ranges")
+
+
+def _of_host(host: Host) -> Iterator[int]:
+    try:
+        yield int(ipaddress.IPv4Address(urlsplit(host.address).hostname or ""))
+    except ValueError:
+        return
+
+
+def _able(cluster: Host) -> Host:
+    if cluster.speaks.get(NetworksSet.kind, 0) < _ELASTICS_SINCE:
+        raise Refused("state", "The cluster cannot have public addresses yet", f"{cluster.name} runs an older version", hint="Update it first.")
+    return cluster
+
+
+def resolve(account: Account, text: str) -> ElasticAddress:
+    """The visible one with that id, or that address. Raises Refused(not_found)."""
+    return scope.one(account, ElasticAddress, **({"pk": text} if ids.is_id(text, "eip") else {"live_address": text}))
+
+
+def retire(account: Account, ident: str) -> ElasticAddress:
+    """Take a public address back. Raises Refused(forbidden | not_found), Refused(state) while somebody has it."""
+    scope.require_admin(account)
+    with memory.atomic():
+        row = _taken(account, ident)
+        if row.owner is not None:
+            raise Refused("state", f"{row.address} is lent", f"its owner is {row.owner.username}", hint="Release it first.")
+        ElasticAddress.objects.filter(pk=row.pk, owner=None).update(live_address=None, retired_at=clock.now())
+        events.record("elastic", row.pk, "public address retired", owner=account, address=row.address)
+    return row
+
+
+def _taken(account: Account, ident: str) -> ElasticAddress:
+    """A row that is nobody else's to change until the transaction ends."""
+    found = resolve(account, ident)
+    networks.alone(found.cluster)
+    row = ElasticAddress.objects.select_for_update().select_related("cluster").get(pk=found.pk)
+    if row.retired_at or (row.owner_id != account.pk and not account.is_admin):
+        return resolve(account, found.pk)
+    return row
+
+
+def allocate(account: Account, cluster: str = "") -> ElasticAddress:
+    """Lend an address of a cluster to somebody; the cluster may be left out where only one has any.
+
+    Raises Refused(not_found | invalid | quota), Unavailable(no_capacity).
+    """
+    with memory.atomic():
+        people.require_active(account)
+        has = ElasticAddress.objects.filter(owner=account, retired_at=0).count()
+        if has >= EACH and not account.is_admin:
+            raise Refused("quota", "You have as many public addresses as you may", f"at most {EACH}", hint="Release one first, or ask an administrator.")
+        rows = ElasticAddress.objects.filter(cluster=_lender(cluster), retired_at=0)
+        row = _lend(account, rows)
+        if row is None:
+            resting = rows.filter(owner=None).count()
+            raise Unavailable("no_capacity", "No public address is free", f"{rows.count()} there are, {resting} rest after their release",
+                              hint="Wait a minute, or have an administrator add some.")
+        events.record("elastic", row.pk, "public address allocated", owner=account, address=row.address)
+    return row
+
+
+def _lend(account: Account, rows: QuerySet[ElasticAddress]) -> ElasticAddress | None:
+    now = clock.now()
+    free = rows.filter(owner=None, released_at__lte=now - COOLDOWN_S).order_by("released_at", "number")
+    while some := list(free[:_TRIED]):
+        for row in some:
+            if ElasticAddress.objects.filter(pk=row.pk, owner=None, retired_at=0).update(owner=account, allocated_at=now):
+                row.owner, row.allocated_at = account, now
+                return row
+    return None
+
+
+def _lender(asked: str) -> Host:
+    having = Host.objects.filter(pk__in=ElasticAddress.objects.filter(retired_at=0).values("cluster"), role=Role.CC).exclude(state=HostState.RETIRED)
+    by = {"pk": asked} if ids.is_id(asked, "cc") else {"name": asked}
+    rows = list(having.filter(**by)[:2]) if asked else list(having[:2])
+    if len(rows) > 1:
+        raise Refused("invalid", "The cluster must be named", "there are several", field="cluster")
+    if not rows:
+        why = f"the cluster {asked[:63]!r} has none" if asked else "nobody has brought any in"
+        raise Refused("not_found", "There are no public addresses", why, hint="Ask an administrator to add some.", field="cluster")
+    return rows[0]
+
+
+def associate(account: Account, ident: str, instance: str) -> ElasticAddress:
+    """Have an address lead to an instance of its owner, away from the one it led to. Raises Refused(not_found | state | forbidden)."""
+    with memory.atomic():
+        row = _taken(account, ident)
+        target = scope.one(account, Instance, pk=instance)
+        access.require_there(target)
+        if row.owner_id is None:
+            raise Refused("state", f"{row.address} is nobody's", "only one that was allocated can lead to an instance", hint="Allocate it first.")
+        if row.owner_id != target.owner_id and not account.is_admin:
+            raise Refused("forbidden", f"{row.address} and {target.name} have different owners")
+        if not access.is_placed(target) or target.cluster != row.cluster_id:
+            raise Refused("state", f"{target.name} has no place in the cluster of {row.address}", f"the address is of {row.cluster.name}")
+        other = ElasticAddress.objects.filter(instance=target).exclude(pk=row.pk).first()
+        if other is not None:
+            raise Refused("state", f"{target.name} has a public address already", other.address, hint="Dissociate that one first.")
+        if row.instance_id != target.pk:
+            _able(row.cluster)
+            _lead(row, target)
+    return row
+
+
+def dissociate(account: Account, ident: str) -> ElasticAddress:
+    """Have an address lead nowhere; it stays its owner's. Raises Refused(not_found)."""
+    with memory.atomic():
+        row = _taken(account, ident)
+        if row.instance_id is not None:
+            _lead(row, None)
+    return row
+
+
+def release(account: Account, ident: str) -> ElasticAddress:
+    """Give an address back; it rests before somebody else gets it. Raises Refused(not_found), Refused(state) for one nobody has."""
+    with memory.atomic():
+        row = _taken(account, ident)
+        if row.owner_id is None:
+            raise Refused("state", f"{row.address} is nobody's", "there is nothing to release")
+        _free(row)
+    return row
+
+
+def _free(row: ElasticAddress) -> None:
+    if row.instance_id is not None:
+        _lead(row, None)
+    events.record("elastic", row.pk, "public address released", owner_id=row.owner_id, address=row.address)
+    row.owner, row.released_at = None, clock.now()
+    ElasticAddress.objects.filter(pk=row.pk).update(owner=None, released_at=row.released_at)
+
+
+def _lead(row: ElasticAddress, target: Instance | None) -> None:
+    """Let it lead there, and nowhere else, by one word to the cluster."""
+    left = row.instance
+    ElasticAddress.objects.filter(pk=row.pk).update(instance=target)
+    row.instance = target
+    if left is not None:
+        events.record("instance", left.pk, "public address leads elsewhere", owner_id=left.owner_id, address=row.address)
+    if target is not None:
+        events.record("instance", target.pk, "public address leads here", owner_id=target.owner_id, address=row.address)
+    networks.tell(row.cluster, networks.alone(row.cluster))
+
+
+def placed(row: Instance) -> None:
+    """An instance has a place: an address of another cluster cannot lead there."""
+    for led in ElasticAddress.objects.filter(instance=row).exclude(cluster=row.cluster).select_related("cluster"):
+        _lead(led, None)
+
+
+def forget(row: Instance) -> None:
+    """An instance is no more: its address stays its owner's, and leads nowhere."""
+    for led in ElasticAddress.objects.filter(instance=row).select_related("cluster"):
+        with memory.atomic():
+            _lead(led, None)
+
+
+def forget_owner(account: Account) -> None:
+    """Somebody is no more: what they had is free. In a transaction of the caller's."""
+    for row in ElasticAddress.objects.filter(owner=account).select_related("cluster"):
+        _free(row)
