@@ -46,7 +46,7 @@ class Migration(migrations.Migration):
                 ('released_at', models.FloatField(default=0)),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('protocol', 'port'), name='one_forward_per_port')],
+                'constraints': [models.UniqueConstraint(fields=('protocol', 'port'), name='one_lent_port')],
             },
         ),
         migrations.AlterField(

@@ -105,7 +105,7 @@ class ForwardLease(Table):
     released_at = models.FloatField(default=0)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["protocol", "port"], name="one_forward_per_port")]
+        constraints = [models.UniqueConstraint(fields=["protocol", "port"], name="one_lent_port")]
 
 
 class ElasticLink(Table):
