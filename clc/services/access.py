@@ -35,8 +35,7 @@ def set_rules(account: Account, ident: str, given: Sequence[Mapping[str, str]]) 
     """Let these reach an instance, beside what its groups let in. Raises Refused(invalid | not_found | quota | state)."""
     kept = rules.read(given)
     with memory.atomic():
-        row = scope.one(account, Instance, pk=ident)
-        require_there(row)
+        row = held(account, ident)
         Access.objects.get_or_create(instance=row)
         Access.objects.filter(instance=row).update(rules=kept)
         events.record("instance", row.pk, "security rules changed", owner_id=row.owner_id, rules=len(kept))
@@ -44,10 +43,12 @@ def set_rules(account: Account, ident: str, given: Sequence[Mapping[str, str]]) 
     return row
 
 
-def require_there(row: Instance) -> None:
-    """Raises Refused(state) for an instance that is deleted, or about to be."""
+def held(account: Account, ident: str) -> Instance:
+    """A visible instance that is not deleted until this transaction ends. Raises Refused(not_found), Refused(state) for one that is deleted, or about to be."""
+    row = Instance.objects.select_for_update().get(pk=scope.one(account, Instance, pk=ident).pk)
     if InstanceState.DELETED in (row.state, row.wanted):
         raise Refused("state", "Nothing can reach this instance any more", "it is being deleted")
+    return row
 
 
 def changed(rows: Iterable[Instance], *, must: bool = True) -> None:

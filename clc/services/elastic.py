@@ -183,9 +183,9 @@ def _lender(asked: str) -> Host:
 def associate(account: Account, ident: str, instance: str) -> ElasticAddress:
     """Have an address lead to an instance of its owner, away from the one it led to. Raises Refused(not_found | state | forbidden)."""
     with memory.atomic():
+        resolve(account, ident)
+        target = access.held(account, instance)  # before the address, as when an instance goes
         row = _taken(account, ident)
-        target = scope.one(account, Instance, pk=instance)
-        access.require_there(target)
         if row.owner_id is None:
             raise Refused("state", f"{row.address} is nobody's", "only one that was allocated can lead to an instance", hint="Allocate it first.")
         if row.owner_id != target.owner_id and not account.is_admin:

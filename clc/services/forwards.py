@@ -42,8 +42,7 @@ def add(account: Account, ident: str, ask: Ask) -> Forward:
         raise Refused("invalid", "protocol is not possible", f"give {' or '.join(Protocol)}, not {ask.protocol[:20]!r}", field="protocol")
     sources, until = _sources(ask.sources), _until(ask)
     with memory.atomic():
-        row = scope.one(account, Instance, pk=ident)
-        access.require_there(row)
+        row = access.held(account, ident)
         if not access.is_placed(row):
             raise Refused("state", "No port of this instance can be reached yet", "it has no place in a cluster", hint="Wait until it was placed.")
         there = list(Forward.objects.select_for_update().filter(instance=row))

@@ -144,8 +144,7 @@ def set_groups(account: Account, ident: str, names: Sequence[str]) -> Instance:
     Raises Refused(not_found | conflict | invalid | quota | state).
     """
     with memory.atomic():
-        row = scope.one(account, Instance, pk=ident)
-        access.require_there(row)
+        row = access.held(account, ident)
         there = {each.group_id: each.group for each in GroupMember.objects.filter(instance=row).select_related("group")}
         groups = [there[name] for name in dict.fromkeys(names) if name in there]
         groups += [each for each in chosen(account, [name for name in names if name not in there], row.owner_id) if each.pk not in there]
