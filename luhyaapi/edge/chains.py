@@ -103,6 +103,9 @@ def _add_closed(made: Chains, gateways: Iterable[Segment]) -> None:
         nets = _of(segment.subnets, 4)
         if segment.talk:
             made.add(IPV4, "filter", "judge", *(f"-s {one} -d {other} -j ACCEPT" for one in nets for other in nets))
+    # Where bridged frames are judged as routed ones (net.bridge.bridge-nf-call-iptables), questions to the metadata service pass here too.
+    question = f"-d {METADATA} -p tcp --dport {METADATA_PORT} -j ACCEPT"
+    made.add(IPV4, "filter", "judge", *(f"-i {segment.bridge} -o {segment.bridge} {question}" for segment in gateways))
     for program in (IPV4, IPV6):
         made.add(program, "filter", "judge", *(f"-o {segment.bridge} -j DROP" for segment in gateways))
 

@@ -8,6 +8,7 @@ from luhyaapi.edge.plan import METADATA, METADATA_MAC, METADATA_PORT
 
 INET, BRIDGE = "inet", "bridge"
 
+# Where somebody has bridged frames judged as routed ones (net.bridge.bridge-nf-call-iptables), questions to the metadata service pass here too.
 # Keys with a prefix in them make a set that the kernel copies with each change, so no forward stands in one. That a packet comes by a
 # forward is known by the address it was sent to: what others translate at addresses without one permits nothing.
 _INET = """
@@ -73,6 +74,7 @@ _INET = """
         ip daddr vmap @cards4
         ip6 daddr vmap @cards6
         ip saddr . ip daddr @talking accept
+        iifname @gateways oifname @gateways ip daddr @IP@ tcp dport @PORT@ accept
         oifname @gateways drop
     }
     chain receive {
@@ -190,4 +192,4 @@ _BRIDGE = """
 """
 # Filled in here and not by format: what is between braces is nftables'.
 _VALUES = {"@MAC@": METADATA_MAC, "@IP@": METADATA, "@PORT@": str(METADATA_PORT)}
-STATIC = {INET: _INET, BRIDGE: functools.reduce(lambda text, each: text.replace(*each), _VALUES.items(), _BRIDGE)}
+STATIC = {family: functools.reduce(lambda text, each: text.replace(*each), _VALUES.items(), made) for family, made in ((INET, _INET), (BRIDGE, _BRIDGE))}

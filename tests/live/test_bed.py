@@ -54,6 +54,7 @@ def test_only_doors_others_come_to_are_open(bed):
         ports[name] = {int(row.split()[3].rsplit(":", 1)[1]) for row in rows if not row.split()[3].startswith(("127.0.0.1:", "[::1]:"))}
     assert ports == {
         "front": {8600, 8601, 8602, 8607, 8615}, "head": {53, 8603, 8604, 8615}, "node1": {8605}, "node2": {8605}, "store": set(),
+        "student": set(), "desk": set(),
     }
 
 
@@ -97,6 +98,72 @@ def test_a_network_spans_the_nodes_that_have_guests_in_it(bed):
         bed.educloud("instance", "delete", one["id"], "--yes")
     bed.educloud("network", "delete", "class-7", "--yes")
     assert soon(lambda: not any("vx" in bed.run(host, ["ip", "-br", "link"]).text for host in ("head", *NODES)), 60)
+
+
+def asked(bed, where, address, port=80, wait_s=5):
+    """What a guest's web server tells somebody who stands there first: its id; empty when nobody answers."""
+    done = bed.run(where, ["curl", "-sS", "-m", str(wait_s), f"http://{address}:{port}/"], check=False)
+    return done.text.split("\n")[0].strip()
+
+
+@pytest.fixture(scope="module")
+def outside(bed):
+    """The campus is the outside of the cluster's host, the nodes' LAN that of the nodes; a student knows ways into both."""
+    front, head = (bed.description.hosts[name].addresses for name in ("front", "head"))
+    bed.run("head", ["ip", "route", "replace", "default", "via", front["campus"]])
+    for node in NODES:
+        bed.run(node, ["ip", "route", "replace", "default", "via", head["cluster"]])
+    for net in (bed.description.networks["cluster"], "10.231.0.0/24", "10.198.0.0/16"):
+        bed.run("student", ["ip", "route", "replace", net, "via", head["campus"]])
+    return head["campus"]
+
+
+def test_a_server_behind_its_cluster_is_reached_by_ports_and_public_addresses_and_by_nothing_else(bed, pair, outside):
+    one, two = pair["node1"], pair["node2"]
+    inner = one["nics"][0]["ip"]
+    assert asked(bed, "student", inner, wait_s=2) == ""
+    way = bed.answer("forward", "add", one["id"], "80")
+    assert way["address"] == outside
+    assert soon(lambda: asked(bed, "student", outside, way["port"]), 20) == one["id"]
+    assert asked(bed, "student", outside, way["port"] + 1, 2) == ""
+    public = bed.description.networks["campus"].rsplit(".", 1)[0] + ".200"
+    bed.educloud("elastic", "add", public)
+    bed.educloud("elastic", "allocate")
+    bed.educloud("elastic", "associate", public, one["id"])
+    assert asked(bed, "student", public, wait_s=2) == "", "an address is a way and no permission"
+    for each in (one, two):
+        bed.educloud("instance", "rules", each["id"], "--allow", "tcp:80")
+    assert soon(lambda: asked(bed, "student", public), 20) == one["id"]
+    assert asked(bed, "student", inner) == one["id"]
+    assert asked(bed, "student", public, 22, 2) == ""
+    bed.educloud("elastic", "associate", public, two["id"])
+    assert soon(lambda: asked(bed, "student", public) == two["id"], 20)
+    bed.educloud("forward", "delete", one["id"], "80")
+    bed.educloud("elastic", "dissociate", public)
+    for each in (one, two):
+        bed.educloud("instance", "rules", each["id"], "--clear")
+    assert soon(lambda: (asked(bed, "student", outside, way["port"], 2), asked(bed, "student", public, wait_s=2), asked(bed, "student", inner, wait_s=2)) ==
+                ("", "", ""), 20)
+    assert asked(bed, "student", one["nics"][0]["gateway"], 53, 2) == ""
+
+
+def test_a_desktop_behind_its_node_is_reached_at_the_node_and_at_the_cluster_and_by_nothing_else(bed, outside):
+    bed.educloud("network", "create", "--name", "desks", "--subnet", "10.198.9.0/24", "--mode", "node", "--isolated")
+    made = bed.answer("instance", "run", "--image", "tiny", "--network", "desks", timeout_s=180)
+    try:
+        host = next(h["name"] for h in bed.answer("host", "list") if h["id"] == made["host"])
+        near = bed.description.hosts[host].addresses["cluster"]
+        inner = made["nics"][0]["ip"]
+        way = bed.answer("forward", "add", made["id"], "80")
+        assert soon(lambda: asked(bed, "desk", near, way["port"]), 60) == made["id"]
+        assert soon(lambda: asked(bed, "student", outside, way["port"]), 20) == made["id"]
+        assert asked(bed, host, inner) == made["id"], "from the node itself"
+        for where, address, port in (("student", inner, 80), ("desk", inner, 80), ("desk", near, way["port"] + 1), ("head", inner, 80)):
+            assert asked(bed, where, address, port, 2) == "", (where, address, port)
+    finally:
+        bed.educloud("instance", "delete", made["id"], "--yes")
+    assert soon(lambda: asked(bed, "desk", near, way["port"], 2) == "" == asked(bed, "student", outside, way["port"], 2), 20)
+    bed.educloud("network", "delete", "desks", "--yes")
 
 
 def test_a_guest_of_each_node_is_reached_and_its_log_comes_up_two_hops(bed, pair):

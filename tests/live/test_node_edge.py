@@ -10,9 +10,12 @@ import pytest
 from luhyaapi.contracts.specs import Allow, Nic, NodeForward
 from luhyaapi.contracts.vocabulary import Allowed, NetworkMode, Protocol
 from luhyaapi.edge.nft import NftRules
+from luhyaapi.edge.plan import RulesPlan, Segment
 from luhyaapi.errors import Refused
 from nc.drivers.base import Guest, NodeEdge, tap_name
 from nc.drivers.bridge_network import BridgeNetwork
+from nc.drivers.metadata_base import Answer, Asker
+from nc.drivers.metadata_bridge import BridgeMetadata
 from nc.drivers.taps import Here
 from tests.support.edge_bed import CLIENT, FAR, HOST, OTHER_CLIENT, OUT, PUBLIC, A, B, Bed
 
@@ -157,3 +160,34 @@ def test_of_the_campus_the_neighbours_are_judged(bed: NodeBed, script: Path, tmp
     assert bed.is_closed(FAR, IPS[B], 80)
     with pytest.raises(Refused, match="not in the campus network"):
         BridgeNetwork("edutest0").plug(ONE, cards.guests[ONE].nics[0])
+
+
+@pytest.mark.parametrize("routed", ["0", "1"])
+@pytest.mark.parametrize("mode", [NetworkMode.NODE, NetworkMode.CLUSTER])
+def test_a_guest_asks_about_itself_under_all_rules_of_its_host(bed: NodeBed, node: BridgeNetwork, mode: NetworkMode, routed: str) -> None:
+    """Also where its node is its cluster's host, whose rules stand beside, and where bridged frames are judged as routed ones."""
+    bed.sysctl(HOST, "bridge/bridge-nf-call-iptables", routed)
+    wanted = edge(mode=mode)
+    bridge = "edutest0-9"
+    cluster = NftRules("cc-edutest0")
+    if mode is NetworkMode.CLUSTER:
+        bed.ip(HOST, "link", "add", bridge, "type", "bridge")
+        bed.ip(HOST, "address", "add", f"{GATEWAY}/24", "dev", bridge)
+        bed.ip(HOST, "link", "set", bridge, "up")
+        segment = Segment(name="n9", bridge=bridge, subnets=("10.9.0.0/24",), gateway=True)
+        cluster.apply(RulesPlan(name="cc-edutest0", uplinks=("wan0",), segments=(segment,)))
+    door = BridgeMetadata(lambda bridge, ip, _question: Answer(200, f"{bridge} {ip}\n"))
+    try:
+        for instance in (ONE, TWO):
+            node.plug(instance, wanted.guests[instance].nics[0])
+        node.guard(wanted)
+        door.serve([Asker(bridge, tap_name(instance, MACS[where]), MACS[where], IPS[where]) for instance, where in ((ONE, A), (TWO, B))])
+        for instance, where in ((ONE, A), (TWO, B)):
+            bed.enter(where, instance, bridge)
+            bed.ip(where, "address", "add", f"{IPS[where]}/24", "dev", "eth0")
+            bed.ip(where, "route", "replace", "default", "via", GATEWAY)
+            said = bed.run(where, "curl", "-sS", "-m", "3", "http://169.254.169.254/", check=False).text
+            assert said == f"{bridge} {IPS[where]}\n"
+    finally:
+        door.close()
+        cluster.down()

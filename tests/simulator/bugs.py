@@ -73,7 +73,7 @@ def planted(name: str) -> Iterator[None]:
 # ---- messages
 
 
-@bug("an order that is done is carried out again when it comes twice", 53, ("double",))
+@bug("an order that is done is carried out again when it comes twice", 90, ("double",))
 def _no_inbox() -> list[Patch]:
     real = journal.Journal.accept
 

@@ -51,7 +51,7 @@ def _objects_not_synced() -> list[Patch]:
     return [(LocalStore, "_adopt", adopt)]
 
 
-@bug("collecting knows nothing of what is coming", 82, ("delay", "cut", "crash", "drop"), VERSIONS, 2)
+@bug("collecting knows nothing of what is coming", 122, ("delay", "cut", "crash", "drop"), VERSIONS, 2)
 def _drafts_collected() -> list[Patch]:
     real = BlockStore.reserve
 
