@@ -11,7 +11,7 @@ from deploy.cli.session import Session, noun, verb
 
 app = noun("network")
 NetworkName = Annotated[str, typer.Argument(metavar="ID", help="Id of the network, or its name if only one cluster has it.")]
-Mode = Literal["cluster", "closed"]
+Mode = Literal["node", "cluster", "campus", "closed"]
 _ORDER = ("id", "name", "mode", "cluster", "cluster_name", "subnet", "gateway", "ranges", "way_out", "isolated", "addresses", "instances", "created_at")
 
 
@@ -45,7 +45,7 @@ def create(
     name: Annotated[str, typer.Option(help="Its name.")],
     subnet: Annotated[str, typer.Option(metavar="CIDR", help="Its addresses, for example 10.40.0.0/24; the first is the gateway's.")],
     cluster: Annotated[str, typer.Option(help="Id or name of its cluster; may be left out where there is one.")] = "",
-    mode: Annotated[Mode, typer.Option(help="What it is for; no packet rule tells them apart yet.")] = "cluster",
+    mode: Annotated[Mode, typer.Option(help="Where it ends: at the node, at the cluster (closed: for a class), or in the campus network.")] = "cluster",
     ranges: Annotated[list[str] | None, typer.Option("--range", metavar="FIRST-LAST", help="What of it is lent; several times. All when left out.")] = None,
     no_way_out: Annotated[bool, typer.Option("--no-way-out", help="Its guests reach nothing outside of the cluster.")] = False,
     isolated: Annotated[bool, typer.Option("--isolated", help="Its guests do not reach each other.")] = False,
