@@ -54,7 +54,7 @@ class LinuxEdge:
             there = [_seen(found) for bridge in sorted(self._remembered()) if (found := self._network(bridge).found())]
             rules = self._rules.found() if self._rules else None
         if rules:
-            rules = rules.model_copy(update={"uplinks": ()})
+            rules = rules.model_copy(update={"uplinks": (), "inner": ()})
         return EdgePlan(networks=tuple(there), rules=rules) if there else None
 
     def rule(self, rules: RulesPlan) -> None:
@@ -73,7 +73,9 @@ class LinuxEdge:
         if rules is None:
             self._rules.down()
         else:
-            self._rules.apply(rules.model_copy(update={"uplinks": uplinks}))
+            own = [packets.subnet(text) for segment in rules.segments for text in segment.subnets]
+            elsewhere = {each.to for each in rules.forwards if not any(packets.address(each.to) in net for net in own)}
+            self._rules.apply(rules.model_copy(update={"uplinks": uplinks, "inner": routes.links_to(elsewhere)}))
             elastic.keep(uplinks, addresses, self._mark)
 
     def _make(self, network: EdgeNetwork) -> None:

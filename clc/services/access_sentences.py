@@ -5,6 +5,16 @@ from __future__ import annotations
 from django.utils.translation import gettext_noop as _
 
 ACCESS = (
+    _("The cluster has no way into the instance's network"),
+    _("it is of mode {}"),
+    _("Open a port of it by a forward, or let it in by a security rule."),
+    _("The cluster has no address for its users"),
+    _("Set network.address of the cluster."),
+    _("No port of the cluster is free"),
+    _("Close forwards that nobody needs, or raise network.lent_count."),
+    _("This node is not in the campus network"),
+    _("network.campus names no card"),
+    _("Give the node a card there and name it in network.campus."),
     _("Too many rules"),
     _("The protocol of a rule is not possible"),
     _("The ports of a rule are not possible"),

@@ -81,7 +81,7 @@ def render(plan: RulesPlan, prefix: str, *, is_router: bool) -> Chains:
     _add_forwards(made, plan.forwards)
     bridges = [segment.bridge for segment in plan.segments]
     if not is_router:
-        _add_strays(made, plan.uplinks, bridges)
+        _add_strays(made, list(dict.fromkeys((*plan.uplinks, *plan.inner))), bridges)
     gateways = [segment for segment in plan.segments if segment.gateway]
     _add_strays(made, [each.bridge for each in gateways], (*plan.uplinks, *bridges), "leave")
     segments = {segment.name: segment for segment in plan.segments}

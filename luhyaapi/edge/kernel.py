@@ -85,7 +85,7 @@ def _unasked(plan: RulesPlan) -> list[str]:
 
 def _wanted(plan: RulesPlan, sysctls: Path) -> dict[Path, str]:
     """Per file its text. In IPv6 accept_ra goes before, else a router's announcement would be forgotten in between."""
-    links = [*plan.uplinks, *(segment.bridge for segment in plan.segments if not segment.judged)]
+    links = [*plan.uplinks, *plan.inner, *(segment.bridge for segment in plan.segments if not segment.judged)]
     wanted = {sysctls / "ipv4/conf" / link / "forwarding": "1" for link in links}
     if any(segment.way_out and subnet(text).version == 6 for segment in plan.segments if not segment.judged for text in segment.subnets):
         learning = [sysctls / "ipv6/conf" / link / "accept_ra" for link in plan.uplinks]

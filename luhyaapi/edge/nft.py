@@ -106,7 +106,7 @@ class NftRules:
         old = self._now if self._now and self._is_untouched(self._now) else None
         uses = Counter(forward.address for forward in plan.forwards)
         now = _InForce(plan, ruleset.render(plan, is_router=kernel.is_router()), taken, forwards={key(each): each for each in plan.forwards}, uses=uses)
-        if old and (old.plan.segments, old.plan.uplinks) == (plan.segments, plan.uplinks):
+        if old and (old.plan.segments, old.plan.uplinks, old.plan.inner) == (plan.segments, plan.uplinks, plan.inner):
             text = ruleset.difference(old.made, now.made, self._table)
             now.static, now.generation = old.static, old.generation
         else:

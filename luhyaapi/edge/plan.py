@@ -95,10 +95,14 @@ class Card(Model):
 
 
 class RulesPlan(Model):
-    """All rules of one host that bear one ``name``. ``uplinks``: links behind which the outside lies."""
+    """All rules of one host that bear one ``name``. ``uplinks``: links behind which the outside lies.
+
+    ``inner``: links behind which hosts lie that forwards lead to; nothing but those forwards passes from there or to there.
+    """
 
     name: Name
     uplinks: tuple[Link, ...] = ()
+    inner: tuple[Link, ...] = ()
     segments: tuple[Segment, ...] = ()
     forwards: tuple[Forward, ...] = ()
     aliases: tuple[Alias, ...] = ()

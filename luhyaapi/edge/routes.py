@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import socket
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from luhyaapi.errors import Failed
@@ -24,6 +25,22 @@ def outside(namespace: str = "") -> tuple[str, ...]:
     routes = sorted(json.loads(done.stdout or b"[]"), key=lambda route: route.get("metric", 0))
     hops = [hop for route in routes for hop in route.get("nexthops", [route])]
     return tuple(dict.fromkeys(hop["dev"] for hop in hops if "dev" in hop))
+
+
+def links_to(addresses: Collection[str]) -> tuple[str, ...]:
+    """The links by which this host reaches those addresses, by its main table; none for what it has no route to. Raises Failed(network)."""
+    if not addresses:
+        return ()
+    done = run(["ip", "-4", "-json", "route", "show"], timeout_s=_S, check=False)
+    if done.code:
+        raise Failed("network", "The routes of this host could not be read", done.stderr.decode("utf-8", "replace").strip())
+    ways = [
+        (ipaddress.IPv4Network("0.0.0.0/0" if route["dst"] == "default" else route["dst"]), route.get("metric", 0), route["dev"])
+        for route in json.loads(done.stdout or b"[]") if "dev" in route
+    ]
+    ways.sort(key=lambda way: (-way[0].prefixlen, way[1]))
+    found = {next((link for net, _metric, link in ways if one in net), "") for one in map(ipaddress.IPv4Address, addresses)}
+    return tuple(sorted(found - {""}))
 
 
 def card_in(subnet: str) -> str:

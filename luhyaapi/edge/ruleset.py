@@ -60,8 +60,8 @@ def render(plan: RulesPlan, *, is_router: bool) -> Ruleset:
     segments = {segment.name: segment for segment in plan.segments}
     for uplink in plan.uplinks:
         made.put(INET, "uplinks", f'"{uplink}"')
-        if not is_router:
-            made.put(INET, "shut", f'"{uplink}"')
+    for link in () if is_router else dict.fromkeys((*plan.uplinks, *plan.inner)):
+        made.put(INET, "shut", f'"{link}"')
     for segment in plan.segments:
         made.put(INET, "bridges", f'"{segment.bridge}"')
         _put_doors(made, segment)

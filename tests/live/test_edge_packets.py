@@ -111,6 +111,24 @@ def test_answers_come_back_by_us_from_where_we_are_not_the_gateway(rules: RulesD
     assert bed.seen(node, A, PUBLIC, 8090) == PUBLIC
 
 
+def test_a_host_behind_an_inner_link_is_reached_by_its_forward_alone(rules: RulesDriver, bed: Bed) -> None:
+    """The link of the cable is taken out of the bridge: behind it is now a host that has guests of its own."""
+    bed.ip(HOST, "link", "set", "wire", "nomaster")
+    bed.ip(HOST, "address", "add", "10.99.0.1/24", "dev", "wire")
+    bed.ip(FAR, "address", "add", "10.99.0.9/24", "dev", "eth0")
+    bed.ip(FAR, "route", "add", "default", "via", "10.99.0.1")
+    bed.ip(OUT, "route", "add", "10.99.0.0/24", "via", PUBLIC)
+    web = bed.listen(FAR, 20000)
+    bed.listen(OUT, 80)
+    there = Forward(protocol=Protocol.TCP, address=PUBLIC, port=20000, to="10.99.0.9", to_port=20000)
+    rules.apply(plan(there).model_copy(update={"inner": ("wire",)}))
+    assert bed.seen(web, OUT, PUBLIC, 20000) == "10.99.0.1"
+    assert bed.is_closed(OUT, "10.99.0.9", 20000)
+    assert bed.is_closed(FAR, CLIENT, 80)
+    rules.apply(plan())
+    assert bed.is_closed(OUT, PUBLIC, 20000)
+
+
 def test_udp_is_forwarded_and_answered(rules: RulesDriver, bed: Bed) -> None:
     rules.apply(plan(Forward(protocol=Protocol.UDP, address=PUBLIC, port=5353, to=IPS[A], to_port=53)))
     with bed.inside(A):
