@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from clc.services.own import own
@@ -34,6 +34,8 @@ class Asked:
     cluster: str
     node: str
     until: float
+    heard: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What came so far: the board may forget it sooner than our patience ends."""
 
 
 def found(board_: Board, report: ProbeFacts) -> None:
@@ -56,9 +58,10 @@ def ask(account: Account, ident: str) -> Asked:
     return asked
 
 
-def answer(asked: Asked) -> dict[str, Any] | None:
+def answer(board_: Board, asked: Asked) -> dict[str, Any] | None:
     """What they found, links in order from the guest to the outside and the first broken one; None while one may still answer."""
-    said = board().read([_key(asked.probe, role) for role in (Role.CC, Role.NC)])
+    asked.heard.update(board_.read([_key(asked.probe, role) for role in (Role.CC, Role.NC)]))
+    said = asked.heard
     listed = [(role, LinkFacts.model_validate(each)) for role in (Role.NC, Role.CC) for each in said.get(_key(asked.probe, role), {}).get("links", ())]
     by_cluster = _key(asked.probe, Role.CC) in said
     by_node = _key(asked.probe, Role.NC) in said or any(role is Role.CC and each.link in _NO_NODE and each.state is not LinkState.OK for role, each in listed)
@@ -74,7 +77,7 @@ def answer(asked: Asked) -> dict[str, Any] | None:
 def check(account: Account, ident: str) -> dict[str, Any]:
     """Ask, and wait for both, as long as there is patience; who does not answer by then is a broken link. Raises as :func:`ask`."""
     asked = ask(account, ident)
-    while (picture := answer(asked)) is None:
+    while (picture := answer(board(), asked)) is None:
         clock.sleep(_LOOK_S)
     return picture
 

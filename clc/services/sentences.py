@@ -9,6 +9,7 @@ from django.utils import translation
 from django.utils.translation import gettext_noop as _
 
 from clc.services.more_sentences import NETWORKS, STORE, TRACE
+from clc.services.probe_sentences import LINKS
 from luhyaapi.contracts import vocabulary
 from luhyaapi.contracts.vocabulary import Word
 
@@ -377,6 +378,7 @@ SENTENCES = (
     _("{} refused at the door"),
     *STORE,
     *NETWORKS,
+    *LINKS,
     *TRACE,
 )
 """Every ``{}`` stands for a value, which may be a sentence or a word of ours itself."""

@@ -97,7 +97,8 @@ def tap(there: There, name: str, wanted: str) -> LinkFacts:
         return broken("tap", "The guest's card has no cable", f"nobody is at the other end of {name}", "Reboot the instance.")
     # a bridge that is not there is the next link's to say
     if link.get("master") != wanted and wanted in there:
-        where = f"{name} is in {link['master']}, not in {wanted}" if link.get("master") else f"{name} is in no bridge, and belongs into {wanted}"
+        is_in = link.get("master")
+        where = f"the tap {name} is in {is_in}, not in {wanted}" if is_in else f"the tap {name} is in no bridge, and belongs into {wanted}"
         return broken("tap", "The guest's tap is not in the bridge of its network", where, f"On its node: ip link set {name} master {wanted}")
     return ok("tap", "The guest's tap is in the bridge of its network", name)
 
@@ -134,7 +135,7 @@ def wire(there: There, name: str, wanted: str) -> LinkFacts:
     if "NO-CARRIER" in link["flags"]:
         return broken("wire", "The card of the network has no cable", f"nobody is at the other end of {name}", "Look at its cable and at the switch.")
     if link.get("master") != wanted:
-        return broken("wire", "The card of the network is not in its bridge", f"{name} belongs into {wanted}",
+        return broken("wire", "The card of the network is not in its bridge", f"the card {name} belongs into {wanted}",
                       f"On this host: ip link set {name} master {wanted}")
     return ok("wire", "The card of the network is in its bridge", name)
 
@@ -156,7 +157,7 @@ def dhcp(server: DnsmasqNetwork, mac: str, address: str) -> LinkFacts:
         return broken("dhcp", "The DHCP server does not run", "guests that start now get no address", _HEALS)
     if not known:
         return broken("dhcp", "The DHCP server does not know the card", f"it has no {address} for {mac}", _HEALS)
-    return ok("dhcp", "The DHCP server knows the card", f"{address} for {mac}")
+    return ok("dhcp", "The DHCP server knows the card", f"{address}, {mac}")
 
 
 def span(name: str, wanted: SegmentSpan | None, namespace: str = "") -> LinkFacts:
@@ -187,7 +188,7 @@ def _alone(name: str, address: str, mac: str, there: Sequence[str]) -> LinkFacts
 
 def _answer(name: str, address: str, mac: str, there: Sequence[str], *, far: bool) -> LinkFacts:
     if mac in there:
-        return ok("answer", "The guest answers", f"{address} is at {mac}")
+        return ok("answer", "The guest answers", f"{address}, {mac}")
     if far:
         return broken("answer", "The guest does not answer its cluster", f"nobody answers for {address} at {mac} on {name}",
                       "When it answers its own node, the way between the hosts is cut: look at the cable, and let UDP port 4789 pass.")
@@ -225,7 +226,7 @@ def forwards(wanted: Collection[Forward], found: RulesPlan | None) -> LinkFacts:
     ports = [f"{each.protocol} {each.port}" for each in wanted]
     missing = [port for each, port in zip(wanted, ports, strict=True) if found is None or each not in found.forwards]
     if missing:
-        return broken("forwards", "Ports of the cluster do not lead to it", f"{', '.join(missing)}: the packet rules lack them", _HEALS)
+        return broken("forwards", "Ports of the cluster do not lead to it", f"the packet rules lack {', '.join(missing)}", _HEALS)
     return ok("forwards", "Its ports of the cluster lead to it", ", ".join(ports))
 
 

@@ -69,13 +69,13 @@ def fault(bridge: str, span: SegmentSpan, namespace: str = "") -> str:
     if link is None:
         return f"the link {name} is not there"
     if not _fits(link, span):
-        return f"{name} is for other hosts"
+        return f"the link {name} is for other hosts"
     if "UP" not in link.get("flags", ()):
-        return f"{name} is down"
+        return f"the link {name} is down"
     if link.get("master") != bridge:
-        return f"{name} is not in {bridge}"
+        return f"the link {name} is not in {bridge}"
     if missing := sorted(set(span.peers) - _peers(name, namespace)):
-        return f"{name} does not send to {', '.join(missing)}"
+        return f"the link {name} does not send to {', '.join(missing)}"
     return ""
 
 

@@ -148,8 +148,8 @@ class Cloud:
         """As the loops of both hosts do, and whoever put cables back."""
         for where, link in ((NODE, "eth0"), (CLUSTER, "eth0"), (CLUSTER, "wan0"), (GUEST, "eth0")):
             self.ip(where, "link", "set", link, "up")
-        for instance in NICS:
-            self.ip(NODE, "link", "set", TAPS[instance], "master", f"edutest0-{NICS[instance].segment}", "up")
+        for instance, nic in NICS.items():
+            self.ip(NODE, "link", "set", TAPS[instance], "master", f"edutest0-{nic.segment}", "up")
         self.ip(NODE, "link", "set", "edutest0-9", "up")
         self.ip(GUEST, "address", "replace", f"{NICS[SERVER].ip}/24", "dev", "eth0")
         self.routes()

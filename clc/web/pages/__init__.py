@@ -1,7 +1,19 @@
 """Every page of console and portal; a page module registers itself when it is imported."""
 
 from clc.web.page import routes
-from clc.web.pages import hosts, images, instances, networks, overview, people, portal, session, tasks, workspaces
+from clc.web.pages import (
+    hosts,
+    images,
+    instances,
+    networks,
+    overview,
+    people,
+    portal,
+    probes,
+    session,
+    tasks,
+    workspaces,
+)
 
-__all__ = ["hosts", "images", "instances", "networks", "overview", "people", "portal", "session", "tasks", "urlpatterns", "workspaces"]
+__all__ = ["hosts", "images", "instances", "networks", "overview", "people", "portal", "probes", "session", "tasks", "urlpatterns", "workspaces"]
 urlpatterns = routes()

@@ -18,6 +18,7 @@ from luhyaapi.contracts.vocabulary import (
     HostState,
     ImageState,
     InstanceState,
+    LinkState,
     NetworkMode,
     Persistence,
     Role,
@@ -53,6 +54,11 @@ def instances(rows: Iterable[Instance]) -> list[Shown]:
 def networks(rows: Iterable[Network]) -> list[Shown]:
     """Networks."""
     return [_worded(p, mode=NetworkMode) for p in network_pictures.networks(rows)]
+
+
+def network_check(picture: Shown) -> Shown:
+    """How the links of a machine's network were found."""
+    return picture | {"links": [_worded(each, state=LinkState) for each in picture["links"]]}
 
 
 def instance(row: Instance) -> Shown:
