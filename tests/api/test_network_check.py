@@ -17,7 +17,7 @@ from luhyadb.models import Host, Outbox
 
 PROBE = "prb-11111111"
 SILENT = (
-    links.ok("guest", "The guest runs"), links.broken("answer", "The guest does not answer", "nobody answers for 10.9.0.10 at 02:00:0a:09:00:0a on br0", "Look."),
+    links.ok("guest", "The guest runs"), links.broken("answer", "The guest does not answer", "nobody answers for 10.9.0.10 at 02:00:0a:09:00:0a on b", "Look"),
 )
 HEARD = (links.ok("guest", "The guest runs"), links.ok("answer", "The guest answers"))
 

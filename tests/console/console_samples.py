@@ -43,6 +43,7 @@ _PATHS = {
     "instance_action": "instances/<str:id>/<str:action>/",
     "instance_screen": "screens/<str:id>/",
     "instance_serial": "serials/<str:id>/",
+    "instance_network": "networks-of/<str:id>/",
     "images": "images/",
     "image_upload": "images/upload/",
     "image_import": "images/import/",

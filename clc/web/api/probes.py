@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from clc.services import instances, probes
 from clc.web.api.endpoint import Endpoint
-from clc.web.api.shapes import says
+from clc.web.api.shapes import KEY, says
 from clc.web.rest import Nothing
 from luhyaapi.contracts.vocabulary import LinkState
 
@@ -39,7 +39,8 @@ class NetworkCheckShape(s.Serializer):
 class NetworkCheck(Endpoint):
     """Whether an instance's network is in order."""
 
-    @says(NetworkCheckShape, sends=Nothing, tag="instances", operation_id="instances_network_check")
+    # Nothing is changed, so with its key it may be done again. It must not wait within one transaction: what it asks would not be sent.
+    @says(NetworkCheckShape, sends=Nothing, parameters=[KEY], tag="instances", operation_id="instances_network_check")
     def post(self, _request: Request, instance: str) -> Response:
         """Have its node and its cluster look at each link of its network; takes seconds, 15 when one of them does not answer."""
         self.sent(Nothing)
