@@ -31,6 +31,8 @@ def _print(found: dict[str, Any]) -> None:
         for word, key in (("why: ", "why"), ("next:", "hint")):
             if broken[key]:
                 output.line(f"  {word} {broken[key]}")
+    elif any(each["state"] == "unknown" for each in found["links"]):
+        output.line("Nothing broken was found, but not every link could be looked at.")
     else:
         output.line(f"The network of {found['name']} is in order.")
     output.line("")

@@ -13,6 +13,7 @@ from deploy.cli.session import Session
 from luhyaapi import ids
 from luhyaapi.contracts.reports import ProbeFacts
 from luhyaapi.edge import links
+from luhyaapi.errors import Failed
 from luhyadb.models import Host, Outbox
 
 PROBE = "prb-11111111"
@@ -20,6 +21,8 @@ SILENT = (
     links.ok("guest", "The guest runs"), links.broken("answer", "The guest does not answer", "nobody answers for 10.9.0.10 at 02:00:0a:09:00:0a on b", "Look"),
 )
 HEARD = (links.ok("guest", "The guest runs"), links.ok("answer", "The guest answers"))
+
+UNSEEN = links.unseen("guards", Failed("network", "The rules could not be read"))
 
 
 @pytest.fixture
@@ -76,7 +79,8 @@ def test_an_older_cluster_is_not_asked(api, user, row):
     assert check(api, user, row).json()["code"] == "unsupported"
 
 
-@pytest.mark.parametrize(("found", "code", "told"), [(SILENT, 1, "broken: The guest does not answer (nc)"), (HEARD, 0, "The network of one is in order.")])
+@pytest.mark.parametrize(("found", "code", "told"), [(SILENT, 1, "broken: The guest does not answer (nc)"), (HEARD, 0, "The network of one is in order."),
+                                                     ((*HEARD, UNSEEN), 0, "Nothing broken was found, but not")])
 def test_the_client_says_it(world, row, say, tmp_path, capsys, found, code, told):
     def answer(asked):
         got = world.api(None).generic(asked.method, asked.url.raw_path.decode(), asked.read(), content_type="application/json", headers=dict(asked.headers))

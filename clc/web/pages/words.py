@@ -58,7 +58,8 @@ def networks(rows: Iterable[Network]) -> list[Shown]:
 
 def network_check(picture: Shown) -> Shown:
     """How the links of a machine's network were found."""
-    return picture | {"links": [_worded(each, state=LinkState) for each in picture["links"]]}
+    shown = [_worded(each, state=LinkState) for each in picture["links"]]
+    return picture | {"links": shown, "is_whole": all(each["state"] is not LinkState.UNKNOWN for each in shown)}
 
 
 def instance(row: Instance) -> Shown:
