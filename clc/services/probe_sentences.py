@@ -15,6 +15,7 @@ LINKS = (
     _("its node has no link {}"),
     _("Reboot the instance: its tap is made as it starts."),
     _("The guest is alone in its network"),
+    _("its node runs without rights"),
     _("The guest's card is not there"),
     _("its node has not noted it"),
     _("Reboot the instance: its card is made as it starts."),
