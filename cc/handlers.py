@@ -11,6 +11,7 @@ from cc.services import (
     networks,
     placements,
     prefetches,
+    probes,
     segments,
     steps,
     tunnels,
@@ -35,6 +36,7 @@ from luhyaapi.contracts.commands import (
     InstanceStop,
     InstanceSubmit,
     LetterResend,
+    NetworkProbe,
     NetworksSet,
     StreamOpen,
     TaskCancel,
@@ -157,6 +159,15 @@ class SetAccess(Handler[AccessSet]):
             access.tell(job.services, command.instance, e)
             raise
         access.tell(job.services, command.instance)
+
+
+@handles(NetworkProbe)
+class ProbeNetwork(Handler[NetworkProbe]):
+    """How the way from an instance to the outside is here and on its node."""
+
+    def run(self, job: Job, command: NetworkProbe) -> None:
+        """What cannot be seen is said to be unknown."""
+        probes.answer(job.services, command, job.task)
 
 
 @handles(HostAdmit)

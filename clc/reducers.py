@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from clc.services import access, admission, comparisons, forwards, hosts, images, instances, tasks, workspaces
+from clc.services import access, admission, comparisons, forwards, hosts, images, instances, probes, tasks, workspaces
 from clc.services.office import Office
 from luhyaapi import ids
 from luhyaapi.contracts.base import Envelope
@@ -17,6 +17,7 @@ from luhyaapi.contracts.reports import (
     LetterFacts,
     Outcome,
     PlacementFacts,
+    ProbeFacts,
     Progress,
     TaskSteps,
 )
@@ -51,6 +52,12 @@ def progress(office: Office, reports: Mapping[str, Progress]) -> None:
 def instance_facts(_office: Office, _envelope: Envelope, report: InstanceFacts) -> None:
     """How an instance is on its node."""
     instances.found(report)
+
+
+@reduces(ProbeFacts)
+def probe_facts(office: Office, _envelope: Envelope, report: ProbeFacts) -> None:
+    """What a host found of the way from an instance to the outside."""
+    probes.found(office.board, report)
 
 
 @reduces(PlacementFacts)

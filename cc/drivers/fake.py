@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from cc.drivers.base import EdgePlan, check
 from luhyaapi.conf import Settings
-from luhyaapi.edge.plan import RulesPlan
+from luhyaapi.contracts.specs import LinkFacts, Nic
+from luhyaapi.edge import links
+from luhyaapi.edge.plan import Forward, RulesPlan
 from luhyaapi.errors import Trouble
 
 
@@ -31,6 +35,13 @@ class FakeEdge:
     def found(self) -> EdgePlan | None:
         """The plan last applied."""
         return self._plan
+
+    def look(self, nic: Nic, plan: EdgePlan, forwards: Collection[Forward]) -> tuple[LinkFacts, ...]:  # noqa: ARG002 - they are in the plan
+        """Whether the plan last applied is this one."""
+        if self._plan == plan:
+            return links.seen(nic.ip, [("guards", lambda: links.ok("guards", "The packet rules are in force"))])
+        why = "the last change has not arrived there"
+        return links.seen(nic.ip, [("guards", lambda: links.broken("guards", "The packet rules are older than what is wanted", why, ""))])
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
 from cc.drivers.base import EdgePlan, check
-from luhyaapi.conf import Settings
+from luhyaapi.conf import Settings, bridge_of
+from luhyaapi.contracts.specs import LinkFacts, Nic
 from luhyaapi.contracts.vocabulary import Role
-from luhyaapi.edge import elastic, routes, rules_for, vxlan
+from luhyaapi.edge import elastic, links, routes, rules_for, vxlan
 from luhyaapi.edge import plan as packets
 from luhyaapi.edge.base import RulesDriver
 from luhyaapi.edge.dnsmasq import DnsmasqNetwork
 from luhyaapi.edge.networks import EdgeNetwork
-from luhyaapi.edge.plan import RulesPlan
+from luhyaapi.edge.plan import Forward, RulesPlan
 from luhyaapi.errors import Trouble
 
 
@@ -56,6 +57,37 @@ class LinuxEdge:
         if rules:
             rules = rules.model_copy(update={"uplinks": (), "inner": ()})
         return EdgePlan(networks=tuple(there), rules=rules) if there else None
+
+    def look(self, nic: Nic, plan: EdgePlan, forwards: Collection[Forward]) -> tuple[LinkFacts, ...]:
+        """What this host has of the way of that card: its network, its ports and addresses, the way out."""
+        there = links.look()
+        rules = self._rules.found() if self._rules else None
+        bridge = bridge_of(self._bridge, nic.segment)
+        network = next((each for each in plan.networks if each.bridge == bridge), None)
+        checks: list[tuple[str, links.Check]] = []
+        if network and not network.shared:
+            checks += [("bridge", lambda: links.bridge(there, bridge)), ("gateway", lambda: links.gateway(there, bridge, network.gateway, network.subnet))]
+            if self._uplink and bridge == self._bridge:
+                checks.append(("wire", lambda: links.wire(there, self._uplink, bridge)))
+            checks.append(("span", lambda: links.span(bridge, network.span)))
+        if network and (not network.shared or routes.card_in(network.subnet)):
+            checks.append(("dhcp", lambda: links.dhcp(self._network(bridge), nic.mac, nic.ip)))
+        if self._rules and (wanted := plan.rules):
+            checks.append(("guards", lambda: links.guards(wanted, rules)))
+        if network and not network.shared:
+            checks += links.answers(bridge, nic.ip, nic.mac, far=True)
+        has_ways = bool(forwards)
+        checks.append(("forwards", lambda: links.forwards(forwards, rules)))
+        if public := [each.address for each in (plan.rules.aliases if plan.rules else ()) if each.to == nic.ip]:
+            has_ways = True
+            checks.append(("elastic", lambda: links.elastics(public, elastic.found(self._mark))))
+        if has_ways or (network and not network.shared and nic.way_out):
+            # a host that lost its way out still knows by which cards it had one
+            known = self._outside or routes.outside() or (rules.uplinks if rules else ())
+            checks += [("uplink", lambda: links.uplinks(there, known)), ("route", lambda: links.route(routes.outside()))]
+        if network and not network.shared:
+            checks.append(("out", lambda: links.out(is_open=nic.way_out)))
+        return links.seen(nic.ip, checks)
 
     def rule(self, rules: RulesPlan) -> None:
         """Other packet rules, of the networks that are there."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from pathlib import Path
 
 from cc.drivers.base import EdgePlan, check
 from luhyaapi.conf import Settings
-from luhyaapi.edge.plan import RulesPlan
+from luhyaapi.contracts.specs import LinkFacts, Nic
+from luhyaapi.edge.plan import Forward, RulesPlan
 from luhyaapi.errors import Failed
 
 
@@ -41,6 +43,10 @@ class UserEdge:
             return EdgePlan.model_validate_json(self._read())
         except ValueError:
             return None
+
+    def look(self, nic: Nic, plan: EdgePlan, forwards: Collection[Forward]) -> tuple[LinkFacts, ...]:  # noqa: ARG002 - nothing of it is here
+        """Nothing of the way is on this host: each guest is alone in a network of its node's."""
+        return ()
 
     def close(self) -> None:
         """Nothing to let go of."""

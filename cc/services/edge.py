@@ -18,10 +18,15 @@ from luhyadb.models import AccessOrder, ElasticLink, ForwardLease, Placement
 
 def apply(office: Office) -> None:
     """Have the edge as it is wanted. Raises as EdgeDriver.apply."""
+    office.edge.apply(wanted(office))
+
+
+def wanted(office: Office) -> EdgePlan:
+    """What it shall be now."""
     network = office.agent.settings.network
     everyone = networks.everyone(network)
     served = leases.served(network, [each for each in everyone if each.mode is not NetworkMode.NODE], segments.own(office))
-    office.edge.apply(EdgePlan(networks=served, rules=_rules(office, everyone)))
+    return EdgePlan(networks=served, rules=_rules(office, everyone))
 
 
 def rule(office: Office) -> None:

@@ -6,7 +6,7 @@ from functools import singledispatch
 
 from luhyaapi import ids
 from luhyaapi.contracts.base import Envelope, Report
-from luhyaapi.contracts.reports import Hello, HostFacts, InstanceFacts, Outcome, Progress
+from luhyaapi.contracts.reports import Hello, HostFacts, InstanceFacts, Outcome, ProbeFacts, Progress
 from luhyaapi.errors import Refused
 from luhyadb.models import FlowRun, Placement, Prefetch
 
@@ -40,11 +40,23 @@ def _about_itself(host: str, sender: str) -> None:
 
 @_judge.register
 def _(report: InstanceFacts, sender: str) -> None:
-    node = Placement.objects.filter(pk=report.instance).values_list("node", flat=True).first()
-    if node is None:
-        raise Refused("not_found", "The instance has no place in this cluster", report.instance)
-    if node != sender or report.node not in ("", sender):
+    _is_on(report.instance, sender)
+    if report.node not in ("", sender):
         raise Refused("forbidden", "A node reports about an instance that is not on it", f"{sender} about {report.instance}")
+
+
+@_judge.register
+def _(report: ProbeFacts, sender: str) -> None:
+    _about_itself(report.host, sender)
+    _is_on(report.instance, sender)
+
+
+def _is_on(instance: str, sender: str) -> None:
+    node = Placement.objects.filter(pk=instance).values_list("node", flat=True).first()
+    if node is None:
+        raise Refused("not_found", "The instance has no place in this cluster", instance)
+    if node != sender:
+        raise Refused("forbidden", "A node reports about an instance that is not on it", f"{sender} about {instance}")
 
 
 @_judge.register

@@ -20,6 +20,7 @@ from luhyaapi.contracts.reports import (
     LetterFacts,
     Outcome,
     PlacementFacts,
+    ProbeFacts,
     Progress,
     TaskSteps,
 )
@@ -109,6 +110,14 @@ def _(report: InstanceFacts, sender: str) -> None:
     """Which of its nodes an instance is on the cluster knows best, and has judged."""
     if _boss_of(sender) != _cluster_of(report.instance) or report.node not in ("", sender):
         raise Refused("forbidden", "A node reports about an instance that is not on it", f"{sender} about {report.instance}")
+
+
+@_judge.register
+def _(report: ProbeFacts, sender: str) -> None:
+    """Which of its nodes an instance is on the cluster knows best, and has judged."""
+    _about_itself(report.host, sender)
+    if _cluster_of(report.instance) not in (sender, _boss_of(sender)):
+        raise Refused("forbidden", "A host reports about an instance of another cluster", f"{sender} about {report.instance}")
 
 
 @_judge.register

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_noop as _
 
 from clc.services.access_sentences import ACCESS
 from clc.services.more_sentences import NETWORKS, STORE, TRACE
+from clc.services.probe_sentences import LINKS
 from luhyaapi.contracts import vocabulary
 from luhyaapi.contracts.vocabulary import Word
 
@@ -379,6 +380,7 @@ SENTENCES = (
     *STORE,
     *NETWORKS,
     *ACCESS,
+    *LINKS,
     *TRACE,
 )
 """Every ``{}`` stands for a value, which may be a sentence or a word of ours itself."""

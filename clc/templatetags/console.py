@@ -69,6 +69,7 @@ STATE_ICONS = {
     "Accelerator": {"kvm": "bolt", "tcg": "cpu", "simulated": "flask", "unproved": "help-circle"},
     "Health": {"ok": "circle-check", "warn": "alert-triangle", "bad": "plug-connected-x"},
     "AddressState": {"free": "circle", "resting": "hourglass", "allocated": "circle-check", "associated": "route"},
+    "LinkState": {"ok": "circle-check", "broken": "plug-connected-x", "unknown": "help-circle", "skipped": "circle-dashed"},
     "NetworkMode": {"node": "server-bolt", "cluster": "building", "campus": "world", "closed": "lock"},
     "Usage": {"desktop": "device-desktop", "server": "server-2"},
     "Role": {"clc": "cloud", "walrus": "photo", "cc": "topology-star-3", "nc": "server-bolt", "sc": "database"},

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from deploy.cli import api, output
+from deploy.cli import api, network_doctor, output
 from deploy.cli.session import Session, noun, verb
 
 app = noun("network")
@@ -64,3 +64,6 @@ def delete(session: Session, network: NetworkName, yes: Annotated[bool, typer.Op
         output.document({"id": network, "deleted": True})
     else:
         output.note(f"The network {network} is given up.")
+
+
+verb(app, "doctor")(network_doctor.doctor)

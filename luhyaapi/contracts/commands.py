@@ -25,7 +25,7 @@ from luhyaapi.contracts.specs import (
     UserData,
 )
 from luhyaapi.contracts.vocabulary import DiskFormat, Lane, Role, Usage
-from luhyaapi.ids import HostId, ImgId, InsId, LtrId, NetId, Sha256, TaskId
+from luhyaapi.ids import HostId, ImgId, InsId, LtrId, NetId, PrbId, Sha256, TaskId
 
 ALL_ROLES = (Role.WALRUS, Role.CC, Role.NC, Role.SC)
 
@@ -349,6 +349,32 @@ class SegmentsSet(Command):
     def subject(self) -> str:
         """All of them together."""
         return "segments"
+
+
+class NetworkProbe(Command):
+    """Look at each link of the way from an instance to the outside, have its node look too, and say what is found; nothing is changed."""
+
+    to, timeout_s = Role.CC, 15
+    instance: InsId
+    probe: PrbId
+
+    @property
+    def subject(self) -> str:
+        """It waits for nothing that is done to the instance."""
+        return f"probe:{self.probe}"
+
+
+class CardsProbe(Command):
+    """Look at the links of the way of an instance that its node has, and say what is found; nothing is changed."""
+
+    to, timeout_s = Role.NC, 15
+    instance: InsId
+    probe: PrbId
+
+    @property
+    def subject(self) -> str:
+        """It waits for nothing that is done to the instance."""
+        return f"probe:{self.probe}"
 
 
 class HostRefresh(Command):

@@ -14,12 +14,13 @@ from luhyaapi.contracts.specs import (
     Fault,
     ForwardFacts,
     Half,
+    LinkFacts,
     Nic,
     PartFacts,
     StepFacts,
 )
 from luhyaapi.contracts.vocabulary import Accelerator, InstanceState, Role
-from luhyaapi.ids import HostId, InsId, LtrId, Sha256
+from luhyaapi.ids import HostId, InsId, LtrId, PrbId, Sha256
 
 
 class Hello(Report):
@@ -99,6 +100,21 @@ class AccessFacts(Report):
     def subject(self) -> str:
         """Beside how the instance itself is."""
         return f"access:{self.instance}"
+
+
+class ProbeFacts(Report):
+    """The links of the way from an instance to the outside, as one host found its own. May be lost: then that host did not answer."""
+
+    durable = False
+    instance: InsId
+    probe: PrbId
+    host: HostId
+    links: tuple[LinkFacts, ...] = Field(default=(), max_length=200)
+
+    @property
+    def subject(self) -> str:
+        """One answer of each host to each question."""
+        return f"probe:{self.probe}"
 
 
 class HostsFacts(Report):

@@ -15,6 +15,7 @@ from luhyaapi.contracts.vocabulary import (
     DomainState,
     FirmwareType,
     GuestClock,
+    LinkState,
     MachineType,
     NetworkMode,
     Part,
@@ -38,6 +39,14 @@ WORDS = 2**50
 """No host heard of a higher number than this; there is room above it, for who told it to go on counting."""
 SEGMENTS = 4094
 """So many networks a cluster has at most."""
+
+
+# cut: it is kept with every event that tells of it
+def _short(text: str) -> str:
+    return text if len(text) <= FAULT_AT_MOST else f"{text[:FAULT_AT_MOST - 1]}…"
+
+
+Said = Annotated[str, AfterValidator(_short)]
 
 
 class Blob(Model):
@@ -226,6 +235,17 @@ class ElasticSpec(Model):
     instance: InsId
 
 
+class LinkFacts(Model):
+    """One link of the way from a guest to the outside, as the host that has it found it; ``card``: the address it is about, or none."""
+
+    link: str = Field(pattern="^[a-z]{1,20}$")
+    state: LinkState
+    card: Ipv4 | Literal[""] = ""
+    what: Said
+    why: Said = ""
+    hint: Said = ""
+
+
 class SegmentSpan(Model):
     """A network, by its number, on one host of several: ``local`` is the host's address for the others, ``peers`` are theirs."""
 
@@ -314,14 +334,6 @@ class Capacity(Model):
     cpus: int = 0
     memory_mib: int = 0
     disk_mib: int = 0
-
-
-# cut: it is kept with every event that tells of it
-def _short(text: str) -> str:
-    return text if len(text) <= FAULT_AT_MOST else f"{text[:FAULT_AT_MOST - 1]}…"
-
-
-Said = Annotated[str, AfterValidator(_short)]
 
 
 class StepFacts(Model):

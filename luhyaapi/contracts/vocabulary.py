@@ -41,6 +41,15 @@ class Lane(StrEnum):
     QUICK = "quick"
 
 
+class LinkState(Word):
+    """How one link of the way from a guest to the outside was found."""
+
+    OK = "ok", "In order", "正常", "green"
+    BROKEN = "broken", "Broken", "中断", "red"
+    UNKNOWN = "unknown", "Not seen", "无法查看", "orange"
+    SKIPPED = "skipped", "Not needed", "不涉及", "secondary"
+
+
 class TaskState(Word):
     """Where one intention of a user stands."""
 

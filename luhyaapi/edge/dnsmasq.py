@@ -97,6 +97,12 @@ class DnsmasqNetwork:
         leases = tuple(each for each in plan.leases if there.get(_file_name(each)) == _host_line(each))
         return plan.model_copy(update={"leases": leases})
 
+    def knows(self, mac: str, ip: str) -> bool | None:
+        """Whether that card would be lent that address here; None: no dnsmasq runs."""
+        if self._pid() is None:
+            return None
+        return _read(self._hosts / mac.replace(":", "-")).startswith(f"{mac},{ip},")
+
     def down(self) -> None:
         """End dnsmasq, remove our bridge and every file."""
         with _files(self._folder):

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import select
-import socket
-import struct
 from collections.abc import Collection
 from typing import Any
 
-from luhyaapi import clock, log
+from luhyaapi import log
+from luhyaapi.edge import arp
 from luhyaapi.errors import Failed
 from luhyaapi.process import run
 
 _log = log.get(__name__)
 _S = 10.0
-PROBES, PROBE_S = 2, 0.25
-"""How often and how long the wire is asked who has an address (RFC 5227 asks three times in two seconds; a wire of ours is a room)."""
-_ARP, _REQUEST, _REPLY = 0x0806, 1, 2
-_EVERYBODY = b"\xff" * 6
-_FRAME = struct.Struct("!6s6sHHHBBH6s4s6s4s")
 
 
 def keep(links: Collection[str], wanted: Collection[str], mark: str) -> None:
@@ -57,67 +50,26 @@ def drop(links: Collection[str], wanted: Collection[str], mark: str) -> None:
             _log.info("public address taken away", address=entry["local"], link=link)
 
 
+def found(mark: str) -> set[str]:
+    """Those of ours that are on any link now. Raises Failed(network)."""
+    return {entry["local"] for link, entry in _addresses() if entry.get("label") == f"{link}:{mark}"}
+
+
 def _add(link: str, addresses: list[str], mark: str) -> list[Failed]:
     if not addresses:
         return []
     if len(f"{link}:{mark}") > 15:
         raise Failed("network", f"The name of the card {link} is too long for public addresses", "at most ten signs")
-    taken = _asked(link, addresses)
+    taken = arp.who_has(link, addresses)
     for address in addresses:
         if address not in taken:
             _ip("address", "add", f"{address}/32", "dev", link, "label", f"{link}:{mark}")
             _log.info("public address is here", address=address, link=link)
-    _announce(link, [address for address in addresses if address not in taken])
+    arp.announce(link, [address for address in addresses if address not in taken])
     return [
-        Failed("network", f"The public address {address} is somebody else's", f"{mac} on {link} answers for it", hint="Retire it, or free it there.")
-        for address, mac in sorted(taken.items())
+        Failed("network", f"The public address {address} is somebody else's", f"{macs[0]} on {link} answers for it", hint="Retire it, or free it there.")
+        for address, macs in sorted(taken.items())
     ]
-
-
-def _asked(link: str, addresses: list[str]) -> dict[str, str]:
-    """Who answers for each of them that somebody has; the MAC. Raises Failed(network)."""
-    found: dict[str, str] = {}
-    with _open(link) as wire:
-        for _ in range(PROBES):
-            for address in addresses:
-                # from nobody: so no neighbour takes us for its owner yet
-                _send(wire, _REQUEST, b"\0" * 4, b"\0" * 6, address)
-            until = clock.monotonic() + PROBE_S
-            while (left := until - clock.monotonic()) > 0 and select.select([wire], [], [], left)[0]:
-                frame = wire.recv(2048)
-                if len(frame) >= _FRAME.size:
-                    _, _, _, _, _, _, _, _, mac, sender, _, _ = _FRAME.unpack_from(frame)
-                    address = socket.inet_ntoa(sender)
-                    if address in addresses and mac != _mac(wire):
-                        found[address] = mac.hex(":")
-    return found
-
-
-def _announce(link: str, addresses: list[str]) -> None:
-    """Neighbours that knew them elsewhere learn that they are here."""
-    if addresses:
-        with _open(link) as wire:
-            for address in addresses * 2:
-                _send(wire, _REQUEST, socket.inet_aton(address), _EVERYBODY, address)
-
-
-def _send(wire: socket.socket, kind: int, sender: bytes, target: bytes, address: str) -> None:
-    mac = _mac(wire)
-    wire.send(_FRAME.pack(_EVERYBODY, mac, _ARP, 1, 0x0800, 6, 4, kind, mac, sender, target, socket.inet_aton(address)))
-
-
-def _open(link: str) -> socket.socket:
-    wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ARP))
-    try:
-        wire.bind((link, _ARP))
-    except OSError as e:
-        wire.close()
-        raise Failed("network", f"The card {link} cannot be used", str(e)) from e
-    return wire
-
-
-def _mac(wire: socket.socket) -> bytes:
-    return bytes(wire.getsockname()[4])
 
 
 def _home(address: str, links: Collection[str], there: list[tuple[str, dict[str, Any]]]) -> str:

@@ -62,6 +62,23 @@ def is_there(bridge: str, span: SegmentSpan, namespace: str = "") -> bool:
     return _fits(link, span) and _peers(name, namespace) == set(span.peers)
 
 
+def fault(bridge: str, span: SegmentSpan, namespace: str = "") -> str:
+    """What of it is not so, in words; empty: it is. Raises Failed(network)."""
+    name = device(span.vni)
+    link = _look(name, namespace)
+    if link is None:
+        return f"the link {name} is not there"
+    if not _fits(link, span):
+        return f"the link {name} is for other hosts"
+    if "UP" not in link.get("flags", ()):
+        return f"the link {name} is down"
+    if link.get("master") != bridge:
+        return f"the link {name} is not in {bridge}"
+    if missing := sorted(set(span.peers) - _peers(name, namespace)):
+        return f"the link {name} does not send to {', '.join(missing)}"
+    return ""
+
+
 def links(namespace: str = "") -> dict[int, str]:
     """The bridge of each segment that spans hosts, by VNI; of whoever made them."""
     shown = json.loads(_ip(namespace, "-json", "-details", "link", "show", "type", "vxlan") or "[]")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from luhyaapi import clock
-from luhyaapi.contracts.specs import Allow, DomainFacts, MachineSpec, Nic, NodeForward, SegmentSpan
+from luhyaapi.contracts.specs import Allow, DomainFacts, LinkFacts, MachineSpec, Nic, NodeForward, SegmentSpan
 from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, Part
 from luhyaapi.errors import Refused
 
@@ -132,6 +132,8 @@ class NodeNetwork(Protocol):
     ``unplug`` leaves no tap of that instance. ``found`` answers the taps there are: tap name to instance.
     ``span`` has these networks reach the same ones of other hosts, and no others reach any. ``guard`` is told the whole edge: from then
     on each tap says only what its card may, guests whose network ends here have their DHCP and way out, and are reached as it says.
+    ``look`` only looks: how each link of the way of that card is on this node, if the edge shall be so and its networks span so. What
+    cannot be seen is unknown.
     Raises Refused(not_found) for a network this node does not have, Failed(network) otherwise.
     """
 
@@ -140,6 +142,7 @@ class NodeNetwork(Protocol):
     def found(self) -> dict[str, str]: ...
     def span(self, segments: Sequence[SegmentSpan]) -> None: ...
     def guard(self, edge: NodeEdge) -> None: ...
+    def look(self, instance: str, nic: Nic, edge: NodeEdge, segments: Sequence[SegmentSpan]) -> tuple[LinkFacts, ...]: ...
 
 
 def check(spec: MachineSpec, files: Files) -> None:

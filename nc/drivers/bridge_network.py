@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from luhyaapi.conf import bridge_for, bridge_of
-from luhyaapi.contracts.specs import Nic, SegmentSpan
-from luhyaapi.contracts.vocabulary import NetworkMode
+from luhyaapi.contracts.specs import LinkFacts, Nic, SegmentSpan
+from luhyaapi.contracts.vocabulary import SPANNING, NetworkMode
+from luhyaapi.edge import links, routes, vxlan
 from luhyaapi.edge import uplink as cards
-from luhyaapi.edge import vxlan
 from luhyaapi.edge.base import RulesDriver
 from luhyaapi.edge.dnsmasq import DnsmasqNetwork
 from luhyaapi.errors import Failed, Refused
@@ -81,6 +81,33 @@ class BridgeNetwork:
         if self._folder is not None and self._folder.is_dir():
             for gone in {each.name for each in self._folder.iterdir()} - {each.bridge for each in wanted}:
                 DnsmasqNetwork(self._folder / gone, gone).down()
+
+    def look(self, instance: str, nic: Nic, edge: NodeEdge, segments: Sequence[SegmentSpan]) -> tuple[LinkFacts, ...]:
+        there, bridge = links.look(self._namespace), bridge_for(self._bridge, nic)
+        ends_here, here = nic.mode is NetworkMode.NODE, self._here()
+        checks: list[tuple[str, links.Check]] = [
+            ("tap", lambda: links.tap(there, tap_name(instance, nic.mac), bridge)), ("bridge", lambda: links.bridge(there, bridge)),
+        ]
+        if ends_here:
+            checks.append(("gateway", lambda: links.gateway(there, bridge, nic.gateway, nic.subnet)))
+        rules = self._rules.found() if self._rules else None
+        if self._rules:
+            checks.append(("guards", lambda: links.guards(taps.plan(self._bridge, edge, here), rules)))
+        if ends_here and self._folder is not None:
+            server = DnsmasqNetwork(self._folder / bridge, bridge)
+            checks.append(("dhcp", lambda: links.dhcp(server, nic.mac, nic.ip)))
+        card = self._campus if nic.mode is NetworkMode.CAMPUS else "" if nic.segment or ends_here else self._uplink
+        if card:
+            checks.append(("wire", lambda: links.wire(there, card, bridge)))
+        if nic.mode in SPANNING and nic.segment:
+            told = next((each for each in segments if each.segment == nic.segment), None)
+            checks.append(("span", lambda: links.span(bridge, told, self._namespace)))
+        checks += links.answers(bridge, nic.ip, nic.mac)
+        if ends_here and nic.way_out:
+            # a host that lost its way out still knows by which cards it had one
+            known = here.uplinks or (rules.uplinks if rules else ())
+            checks += [("uplink", lambda: links.uplinks(there, known)), ("route", lambda: links.route(routes.outside(self._namespace)))]
+        return links.seen(nic.ip, checks)
 
     def _is_ours(self, bridge: str) -> bool:
         name, dash, segment = bridge.rpartition("-")

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from luhyaapi import clock, ids
-from luhyaapi.contracts.specs import Display, DomainFacts, MachineSpec, Nic, SegmentSpan
+from luhyaapi.contracts.specs import Display, DomainFacts, LinkFacts, MachineSpec, Nic, SegmentSpan
 from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, DomainState
+from luhyaapi.edge import links
 from luhyaapi.errors import CODES, Bug, Failed, Refused, Trouble, Unavailable
 from nc.drivers.base import Account, Files, NodeEdge, Probe, check, ends_politely, never, tap_name
 
-VERBS = ("probe", "define", "start", "stand", "stop", "remove", "inspect", "list", "plug", "unplug", "guard", "found")
+VERBS = ("probe", "define", "start", "stand", "stop", "remove", "inspect", "list", "plug", "unplug", "guard", "look", "found")
 _ECHO_LOOK_S = 0.2
 _ECHO_PIECE = 4096
 
@@ -260,6 +261,17 @@ class FakeNetwork:
     def guard(self, edge: NodeEdge) -> None:
         self.faults.strike("guard")
         self.edge = edge
+
+    def look(self, instance: str, nic: Nic, edge: NodeEdge, segments: Sequence[SegmentSpan]) -> tuple[LinkFacts, ...]:
+        self.faults.strike("look", instance)
+        name, is_so = tap_name(instance, nic.mac), edge == self.edge and tuple(segments) == self.spans
+        hint = "Reboot the instance: its tap is made as it starts."
+        return links.seen(nic.ip, [
+            ("tap", lambda: links.ok("tap", "The guest's tap is in the bridge of its network", name) if name in self.found()
+             else links.broken("tap", "The guest's tap is not there", f"its node has no link {name}", hint)),
+            ("guards", lambda: links.ok("guards", "The packet rules are in force") if is_so
+             else links.broken("guards", "The packet rules are older than what is wanted", "the last change has not arrived there", "")),
+        ])
 
     def unplug(self, instance: str) -> None:
         self.faults.strike("unplug", instance)

@@ -8,7 +8,8 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from luhyaapi.contracts.specs import Nic, SegmentSpan
+from luhyaapi.contracts.specs import LinkFacts, Nic, SegmentSpan
+from luhyaapi.edge import links
 from luhyaapi.errors import Failed, Refused
 from nc.drivers.base import NodeEdge, tap_name
 
@@ -46,6 +47,15 @@ class UserNetwork:
 
     def guard(self, edge: NodeEdge) -> None:
         """Each guest is alone in its network, which QEMU makes: there is nobody to be guarded from."""
+
+    def look(self, instance: str, nic: Nic, edge: NodeEdge, segments: Sequence[SegmentSpan]) -> tuple[LinkFacts, ...]:  # noqa: ARG002 - it has no such links
+        """A guest that is alone has no links of this host."""
+        return links.seen(nic.ip, [("tap", lambda: self._seen(tap_name(instance, nic.mac)))])
+
+    def _seen(self, name: str) -> LinkFacts:
+        if name in self.found():
+            return links.ok("tap", "The guest is alone in its network", "its node runs without rights")
+        return links.broken("tap", "The guest's card is not there", "its node has not noted it", "Reboot the instance: its card is made as it starts.")
 
     def unplug(self, instance: str) -> None:
         for name, owner in self.found().items():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from luhyaapi.command import control
 from luhyaapi.command.control import CancelTask
-from luhyaapi.contracts.commands import HostRefresh, SegmentsSet
+from luhyaapi.contracts.commands import CardsProbe, HostRefresh, SegmentsSet
+from luhyaapi.contracts.reports import ProbeFacts
 from luhyaapi.role import Handler, Job, handles
 
-__all__ = ["CancelTask", "RefreshHost", "SetSegments"]
+__all__ = ["CancelTask", "ProbeCards", "RefreshHost", "SetSegments"]
 
 
 @handles(HostRefresh)
@@ -28,3 +29,14 @@ class SetSegments(Handler[SegmentsSet]):
     def run(self, job: Job, command: SegmentsSet) -> None:
         """An older word than the last one changes nothing."""
         job.services.domains.guards.hear(command)
+
+
+@handles(CardsProbe)
+class ProbeCards(Handler[CardsProbe]):
+    """How the way from a guest is on this node."""
+
+    def run(self, job: Job, command: CardsProbe) -> None:
+        """What cannot be seen is said to be unknown."""
+        agent = job.services.agent
+        found = job.services.domains.probes.look(command.instance)
+        agent.report(ProbeFacts(instance=command.instance, probe=command.probe, host=agent.me, links=found), job.task)

@@ -20,6 +20,7 @@ from nc.services.furnishing import Hands, furnish
 from nc.services.guards import Guards
 from nc.services.lazy.exports import Exports
 from nc.services.lazy.standing import Standing
+from nc.services.probes import Probes
 from nc.services.turns import Turns
 from nc.services.wanted import Wanted, WantedFiles
 from nc.services.ways import Ways
@@ -49,6 +50,7 @@ class Domains:
         self._fetched: dict[tuple[str, str], float] = {}
         self.wanted = WantedFiles(settings.host.state / "instances")
         self.guards = Guards(hands.network, self.wanted, settings.host.state / "edge.json")
+        self.probes = Probes(hands.hypervisor, hands.network, self.wanted, self.guards)
         self.ways = Ways(hands.hypervisor, self.wanted)
         self.exports = exports or Exports(settings, hands.cache)
         self.standing = Standing(hands.hypervisor, hands.cache, self.exports, self.wanted, self._turns)

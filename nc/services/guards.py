@@ -67,10 +67,18 @@ class Guards:
                 raise
             write_atomic(self._file, word.model_dump_json().encode())
 
+    def edge(self) -> NodeEdge:
+        """What its network was told, or is told next."""
+        with self._lock:
+            return self._edge(self._known())
+
     def _tell(self, guests: dict[str, Guest]) -> None:
+        self._network.guard(self._edge(guests))
+
+    def _edge(self, guests: dict[str, Guest]) -> NodeEdge:
         word = self.word
         allow = {each.instance: each.allow for each in word.allow} if word else {}
-        self._network.guard(NodeEdge(dict(guests), word.forwards if word else (), allow))
+        return NodeEdge(dict(guests), word.forwards if word else (), allow)
 
     def _known(self) -> dict[str, Guest]:
         if self._guests is None:

@@ -11,6 +11,8 @@ import pytest
 from cc.drivers import EDGES
 from cc.drivers.base import EdgeDriver, EdgePlan
 from luhyaapi import conf, process
+from luhyaapi.contracts.specs import Nic
+from luhyaapi.contracts.vocabulary import LinkState
 from luhyaapi.edge.networks import EdgeLease, EdgeNetwork
 from luhyaapi.edge.plan import RulesPlan, Segment
 from luhyaapi.errors import Refused
@@ -197,3 +199,13 @@ def test_closing_does_not_take_the_network_from_the_guests(edge: EdgeDriver) -> 
     edge.apply(plan(lease(10)))
     edge.close()
     assert edge.found() == plan(lease(10))
+
+
+def test_looking_finds_what_was_never_applied_and_changes_nothing(edge: EdgeDriver) -> None:
+    wanted, nic = plan(lease(10)), Nic(mac=lease(10).mac, ip=lease(10).ip, subnet="10.77.0.0/24", gateway="10.77.0.1")
+    found = edge.look(nic, wanted, ())
+    assert {each.card for each in found} <= {nic.ip}
+    assert [each.link for each in found if each.state is LinkState.BROKEN][:1] in ([], ["bridge"], ["guards"])
+    assert edge.found() is None
+    edge.apply(wanted)
+    assert not {each.link for each in edge.look(nic, wanted, ()) if each.state is LinkState.BROKEN} & {"bridge", "gateway", "dhcp", "guards"}

@@ -11,10 +11,11 @@ import pytest
 
 from luhyaapi import conf
 from luhyaapi.contracts.specs import Nic, SegmentSpan
+from luhyaapi.contracts.vocabulary import LinkState
 from luhyaapi.edge import vxlan
 from luhyaapi.errors import Failed, Refused
 from nc.drivers import NETWORKS
-from nc.drivers.base import NodeNetwork
+from nc.drivers.base import NodeEdge, NodeNetwork
 from nc.drivers.bridge_network import BridgeNetwork
 
 A, B = "ins-0000000a", "ins-0000000b"
@@ -141,3 +142,11 @@ def test_a_link_of_that_name_that_is_no_bridge_is_said() -> None:
         with pytest.raises(Failed, match="not a bridge") as trouble:
             bench.driver.plug(A, ONE)
         assert trouble.value.code == "network"
+
+
+def test_looking_finds_that_a_card_is_not_there_and_changes_nothing(bench: Bench) -> None:
+    for _ in range(2):
+        found = bench.driver.look(A, ONE, NodeEdge(), ())
+        assert {each.card for each in found} == {ONE.ip}
+        assert [each.link for each in found if each.state is LinkState.BROKEN][:1] in (["tap"], ["bridge"])
+    assert bench.driver.found() == {}

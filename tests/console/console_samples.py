@@ -58,6 +58,7 @@ _PATHS = {
     "address_add": "addresses/add/",
     "address_lead": "addresses/<str:id>/lead/",
     "address_action": "addresses/<str:id>/<str:verb>/",
+    "instance_network": "networks-of/<str:id>/",
     "images": "images/",
     "image_upload": "images/upload/",
     "image_import": "images/import/",

@@ -140,3 +140,16 @@ def test_every_reason_of_the_store_is_all_chinese():
         if told == text or re.search("[A-Za-z]", left):
             half[text] = told
     assert half == {}, "give it a line in clc/services/more_sentences.py and in the catalogue"
+
+
+OF_LINKS = ("luhyaapi/edge/links.py", "nc/services/probes.py", "cc/services/probes.py", "clc/services/probes.py", "nc/drivers/user_network.py")
+
+
+@pytest.mark.parametrize("file", OF_LINKS)
+def test_what_is_said_of_a_link_is_known(file):
+    unknown = []
+    for node in ast.walk(ast.parse((ROOT / file).read_text("utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in ("ok", "broken", "skipped"):
+            texts = [_text(each).replace("{}", "running") for each in node.args[1:]]
+            unknown += [text for text in texts if re.search("[a-z]{3}", text.replace("running", "")) and chinese(text) == text]
+    assert unknown == [], "give it a line in clc/services/probe_sentences.py and in the catalogue"

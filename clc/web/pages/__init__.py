@@ -11,6 +11,7 @@ from clc.web.pages import (
     overview,
     people,
     portal,
+    probes,
     security_groups,
     session,
     tasks,
@@ -18,7 +19,7 @@ from clc.web.pages import (
 )
 
 __all__ = [
-    "access", "addresses", "hosts", "images", "instances", "networks", "overview", "people", "portal", "security_groups", "session", "tasks",
+    "access", "addresses", "hosts", "images", "instances", "networks", "overview", "people", "portal", "probes", "security_groups", "session", "tasks",
     "urlpatterns", "workspaces",
 ]
 urlpatterns = routes()

@@ -27,6 +27,7 @@ from luhyaapi.contracts.vocabulary import (
     HostState,
     ImageState,
     InstanceState,
+    LinkState,
     NetworkMode,
     Persistence,
     Protocol,
@@ -86,6 +87,12 @@ def _lines(picture: Shown) -> Shown:
 def addresses(rows: Iterable[ElasticAddress]) -> list[Shown]:
     """Public addresses."""
     return [_worded(p, state=AddressState) for p in access_pictures.elastics(rows)]
+
+
+def network_check(picture: Shown) -> Shown:
+    """How the links of a machine's network were found."""
+    shown = [_worded(each, state=LinkState) for each in picture["links"]]
+    return picture | {"links": shown, "is_whole": all(each["state"] is not LinkState.UNKNOWN for each in shown)}
 
 
 def instance(row: Instance) -> Shown:
