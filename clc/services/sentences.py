@@ -377,11 +377,7 @@ SENTENCES = (
     _("waits for approval"),
     _("the hypervisor does not answer"),
     _("{} refused at the door"),
-    *STORE,
-    *NETWORKS,
-    *ACCESS,
-    *LINKS,
-    *TRACE,
+    *STORE, *NETWORKS, *ACCESS, *LINKS, *TRACE,
 )
 """Every ``{}`` stands for a value, which may be a sentence or a word of ours itself."""
 
