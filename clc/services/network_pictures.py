@@ -30,6 +30,6 @@ def _network(row: Network, used: int) -> Picture:
     lent = sum(int(IPv4Address(last)) - int(IPv4Address(first)) + 1 for first, last in row.ranges) if row.ranges else subnet.num_addresses - 3
     return {
         "id": row.pk, "name": row.name, "mode": str(row.mode), "cluster": row.cluster_id, "cluster_name": row.cluster.name,
-        "number": row.number, "subnet": row.subnet, "gateway": subnets.gateway_of(subnet), "ranges": ["-".join(each) for each in row.ranges],
+        "number": row.number, "subnet": row.subnet, "gateway": row.gateway or subnets.gateway_of(subnet), "ranges": ["-".join(each) for each in row.ranges],
         "way_out": row.way_out, "isolated": row.isolated, "addresses": lent, "instances": used, "created_at": when(row.created_at),
     }

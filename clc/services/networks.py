@@ -26,7 +26,8 @@ _RANGES = 64
 class Ask:
     """A network an administrator asks for. ``subnet`` in CIDR; ``ranges`` as ``first-last``, none: all of it.
 
-    ``way_out``: its guests reach what lies outside of the cluster; ``isolated``: they do not reach each other.
+    ``way_out``: its guests reach what lies outside of the cluster; ``isolated``: they do not reach each other. ``gateway`` is the router
+    of a campus network; empty: its first address.
     """
 
     cluster: str
@@ -36,6 +37,7 @@ class Ask:
     ranges: Sequence[str] = ()
     way_out: bool = True
     isolated: bool = False
+    gateway: str = ""
 
 
 def create(account: Account, ask: Ask) -> Network:
@@ -46,7 +48,7 @@ def create(account: Account, ask: Ask) -> Network:
     if ask.mode not in list(NetworkMode):
         raise Refused("invalid", "mode is not possible", f"give {' or '.join(NetworkMode)}, not {ask.mode[:20]!r}", field="mode")
     subnet = _subnet(ask.subnet)
-    ranges = _ranges(subnet, ask.ranges)
+    ranges, gateway = _ranges(subnet, ask.ranges), _gateway(subnet, ask)
     with memory.atomic():
         cluster = _able(named(account, ask.cluster))
         plan = alone(cluster)
@@ -62,7 +64,7 @@ def create(account: Account, ask: Ask) -> Network:
             raise Refused("quota", "The cluster has too many networks", f"at most {SEGMENTS}")
         row = Network.objects.create(
             id=ids.new("net"), cluster=cluster, name=ask.name, live_name=ask.name, mode=ask.mode, number=number, live_number=number,
-            subnet=str(subnet), ranges=ranges, way_out=ask.way_out, isolated=ask.isolated, created_at=clock.now(),
+            subnet=str(subnet), gateway=gateway, ranges=ranges, way_out=ask.way_out, isolated=ask.isolated, created_at=clock.now(),
         )
         events.record("network", row.pk, "network made", owner=account, name=row.name, subnet=row.subnet)
         tell(cluster, plan)
@@ -143,6 +145,21 @@ def _ranges(subnet: ipaddress.IPv4Network, given: Sequence[str]) -> list[list[st
     return ranges
 
 
+def _gateway(subnet: ipaddress.IPv4Network, ask: Ask) -> str:
+    """The router of a campus network, when it is not the first address."""
+    if not ask.gateway:
+        return ""
+    if ask.mode != NetworkMode.CAMPUS:
+        raise Refused("invalid", "The gateway of this network is its first address", "only a campus network has a router of its own", field="gateway")
+    try:
+        one = ipaddress.IPv4Address(ask.gateway)
+    except ValueError as e:
+        raise Refused("invalid", "The gateway is not possible", str(e), field="gateway") from e
+    if one not in subnet or one in (subnet.network_address, subnet.broadcast_address):
+        raise Refused("invalid", "The gateway is not possible", f"{one} is no host's address of {subnet}", field="gateway")
+    return str(one)
+
+
 def _refuse_overlap(subnet: ipaddress.IPv4Network, others: Mapping[str, str]) -> None:
     for name, text in others.items():
         if ipaddress.IPv4Network(text).overlaps(subnet):
@@ -170,7 +187,7 @@ def tell(cluster: Host, plan: NetworkPlan) -> None:
     said = tuple(
         NetworkSpec(
             id=row.pk, name=row.name, mode=NetworkMode(row.mode), number=row.number, subnet=row.subnet, ranges=tuple(map(tuple, row.ranges)),
-            way_out=row.way_out, isolated=row.isolated,
+            gateway=row.gateway, way_out=row.way_out, isolated=row.isolated,
         )
         for row in rows
     )

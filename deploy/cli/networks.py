@@ -40,18 +40,20 @@ def show(session: Session, network: NetworkName) -> None:
 
 
 @verb(app, "create")
-def create(
+def create(  # noqa: PLR0913, PLR0917 - one for each option of the command line
     session: Session,
     name: Annotated[str, typer.Option(help="Its name.")],
     subnet: Annotated[str, typer.Option(metavar="CIDR", help="Its addresses, for example 10.40.0.0/24; the first is the gateway's.")],
     cluster: Annotated[str, typer.Option(help="Id or name of its cluster; may be left out where there is one.")] = "",
     mode: Annotated[Mode, typer.Option(help="Where it ends: at the node, at the cluster (closed: for a class), or in the campus network.")] = "cluster",
     ranges: Annotated[list[str] | None, typer.Option("--range", metavar="FIRST-LAST", help="What of it is lent; several times. All when left out.")] = None,
+    gateway: Annotated[str, typer.Option(help="The router of a campus network; its first address when left out.")] = "",
     no_way_out: Annotated[bool, typer.Option("--no-way-out", help="Its guests reach nothing outside of the cluster.")] = False,
     isolated: Annotated[bool, typer.Option("--isolated", help="Its guests do not reach each other.")] = False,
 ) -> None:
     """Make a network."""
-    form = {"name": name, "subnet": subnet, "cluster": cluster, "mode": mode, "ranges": ranges or [], "way_out": not no_way_out, "isolated": isolated}
+    form: dict[str, Any] = {"name": name, "subnet": subnet, "cluster": cluster, "mode": mode, "ranges": ranges or [], "gateway": gateway}
+    form |= {"way_out": not no_way_out, "isolated": isolated}
     _print(session, session.api.post(api.path("networks"), form))
 
 

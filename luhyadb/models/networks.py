@@ -22,6 +22,7 @@ class Network(Table):
     mode = word(NetworkMode, default=NetworkMode.CLUSTER)
     number = models.PositiveIntegerField(help_text="in its cluster; names its bridge on every host")
     subnet = models.CharField(max_length=18)
+    gateway = models.CharField(max_length=15, default="", blank=True, help_text="of the campus; empty: the first address")
     ranges = models.JSONField(default=list, help_text="first and last address of what is lent; none: all")
     way_out = models.BooleanField(default=True, help_text="its guests reach what lies outside of the cluster")
     isolated = models.BooleanField(default=False, help_text="its guests do not reach each other")

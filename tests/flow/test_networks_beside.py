@@ -1,5 +1,7 @@
 """Networks beside the cluster's own, from the wish to the cards of a guest; what is lost or late on the way."""
 
+import re
+
 import pytest
 
 from clc.services import cards, networks
@@ -61,6 +63,24 @@ def test_only_its_ranges_are_lent_and_then_it_is_full(cloud, impatient):
     assert cloud.task(task) == ("failed", "no_capacity")
     cloud.do()
     cloud.rest()
+
+
+def test_a_campus_network_has_the_router_it_has(cloud):
+    _made(cloud, mode="campus", gateway="10.40.0.254", ranges=("10.40.0.253-10.40.0.254",))
+    one = cloud.do(networks=["class-7"])
+    nic, = Instance.objects.get(pk=one).nics
+    assert (nic["mode"], nic["gateway"], nic["ip"]) == ("campus", "10.40.0.254", "10.40.0.253")
+
+
+@pytest.mark.parametrize(("mode", "gateway", "why"), [
+    ("closed", "10.40.0.254", "only a campus network"), ("campus", "10.41.0.1", "no host's address"), ("campus", "10.40.0.255", "no host's address"),
+    ("campus", "router", "does not appear|Expected 4"),
+])
+def test_a_gateway_that_cannot_be_is_refused(cloud, mode, gateway, why):
+    with pytest.raises(Refused) as e:
+        _made(cloud, mode=mode, gateway=gateway)
+    assert (e.value.code, e.value.params["field"]) == ("invalid", "gateway")
+    assert re.search(why, e.value.why)
 
 
 def test_a_network_that_is_used_cannot_be_given_up(cloud):

@@ -48,6 +48,7 @@ class NetworkForm(Form):
     mode = Text(max_length=20, required=False, default=NetworkMode.CLUSTER)
     ranges = serializers.ListField(child=Text(max_length=40), required=False, default=list, max_length=64,
                                    help_text="`first-last` of what is lent; none: all of it.")
+    gateway = Text(max_length=15, required=False, allow_blank=True, default="", help_text="The router of a campus network; empty: its first address.")
     way_out = serializers.BooleanField(required=False, default=True, help_text="Its guests reach what lies outside of the cluster.")
     isolated = serializers.BooleanField(required=False, default=False, help_text="Its guests do not reach each other.")
 
