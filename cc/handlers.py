@@ -5,8 +5,10 @@ from __future__ import annotations
 from cc.services import (
     access,
     children,
+    conflicts,
     edge,
     flows,
+    lent,
     library,
     networks,
     placements,
@@ -35,6 +37,7 @@ from luhyaapi.contracts.commands import (
     InstanceRun,
     InstanceStop,
     InstanceSubmit,
+    LeasesTell,
     LetterResend,
     NetworkProbe,
     NetworksSet,
@@ -129,7 +132,10 @@ class DeleteImage(Handler[ImageDelete]):
 class ApplyEdge(Handler[EdgeApply]):
     """Make DHCP as the leases say, and have the nodes know which hosts their networks span."""
 
-    def run(self, job: Job, command: EdgeApply) -> None:  # noqa: ARG002 - the whole state is applied
+    def run(self, job: Job, command: EdgeApply) -> None:
+        """The whole state is applied, whoever it is for."""
+        if command.instance:
+            conflicts.settle(job.services, command.instance, job.task)
         with memory.atomic():
             segments.tell(job.services)
         edge.apply(job.services)
@@ -168,6 +174,15 @@ class ProbeNetwork(Handler[NetworkProbe]):
     def run(self, job: Job, command: NetworkProbe) -> None:
         """What cannot be seen is said to be unknown."""
         probes.answer(job.services, command, job.task)
+
+
+@handles(LeasesTell)
+class TellLeases(Handler[LeasesTell]):
+    """What of a network is lent."""
+
+    def run(self, job: Job, command: LeasesTell) -> None:
+        """A network that is not here has an answer too."""
+        job.services.agent.report(lent.answer(job.services, command), job.task)
 
 
 @handles(HostAdmit)

@@ -91,8 +91,9 @@ def _fetch_there(office: Office, run: FlowRun) -> Say | None:
     return Say(library.order_for(office, order.image, place.node, lazy=_is_lazy(order)), place.node)
 
 
-def _edge(office: Office, _run: FlowRun) -> Say:
-    return Say(EdgeApply(), office.agent.me)
+def _edge(office: Office, run: FlowRun) -> Say:
+    """One that had its addresses before may be running with them."""
+    return Say(EdgeApply(instance=run.instance if run.facts.get("is_new") else ""), office.agent.me)
 
 
 def _boot(_office: Office, run: FlowRun) -> Say:
