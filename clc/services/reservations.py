@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from django.db.models import QuerySet
+
 from clc.services import events, plans, pools
 from clc.services.pools import Pool
 from luhyaapi import clock, subnets
@@ -85,13 +87,18 @@ def remove(account: Account, ident: str, address: str) -> Reservation:
     with memory.atomic():
         pool = pools.resolve(account, ident)
         plan = plans.alone(pool.cluster)
-        row = Reservation.objects.filter(cluster=pool.cluster, network=pool.network, address=address).first()
+        row = of(pool).filter(address=address).first()
         if row is None:
             raise Refused("not_found", f"{address[:40]!r} is not reserved", f"not in {pool.name}")
         Reservation.objects.filter(pk=row.pk).delete()
         events.record("network", pool.ident, "address reserved no more", owner=account, name=pool.name, address=row.address)
         plans.tell(pool.cluster, plan)
     return row
+
+
+def of(pool: Pool) -> QuerySet[Reservation]:
+    """What is reserved of a network."""
+    return Reservation.objects.filter(cluster=pool.cluster, network=pool.network)
 
 
 def forget_network(row: Network) -> None:
