@@ -7,12 +7,11 @@ import pytest
 from django.test import Client
 
 from cc.role import ROLE
-from clc.services import leases, pictures
-from clc.services.pools import Pool
-from clc.web.pages import usage_map
+from clc.services import leases, pictures, usage_map
 from luhyaapi import ids
 from luhyaapi.contracts.reports import LeasesFacts
 from luhyaapi.contracts.specs import LeaseFacts
+from luhyaapi.subnets import subnet_of
 from luhyadb.models import Host, Network, Reservation
 
 QUESTION = "prb-11111111"
@@ -91,9 +90,8 @@ def test_a_silent_cluster_is_told_in_its_place(page, network, monkeypatch, langu
     assert told in text
 
 
-def test_a_large_network_is_drawn_in_spots_of_several(cluster):
-    row = Network(pk="net-00000009", cluster=cluster, subnet="10.50.0.0/16", ranges=[])
-    drawn = usage_map.drawn(Pool(cluster, row), "g" + "l" * 31 + "t" + "f" * 65501)
+def test_a_large_network_is_drawn_in_spots_of_several():
+    drawn = usage_map.drawn(subnet_of("10.50.0.0/16"), "g" + "l" * 31 + "t" + "f" * 65501)
     assert (drawn["each"], drawn["columns"], drawn["rows"]) == (32, 64, 32)
     assert [(str(each["state"]), each["width"]) for each in drawn["rectangles"][:3]] == [("lent", 1), ("taken", 1), ("free", 62)]
     assert [(str(each["state"]), each["count"]) for each in drawn["counts"]] == [("free", 65501), ("lent", 31), ("taken", 1), ("gateway", 1)]

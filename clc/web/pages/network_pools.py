@@ -9,10 +9,10 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.translation import gettext, ngettext
 
-from clc.services import leases, networks, pools, reservations
+from clc.services import leases, networks, pools, reservations, usage_map
 from clc.web.listing import listed
 from clc.web.page import Form, go, page, show
-from clc.web.pages import usage_map, words
+from clc.web.pages import words
 from luhyaapi.errors import Unavailable
 
 _SHOWN = 100
@@ -26,7 +26,7 @@ def addresses(request: HttpRequest, ident: str) -> HttpResponse:
         _pool, facts = leases.read(request.user, ident, _place(request), _SHOWN, usage=True)
     except Unavailable as e:
         return show(request, "networks/addresses.html", pool=pool, trouble=e.wire(), command=f"educloud network leases {pool.ident}")
-    return show(request, "networks/addresses.html", pool=pool, map=usage_map.drawn(pool, facts.usage), leases=words.leases(leases.pictures(facts)),
+    return show(request, "networks/addresses.html", pool=pool, map=usage_map.drawn(pool.subnet, facts.usage), leases=words.leases(leases.pictures(facts)),
                 next_after=facts.leases[-1].address if facts.more else "", command=f"educloud network leases {pool.ident}")
 
 

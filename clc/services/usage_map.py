@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from clc.services.pools import Pool
 from luhyaapi.contracts.specs import USAGE
 
 SPOTS = 2048
@@ -16,12 +15,12 @@ _FIRST = "tlcrfgo"
 _STRETCHES = 200
 
 
-def drawn(pool: Pool, usage: str) -> dict[str, Any]:
+def drawn(subnet: IPv4Network, usage: str) -> dict[str, Any]:
     """Rectangles of equal spots, how many addresses a spot stands for, how many there are of each state, and the stretches in words."""
     each = -(-len(usage) // SPOTS) or 1
     spots = usage if each == 1 else "".join(min(usage[at : at + each], key=_FIRST.index) for at in range(0, len(usage), each))
     columns = _NARROW if len(spots) <= _FEW else _WIDE
-    first = int(pool.subnet.network_address) + 1
+    first = int(subnet.network_address) + 1
     stretches = _stretches(usage)
     return {
         "columns": columns, "rows": -(-len(spots) // columns), "each": each, "rectangles": list(_rectangles(spots, columns, each, first, len(usage))),
