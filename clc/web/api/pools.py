@@ -16,7 +16,8 @@ from clc.web.api.shapes import KEY, asks, listed, says, word
 from clc.web.rest import Form, Text, asked_limit, narrowed, page
 from luhyaapi.contracts.vocabulary import LeaseState
 from luhyaapi.errors import Refused
-from luhyadb.models import Reservation
+from luhyadb import scope
+from luhyadb.models import Network
 
 _ETHERS_AT_MOST = 512 * 1024
 
@@ -86,7 +87,7 @@ class Leases(Endpoint):
     @says(listed("Lease", LeaseShape), parameters=asks(), tag=TAG, operation_id="networks_leases")
     def get(self, request: Request, network: str) -> Response:
         """List what is lent, rests, is reserved or somebody else's, by address; its cluster is asked for each page."""
-        narrowed(request, Reservation.objects.none(), {})
+        narrowed(request, scope.visible_to(self.account, Network), {})
         limit, after = asked_limit(request, leases.AT_MOST), request.query_params.get("cursor", "")
         _pool, facts = leases.read(self.account, network, _address(after) if after else "", limit)
         following = None
