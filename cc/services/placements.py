@@ -54,11 +54,7 @@ def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Plac
         again = {"spec": row.spec | {"disk": gen}} if order.transient and row.found not in _RUNS else {}
         Placement.objects.filter(pk=row.pk).update(wanted=InstanceState.RUNNING, gen=gen, **again)
         row.refresh_from_db()
-    spec = spec_of(row)
-    told = PlacementFacts(
-        instance=row.pk, task=task, node=row.node, fence=row.fence, nics=spec.nics, why=row.why,
-        display=Display(port=spec.display_port),
-    )
+    told = facts(row.pk, task)
     memory.on_commit(lambda: agent.report(told, task))
     return row, is_new
 
@@ -95,6 +91,18 @@ def take_back(instance: str, image: dict[str, Any], disk: int) -> None:
 def find(instance: str) -> Placement | None:
     """Where an instance is, or None."""
     return Placement.objects.filter(pk=instance).first()
+
+
+def facts(instance: str, task: str) -> PlacementFacts:
+    """Where an instance is, as it is told; without a node when it has no place."""
+    row = find(instance)
+    if row is None:
+        return PlacementFacts(instance=instance, task=task, node="", fence=0)
+    spec = spec_of(row)
+    return PlacementFacts(
+        instance=instance, task=task, node=row.node, fence=row.fence, nics=spec.nics, why=row.why,
+        display=Display(port=spec.display_port),
+    )
 
 
 def want(instance: str, state: InstanceState, gen: int) -> None:
@@ -142,7 +150,7 @@ def release(office: Office, instance: str, task: str) -> None:
     if row is not None:
         memory.on_commit(lambda: office.roll.released(number, row))
     memory.on_commit(lambda: office.arrivals.let_go(instance))
-    told = PlacementFacts(instance=instance, task=task, node="", fence=0)
+    told = facts(instance, task)
     memory.on_commit(lambda: office.agent.report(told, task))
 
 

@@ -437,23 +437,22 @@ def _follow(task: Task, report: Outcome) -> None:
         return
     if row.task != task.id:
         return
+    place = report.place
+    if place is not None and place.instance == row.pk and place.node != row.node:
+        # the cluster said so before, and that was lost on its way
+        _placed(place)
+        row.refresh_from_db()
     if report.error is not None:
-        _came_to_nothing(row, task, report.error, has_place=report.has_place)
+        _came_to_nothing(row, task, report.error)
         return
     if row.state in _MOVING:
-        if row.state == InstanceState.QUEUED and task.kind == tasks.PREPARE:
-            move(row, "placed")  # the cluster said so before, and that was lost on its way
         move(row, "seen_stopped" if _leaves_stopped(row, task) else "seen_running")
     if row.contradicted:
         Instance.objects.filter(pk=row.pk).update(contradicted="")
         _ask_its_node(row)
 
 
-def _came_to_nothing(row: Instance, task: Task, fault: Fault, *, has_place: bool) -> None:
-    if row.node and not has_place:
-        # the cluster said so before, and that was lost on its way
-        _placed(PlacementFacts(instance=row.pk, task=task.pk, node="", fence=0))
-        row.refresh_from_db()
+def _came_to_nothing(row: Instance, task: Task, fault: Fault) -> None:
     error, is_cancelled = fault.model_dump(), fault.code == "cancelled"
     if is_cancelled and task.kind == InstanceDelete.kind and row.contradicted != InstanceState.DELETED:
         Instance.objects.filter(pk=row.pk).update(wanted=InstanceState.RUNNING)  # it may be; what its node says counts from here on

@@ -172,14 +172,33 @@ class TaskSteps(Report):
         return f"steps:{self.task}"
 
 
+class PlacementFacts(Report):
+    """Where the cluster placed an instance, and why each other node was not chosen."""
+
+    v = 4
+
+    instance: InsId
+    task: str
+    node: str
+    fence: int
+    nics: tuple[Nic, ...] = ()
+    display: Display = Display()
+    why: dict[str, str] = {}
+
+    @property
+    def subject(self) -> str:
+        """One picture per instance, apart from its state."""
+        return f"place:{self.instance}"
+
+
 class Outcome(Report):
     """How one command ended; ``error`` is empty when it was done. ``blobs``, ``parts``: the files of a version that came into the store.
 
     ``difference``: of the versions that were to be compared.
-    Of an order on an instance: ``has_place`` is false when the cluster has no place for it, and nothing is lent to it.
+    Of an order on an instance: ``place`` is where the cluster has it now; without a node nothing is lent to it.
     """
 
-    v = 2
+    v = 3
 
     command: str
     task: str
@@ -189,7 +208,7 @@ class Outcome(Report):
     parts: tuple[PartFacts, ...] = ()
     display: Display = Display()
     accelerator: Accelerator = Accelerator.UNPROVED
-    has_place: bool = True
+    place: PlacementFacts | None = None
 
 
 class JoinAsked(Report):
@@ -236,25 +255,6 @@ class LetterFacts(Report):
     def subject(self) -> str:
         """One picture per letter."""
         return f"letter:{self.letter}"
-
-
-class PlacementFacts(Report):
-    """Where the cluster placed an instance, and why each other node was not chosen."""
-
-    v = 4
-
-    instance: InsId
-    task: str
-    node: str
-    fence: int
-    nics: tuple[Nic, ...] = ()
-    display: Display = Display()
-    why: dict[str, str] = {}
-
-    @property
-    def subject(self) -> str:
-        """One picture per instance, apart from its state."""
-        return f"place:{self.instance}"
 
 
 REPORTS: dict[str, type[Report]] = {r.kind: r for r in Report.__subclasses__()}
