@@ -40,6 +40,7 @@ def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Plac
             instance=order.instance, name=order.name, cpus=order.cpus, memory_mib=order.memory_mib, image=order.image,
             nics=nics, display_port=port, ssh_keys=order.ssh_keys, user_data=order.user_data,
             transient=order.transient, data_disk_mib=order.data_disk_mib,
+            first_boot_offline=order.first_boot_offline,
         )
         row = Placement.objects.create(
             instance=order.instance, node=choice.node.host, gen=gen, spec=spec.model_dump(mode="json"), cpus=order.cpus,

@@ -25,6 +25,7 @@ from clc.services import (
 from clc.services.instance_asks import Ask
 from luhyaapi import clock, ids, log
 from luhyaapi.contracts.commands import (
+    InstanceConnect,
     InstanceDelete,
     InstanceReboot,
     InstanceRestore,
@@ -64,7 +65,7 @@ def run(account: Account, ask: Ask) -> list[Instance]:
             row = Instance.objects.create(
                 id=ident, name=name, live_name=name, owner=account, usage=asked.kind, image=version, cpus=asked.cpus,
                 memory_mib=asked.memory_mib, ssh_keys=asked.keys, user_data=asked.user_data, persistence=asked.persistence, data_disk_mib=asked.data_disk_mib,
-                created_at=now, changed_at=now,
+                first_boot_offline=asked.first_boot_offline, created_at=now, changed_at=now,
             )
             cards.plug(row, asked.cards)
             security_groups.join(row, asked.groups)
@@ -212,6 +213,11 @@ def reboot(account: Account, ident: str, grace_s: float = 30) -> Instance:
     """Stop and start an instance in its place."""
     grace = sizes.number("grace_s", int(grace_s), 0, 600, " s")
     return _order(account, ident, "reboot", InstanceState.RUNNING, InstanceReboot(instance=ident, grace_s=grace))
+
+
+def connect(account: Account, ident: str) -> Instance:
+    """Give an instance its network, whether or not its first boot is done."""
+    return _order(account, ident, "connect", InstanceState.RUNNING, InstanceConnect(instance=ident))
 
 
 def delete(account: Account, ident: str) -> Instance:
@@ -396,7 +402,7 @@ def _gone(row: Instance, report: InstanceFacts) -> InstanceFacts:
 
 def _learned(report: InstanceFacts) -> dict[str, Any]:
     """The columns that a report says."""
-    changes: dict[str, Any] = {"accelerator": report.accelerator, "error": report.error.model_dump() if report.error else None}
+    changes: dict[str, Any] = {"accelerator": report.accelerator, "offline": report.offline, "error": report.error.model_dump() if report.error else None}
     if report.node:
         changes["node"] = report.node
     if report.nics:
@@ -489,4 +495,4 @@ def resolve(account: Account, text: str) -> Instance:
     return rows[0] if rows else scope.one(account, Instance, live_name=text)
 
 
-__all__ = ["Ask", "Image", "ImageVersion", "delete", "ended", "found", "placed", "reboot", "resolve", "run", "start", "stop"]
+__all__ = ["Ask", "Image", "ImageVersion", "connect", "delete", "ended", "found", "placed", "reboot", "resolve", "run", "start", "stop"]

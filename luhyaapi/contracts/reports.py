@@ -131,9 +131,12 @@ class HostsFacts(Report):
 
 
 class InstanceFacts(Report):
-    """How one instance is on its node. ``gen`` is the generation of the order it answers, ``version`` that of its image; 0: not told."""
+    """How one instance is on its node. ``gen`` is the generation of the order it answers, ``version`` that of its image; 0: not told.
 
-    v = 6
+    ``offline``: its cards have no carrier yet, for its first boot is not done.
+    """
+
+    v = 7
 
     instance: InsId
     state: InstanceState
@@ -144,6 +147,7 @@ class InstanceFacts(Report):
     fence: int = 0
     gen: int = 0
     version: int = 0
+    offline: bool = False
     error: Fault | None = None
 
 

@@ -333,7 +333,7 @@ class FakeCloud:
     def instance(self, request: Request, ident: str) -> tuple[int, Any]:
         return 200, self._one(self.instances, ident, named=False)
 
-    @_route("POST", "instances/([^/]+)/(stop|start|reboot)/")
+    @_route("POST", "instances/([^/]+)/(stop|start|reboot|connect)/")
     def instance_action(self, request: Request, ident: str, action: str) -> tuple[int, Any]:
         instance = self._one(self.instances, ident, named=False)
         end = {"stop": lambda: instance.update(state="stopped")}.get(action, lambda: self._running(instance))

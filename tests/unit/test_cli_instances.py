@@ -247,6 +247,17 @@ def test_user_data_is_read_from_a_file_and_sent_as_it_is(cli: Cli, tmp_path: Pat
     assert json.loads(sent.body)["user_data"] == given
 
 
+def test_a_first_boot_is_offline_where_that_is_asked_for_and_connected_by_hand(cli: Cli) -> None:
+    cli.cloud.add_image("tiny", kernel=b"k")
+    for more, told in (((), None), (("--first-boot-offline",), True)):
+        cli.cloud.requests.clear()
+        assert cli("instance", "run", "--image", "tiny", "--name", f"lab-{len(more)}", *more).code == 0
+        sent = next(r for r in cli.cloud.requests if r.method == "POST")
+        assert json.loads(sent.body).get("first_boot_offline") is told
+    assert cli("instance", "connect", "lab-1").code == 0
+    assert [r.path.endswith("/connect/") for r in cli.cloud.requests if r.method == "POST"] == [False, True]
+
+
 def test_the_token_travels_in_its_header(cli: Cli) -> None:
     cli("host", "list")
     (request,) = cli.line.tries

@@ -72,6 +72,7 @@ api = [
     path("instances/<str:instance>/stop/", instances.Stop.as_view()),
     path("instances/<str:instance>/start/", instances.Start.as_view()),
     path("instances/<str:instance>/reboot/", instances.Reboot.as_view()),
+    path("instances/<str:instance>/connect/", instances.Connect.as_view()),
     path("instances/<str:instance>/restore/", instances.Restore.as_view()),
     path("instances/<str:instance>/why/", instances.Why.as_view()),
     path("instances/<str:instance>/log/", elsewhere.Log.as_view()),
