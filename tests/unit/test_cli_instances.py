@@ -258,6 +258,19 @@ def test_a_first_boot_is_offline_where_that_is_asked_for_and_connected_by_hand(c
     assert [r.path.endswith("/connect/") for r in cli.cloud.requests if r.method == "POST"] == [False, True]
 
 
+def test_the_file_of_a_remote_desktop_is_written_and_replaces_nothing(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli.cloud.add_image("tiny", kernel=b"k")
+    cli("instance", "run", "--image", "tiny", "--name", "lab-1")
+    monkeypatch.chdir(tmp_path)
+    assert cli("instance", "rdp", "lab-1").out == "lab-1.rdp\n"
+    assert (tmp_path / "lab-1.rdp").read_bytes() == b"full address:s:203.0.113.1:20007\r\n"
+    (tmp_path / "lab-1.rdp").write_text("mine")
+    assert cli("instance", "rdp", "lab-1").code == 5
+    assert (tmp_path / "lab-1.rdp").read_text() == "mine"
+    assert cli("--json", "instance", "rdp", "lab-1", "--force").code == 0
+    assert cli("instance", "rdp", "lab-1", "--output", str(tmp_path / "none" / "x.rdp")).code == 2
+
+
 def test_the_token_travels_in_its_header(cli: Cli) -> None:
     cli("host", "list")
     (request,) = cli.line.tries

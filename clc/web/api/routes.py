@@ -80,6 +80,7 @@ api = [
     path("instances/<str:instance>/serial/", instances.Serial.as_view(), name="api_instance_serial"),
     path("instances/<str:instance>/tunnel/", instances.Tunnel.as_view(), name="api_instance_tunnel"),
     path("instances/<str:instance>/forwards/", access.Forwards.as_view()),
+    path("instances/<str:instance>/remote-desktop/", access.RemoteDesktop.as_view()),
     path("instances/<str:instance>/forwards/<str:forward>/", access.OneForward.as_view()),
     path("instances/<str:instance>/rules/", access.Rules.as_view()),
     path("instances/<str:instance>/groups/", access.Groups.as_view()),
