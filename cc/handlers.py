@@ -31,6 +31,7 @@ from luhyaapi.contracts.commands import (
     ImageDelete,
     ImageFetch,
     ImagePrefetch,
+    InstanceConnect,
     InstanceDelete,
     InstanceReboot,
     InstanceRestore,
@@ -76,6 +77,11 @@ class RunInstance(_Flow):
 @handles(InstanceStop)
 class StopInstance(_Flow):
     """Stop it on its node."""
+
+
+@handles(InstanceConnect)
+class ConnectInstance(_Flow):
+    """Have its cards connected on its node."""
 
 
 @handles(InstanceReboot)

@@ -255,6 +255,7 @@ _THINGS = (
     ("retention", "版本保留", "how many of the newest versions of an image are kept; older ones that nobody uses are retired"),
     ("pin", "固定", "a version that is pinned is retired by no rule; files are pinned in a cache by those who need them"),
     ("lineage", "版本来历", "which version was made from which"),
+    ("offline", "离线", "of an instance that runs: its cards have no carrier yet, for its first boot is not done"),
     ("lane", "分支线", "a column of the lineage: versions that follow each other share one"),
 )
 

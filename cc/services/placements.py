@@ -41,6 +41,7 @@ def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Plac
             instance=order.instance, name=order.name, cpus=order.cpus, memory_mib=order.memory_mib, image=order.image,
             nics=nics, display_port=port, ssh_keys=order.ssh_keys, user_data=order.user_data,
             transient=order.transient, data_disk_mib=order.data_disk_mib,
+            first_boot_offline=order.first_boot_offline,
         )
         row = Placement.objects.create(
             instance=order.instance, node=choice.node.host, gen=gen, spec=spec.model_dump(mode="json"), cpus=order.cpus,
@@ -55,25 +56,17 @@ def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Plac
         again = {"spec": row.spec | {"disk": gen}} if order.transient and row.found not in _RUNS else {}
         Placement.objects.filter(pk=row.pk).update(wanted=InstanceState.RUNNING, gen=gen, **again)
         row.refresh_from_db()
-    _tell(office, row, task)
+    told = facts(row.pk, task)
+    memory.on_commit(lambda: agent.report(told, task))
     return row, is_new
-
-
-def _tell(office: Office, row: Placement, task: str) -> None:
-    spec = spec_of(row)
-    told = PlacementFacts(
-        instance=row.pk, task=task, node=row.node, fence=row.fence, nics=spec.nics, why=row.why,
-        display=Display(port=spec.display_port),
-    )
-    memory.on_commit(lambda: office.agent.report(told, task))
 
 
 def replug(office: Office, instance: str, nics: Sequence[Nic], task: str) -> None:
     """It has these cards from now on; the CLC hears that too. In a transaction of the caller's."""
     row = Placement.objects.get(pk=instance)
-    row.spec = row.spec | {"nics": [nic.model_dump(mode="json") for nic in nics]}
-    Placement.objects.filter(pk=instance).update(spec=row.spec)
-    _tell(office, row, task)
+    Placement.objects.filter(pk=instance).update(spec=row.spec | {"nics": [nic.model_dump(mode="json") for nic in nics]})
+    told = facts(instance, task)
+    memory.on_commit(lambda: office.agent.report(told, task))
 
 
 def _check_still_fits(host: str, wanted: Wanted, nodes: list[NodeView]) -> None:
@@ -108,6 +101,18 @@ def take_back(instance: str, image: dict[str, Any], disk: int) -> None:
 def find(instance: str) -> Placement | None:
     """Where an instance is, or None."""
     return Placement.objects.filter(pk=instance).first()
+
+
+def facts(instance: str, task: str) -> PlacementFacts:
+    """Where an instance is, as it is told; without a node when it has no place."""
+    row = find(instance)
+    if row is None:
+        return PlacementFacts(instance=instance, task=task, node="", fence=0)
+    spec = spec_of(row)
+    return PlacementFacts(
+        instance=instance, task=task, node=row.node, fence=row.fence, nics=spec.nics, why=row.why,
+        display=Display(port=spec.display_port),
+    )
 
 
 def want(instance: str, state: InstanceState, gen: int) -> None:
@@ -155,7 +160,7 @@ def release(office: Office, instance: str, task: str) -> None:
     if row is not None:
         memory.on_commit(lambda: office.roll.released(number, row))
     memory.on_commit(lambda: office.arrivals.let_go(instance))
-    told = PlacementFacts(instance=instance, task=task, node="", fence=0)
+    told = facts(instance, task)
     memory.on_commit(lambda: office.agent.report(told, task))
 
 

@@ -7,11 +7,13 @@ from cc.services.flows import Say, Step
 from cc.services.office import Office
 from luhyaapi.contracts.commands import (
     DiskPush,
+    DomainConnect,
     DomainDelete,
     DomainStart,
     DomainStop,
     EdgeApply,
     ImageFetch,
+    InstanceConnect,
     InstanceDelete,
     InstanceReboot,
     InstanceRestore,
@@ -112,6 +114,11 @@ def _take_boot_back(_office: Office, run: FlowRun) -> Say | None:
     return Say(DomainStop(instance=run.instance, grace_s=0), place.node, flows.gen_of(run), place.fence)
 
 
+def _connect(_office: Office, run: FlowRun) -> Say:
+    place = _placed(run)
+    return Say(DomainConnect(instance=run.instance), place.node, flows.gen_of(run), place.fence)
+
+
 def _halt(_office: Office, run: FlowRun) -> Say | None:
     place = placements.find(run.instance)
     if place is None:
@@ -175,6 +182,7 @@ flows.FLOWS.update({
         _BOOT,
     ),
     InstanceStop.kind: (Step("halt", _halt, _unchanged),),
+    InstanceConnect.kind: (Step("connect", _connect),),
     InstanceReboot.kind: (Step("halt", _halt, _unchanged), Step("boot", _boot)),
     InstanceRestore.kind: (
         Step("fetch-cluster", _fetch_here),

@@ -163,6 +163,8 @@ def _(report: TaskSteps, sender: str) -> None:
 def _(report: Outcome, sender: str) -> None:
     if sender not in _receivers(command=report.command):
         raise Refused("forbidden", "A host reports about an order to somebody else", f"{sender} about {report.command[:80]}")
+    if report.place is not None:
+        _judge(report.place, sender)
 
 
 @_judge.register

@@ -98,6 +98,7 @@ KINDS = {
     "instance.start": gettext_noop("Start instance"),
     "instance.stop": gettext_noop("Stop instance"),
     "instance.reboot": gettext_noop("Reboot instance"),
+    "instance.connect": gettext_noop("Connect instance"),
     "instance.delete": gettext_noop("Delete instance"),
     "image.publish": gettext_noop("Publish image"),
     "image.build": gettext_noop("Build image"),

@@ -93,7 +93,7 @@ class InstanceRun(Command):
     none: one in the network of the cluster's settings.
     """
 
-    v = 5
+    v = 6
 
     to, timeout_s = Role.CC, 1800
     instance: InsId
@@ -111,6 +111,7 @@ class InstanceRun(Command):
     transient: bool = False
     data_disk_mib: int = Field(default=0, ge=0)
     networks: tuple[NetId, ...] = Field(default=(), max_length=8)
+    first_boot_offline: bool = False
 
 
 class InstanceRestore(Command):
@@ -142,6 +143,13 @@ class InstanceReboot(Command):
     to, timeout_s = Role.CC, 600
     instance: InsId
     grace_s: float = 30
+
+
+class InstanceConnect(Command):
+    """Give the cards of an instance their carrier, whether or not its first boot is done."""
+
+    to, timeout_s = Role.CC, 60
+    instance: InsId
 
 
 class InstanceSubmit(Command):
@@ -222,12 +230,19 @@ class DomainStart(Command):
     Without ``boot``: have its disk, and no more. A disk with a lower number than the one here is not gone back to.
     """
 
-    v = 6
+    v = 7
 
     to, timeout_s, lane = Role.NC, 600, Lane.BOOT
     instance: InsId
     spec: MachineSpec
     boot: bool = True
+
+
+class DomainConnect(Command):
+    """Give the cards of a domain their carrier, whether or not its first boot is done."""
+
+    to, timeout_s = Role.NC, 60
+    instance: InsId
 
 
 class DomainStop(Command):

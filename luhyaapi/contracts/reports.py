@@ -174,9 +174,12 @@ class HostsFacts(Report):
 
 
 class InstanceFacts(Report):
-    """How one instance is on its node. ``gen`` is the generation of the order it answers, ``version`` that of its image; 0: not told."""
+    """How one instance is on its node. ``gen`` is the generation of the order it answers, ``version`` that of its image; 0: not told.
 
-    v = 6
+    ``offline``: its cards have no carrier yet, for its first boot is not done.
+    """
+
+    v = 7
 
     instance: InsId
     state: InstanceState
@@ -187,6 +190,7 @@ class InstanceFacts(Report):
     fence: int = 0
     gen: int = 0
     version: int = 0
+    offline: bool = False
     error: Fault | None = None
 
 
@@ -215,14 +219,33 @@ class TaskSteps(Report):
         return f"steps:{self.task}"
 
 
+class PlacementFacts(Report):
+    """Where the cluster placed an instance, and why each other node was not chosen."""
+
+    v = 4
+
+    instance: InsId
+    task: str
+    node: str
+    fence: int
+    nics: tuple[Nic, ...] = ()
+    display: Display = Display()
+    why: dict[str, str] = {}
+
+    @property
+    def subject(self) -> str:
+        """One picture per instance, apart from its state."""
+        return f"place:{self.instance}"
+
+
 class Outcome(Report):
     """How one command ended; ``error`` is empty when it was done. ``blobs``, ``parts``: the files of a version that came into the store.
 
     ``difference``: of the versions that were to be compared.
-    Of an order on an instance: ``has_place`` is false when the cluster has no place for it, and nothing is lent to it.
+    Of an order on an instance: ``place`` is where the cluster has it now; without a node nothing is lent to it.
     """
 
-    v = 2
+    v = 3
 
     command: str
     task: str
@@ -232,7 +255,7 @@ class Outcome(Report):
     parts: tuple[PartFacts, ...] = ()
     display: Display = Display()
     accelerator: Accelerator = Accelerator.UNPROVED
-    has_place: bool = True
+    place: PlacementFacts | None = None
 
 
 class JoinAsked(Report):
@@ -279,25 +302,6 @@ class LetterFacts(Report):
     def subject(self) -> str:
         """One picture per letter."""
         return f"letter:{self.letter}"
-
-
-class PlacementFacts(Report):
-    """Where the cluster placed an instance, and why each other node was not chosen."""
-
-    v = 4
-
-    instance: InsId
-    task: str
-    node: str
-    fence: int
-    nics: tuple[Nic, ...] = ()
-    display: Display = Display()
-    why: dict[str, str] = {}
-
-    @property
-    def subject(self) -> str:
-        """One picture per instance, apart from its state."""
-        return f"place:{self.instance}"
 
 
 REPORTS: dict[str, type[Report]] = {r.kind: r for r in Report.__subclasses__()}

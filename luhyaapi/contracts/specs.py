@@ -351,7 +351,8 @@ class MachineSpec(Model):
     """Everything a node needs to define a domain, complete: a driver asks nothing back.
 
     ``disk`` numbers its system disk: a higher one than before is a new disk, fresh from ``image``. One that is ``transient`` is gone
-    when the guest stops. ``data_disk_mib``: a second disk of its own, MiB, which stays until it is deleted; 0: none.
+    when the guest stops. ``data_disk_mib``: a second disk of its own, MiB, which stays until it is deleted; 0: none. ``first_boot_offline``: on each
+    new system disk its cards have no carrier until the guest says that its first boot is done.
     """
 
     instance: InsId
@@ -366,6 +367,7 @@ class MachineSpec(Model):
     disk: int = Field(default=0, ge=0)
     transient: bool = False
     data_disk_mib: int = Field(default=0, ge=0)
+    first_boot_offline: bool = False
 
 
 class Display(Model):

@@ -326,6 +326,26 @@ def test_user_data_is_handed_on_as_it_was_typed_and_shown_to_nobody(filled, admi
     assert row.user_data == "", "what is deleted keeps no secret"
 
 
+def test_a_machine_that_is_offline_says_so_and_can_be_connected(filled, admin):
+    client = browser(admin)
+    client.post("/instances/run/", {"image": "image-1", "name": "apart", "first_boot_offline": "1"})
+    row = Instance.objects.get(name="apart")
+    assert row.first_boot_offline
+    client.post("/instances/run/", {"image": "image-1", "name": "together"})
+    assert not Instance.objects.get(name="together").first_boot_offline
+    there = Instance.objects.filter(state="running").first()
+    path, verb = f"/instances/{there.pk}/", f"/instances/{there.pk}/connect/"
+    assert verb not in client.get(path).content.decode()
+    Instance.objects.filter(pk=there.pk).update(offline=True)
+    shown = client.get(path).content.decode()
+    assert verb in shown
+    assert "Offline until it says" in shown
+    assert client.get(f"/api/v1/instances/{there.pk}/").json()["offline"] is True
+    client.post(verb)
+    there.refresh_from_db()
+    assert Task.objects.get(pk=there.task).kind == "instance/connect"
+
+
 BAD = [
     ({"memory": "0"}, "memory"), ({"memory": "10 bananas"}, "memory"), ({"memory": "999999T"}, "memory"), ({"cpus": "0"}, "cpus"),
     ({"cpus": "1e9"}, "cpus"), ({"cpus": "-1"}, "cpus"), ({"count": "101"}, "count"), ({"name": "../x"}, "name"),

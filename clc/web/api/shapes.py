@@ -117,6 +117,8 @@ class InstanceShape(s.Serializer):
     newest_version = s.IntegerField(help_text="the newest published version of its image; higher than `image_version`: it could be restored to that")
     persistence = word(Persistence)
     data_disk_bytes = s.IntegerField(help_text="0: it has no data disk")
+    first_boot_offline = s.BooleanField(help_text="its cards get their carrier once its first boot is done")
+    offline = s.BooleanField(help_text="it runs, and they have none yet")
     cpus = s.IntegerField()
     memory_bytes = s.IntegerField()
     owner = s.CharField()

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('luhyadb', '0007_campus_gateways'),
+        ('luhyadb', '0008_first_boot'),
     ]
 
     operations = [
