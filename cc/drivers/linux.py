@@ -97,14 +97,15 @@ class LinuxEdge:
         return links.seen(nic.ip, checks)
 
     def answering(self, nics: Collection[Nic]) -> dict[str, str]:
-        """Who has their addresses already, by ARP on each wire they will be on."""
+        """Who has their addresses already, by ARP on each wire they will be on; also this host itself, which does not ask itself."""
         by_link: dict[str, set[str]] = {}
         for nic in nics:
             if link := self._link_of(nic):
                 by_link.setdefault(link, set()).add(nic.ip)
         with ThreadPoolExecutor(max(len(by_link), 1), thread_name_prefix="arp") as asking:
             said = list(asking.map(_who_has, by_link, by_link.values()))
-        return {ip: macs[0] for each in said for ip, macs in each.items()}
+        ours = routes.own([nic.ip for nic in nics]) if by_link else {}
+        return ours | {ip: macs[0] for each in said for ip, macs in each.items()}
 
     def _link_of(self, nic: Nic) -> str:
         if nic.mode is NetworkMode.CAMPUS:

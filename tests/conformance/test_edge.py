@@ -77,6 +77,13 @@ def test_what_was_applied_is_found(edge: EdgeDriver) -> None:
     assert edge.found() == plan(lease(10), lease(11))
 
 
+def test_a_machine_that_is_no_guest_is_served_beside_guests(edge: EdgeDriver) -> None:
+    printer = EdgeLease(mac="00:11:22:33:44:55", ip="10.77.0.11", hostname="host-10-77-0-11")
+    for wanted in (plan(lease(10), printer), plan(lease(10)), plan(lease(10), lease(11))):
+        edge.apply(wanted)
+        assert edge.found() == wanted
+
+
 def test_each_plan_replaces_the_one_before_whole(edge: EdgeDriver) -> None:
     edge.apply(plan(lease(10), lease(11)))
     swapped = plan(lease(12), lease(11, ip="10.77.0.10"), lease(10, ip="10.77.0.11"))
@@ -250,6 +257,9 @@ def test_who_answers_for_an_address_is_told_by_his_mac_and_then_was_seen(namespa
         assert (seen.ip, seen.mac) == ("10.77.0.10", "00:11:22:33:44:55")
         assert abs(clock.now() - seen.at) < 10
         assert edge.answering([nic(10, mode="campus")]) == {"10.77.0.10": "00:11:22:33:44:55"}, "its own card of that network is the bridge here"
+        process.run(["ip", "link", "add", "d0", "address", "02:00:00:00:00:d0", "type", "bridge"], timeout_s=10)
+        process.run(["ip", "address", "add", "10.77.0.12/24", "dev", "d0"], timeout_s=10)
+        assert edge.answering([nic(12), nic(13)]) == {"10.77.0.12": "02:00:00:00:00:d0"}, "this host has it itself"
     finally:
         edge.down()
         process.run(["ip", "netns", "del", other], timeout_s=10)
