@@ -32,7 +32,7 @@ def pools_of(network: Network) -> tuple[PoolFacts, ...]:
     for port, instance in ForwardLease.objects.values_list("port", "instance"):
         ports[port] = ports.get(port, False) or bool(instance)
     displays = {port: bool(instance) for port, instance in PortLease.objects.values_list("port", "instance")}
-    found.append(_ports("ports", range(network.lent_first, network.lent_first + network.lent_count), ports))
+    found.append(_ports("ports", pool.ports(network), ports))
     found.append(_ports("displays", pools.ports(network.display_first, network.display_count), displays))
     return tuple(found)
 
