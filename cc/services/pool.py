@@ -9,6 +9,7 @@ from luhyaapi.contracts.specs import PortRange
 from luhyadb.models import Pool
 
 _NAME = "default"
+_PORTS = 65536
 
 
 def alone() -> int:
@@ -47,4 +48,4 @@ def heard_networks(number: int, ports: PortRange | None) -> None:
 def ports(network: Network) -> range:
     """The ports of this cluster that are lent to lead to guests."""
     first, last = Pool.objects.filter(pk=_NAME).values_list("first_port", "last_port").first() or (0, 0)
-    return range(first, last + 1) if first else range(network.lent_first, network.lent_first + network.lent_count)
+    return range(first, last + 1) if first else range(network.lent_first, min(network.lent_first + network.lent_count, _PORTS))
