@@ -9,7 +9,7 @@ import pytest
 from deploy.testbed import kills
 from tests.soak import bed_runs
 from tests.soak.bed_case import Case
-from tests.support.bed_sight import NODES, five_hosts, guests, hosts, instances, settled, soon
+from tests.support.bed_sight import NODES, asked, five_hosts, guests, hosts, instances, settled, soon
 
 pytestmark = pytest.mark.live
 
@@ -103,12 +103,6 @@ def test_a_network_spans_the_nodes_that_have_guests_in_it(bed):
 def beside(instance, last):
     """Another address of its network, which is a /24."""
     return f"{instance['nics'][0]['ip'].rsplit('.', 1)[0]}.{last}"
-
-
-def asked(bed, where, address, port=80, wait_s=5):
-    """What a guest's web server tells somebody who stands there first: its id; empty when nobody answers."""
-    done = bed.run(where, ["curl", "-sS", "-m", str(wait_s), f"http://{address}:{port}/"], check=False)
-    return done.text.split("\n")[0].strip()
 
 
 @pytest.fixture(scope="module")
