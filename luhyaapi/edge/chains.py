@@ -152,7 +152,7 @@ def _add_subnets(made: Chains, plan: RulesPlan, program: str, version: int) -> N
     if version == 4:
         made.add(program, "filter", "closed", *(f"-s {alias.to} -j RETURN" for alias in plan.aliases))
     made.add(program, "filter", "closed", "-j DROP")
-    ways = [(segment, net, uplink) for segment in plan.segments for net in _of(segment.subnets, version)
+    ways = [(segment, net, uplink) for segment in plan.segments if not segment.shared for net in _of(segment.subnets, version)
             for uplink in plan.uplinks if uplink != segment.bridge]
     for segment, net, uplink in ways:
         made.add(program, "mangle", "arrive", f"-i {uplink} -s {net} -j DROP")

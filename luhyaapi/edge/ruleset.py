@@ -97,8 +97,8 @@ def _entry(forward: Forward) -> str:
 
 def _put_segment(made: Ruleset, segment: Segment, uplinks: Iterable[str]) -> None:
     subnets = [subnet(text) for text in segment.subnets]
-    # Guests of a bridged segment come by their bridge also when it leads outside.
-    for uplink, net in product([each for each in uplinks if each != segment.bridge], subnets):
+    # Guests of a bridged segment come by their bridge also when it leads outside. Of a shared one others come by the uplinks, as this host goes.
+    for uplink, net in product([each for each in uplinks if each != segment.bridge and not segment.shared], subnets):
         entry = f'"{uplink}" . {net}'
         made.put(INET, f"outer{net.version}", entry)
         if not segment.way_out:
