@@ -34,6 +34,7 @@ class Bed:
     def __init__(self, folder: Path, description: Description, tag: str = "bed") -> None:
         self.folder, self.description = folder, description
         self.switch = Switch(tag, description)
+        self.program = ROOT / ".venv/bin/educloud"
 
     # ---- hosts
 
@@ -132,7 +133,7 @@ class Bed:
 
     def educloud(self, *words: str, timeout_s: float = 120, check: bool = True) -> Finished:
         """The command line client, on the host of the CLC."""
-        return self.run(self.front.name, [ROOT / ".venv/bin/educloud", *words], timeout_s=timeout_s, check=check)
+        return self.run(self.front.name, [self.program, *words], timeout_s=timeout_s, check=check)
 
     def answer(self, *words: str, timeout_s: float = 120) -> object:
         """What the client prints with ``--json``."""

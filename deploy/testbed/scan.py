@@ -14,7 +14,7 @@ import socket
 import sys
 from collections.abc import Collection, Iterable, Mapping
 
-from deploy.testbed.bed import ROOT, Bed
+from deploy.testbed.bed import Bed
 from luhyaapi import clock
 from luhyaapi.errors import Failed
 
@@ -56,9 +56,10 @@ def from_host(bed: Bed, host: str, where: Mapping[str, str], ports: Collection[i
 def from_guest(bed: Bed, instance: str, where: Mapping[str, str], ports: Collection[int] = DOORS) -> set[str]:
     """The same from within a ``tiny`` guest: typed at its serial console, read from its log. Raises Failed(timeout)."""
     mark = f"scan{clock.monotonic():.3f}".replace(".", "")
-    one = "(nc -w 2 -e /bin/true $a $p && echo $m $a $p) 2>/dev/null &"
-    typed = f"m={mark}; for a in {' '.join(where.values())}; do for p in {' '.join(map(str, ports))}; do {one} done; wait; done; echo $m over\n"
-    bed.run(bed.front.name, [ROOT / ".venv/bin/educloud", "instance", "console", instance], stdin=typed.encode())
+    # In a shell of its own, which says nothing of the jobs that end.
+    each = "(nc -w 2 $a $p -e true && echo $m $a $p) 2>/dev/null &"
+    typed = f"(m={mark}; for a in {' '.join(where.values())}; do for p in {' '.join(map(str, ports))}; do {each} done; done; wait; echo $m over)\n"
+    bed.run(bed.front.name, [bed.program, "instance", "console", instance], stdin=typed.encode())
     until = clock.monotonic() + _GUEST_S
     while clock.monotonic() < until:
         said = bed.educloud("instance", "log", instance).text

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from luhyaapi.contracts.specs import Allow, Nic, NodeForward
-from luhyaapi.contracts.vocabulary import Allowed, NetworkMode, Protocol
+from luhyaapi.contracts.vocabulary import Allowed, LinkState, NetworkMode, Protocol
 from luhyaapi.edge.iptables import IptablesRules
 from luhyaapi.edge.nft import NftRules
 from luhyaapi.edge.plan import RulesPlan, Segment
@@ -175,6 +175,9 @@ def test_a_node_that_stands_in_the_campus_itself_goes_on_reaching_it_by_its_own_
         door, out = bed.listen(HOST, 8605), bed.listen(OUT, 80)
         assert bed.seen(door, OUT, PUBLIC, 8605) == CLIENT
         assert bed.seen(out, HOST, CLIENT, 80) == PUBLIC
+        assert next(each.state for each in node.look(ONE, cards.guests[ONE].nics[0], cards, ()) if each.link == "guards") is LinkState.OK
+        bed.ip(OUT, "address", "add", "192.0.2.100/24", "dev", "eth0")
+        assert bed.is_closed(OUT, PUBLIC, 8605, "192.0.2.100"), "what bears the address of a guest and comes from elsewhere"
         bed.ip(FAR, "address", "add", "192.0.2.200/24", "dev", "eth0")
         assert bed.is_closed(FAR, PUBLIC, 8605), "its address is told by its own card alone"
     finally:
