@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +33,7 @@ def built(tag: str, file: Path) -> Iterator[Bed]:
     """The hosts and networks of a description, no role running; gone at the end."""
     folder = Path(tempfile.mkdtemp(prefix="edu-bed-"))
     folder.chmod(0o755)
-    made = Bed(folder / "bed", description.read(file), tag)
+    made = Bed(folder / "bed", description.read(file), tag, emulated=True)
     made.switch.down()
     try:
         made.build()
@@ -97,3 +98,8 @@ def asked(bed: Bed, where: str, address: str, port: int = 80, wait_s: float = 5)
     """What a guest's web server tells somebody who stands there first: its id; empty when nobody answers."""
     done = bed.run(where, ["curl", "-sS", "-m", str(wait_s), f"http://{address}:{port}/"], check=False)
     return done.text.split("\n")[0].strip()
+
+
+def greeting(bed: Bed, instance: str) -> bytes:
+    """The first words of a guest's display, got through the CLC as a browser gets them."""
+    return bed.run(bed.front.name, [sys.executable, "-m", "tests.support.screen_greeting", instance]).stdout[:12]
