@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from deploy.host import configs
-from deploy.testbed.description import GUESTS, BedHost, Description
+from deploy.testbed.description import BedHost, Description
 from deploy.testbed.init import READY
 from deploy.testbed.switch import Switch
 from luhyaapi import clock, process
@@ -176,8 +176,8 @@ class Bed:
             words.append(f"EDUCLOUD_SUBNET={self._guest_subnet(host if role == 'cc' else boss)}")
         if role in ("cc", "walrus"):
             words.append(f"LISTEN={self._address(host)}")
-        if GUESTS in host.addresses:
-            words.append(f"EDUCLOUD_UPLINK={host.card(GUESTS)}")
+        if host.uplink:
+            words.append(f"EDUCLOUD_UPLINK={host.uplink}")
         settings = {**({"hypervisor": {"accelerator": "tcg"}} if self._emulated and role == "nc" else {}), **host.settings.get(role, {})}
         if settings:
             own = Path("/var/lib/educloud") / role / f"{role}.local.toml"

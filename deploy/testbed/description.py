@@ -13,8 +13,6 @@ from deploy.host.plan import BOSSES
 from luhyaapi.contracts.base import Model
 from luhyaapi.errors import Refused
 
-GUESTS = "guests"
-"""The network without addresses by which guests of different hosts meet."""
 Name = Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9]{0,7}$")]
 
 
@@ -46,6 +44,11 @@ class BedHost(Model):
     def card(self, network: str) -> str:
         """The network card it has there."""
         return f"{network}0"
+
+    @property
+    def uplink(self) -> str:
+        """The card by which its guests meet those of other hosts: that in a network without addresses; empty: it has none."""
+        return next((self.card(network) for network, address in self.addresses.items() if not address), "")
 
     @property
     def cards(self) -> tuple[tuple[str, str, str], ...]:

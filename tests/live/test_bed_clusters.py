@@ -87,12 +87,12 @@ def promised(guests):
     lent = {name: guest["way"]["port"] for name, guest in guests.items() if "way" in guest}
     of_head = doors("head", 8603, 8604, 8615, lent["servers"], lent["desks"])
     lan = doors("front", 8600, 8601, 8602, 8607, 8615) | of_head | doors("node1", 8605) | doors("node2", 8605) | doors(node, lent["desks"])
-    annex = doors("branch", 8603, 8604, 8605, 8615, lent["annex"])
+    annex = doors("branch", 8603, 8604, 8615, lent["annex"]) | doors("room", 8605)
     at_node = {"desks:80", "desks-gateway:53"}
     places = {
         "front": lan, "head": lan | {"servers:80", "public:80", "servers-gateway:53"}, "node1": lan, "node2": lan,
         "inside": lan | {"campus:80"}, "outside": lan | {"far:80", "servers:80", "public:80"},
-        "gate": lan | annex, "local": lan | annex, "branch": lan | annex | {"annex:80", "annex-gateway:53"},
+        "gate": lan | annex, "local": lan | annex, "room": lan | annex, "branch": lan | annex | {"annex:80", "annex-gateway:53"},
     }
     places[node] = lan | at_node
     own = {name: doors(guests[name]["host_name"], 8605, lent["desks"]) for name in ("desks", "campus")}
@@ -105,7 +105,7 @@ def promised(guests):
 
 
 def test_every_host_of_both_clusters_is_up_and_each_guest_shows_its_screen(bed, guests):
-    assert soon(lambda: hosts(bed) == dict.fromkeys(("front", "head", "node1", "node2", "branch"), "up"))
+    assert soon(lambda: hosts(bed) == dict.fromkeys(("front", "head", "node1", "node2", "branch", "room"), "up"))
     assert {name: guest["cluster_name"] for name, guest in guests.items()} == {name: said[0] for name, said in NETWORKS.items()}
     with ThreadPoolExecutor(len(guests)) as beside:
         words = set(beside.map(lambda guest: greeting(bed, guest["id"]), guests.values()))

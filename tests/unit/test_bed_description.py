@@ -67,6 +67,7 @@ def test_a_host_stands_where_it_is_told_at_its_place_or_at_the_address_given(bed
     assert hosts["front"].cards == (("lan0", "lan", "10.9.1.1"),)
     assert hosts["gate"].addresses == {"lan": "10.9.1.254", "far": "10.9.3.6"}
     assert hosts["head"].cards == (("wire0", "wire", ""), ("far0", "far", "10.9.3.3"))
+    assert (hosts["head"].uplink, hosts["other"].uplink) == ("wire0", ""), "guests meet in a network without addresses"
     assert hosts["other"].cards == (("lan0", "lan", "10.9.1.4"), ("lan1", "lan", ""))
     assert hosts["node"].links == {"lan": description.Link(rate="10mbit", delay_ms=20)}
     assert hosts["node"].settings == {"nc": {"network": {"campus": "lan1"}}}
