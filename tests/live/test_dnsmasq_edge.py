@@ -118,6 +118,44 @@ def test_released_address_serves_its_new_card_only(edge: DnsmasqNetwork, guests:
     assert guests.ask(C)[0] == "10.77.0.12"
 
 
+def test_lent_beside_what_is_served_it_has_its_address_at_once(edge: DnsmasqNetwork, guests: Guests, tmp_path: Path) -> None:
+    assert not edge.lend((lease(A, "10.77.0.10"),)), "nothing is served yet"
+    edge.apply(plan(lease(C, "10.77.0.12")))
+    guests.connect()
+    before = pid_of(tmp_path)
+    assert edge.lend((lease(A, "10.77.0.10", "Lab PC 1"),))
+    assert guests.ask(A)[::3] == ["10.77.0.10", "lab-pc-1"]
+    assert edge.knows(A, "10.77.0.10")
+    for other in (lease(B, "10.77.0.10"), lease(A, "10.77.0.11")):
+        assert not edge.lend((other,)), "it is another's: only a new plan can say so"
+    again = DnsmasqNetwork(tmp_path / "edge", BRIDGE)
+    assert not again.lend((lease(B, "10.77.0.11"),)), "it does not know what the one before did"
+    assert again.found() == plan(lease(C, "10.77.0.12"), lease(A, "10.77.0.10", "Lab PC 1"))
+    again.apply(plan(lease(B, "10.77.0.10"), lease(C, "10.77.0.12")))
+    assert (guests.ask(A), guests.ask(B)[0]) == ([], "10.77.0.10"), "an address that was lent changes its card as any other"
+    assert pid_of(tmp_path) != before
+
+
+@pytest.mark.parametrize("fault", ["killed", "bridge made anew"])
+def test_nothing_is_lent_where_something_is_not_as_it_was(edge: DnsmasqNetwork, guests: Guests, tmp_path: Path, fault: str) -> None:
+    edge.apply(plan(lease(C, "10.77.0.12")))
+    if fault == "killed":
+        process.end(pid_of(tmp_path), 2)
+    else:
+        ip("link", "del", BRIDGE)
+        ip("link", "add", BRIDGE, "type", "bridge")
+    assert not edge.lend((lease(A, "10.77.0.10"),))
+
+
+def test_a_half_line_of_what_was_lent_is_passed_over(edge: DnsmasqNetwork, guests: Guests, tmp_path: Path) -> None:
+    edge.apply(plan(lease(C, "10.77.0.12")))
+    edge.lend((lease(A, "10.77.0.10"),))
+    with (tmp_path / "edge" / "lent.jsonl").open("a") as file:
+        file.write('{"instance": "ins-')
+    edge.apply(plan(lease(A, "10.77.0.10"), lease(C, "10.77.0.12")))
+    assert edge.found() == plan(lease(A, "10.77.0.10"), lease(C, "10.77.0.12"))
+
+
 def test_card_follows_its_lease_to_another_address(edge: DnsmasqNetwork, guests: Guests) -> None:
     edge.apply(plan(lease(A, "10.77.0.10"), lease(B, "10.77.0.11")))
     guests.connect()
