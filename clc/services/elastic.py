@@ -12,7 +12,7 @@ from clc.services import access, events, networks, people
 from clc.services.cards import DEFAULT
 from luhyaapi import clock, ids
 from luhyaapi.contracts.commands import NetworksSet
-from luhyaapi.contracts.vocabulary import HostState, NetworkMode, Role
+from luhyaapi.contracts.vocabulary import HostState, Role
 from luhyaapi.errors import Refused, Unavailable
 from luhyadb import memory, scope
 from luhyadb.models import Account, ElasticAddress, Host, Instance, Network
@@ -91,7 +91,7 @@ def _refuse_networks(host: Host, numbers: Sequence[int]) -> None:
         subnet = ipaddress.IPv4Network(text)
         if any(int(subnet.network_address) <= number <= int(subnet.broadcast_address) for number in numbers):
             raise Refused("conflict", "Public addresses overlap with a network", f"{name} of this cluster is {subnet}", field="ranges")
-    for row in Network.objects.filter(mode=NetworkMode.CAMPUS, retired_at=0).exclude(cluster=host).select_related("cluster"):
+    for row in networks.campuses_beside(host):
         for first, last in networks.spans(ipaddress.IPv4Network(row.subnet), row.ranges):
             if any(first <= number <= last for number in numbers):
                 raise Refused("conflict", "Public addresses overlap with a network", f"{row.name} of {row.cluster.name} lends some of them", field="ranges")

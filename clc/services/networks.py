@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.db.models import QuerySet
+
 from clc.services import cards, events
 from clc.services.own import own
 from luhyaapi import clock, ids, subnets
@@ -178,7 +180,7 @@ def _refuse_public(cluster: Host, subnet: ipaddress.IPv4Network) -> None:
 
 def _refuse_lent_elsewhere(cluster: Host, lent: Sequence[tuple[int, int]]) -> None:
     """The campus is one network for all clusters: an address of it is lent by one of them, or is a host's, or nobody's."""
-    for row in Network.objects.filter(mode=NetworkMode.CAMPUS, retired_at=0).exclude(cluster=cluster).select_related("cluster"):
+    for row in campuses_beside(cluster):
         for first, last in spans(ipaddress.IPv4Network(row.subnet), row.ranges):
             for begin, end in lent:
                 if begin <= last and first <= end:
@@ -194,6 +196,12 @@ def _refuse_lent_elsewhere(cluster: Host, lent: Sequence[tuple[int, int]]) -> No
     for host in Host.objects.exclude(state=HostState.RETIRED).exclude(address=""):
         if (number := number_of(host)) is not None and any(begin <= number <= end for begin, end in lent):
             raise Refused("conflict", "A host has one of these addresses", f"the host {host.name} is at {host.address}", field="ranges")
+
+
+def campuses_beside(cluster: Host) -> QuerySet[Network]:
+    """The campus networks of all other clusters."""
+    live = Network.objects.filter(mode=NetworkMode.CAMPUS, retired_at=0).exclude(cluster__state=HostState.RETIRED)
+    return live.exclude(cluster=cluster).select_related("cluster")
 
 
 def spans(subnet: ipaddress.IPv4Network, ranges: Sequence[Sequence[str]]) -> list[tuple[int, int]]:

@@ -89,7 +89,7 @@ class DnsmasqNetwork:
                 self._drop_bridge(before.bridge)
             link, index = self._card(plan, subnet) if plan.shared else (plan.bridge, self._make_bridge(plan, subnet))
             if self._uplink:
-                cards.attach(self._uplink, plan.bridge)
+                cards.attach(self._uplink, plan.bridge, alone=plan.gateway)
             text = plan.model_dump_json()
             if _read(self._plan_file) != text:
                 _write(self._plan_file, text, durable=True)

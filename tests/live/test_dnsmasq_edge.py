@@ -353,6 +353,24 @@ def test_files_that_cannot_be_written_are_trouble_of_the_host(guests: Guests, tm
     assert BRIDGE not in process.run(["ip", "link", "show"], timeout_s=5).text
 
 
+def test_two_clusters_with_one_network_in_one_lan_do_not_meet(guests: Guests, tmp_path: Path) -> None:
+    ip("-n", guests.host, "link", "add", "lan0", "type", "veth", "peer", "name", "eth0", "netns", guests.guest)
+    ip("-n", guests.guest, "address", "add", "10.77.0.1/24", "dev", "eth0")
+    ip("-n", guests.guest, "link", "set", "eth0", "up")
+    edge = DnsmasqNetwork(tmp_path / "edge", BRIDGE, "lan0")
+    try:
+        with pytest.raises(Failed, match=r"Another cluster has this network: 10\.77\.0\.1 is its gateway") as caught:
+            edge.apply(plan(lease(A, "10.77.0.10")))
+        assert "behind lan0 answers for it" in caught.value.why
+        assert "master" not in process.run(["ip", "link", "show", "lan0"], timeout_s=5).text
+        assert edge.found() is None
+        ip("-n", guests.guest, "address", "del", "10.77.0.1/24", "dev", "eth0")
+        edge.apply(plan(lease(A, "10.77.0.10")))
+        assert guests.ask(A)[0] == "10.77.0.10"
+    finally:
+        edge.down()
+
+
 def names(guests: Guests, *asked: str) -> list[str]:
     """What the gateway says of these names, "" where it knows none."""
     found = []
