@@ -203,7 +203,7 @@ def connections(count: int, most: int) -> LinkFacts:
     if is_full(count, most):
         return broken("connections", "The table of connections is full", f"{count} of {most}: this host drops what is new until others end",
                       f"Find who opens so many (conntrack -L), or have more: sysctl net.netfilter.nf_conntrack_max={2 * most}")
-    return ok("connections", "There is room for new connections", f"{count} of {most}")
+    return ok("connections", "There is room for new connections", f"at most {most}")
 
 
 def uplinks(there: There, names: Collection[str]) -> LinkFacts:

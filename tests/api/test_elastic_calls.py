@@ -77,7 +77,7 @@ def test_it_rests_after_its_release(api, user, bring):
         assert client.post(AT, {}, format="json").json()["code"] == "no_capacity"
         client.post(f"{AT}192.0.2.10/release/", {}, format="json")
         full = client.post(AT, {}, format="json")
-        assert (full.status_code, "1 rest" in full.json()["why"]) == (503, True), full.json()
+        assert (full.status_code, "1 rest" in full.json()["why"], full.json()["hint"]) == (503, True, "The next is free in 60 s."), full.json()
         clock.sleep(elastic.COOLDOWN_S)
         assert client.post(AT, {}, format="json").json()["address"] == "192.0.2.10"
     finally:
