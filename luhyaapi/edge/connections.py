@@ -9,10 +9,10 @@ FULL = 0.95
 """Of this part on, what is new is dropped now and then: many end and begin between two looks."""
 
 
-def look(folder: Path = FOLDER) -> tuple[int, int]:
+def look() -> tuple[int, int]:
     """How many there are, and how many there can be; 0 of 0 where the kernel keeps none. Of the network namespace of the caller."""
     try:
-        return int((folder / "nf_conntrack_count").read_text()), int((folder / "nf_conntrack_max").read_text())
+        return int((FOLDER / "nf_conntrack_count").read_text()), int((FOLDER / "nf_conntrack_max").read_text())
     except (OSError, ValueError):
         return 0, 0
 

@@ -110,11 +110,12 @@ def test_what_guests_networks_need():
     assert machine.network(has_bridges=False, has_tun=False, forwards=False, roles={"walrus"}) == []
 
 
-def test_connections_are_read(tmp_path):
-    assert probes.connections(tmp_path) == connections.look(tmp_path) == (0, 0)
+def test_connections_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(connections, "FOLDER", tmp_path)
+    assert probes.connections(tmp_path) == connections.look() == (0, 0)
     (tmp_path / "nf_conntrack_count").write_text("249\n")
     (tmp_path / "nf_conntrack_max").write_text("262\n")
-    assert probes.connections(tmp_path) == connections.look(tmp_path) == (249, 262)
+    assert probes.connections(tmp_path) == connections.look() == (249, 262)
     assert connections.is_full(249, 262)
     assert not connections.is_full(248, 262)
     assert not connections.is_full(0, 0)
