@@ -135,7 +135,9 @@ class DeleteImage(Handler[ImageDelete]):
 class ApplyEdge(Handler[EdgeApply]):
     """Make DHCP as the leases say, and have the nodes know which hosts their networks span."""
 
-    def run(self, job: Job, command: EdgeApply) -> None:  # noqa: ARG002 - the whole state is applied
+    def run(self, job: Job, command: EdgeApply) -> None:
+        if command.instance and edge.lend(job.services, command.instance):
+            return
         with memory.atomic():
             segments.tell(job.services)
         edge.apply(job.services)
@@ -162,7 +164,7 @@ class SetAccess(Handler[AccessSet]):
                     segments.tell(job.services)
                 edge.rule(job.services)
         except Trouble as e:
-            access.tell(job.services, command.instance, e)
+            access.tell(job.services, command.instance, e, command.number)
             raise
         access.tell(job.services, command.instance)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,11 +12,11 @@ from cc.drivers.base import EdgePlan, check
 from luhyaapi.conf import Settings, bridge_of
 from luhyaapi.contracts.specs import LinkFacts, Nic
 from luhyaapi.contracts.vocabulary import Role
-from luhyaapi.edge import elastic, links, routes, rules_for, vxlan
+from luhyaapi.edge import connections, elastic, links, routes, rules_for, vxlan
 from luhyaapi.edge import plan as packets
 from luhyaapi.edge.base import RulesDriver
 from luhyaapi.edge.dnsmasq import DnsmasqNetwork
-from luhyaapi.edge.networks import EdgeNetwork
+from luhyaapi.edge.networks import EdgeLease, EdgeNetwork
 from luhyaapi.edge.plan import Forward, RulesPlan
 from luhyaapi.errors import Trouble
 
@@ -33,6 +33,7 @@ class LinuxEdge:
         self._rules, self._outside = rules, outside
         self._mark = f"{zlib.crc32(bridge.encode()) & 0xFFFF:04x}"
         self._lock = threading.Lock()
+        self._made: dict[str, DnsmasqNetwork] = {}
 
     def apply(self, plan: EdgePlan) -> None:
         """Have every network as planned, and none that is not."""
@@ -48,6 +49,11 @@ class LinuxEdge:
             _tried(troubles, partial(self._rule, plan.rules))
         if troubles:
             raise troubles[0]
+
+    def lend(self, bridge: str, leases: Sequence[EdgeLease]) -> bool:
+        """Serve these cards too."""
+        with self._lock:
+            return self._network(bridge).lend(leases)
 
     def found(self) -> EdgePlan | None:
         """Every network as it is served now, and the rules in force."""
@@ -76,6 +82,8 @@ class LinuxEdge:
             checks.append(("guards", lambda: links.guards(wanted, rules)))
         if network and not network.shared:
             checks += links.answers(bridge, nic.ip, nic.mac, far=True)
+        if self._rules:
+            checks.append(("connections", lambda: links.connections(*connections.look())))
         has_ways = bool(forwards)
         checks.append(("forwards", lambda: links.forwards(forwards, rules)))
         if public := [each.address for each in (plan.rules.aliases if plan.rules else ()) if each.to == nic.ip]:
@@ -150,9 +158,10 @@ class LinuxEdge:
         return others | ({self._bridge} if self._folder.is_dir() else set())
 
     def _network(self, bridge: str) -> DnsmasqNetwork:
-        if bridge == self._bridge:
-            return DnsmasqNetwork(self._folder, bridge, self._uplink)
-        return DnsmasqNetwork(self._others / bridge, bridge)
+        if bridge not in self._made:
+            is_first = bridge == self._bridge
+            self._made[bridge] = DnsmasqNetwork(self._folder if is_first else self._others / bridge, bridge, self._uplink if is_first else "")
+        return self._made[bridge]
 
 
 def _seen(network: EdgeNetwork) -> EdgeNetwork:

@@ -104,10 +104,10 @@ def take(
     has_some = instance in known.holders
     held_cards = {row.network: row for row in AddressLease.objects.filter(instance=instance)} if has_some else {}
     wanted = cards or (networks.own(network),)
-    rows = [held_cards.get(each.id) or _new_card(cluster, each, instance, name, known) for each in wanted]
+    rows = [held_cards.get(each.id) or _new_card(cluster, network, each, instance, name, known) for each in wanted]
     held = PortLease.objects.filter(instance=instance).first() if has_some else None
     if held is None:
-        held = PortLease(port=known.ports[-1] if known.ports else _none_free("display port", PortLease.objects.all()), instance=instance)
+        held = PortLease(port=known.ports[-1] if known.ports else _none_free(network, "display port", PortLease.objects.all()), instance=instance)
         held.save(force_insert=True)
     port = int(held.port)
     return tuple(_nic(network, each, row, port) for each, row in zip(wanted, rows, strict=True)), port
@@ -121,18 +121,19 @@ def _nic(network: Network, spec: NetworkSpec, row: AddressLease, port: int) -> N
     )
 
 
-def _new_card(cluster: str, network: NetworkSpec, instance: str, name: str, known: Known) -> AddressLease:
-    free = known.free(network)
-    ip = free[-1] if free else _none_free("address", AddressLease.objects.filter(network=network.id))
-    card = AddressLease(ip=ip, mac=pools.mac_of(cluster, ip), network=network.id, instance=instance, name=name)
+def _new_card(cluster: str, network: Network, spec: NetworkSpec, instance: str, name: str, known: Known) -> AddressLease:
+    free = known.free(spec)
+    ip = free[-1] if free else _none_free(network, "address", AddressLease.objects.filter(network=spec.id))
+    card = AddressLease(ip=ip, mac=pools.mac_of(cluster, ip), network=spec.id, instance=instance, name=name)
     card.save(force_insert=True)
     return card
 
 
-def _none_free(what: str, rows: QuerySet[Any]) -> NoReturn:
-    lent, resting = rows.exclude(instance="").count(), rows.filter(instance="").count()
+def _none_free(network: Network, what: str, rows: QuerySet[Any]) -> NoReturn:
+    lent, resting = rows.exclude(instance="").count(), list(rows.filter(instance="").values_list("released_at", flat=True))
     raise Unavailable(
-        "no_capacity", f"No {what} is free", f"of {lent + resting}, {lent} are lent and {resting} rest after their last use",
+        "no_capacity", f"No {what} is free", f"of {lent + len(resting)}, {lent} are lent and {len(resting)} rest after their last use",
+        hint=pools.when_free(resting, network.cooldown_s, "Delete instances that nobody needs, or choose another network."),
     )
 
 
@@ -152,13 +153,23 @@ def orphans(known: set[str]) -> list[str]:
     return sorted(held - known)
 
 
+def lent_to(instance: str) -> dict[str, list[EdgeLease]]:
+    """What DHCP shall know of an instance, by network."""
+    return _by_network(AddressLease.objects.filter(instance=instance))
+
+
+def _by_network(rows: QuerySet[Any]) -> dict[str, list[EdgeLease]]:
+    found: dict[str, list[EdgeLease]] = {}
+    for row in rows.order_by("ip"):
+        found.setdefault(row.network, []).append(EdgeLease(instance=row.instance, mac=row.mac, ip=row.ip, hostname=row.name))
+    return found
+
+
 def served(
     network: Network, everyone: Sequence[NetworkSpec], spans: Mapping[int, SegmentSpan] = MappingProxyType({}),
 ) -> tuple[EdgeNetwork, ...]:
     """What DHCP of these networks shall know. ``spans``: by its number, how a network spans hosts."""
-    by_network: dict[str, list[EdgeLease]] = {}
-    for row in AddressLease.objects.exclude(instance="").order_by("ip"):
-        by_network.setdefault(row.network, []).append(EdgeLease(instance=row.instance, mac=row.mac, ip=row.ip, hostname=row.name))
+    by_network = _by_network(AddressLease.objects.exclude(instance=""))
     return tuple(_served(network, each, by_network.get(each.id, ()), spans.get(each.number)) for each in everyone)
 
 

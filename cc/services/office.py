@@ -10,6 +10,7 @@ from cc.drivers.base import EdgeDriver
 from cc.services.arrivals import ClusterArrivals
 from cc.services.roll import Roll
 from cc.services.rows import Rows
+from cc.services.shared import Shared
 from luhyaapi.contracts.reports import HostFacts
 from luhyaapi.transfer.cache import BlobCache
 
@@ -47,6 +48,8 @@ class Office:
     """What each node was told of the hosts its networks span."""
     rows: Rows = field(default_factory=Rows)
     """Who was told to fetch what."""
+    ruling: Shared = field(default_factory=Shared)
+    """Packet rules are being made."""
 
     def saw(self, report: HostFacts) -> None:
         """How a child is now."""

@@ -93,8 +93,8 @@ def _fetch_there(office: Office, run: FlowRun) -> Say | None:
     return Say(library.order_for(office, order.image, place.node, lazy=_is_lazy(order)), place.node)
 
 
-def _edge(office: Office, _run: FlowRun) -> Say:
-    return Say(EdgeApply(), office.agent.me)
+def _edge(office: Office, run: FlowRun) -> Say:
+    return Say(EdgeApply(instance=run.instance), office.agent.me)
 
 
 def _boot(_office: Office, run: FlowRun) -> Say:

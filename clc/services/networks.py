@@ -7,6 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
+
+from django.db.models import QuerySet
 
 from clc.services import cards, events
 from clc.services.own import own
@@ -51,13 +54,15 @@ def create(account: Account, ask: Ask) -> Network:
     ranges, gateway = _ranges(subnet, ask.ranges), _gateway(subnet, ask)
     with memory.atomic():
         cluster = _able(named(account, ask.cluster))
-        plan = alone(cluster)
+        plan = alone_of_all(cluster) if ask.mode == NetworkMode.CAMPUS else alone(cluster)
         live = list(Network.objects.filter(cluster=cluster, retired_at=0))
         if any(each.live_name == ask.name for each in live):
             raise Refused("exists", f"The cluster has a network {ask.name!r} already", field="name")
         own_one = {cards.DEFAULT: cluster.subnet} if cluster.subnet else {}
         _refuse_overlap(subnet, {each.name: each.subnet for each in live} | own_one)
         _refuse_public(cluster, subnet)
+        if ask.mode == NetworkMode.CAMPUS:
+            _refuse_lent_elsewhere(cluster, spans(subnet, ranges))
         used = {each.live_number for each in live}
         number = next((n for n in range(1, SEGMENTS + 1) if n not in used), 0)
         if not number:
@@ -173,6 +178,53 @@ def _refuse_public(cluster: Host, subnet: ipaddress.IPv4Network) -> None:
         raise Refused("conflict", f"{subnet} overlaps with public addresses", f"{row.address} is one of this cluster", field="subnet")
 
 
+def _refuse_lent_elsewhere(cluster: Host, lent: Sequence[tuple[int, int]]) -> None:
+    """The campus is one network for all clusters: an address of it is lent by one of them, or is a host's, or nobody's."""
+    for row in campuses_beside(cluster):
+        for first, last in spans(ipaddress.IPv4Network(row.subnet), row.ranges):
+            for begin, end in lent:
+                if begin <= last and first <= end:
+                    raise Refused(
+                        "conflict", "Another cluster lends these addresses of the campus",
+                        f"{row.name} of {row.cluster.name} lends {ipaddress.IPv4Address(first)}-{ipaddress.IPv4Address(last)}",
+                        hint="Give each cluster ranges of its own.", field="ranges",
+                    )
+    for begin, end in lent:
+        row = ElasticAddress.objects.filter(live_address__isnull=False, number__range=(begin, end)).select_related("cluster").first()
+        if row is not None:
+            raise Refused("conflict", f"{row.address} is a public address already", f"the cluster {row.cluster.name} has it", field="ranges")
+    for host in Host.objects.exclude(state=HostState.RETIRED).exclude(address=""):
+        if (number := number_of(host)) is not None and any(begin <= number <= end for begin, end in lent):
+            raise Refused("conflict", "A host has one of these addresses", f"the host {host.name} is at {host.address}", field="ranges")
+
+
+def campuses_beside(cluster: Host) -> QuerySet[Network]:
+    """The campus networks of all other clusters."""
+    live = Network.objects.filter(mode=NetworkMode.CAMPUS, retired_at=0).exclude(cluster__state=HostState.RETIRED)
+    return live.exclude(cluster=cluster).select_related("cluster")
+
+
+def spans(subnet: ipaddress.IPv4Network, ranges: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
+    """First and last of what a network lends, as numbers."""
+    if not ranges:
+        return [(int(subnet.network_address) + 1, int(subnet.broadcast_address) - 1)]
+    return [(int(ipaddress.IPv4Address(first)), int(ipaddress.IPv4Address(last))) for first, last in ranges]
+
+
+def number_of(host: Host) -> int | None:
+    """The IPv4 address by which others reach a host, as a number, when it is one."""
+    try:
+        return int(ipaddress.IPv4Address(urlsplit(host.address).hostname or ""))
+    except ValueError:
+        return None
+
+
+def alone_of_all(cluster: Host) -> NetworkPlan:
+    """As :func:`alone`, of all clusters at once: what is compared between them stays as it is."""
+    NetworkPlan.objects.get_or_create(pk=cluster.pk)
+    return {plan.pk: plan for plan in NetworkPlan.objects.select_for_update().order_by("pk")}[cluster.pk]
+
+
 def alone(cluster: Host) -> NetworkPlan:
     """Until this transaction ends nobody else makes networks of this cluster, gives one up, or has its public addresses lead elsewhere."""
     plan, _ = NetworkPlan.objects.select_for_update().get_or_create(pk=cluster.pk)
@@ -193,4 +245,5 @@ def tell(cluster: Host, plan: NetworkPlan) -> None:
     )
     led = ElasticAddress.objects.filter(cluster=cluster, instance__isnull=False).values_list("address", "instance_id")
     elastics = tuple(ElasticSpec(address=address, instance=instance) for address, instance in led)
-    outbox.send(NetworksSet(number=plan.number, networks=said, elastics=elastics), cluster.pk, sender=own().id, task=ids.new("tsk"), speaks=cluster.speaks)
+    outbox.send(NetworksSet(number=plan.number, networks=said, elastics=elastics), cluster.pk, sender=own().id, task=ids.new("tsk"),
+                speaks=cluster.speaks, whole=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -206,9 +206,16 @@ class ImagePrefetch(Command):
 
 
 class EdgeApply(Command):
-    """Have DHCP and forwards of the cluster as the leases say."""
+    """Have DHCP and forwards of the cluster as the leases say; with an ``instance``, at least as far as it needs them."""
 
     to, timeout_s = Role.CC, 120
+    v = 2
+    instance: InsId | Literal[""] = ""
+
+    @property
+    def subject(self) -> str:
+        """None: it goes beside what is done to the instance itself."""
+        return ""
 
 
 class DomainStart(Command):
