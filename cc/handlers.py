@@ -139,9 +139,10 @@ class ApplyEdge(Handler[EdgeApply]):
     """Make DHCP as the leases say, and have the nodes know which hosts their networks span."""
 
     def run(self, job: Job, command: EdgeApply) -> None:
-        """The whole state is applied, whoever it is for."""
-        if command.instance:
+        if command.is_new:
             conflicts.settle(job.services, command.instance, job.task)
+        if command.instance and edge.lend(job.services, command.instance):
+            return
         with memory.atomic():
             segments.tell(job.services)
         edge.apply(job.services)
@@ -168,7 +169,7 @@ class SetAccess(Handler[AccessSet]):
                     segments.tell(job.services)
                 edge.rule(job.services)
         except Trouble as e:
-            access.tell(job.services, command.instance, e)
+            access.tell(job.services, command.instance, e, command.number)
             raise
         access.tell(job.services, command.instance)
 

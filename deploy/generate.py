@@ -38,7 +38,7 @@ _BY_PATTERN = {
 _BY_NAME = {
     "command": f"tsk-{_HEX}#0.0", "task": f"tsk-{_HEX}", "node": f"nc-{_HEX}", "host": f"nc-{_HEX}", "image_url": "http://10.0.0.1:8604",
     "url": "http://10.0.0.2:8603", "step": "boot", "state": "running", "phase": "fetch", "protocol": "vnc", "code": "busy",
-    "boot": "8f1d0e0a-0000-4000-8000-000000000000", "version": "0.1.0", "cmdline": "console=ttyS0",
+    "boot": "8f1d0e0a-0000-4000-8000-000000000000", "version": "0.1.0", "cmdline": "console=ttyS0", "source": "10.0.0.0/8",
 }
 _TEXTS = "text"
 

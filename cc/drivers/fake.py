@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from cc.drivers.base import EdgePlan, check
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.specs import LinkFacts, Nic
 from luhyaapi.edge import links
 from luhyaapi.edge.neighbours import Seen
-from luhyaapi.edge.networks import EdgeNetwork
+from luhyaapi.edge.networks import EdgeLease, EdgeNetwork
 from luhyaapi.edge.plan import Forward, RulesPlan
 from luhyaapi.errors import Trouble
 
@@ -34,6 +34,20 @@ class FakeEdge:
             raise self.trouble
         self._plan = plan
         self.applied += 1
+
+    def lend(self, bridge: str, leases: Sequence[EdgeLease]) -> bool:
+        """Remember these cards too."""
+        plan = self._plan or EdgePlan()
+        network = next((each for each in plan.networks if each.bridge == bridge), None)
+        if network is None:
+            return False
+        if self.trouble:
+            raise self.trouble
+        more = network.model_copy(update={"leases": tuple(dict.fromkeys((*network.leases, *leases)))})
+        made = plan.model_copy(update={"networks": tuple(more if each is network else each for each in plan.networks)})
+        check(made)
+        self._plan = made
+        return True
 
     def rule(self, rules: RulesPlan) -> None:
         """Remember other rules."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -14,12 +14,12 @@ from luhyaapi import log
 from luhyaapi.conf import Settings, bridge_of
 from luhyaapi.contracts.specs import LinkFacts, Nic
 from luhyaapi.contracts.vocabulary import SPANNING, NetworkMode, Role
-from luhyaapi.edge import arp, elastic, links, neighbours, routes, rules_for, vxlan
+from luhyaapi.edge import arp, connections, elastic, links, neighbours, routes, rules_for, vxlan
 from luhyaapi.edge import plan as packets
 from luhyaapi.edge.base import RulesDriver
 from luhyaapi.edge.dnsmasq import DnsmasqNetwork
 from luhyaapi.edge.neighbours import Seen
-from luhyaapi.edge.networks import EdgeNetwork
+from luhyaapi.edge.networks import EdgeLease, EdgeNetwork
 from luhyaapi.edge.plan import Forward, RulesPlan
 from luhyaapi.errors import Failed, Trouble
 
@@ -40,6 +40,7 @@ class LinuxEdge:
         self._rules, self._outside = rules, outside
         self._mark = f"{zlib.crc32(bridge.encode()) & 0xFFFF:04x}"
         self._lock = threading.Lock()
+        self._made: dict[str, DnsmasqNetwork] = {}
 
     def apply(self, plan: EdgePlan) -> None:
         """Have every network as planned, and none that is not."""
@@ -55,6 +56,11 @@ class LinuxEdge:
             _tried(troubles, partial(self._rule, plan.rules))
         if troubles:
             raise troubles[0]
+
+    def lend(self, bridge: str, leases: Sequence[EdgeLease]) -> bool:
+        """Serve these cards too."""
+        with self._lock:
+            return self._network(bridge).lend(leases)
 
     def found(self) -> EdgePlan | None:
         """Every network as it is served now, and the rules in force."""
@@ -83,6 +89,8 @@ class LinuxEdge:
             checks.append(("guards", lambda: links.guards(wanted, rules)))
         if network and not network.shared:
             checks += links.answers(bridge, nic.ip, nic.mac, far=True)
+        if self._rules:
+            checks.append(("connections", lambda: links.connections(*connections.look())))
         has_ways = bool(forwards)
         checks.append(("forwards", lambda: links.forwards(forwards, rules)))
         if public := [each.address for each in (plan.rules.aliases if plan.rules else ()) if each.to == nic.ip]:
@@ -178,9 +186,10 @@ class LinuxEdge:
         return others | ({self._bridge} if self._folder.is_dir() else set())
 
     def _network(self, bridge: str) -> DnsmasqNetwork:
-        if bridge == self._bridge:
-            return DnsmasqNetwork(self._folder, bridge, self._uplink)
-        return DnsmasqNetwork(self._others / bridge, bridge)
+        if bridge not in self._made:
+            is_first = bridge == self._bridge
+            self._made[bridge] = DnsmasqNetwork(self._folder if is_first else self._others / bridge, bridge, self._uplink if is_first else "")
+        return self._made[bridge]
 
 
 def _seen(network: EdgeNetwork) -> EdgeNetwork:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from cc.drivers.base import EdgePlan, check
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.specs import LinkFacts, Nic
 from luhyaapi.edge.neighbours import Seen
-from luhyaapi.edge.networks import EdgeNetwork
+from luhyaapi.edge.networks import EdgeLease, EdgeNetwork
 from luhyaapi.edge.plan import Forward, RulesPlan
 from luhyaapi.errors import Failed
 
@@ -34,6 +34,10 @@ class UserEdge:
             part.replace(self._file)
         except OSError as e:
             raise Failed("network", f"The network's plan could not be kept in {self._file.parent}", str(e)) from e
+
+    def lend(self, bridge: str, leases: Sequence[EdgeLease]) -> bool:  # noqa: ARG002 - the plan is one file
+        """Nothing is served, so nothing can be sooner than the plan."""
+        return False
 
     def rule(self, rules: RulesPlan) -> None:
         """Keep other rules: nobody carries them out, as nothing but its forwarded ports reaches a guest."""

@@ -127,7 +127,7 @@ def take(
     rows = [held_cards.get(each.id) or _new_card(cluster, network, each, (instance, name, owner), known) for each in wanted]
     held = PortLease.objects.filter(instance=instance).first() if has_some else None
     if held is None:
-        held = PortLease(port=known.ports[-1] if known.ports else _none_free("display port", PortLease.objects.all(), network), instance=instance)
+        held = PortLease(port=known.ports[-1] if known.ports else _none_free(network, "display port", PortLease.objects.all()), instance=instance)
         held.save(force_insert=True)
     port = int(held.port)
     return tuple(_nic(network, each, row, port) for each, row in zip(wanted, rows, strict=True)), port
@@ -146,7 +146,7 @@ def _new_card(cluster: str, settings: Network, network: NetworkSpec, whose: tupl
     ip, mac = _reserved(network, owner, name, known)
     if not ip:
         free = known.free(network)
-        ip = free[-1] if free else _none_free("address", AddressLease.objects.filter(network=network.id), settings, _withheld(network.id))
+        ip = free[-1] if free else _none_free(settings, "address", AddressLease.objects.filter(network=network.id), _withheld(network.id))
     card = AddressLease(ip=ip, mac=mac or subnets.mac_of(cluster, ip), network=network.id, instance=instance, name=name, lent_at=clock.now())
     card.save(force_insert=True)
     return card
@@ -165,12 +165,11 @@ def _withheld(network: str) -> str:
     return "".join([f"; {reserved} are reserved" if reserved else "", f"; {taken} are somebody else's" if taken else ""])
 
 
-def _none_free(what: str, rows: QuerySet[Any], settings: Network, withheld: str = "") -> NoReturn:
-    lent, resting = rows.exclude(instance="").count(), rows.filter(instance="").count()
-    first = rows.filter(instance="").order_by("released_at").values_list("released_at", flat=True).first()
-    more = f"; the next one is free in {max(math.ceil(first + settings.cooldown_s - clock.now()), 1)} s" if first is not None else ""
+def _none_free(network: Network, what: str, rows: QuerySet[Any], withheld: str = "") -> NoReturn:
+    lent, resting = rows.exclude(instance="").count(), list(rows.filter(instance="").values_list("released_at", flat=True))
     raise Unavailable(
-        "no_capacity", f"No {what} is free", f"of {lent + resting}, {lent} are lent and {resting} rest after their last use{withheld}{more}",
+        "no_capacity", f"No {what} is free", f"of {lent + len(resting)}, {lent} are lent and {len(resting)} rest after their last use{withheld}",
+        hint=pools.when_free(resting, network.cooldown_s, "Delete instances that nobody needs, or choose another network."),
     )
 
 
@@ -204,13 +203,23 @@ def orphans(known: set[str]) -> list[str]:
     return sorted(held - known)
 
 
+def lent_to(instance: str) -> dict[str, list[EdgeLease]]:
+    """What DHCP shall know of an instance, by network."""
+    return _by_network(AddressLease.objects.filter(instance=instance))
+
+
+def _by_network(rows: QuerySet[Any]) -> dict[str, list[EdgeLease]]:
+    found: dict[str, list[EdgeLease]] = {}
+    for row in rows.order_by("ip"):
+        found.setdefault(row.network, []).append(EdgeLease(instance=row.instance, mac=row.mac, ip=row.ip, hostname=row.name))
+    return found
+
+
 def served(
     network: Network, everyone: Sequence[NetworkSpec], spans: Mapping[int, SegmentSpan] = MappingProxyType({}),
 ) -> tuple[EdgeNetwork, ...]:
     """What DHCP of these networks shall know. ``spans``: by its number, how a network spans hosts."""
-    by_network: dict[str, list[EdgeLease]] = {}
-    for row in AddressLease.objects.exclude(instance="").order_by("ip"):
-        by_network.setdefault(row.network, []).append(EdgeLease(instance=row.instance, mac=row.mac, ip=row.ip, hostname=row.name))
+    by_network = _by_network(AddressLease.objects.exclude(instance=""))
     for row in _devices():
         by_network.setdefault(row.network, []).append(EdgeLease(mac=row.mac, ip=row.ip, hostname=row.name or f"host-{row.ip.replace('.', '-')}"))
     return tuple(_served(network, each, by_network.get(each.id, ()), spans.get(each.number)) for each in everyone)

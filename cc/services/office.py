@@ -11,6 +11,7 @@ from cc.services.arrivals import ClusterArrivals
 from cc.services.asked import Asked
 from cc.services.roll import Roll
 from cc.services.rows import Rows
+from cc.services.shared import Shared
 from luhyaapi.contracts.reports import HostFacts
 from luhyaapi.contracts.specs import PoolFacts
 from luhyaapi.transfer.cache import BlobCache
@@ -53,6 +54,8 @@ class Office:
     """How much is lent: of which number of the pool, when that was counted, and what was found."""
     rows: Rows = field(default_factory=Rows)
     """Who was told to fetch what."""
+    ruling: Shared = field(default_factory=Shared)
+    """Packet rules are being made."""
 
     def saw(self, report: HostFacts) -> None:
         """How a child is now."""

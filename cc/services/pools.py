@@ -1,10 +1,12 @@
-"""What a cluster lends to guests, as pure maths: display ports, and the next free one."""
+"""What a cluster lends to guests, as maths: display ports, the next free one and when there is one."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+import math
+from collections.abc import Collection, Container, Iterable
 from typing import TypeVar
 
+from luhyaapi import clock
 from luhyaapi.conf import Network
 from luhyaapi.contracts.specs import Forward
 from luhyaapi.errors import Refused, Unavailable
@@ -27,6 +29,13 @@ def forwards(network: Network, display_port: int) -> tuple[Forward, ...]:
     if network.forwarded and first + len(network.forwarded) - 1 not in _PORTS:
         raise Refused("invalid", "The forwarded ports are not valid", f"{first} is needed; {_PORTS[0]} to {_PORTS[-1]} is possible")
     return tuple(Forward(guest_port=guest, port=first + n) for n, guest in enumerate(network.forwarded))
+
+
+def when_free(released_at: Collection[float], cooldown_s: float, otherwise: str) -> str:
+    """When the first of those that rest is free again; ``otherwise`` where none rests."""
+    if not released_at:
+        return otherwise
+    return f"The next is free in {max(math.ceil(min(released_at) + cooldown_s - clock.now()), 1)} s."
 
 
 def pick(candidates: Iterable[T], taken: Container[T], cooling: Container[T] = (), what: str = "address") -> T:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Sequence
-from urllib.parse import urlsplit
+import math
+from collections.abc import Sequence
 
 from django.db.models import QuerySet
 
-from clc.services import access, events, people, plans, pools
+from clc.services import access, events, networks, people, plans, pools
 from clc.services.cards import DEFAULT
 from luhyaapi import clock, ids
 from luhyaapi.contracts.commands import NetworksSet
@@ -37,7 +37,7 @@ def add(account: Account, cluster: str, given: Sequence[str]) -> list[ElasticAdd
     numbers = _numbers(given)
     with memory.atomic():
         host = _able(pools.cluster(account, cluster))
-        plans.alone(host)
+        plans.alone_of_all(host)
         live = ElasticAddress.objects.filter(live_address__isnull=False)
         if taken := live.filter(number__range=(numbers[0], numbers[-1]), number__in=numbers).first():
             raise Refused("exists", f"{taken.address} is a public address already", f"the cluster {taken.cluster.name} has it", field="ranges")
@@ -91,17 +91,14 @@ def _refuse_networks(host: Host, numbers: Sequence[int]) -> None:
         subnet = ipaddress.IPv4Network(text)
         if any(int(subnet.network_address) <= number <= int(subnet.broadcast_address) for number in numbers):
             raise Refused("conflict", "Public addresses overlap with a network", f"{name} of this cluster is {subnet}", field="ranges")
+    for row in networks.campuses_beside(host):
+        for first, last in networks.spans(ipaddress.IPv4Network(row.subnet), row.ranges):
+            if any(first <= number <= last for number in numbers):
+                raise Refused("conflict", "Public addresses overlap with a network", f"{row.name} of {row.cluster.name} lends some of them", field="ranges")
     wanted = set(numbers)
     for other in Host.objects.exclude(state=HostState.RETIRED).exclude(address=""):
-        if set(_of_host(other)) & wanted:
+        if networks.number_of(other) in wanted:
             raise Refused("conflict", "A host has one of these addresses", f"the host {other.name} is at {other.address}", field="ranges")
-
-
-def _of_host(host: Host) -> Iterator[int]:
-    try:
-        yield int(ipaddress.IPv4Address(urlsplit(host.address).hostname or ""))
-    except ValueError:
-        return
 
 
 def _able(cluster: Host) -> Host:
@@ -150,9 +147,10 @@ def allocate(account: Account, cluster: str = "") -> ElasticAddress:
         rows = ElasticAddress.objects.filter(cluster=_lender(cluster), retired_at=0)
         row = _lend(account, rows)
         if row is None:
-            resting = rows.filter(owner=None).count()
-            raise Unavailable("no_capacity", "No public address is free", f"{rows.count()} there are, {resting} rest after their release",
-                              hint="Wait a minute, or have an administrator add some.")
+            resting = list(rows.filter(owner=None).values_list("released_at", flat=True))
+            left_s = math.ceil(min(resting) + COOLDOWN_S - clock.now()) if resting else 0
+            raise Unavailable("no_capacity", "No public address is free", f"{rows.count()} there are, {len(resting)} rest after their release",
+                              hint=f"The next is free in {max(left_s, 1)} s." if resting else "Ask an administrator to add some.")
         events.record("elastic", row.pk, "public address allocated", owner=account, address=row.address)
     return row
 

@@ -6,12 +6,15 @@ import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from django.db.models import QuerySet
 
 from clc.services import cards, events, plans, pools, reservations
 from luhyaapi import clock, ids, subnets
 from luhyaapi.contracts.commands import NetworksSet
 from luhyaapi.contracts.specs import SEGMENTS
-from luhyaapi.contracts.vocabulary import NetworkMode
+from luhyaapi.contracts.vocabulary import HostState, NetworkMode
 from luhyaapi.errors import Refused
 from luhyadb import memory, scope
 from luhyadb.models import Account, ElasticAddress, Host, Network
@@ -49,13 +52,15 @@ def create(account: Account, ask: Ask) -> Network:
     ranges, gateway = _ranges(subnet, ask.ranges), _gateway(subnet, ask)
     with memory.atomic():
         cluster = _able(pools.cluster(account, ask.cluster))
-        plan = plans.alone(cluster)
+        plan = plans.alone_of_all(cluster) if ask.mode == NetworkMode.CAMPUS else plans.alone(cluster)
         live = list(Network.objects.filter(cluster=cluster, retired_at=0))
         if any(each.live_name == ask.name for each in live):
             raise Refused("exists", f"The cluster has a network {ask.name!r} already", field="name")
         own_one = {cards.DEFAULT: cluster.subnet} if cluster.subnet else {}
         _refuse_overlap(subnet, {each.name: each.subnet for each in live} | own_one)
         _refuse_public(cluster, subnet)
+        if ask.mode == NetworkMode.CAMPUS:
+            _refuse_lent_elsewhere(cluster, spans(subnet, ranges))
         used = {each.live_number for each in live}
         number = next((n for n in range(1, SEGMENTS + 1) if n not in used), 0)
         if not number:
@@ -72,14 +77,16 @@ def create(account: Account, ask: Ask) -> Network:
 def set_ranges(account: Account, ident: str, given: Sequence[str]) -> Network:
     """Lend these ranges of a network from now on; none: all of it. What is lent outside of them stays lent, and is not lent again after that.
 
-    Raises Refused(forbidden | not_found | invalid).
+    Raises Refused(forbidden | not_found | invalid | conflict).
     """
     scope.require_admin(account)
     with memory.atomic():
         row = cards.resolve(account, ident)
         ranges = _ranges(subnets.subnet_of(row.subnet), given)
-        plan = plans.alone(row.cluster)
+        plan = plans.alone_of_all(row.cluster) if row.mode == NetworkMode.CAMPUS else plans.alone(row.cluster)
         if ranges != row.ranges:
+            if row.mode == NetworkMode.CAMPUS:
+                _refuse_lent_elsewhere(row.cluster, spans(subnets.subnet_of(row.subnet), ranges))
             row.ranges = ranges
             Network.objects.filter(pk=row.pk).update(ranges=ranges)
             events.record("network", row.pk, "ranges of the network changed", owner=account, name=row.name, ranges=", ".join("-".join(each) for each in ranges))
@@ -159,3 +166,44 @@ def _refuse_public(cluster: Host, subnet: ipaddress.IPv4Network) -> None:
     row = ElasticAddress.objects.filter(cluster=cluster, live_address__isnull=False, number__range=among).first()
     if row is not None:
         raise Refused("conflict", f"{subnet} overlaps with public addresses", f"{row.address} is one of this cluster", field="subnet")
+
+
+def _refuse_lent_elsewhere(cluster: Host, lent: Sequence[tuple[int, int]]) -> None:
+    """The campus is one network for all clusters: an address of it is lent by one of them, or is a host's, or nobody's."""
+    for row in campuses_beside(cluster):
+        for first, last in spans(ipaddress.IPv4Network(row.subnet), row.ranges):
+            for begin, end in lent:
+                if begin <= last and first <= end:
+                    raise Refused(
+                        "conflict", "Another cluster lends these addresses of the campus",
+                        f"{row.name} of {row.cluster.name} lends {ipaddress.IPv4Address(first)}-{ipaddress.IPv4Address(last)}",
+                        hint="Give each cluster ranges of its own.", field="ranges",
+                    )
+    for begin, end in lent:
+        row = ElasticAddress.objects.filter(live_address__isnull=False, number__range=(begin, end)).select_related("cluster").first()
+        if row is not None:
+            raise Refused("conflict", f"{row.address} is a public address already", f"the cluster {row.cluster.name} has it", field="ranges")
+    for host in Host.objects.exclude(state=HostState.RETIRED).exclude(address=""):
+        if (number := number_of(host)) is not None and any(begin <= number <= end for begin, end in lent):
+            raise Refused("conflict", "A host has one of these addresses", f"the host {host.name} is at {host.address}", field="ranges")
+
+
+def campuses_beside(cluster: Host) -> QuerySet[Network]:
+    """The campus networks of all other clusters."""
+    live = Network.objects.filter(mode=NetworkMode.CAMPUS, retired_at=0).exclude(cluster__state=HostState.RETIRED)
+    return live.exclude(cluster=cluster).select_related("cluster")
+
+
+def spans(subnet: ipaddress.IPv4Network, ranges: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
+    """First and last of what a network lends, as numbers."""
+    if not ranges:
+        return [(int(subnet.network_address) + 1, int(subnet.broadcast_address) - 1)]
+    return [(int(ipaddress.IPv4Address(first)), int(ipaddress.IPv4Address(last))) for first, last in ranges]
+
+
+def number_of(host: Host) -> int | None:
+    """The IPv4 address by which others reach a host, as a number, when it is one."""
+    try:
+        return int(ipaddress.IPv4Address(urlsplit(host.address).hostname or ""))
+    except ValueError:
+        return None

@@ -21,6 +21,12 @@ def alone(cluster: Host) -> NetworkPlan:
     return plan
 
 
+def alone_of_all(cluster: Host) -> NetworkPlan:
+    """As :func:`alone`, of all clusters at once: what is compared between them stays as it is."""
+    NetworkPlan.objects.get_or_create(pk=cluster.pk)
+    return {plan.pk: plan for plan in NetworkPlan.objects.select_for_update().order_by("pk")}[cluster.pk]
+
+
 def tell(cluster: Host, plan: NetworkPlan) -> None:
     """Say all networks of a cluster to it, and which public addresses lead where, in the open transaction of who is :func:`alone`."""
     plan.number += 1
@@ -36,7 +42,7 @@ def tell(cluster: Host, plan: NetworkPlan) -> None:
     led = ElasticAddress.objects.filter(cluster=cluster, instance__isnull=False).values_list("address", "instance_id")
     elastics = tuple(ElasticSpec(address=address, instance=instance) for address, instance in led)
     order = NetworksSet(number=plan.number, networks=said, elastics=elastics, reservations=_reservations(cluster), ports=_ports(plan))
-    outbox.send(order, cluster.pk, sender=own().id, task=ids.new("tsk"), speaks=cluster.speaks)
+    outbox.send(order, cluster.pk, sender=own().id, task=ids.new("tsk"), speaks=cluster.speaks, whole=True)
 
 
 def set_ports(cluster: Host, first: int, last: int) -> None:

@@ -210,18 +210,19 @@ class ImagePrefetch(Command):
 
 
 class EdgeApply(Command):
-    """Have DHCP and forwards of the cluster as the leases say.
+    """Have DHCP and forwards of the cluster as the leases say; with an ``instance``, at least as far as it needs them.
 
-    ``instance``: one that was just lent addresses; where somebody else answers for one of them, it gets another.
+    ``is_new``: it was just lent its addresses; where somebody else answers for one of them, it gets another.
     """
 
     to, timeout_s = Role.CC, 120
     v = 2
     instance: InsId | Literal[""] = ""
+    is_new: bool = False
 
     @property
     def subject(self) -> str:
-        """No instance waits for another's."""
+        """None: it goes beside what is done to the instance itself, and no instance waits for another's."""
         return ""
 
 

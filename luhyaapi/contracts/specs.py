@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -185,16 +186,23 @@ class NetworkSpec(Model):
     isolated: bool = False
 
 
+def _source(text: str) -> str:
+    if "%" in text:
+        raise ValueError("a zone is of one host, and may be any text")
+    ipaddress.ip_network(text)
+    return text
+
+
 class Allow(Model):
     """A security rule: what may reach a card from outside of its network. ICMP and any protocol have no ports (0).
 
-    ``source`` is an IPv4 or IPv6 CIDR.
+    ``source`` is an IPv4 or IPv6 CIDR, without a zone.
     """
 
     protocol: Allowed
     first_port: int = Field(default=0, ge=0, le=65535)
     last_port: int = Field(default=0, ge=0, le=65535)
-    source: str = Field(default="0.0.0.0/0", max_length=50)
+    source: Annotated[str, AfterValidator(_source)] = Field(default="0.0.0.0/0", max_length=50)
 
 
 class ForwardAsk(Model):

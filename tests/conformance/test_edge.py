@@ -92,6 +92,24 @@ def test_each_plan_replaces_the_one_before_whole(edge: EdgeDriver) -> None:
         assert edge.found() == wanted
 
 
+def test_what_is_lent_is_served_before_the_next_plan_and_is_part_of_it(edge: EdgeDriver) -> None:
+    more = (lease(11), lease(12))
+    assert not edge.lend("edutest0", more), "there is no network yet"
+    edge.apply(plan(lease(10)))
+    if edge.lend("edutest0", more):
+        assert edge.lend("edutest0", more)
+        found = edge.found()
+        assert found is not None
+        assert set(found.networks[0].leases) == {lease(10), *more}
+        assert not edge.lend("edutest0-7", more), "there is no such network"
+        with pytest.raises(Refused):
+            edge.lend("edutest0", (lease(13, ip="10.99.0.1"),))
+        assert edge.found() == found
+    for wanted in (plan(lease(10), *more), plan(lease(11))):
+        edge.apply(wanted)
+        assert edge.found() == wanted
+
+
 def test_networks_come_and_go_beside_each_other(edge: EdgeDriver) -> None:
     first, second = other(1, lease(20, ip="10.78.1.20")), other(2)
     for wanted in ((first,), (first, second), (second,), ()):

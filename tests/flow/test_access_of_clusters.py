@@ -10,6 +10,7 @@ from luhyaapi import clock
 from luhyaapi.contracts.commands import AccessSet
 from luhyaapi.contracts.specs import Allow, ForwardAsk
 from luhyaapi.contracts.vocabulary import Allowed, Protocol
+from luhyaapi.edge import connections
 from luhyaapi.errors import Refused, Unavailable
 from luhyadb import memory
 from luhyadb.models import ForwardLease
@@ -150,3 +151,16 @@ def test_nothing_leads_to_an_instance_that_has_gone(cloud, office):
     assert (rules.forwards, rules.cards, heard()) == ((), (), 0)
     with memory.of("cc"):
         assert ForwardLease.objects.filter(instance="").count() == 1
+
+
+def test_a_cluster_whose_host_can_have_no_more_connections_says_so(cloud, office, tmp_path, monkeypatch):
+    monkeypatch.setattr(connections, "FOLDER", tmp_path)
+    network = office.agent.settings.network.model_copy(update={"driver": "dnsmasq"})
+    office.agent.settings = office.agent.settings.model_copy(update={"network": network})
+    (tmp_path / "nf_conntrack_max").write_text("1000\n")
+    me = f"host:{office.agent.me}"
+    for count, said in (("40", "ok"), ("1000", "The table of connections is full: 1000 of 1000"), ("10", "ok")):
+        (tmp_path / "nf_conntrack_count").write_text(count)
+        cloud.p.beat()
+        told = cloud.role("clc").board.read([me])[me]
+        assert (told["services"]["connections"], told["health"]) == (said, "" if said == "ok" else said)

@@ -167,6 +167,14 @@ def test_by_order_it_is_connected_at_once_and_an_older_order_changes_nothing(nod
     node.delete()
 
 
+def test_who_looks_for_what_is_broken_is_told_that_it_is_offline(node):
+    node.start(first_boot_offline=True)
+    (found,) = node.domains.probes.look(ONE)
+    assert (found.link, found.state, found.what) == ("guest", "broken", "The guest is offline")
+    node.domains.connect(ONE, node.next(), 1)
+    assert node.domains.probes.look(ONE)[0].state == "ok"
+
+
 def test_one_that_is_only_prepared_begins_offline_too(node):
     node.start(first_boot_offline=True)
     spec = node.domains.wanted.read(ONE).spec

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cc.services import pools
-from luhyaapi import subnets
+from luhyaapi import clock, subnets
 from luhyaapi.conf import Network
 from luhyaapi.errors import Refused, Unavailable
 
@@ -64,6 +64,17 @@ def test_lending_until_nothing_is_left_gives_each_port_once(first: int, count: i
     assert taken | cooling == set(range(first, first + count))
     assert caught.value.code == "no_capacity"
     assert caught.value.why == f"of {count}, {len(taken)} are lent and {len(cooling)} rest after their last use"
+
+
+def test_when_something_is_free_again_is_told() -> None:
+    now = clock.now()
+    before = clock.use(clock.ManualClock(now))
+    try:
+        assert pools.when_free([now - 18.5, now - 3], 60, "never") == "The next is free in 42 s."
+        assert pools.when_free([now - 61], 60, "never") == "The next is free in 1 s."
+        assert pools.when_free([], 60, "Delete some.") == "Delete some."
+    finally:
+        clock.use(before)
 
 
 def test_two_clusters_have_different_macs_for_one_address() -> None:
