@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cc.services import access, edge, flows, placements, pool, prefetches, segments, strangers
+from cc.services import access, edge, flows, lent, placements, pool, prefetches, segments, strangers
 from cc.services.office import Office
 from luhyaapi import log
 from luhyaapi.agent import Agent
@@ -43,7 +43,7 @@ class Beat:
             agent.me, agent.settings, services=services, blobs=tuple(self._office.cache.sha256s()), halves=self._office.cache.halves(),
             open_commands=agent.journal.counts()[0] + outbox.waiting(), health=self._trouble or full or self._strangers,
             children=dict(Child.objects.values_list("pk", "draining")), networks=pool.networks(),
-            access=access.heard(),
+            access=access.heard(), pools=lent.pools_now(self._office),
         ))
 
     def reconcile(self) -> None:

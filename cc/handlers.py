@@ -5,8 +5,10 @@ from __future__ import annotations
 from cc.services import (
     access,
     children,
+    conflicts,
     edge,
     flows,
+    lent,
     library,
     networks,
     placements,
@@ -36,6 +38,7 @@ from luhyaapi.contracts.commands import (
     InstanceRun,
     InstanceStop,
     InstanceSubmit,
+    LeasesTell,
     LetterResend,
     NetworkProbe,
     NetworksSet,
@@ -136,6 +139,8 @@ class ApplyEdge(Handler[EdgeApply]):
     """Make DHCP as the leases say, and have the nodes know which hosts their networks span."""
 
     def run(self, job: Job, command: EdgeApply) -> None:
+        if command.is_new:
+            conflicts.settle(job.services, command.instance, job.task)
         if command.instance and edge.lend(job.services, command.instance):
             return
         with memory.atomic():
@@ -176,6 +181,15 @@ class ProbeNetwork(Handler[NetworkProbe]):
     def run(self, job: Job, command: NetworkProbe) -> None:
         """What cannot be seen is said to be unknown."""
         probes.answer(job.services, command, job.task)
+
+
+@handles(LeasesTell)
+class TellLeases(Handler[LeasesTell]):
+    """What of a network is lent."""
+
+    def run(self, job: Job, command: LeasesTell) -> None:
+        """A network that is not here has an answer too."""
+        job.services.agent.report(lent.answer(job.services, command), job.task)
 
 
 @handles(HostAdmit)

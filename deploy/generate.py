@@ -33,7 +33,7 @@ _BY_PATTERN = {
     "^(clc|": f"nc-{_HEX}", "^[0-9a-f]{64}$": "ab" * 32,
     "^([0-9a-f]{64})?$": "ab" * 32, "^([0-9a-f]{2}:){5}": "52:54:00:00:00:01", r"^(\d{1,3}\.){3}\d{1,3}/": "10.231.0.0/24",
     r"^(\d{1,3}\.){3}": "10.231.0.10",
-    "^[A-Za-z0-9](": "lab-1", "^(screen|log|serial|tunnel)$": "screen", "^[a-z]{1,20}$": "bridge",
+    "^[flcrtgo]*$": "glf", "^[A-Za-z0-9](": "lab-1", "^(screen|log|serial|tunnel)$": "screen", "^[a-z]{1,20}$": "bridge",
 }
 _BY_NAME = {
     "command": f"tsk-{_HEX}#0.0", "task": f"tsk-{_HEX}", "node": f"nc-{_HEX}", "host": f"nc-{_HEX}", "image_url": "http://10.0.0.1:8604",

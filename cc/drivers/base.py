@@ -9,6 +9,7 @@ from typing import Protocol
 from luhyaapi.contracts.base import Model
 from luhyaapi.contracts.specs import LinkFacts, Nic
 from luhyaapi.edge import plan as packets
+from luhyaapi.edge.neighbours import Seen
 from luhyaapi.edge.networks import EdgeLease, EdgeNetwork, check_network
 from luhyaapi.edge.plan import Forward, RulesPlan
 from luhyaapi.errors import Refused
@@ -22,7 +23,7 @@ class EdgePlan(Model):
 
 
 class EdgeDriver(Protocol):
-    """Seven verbs. The plan is always whole; ``lend`` is a shortcut to the next one, for a guest that waits.
+    """Nine verbs. The plan is always whole; ``lend`` is a shortcut to the next one, for a guest that waits.
 
     ``apply`` is idempotent and all or nothing: a plan that :func:`check` refuses changes nothing, and a plan cut
     in the middle is completed by the next call. Raises Refused(invalid) for such a plan, Failed(network) when the
@@ -33,6 +34,9 @@ class EdgeDriver(Protocol):
     ``rule`` is the part of it that concerns packets, of networks that are there: what a forward needs to appear.
     ``look`` only looks: how each link of the way of that card is on this host, if all shall be as in the plan and those ports lead to it.
     What cannot be seen is unknown. Raises Failed(network).
+    ``answering`` asks the wire which of the addresses of these cards, none of which runs, somebody has already: his MAC by address. It takes a quarter
+    of a second at most, however many there are; of networks that are not on a wire of this host it says nothing. ``seen`` answers who was
+    heard in a network, without asking. Both raise Failed(network).
     ``close`` lets go of the networks without touching them; ``down`` leaves nothing of them on the host.
     """
 
@@ -41,6 +45,8 @@ class EdgeDriver(Protocol):
     def rule(self, rules: RulesPlan) -> None: ...
     def found(self) -> EdgePlan | None: ...
     def look(self, nic: Nic, plan: EdgePlan, forwards: Collection[Forward]) -> tuple[LinkFacts, ...]: ...
+    def answering(self, nics: Collection[Nic]) -> dict[str, str]: ...
+    def seen(self, network: EdgeNetwork) -> tuple[Seen, ...]: ...
     def close(self) -> None: ...
     def down(self) -> None: ...
 

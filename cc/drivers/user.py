@@ -9,7 +9,8 @@ from pathlib import Path
 from cc.drivers.base import EdgePlan, check
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.specs import LinkFacts, Nic
-from luhyaapi.edge.networks import EdgeLease
+from luhyaapi.edge.neighbours import Seen
+from luhyaapi.edge.networks import EdgeLease, EdgeNetwork
 from luhyaapi.edge.plan import Forward, RulesPlan
 from luhyaapi.errors import Failed
 
@@ -51,6 +52,14 @@ class UserEdge:
 
     def look(self, nic: Nic, plan: EdgePlan, forwards: Collection[Forward]) -> tuple[LinkFacts, ...]:  # noqa: ARG002 - nothing of it is here
         """Nothing of the way is on this host: each guest is alone in a network of its node's."""
+        return ()
+
+    def answering(self, nics: Collection[Nic]) -> dict[str, str]:  # noqa: ARG002 - no guest is on a wire
+        """Nobody: each guest is alone in its network."""
+        return {}
+
+    def seen(self, network: EdgeNetwork) -> tuple[Seen, ...]:  # noqa: ARG002 - no guest is on a wire
+        """Nobody: each guest is alone in its network."""
         return ()
 
     def close(self) -> None:

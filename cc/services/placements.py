@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from cc.services import access, children, leases, networks, pool
@@ -9,7 +10,7 @@ from cc.services.office import Office
 from cc.services.placement import NodeView, Wanted, refusal
 from luhyaapi.contracts.commands import InstanceRun
 from luhyaapi.contracts.reports import InstanceFacts, PlacementFacts
-from luhyaapi.contracts.specs import Display, ImageRef, MachineSpec
+from luhyaapi.contracts.specs import Display, ImageRef, MachineSpec, Nic
 from luhyaapi.contracts.vocabulary import HostState, InstanceState
 from luhyaapi.errors import Unavailable
 from luhyadb import memory
@@ -35,7 +36,7 @@ def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Plac
         choice = roll.choose(wanted, office)
         had_leases = roll.known is not None and order.instance in roll.known.holders
         cards = networks.named(agent.settings.network, order.networks)
-        nics, port = leases.take(agent.me, agent.settings.network, order.instance, order.name, roll.known, cards)
+        nics, port = leases.take(agent.me, agent.settings.network, order.instance, order.name, roll.known, cards, order.owner)
         spec = MachineSpec(
             instance=order.instance, name=order.name, cpus=order.cpus, memory_mib=order.memory_mib, image=order.image,
             nics=nics, display_port=port, ssh_keys=order.ssh_keys, user_data=order.user_data,
@@ -58,6 +59,14 @@ def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Plac
     told = facts(row.pk, task)
     memory.on_commit(lambda: agent.report(told, task))
     return row, is_new
+
+
+def replug(office: Office, instance: str, nics: Sequence[Nic], task: str) -> None:
+    """It has these cards from now on; the CLC hears that too. In a transaction of the caller's."""
+    row = Placement.objects.get(pk=instance)
+    Placement.objects.filter(pk=instance).update(spec=row.spec | {"nics": [nic.model_dump(mode="json") for nic in nics]})
+    told = facts(instance, task)
+    memory.on_commit(lambda: office.agent.report(told, task))
 
 
 def _check_still_fits(host: str, wanted: Wanted, nodes: list[NodeView]) -> None:

@@ -21,6 +21,11 @@ def alone() -> int:
     return found or 0
 
 
+def changes() -> int:
+    """The number of the last change, for who only looks."""
+    return Pool.objects.filter(pk=_NAME).values_list("number", flat=True).first() or 0
+
+
 def turn() -> None:
     """Places, leases, networks or children change with this transaction: copies of what was before are good no more."""
     if not Pool.objects.filter(pk=_NAME).update(number=F("number") + 1):

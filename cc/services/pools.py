@@ -1,9 +1,7 @@
-"""What a cluster lends to guests, as maths: the MACs of addresses, display ports, the next free one and when there is one."""
+"""What a cluster lends to guests, as maths: display ports, the next free one and when there is one."""
 
 from __future__ import annotations
 
-import hashlib
-import ipaddress
 import math
 from collections.abc import Collection, Container, Iterable
 from typing import TypeVar
@@ -16,17 +14,6 @@ from luhyaapi.errors import Refused, Unavailable
 T = TypeVar("T", str, int)
 
 _PORTS = range(1024, 65536)
-
-
-def mac_of(cluster: str, ip: str) -> str:
-    """The MAC that belongs to an address: locally administered, the same for ever, and two addresses never share one.
-
-    The last four octets are the address, the second one tells clusters apart (one in 256 pairs look alike there;
-    they never meet on one bridge).
-    """
-    tail = ipaddress.IPv4Address(ip).packed
-    cluster_octet = hashlib.sha256(cluster.encode()).digest()[0]
-    return bytes((0x02, cluster_octet, *tail)).hex(":")
 
 
 def ports(first: int, count: int) -> range:

@@ -94,7 +94,7 @@ def _fetch_there(office: Office, run: FlowRun) -> Say | None:
 
 
 def _edge(office: Office, run: FlowRun) -> Say:
-    return Say(EdgeApply(instance=run.instance), office.agent.me)
+    return Say(EdgeApply(instance=run.instance, is_new=bool(run.facts.get("is_new"))), office.agent.me)
 
 
 def _boot(_office: Office, run: FlowRun) -> Say:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from django.db.models import QuerySet
 
-from clc.services import access, events, networks, people
+from clc.services import access, events, people, networks, plans, pools
 from clc.services.cards import DEFAULT
 from luhyaapi import clock, ids
 from luhyaapi.contracts.commands import NetworksSet
@@ -36,8 +36,8 @@ def add(account: Account, cluster: str, given: Sequence[str]) -> list[ElasticAdd
     scope.require_admin(account)
     numbers = _numbers(given)
     with memory.atomic():
-        host = _able(networks.named(account, cluster))
-        networks.alone_of_all(host)
+        host = _able(pools.cluster(account, cluster))
+        plans.alone_of_all(host)
         live = ElasticAddress.objects.filter(live_address__isnull=False)
         if taken := live.filter(number__range=(numbers[0], numbers[-1]), number__in=numbers).first():
             raise Refused("exists", f"{taken.address} is a public address already", f"the cluster {taken.cluster.name} has it", field="ranges")
@@ -127,7 +127,7 @@ def retire(account: Account, ident: str) -> ElasticAddress:
 def _taken(account: Account, ident: str) -> ElasticAddress:
     """A row that is nobody else's to change until the transaction ends."""
     found = resolve(account, ident)
-    networks.alone(found.cluster)
+    plans.alone(found.cluster)
     row = ElasticAddress.objects.select_for_update().select_related("cluster").get(pk=found.pk)
     if row.retired_at or (row.owner_id != account.pk and not account.is_admin):
         return resolve(account, found.pk)
@@ -235,7 +235,7 @@ def _lead(row: ElasticAddress, target: Instance | None) -> None:
         events.record("instance", left.pk, "public address leads elsewhere", owner_id=left.owner_id, address=row.address)
     if target is not None:
         events.record("instance", target.pk, "public address leads here", owner_id=target.owner_id, address=row.address)
-    networks.tell(row.cluster, networks.alone(row.cluster))
+    plans.tell(row.cluster, plans.alone(row.cluster))
 
 
 def placed(row: Instance) -> None:

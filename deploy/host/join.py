@@ -48,10 +48,16 @@ def join(plan: Plan, environ: Mapping[str, str]) -> None:
     if token:
         ground.write(plan.join_token(role), token + "\n", ground.owner(plan.user(role)))
     up.start_services(plan, supervision)
-    _start(plan, supervision, role)
+    for each in running(plan, role):
+        _start(plan, supervision, each)
     with phase(f"{role} joined"):
         _until_joined(plan, supervision, role)
     up_joined(plan)
+
+
+def running(plan: Plan, role: str) -> list[str]:
+    """What runs while ``role`` joins: itself, and what joined before, for a new role stops the supervisor, and its boss may be here too."""
+    return [each for each in plan.roles if each == role or plan.certificate(each).exists()]
 
 
 def up_joined(plan: Plan) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from deploy.testbed.description import GUESTS, BedHost, Description
+from deploy.host import configs
+from deploy.testbed.description import BedHost, Description
 from deploy.testbed.init import READY
 from deploy.testbed.switch import Switch
 from luhyaapi import clock, process
@@ -28,11 +29,15 @@ _UP_S = 600.0
 
 
 class Bed:
-    """Hosts on this machine. ``folder`` holds what they have on disk: delete it, and they were never there."""
+    """Hosts on this machine. ``folder`` holds what they have on disk: delete it, and they were never there.
 
-    def __init__(self, folder: Path, description: Description, tag: str = "bed") -> None:
-        self.folder, self.description = folder, description
+    ``emulated``: nodes do not try first whether this machine's hardware can run guests, which takes a quarter of a minute where it cannot.
+    """
+
+    def __init__(self, folder: Path, description: Description, tag: str = "bed", *, emulated: bool = False) -> None:
+        self.folder, self.description, self._emulated = folder, description, emulated
         self.switch = Switch(tag, description)
+        self.program = ROOT / ".venv/bin/educloud"
 
     # ---- hosts
 
@@ -42,21 +47,9 @@ class Bed:
             raise Refused("invalid", f"{self.folder} is not a folder of a bed", "it has no mark of ours")
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / MARK).touch()
-        self._build_guests()
         self.switch.up()
         for name in self.description.hosts:
             self.power_on(name)
-
-    def _build_guests(self) -> None:
-        """What hosts would build from Debian packages: there is no way out of a bed, so they find it built."""
-        images = self.folder / "images"
-        for guest, role in (("tiny", "clc"), ("probe", "nc")):
-            if not (images / guest / "kernel").exists():
-                words: list[str | Path] = [sys.executable, "-m", "deploy.demo_images", guest, "--out", images, "--work", images / ".work"]
-                process.run(words, timeout_s=_UP_S, cwd=ROOT)
-            for host in self.description.of_role(role):
-                there = self._folder(host.name) / "files/var/lib/educloud/demo-images" / guest
-                shutil.copytree(images / guest, there, dirs_exist_ok=True)
 
     def power_on(self, name: str) -> None:
         """The host boots: its files are as they were, its /run is empty, no role runs yet."""
@@ -112,7 +105,7 @@ class Bed:
         if self.folder.exists() and not (self.folder / MARK).exists():
             raise Refused("invalid", f"{self.folder} is not a folder of a bed", "it has no mark of ours")
         with ThreadPoolExecutor(8) as beside:
-            list(beside.map(self.power_off, self.description.hosts))
+            list(beside.map(self.power_off, [each.parent.name for each in self.folder.glob("*/pid")]))
         self.switch.down()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -143,7 +136,7 @@ class Bed:
 
     def educloud(self, *words: str, timeout_s: float = 120, check: bool = True) -> Finished:
         """The command line client, on the host of the CLC."""
-        return self.run(self.front.name, [ROOT / ".venv/bin/educloud", *words], timeout_s=timeout_s, check=check)
+        return self.run(self.front.name, [self.program, *words], timeout_s=timeout_s, check=check)
 
     def answer(self, *words: str, timeout_s: float = 120) -> object:
         """What the client prints with ``--json``."""
@@ -157,6 +150,7 @@ class Bed:
     def up(self, demo: str = "tiny") -> None:
         """The cloud runs: the front is made, every other role joins its boss. Again after a power cut: each host is made up."""
         front = self.front
+        self._give_guests()
         self.make(front.name, "up", f"LISTEN={self._address(front)}", f"EDUCLOUD_ROLES={' '.join(front.roles)}", f"EDUCLOUD_DEMO={demo}")
         # A role joins after its boss; those of one boss at the same time.
         for wave in (("walrus", "cc"), ("nc", "sc")):
@@ -164,23 +158,41 @@ class Bed:
             with ThreadPoolExecutor(len(jobs) or 1) as beside:
                 list(beside.map(lambda job: self._join(*job), jobs))
 
+    def _give_guests(self) -> None:
+        """What hosts would build from Debian packages: there is no way out of a bed, so they find it built."""
+        images, there = self.folder / "images", Path("/var/lib/educloud/demo-images")
+        for guest, role in (("tiny", "clc"), ("probe", "nc")):
+            if not (images / guest / "kernel").exists():
+                words: list[str | Path] = [sys.executable, "-m", "deploy.demo_images", guest, "--out", images, "--work", images / ".work"]
+                process.run(words, timeout_s=_UP_S, cwd=ROOT)
+            for host in self.description.of_role(role):
+                self.run(host.name, ["mkdir", "-p", there])
+                self.run(host.name, ["cp", "-r", images / guest, there])
+
     def _join(self, host: BedHost, role: str) -> None:
-        way = self.description.way(host, self.description.boss(role))
-        words = [f"ROLE={role}", f"BOSS={way}", f"EDUCLOUD_SUBNET={self._guest_subnet()}"]
+        boss = self.description.boss(role, host)
+        words = [f"ROLE={role}", f"BOSS={self.description.way(host, boss)}"]
+        if role != "walrus":
+            words.append(f"EDUCLOUD_SUBNET={self._guest_subnet(host if role == 'cc' else boss)}")
         if role in ("cc", "walrus"):
             words.append(f"LISTEN={self._address(host)}")
-        if GUESTS in host.addresses:
-            words.append(f"EDUCLOUD_UPLINK={host.card(GUESTS)}")
-        token = json.loads(self.educloud("host", "token", "--role", role, "--json").text)["token"]
-        self.run(host.name, ["tee", "/root/token"], stdin=token.encode())
-        self.make(host.name, "join", *words, "TOKEN_FILE=/root/token")
+        if host.uplink:
+            words.append(f"EDUCLOUD_UPLINK={host.uplink}")
+        settings = {**({"hypervisor": {"accelerator": "tcg"}} if self._emulated and role == "nc" else {}), **host.settings.get(role, {})}
+        if settings:
+            own = Path("/var/lib/educloud") / role / f"{role}.local.toml"
+            self.run(host.name, ["mkdir", "-p", own.parent])
+            self.run(host.name, ["tee", own], stdin=configs.toml(settings).encode())
+        token, kept = json.loads(self.educloud("host", "token", "--role", role, "--json").text)["token"], f"/root/token-{role}"
+        self.run(host.name, ["tee", kept], stdin=token.encode())
+        self.make(host.name, "join", *words, f"TOKEN_FILE={kept}")
 
     def _address(self, host: BedHost) -> str:
         """Where its children find it: the last of its networks with addresses."""
         return [address for address in host.addresses.values() if address][-1]
 
-    def _guest_subnet(self) -> str:
-        return "10.99.100.0/24"
+    def _guest_subnet(self, cluster: BedHost) -> str:
+        return f"10.99.{100 + self.description.of_role('cc').index(cluster)}.0/24"
 
     def _folder(self, name: str) -> Path:
         return self.folder / name

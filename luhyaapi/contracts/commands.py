@@ -8,18 +8,21 @@ from pydantic import Field, StringConstraints
 
 from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.specs import (
+    RESERVATIONS,
     SEGMENTS,
     Allow,
     Blob,
     ElasticSpec,
     ForwardAsk,
     ImageRef,
+    Ipv4,
     MachineSpec,
     Name,
     Neighbour,
     NetworkSpec,
     NodeAllow,
     NodeForward,
+    ReservationSpec,
     SegmentSpan,
     UploadPart,
     UserData,
@@ -206,15 +209,19 @@ class ImagePrefetch(Command):
 
 
 class EdgeApply(Command):
-    """Have DHCP and forwards of the cluster as the leases say; with an ``instance``, at least as far as it needs them."""
+    """Have DHCP and forwards of the cluster as the leases say; with an ``instance``, at least as far as it needs them.
+
+    ``is_new``: it was just lent its addresses; where somebody else answers for one of them, it gets another.
+    """
 
     to, timeout_s = Role.CC, 120
     v = 2
     instance: InsId | Literal[""] = ""
+    is_new: bool = False
 
     @property
     def subject(self) -> str:
-        """None: it goes beside what is done to the instance itself."""
+        """None: it goes beside what is done to the instance itself, and no instance waits for another's."""
         return ""
 
 
@@ -324,14 +331,15 @@ class HostDrain(Command):
 class NetworksSet(Command):
     """Have these networks beside the one of the cluster's settings, and no others; one with a lower ``number`` than before is old.
 
-    ``elastics``: which public addresses lead to which instances; no others lead anywhere.
+    ``elastics``: which public addresses lead to which instances; no others lead anywhere. ``reservations``: what is lent to nobody by chance.
     """
 
     to, timeout_s = Role.CC, 60
-    v = 2
+    v = 3
     number: int = Field(ge=1)
     networks: tuple[NetworkSpec, ...] = Field(default=(), max_length=SEGMENTS)
     elastics: tuple[ElasticSpec, ...] = Field(default=(), max_length=4096)
+    reservations: tuple[ReservationSpec, ...] = Field(default=(), max_length=RESERVATIONS)
 
     @property
     def subject(self) -> str:
@@ -397,6 +405,25 @@ class CardsProbe(Command):
     def subject(self) -> str:
         """It waits for nothing that is done to the instance."""
         return f"probe:{self.probe}"
+
+
+class LeasesTell(Command):
+    """Say what of a network is lent, rests, is reserved or somebody else's: at most ``limit`` addresses behind ``after``.
+
+    ``usage``: say also how each of its addresses stands.
+    """
+
+    to, timeout_s = Role.CC, 15
+    network: NetId
+    question: PrbId
+    after: Ipv4 | Literal[""] = ""
+    limit: int = Field(default=1000, ge=1, le=1000)
+    usage: bool = False
+
+    @property
+    def subject(self) -> str:
+        """It waits for nothing, and changes nothing."""
+        return f"leases:{self.question}"
 
 
 class HostRefresh(Command):

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from luhyaapi.contracts.base import Report
 from luhyaapi.contracts.specs import (
+    SEGMENTS,
     WORDS,
     Blob,
     Capacity,
@@ -14,13 +15,17 @@ from luhyaapi.contracts.specs import (
     Fault,
     ForwardFacts,
     Half,
+    Ipv4,
+    LeaseFacts,
     LinkFacts,
+    Mac,
     Nic,
     PartFacts,
+    PoolFacts,
     StepFacts,
 )
 from luhyaapi.contracts.vocabulary import Accelerator, InstanceState, Role
-from luhyaapi.ids import HostId, InsId, LtrId, PrbId, Sha256
+from luhyaapi.ids import HostId, InsId, LtrId, NetId, PrbId, Sha256
 
 
 class Hello(Report):
@@ -53,10 +58,10 @@ class HostFacts(Report):
     ``strangers``: guests that run on a node and that it has no order for. ``children``: the hosts a cluster has let in, and
     whether it places nothing new there; ``networks``: the number of the last word it heard of its
     networks, ``segments`` that a node heard of its segments since it started, ``access`` the sum of the numbers of the last words
-    about its instances' access.
+    about its instances' access, ``pools`` how much it lends.
     """
 
-    v = 6
+    v = 7
     durable = False
     host: HostId
     at: float
@@ -81,6 +86,7 @@ class HostFacts(Report):
     networks: int = Field(default=0, ge=0, le=WORDS)
     segments: int = Field(default=0, ge=0, le=WORDS)
     access: int = Field(default=0, ge=0, le=WORDS)
+    pools: tuple[PoolFacts, ...] = Field(default=(), max_length=SEGMENTS + 3)
 
     @property
     def subject(self) -> str:
@@ -117,10 +123,47 @@ class ProbeFacts(Report):
         return f"probe:{self.probe}"
 
 
+class LeasesFacts(Report):
+    """What a cluster lends of a network, by address; ``more``: there are others behind. May be lost: then it did not answer.
+
+    ``usage``: a sign of ``USAGE`` for each host address of the subnet, or nothing when that was not asked.
+    """
+
+    durable = False
+    host: HostId
+    question: PrbId
+    network: NetId
+    leases: tuple[LeaseFacts, ...] = Field(default=(), max_length=1000)
+    more: bool = False
+    usage: str = Field(default="", max_length=65536, pattern="^[flcrtgo]*$")
+    error: Fault | None = None
+
+    @property
+    def subject(self) -> str:
+        """One answer to each question."""
+        return f"leases:{self.question}"
+
+
+class ConflictFacts(Report):
+    """Somebody else answers for an address that was to be lent: it is passed over for a while."""
+
+    host: HostId
+    network: NetId
+    address: Ipv4
+    mac: Mac
+    instance: InsId
+    at: float = Field(ge=0)
+
+    @property
+    def subject(self) -> str:
+        """One picture per address of a cluster."""
+        return f"conflict:{self.host}:{self.address}"
+
+
 class HostsFacts(Report):
     """The heartbeats a cluster gathered from hosts below it: it checked each one's signature, and answers for them with its own."""
 
-    v = 4
+    v = 5
     durable = False
     hosts: tuple[HostFacts, ...] = Field(max_length=1000)
 

@@ -89,7 +89,7 @@ def render(plan: RulesPlan, prefix: str, *, is_router: bool) -> Chains:
     for card in plan.cards:
         segment = segments[card.segment]
         if not segment.judged:
-            _add_card(made, card, segment)
+            _add_card(made, card, segment, plan.uplinks)
         if card.tap:
             _add_guard(made, card, segment)
     _add_closed(made, gateways)
@@ -152,7 +152,7 @@ def _add_subnets(made: Chains, plan: RulesPlan, program: str, version: int) -> N
     if version == 4:
         made.add(program, "filter", "closed", *(f"-s {alias.to} -j RETURN" for alias in plan.aliases))
     made.add(program, "filter", "closed", "-j DROP")
-    ways = [(segment, net, uplink) for segment in plan.segments for net in _of(segment.subnets, version)
+    ways = [(segment, net, uplink) for segment in plan.segments if not segment.shared for net in _of(segment.subnets, version)
             for uplink in plan.uplinks if uplink != segment.bridge]
     for segment, net, uplink in ways:
         made.add(program, "mangle", "arrive", f"-i {uplink} -s {net} -j DROP")
@@ -179,8 +179,10 @@ def _add_strays(made: Chains, come_by: Sequence[str], leave_by: Sequence[str], c
         made.add(program, "filter", chain, *(f"-o {link} -j RETURN" for link in dict.fromkeys(leave_by)), *translated, "-j DROP")
 
 
-def _add_card(made: Chains, card: Card, segment: Segment) -> None:
+def _add_card(made: Chains, card: Card, segment: Segment, uplinks: Iterable[str]) -> None:
     for program, version in ((IPV4, 4), (IPV6, 6)):
+        for uplink in uplinks if segment.shared else ():
+            made.add(program, "mangle", "arrive", *(f"-i {uplink} -s {one} -j DROP" for one in _owned(card, version)))
         allowed = made.jump(program, "filter", [*_allow_rules(card.allow, version), "-j DROP"])
         judged = made.jump(program, "filter", [*_own_rules(segment, version, allowed), allowed])
         made.add(program, "filter", "judge", *(f"-d {one} {judged}" for one in _owned(card, version)))

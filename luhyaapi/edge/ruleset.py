@@ -73,7 +73,7 @@ def render(plan: RulesPlan, *, is_router: bool) -> Ruleset:
         _put_alias(made, alias)
     _put_forwards(made, plan.forwards)
     for card in plan.cards:
-        _put_card(made, card, segments[card.segment])
+        _put_card(made, card, segments[card.segment], plan.uplinks)
     return made
 
 
@@ -97,8 +97,8 @@ def _entry(forward: Forward) -> str:
 
 def _put_segment(made: Ruleset, segment: Segment, uplinks: Iterable[str]) -> None:
     subnets = [subnet(text) for text in segment.subnets]
-    # Guests of a bridged segment come by their bridge also when it leads outside.
-    for uplink, net in product([each for each in uplinks if each != segment.bridge], subnets):
+    # Guests of a bridged segment come by their bridge also when it leads outside. Of a shared one others come by the uplinks too.
+    for uplink, net in product([each for each in uplinks if each != segment.bridge and not segment.shared], subnets):
         entry = f'"{uplink}" . {net}'
         made.put(INET, f"outer{net.version}", entry)
         if not segment.way_out:
@@ -130,11 +130,13 @@ def _put_alias(made: Ruleset, alias: Alias) -> None:
     made.put(INET, "aliased", alias.to)
 
 
-def _put_card(made: Ruleset, card: Card, segment: Segment) -> None:
+def _put_card(made: Ruleset, card: Card, segment: Segment, uplinks: Iterable[str]) -> None:
     if not segment.judged:
         verdict = made.goto("card", tuple(_card_rules(segment, card.allow)))
         for one in owned(card):
             made.put(INET, f"cards{one.version}", str(one), verdict)
+            for uplink in uplinks if segment.shared else ():
+                made.put(INET, f"outer{one.version}", f'"{uplink}" . {one}')
     if card.tap:
         _put_guard(made, card, segment)
 

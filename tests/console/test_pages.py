@@ -14,7 +14,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from clc.services import events, image_uses, instances, own, pictures
+from clc.services import events, image_uses, instances, leases, own, pictures
 from clc.web.page import PAGES
 from clc.web.pages import session
 from luhyaapi import clock
@@ -31,6 +31,7 @@ from luhyadb.models import (
     Instance,
     Network,
     Outbox,
+    Reservation,
     SecurityGroup,
     Task,
     TaskStep,
@@ -140,8 +141,9 @@ def hosts():
 
 
 @pytest.fixture
-def filled(admin, user, other, cloud):
-    """Something in every state, and pictures on the board."""
+def filled(admin, user, other, cloud, monkeypatch):
+    """Something in every state, and pictures on the board; no cluster answers a question."""
+    monkeypatch.setattr(leases, "PATIENCE_S", 0.0)
     hosts()
     for n, state in enumerate(HostState):
         Host.objects.create(id=f"nc-000000a{n}", role="nc", name=f"node-{n}", state=state, boss="cc-00000001", accelerator="tcg")
@@ -158,6 +160,8 @@ def filled(admin, user, other, cloud):
         a_workspace(user, image, 1 + n, state)
     Network.objects.create(id="net-00000001", cluster_id="cc-00000001", name="class-7", live_name="class-7", number=1, live_number=1,
                            subnet="10.40.0.0/24", created_at=clock.now())
+    for n, more in enumerate(({}, {"mac": "00:16:3e:00:00:01"}, {"owner": user, "name": "m"})):
+        Reservation.objects.create(cluster_id="cc-00000001", network_id="net-00000001", address=f"10.40.0.{n + 9}", number=n, created_at=clock.now(), **more)
     SecurityGroup.objects.create(id="sgr-00000001", owner=user, name="web", created_at=clock.now(), changed_at=clock.now(), rules=[
         {"protocol": "tcp", "first_port": 22, "last_port": 22, "source": "10.0.0.0/8"}])
     for n, more in enumerate(({}, {"owner": user}, {"owner": user, "instance_id": "ins-00000001"}, {"released_at": clock.now()})):

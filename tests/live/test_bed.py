@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from deploy.testbed import kills
+from deploy.testbed import kills, scan
 from tests.soak import bed_runs
 from tests.soak.bed_case import Case
-from tests.support.bed_sight import NODES, five_hosts, guests, hosts, instances, settled, soon
+from tests.support.bed_sight import NODES, asked, five_hosts, greeting, guests, hosts, instances, settled, soon
 
 pytestmark = pytest.mark.live
 
@@ -86,14 +86,16 @@ def test_a_cluster_killed_in_the_middle_only_delays_a_prefetch(bed, tmp_path):
 
 
 def test_a_network_spans_the_nodes_that_have_guests_in_it(bed):
-    """Their addresses come from the cluster's DHCP server, each over another wire than its node's own network."""
-    bed.educloud("network", "create", "--name", "class-7", "--subnet", "10.198.7.0/24")
+    """Their addresses come from the cluster's DHCP server, each over another wire than its node's own network; a closed class has them alone."""
+    bed.educloud("network", "create", "--name", "class-7", "--subnet", "10.198.7.0/24", "--mode", "closed", "--no-way-out")
     made = bed.answer("instance", "run", "--image", "tiny", "--network", "class-7", "--count", "2", timeout_s=300)
     assert len({one["host"] for one in made}) == 2
     addresses = [one["nics"][0]["ip"] for one in made]
     for one, address in zip(made, addresses, strict=True):
         asked = ["curl", "-sS", "-m", "5", f"http://{address}/"]
         assert soon(lambda asked=asked: bed.run("head", asked).text, 60).splitlines()[0] == one["id"]
+    where = {"other": addresses[1], "gateway": beside(made[0], 1), "front": bed.description.hosts["front"].addresses["campus"]}
+    assert scan.from_guest(bed, made[0]["id"], where, (53, 80, 8600, 8603)) == {"other:80", "gateway:53"}
     for one in made:
         bed.educloud("instance", "delete", one["id"], "--yes")
     bed.educloud("network", "delete", "class-7", "--yes")
@@ -103,12 +105,6 @@ def test_a_network_spans_the_nodes_that_have_guests_in_it(bed):
 def beside(instance, last):
     """Another address of its network, which is a /24."""
     return f"{instance['nics'][0]['ip'].rsplit('.', 1)[0]}.{last}"
-
-
-def asked(bed, where, address, port=80, wait_s=5):
-    """What a guest's web server tells somebody who stands there first: its id; empty when nobody answers."""
-    done = bed.run(where, ["curl", "-sS", "-m", str(wait_s), f"http://{address}:{port}/"], check=False)
-    return done.text.split("\n")[0].strip()
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +148,34 @@ def test_a_server_behind_its_cluster_is_reached_by_ports_and_public_addresses_an
     assert asked(bed, "student", beside(one, "1"), 53, 2) == ""
 
 
+def test_from_every_place_a_server_is_reached_as_was_asked_for_and_nothing_else_is(bed, pair, outside):
+    """Users outside and inside, all hosts and another guest try the doors of all; an inside user too knows the way to the guests."""
+    one, hosts_there = pair["node1"], bed.description.hosts
+    bed.run("desk", ["ip", "route", "replace", "default", "via", hosts_there["head"].addresses["cluster"]])
+    way = bed.answer("forward", "add", one["id"], "80")
+    users = [f"{hosts_there[user].addresses[net]}/32" for user, net in (("student", "campus"), ("desk", "cluster"))]
+    bed.educloud("instance", "rules", one["id"], *(word for user in users for word in ("--allow", f"tcp:80:{user}")))
+    try:
+        for user in ("student", "desk"):
+            assert soon(lambda user=user: asked(bed, user, one["nics"][0]["ip"]), 20) == one["id"]
+        where = {f"{name}@{net}": to for name, host in hosts_there.items() for net, to in host.addresses.items() if to}
+        where |= {"one": one["nics"][0]["ip"], "two": pair["node2"]["nics"][0]["ip"], "gateway": beside(one, 1)}
+        front = {f"front@campus:{port}" for port in (8600, 8601, 8602, 8607, 8615)}
+        head = {f"head@cluster:{port}" for port in (8603, 8604, 8615)}
+        nodes, lent = {"node1@cluster:8605", "node2@cluster:8605"}, {f"head@campus:{way['port']}"}
+        found = {name: scan.from_host(bed, name, where) for name in hosts_there}
+        assert found == {
+            "front": front | lent, "head": front | head | nodes | lent | {"one:80", "two:80", "gateway:53"},
+            "node1": head | nodes | lent, "node2": head | nodes | lent, "store": head | nodes,
+            "student": front | head | lent | {"one:80"}, "desk": head | nodes | lent | {"one:80"},
+        }
+        few = (22, 53, 80, 8600, 8603, 8605, 8615)
+        assert scan.from_guest(bed, pair["node2"]["id"], where, few) == {"front@campus:8600", "front@campus:8615", "one:80", "two:80", "gateway:53"}
+    finally:
+        bed.educloud("forward", "delete", one["id"], "80")
+        bed.educloud("instance", "rules", one["id"], "--clear")
+
+
 def test_a_desktop_behind_its_node_is_reached_at_the_node_and_at_the_cluster_and_by_nothing_else(bed, outside):
     bed.educloud("network", "create", "--name", "desks", "--subnet", "10.198.9.0/24", "--mode", "node", "--isolated")
     made = bed.answer("instance", "run", "--image", "tiny", "--network", "desks", timeout_s=180)
@@ -171,10 +195,11 @@ def test_a_desktop_behind_its_node_is_reached_at_the_node_and_at_the_cluster_and
     bed.educloud("network", "delete", "desks", "--yes")
 
 
-def test_a_guest_of_each_node_is_reached_and_its_log_comes_up_two_hops(bed, pair):
+def test_a_guest_of_each_node_is_reached_and_its_log_and_screen_come_up_two_hops(bed, pair):
     for one in pair.values():
         assert soon(lambda one=one: said(bed, one)[0]) == one["id"]
         assert soon(lambda one=one: one["id"] in bed.educloud("instance", "log", one["id"]).text)
+        assert greeting(bed, one["id"]) == b"RFB 003.008\n"
 
 
 @pytest.mark.parametrize("way", ["both", "sends", "hears"])

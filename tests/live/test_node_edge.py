@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from luhyaapi.contracts.specs import Allow, Nic, NodeForward
-from luhyaapi.contracts.vocabulary import Allowed, NetworkMode, Protocol
+from luhyaapi.contracts.vocabulary import Allowed, LinkState, NetworkMode, Protocol
+from luhyaapi.edge.iptables import IptablesRules
 from luhyaapi.edge.nft import NftRules
 from luhyaapi.edge.plan import RulesPlan, Segment
 from luhyaapi.errors import Refused
@@ -160,6 +161,27 @@ def test_of_the_campus_the_neighbours_are_judged(bed: NodeBed, script: Path, tmp
     assert bed.is_closed(FAR, IPS[B], 80)
     with pytest.raises(Refused, match="not in the campus network"):
         BridgeNetwork("edutest0").plug(ONE, cards.guests[ONE].nics[0])
+
+
+@pytest.mark.parametrize("rules", [NftRules, IptablesRules])
+def test_a_node_that_stands_in_the_campus_itself_goes_on_reaching_it_by_its_own_card(bed: NodeBed, rules: type[NftRules | IptablesRules]) -> None:
+    bed.ip(HOST, "link", "set", "wire", "nomaster")
+    node = BridgeNetwork("edutest0", rules=rules("nc-edutest0"), campus="wire", here=lambda: Here(("wan0",), (PUBLIC,)))
+    campus = {"mode": NetworkMode.CAMPUS, "subnet": "192.0.2.0/24", "gateway": "192.0.2.254"}
+    cards = NodeEdge({ONE: Guest("one", (nic(A, ip="192.0.2.100", **campus),))})
+    node.plug(ONE, cards.guests[ONE].nics[0])
+    node.guard(cards)
+    try:
+        door, out = bed.listen(HOST, 8605), bed.listen(OUT, 80)
+        assert bed.seen(door, OUT, PUBLIC, 8605) == CLIENT
+        assert bed.seen(out, HOST, CLIENT, 80) == PUBLIC
+        assert next(each.state for each in node.look(ONE, cards.guests[ONE].nics[0], cards, ()) if each.link == "guards") is LinkState.OK
+        bed.ip(OUT, "address", "add", "192.0.2.100/24", "dev", "eth0")
+        assert bed.is_closed(OUT, PUBLIC, 8605, "192.0.2.100"), "what bears the address of a guest and comes from elsewhere"
+        bed.ip(FAR, "address", "add", "192.0.2.200/24", "dev", "eth0")
+        assert bed.is_closed(FAR, PUBLIC, 8605), "its address is told by its own card alone"
+    finally:
+        node.guard(NodeEdge())
 
 
 @pytest.mark.parametrize("routed", ["0", "1"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,13 +23,20 @@ NODES = ("node1", "node2")
 @contextmanager
 def five_hosts(tag: str) -> Iterator[Bed]:
     """The five hosts, up; gone at the end."""
+    with built(tag, ROOT / "deploy/testbed/five.toml") as made:
+        made.up()
+        yield made
+
+
+@contextmanager
+def built(tag: str, file: Path) -> Iterator[Bed]:
+    """The hosts and networks of a description, no role running; gone at the end."""
     folder = Path(tempfile.mkdtemp(prefix="edu-bed-"))
     folder.chmod(0o755)
-    made = Bed(folder / "bed", description.read(ROOT / "deploy/testbed/five.toml"), tag)
+    made = Bed(folder / "bed", description.read(file), tag, emulated=True)
     made.switch.down()
     try:
         made.build()
-        made.up()
         yield made
     finally:
         made.destroy()
@@ -84,3 +92,14 @@ def settled(bed: Bed) -> bool:
         and all(i["state"] == "running" for i in found.values())
         and {i: names[f["host"]] for i, f in found.items()} == {i: nodes[0] for i, nodes in where.items()}
     )
+
+
+def asked(bed: Bed, where: str, address: str, port: int = 80, wait_s: float = 5) -> str:
+    """What a guest's web server tells somebody who stands there first: its id; empty when nobody answers."""
+    done = bed.run(where, ["curl", "-sS", "-m", str(wait_s), f"http://{address}:{port}/"], check=False)
+    return done.text.split("\n")[0].strip()
+
+
+def greeting(bed: Bed, instance: str) -> bytes:
+    """The first words of a guest's display, got through the CLC as a browser gets them."""
+    return bed.run(bed.front.name, [sys.executable, "-m", "tests.support.screen_greeting", instance]).stdout[:12]

@@ -105,6 +105,16 @@ def test_the_broker_gets_its_copy_once_its_boss_was_certified(home):
     assert not (home / "clc").exists()
 
 
+def test_what_joined_before_runs_while_another_role_joins(home):
+    """A node whose cluster's controller is on the same host would wait for it for ever."""
+    made = a_plan(joined("cc", "nc", "sc"), home)
+    assert join.running(made, "nc") == ["nc"]
+    made.certificate("cc").parent.mkdir(parents=True)
+    made.certificate("cc").touch()
+    assert join.running(made, "nc") == ["cc", "nc"]
+    assert join.running(made, "cc") == ["cc"]
+
+
 # ---- LISTEN, BOSS, ROLE
 
 

@@ -19,6 +19,7 @@ from luhyaapi.contracts.vocabulary import (
     HostState,
     ImageState,
     InstanceState,
+    LeaseState,
     NetworkMode,
     Persistence,
     Protocol,
@@ -37,8 +38,8 @@ def _choices(words: Any) -> list[tuple[str, str]]:
 # The description names an enumeration as the vocabulary does, not by a hash of its words.
 spectacular_settings.apply_patches({"ENUM_NAME_OVERRIDES": {  # type: ignore[no-untyped-call]
     w.__name__: _choices(w) for w in (
-        Accelerator, AddressState, Allowed, Architecture, Health, HostState, ImageState, InstanceState, NetworkMode, Persistence, Protocol, Role,
-        TaskState, Usage, WorkspaceState,
+        Accelerator, AddressState, Allowed, Architecture, Health, HostState, ImageState, InstanceState, LeaseState, NetworkMode, Persistence, Protocol,
+        Role, TaskState, Usage, WorkspaceState,
     )
 }})
 
