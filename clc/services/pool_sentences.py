@@ -52,5 +52,4 @@ POOLS = (
     _("Look who is in that network, or lend other ranges of it."),
     _("{} are reserved"),
     _("{} are somebody else's"),
-    _("the next one is free in {} s"),
 )

@@ -179,8 +179,9 @@ def test_when_all_are_lent_it_says_what_there_is_and_when_more_comes(cloud, smal
     cloud.p.settle()
     error = Task.objects.get(pk=task).error
     assert error["code"] == "no_capacity"
-    assert error["why"].startswith("of 2, 1 are lent and 1 rest after their last use; 1 are reserved; the next one is free in ")
-    assert 0 < int(error["why"].split()[-2]) <= 40
+    assert error["why"] == "of 2, 1 are lent and 1 rest after their last use; 1 are reserved"
+    assert error["hint"].startswith("The next is free in ")
+    assert 0 < int(error["hint"].split()[-2]) <= 40
 
 
 # ---- what is reserved
