@@ -17,8 +17,8 @@ from luhyadb.models import AccessOrder, ElasticLink, ForwardLease, Placement
 
 
 def apply(office: Office) -> None:
-    """Have the edge as it is wanted. Raises as EdgeDriver.apply."""
-    office.edge.apply(wanted(office))
+    """Have the edge as it is wanted; once for all who ask meanwhile. Raises as EdgeDriver.apply."""
+    office.applying.do(lambda: office.edge.apply(wanted(office)))
 
 
 def lend(office: Office, instance: str) -> bool:

@@ -54,8 +54,10 @@ class Office:
     """How much is lent: of which number of the pool, when that was counted, and what was found."""
     rows: Rows = field(default_factory=Rows)
     """Who was told to fetch what."""
+    applying: Shared = field(default_factory=Shared)
+    """The edge is being made."""
     ruling: Shared = field(default_factory=Shared)
-    """Packet rules are being made."""
+    """Its packet rules are."""
 
     def saw(self, report: HostFacts) -> None:
         """How a child is now."""

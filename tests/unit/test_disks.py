@@ -132,7 +132,8 @@ def seed(path: Path) -> dict[str, str]:
     try:
         assert iso.pvd.volume_identifier.decode().strip() == "cidata"
         texts = {}
-        for name in ("meta-data", "user-data"):
+        there = (child for child in iso.list_children(joliet_path="/") if child.is_file())
+        for name in sorted(child.file_identifier().decode("utf-16-be") for child in there):
             for where in ({"rr_path": f"/{name}"}, {"joliet_path": f"/{name}"}):
                 with iso.open_file_from_iso(**where) as file:
                     texts[name] = file.read().decode()
