@@ -126,18 +126,19 @@ def _rest(keys: Iterable[int]) -> None:
 
 def _free(network: Network, protocol: Protocol) -> int:
     """The lowest port above all that are lent or rest, and when there is none the lowest between them."""
-    rows = ForwardLease.objects.filter(protocol=protocol, port__gte=network.lent_first, port__lt=network.lent_first + network.lent_count)
+    every = pool.ports(network)
+    rows = ForwardLease.objects.filter(protocol=protocol, port__gte=every.start, port__lt=every.stop)
     highest = rows.aggregate(port=Max("port"))["port"]
-    after = network.lent_first if highest is None else highest + 1
-    if after < network.lent_first + network.lent_count:
+    after = every.start if highest is None else highest + 1
+    if after < every.stop:
         return int(after)
     taken = set(rows.values_list("port", flat=True))
-    free = next((port for port in range(network.lent_first, network.lent_first + network.lent_count) if port not in taken), None)
+    free = next((port for port in every if port not in taken), None)
     if free is None:
         resting = list(rows.filter(instance="").values_list("released_at", flat=True))
         lent = len(taken) - len(resting)
         raise Unavailable(
             "no_capacity", "No port of the cluster is free", f"of {len(taken)}, {lent} are lent and {len(resting)} rest after their last use",
-            hint=pools.when_free(resting, network.cooldown_s, "Close forwards that nobody needs, or raise network.lent_count."),
+            hint=pools.when_free(resting, network.cooldown_s, "Close forwards that nobody needs, or have the cluster lend more ports."),
         )
     return free

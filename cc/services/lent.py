@@ -32,20 +32,22 @@ def pools_of(network: Network) -> tuple[PoolFacts, ...]:
     for port, instance in ForwardLease.objects.values_list("port", "instance"):
         ports[port] = ports.get(port, False) or bool(instance)
     displays = {port: bool(instance) for port, instance in PortLease.objects.values_list("port", "instance")}
-    found.append(_ports("ports", range(network.lent_first, network.lent_first + network.lent_count), ports))
+    found.append(_ports("ports", pool.ports(network), ports))
     found.append(_ports("displays", pools.ports(network.display_first, network.display_count), displays))
     return tuple(found)
 
 
 def pools_now(office: Office) -> tuple[PoolFacts, ...]:
-    """As :func:`pools_of`, counted when something changed, and now and then."""
+    """As :func:`pools_of`, counted when something changed, and now and then; nothing of settings that cannot be: a heartbeat tells more than this."""
     number, at, found = office.lends
-    now = clock.now()
-    if number != pool.changes() or not 0 <= now - at < _COUNTED_S:
-        # read before it is counted: what changes meanwhile is counted next time
-        number = pool.changes()
-        found = pools_of(office.agent.settings.network)
-        office.lends = (number, now, found)
+    changes, now = pool.changes(), clock.now()
+    if number != changes or not 0 <= now - at < _COUNTED_S:
+        try:
+            found = pools_of(office.agent.settings.network)
+        except Refused as e:
+            _log.warning("what is lent could not be counted", why=str(e))
+            found = ()
+        office.lends = (changes, now, found)
     return found
 
 

@@ -30,7 +30,7 @@ def replace(order: NetworksSet) -> bool:
         ReservedAddress.objects.bulk_create(
             ReservedAddress(ip=each.address, network=each.network, mac=each.mac, owner=each.owner, name=each.name) for each in order.reservations
         )
-        pool.heard_networks(order.number)
+        pool.heard_networks(order.number, order.ports)
         pool.turn()
     return True
 

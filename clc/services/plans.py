@@ -9,7 +9,7 @@ from clc.services.cards import DEFAULT
 from clc.services.own import own
 from luhyaapi import ids
 from luhyaapi.contracts.commands import NetworksSet
-from luhyaapi.contracts.specs import ElasticSpec, NetworkSpec, ReservationSpec
+from luhyaapi.contracts.specs import ElasticSpec, NetworkSpec, PortRange, ReservationSpec
 from luhyaapi.contracts.vocabulary import HostState, NetworkMode
 from luhyadb import memory, outbox
 from luhyadb.models import ElasticAddress, Host, Network, NetworkPlan, Outbox, Reservation
@@ -41,8 +41,19 @@ def tell(cluster: Host, plan: NetworkPlan) -> None:
     )
     led = ElasticAddress.objects.filter(cluster=cluster, instance__isnull=False).values_list("address", "instance_id")
     elastics = tuple(ElasticSpec(address=address, instance=instance) for address, instance in led)
-    order = NetworksSet(number=plan.number, networks=said, elastics=elastics, reservations=_reservations(cluster))
+    order = NetworksSet(number=plan.number, networks=said, elastics=elastics, reservations=_reservations(cluster), ports=_ports(plan))
     outbox.send(order, cluster.pk, sender=own().id, task=ids.new("tsk"), speaks=cluster.speaks, whole=True)
+
+
+def set_ports(cluster: Host, first: int, last: int) -> None:
+    """Have the cluster lend these ports from now on; 0: those of its settings. In a transaction of the caller's."""
+    plan = alone(cluster)
+    plan.first_port, plan.last_port = first, last
+    tell(cluster, plan)
+
+
+def _ports(plan: NetworkPlan) -> PortRange | None:
+    return PortRange(first=plan.first_port, last=plan.last_port) if plan.first_port else None
 
 
 def _reservations(cluster: Host) -> tuple[ReservationSpec, ...]:

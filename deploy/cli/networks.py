@@ -68,9 +68,13 @@ def create(  # noqa: PLR0913, PLR0917 - one for each option of the command line
 
 
 @verb(app, "set")
-def change(session: Session, network: NetworkName, ranges: Ranges = None) -> None:
-    """Lend other ranges of a network; what is lent outside of them stays lent until it is given back."""
-    _print(session, session.api.patch(api.path("networks", network), {"ranges": ranges or []}))
+def change(
+    session: Session, network: NetworkName, ranges: Ranges = None,
+    ports: Annotated[str | None, typer.Option(metavar="FIRST-LAST", help="Of a cluster, by its id: the ports it lends; '' for those of its settings.")] = None,
+) -> None:
+    """Lend other ranges of a network, or other ports of a cluster; what is lent outside of them stays lent until it is given back."""
+    form = {"ranges": ranges or []} if ports is None else {"ports": ports}
+    _print(session, session.api.patch(api.path("networks", network), form))
 
 
 @verb(app, "delete")

@@ -42,6 +42,9 @@ class Switch:
             if address:
                 prefix = ipaddress.IPv4Network(self._bed.networks[network]).prefixlen
                 run([*inside, "ip", "address", "add", f"{address}/{prefix}", "dev", card], timeout_s=_IP_S)
+            if network in host.bare and card != host.card(network):
+                # Else it would answer for the host's own card in that network.
+                run([*inside, "sysctl", "-qw", f"net.ipv4.conf.{card}.arp_ignore=1"], timeout_s=_IP_S)
             run([*inside, "ip", "link", "set", "dev", card, "up"], timeout_s=_IP_S)
             if card == host.card(network) and (link := host.links.get(network)):
                 _shape(inside, card, link)

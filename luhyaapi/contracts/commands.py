@@ -22,6 +22,7 @@ from luhyaapi.contracts.specs import (
     NetworkSpec,
     NodeAllow,
     NodeForward,
+    PortRange,
     ReservationSpec,
     SegmentSpan,
     UploadPart,
@@ -332,6 +333,7 @@ class NetworksSet(Command):
     """Have these networks beside the one of the cluster's settings, and no others; one with a lower ``number`` than before is old.
 
     ``elastics``: which public addresses lead to which instances; no others lead anywhere. ``reservations``: what is lent to nobody by chance.
+    ``ports``: which of the cluster's are lent to lead to guests; None: those of its settings.
     """
 
     to, timeout_s = Role.CC, 60
@@ -340,6 +342,7 @@ class NetworksSet(Command):
     networks: tuple[NetworkSpec, ...] = Field(default=(), max_length=SEGMENTS)
     elastics: tuple[ElasticSpec, ...] = Field(default=(), max_length=4096)
     reservations: tuple[ReservationSpec, ...] = Field(default=(), max_length=RESERVATIONS)
+    ports: PortRange | None = None
 
     @property
     def subject(self) -> str:

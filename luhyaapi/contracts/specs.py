@@ -265,6 +265,13 @@ class ReservationSpec(Model):
     name: Name | Literal[""] = ""
 
 
+class PortRange(Model):
+    """Ports in a row, both ends among them."""
+
+    first: int = Field(ge=1024, le=65535)
+    last: int = Field(ge=1024, le=65535)
+
+
 class LeaseFacts(Model):
     """An address that is not free. Of one lent, ``since`` when and when it was ``seen_at`` last on the wire; 0: not known.
 

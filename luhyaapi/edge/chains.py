@@ -93,7 +93,7 @@ def render(plan: RulesPlan, prefix: str, *, is_router: bool) -> Chains:
         if card.tap:
             _add_guard(made, card, segment)
     _add_closed(made, gateways)
-    _add_doors(made, plan.segments, plan.uplinks)
+    _add_doors(made, plan.segments)
     return made
 
 
@@ -110,12 +110,12 @@ def _add_closed(made: Chains, gateways: Iterable[Segment]) -> None:
         made.add(program, "filter", "judge", *(f"-o {segment.bridge} -j DROP" for segment in gateways))
 
 
-def _add_doors(made: Chains, segments: Sequence[Segment], uplinks: Iterable[str]) -> None:
+def _add_doors(made: Chains, segments: Sequence[Segment]) -> None:
     """What guests reach of this host, and that their gateway is nobody else's to ask."""
-    bridges = {segment.bridge for segment in segments}
+    own = [f"-i {link} -j RETURN" for link in ("lo", *(segment.bridge for segment in segments))]
     for segment in (each for each in segments if each.gateway):
-        for link in (each for each in uplinks if each not in bridges):
-            made.add(IPV4, "filter", "receive", *(f"-i {link} -d {net} -j DROP" for net in _of(segment.subnets, 4)))
+        strange = made.jump(IPV4, "filter", [*own, "-j DROP"])
+        made.add(IPV4, "filter", "receive", *(f"-d {net} {strange}" for net in _of(segment.subnets, 4)))
     for segment in segments:
         if not segment.gateway and not segment.judged:
             continue

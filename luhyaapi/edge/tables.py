@@ -79,7 +79,7 @@ _INET = """
     }
     chain receive {
         type filter hook input priority filter; policy accept;
-        iifname @uplinks iifname != @bridges ip daddr @routed drop
+        iifname != "lo" iifname != @bridges ip daddr @routed drop
         iifname != @inside accept
         ct direction reply accept
         udp dport 67 accept

@@ -76,7 +76,9 @@ class Reservation(Table):
 
 
 class NetworkPlan(Table):
-    """The number of the last word to a cluster about its networks. Writer: clc.services.plans."""
+    """The number of the last word to a cluster about its networks, and the ports it lends. Writer: clc.services.plans."""
 
     cluster = models.CharField(max_length=20, primary_key=True)
     number = models.PositiveBigIntegerField(default=0)
+    first_port = models.PositiveIntegerField(default=0, help_text="0: that of the cluster's settings")
+    last_port = models.PositiveIntegerField(default=0)

@@ -59,6 +59,8 @@ class Pool(Table):
     name = models.CharField(max_length=63, primary_key=True)
     number = models.PositiveBigIntegerField(default=0, help_text="raised with every change of places, leases, networks and children")
     networks = models.PositiveBigIntegerField(default=0, help_text="the number of the last NetworksSet")
+    first_port = models.PositiveIntegerField(default=0, help_text="of those that are lent to lead to guests; 0: that of the settings")
+    last_port = models.PositiveIntegerField(default=0)
 
 
 class AddressLease(Table):

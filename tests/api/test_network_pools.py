@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import httpx
 import pytest
 
@@ -137,6 +139,38 @@ def test_other_ranges(api, admin, network):
     assert api(admin).patch("/api/v1/networks/class-7/", {}, format="json").status_code == 422
 
 
+def test_other_ports_of_a_cluster(api, admin, cluster, network):
+    where = f"/api/v1/networks/{cluster.pk}/"
+    assert api(admin).patch(where, {"ports": "30000-30099"}, format="json").status_code == 200
+    said = json.loads(json.loads(Outbox.objects.order_by("id").last().order)["body"])
+    assert said["ports"] == {"first": 30000, "last": 30099}
+    assert api(admin).patch(where, {"ports": ""}, format="json").status_code == 200
+    assert json.loads(json.loads(Outbox.objects.order_by("id").last().order)["body"])["ports"] is None
+
+
+@pytest.mark.parametrize(("text", "code", "why"), [
+    ("30000", "invalid", "give first-last"), ("30000-x", "invalid", "give first-last"), ("80-90", "invalid", "1024 to 65535"),
+    ("30000-70000", "invalid", "1024 to 65535"), ("30099-30000", "invalid", "1024 to 65535"), ("9000-9200", "conflict", "the host nc: 9100"),
+    ("8700-8710", "conflict", "a display: 8705-8709"),
+])
+def test_ports_that_cannot_be_lent_are_refused(api, admin, cluster, network, text, code, why):
+    pictures.board().write(f"host:{cluster.pk}", {"pools": [PORTS | {"pool": "displays", "first": 8705, "last": 8709}]})
+    Host.objects.filter(role__in=("cc", "nc")).update(address="http://192.0.2.1:9100")
+    before = Outbox.objects.count()
+    answer = api(admin).patch(f"/api/v1/networks/{cluster.pk}/", {"ports": text}, format="json").json()
+    assert (answer["code"], answer["field"]) == (code, "ports")
+    assert why in answer["why"] or why.replace("nc", "cc") in answer["why"]
+    assert Outbox.objects.count() == before
+
+
+def test_each_is_changed_by_its_own(api, admin, user, cluster, network):
+    for where, form in (("class-7", {"ports": ""}), (cluster.pk, {"ranges": []}), (cluster.pk, {}), ("class-7", {"ranges": [], "ports": ""})):
+        assert api(admin).patch(f"/api/v1/networks/{where}/", form, format="json").status_code == 422, (where, form)
+    assert api(user).patch(f"/api/v1/networks/{cluster.pk}/", {"ports": ""}, format="json").status_code == 403
+    Host.objects.filter(pk=cluster.pk).update(speaks={"networks/set": 2})
+    assert api(admin).patch(f"/api/v1/networks/{cluster.pk}/", {"ports": "30000-30001"}, format="json").json()["code"] == "state"
+
+
 @pytest.mark.parametrize(("method", "where"), [
     ("get", "leases/"), ("get", "usage/"), ("get", "reservations/"), ("post", "reservations/"), ("post", "reservations/import/"),
     ("delete", "reservations/10.40.0.3/"), ("patch", ""),
@@ -161,8 +195,9 @@ def test_the_client_shows_them(client, cluster, say):
     assert client("network", "usage", "class-7")[1].startswith("class-7, 10.40.0.0/29: 4 free, 1 lent\n")
 
 
-def test_the_client_changes_them(client, network, tmp_path):
+def test_the_client_changes_them(client, cluster, network, tmp_path):
     assert client("network", "set", "class-7", "--range", "10.40.0.3-10.40.0.6")[0] == 0
+    assert client("network", "set", cluster.pk, "--ports", "30000-30099")[0] == 0
     assert client("network", "reserve", "class-7", "10.40.0.5", "--mac", "00:16:3e:00:00:09")[0] == 0
     assert "10.40.0.5  00:16:3e:00:00:09" in client("network", "reservations", "class-7")[1]
     assert client("network", "unreserve", "class-7", "10.40.0.5")[0] == 0

@@ -65,6 +65,7 @@ _PATHS = {
     "network": "networks/<str:id>/",
     "network_delete": "networks/<str:id>/delete/",
     "network_ranges": "networks/<str:id>/ranges/",
+    "network_ports": "networks/<str:id>/ports/",
     "network_addresses": "networks/<str:id>/addresses/",
     "network_reservations": "networks/<str:id>/reservations/",
     "network_reserve": "networks/<str:id>/reservations/add/",

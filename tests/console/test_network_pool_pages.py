@@ -141,6 +141,14 @@ def test_other_ranges_on_its_page(page, network):
     assert "A range is not of the network" in text
 
 
+def test_other_ports_on_the_page_of_a_clusters_own(page, cluster, network):
+    _, text = page(f"/networks/{cluster.pk}/ports/", {"ports": "30000-30099"})
+    assert f"The ports of {cluster.name} are changed" in text
+    _, text = page(f"/networks/{cluster.pk}/ports/", {"ports": "80-90"})
+    assert "The ports are not possible" in text
+    assert 'value="80-90"' in text
+
+
 def test_only_administrators_see_the_pages(user, network):
     client = Client()
     client.force_login(user)

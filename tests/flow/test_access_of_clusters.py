@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cc.services import access, edge
+from cc.services import access, edge, lent
+from clc.services import ports
 from luhyaapi import clock
 from luhyaapi.contracts.commands import AccessSet
 from luhyaapi.contracts.specs import Allow, ForwardAsk
@@ -61,6 +62,24 @@ def test_each_forward_has_a_port_of_the_cluster_and_keeps_it(cloud, office):
     assert ways(office) == {("tcp", 20001, "10.231.0.2", 80, ())}
     assert word(office, one, 4, SSH)
     assert ways(office) == {("tcp", 20002, "10.231.0.2", 22, ())}, "what was given back rests"
+
+
+def test_other_ports_are_lent_from_then_on_and_those_that_are_stay(cloud, office):
+    one = cloud.do()
+    word(office, one, 1, SSH)
+    ports.lend(cloud.admin, "", "30000-30001")
+    cloud.p.settle()
+    assert word(office, one, 2, SSH, WEB)
+    assert {port for _, port, _, _, _ in ways(office)} == {20000, 30000}
+    with memory.of("cc"):
+        pool = next(each for each in lent.pools_of(office.agent.settings.network) if each.pool == "ports")
+    assert (pool.first, pool.last, pool.size, pool.free, pool.lent) == (30000, 30001, 2, 1, 1)
+    with pytest.raises(Unavailable, match="No port of the cluster is free"):
+        word(office, one, 3, SSH, WEB, *(ForwardAsk(id=f"fwd-0000009{n}", guest_port=90 + n) for n in range(2)))
+    ports.lend(cloud.admin, "", "")
+    cloud.p.settle()
+    assert word(office, one, 4, SSH, WEB, ForwardAsk(id="fwd-00000099", guest_port=99))
+    assert {port for _, port, _, _, _ in ways(office)} == {20000, 30000, 20001}
 
 
 def test_an_older_word_changes_nothing(cloud, office):

@@ -75,7 +75,7 @@ def test_too_many_for_the_pool_are_refused_with_the_reason_and_the_others_are_op
     shut = Forward.objects.filter(port=0)
     assert (Forward.objects.exclude(port=0).count(), shut.count()) == (2 * EACH, EACH)
     assert {(row.trouble["code"], row.trouble["what"]) for row in shut} == {("no_capacity", "No port of the cluster is free")}
-    assert {row.trouble["hint"] for row in shut} == {"Close forwards that nobody needs, or raise network.lent_count."}
+    assert {row.trouble["hint"] for row in shut} == {"Close forwards that nobody needs, or have the cluster lend more ports."}
     late, gone = shut.first().instance_id, Forward.objects.exclude(port=0).first()
     forwards.delete(cloud.user, gone.instance_id, gone.pk)
     cloud.p.settle()

@@ -239,6 +239,9 @@ def test_guests_reach_no_door_of_their_host_and_nothing_behind_it_but_the_outsid
     assert bed.seen(wire, HOST, IPS[FAR], 80) == edge_bed.GATEWAY
     rules.apply(plan().model_copy(update={"uplinks": ()}))
     assert bed.is_closed(A, CLIENT, 80)
+    assert bed.is_closed(OUT, edge_bed.GATEWAY, 53), "by whatever link it is asked"
+    assert bed.seen(names, A, edge_bed.GATEWAY, 53) == IPS[A]
+    assert bed.seen(names, HOST, edge_bed.GATEWAY, 53) == edge_bed.GATEWAY
 
 
 def test_a_router_elsewhere_judges_and_guests_of_a_fenced_segment_reach_only_it(rules: RulesDriver, bed: Bed) -> None:

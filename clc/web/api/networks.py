@@ -8,13 +8,14 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from clc.services import cards, network_pictures, networks, pools
+from clc.services import cards, network_pictures, networks, pools, ports
 from clc.web.api.endpoint import Endpoint
 from clc.web.api.once import once
 from clc.web.api.shapes import KEY, asks, listed, says, word
 from clc.web.rest import Filters, Form, Text, exactly, narrowed, page
 from luhyaapi import ids
 from luhyaapi.contracts.vocabulary import NetworkMode
+from luhyaapi.errors import Refused
 from luhyadb import scope
 from luhyadb.models import Network
 
@@ -71,10 +72,11 @@ class NetworkForm(Form):
     isolated = serializers.BooleanField(required=False, default=False, help_text="Its guests do not reach each other.")
 
 
-class RangesForm(Form):
-    """What of a network is lent from now on."""
+class LendForm(Form):
+    """What is lent from now on: `ranges` of a network, `ports` of a cluster by its own one."""
 
-    ranges = serializers.ListField(child=Text(max_length=40), max_length=64, help_text="`first-last`; none: all of it.")
+    ranges = serializers.ListField(child=Text(max_length=40), required=False, max_length=64, help_text="`first-last`; none: all of it.")
+    ports = Text(max_length=20, required=False, allow_blank=True, help_text="`first-last`; empty: those of the cluster's settings.")
 
 
 class Networks(Endpoint):
@@ -106,11 +108,16 @@ class OneNetwork(Endpoint):
             return Response(network_pictures.own([pools.resolve(self.account, network).cluster])[0])
         return Response(network_pictures.networks([cards.resolve(self.account, network)])[0])
 
-    @says(NetworkShape, sends=RangesForm, tag=TAG, operation_id="networks_set")
+    @says(NetworkShape, sends=LendForm, tag=TAG, operation_id="networks_set")
     def patch(self, _request: Request, network: str) -> Response:
-        """Lend other ranges of a network; what is lent outside of them stays lent until it is given back."""
-        row = networks.set_ranges(self.account, network, self.sent(RangesForm)["ranges"])
-        return Response(network_pictures.networks([row])[0])
+        """Lend other ranges of a network, or by a cluster's own one other ports; what is lent outside of them stays lent until it is given back."""
+        given, is_own = self.sent(LendForm), ids.is_id(network, "cc")
+        wanted = "ports" if is_own else "ranges"
+        if list(given) != [wanted]:
+            raise Refused("invalid", f"{wanted} is what can be changed here", "of a cluster's own network it is ports, of others ranges", field=wanted)
+        if is_own:
+            return Response(network_pictures.own([ports.lend(self.account, network, given["ports"])])[0])
+        return Response(network_pictures.networks([networks.set_ranges(self.account, network, given["ranges"])])[0])
 
     @says(None, 204, tag=TAG, operation_id="networks_delete")
     def delete(self, _request: Request, network: str) -> Response:

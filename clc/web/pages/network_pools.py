@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.translation import gettext, ngettext
 
-from clc.services import leases, networks, pools, reservations, usage_map
+from clc.services import leases, networks, pools, ports, reservations, usage_map
 from clc.web.listing import listed
 from clc.web.page import Form, go, page, show
 from clc.web.pages import words
@@ -80,4 +80,12 @@ def ranges(request: HttpRequest, ident: str) -> HttpResponse:
     lines = [line.strip() for line in Form.of(request).values.get("ranges", "").splitlines() if line.strip()]
     row = networks.set_ranges(request.user, ident, lines)
     messages.success(request, gettext("The ranges of %(name)s are changed") % {"name": row.name})
+    return go(request, reverse("network", args=[ident]))
+
+
+@page("networks/<str:ident>/ports/", "network_ports", admin_only=True, under="networks", methods=("POST",), back="network")
+def lent_ports(request: HttpRequest, ident: str) -> HttpResponse:
+    """Other ports lead to guests from now on."""
+    row = ports.lend(request.user, ident, Form.of(request).values.get("ports", ""))
+    messages.success(request, gettext("The ports of %(name)s are changed") % {"name": row.name})
     return go(request, reverse("network", args=[ident]))
