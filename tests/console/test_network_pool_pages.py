@@ -82,6 +82,15 @@ def test_the_map_is_a_drawing_with_its_words(page, network, say, language, words
         assert shown in text
 
 
+def test_what_is_somebody_elses_is_reserved_for_him_by_two_clicks(page, network, say):
+    say(LeaseFacts(address="10.40.0.5", state="taken", mac="00:16:3e:00:00:09"), usage="gfffff")
+    _, text = page(f"/networks/{network.pk}/addresses/")
+    (link,) = re.findall(r'href="([^"]*reservations/\?address[^"]*)"', text)
+    _, text = page(link)
+    assert 'value="10.40.0.5"' in text
+    assert 'value="00:16:3e:00:00:09"' in text
+
+
 @pytest.mark.parametrize(("language", "told"), [("en", "Its cluster does not answer"), ("zh-hans", "其集群没有应答")])
 def test_a_silent_cluster_is_told_in_its_place(page, network, monkeypatch, language, told):
     monkeypatch.setattr(leases, "PATIENCE_S", 0.0)

@@ -44,7 +44,7 @@ def reserved(request: HttpRequest, ident: str) -> HttpResponse:
     pool = pools.resolve(request.user, ident)
     found = listed(request, reservations.of(pool).select_related("owner"), "number", "id")
     return show(request, "networks/reservations.html", pool=pool, rows=found.rows, next_url=found.next_url, previous_url=found.previous_url,
-                command=f"educloud network import-ethers {pool.ident} FILE")
+                wanted={name: request.GET.get(name, "")[:17] for name in ("address", "mac")}, command=f"educloud network import-ethers {pool.ident} FILE")
 
 
 @page("networks/<str:ident>/reservations/add/", "network_reserve", admin_only=True, under="networks", methods=("POST",), back="network_reservations")
