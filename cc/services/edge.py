@@ -23,11 +23,11 @@ def apply(office: Office) -> None:
 
 def lend(office: Office, instance: str) -> bool:
     """Serve what was lent to an instance, where that is all that changed with its place; False: only :func:`apply` will do."""
-    network = office.agent.settings.network
-    new = leases.lent_to(instance)
-    if set(new) - {networks.DEFAULT} or access.is_reached(instance):
-        return False
-    return office.edge.lend(bridge_of(network.bridge, 0), new.get(networks.DEFAULT, ()))
+    with office.applying.lock:
+        new = leases.lent_to(instance)
+        if set(new) - {networks.DEFAULT} or access.is_reached(instance):
+            return False
+        return office.edge.lend(bridge_of(office.agent.settings.network.bridge, 0), new.get(networks.DEFAULT, ()))
 
 
 def wanted(office: Office) -> EdgePlan:

@@ -56,8 +56,11 @@ class Office:
     """Who was told to fetch what."""
     applying: Shared = field(default_factory=Shared)
     """The edge is being made."""
-    ruling: Shared = field(default_factory=Shared)
-    """Its packet rules are."""
+    ruling: Shared = field(init=False)
+    """Its packet rules are; never at once with the edge, or what was read before would undo what was made since."""
+
+    def __post_init__(self) -> None:
+        self.ruling = Shared(self.applying.lock)
 
     def saw(self, report: HostFacts) -> None:
         """How a child is now."""

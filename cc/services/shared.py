@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 
 class Shared:
-    """Of those who come while it is being done, one does it next, for all of them."""
+    """Of those who come while it is being done, one does it next, for all of them. Works with one ``lock`` are never done at once."""
 
-    def __init__(self) -> None:
-        self._counting, self._doing = threading.Lock(), threading.Lock()
+    def __init__(self, lock: threading.Lock | None = None) -> None:
+        self.lock = lock or threading.Lock()
+        self._counting = threading.Lock()
         self._asked = self._done = 0
 
     def do(self, work: Callable[[], object]) -> None:
@@ -18,7 +19,7 @@ class Shared:
         with self._counting:
             self._asked += 1
             mine = self._asked
-        with self._doing:
+        with self.lock:
             if self._done >= mine:
                 return
             with self._counting:

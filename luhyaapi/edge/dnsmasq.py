@@ -111,8 +111,8 @@ class DnsmasqNetwork:
             for each in new:
                 with self._lent_file.open("a", encoding="utf-8") as file:
                     file.write(f"{each.model_dump_json()}\n")
-                _write(self._names / _file_name(each), _name_line(each), by_way_of=self._folder)
                 _write(self._hosts / _file_name(each), _host_line(each), by_way_of=self._folder)
+                _write(self._names / _file_name(each), _name_line(each), by_way_of=self._folder)
                 now.hosts[_file_name(each)], now.macs[each.ip] = _host_line(each), each.mac
         return True
 
@@ -332,7 +332,7 @@ def _argv(folder: Path, plan: EdgeNetwork, subnet: ipaddress.IPv4Network, link: 
     world = [] if plan.way_out else ["--no-resolv"]
     naming = [
         f"--port={_NAMES_PORT}", f"--hostsdir={folder / 'names'}", "--expand-hosts", f"--domain={DOMAIN}", f"--local=/{DOMAIN}/", "--domain-needed",
-        "--bogus-priv", *world,
+        "--bogus-priv", f"--cache-size={_remembered(subnet)}", *world,
     ]
     return [
         "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-hosts", *(naming if names else ("--port=0", "--no-resolv")),
@@ -343,6 +343,11 @@ def _argv(folder: Path, plan: EdgeNetwork, subnet: ipaddress.IPv4Network, link: 
         *([f"--dhcp-option=option:mtu,{plan.mtu}"] if plan.mtu else ()),
         _hosts_argument(folder), f"--pid-file={folder / 'dnsmasq.pid'}", "--log-facility=-", "--user=root",
     ]
+
+
+def _remembered(subnet: ipaddress.IPv4Network) -> int:
+    """Names of the world it remembers; its table of all names is made for a tenth of that, and it goes through it with each new guest."""
+    return min(max(subnet.num_addresses, 150), 10_000)
 
 
 def _texts(folder: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from django.db import connections
 
 from cc.services import access, edge
 from cc.services.shared import Shared
@@ -89,6 +90,39 @@ def test_too_many_for_the_pool_are_refused_with_the_reason_and_the_others_are_op
     left.refresh_from_db()
     assert (left.port, left.trouble) == (gone.port, None)
     assert Event.objects.filter(subject=late, what="forward not open").count() == EACH, "told once, however often it was tried"
+
+
+def test_a_plan_of_before_does_not_undo_what_was_made_since(cloud, lending):
+    lending(2000)
+    office, one = cloud.role("cc"), cloud.do()
+    reading, go = threading.Event(), threading.Event()
+    order = AccessSet(instance=one, number=1, forwards=(ForwardAsk(id="fwd-00000001", guest_port=22),))
+    make = office.edge.apply
+
+    def slowly(plan):
+        reading.set()
+        assert go.wait(10)
+        make(plan)
+
+    def of_the_cluster(work, *words):
+        with memory.thread_of("cc"):
+            work(*words)
+        connections.close_all()
+
+    office.edge.apply = slowly
+    old = threading.Thread(target=of_the_cluster, args=(edge.apply, office))
+    old.start()
+    assert reading.wait(10)
+    office.edge.apply = make
+    with memory.of("cc"):
+        access.hear(office, order)
+    new = threading.Thread(target=of_the_cluster, args=(edge.rule, office))
+    new.start()
+    threading.Event().wait(0.1)
+    go.set()
+    for thread in (old, new):
+        thread.join(10)
+    assert [each.to_port for each in office.edge.found().rules.forwards] == [22]
 
 
 def test_who_comes_while_it_is_done_has_it_done_once_more_for_all():
