@@ -13,6 +13,7 @@ import select
 import socket
 import sys
 from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from deploy.testbed.bed import Bed
 from luhyaapi import clock
@@ -51,6 +52,12 @@ def from_host(bed: Bed, host: str, where: Mapping[str, str], ports: Collection[i
     asked = [(address, port) for address in where.values() for port in ports]
     said = bed.run(host, [sys.executable, "-m", "deploy.testbed.scan"], stdin=json.dumps(asked).encode()).text
     return _named(where, (tuple(each) for each in json.loads(said)))
+
+
+def from_hosts(bed: Bed, where: Mapping[str, str], ports: Collection[int] = DOORS) -> dict[str, set[str]]:
+    """The same from every host of the bed, by host."""
+    with ThreadPoolExecutor(8) as beside:
+        return dict(zip(bed.description.hosts, beside.map(lambda host: from_host(bed, host, where, ports), bed.description.hosts), strict=True))
 
 
 def from_guest(bed: Bed, instance: str, where: Mapping[str, str], ports: Collection[int] = DOORS) -> set[str]:

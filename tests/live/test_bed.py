@@ -166,7 +166,7 @@ def test_from_every_place_servers_are_reached_as_was_asked_for_and_nothing_else_
         front = {f"front@campus:{port}" for port in (8600, 8601, 8602, 8607, 8615)}
         head = {f"head@cluster:{port}" for port in (8603, 8604, 8615)}
         nodes, lent = {"node1@cluster:8605", "node2@cluster:8605"}, {f"head@campus:{way['port']}"}
-        assert {name: scan.from_host(bed, name, where) for name in there} == {
+        assert scan.from_hosts(bed, where) == {
             "front": front | lent, "head": front | head | nodes | lent | {"one:80", "two:80", "gateway:53"},
             "node1": head | nodes, "node2": head | nodes, "store": head | nodes,
             "student": front | head | lent | {"one:80"}, "desk": head | nodes | {"made:80"},

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -30,8 +29,7 @@ def reached(bed):
     """By host, whom it reaches at any address."""
     hosts = bed.description.hosts
     where = {f"{name} {network}": address for name, host in hosts.items() for network, address in host.addresses.items() if address}
-    with ThreadPoolExecutor(4) as beside:
-        found = dict(zip(hosts, beside.map(lambda host: scan.from_host(bed, host, where, (PORT,)), hosts), strict=True))
+    found = scan.from_hosts(bed, where, (PORT,))
     return {name: {each.split()[0] for each in doors} - {name} for name, doors in found.items()}
 
 
