@@ -404,7 +404,7 @@ FAULTS = (
         "F44", "Nothing is left to lend",
         "A clear error, nothing half lent.",
         (
-            f"{_TROUBLE}::test_no_node_has_room", "tests/unit/test_pools.py::test_lending_until_nothing_is_left_gives_each_port_once",
+            f"{_TROUBLE}::test_no_node_has_room",
             "tests/flow/test_many_forwards.py::test_too_many_for_the_pool_are_refused_with_the_reason_and_the_others_are_open",
             "tests/flow/test_pools_and_leases.py::test_when_all_are_lent_it_says_what_there_is_and_when_more_comes",
         ),

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Container, Iterable
-from typing import TypeVar
-
+from collections.abc import Collection
 from luhyaapi import clock
 from luhyaapi.conf import Network
 from luhyaapi.contracts.specs import Forward
-from luhyaapi.errors import Refused, Unavailable
-
-T = TypeVar("T", str, int)
+from luhyaapi.errors import Refused
 
 _PORTS = range(1024, 65536)
 
@@ -36,22 +32,3 @@ def when_free(released_at: Collection[float], cooldown_s: float, otherwise: str)
     if not released_at:
         return otherwise
     return f"The next is free in {max(math.ceil(min(released_at) + cooldown_s - clock.now()), 1)} s."
-
-
-def pick(candidates: Iterable[T], taken: Container[T], cooling: Container[T] = (), what: str = "address") -> T:
-    """The first candidate that is neither lent nor resting after its last use.
-
-    Raises Unavailable(no_capacity), counting how many are lent and how many rest.
-    """
-    lent = resting = 0
-    for candidate in candidates:
-        if candidate in taken:
-            lent += 1
-        elif candidate in cooling:
-            resting += 1
-        else:
-            return candidate
-    raise Unavailable(
-        "no_capacity", f"No {what} is free",
-        f"of {lent + resting}, {lent} are lent and {resting} rest after their last use",
-    )
