@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+
 from luhyaapi import clock
 from luhyaapi.conf import Network
 from luhyaapi.contracts.specs import Forward
