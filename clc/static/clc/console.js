@@ -192,6 +192,8 @@
       if (values.memory) words.push(`--memory ${quote(values.memory)}`);
       if (values.persistence === "transient") words.push("--transient");
       if (values.data_disk) words.push(`--data-disk ${quote(values.data_disk)}`);
+      for (const name of ["network", "group"]) if (values[name]) words.push(`--${name} ${quote(values[name])}`);
+      if (values.first_boot_offline) words.push("--first-boot-offline");
       if (values.kind) words.push(`--kind ${values.kind}`);
       if (values.count && values.count !== "1") words.push(`--count ${quote(values.count)}`);
       $("[data-show=command]").textContent = words.join(" ");
