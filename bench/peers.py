@@ -6,7 +6,8 @@ import shutil
 
 PACKAGES = {"rsync": "rsync", "casync": "casync", "zsyncmake": "zsync", "nginx": "nginx-light", "b3sum": "b3sum", "openssl": "openssl",
             "zstd": "zstd", "bzip2": "bzip2", "curl": "curl", "debugfs": "e2fsprogs",
-            "gzip": "gzip", "iptables": "iptables", "iptables-restore": "iptables", "ip": "iproute2", "qemu-img": "qemu-utils"}
+            "gzip": "gzip", "iptables": "iptables", "iptables-restore": "iptables", "ip": "iproute2", "qemu-img": "qemu-utils",
+            "dhcpd": "isc-dhcp-server", "busybox": "busybox-static", "dnsmasq": "dnsmasq-base", "mariadbd": "mariadb-server"}
 """Program -> its Debian package."""
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 IMAGES = ("pack", "delivery", "update", "fanout", "store", "lazy")
-GROUPS = {"transfer": IMAGES}
+EDGE = ("forwards", "dhcp", "leases", "through")
+GROUPS = {"transfer": IMAGES, "edge": EDGE}
 """What one name measures when it is not one benchmark."""
-NAMES = ("start", "launches", "command", "up", "many", "overload", "heartbeat", "schedule", "listing", "edge", *IMAGES)
+NAMES = ("start", "launches", "command", "up", "many", "overload", "heartbeat", "schedule", "listing", *EDGE, *IMAGES)
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from cc.services import access, edge, flows, placements, pool, prefetches, segments, strangers
+from cc.services import access, edge, flows, lent, placements, pool, prefetches, segments, strangers
 from cc.services.office import Office
 from luhyaapi import log
 from luhyaapi.agent import Agent
+from luhyaapi.edge import connections
 from luhyaapi.errors import Trouble
 from luhyaapi.facts import hello, host_facts
 from luhyadb import memory, outbox
@@ -35,13 +36,14 @@ class Beat:
     def beat(self) -> None:
         """How we are."""
         agent = self._agent
+        full = connections.trouble() if agent.settings.network.driver == "dnsmasq" else ""
         services = {"broker": "ok" if agent.down and agent.down.is_connected() else "does not answer",
-                    "dhcp": self._trouble or "ok", "guests": self._strangers or "ok"}
+                    "dhcp": self._trouble or "ok", "guests": self._strangers or "ok", "connections": full or "ok"}
         agent.report(host_facts(
             agent.me, agent.settings, services=services, blobs=tuple(self._office.cache.sha256s()), halves=self._office.cache.halves(),
-            open_commands=agent.journal.counts()[0] + outbox.waiting(), health=self._trouble or self._strangers,
+            open_commands=agent.journal.counts()[0] + outbox.waiting(), health=self._trouble or full or self._strangers,
             children=dict(Child.objects.values_list("pk", "draining")), networks=pool.networks(),
-            access=access.heard(),
+            access=access.heard(), pools=lent.pools_now(self._office),
         ))
 
     def reconcile(self) -> None:

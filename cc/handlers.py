@@ -5,8 +5,10 @@ from __future__ import annotations
 from cc.services import (
     access,
     children,
+    conflicts,
     edge,
     flows,
+    lent,
     library,
     networks,
     placements,
@@ -29,12 +31,14 @@ from luhyaapi.contracts.commands import (
     ImageDelete,
     ImageFetch,
     ImagePrefetch,
+    InstanceConnect,
     InstanceDelete,
     InstanceReboot,
     InstanceRestore,
     InstanceRun,
     InstanceStop,
     InstanceSubmit,
+    LeasesTell,
     LetterResend,
     NetworkProbe,
     NetworksSet,
@@ -73,6 +77,11 @@ class RunInstance(_Flow):
 @handles(InstanceStop)
 class StopInstance(_Flow):
     """Stop it on its node."""
+
+
+@handles(InstanceConnect)
+class ConnectInstance(_Flow):
+    """Have its cards connected on its node."""
 
 
 @handles(InstanceReboot)
@@ -129,7 +138,11 @@ class DeleteImage(Handler[ImageDelete]):
 class ApplyEdge(Handler[EdgeApply]):
     """Make DHCP as the leases say, and have the nodes know which hosts their networks span."""
 
-    def run(self, job: Job, command: EdgeApply) -> None:  # noqa: ARG002 - the whole state is applied
+    def run(self, job: Job, command: EdgeApply) -> None:
+        if command.is_new:
+            conflicts.settle(job.services, command.instance, job.task)
+        if command.instance and edge.lend(job.services, command.instance):
+            return
         with memory.atomic():
             segments.tell(job.services)
         edge.apply(job.services)
@@ -156,7 +169,7 @@ class SetAccess(Handler[AccessSet]):
                     segments.tell(job.services)
                 edge.rule(job.services)
         except Trouble as e:
-            access.tell(job.services, command.instance, e)
+            access.tell(job.services, command.instance, e, command.number)
             raise
         access.tell(job.services, command.instance)
 
@@ -168,6 +181,15 @@ class ProbeNetwork(Handler[NetworkProbe]):
     def run(self, job: Job, command: NetworkProbe) -> None:
         """What cannot be seen is said to be unknown."""
         probes.answer(job.services, command, job.task)
+
+
+@handles(LeasesTell)
+class TellLeases(Handler[LeasesTell]):
+    """What of a network is lent."""
+
+    def run(self, job: Job, command: LeasesTell) -> None:
+        """A network that is not here has an answer too."""
+        job.services.agent.report(lent.answer(job.services, command), job.task)
 
 
 @handles(HostAdmit)

@@ -11,7 +11,7 @@ from clc.services import (
     hosts,
     images,
     instances,
-    networks,
+    plans,
     prefetches,
     remains,
     tasks,
@@ -71,7 +71,7 @@ class Beat:
             found = self._agent.services.board.read([f"host:{c.pk}" for c in clusters])
             pictures = {key.removeprefix("host:"): picture for key, picture in found.items()}
             hosts.repair(pictures)
-            networks.repair(pictures)
+            plans.repair(pictures)
             self._differ = access.repair(pictures, self._differ)
             self._forget_again()
         admission.tend()

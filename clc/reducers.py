@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from clc.services import access, admission, comparisons, forwards, hosts, images, instances, probes, tasks, workspaces
+from clc.services import (
+    access,
+    admission,
+    comparisons,
+    forwards,
+    hosts,
+    images,
+    instances,
+    leases,
+    probes,
+    tasks,
+    workspaces,
+)
 from clc.services.office import Office
 from luhyaapi import ids
 from luhyaapi.contracts.base import Envelope
 from luhyaapi.contracts.reports import (
     AccessFacts,
+    ConflictFacts,
     Hello,
     HostFacts,
     InstanceFacts,
     JoinAsked,
+    LeasesFacts,
     LetterFacts,
     Outcome,
     PlacementFacts,
@@ -58,6 +72,18 @@ def instance_facts(_office: Office, _envelope: Envelope, report: InstanceFacts) 
 def probe_facts(office: Office, _envelope: Envelope, report: ProbeFacts) -> None:
     """What a host found of the way from an instance to the outside."""
     probes.found(office.board, report)
+
+
+@reduces(LeasesFacts)
+def leases_facts(office: Office, _envelope: Envelope, report: LeasesFacts) -> None:
+    """What a cluster lends of a network."""
+    leases.found(office.board, report)
+
+
+@reduces(ConflictFacts)
+def conflict_facts(_office: Office, _envelope: Envelope, report: ConflictFacts) -> None:
+    """Somebody else has an address of a network."""
+    leases.conflict(report)
 
 
 @reduces(PlacementFacts)

@@ -21,6 +21,7 @@ _CRASHES = "tests/flow/test_crashes.py"
 _RESTORE = "tests/flow/test_restore.py"
 _FAULTS = "tests/flow/test_faults.py"
 _TROUBLE = "tests/flow/test_trouble.py"
+_CUTS = "tests/flow/test_cluster_cuts.py"
 _LATE = "tests/flow/test_late_orders.py"
 _BED = "tests/live/test_bed.py"
 _WORKER = "tests/unit/test_worker.py"
@@ -303,7 +304,7 @@ FAULTS = (
     Row(
         "F30", "The whole site loses its power",
         "Each use-case is undone or completed by itself.",
-        (f"{_CRASHES}::test_all_roles_die_at_once_after_each_round",),
+        (f"{_CRASHES}::test_all_roles_die_at_once_after_each_round", f"{_CUTS}::test_each_point_of_a_word_about_networks_and_access"),
         ("crashes/all roles", "seeds"),
         "A cut that loses unflushed disk writes is tried in the simulator only: it needs a machine in a machine.",
     ),
@@ -402,7 +403,11 @@ FAULTS = (
     Row(
         "F44", "Nothing is left to lend",
         "A clear error, nothing half lent.",
-        (f"{_TROUBLE}::test_no_node_has_room", "tests/unit/test_pools.py::test_lending_until_nothing_is_left_gives_each_port_once"),
+        (
+            f"{_TROUBLE}::test_no_node_has_room",
+            "tests/flow/test_many_forwards.py::test_too_many_for_the_pool_are_refused_with_the_reason_and_the_others_are_open",
+            "tests/flow/test_pools_and_leases.py::test_when_all_are_lent_it_says_what_there_is_and_when_more_comes",
+        ),
         ("allocations",),
     ),
 )

@@ -33,12 +33,12 @@ _BY_PATTERN = {
     "^(clc|": f"nc-{_HEX}", "^[0-9a-f]{64}$": "ab" * 32,
     "^([0-9a-f]{64})?$": "ab" * 32, "^([0-9a-f]{2}:){5}": "52:54:00:00:00:01", r"^(\d{1,3}\.){3}\d{1,3}/": "10.231.0.0/24",
     r"^(\d{1,3}\.){3}": "10.231.0.10",
-    "^[A-Za-z0-9](": "lab-1", "^(screen|log|serial|tunnel)$": "screen", "^[a-z]{1,20}$": "bridge",
+    "^[flcrtgo]*$": "glf", "^[A-Za-z0-9](": "lab-1", "^(screen|log|serial|tunnel)$": "screen", "^[a-z]{1,20}$": "bridge",
 }
 _BY_NAME = {
     "command": f"tsk-{_HEX}#0.0", "task": f"tsk-{_HEX}", "node": f"nc-{_HEX}", "host": f"nc-{_HEX}", "image_url": "http://10.0.0.1:8604",
     "url": "http://10.0.0.2:8603", "step": "boot", "state": "running", "phase": "fetch", "protocol": "vnc", "code": "busy",
-    "boot": "8f1d0e0a-0000-4000-8000-000000000000", "version": "0.1.0", "cmdline": "console=ttyS0",
+    "boot": "8f1d0e0a-0000-4000-8000-000000000000", "version": "0.1.0", "cmdline": "console=ttyS0", "source": "10.0.0.0/8",
 }
 _TEXTS = "text"
 
@@ -255,6 +255,7 @@ _THINGS = (
     ("retention", "版本保留", "how many of the newest versions of an image are kept; older ones that nobody uses are retired"),
     ("pin", "固定", "a version that is pinned is retired by no rule; files are pinned in a cache by those who need them"),
     ("lineage", "版本来历", "which version was made from which"),
+    ("offline", "离线", "of an instance that runs: its cards have no carrier yet, for its first boot is not done"),
     ("lane", "分支线", "a column of the lineage: versions that follow each other share one"),
 )
 

@@ -42,7 +42,7 @@ def _moves(*rows: tuple[str, str, str]) -> dict[tuple[str, str], str]:
 
 
 # What somebody can ask for; the other events are facts and outcomes.
-ASKED = frozenset({"start", "stop", "reboot", "restore", "delete", "cancel", "drain", "resume", "submit", "abandon"})
+ASKED = frozenset({"start", "stop", "reboot", "connect", "restore", "delete", "cancel", "drain", "resume", "submit", "abandon"})
 _T, _I, _G, _W, _H = TaskState, InstanceState, ImageState, WorkspaceState, HostState
 
 TASK = LifeCycle(
@@ -71,6 +71,7 @@ INSTANCE = LifeCycle(
         ("queued", "placed", _I.STARTING),
         ("queued running starting unknown failed", "stop", _I.STOPPING),
         ("running", "reboot", _I.STARTING),
+        ("running", "connect", _I.RUNNING),
         ("running starting stopped failed unknown", "restore", _I.STARTING),
         ("defined queued starting running stopping stopped failed unknown", "delete", _I.STOPPING),
         ("defined queued starting running stopping stopped failed unknown", "deleted", _I.DELETED),

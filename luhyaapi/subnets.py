@@ -1,7 +1,8 @@
-"""Guest networks as pure maths: which subnets are possible, the gateway of one, and what of it may be lent."""
+"""Guest networks as pure maths: which subnets are possible, the gateway of one, what of it may be lent, and with which MAC."""
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from collections.abc import Iterator
 
@@ -36,3 +37,14 @@ def addresses(subnet: ipaddress.IPv4Network) -> Iterator[str]:
     first = int(subnet.network_address)
     for number in range(first + 2, int(subnet.broadcast_address)):
         yield str(ipaddress.IPv4Address(number))
+
+
+def mac_of(cluster: str, ip: str) -> str:
+    """The MAC that belongs to an address: locally administered, the same for ever, and two addresses never share one.
+
+    The last four octets are the address, the second one tells clusters apart (one in 256 pairs look alike there;
+    they never meet on one bridge).
+    """
+    tail = ipaddress.IPv4Address(ip).packed
+    cluster_octet = hashlib.sha256(cluster.encode()).digest()[0]
+    return bytes((0x02, cluster_octet, *tail)).hex(":")

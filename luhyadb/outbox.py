@@ -24,15 +24,20 @@ def on_new(wake: Callable[[], None]) -> None:
 
 def send(  # noqa: PLR0913 - an order has these parts; all but two are keyword only
     command: Command, to: str, *, sender: str, task: str, step: str = "0", attempt: int = 0,
-    deadline: float | None = None, gen: int = 0, fence: int = 0, speaks: dict[str, int] | None = None,
+    deadline: float | None = None, gen: int = 0, fence: int = 0, speaks: dict[str, int] | None = None, whole: bool = False,
 ) -> Order:
     """Keep an order in the open transaction; it is posted after commit.
 
-    ``speaks`` is what the receiver said it understands. Raises Bug(route), Refused(unsupported).
+    ``speaks`` is what the receiver said it understands. ``whole``: it says all there is to say on its subject, so those on it that wait
+    are never posted, unless an order of another kind waits behind them that may need them. Raises Bug(route), Refused(unsupported).
     """
     if speaks and command.kind not in speaks:
         raise Refused("unsupported", f"{to} does not know {command.kind}", "its software is older")
     order = compose(command, to, sender=sender, task=task, step=step, attempt=attempt, deadline=deadline, gen=gen, fence=fence)
+    if whole:
+        kin = order.subject.partition(":")[0]
+        other = Outbox.objects.filter(to=to).exclude(subject__startswith=kin).order_by("-id").values_list("id", flat=True).first() or 0
+        Outbox.objects.filter(to=to, subject=order.subject, id__gt=other).delete()
     put(order)
     return order
 

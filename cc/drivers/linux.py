@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from cc.drivers.base import EdgePlan, check
+from luhyaapi import log
 from luhyaapi.conf import Settings, bridge_of
 from luhyaapi.contracts.specs import LinkFacts, Nic
-from luhyaapi.contracts.vocabulary import Role
-from luhyaapi.edge import elastic, links, routes, rules_for, vxlan
+from luhyaapi.contracts.vocabulary import SPANNING, NetworkMode, Role
+from luhyaapi.edge import arp, connections, elastic, links, neighbours, routes, rules_for, vxlan
 from luhyaapi.edge import plan as packets
 from luhyaapi.edge.base import RulesDriver
 from luhyaapi.edge.dnsmasq import DnsmasqNetwork
-from luhyaapi.edge.networks import EdgeNetwork
+from luhyaapi.edge.neighbours import Seen
+from luhyaapi.edge.networks import EdgeLease, EdgeNetwork
 from luhyaapi.edge.plan import Forward, RulesPlan
-from luhyaapi.errors import Trouble
+from luhyaapi.errors import Failed, Trouble
+
+_log = log.get(__name__)
+_ANSWER_S = 0.1
+"""Who is on the same wire answers within milliseconds, and is asked twice."""
 
 
 class LinuxEdge:
@@ -33,6 +40,7 @@ class LinuxEdge:
         self._rules, self._outside = rules, outside
         self._mark = f"{zlib.crc32(bridge.encode()) & 0xFFFF:04x}"
         self._lock = threading.Lock()
+        self._made: dict[str, DnsmasqNetwork] = {}
 
     def apply(self, plan: EdgePlan) -> None:
         """Have every network as planned, and none that is not."""
@@ -48,6 +56,11 @@ class LinuxEdge:
             _tried(troubles, partial(self._rule, plan.rules))
         if troubles:
             raise troubles[0]
+
+    def lend(self, bridge: str, leases: Sequence[EdgeLease]) -> bool:
+        """Serve these cards too."""
+        with self._lock:
+            return self._network(bridge).lend(leases)
 
     def found(self) -> EdgePlan | None:
         """Every network as it is served now, and the rules in force."""
@@ -76,6 +89,8 @@ class LinuxEdge:
             checks.append(("guards", lambda: links.guards(wanted, rules)))
         if network and not network.shared:
             checks += links.answers(bridge, nic.ip, nic.mac, far=True)
+        if self._rules:
+            checks.append(("connections", lambda: links.connections(*connections.look())))
         has_ways = bool(forwards)
         checks.append(("forwards", lambda: links.forwards(forwards, rules)))
         if public := [each.address for each in (plan.rules.aliases if plan.rules else ()) if each.to == nic.ip]:
@@ -88,6 +103,27 @@ class LinuxEdge:
         if network and not network.shared:
             checks.append(("out", lambda: links.out(is_open=nic.way_out)))
         return links.seen(nic.ip, checks)
+
+    def answering(self, nics: Collection[Nic]) -> dict[str, str]:
+        """Who has their addresses already, by ARP on each wire they will be on; also this host itself, which does not ask itself."""
+        by_link: dict[str, set[str]] = {}
+        for nic in nics:
+            if link := self._link_of(nic):
+                by_link.setdefault(link, set()).add(nic.ip)
+        with ThreadPoolExecutor(max(len(by_link), 1), thread_name_prefix="arp") as asking:
+            said = list(asking.map(_who_has, by_link, by_link.values()))
+        ours = routes.own([nic.ip for nic in nics]) if by_link else {}
+        return ours | {ip: macs[0] for each in said for ip, macs in each.items()}
+
+    def _link_of(self, nic: Nic) -> str:
+        if nic.mode is NetworkMode.CAMPUS:
+            return routes.card_in(nic.subnet) if nic.subnet else ""
+        return bridge_of(self._bridge, nic.segment) if nic.mode in SPANNING else ""
+
+    def seen(self, network: EdgeNetwork) -> tuple[Seen, ...]:
+        """Whom the kernel remembers there."""
+        link = routes.card_in(network.subnet) if network.shared else network.bridge
+        return neighbours.seen(link) if link else ()
 
     def rule(self, rules: RulesPlan) -> None:
         """Other packet rules, of the networks that are there."""
@@ -150,9 +186,10 @@ class LinuxEdge:
         return others | ({self._bridge} if self._folder.is_dir() else set())
 
     def _network(self, bridge: str) -> DnsmasqNetwork:
-        if bridge == self._bridge:
-            return DnsmasqNetwork(self._folder, bridge, self._uplink)
-        return DnsmasqNetwork(self._others / bridge, bridge)
+        if bridge not in self._made:
+            is_first = bridge == self._bridge
+            self._made[bridge] = DnsmasqNetwork(self._folder if is_first else self._others / bridge, bridge, self._uplink if is_first else "")
+        return self._made[bridge]
 
 
 def _seen(network: EdgeNetwork) -> EdgeNetwork:
@@ -161,6 +198,15 @@ def _seen(network: EdgeNetwork) -> EdgeNetwork:
     if span is None or not span.peers or vxlan.is_there(network.bridge, span):
         return network
     return network.model_copy(update={"span": span.model_copy(update={"peers": ()})})
+
+
+def _who_has(link: str, addresses: Collection[str]) -> dict[str, list[str]]:
+    """One link that cannot be asked keeps no other from being asked."""
+    try:
+        return arp.who_has(link, addresses, _ANSWER_S)
+    except Failed as e:
+        _log.warning("nobody could be asked who has addresses", link=link, why=e.why)
+        return {}
 
 
 def _tried(troubles: list[Trouble], act: Callable[[], None]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from cc.drivers.base import EdgePlan, check
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.specs import LinkFacts, Nic
+from luhyaapi.edge.neighbours import Seen
+from luhyaapi.edge.networks import EdgeLease, EdgeNetwork
 from luhyaapi.edge.plan import Forward, RulesPlan
 from luhyaapi.errors import Failed
 
@@ -33,6 +35,10 @@ class UserEdge:
         except OSError as e:
             raise Failed("network", f"The network's plan could not be kept in {self._file.parent}", str(e)) from e
 
+    def lend(self, bridge: str, leases: Sequence[EdgeLease]) -> bool:  # noqa: ARG002 - the plan is one file
+        """Nothing is served, so nothing can be sooner than the plan."""
+        return False
+
     def rule(self, rules: RulesPlan) -> None:
         """Keep other rules: nobody carries them out, as nothing but its forwarded ports reaches a guest."""
         self.apply((self.found() or EdgePlan()).model_copy(update={"rules": rules}))
@@ -46,6 +52,14 @@ class UserEdge:
 
     def look(self, nic: Nic, plan: EdgePlan, forwards: Collection[Forward]) -> tuple[LinkFacts, ...]:  # noqa: ARG002 - nothing of it is here
         """Nothing of the way is on this host: each guest is alone in a network of its node's."""
+        return ()
+
+    def answering(self, nics: Collection[Nic]) -> dict[str, str]:  # noqa: ARG002 - no guest is on a wire
+        """Nobody: each guest is alone in its network."""
+        return {}
+
+    def seen(self, network: EdgeNetwork) -> tuple[Seen, ...]:  # noqa: ARG002 - no guest is on a wire
+        """Nobody: each guest is alone in its network."""
         return ()
 
     def close(self) -> None:

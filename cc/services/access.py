@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 from django.db.models import Max, Sum
 
-from cc.services import pool
+from cc.services import pool, pools
 from cc.services.office import Office
 from luhyaapi import clock, ids
 from luhyaapi.conf import Network
@@ -17,7 +17,7 @@ from luhyaapi.contracts.vocabulary import NetworkMode, Protocol
 from luhyaapi.edge import routes
 from luhyaapi.errors import Failed, Refused, Trouble, Unavailable
 from luhyadb import memory
-from luhyadb.models import AccessOrder, Child, ForwardLease, Placement
+from luhyadb.models import AccessOrder, Child, ElasticLink, ForwardLease, Placement
 
 
 def hear(office: Office, order: AccessSet) -> bool:
@@ -38,8 +38,8 @@ def hear(office: Office, order: AccessSet) -> bool:
     return True
 
 
-def tell(office: Office, instance: str, error: Trouble | None = None) -> None:
-    """Report how it is. In a transaction of the caller's, or alone."""
+def tell(office: Office, instance: str, error: Trouble | None = None, number: int = 0) -> None:
+    """Report how it is; ``number`` is that of the word that came to nothing by ``error``. In a transaction of the caller's, or alone."""
     row = AccessOrder.objects.filter(pk=instance).first()
     rows = ForwardLease.objects.filter(instance=instance).order_by("port")
     try:
@@ -48,7 +48,7 @@ def tell(office: Office, instance: str, error: Trouble | None = None) -> None:
         address, error = "", e
     near = node_addresses([instance]).get(instance, "") if rows else ""
     facts = AccessFacts(
-        instance=instance, number=row.number if row else 0, error=Fault(**error.wire()) if error else None,
+        instance=instance, number=number or (row.number if row else 0), error=Fault(**error.wire()) if error else None,
         forwards=tuple(ForwardFacts(id=each.forward, address=address, port=each.port, node_address=near) for each in rows if address),
     )
     office.agent.report(facts, ids.new("tsk"))
@@ -78,6 +78,11 @@ def expire(office: Office) -> int:
             for instance in sorted({row.instance for row in over}):
                 tell(office, instance)
     return len(over)
+
+
+def is_reached(instance: str) -> bool:
+    """Whether there are rules for it, a port or a public address."""
+    return any(table.objects.filter(instance=instance).exists() for table in (AccessOrder, ForwardLease, ElasticLink))
 
 
 def heard() -> int:
@@ -121,17 +126,19 @@ def _rest(keys: Iterable[int]) -> None:
 
 def _free(network: Network, protocol: Protocol) -> int:
     """The lowest port above all that are lent or rest, and when there is none the lowest between them."""
-    rows = ForwardLease.objects.filter(protocol=protocol, port__gte=network.lent_first, port__lt=network.lent_first + network.lent_count)
+    every = pool.ports(network)
+    rows = ForwardLease.objects.filter(protocol=protocol, port__gte=every.start, port__lt=every.stop)
     highest = rows.aggregate(port=Max("port"))["port"]
-    after = network.lent_first if highest is None else highest + 1
-    if after < network.lent_first + network.lent_count:
+    after = every.start if highest is None else highest + 1
+    if after < every.stop:
         return int(after)
     taken = set(rows.values_list("port", flat=True))
-    free = next((port for port in range(network.lent_first, network.lent_first + network.lent_count) if port not in taken), None)
+    free = next((port for port in every if port not in taken), None)
     if free is None:
-        resting = rows.filter(instance="").count()
+        resting = list(rows.filter(instance="").values_list("released_at", flat=True))
+        lent = len(taken) - len(resting)
         raise Unavailable(
-            "no_capacity", "No port of the cluster is free", f"of {len(taken)}, {len(taken) - resting} are lent and {resting} rest after their last use",
-            hint="Close forwards that nobody needs, or raise network.lent_count.",
+            "no_capacity", "No port of the cluster is free", f"of {len(taken)}, {lent} are lent and {len(resting)} rest after their last use",
+            hint=pools.when_free(resting, network.cooldown_s, "Close forwards that nobody needs, or have the cluster lend more ports."),
         )
     return free

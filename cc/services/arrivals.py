@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from luhyaapi import ids
 from luhyaapi.contracts.specs import Blob, ImageRef
 from luhyaapi.contracts.vocabulary import DiskFormat, Part
-from luhyaapi.errors import Trouble
 from luhyaapi.transfer.arrivals import Arrivals
 from luhyaapi.transfer.demand import Demand
 
@@ -47,12 +46,6 @@ class ClusterArrivals(Arrivals):
     def came(self, blob: Blob, demand: Demand) -> None:  # noqa: ARG002 - nobody reads it here
         """See :class:`Arrivals`."""
         self._unpin(blob.sha256, self._cache.pins().get(blob.sha256, ()))
-
-    def failed(self, blob: Blob, error: Trouble) -> None:
-        """See :class:`Arrivals`."""
-        super().failed(blob, error)
-        if not self.comes(blob.sha256):
-            self._unpin(blob.sha256, self._cache.pins().get(blob.sha256, ()))
 
     def _unpin(self, sha256: str, owners: Iterable[str]) -> None:
         for owner in owners:

@@ -17,8 +17,17 @@ from luhyadb.models import AccessOrder, ElasticLink, ForwardLease, Placement
 
 
 def apply(office: Office) -> None:
-    """Have the edge as it is wanted. Raises as EdgeDriver.apply."""
-    office.edge.apply(wanted(office))
+    """Have the edge as it is wanted; once for all who ask meanwhile. Raises as EdgeDriver.apply."""
+    office.applying.do(lambda: office.edge.apply(wanted(office)))
+
+
+def lend(office: Office, instance: str) -> bool:
+    """Serve what was lent to an instance, where that is all that changed with its place; False: only :func:`apply` will do."""
+    with office.applying.lock:
+        new = leases.lent_to(instance)
+        if set(new) - {networks.DEFAULT} or access.is_reached(instance):
+            return False
+        return office.edge.lend(bridge_of(office.agent.settings.network.bridge, 0), new.get(networks.DEFAULT, ()))
 
 
 def wanted(office: Office) -> EdgePlan:
@@ -30,8 +39,8 @@ def wanted(office: Office) -> EdgePlan:
 
 
 def rule(office: Office) -> None:
-    """Have the packet rules as they are wanted, of networks that are there. Raises as EdgeDriver.rule."""
-    office.edge.rule(_rules(office, networks.everyone(office.agent.settings.network)))
+    """Have the packet rules as they are wanted, of networks that are there; once for all who ask meanwhile. Raises as EdgeDriver.rule."""
+    office.ruling.do(lambda: office.edge.rule(_rules(office, networks.everyone(office.agent.settings.network))))
 
 
 def _rules(office: Office, everyone: list[NetworkSpec]) -> RulesPlan:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cc.services import children
+from cc.services import children, placements
 from cc.services.office import Office
 from luhyaapi import clock, log
 from luhyaapi.command.send import compose, stamp
@@ -20,7 +20,7 @@ from luhyaapi.contracts.specs import StepFacts
 from luhyaapi.errors import Bug, Failed, Refused, Trouble, from_wire, of
 from luhyaapi.journal import KEEP_S, PENDING
 from luhyadb import memory, outbox
-from luhyadb.models import FlowRun, Placement
+from luhyadb.models import FlowRun
 
 _log = log.get(__name__)
 _GIVE_UP_S = 120.0
@@ -194,8 +194,9 @@ def _settle(office: Office, run: FlowRun, steps: tuple[Step, ...]) -> None:
 def _end(office: Office, run: FlowRun) -> None:
     """The one Outcome of the CLC's order."""
     error = from_wire(run.error) if run.error else None
-    has_place = Placement.objects.filter(pk=run.instance).exists()
-    office.agent.worker.end(Envelope.model_validate_json(run.envelope), error, {**run.facts.get("outcome", {}), "has_place": has_place})
+    envelope = Envelope.model_validate_json(run.envelope)
+    place = placements.facts(run.instance, envelope.task)
+    office.agent.worker.end(envelope, error, {**run.facts.get("outcome", {}), "place": place})
 
 
 def ended(office: Office, report: Outcome) -> None:

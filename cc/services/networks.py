@@ -1,7 +1,8 @@
-"""The networks of this cluster: the one of its settings, and those its CLC wants beside it. The only writer of Segment and ElasticLink."""
+"""The networks of this cluster: the one of its settings, and those its CLC wants beside it. The only writer of Segment, ElasticLink and ReservedAddress."""
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
 
 from cc.services import pool
@@ -10,7 +11,7 @@ from luhyaapi.contracts.commands import NetworksSet
 from luhyaapi.contracts.specs import NetworkSpec
 from luhyaapi.errors import Refused
 from luhyadb import memory
-from luhyadb.models import ElasticLink, Segment
+from luhyadb.models import ElasticLink, ReservedAddress, Segment
 
 DEFAULT = "default"
 
@@ -23,9 +24,13 @@ def replace(order: NetworksSet) -> bool:
             return False
         Segment.objects.all().delete()
         ElasticLink.objects.all().delete()
+        ReservedAddress.objects.all().delete()
         ElasticLink.objects.bulk_create(ElasticLink(address=each.address, instance=each.instance) for each in order.elastics)
         Segment.objects.bulk_create(Segment(id=n.id, number=n.number, spec=n.model_dump(mode="json")) for n in order.networks)
-        pool.heard_networks(order.number)
+        ReservedAddress.objects.bulk_create(
+            ReservedAddress(ip=each.address, network=each.network, mac=each.mac, owner=each.owner, name=each.name) for each in order.reservations
+        )
+        pool.heard_networks(order.number, order.ports)
         pool.turn()
     return True
 
@@ -33,6 +38,13 @@ def replace(order: NetworksSet) -> bool:
 def gateway_of(spec: NetworkSpec) -> str:
     """The router of its guests."""
     return spec.gateway or subnets.gateway_of(subnets.subnet_of(spec.subnet))
+
+
+def may_have(spec: NetworkSpec, ip: str) -> bool:
+    """Whether a card in it may have that address: a host's of its subnet, not its router's."""
+    subnet = subnets.subnet_of(spec.subnet)
+    one = ipaddress.IPv4Address(ip)
+    return one in subnet and one not in (subnet.network_address, subnet.broadcast_address) and ip != gateway_of(spec)
 
 
 def own(network: conf.Network) -> NetworkSpec:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 from cc.drivers.base import EdgeDriver
 from cc.services.arrivals import ClusterArrivals
+from cc.services.asked import Asked
 from cc.services.roll import Roll
 from cc.services.rows import Rows
+from cc.services.shared import Shared
 from luhyaapi.contracts.reports import HostFacts
+from luhyaapi.contracts.specs import PoolFacts
 from luhyaapi.transfer.cache import BlobCache
 
 if TYPE_CHECKING:
@@ -45,8 +48,19 @@ class Office:
     """By sha256, the hosts that have such a file."""
     segments: dict[str, Said] = field(default_factory=dict)
     """What each node was told of the hosts its networks span."""
+    asked: Asked = field(default_factory=Asked)
+    """Who answered for the addresses of instances that are about to start."""
+    lends: tuple[int, float, tuple[PoolFacts, ...]] = (-1, 0.0, ())
+    """How much is lent: of which number of the pool, when that was counted, and what was found."""
     rows: Rows = field(default_factory=Rows)
     """Who was told to fetch what."""
+    applying: Shared = field(default_factory=Shared)
+    """The edge is being made."""
+    ruling: Shared = field(init=False)
+    """Its packet rules are; never at once with the edge, or what was read before would undo what was made since."""
+
+    def __post_init__(self) -> None:
+        self.ruling = Shared(self.applying.lock)
 
     def saw(self, report: HostFacts) -> None:
         """How a child is now."""

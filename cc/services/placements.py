@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from cc.services import access, children, leases, networks, pool
@@ -9,7 +10,7 @@ from cc.services.office import Office
 from cc.services.placement import NodeView, Wanted, refusal
 from luhyaapi.contracts.commands import InstanceRun
 from luhyaapi.contracts.reports import InstanceFacts, PlacementFacts
-from luhyaapi.contracts.specs import Display, ImageRef, MachineSpec
+from luhyaapi.contracts.specs import Display, ImageRef, MachineSpec, Nic
 from luhyaapi.contracts.vocabulary import HostState, InstanceState
 from luhyaapi.errors import Unavailable
 from luhyadb import memory
@@ -35,11 +36,12 @@ def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Plac
         choice = roll.choose(wanted, office)
         had_leases = roll.known is not None and order.instance in roll.known.holders
         cards = networks.named(agent.settings.network, order.networks)
-        nics, port = leases.take(agent.me, agent.settings.network, order.instance, order.name, roll.known, cards)
+        nics, port = leases.take(agent.me, agent.settings.network, order.instance, order.name, roll.known, cards, order.owner)
         spec = MachineSpec(
             instance=order.instance, name=order.name, cpus=order.cpus, memory_mib=order.memory_mib, image=order.image,
             nics=nics, display_port=port, ssh_keys=order.ssh_keys, user_data=order.user_data,
             transient=order.transient, data_disk_mib=order.data_disk_mib,
+            first_boot_offline=order.first_boot_offline,
         )
         row = Placement.objects.create(
             instance=order.instance, node=choice.node.host, gen=gen, spec=spec.model_dump(mode="json"), cpus=order.cpus,
@@ -54,13 +56,17 @@ def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Plac
         again = {"spec": row.spec | {"disk": gen}} if order.transient and row.found not in _RUNS else {}
         Placement.objects.filter(pk=row.pk).update(wanted=InstanceState.RUNNING, gen=gen, **again)
         row.refresh_from_db()
-    spec = spec_of(row)
-    told = PlacementFacts(
-        instance=row.pk, task=task, node=row.node, fence=row.fence, nics=spec.nics, why=row.why,
-        display=Display(port=spec.display_port),
-    )
+    told = facts(row.pk, task)
     memory.on_commit(lambda: agent.report(told, task))
     return row, is_new
+
+
+def replug(office: Office, instance: str, nics: Sequence[Nic], task: str) -> None:
+    """It has these cards from now on; the CLC hears that too. In a transaction of the caller's."""
+    row = Placement.objects.get(pk=instance)
+    Placement.objects.filter(pk=instance).update(spec=row.spec | {"nics": [nic.model_dump(mode="json") for nic in nics]})
+    told = facts(instance, task)
+    memory.on_commit(lambda: office.agent.report(told, task))
 
 
 def _check_still_fits(host: str, wanted: Wanted, nodes: list[NodeView]) -> None:
@@ -95,6 +101,18 @@ def take_back(instance: str, image: dict[str, Any], disk: int) -> None:
 def find(instance: str) -> Placement | None:
     """Where an instance is, or None."""
     return Placement.objects.filter(pk=instance).first()
+
+
+def facts(instance: str, task: str) -> PlacementFacts:
+    """Where an instance is, as it is told; without a node when it has no place."""
+    row = find(instance)
+    if row is None:
+        return PlacementFacts(instance=instance, task=task, node="", fence=0)
+    spec = spec_of(row)
+    return PlacementFacts(
+        instance=instance, task=task, node=row.node, fence=row.fence, nics=spec.nics, why=row.why,
+        display=Display(port=spec.display_port),
+    )
 
 
 def want(instance: str, state: InstanceState, gen: int) -> None:
@@ -142,7 +160,7 @@ def release(office: Office, instance: str, task: str) -> None:
     if row is not None:
         memory.on_commit(lambda: office.roll.released(number, row))
     memory.on_commit(lambda: office.arrivals.let_go(instance))
-    told = PlacementFacts(instance=instance, task=task, node="", fence=0)
+    told = facts(instance, task)
     memory.on_commit(lambda: office.agent.report(told, task))
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from django.db.models import F
 
+from luhyaapi.conf import Network
+from luhyaapi.contracts.specs import PortRange
 from luhyadb.models import Pool
 
 _NAME = "default"
+_PORTS = 65536
 
 
 def alone() -> int:
@@ -21,6 +24,11 @@ def alone() -> int:
     return found or 0
 
 
+def changes() -> int:
+    """The number of the last change, for who only looks."""
+    return Pool.objects.filter(pk=_NAME).values_list("number", flat=True).first() or 0
+
+
 def turn() -> None:
     """Places, leases, networks or children change with this transaction: copies of what was before are good no more."""
     if not Pool.objects.filter(pk=_NAME).update(number=F("number") + 1):
@@ -32,6 +40,12 @@ def networks() -> int:
     return Pool.objects.filter(pk=_NAME).values_list("networks", flat=True).first() or 0
 
 
-def heard_networks(number: int) -> None:
-    """That word was heard. In a transaction of the caller's that is :func:`alone`."""
-    Pool.objects.filter(pk=_NAME).update(networks=number)
+def heard_networks(number: int, ports: PortRange | None) -> None:
+    """That word was heard, and these ports are lent from now on. In a transaction of the caller's that is :func:`alone`."""
+    Pool.objects.filter(pk=_NAME).update(networks=number, first_port=ports.first if ports else 0, last_port=ports.last if ports else 0)
+
+
+def ports(network: Network) -> range:
+    """The ports of this cluster that are lent to lead to guests."""
+    first, last = Pool.objects.filter(pk=_NAME).values_list("first_port", "last_port").first() or (0, 0)
+    return range(first, last + 1) if first else range(network.lent_first, min(network.lent_first + network.lent_count, _PORTS))

@@ -1,30 +1,16 @@
-"""What a cluster lends to guests, as pure maths: the MACs of addresses, display ports, and the next free one."""
+"""What a cluster lends to guests, as maths: display ports, the next free one and when there is one."""
 
 from __future__ import annotations
 
-import hashlib
-import ipaddress
-from collections.abc import Container, Iterable
-from typing import TypeVar
+import math
+from collections.abc import Collection
 
+from luhyaapi import clock
 from luhyaapi.conf import Network
 from luhyaapi.contracts.specs import Forward
-from luhyaapi.errors import Refused, Unavailable
-
-T = TypeVar("T", str, int)
+from luhyaapi.errors import Refused
 
 _PORTS = range(1024, 65536)
-
-
-def mac_of(cluster: str, ip: str) -> str:
-    """The MAC that belongs to an address: locally administered, the same for ever, and two addresses never share one.
-
-    The last four octets are the address, the second one tells clusters apart (one in 256 pairs look alike there;
-    they never meet on one bridge).
-    """
-    tail = ipaddress.IPv4Address(ip).packed
-    cluster_octet = hashlib.sha256(cluster.encode()).digest()[0]
-    return bytes((0x02, cluster_octet, *tail)).hex(":")
 
 
 def ports(first: int, count: int) -> range:
@@ -42,20 +28,8 @@ def forwards(network: Network, display_port: int) -> tuple[Forward, ...]:
     return tuple(Forward(guest_port=guest, port=first + n) for n, guest in enumerate(network.forwarded))
 
 
-def pick(candidates: Iterable[T], taken: Container[T], cooling: Container[T] = (), what: str = "address") -> T:
-    """The first candidate that is neither lent nor resting after its last use.
-
-    Raises Unavailable(no_capacity), counting how many are lent and how many rest.
-    """
-    lent = resting = 0
-    for candidate in candidates:
-        if candidate in taken:
-            lent += 1
-        elif candidate in cooling:
-            resting += 1
-        else:
-            return candidate
-    raise Unavailable(
-        "no_capacity", f"No {what} is free",
-        f"of {lent + resting}, {lent} are lent and {resting} rest after their last use",
-    )
+def when_free(released_at: Collection[float], cooldown_s: float, otherwise: str) -> str:
+    """When the first of those that rest is free again; ``otherwise`` where none rests."""
+    if not released_at:
+        return otherwise
+    return f"The next is free in {max(math.ceil(min(released_at) + cooldown_s - clock.now()), 1)} s."

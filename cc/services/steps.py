@@ -7,11 +7,13 @@ from cc.services.flows import Say, Step
 from cc.services.office import Office
 from luhyaapi.contracts.commands import (
     DiskPush,
+    DomainConnect,
     DomainDelete,
     DomainStart,
     DomainStop,
     EdgeApply,
     ImageFetch,
+    InstanceConnect,
     InstanceDelete,
     InstanceReboot,
     InstanceRestore,
@@ -91,8 +93,8 @@ def _fetch_there(office: Office, run: FlowRun) -> Say | None:
     return Say(library.order_for(office, order.image, place.node, lazy=_is_lazy(order)), place.node)
 
 
-def _edge(office: Office, _run: FlowRun) -> Say:
-    return Say(EdgeApply(), office.agent.me)
+def _edge(office: Office, run: FlowRun) -> Say:
+    return Say(EdgeApply(instance=run.instance, is_new=bool(run.facts.get("is_new"))), office.agent.me)
 
 
 def _boot(_office: Office, run: FlowRun) -> Say:
@@ -109,6 +111,11 @@ def _take_boot_back(_office: Office, run: FlowRun) -> Say | None:
     if run.facts.get("is_new"):
         return Say(DomainDelete(instance=run.instance), place.node, flows.gen_of(run), place.fence)
     return Say(DomainStop(instance=run.instance, grace_s=0), place.node, flows.gen_of(run), place.fence)
+
+
+def _connect(_office: Office, run: FlowRun) -> Say:
+    place = _placed(run)
+    return Say(DomainConnect(instance=run.instance), place.node, flows.gen_of(run), place.fence)
 
 
 def _halt(_office: Office, run: FlowRun) -> Say | None:
@@ -174,6 +181,7 @@ flows.FLOWS.update({
         _BOOT,
     ),
     InstanceStop.kind: (Step("halt", _halt, _unchanged),),
+    InstanceConnect.kind: (Step("connect", _connect),),
     InstanceReboot.kind: (Step("halt", _halt, _unchanged), Step("boot", _boot)),
     InstanceRestore.kind: (
         Step("fetch-cluster", _fetch_here),

@@ -87,7 +87,7 @@ def _tell(rows: Iterable[Instance], *, must: bool, beyond: int = 0) -> None:
         cluster = clusters.get(row.cluster) if is_placed(row) else None
         if cluster is not None and (must or is_able(cluster)):
             order = AccessSet(instance=pk, number=number, allow=allow[pk][:_RULES_OF_ONE], forwards=forwards.get(pk, ()))
-            outbox.send(order, _able(cluster).pk, sender=own().id, task=ids.new("tsk"), speaks=cluster.speaks)
+            outbox.send(order, _able(cluster).pk, sender=own().id, task=ids.new("tsk"), speaks=cluster.speaks, whole=True)
 
 
 def is_able(cluster: Host) -> bool:
@@ -126,12 +126,17 @@ def heard(report: AccessFacts, sender: str) -> bool:
         return False
     trouble = report.error.model_dump() if report.error else None
     Access.objects.filter(pk=row.pk).update(heard=report.number, number=max(row.number, report.number), trouble=trouble)
-    if trouble and trouble != row.trouble:
+    if trouble and is_news(trouble, row.trouble):
         events.record("instance", row.pk, "less reaches it than was asked for", owner_id=row.instance.owner_id, host=sender, why=trouble["what"])
     if report.number > row.number:
         # our memory is an older copy: only a newer word than that one counts there
         _tell([row.instance], must=False)
     return True
+
+
+def is_news(trouble: Mapping[str, str] | None, before: Mapping[str, str] | None) -> bool:
+    """Whether it is another trouble, and not the same told again with other figures."""
+    return [(trouble or {}).get(part) for part in ("code", "what")] != [(before or {}).get(part) for part in ("code", "what")]
 
 
 def repair(pictures: Mapping[str, Mapping[str, Any]], before: AbstractSet[str]) -> set[str]:

@@ -11,7 +11,7 @@ ACCESS = (
     _("The cluster has no address for its users"),
     _("Set network.address of the cluster."),
     _("No port of the cluster is free"),
-    _("Close forwards that nobody needs, or raise network.lent_count."),
+    _("Close forwards that nobody needs, or have the cluster lend more ports."),
     _("This node is not in the campus network"),
     _("network.campus names no card"),
     _("Give the node a card there and name it in network.campus."),

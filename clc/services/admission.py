@@ -56,7 +56,7 @@ def _hand_down(turn: Turn, cluster: str, store: Host) -> None:
         instance=row.id, name=row.name, usage=Usage(row.usage), cpus=row.cpus, memory_mib=row.memory_mib, image=ref,
         image_url=store.address, image_ticket=ticket, owner=row.owner.username, ssh_keys=tuple(row.ssh_keys), user_data=row.user_data,
         boot=row.wanted == InstanceState.RUNNING, transient=row.persistence == Persistence.TRANSIENT, data_disk_mib=row.data_disk_mib,
-        networks=cards.cards_of(row),
+        networks=cards.cards_of(row), first_boot_offline=row.first_boot_offline,
     ), Host.objects.get(pk=cluster), gen=row.gen, attempt=turn.attempt)
     instances.goes_to(row.pk, cluster)
 

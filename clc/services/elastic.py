@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Sequence
-from urllib.parse import urlsplit
+import math
+from collections.abc import Sequence
 
 from django.db.models import QuerySet
 
-from clc.services import access, events, networks, people
+from clc.services import access, events, networks, people, plans, pools
 from clc.services.cards import DEFAULT
 from luhyaapi import clock, ids
 from luhyaapi.contracts.commands import NetworksSet
@@ -36,8 +36,8 @@ def add(account: Account, cluster: str, given: Sequence[str]) -> list[ElasticAdd
     scope.require_admin(account)
     numbers = _numbers(given)
     with memory.atomic():
-        host = _able(networks.named(account, cluster))
-        networks.alone(host)
+        host = _able(pools.cluster(account, cluster))
+        plans.alone_of_all(host)
         live = ElasticAddress.objects.filter(live_address__isnull=False)
         if taken := live.filter(number__range=(numbers[0], numbers[-1]), number__in=numbers).first():
             raise Refused("exists", f"{taken.address} is a public address already", f"the cluster {taken.cluster.name} has it", field="ranges")
@@ -91,17 +91,14 @@ def _refuse_networks(host: Host, numbers: Sequence[int]) -> None:
         subnet = ipaddress.IPv4Network(text)
         if any(int(subnet.network_address) <= number <= int(subnet.broadcast_address) for number in numbers):
             raise Refused("conflict", "Public addresses overlap with a network", f"{name} of this cluster is {subnet}", field="ranges")
+    for row in networks.campuses_beside(host):
+        for first, last in networks.spans(ipaddress.IPv4Network(row.subnet), row.ranges):
+            if any(first <= number <= last for number in numbers):
+                raise Refused("conflict", "Public addresses overlap with a network", f"{row.name} of {row.cluster.name} lends some of them", field="ranges")
     wanted = set(numbers)
     for other in Host.objects.exclude(state=HostState.RETIRED).exclude(address=""):
-        if set(_of_host(other)) & wanted:
+        if networks.number_of(other) in wanted:
             raise Refused("conflict", "A host has one of these addresses", f"the host {other.name} is at {other.address}", field="ranges")
-
-
-def _of_host(host: Host) -> Iterator[int]:
-    try:
-        yield int(ipaddress.IPv4Address(urlsplit(host.address).hostname or ""))
-    except ValueError:
-        return
 
 
 def _able(cluster: Host) -> Host:
@@ -130,7 +127,7 @@ def retire(account: Account, ident: str) -> ElasticAddress:
 def _taken(account: Account, ident: str) -> ElasticAddress:
     """A row that is nobody else's to change until the transaction ends."""
     found = resolve(account, ident)
-    networks.alone(found.cluster)
+    plans.alone(found.cluster)
     row = ElasticAddress.objects.select_for_update().select_related("cluster").get(pk=found.pk)
     if row.retired_at or (row.owner_id != account.pk and not account.is_admin):
         return resolve(account, found.pk)
@@ -150,9 +147,10 @@ def allocate(account: Account, cluster: str = "") -> ElasticAddress:
         rows = ElasticAddress.objects.filter(cluster=_lender(cluster), retired_at=0)
         row = _lend(account, rows)
         if row is None:
-            resting = rows.filter(owner=None).count()
-            raise Unavailable("no_capacity", "No public address is free", f"{rows.count()} there are, {resting} rest after their release",
-                              hint="Wait a minute, or have an administrator add some.")
+            resting = list(rows.filter(owner=None).values_list("released_at", flat=True))
+            left_s = math.ceil(min(resting) + COOLDOWN_S - clock.now()) if resting else 0
+            raise Unavailable("no_capacity", "No public address is free", f"{rows.count()} there are, {len(resting)} rest after their release",
+                              hint=f"The next is free in {max(left_s, 1)} s." if resting else "Ask an administrator to add some.")
         events.record("elastic", row.pk, "public address allocated", owner=account, address=row.address)
     return row
 
@@ -237,7 +235,7 @@ def _lead(row: ElasticAddress, target: Instance | None) -> None:
         events.record("instance", left.pk, "public address leads elsewhere", owner_id=left.owner_id, address=row.address)
     if target is not None:
         events.record("instance", target.pk, "public address leads here", owner_id=target.owner_id, address=row.address)
-    networks.tell(row.cluster, networks.alone(row.cluster))
+    plans.tell(row.cluster, plans.alone(row.cluster))
 
 
 def placed(row: Instance) -> None:

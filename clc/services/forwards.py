@@ -117,6 +117,8 @@ def learned(report: AccessFacts) -> None:
         if (row.address, row.port, row.trouble) == (*at, trouble):
             continue
         Forward.objects.filter(pk=row.pk).update(address=at[0], port=at[1], trouble=trouble)
+        if (row.address, row.port) == at and not access.is_news(trouble, row.trouble):
+            continue
         what = "forward open" if fact else "forward not open"
         events.record("instance", report.instance, what, owner_id=row.instance.owner_id, forward=row.pk, port=row.guest_port, protocol=row.protocol)
 

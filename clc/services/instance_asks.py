@@ -20,7 +20,7 @@ class Ask:
     """What a user asks for. ``memory_bytes`` and ``cpus`` None: the image's default; ``data_disk_bytes`` None: no such disk.
 
     ``networks``: ids or names, a card in each; none: one in the network of the cluster's settings. ``groups``: ids or names of
-    security groups it is in from its start.
+    security groups it is in from its start. ``first_boot_offline``: no network until the guest says that its first boot is done.
     ``user_data``: for the guest's cloud-init; it may hold secrets, and is shown to nobody again.
     """
 
@@ -36,6 +36,7 @@ class Ask:
     networks: Sequence[str] = ()
     user_data: str = field(default="", repr=False)
     groups: Sequence[str] = ()
+    first_boot_offline: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Wanted:
     keys: list[str]
     cards: list[Network | None]
     groups: list[SecurityGroup]
+    first_boot_offline: bool
     user_data: str = field(default="", repr=False)
 
 
@@ -71,7 +73,7 @@ def read(account: Account, ask: Ask) -> Wanted:
         version, sizes.number("count", ask.count, 1, sizes.MAX_COUNT), sizes.number("cpus", 1 if ask.cpus is None else ask.cpus, 1, sizes.MAX_CPUS),
         images.memory_mib(version.blobs) if ask.memory_bytes is None else sizes.memory_mib(ask.memory_bytes), kind, persistence,
         sizes.data_disk_mib(ask.data_disk_bytes), keys, cards.chosen(account, ask.networks),
-        security_groups.chosen(account, ask.groups), _user_data(ask.user_data),
+        security_groups.chosen(account, ask.groups), ask.first_boot_offline, _user_data(ask.user_data),
     )
 
 

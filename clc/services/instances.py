@@ -25,6 +25,7 @@ from clc.services import (
 from clc.services.instance_asks import Ask
 from luhyaapi import clock, ids, log
 from luhyaapi.contracts.commands import (
+    InstanceConnect,
     InstanceDelete,
     InstanceReboot,
     InstanceRestore,
@@ -64,7 +65,7 @@ def run(account: Account, ask: Ask) -> list[Instance]:
             row = Instance.objects.create(
                 id=ident, name=name, live_name=name, owner=account, usage=asked.kind, image=version, cpus=asked.cpus,
                 memory_mib=asked.memory_mib, ssh_keys=asked.keys, user_data=asked.user_data, persistence=asked.persistence, data_disk_mib=asked.data_disk_mib,
-                created_at=now, changed_at=now,
+                first_boot_offline=asked.first_boot_offline, created_at=now, changed_at=now,
             )
             cards.plug(row, asked.cards)
             security_groups.join(row, asked.groups)
@@ -212,6 +213,11 @@ def reboot(account: Account, ident: str, grace_s: float = 30) -> Instance:
     """Stop and start an instance in its place."""
     grace = sizes.number("grace_s", int(grace_s), 0, 600, " s")
     return _order(account, ident, "reboot", InstanceState.RUNNING, InstanceReboot(instance=ident, grace_s=grace))
+
+
+def connect(account: Account, ident: str) -> Instance:
+    """Give an instance its network, whether or not its first boot is done."""
+    return _order(account, ident, "connect", InstanceState.RUNNING, InstanceConnect(instance=ident))
 
 
 def delete(account: Account, ident: str) -> Instance:
@@ -396,7 +402,7 @@ def _gone(row: Instance, report: InstanceFacts) -> InstanceFacts:
 
 def _learned(report: InstanceFacts) -> dict[str, Any]:
     """The columns that a report says."""
-    changes: dict[str, Any] = {"accelerator": report.accelerator, "error": report.error.model_dump() if report.error else None}
+    changes: dict[str, Any] = {"accelerator": report.accelerator, "offline": report.offline, "error": report.error.model_dump() if report.error else None}
     if report.node:
         changes["node"] = report.node
     if report.nics:
@@ -437,23 +443,22 @@ def _follow(task: Task, report: Outcome) -> None:
         return
     if row.task != task.id:
         return
+    place = report.place
+    if place is not None and place.instance == row.pk and place.node != row.node:
+        # the cluster said so before, and that was lost on its way
+        _placed(place)
+        row.refresh_from_db()
     if report.error is not None:
-        _came_to_nothing(row, task, report.error, has_place=report.has_place)
+        _came_to_nothing(row, task, report.error)
         return
     if row.state in _MOVING:
-        if row.state == InstanceState.QUEUED and task.kind == tasks.PREPARE:
-            move(row, "placed")  # the cluster said so before, and that was lost on its way
         move(row, "seen_stopped" if _leaves_stopped(row, task) else "seen_running")
     if row.contradicted:
         Instance.objects.filter(pk=row.pk).update(contradicted="")
         _ask_its_node(row)
 
 
-def _came_to_nothing(row: Instance, task: Task, fault: Fault, *, has_place: bool) -> None:
-    if row.node and not has_place:
-        # the cluster said so before, and that was lost on its way
-        _placed(PlacementFacts(instance=row.pk, task=task.pk, node="", fence=0))
-        row.refresh_from_db()
+def _came_to_nothing(row: Instance, task: Task, fault: Fault) -> None:
     error, is_cancelled = fault.model_dump(), fault.code == "cancelled"
     if is_cancelled and task.kind == InstanceDelete.kind and row.contradicted != InstanceState.DELETED:
         Instance.objects.filter(pk=row.pk).update(wanted=InstanceState.RUNNING)  # it may be; what its node says counts from here on
@@ -490,4 +495,4 @@ def resolve(account: Account, text: str) -> Instance:
     return rows[0] if rows else scope.one(account, Instance, live_name=text)
 
 
-__all__ = ["Ask", "Image", "ImageVersion", "delete", "ended", "found", "placed", "reboot", "resolve", "run", "start", "stop"]
+__all__ = ["Ask", "Image", "ImageVersion", "connect", "delete", "ended", "found", "placed", "reboot", "resolve", "run", "start", "stop"]

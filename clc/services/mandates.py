@@ -12,11 +12,13 @@ from luhyaapi import clock, ids
 from luhyaapi.contracts.base import Envelope, Report
 from luhyaapi.contracts.reports import (
     AccessFacts,
+    ConflictFacts,
     Hello,
     HostFacts,
     HostsFacts,
     InstanceFacts,
     JoinAsked,
+    LeasesFacts,
     LetterFacts,
     Outcome,
     PlacementFacts,
@@ -28,7 +30,7 @@ from luhyaapi.contracts.specs import Name
 from luhyaapi.contracts.vocabulary import HostState, Role
 from luhyaapi.errors import Refused
 from luhyaapi.wire import identity
-from luhyadb.models import Host, Instance, JoinToken
+from luhyadb.models import Host, Instance, JoinToken, Network
 
 WAITING_AT_MOST = 100
 _CSR_AT_MOST, _REQUEST_AT_MOST = 8192, 64
@@ -135,6 +137,23 @@ def _(report: AccessFacts, sender: str) -> None:
 
 
 @_judge.register
+def _(report: LeasesFacts, sender: str) -> None:
+    _about_its_network(report.host, report.network, sender)
+
+
+@_judge.register
+def _(report: ConflictFacts, sender: str) -> None:
+    _about_its_network(report.host, report.network, sender)
+
+
+def _about_its_network(host: str, network: str, sender: str) -> None:
+    """The network of its settings has no row of ours."""
+    _about_itself(host, sender)
+    if ids.role_of(sender) != Role.CC or (ids.is_id(network, "net") and not Network.objects.filter(pk=network, cluster=sender).exists()):
+        raise Refused("forbidden", "A cluster reports about a network that is not its own", f"{sender} about {network}")
+
+
+@_judge.register
 def _(report: TaskSteps, sender: str) -> None:
     if sender not in _receivers(pk=report.task):
         raise Refused("forbidden", "A host tells a step of another's task", f"{sender} about {report.task[:20]}")
@@ -144,6 +163,8 @@ def _(report: TaskSteps, sender: str) -> None:
 def _(report: Outcome, sender: str) -> None:
     if sender not in _receivers(command=report.command):
         raise Refused("forbidden", "A host reports about an order to somebody else", f"{sender} about {report.command[:80]}")
+    if report.place is not None:
+        _judge(report.place, sender)
 
 
 @_judge.register

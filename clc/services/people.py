@@ -81,9 +81,10 @@ def delete(by: Account, username: str) -> None:
             raise Refused("state", "The last administrator cannot be deleted", f"nobody else could manage this cloud than {account.username}",
                           hint="Add another administrator first.")
         _require_no_instances(account)
-        from clc.services import elastic, security_groups
+        from clc.services import elastic, reservations, security_groups
 
         elastic.forget_owner(account)
+        reservations.forget_owner(account)
         security_groups.forget_owner(account)
         _end_sessions(account)
         name = account.username

@@ -61,7 +61,8 @@ def _names(host_ids: Iterable[str]) -> dict[str, str]:
 
 INSTANCE_COLUMNS = (
     "pk", "name", "state", "wanted", "usage", "image__image__name", "image__image_id", "image__version", "cpus", "memory_mib",
-    "persistence", "data_disk_mib", "owner__username", "cluster", "node", "nics", "display_port", "accelerator", "error", "created_at", "changed_at", "task",
+    "persistence", "data_disk_mib", "first_boot_offline", "offline",
+    "owner__username", "cluster", "node", "nics", "display_port", "accelerator", "error", "created_at", "changed_at", "task",
 )
 
 
@@ -101,6 +102,7 @@ def _instance(row: Mapping[str, Any], names: Mapping[str, str], newest: Mapping[
         "image": row["image__image__name"], "image_id": row["image__image_id"], "image_version": row["image__version"],
         "newest_version": max(newest.get(row["image__image_id"], 0), row["image__version"]),
         "persistence": str(row["persistence"]), "data_disk_bytes": row["data_disk_mib"] * MIB,
+        "first_boot_offline": row["first_boot_offline"], "offline": row["offline"],
         "cpus": row["cpus"], "memory_bytes": row["memory_mib"] * MIB, "owner": row["owner__username"],
         "cluster": row["cluster"] or None, "cluster_name": names.get(row["cluster"], ""),
         "host": row["node"] or None, "host_name": names.get(row["node"], ""),

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_noop as _
 
 from clc.services.access_sentences import ACCESS
 from clc.services.more_sentences import NETWORKS, STORE, TRACE
+from clc.services.pool_sentences import POOLS
 from clc.services.probe_sentences import LINKS
 from luhyaapi.contracts import vocabulary
 from luhyaapi.contracts.vocabulary import Word
@@ -377,7 +378,7 @@ SENTENCES = (
     _("waits for approval"),
     _("the hypervisor does not answer"),
     _("{} refused at the door"),
-    *STORE, *NETWORKS, *ACCESS, *LINKS, *TRACE,
+    *STORE, *NETWORKS, *POOLS, *ACCESS, *LINKS, *TRACE,
 )
 """Every ``{}`` stands for a value, which may be a sentence or a word of ours itself."""
 

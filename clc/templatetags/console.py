@@ -69,6 +69,10 @@ STATE_ICONS = {
     "Accelerator": {"kvm": "bolt", "tcg": "cpu", "simulated": "flask", "unproved": "help-circle"},
     "Health": {"ok": "circle-check", "warn": "alert-triangle", "bad": "plug-connected-x"},
     "AddressState": {"free": "circle", "resting": "hourglass", "allocated": "circle-check", "associated": "route"},
+    "LeaseState": {
+        "free": "circle", "lent": "circle-check", "resting": "hourglass", "reserved": "map-pin", "taken": "alert-triangle", "gateway": "route",
+        "outside": "ban",
+    },
     "LinkState": {"ok": "circle-check", "broken": "plug-connected-x", "unknown": "help-circle", "skipped": "circle-dashed"},
     "NetworkMode": {"node": "server-bolt", "cluster": "building", "campus": "world", "closed": "lock"},
     "Usage": {"desktop": "device-desktop", "server": "server-2"},
@@ -94,6 +98,7 @@ KINDS = {
     "instance.start": gettext_noop("Start instance"),
     "instance.stop": gettext_noop("Stop instance"),
     "instance.reboot": gettext_noop("Reboot instance"),
+    "instance.connect": gettext_noop("Connect instance"),
     "instance.delete": gettext_noop("Delete instance"),
     "image.publish": gettext_noop("Publish image"),
     "image.build": gettext_noop("Build image"),

@@ -102,8 +102,9 @@ def _sent_back(request: HttpRequest, one: Page, at: Mapping[str, Any], error: Tr
         return None
     form = Form.of(request)
     form.error = form.blame(error, **one.fields)
-    # What a machine is handed may hold secrets, which no session keeps; and a part of it would be something else.
-    form.values = {name: value[:_LONGEST] for name, value in form.values.items() if name != "user_data"}
+    # What a machine is handed may hold secrets, which no session keeps; and a part of it, or of a file, would be something else.
+    left = {name: value for name, value in form.values.items() if name != "user_data" and (name != "ethers" or len(value) <= _LONGEST)}
+    form.values = {name: value[:_LONGEST] for name, value in left.items()}
     request.session[_LEFT] = {"path": unquote(request.here), **asdict(form)}
     return HttpResponseRedirect(request.here)
 

@@ -296,7 +296,7 @@ def page(
 
     ``is_text``: ``by`` is a column of texts. ``columns``: rows are read and shown as dictionaries of these, ``pk`` and ``by`` among them.
     """
-    limit = _limit(request)
+    limit = asked_limit(request)
     compare, sign = ("lt", "-") if newest else ("gt", "")
     cursor = request.query_params.get("cursor", "")
     if cursor:
@@ -315,8 +315,9 @@ def page(
     return Response({"results": show(found[:limit]), "next": following})
 
 
-def _limit(request: Request) -> int:
-    text = request.query_params.get("limit", str(PAGE))
+def asked_limit(request: Request, usual: int = PAGE) -> int:
+    """How many entries a page shall have. Raises Refused(invalid)."""
+    text = request.query_params.get("limit", str(usual))
     if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= PAGE_AT_MOST):
         raise Refused("invalid", "limit is not possible", f"give 1 to {PAGE_AT_MOST}", field="limit")
     return int(text)

@@ -186,6 +186,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options people have
     data_disk: Annotated[str, typer.Option(metavar="SIZE", help="Give it a disk of its own of that size, which stays; for example 10G.")] = "",
     network: Annotated[list[str] | None, typer.Option(help="Network to have a card in; may be repeated; `default` is the cluster's own.")] = None,
     group: Annotated[list[str] | None, typer.Option(help="Security group to be in from the start; may be repeated.")] = None,
+    first_boot_offline: Annotated[bool, typer.Option("--first-boot-offline", help="No network until the guest says that its first boot is done.")] = False,
     why: Annotated[bool, typer.Option("--why", help="Also say why each node was taken or not.")] = False,
     no_wait: NoWait = False,
     timeout: Timeout = _WAIT_S,
@@ -193,6 +194,8 @@ def run(  # noqa: PLR0913, PLR0917 - the options people have
     """Run new instances and wait until they run."""
     body = _order(image, name, cpus, memory, count, kind or "", ssh_key or [], transient, data_disk)
     body |= {name: given for name, given in (("networks", network), ("groups", group)) if given}
+    if first_boot_offline:
+        body["first_boot_offline"] = True
     if user_data and (given := read_user_data(user_data)):
         body["user_data"] = given
     made: list[Instance] = session.api.post(api.path("instances"), body)["results"]
@@ -300,6 +303,12 @@ def reboot(
 ) -> None:  # fmt: skip
     """Stop and start an instance."""
     _post(session, instance, "reboot", {} if grace is None else {"grace_s": grace}, no_wait=no_wait, timeout_s=timeout)
+
+
+@verb(app, "connect")
+def connect(session: Session, instance: InstanceName, no_wait: NoWait = False, timeout: Timeout = _WAIT_S) -> None:
+    """Give an instance its network, whether or not its first boot is done."""
+    _post(session, instance, "connect", {}, no_wait=no_wait, timeout_s=timeout)
 
 
 @verb(app, "restore")

@@ -6,20 +6,25 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from deploy.cli import api, network_doctor, output
+from deploy.cli import api, network_doctor, network_pools, output
 from deploy.cli.session import Session, noun, verb
 
 app = noun("network")
 NetworkName = Annotated[str, typer.Argument(metavar="ID", help="Id of the network, or its name if only one cluster has it.")]
 Mode = Literal["node", "cluster", "campus", "closed"]
-_ORDER = ("id", "name", "mode", "cluster", "cluster_name", "subnet", "gateway", "ranges", "way_out", "isolated", "addresses", "instances", "created_at")
+_ORDER = ("id", "name", "mode", "cluster", "cluster_name", "subnet", "gateway", "ranges", "macs", "way_out", "isolated", "addresses", "instances",
+          *(_POOL := ("free", "lent", "resting", "reserved", "taken")), "ports", "created_at")
+Ranges = Annotated[list[str] | None, typer.Option("--range", metavar="FIRST-LAST", help="What of it is lent; several times. All when left out.")]
 
 
 def _print(session: Session, shown: dict[str, Any]) -> None:
     if session.json:
         output.document(shown)
     else:
-        output.fields({**shown, "ranges": " ".join(shown["ranges"])}, _ORDER)
+        pool = shown.get("pool") or {}
+        ports = ", ".join(f"{each['pool']} {each['first']}-{each['last']}: {each['lent']} lent, {each['free']} free" for each in shown.get("ports", ()))
+        flat = {key: value for key, value in shown.items() if key != "pool"} | {name: pool.get(name) for name in _POOL}
+        output.fields({**flat, "ranges": " ".join(shown["ranges"]), "ports": ports}, _ORDER)
 
 
 @verb(app, "list")
@@ -29,8 +34,13 @@ def list_networks(session: Session) -> None:
     if session.json:
         output.document(found)
         return
-    heads = ("id", "name", "mode", "cluster", "subnet", "addresses", "instances")
-    output.table(heads, [tuple(n.get("cluster_name" if h == "cluster" else h) for h in heads) for n in found])
+    heads = ("id", "name", "mode", "cluster", "subnet", "addresses", "free", "instances")
+    output.table(heads, [_row(each, heads) for each in found])
+
+
+def _row(network: dict[str, Any], heads: tuple[str, ...]) -> tuple[Any, ...]:
+    shown = network | {"cluster": network.get("cluster_name"), "free": (network.get("pool") or {}).get("free")}
+    return tuple(shown.get(head) for head in heads)
 
 
 @verb(app, "show")
@@ -46,7 +56,7 @@ def create(  # noqa: PLR0913, PLR0917 - one for each option of the command line
     subnet: Annotated[str, typer.Option(metavar="CIDR", help="Its addresses, for example 10.40.0.0/24; the first is the gateway's.")],
     cluster: Annotated[str, typer.Option(help="Id or name of its cluster; may be left out where there is one.")] = "",
     mode: Annotated[Mode, typer.Option(help="Where it ends: at the node, at the cluster (closed: for a class), or in the campus network.")] = "cluster",
-    ranges: Annotated[list[str] | None, typer.Option("--range", metavar="FIRST-LAST", help="What of it is lent; several times. All when left out.")] = None,
+    ranges: Ranges = None,
     gateway: Annotated[str, typer.Option(help="The router of a campus network; its first address when left out.")] = "",
     no_way_out: Annotated[bool, typer.Option("--no-way-out", help="Its guests reach nothing outside of the cluster.")] = False,
     isolated: Annotated[bool, typer.Option("--isolated", help="Its guests do not reach each other.")] = False,
@@ -55,6 +65,16 @@ def create(  # noqa: PLR0913, PLR0917 - one for each option of the command line
     form: dict[str, Any] = {"name": name, "subnet": subnet, "cluster": cluster, "mode": mode, "ranges": ranges or [], "gateway": gateway}
     form |= {"way_out": not no_way_out, "isolated": isolated}
     _print(session, session.api.post(api.path("networks"), form))
+
+
+@verb(app, "set")
+def change(
+    session: Session, network: NetworkName, ranges: Ranges = None,
+    ports: Annotated[str | None, typer.Option(metavar="FIRST-LAST", help="Of a cluster, by its id: the ports it lends; '' for those of its settings.")] = None,
+) -> None:
+    """Lend other ranges of a network, or other ports of a cluster; what is lent outside of them stays lent until it is given back."""
+    form = {"ranges": ranges or []} if ports is None else {"ports": ports}
+    _print(session, session.api.patch(api.path("networks", network), form))
 
 
 @verb(app, "delete")
@@ -69,3 +89,9 @@ def delete(session: Session, network: NetworkName, yes: Annotated[bool, typer.Op
 
 
 verb(app, "doctor")(network_doctor.doctor)
+verb(app, "leases")(network_pools.leases)
+verb(app, "usage")(network_pools.usage)
+verb(app, "reservations")(network_pools.reservations)
+verb(app, "reserve")(network_pools.reserve)
+verb(app, "unreserve")(network_pools.unreserve)
+verb(app, "import-ethers")(network_pools.import_ethers)

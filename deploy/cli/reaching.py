@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli import api, line
+from deploy.cli import api, line, output
 from deploy.cli.instances import InstanceName, app, resolve
 from deploy.cli.session import Session, verb
 from luhyaapi.errors import Failed, Refused
@@ -39,6 +39,28 @@ def tunnel(session: Session, instance: InstanceName, port: Port) -> None:
     ident = resolve(session, instance)
     with line.opened(session, api.path("instances", ident, "tunnel"), {"port": port}) as socket:
         line.joined(socket, lingers_s=_LINGERS_S)
+
+
+@verb(app, "rdp")
+def rdp(
+    session: Session,
+    instance: InstanceName,
+    output_file: Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Where to write it; otherwise NAME.rdp here.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file when it is there.")] = False,
+) -> None:
+    """Write the file that viewers of remote desktops (RDP) open. Something must lead to port 3389: a forward, a public address, the campus."""
+    made = session.api.get(api.path("instances", resolve(session, instance), "remote-desktop"))
+    file = output_file or Path(Path(str(made["name"])).name)
+    if file.is_dir() or (file.exists() and not force):
+        raise Refused("exists", f"{file} is there already", hint="Choose another name by --output, or add --force.")
+    try:
+        file.write_bytes(str(made["text"]).encode())
+    except OSError as e:
+        raise Refused("invalid", f"{file} cannot be written", e.strerror or "") from e
+    if session.json:
+        output.document({"file": str(file)})
+    else:
+        output.line(str(file))
 
 
 @verb(app, "ssh")

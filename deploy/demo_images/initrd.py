@@ -8,7 +8,7 @@ from deploy.demo_images import cpio, modules
 from luhyaapi import process
 
 GUEST = Path(__file__).parent / "guest"
-_DRIVERS = ["virtio_pci", "virtio_net", "virtio_blk", "qemu_fw_cfg", "evdev", "button"]
+_DRIVERS = ["virtio_pci", "virtio_net", "virtio_blk", "virtio_console", "qemu_fw_cfg", "evdev", "button"]
 _DEVICES = [cpio.device("dev/console", 5, 1), cpio.device("dev/null", 1, 3), cpio.device("dev/ttyS0", 4, 64)]
 
 

@@ -77,6 +77,8 @@ def _of_machine(site: Site) -> Iterator[Finding]:
         has_bridges=probes.has_bridges(), has_tun=Path("/dev/net/tun").exists(),
         forwards=probes.text(Path("/proc/sys/net/ipv4/ip_forward")).strip() == "1", roles=site.names,
     )
+    if site.names & {"cc", "nc"}:
+        yield machine.connections(*probes.connections())
 
 
 def _lock(site: Site) -> dict[str, str]:

@@ -11,6 +11,7 @@ from deploy.doctor.finding import Finding, fail, ok, warn
 
 OLDEST_PYTHON = (3, 11)
 INSTALL = "Run `make up` (or deploy/install.sh), which installs what is missing."
+_CONNECTIONS_MANY, _CONNECTIONS_FULL = 0.75, 0.95
 _EARLIEST_S = 1_735_689_600.0  # 2025: nobody had this program before
 _LATEST_S = 4_102_444_800.0  # 2100
 
@@ -179,6 +180,18 @@ def network(*, has_bridges: bool, has_tun: bool, forwards: bool, roles: set[str]
             fail("network", "/dev/net/tun is not there", "guests get no network card", "modprobe tun; in a container, let the device in."),
         )
     return found
+
+
+def connections(count: int, most: int) -> Finding:
+    """How full the kernel's table of connections is; 0 of 0: it keeps none."""
+    if not most:
+        return ok("connections", "the kernel keeps no table of connections")
+    if count < _CONNECTIONS_MANY * most:
+        return ok("connections", f"{count} of {most} connections")
+    step = f"Find who opens so many (conntrack -L), or have more: sysctl net.netfilter.nf_conntrack_max={2 * most}"
+    if count < _CONNECTIONS_FULL * most:
+        return warn("connections", f"The table of connections is filling: {count} of {most}", "once it is full, nothing new reaches guests", step)
+    return fail("connections", f"The table of connections is full: {count} of {most}", "the kernel drops what is new until others end", step)
 
 
 def secrets(modes: Iterable[tuple[str, int]]) -> list[Finding]:

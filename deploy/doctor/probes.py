@@ -67,6 +67,12 @@ def text(path: Path) -> str:
         return ""
 
 
+def connections(folder: Path = Path("/proc/sys/net/netfilter")) -> tuple[int, int]:
+    """How many connections the kernel knows, and how many it can; 0 of 0 where it keeps none."""
+    count, most = (text(folder / f"nf_conntrack_{name}").strip() for name in ("count", "max"))
+    return (int(count), int(most)) if count.isdigit() and most.isdigit() else (0, 0)
+
+
 def has_bridges(module: Path = Path("/sys/module/bridge"), modules: Path | None = None) -> bool:
     """Whether the kernel has bridges, or could load them."""
     folder = modules or Path("/lib/modules") / os.uname().release

@@ -217,6 +217,11 @@ def _importable(plan: Plan) -> list[Path]:
     return [plan.program, *([plan.binding] if plan.profile.is_unpacked else [])]
 
 
+def names() -> str:
+    """How the broker looks up names: it asks for its host's with each connection that begins, and no name server may hold that up."""
+    return '{lookup, [file]}.\n{host, {127,0,0,1}, ["localhost"]}.\n'
+
+
 def _broker_environ(plan: Plan) -> dict[str, str]:
     folder = plan.home / "broker"
     return {
@@ -230,6 +235,7 @@ def _broker_environ(plan: Plan) -> dict[str, str]:
         "RABBITMQ_PID_FILE": f"{folder}/broker.pid",
         "RABBITMQ_DIST_PORT": str(plan.ports["distribution"]),
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none",
+        "ERL_INETRC": f"{folder}/erl_inetrc",
         "ERL_EPMD_PORT": str(plan.ports["epmd"]),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "ERL_CRASH_DUMP_SECONDS": "0",

@@ -174,6 +174,7 @@ def _broker(plan: Plan, to: Owner) -> set[str]:
         write(home / "definitions.json", configs.broker_definitions(passwords), to),
         *(write(home / name, text, to) for name, text in shown.items()),
         write(home / "rabbitmq.conf", configs.broker(plan, secured=bool(shown)), to),
+        write(home / "erl_inetrc", configs.names(), to),
         write(home / "enabled_plugins", "[rabbitmq_management].\n", to),
     ]
     return {"broker"} if any(wrote) else set()

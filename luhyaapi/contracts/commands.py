@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
 from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.specs import (
+    RESERVATIONS,
     SEGMENTS,
     Allow,
     Blob,
     ElasticSpec,
     ForwardAsk,
     ImageRef,
+    Ipv4,
     MachineSpec,
     Name,
     Neighbour,
     NetworkSpec,
     NodeAllow,
     NodeForward,
+    PortRange,
+    ReservationSpec,
     SegmentSpan,
     UploadPart,
     UserData,
@@ -90,7 +94,7 @@ class InstanceRun(Command):
     none: one in the network of the cluster's settings.
     """
 
-    v = 5
+    v = 6
 
     to, timeout_s = Role.CC, 1800
     instance: InsId
@@ -108,6 +112,7 @@ class InstanceRun(Command):
     transient: bool = False
     data_disk_mib: int = Field(default=0, ge=0)
     networks: tuple[NetId, ...] = Field(default=(), max_length=8)
+    first_boot_offline: bool = False
 
 
 class InstanceRestore(Command):
@@ -139,6 +144,13 @@ class InstanceReboot(Command):
     to, timeout_s = Role.CC, 600
     instance: InsId
     grace_s: float = 30
+
+
+class InstanceConnect(Command):
+    """Give the cards of an instance their carrier, whether or not its first boot is done."""
+
+    to, timeout_s = Role.CC, 60
+    instance: InsId
 
 
 class InstanceSubmit(Command):
@@ -198,9 +210,20 @@ class ImagePrefetch(Command):
 
 
 class EdgeApply(Command):
-    """Have DHCP and forwards of the cluster as the leases say."""
+    """Have DHCP and forwards of the cluster as the leases say; with an ``instance``, at least as far as it needs them.
+
+    ``is_new``: it was just lent its addresses; where somebody else answers for one of them, it gets another.
+    """
 
     to, timeout_s = Role.CC, 120
+    v = 2
+    instance: InsId | Literal[""] = ""
+    is_new: bool = False
+
+    @property
+    def subject(self) -> str:
+        """None: it goes beside what is done to the instance itself, and no instance waits for another's."""
+        return ""
 
 
 class DomainStart(Command):
@@ -209,12 +232,19 @@ class DomainStart(Command):
     Without ``boot``: have its disk, and no more. A disk with a lower number than the one here is not gone back to.
     """
 
-    v = 6
+    v = 7
 
     to, timeout_s, lane = Role.NC, 600, Lane.BOOT
     instance: InsId
     spec: MachineSpec
     boot: bool = True
+
+
+class DomainConnect(Command):
+    """Give the cards of a domain their carrier, whether or not its first boot is done."""
+
+    to, timeout_s = Role.NC, 60
+    instance: InsId
 
 
 class DomainStop(Command):
@@ -302,14 +332,17 @@ class HostDrain(Command):
 class NetworksSet(Command):
     """Have these networks beside the one of the cluster's settings, and no others; one with a lower ``number`` than before is old.
 
-    ``elastics``: which public addresses lead to which instances; no others lead anywhere.
+    ``elastics``: which public addresses lead to which instances; no others lead anywhere. ``reservations``: what is lent to nobody by chance.
+    ``ports``: which of the cluster's are lent to lead to guests; None: those of its settings.
     """
 
     to, timeout_s = Role.CC, 60
-    v = 2
+    v = 3
     number: int = Field(ge=1)
     networks: tuple[NetworkSpec, ...] = Field(default=(), max_length=SEGMENTS)
     elastics: tuple[ElasticSpec, ...] = Field(default=(), max_length=4096)
+    reservations: tuple[ReservationSpec, ...] = Field(default=(), max_length=RESERVATIONS)
+    ports: PortRange | None = None
 
     @property
     def subject(self) -> str:
@@ -375,6 +408,25 @@ class CardsProbe(Command):
     def subject(self) -> str:
         """It waits for nothing that is done to the instance."""
         return f"probe:{self.probe}"
+
+
+class LeasesTell(Command):
+    """Say what of a network is lent, rests, is reserved or somebody else's: at most ``limit`` addresses behind ``after``.
+
+    ``usage``: say also how each of its addresses stands.
+    """
+
+    to, timeout_s = Role.CC, 15
+    network: NetId
+    question: PrbId
+    after: Ipv4 | Literal[""] = ""
+    limit: int = Field(default=1000, ge=1, le=1000)
+    usage: bool = False
+
+    @property
+    def subject(self) -> str:
+        """It waits for nothing, and changes nothing."""
+        return f"leases:{self.question}"
 
 
 class HostRefresh(Command):

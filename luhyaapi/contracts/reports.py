@@ -6,6 +6,7 @@ from pydantic import Field
 
 from luhyaapi.contracts.base import Report
 from luhyaapi.contracts.specs import (
+    SEGMENTS,
     WORDS,
     Blob,
     Capacity,
@@ -14,13 +15,17 @@ from luhyaapi.contracts.specs import (
     Fault,
     ForwardFacts,
     Half,
+    Ipv4,
+    LeaseFacts,
     LinkFacts,
+    Mac,
     Nic,
     PartFacts,
+    PoolFacts,
     StepFacts,
 )
 from luhyaapi.contracts.vocabulary import Accelerator, InstanceState, Role
-from luhyaapi.ids import HostId, InsId, LtrId, PrbId, Sha256
+from luhyaapi.ids import HostId, InsId, LtrId, NetId, PrbId, Sha256
 
 
 class Hello(Report):
@@ -53,10 +58,10 @@ class HostFacts(Report):
     ``strangers``: guests that run on a node and that it has no order for. ``children``: the hosts a cluster has let in, and
     whether it places nothing new there; ``networks``: the number of the last word it heard of its
     networks, ``segments`` that a node heard of its segments since it started, ``access`` the sum of the numbers of the last words
-    about its instances' access.
+    about its instances' access, ``pools`` how much it lends.
     """
 
-    v = 6
+    v = 7
     durable = False
     host: HostId
     at: float
@@ -81,6 +86,7 @@ class HostFacts(Report):
     networks: int = Field(default=0, ge=0, le=WORDS)
     segments: int = Field(default=0, ge=0, le=WORDS)
     access: int = Field(default=0, ge=0, le=WORDS)
+    pools: tuple[PoolFacts, ...] = Field(default=(), max_length=SEGMENTS + 3)
 
     @property
     def subject(self) -> str:
@@ -117,10 +123,47 @@ class ProbeFacts(Report):
         return f"probe:{self.probe}"
 
 
+class LeasesFacts(Report):
+    """What a cluster lends of a network, by address; ``more``: there are others behind. May be lost: then it did not answer.
+
+    ``usage``: a sign of ``USAGE`` for each host address of the subnet, or nothing when that was not asked.
+    """
+
+    durable = False
+    host: HostId
+    question: PrbId
+    network: NetId
+    leases: tuple[LeaseFacts, ...] = Field(default=(), max_length=1000)
+    more: bool = False
+    usage: str = Field(default="", max_length=65536, pattern="^[flcrtgo]*$")
+    error: Fault | None = None
+
+    @property
+    def subject(self) -> str:
+        """One answer to each question."""
+        return f"leases:{self.question}"
+
+
+class ConflictFacts(Report):
+    """Somebody else answers for an address that was to be lent: it is passed over for a while."""
+
+    host: HostId
+    network: NetId
+    address: Ipv4
+    mac: Mac
+    instance: InsId
+    at: float = Field(ge=0)
+
+    @property
+    def subject(self) -> str:
+        """One picture per address of a cluster."""
+        return f"conflict:{self.host}:{self.address}"
+
+
 class HostsFacts(Report):
     """The heartbeats a cluster gathered from hosts below it: it checked each one's signature, and answers for them with its own."""
 
-    v = 4
+    v = 5
     durable = False
     hosts: tuple[HostFacts, ...] = Field(max_length=1000)
 
@@ -131,9 +174,12 @@ class HostsFacts(Report):
 
 
 class InstanceFacts(Report):
-    """How one instance is on its node. ``gen`` is the generation of the order it answers, ``version`` that of its image; 0: not told."""
+    """How one instance is on its node. ``gen`` is the generation of the order it answers, ``version`` that of its image; 0: not told.
 
-    v = 6
+    ``offline``: its cards have no carrier yet, for its first boot is not done.
+    """
+
+    v = 7
 
     instance: InsId
     state: InstanceState
@@ -144,6 +190,7 @@ class InstanceFacts(Report):
     fence: int = 0
     gen: int = 0
     version: int = 0
+    offline: bool = False
     error: Fault | None = None
 
 
@@ -172,14 +219,33 @@ class TaskSteps(Report):
         return f"steps:{self.task}"
 
 
+class PlacementFacts(Report):
+    """Where the cluster placed an instance, and why each other node was not chosen."""
+
+    v = 4
+
+    instance: InsId
+    task: str
+    node: str
+    fence: int
+    nics: tuple[Nic, ...] = ()
+    display: Display = Display()
+    why: dict[str, str] = {}
+
+    @property
+    def subject(self) -> str:
+        """One picture per instance, apart from its state."""
+        return f"place:{self.instance}"
+
+
 class Outcome(Report):
     """How one command ended; ``error`` is empty when it was done. ``blobs``, ``parts``: the files of a version that came into the store.
 
     ``difference``: of the versions that were to be compared.
-    Of an order on an instance: ``has_place`` is false when the cluster has no place for it, and nothing is lent to it.
+    Of an order on an instance: ``place`` is where the cluster has it now; without a node nothing is lent to it.
     """
 
-    v = 2
+    v = 3
 
     command: str
     task: str
@@ -189,7 +255,7 @@ class Outcome(Report):
     parts: tuple[PartFacts, ...] = ()
     display: Display = Display()
     accelerator: Accelerator = Accelerator.UNPROVED
-    has_place: bool = True
+    place: PlacementFacts | None = None
 
 
 class JoinAsked(Report):
@@ -236,25 +302,6 @@ class LetterFacts(Report):
     def subject(self) -> str:
         """One picture per letter."""
         return f"letter:{self.letter}"
-
-
-class PlacementFacts(Report):
-    """Where the cluster placed an instance, and why each other node was not chosen."""
-
-    v = 4
-
-    instance: InsId
-    task: str
-    node: str
-    fence: int
-    nics: tuple[Nic, ...] = ()
-    display: Display = Display()
-    why: dict[str, str] = {}
-
-    @property
-    def subject(self) -> str:
-        """One picture per instance, apart from its state."""
-        return f"place:{self.instance}"
 
 
 REPORTS: dict[str, type[Report]] = {r.kind: r for r in Report.__subclasses__()}

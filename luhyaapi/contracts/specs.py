@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -15,6 +16,7 @@ from luhyaapi.contracts.vocabulary import (
     DomainState,
     FirmwareType,
     GuestClock,
+    LeaseState,
     LinkState,
     MachineType,
     NetworkMode,
@@ -39,6 +41,13 @@ WORDS = 2**50
 """No host heard of a higher number than this; there is room above it, for who told it to go on counting."""
 SEGMENTS = 4094
 """So many networks a cluster has at most."""
+RESERVATIONS = 4096
+"""So many addresses of a cluster are reserved at most."""
+USAGE = {
+    "f": LeaseState.FREE, "l": LeaseState.LENT, "c": LeaseState.RESTING, "r": LeaseState.RESERVED, "t": LeaseState.TAKEN,
+    "g": LeaseState.GATEWAY, "o": LeaseState.OUTSIDE,
+}
+"""How an address stands, as one sign."""
 
 
 # cut: it is kept with every event that tells of it
@@ -177,16 +186,23 @@ class NetworkSpec(Model):
     isolated: bool = False
 
 
+def _source(text: str) -> str:
+    if "%" in text:
+        raise ValueError("a zone is of one host, and may be any text")
+    ipaddress.ip_network(text)
+    return text
+
+
 class Allow(Model):
     """A security rule: what may reach a card from outside of its network. ICMP and any protocol have no ports (0).
 
-    ``source`` is an IPv4 or IPv6 CIDR.
+    ``source`` is an IPv4 or IPv6 CIDR, without a zone.
     """
 
     protocol: Allowed
     first_port: int = Field(default=0, ge=0, le=65535)
     last_port: int = Field(default=0, ge=0, le=65535)
-    source: str = Field(default="0.0.0.0/0", max_length=50)
+    source: Annotated[str, AfterValidator(_source)] = Field(default="0.0.0.0/0", max_length=50)
 
 
 class ForwardAsk(Model):
@@ -233,6 +249,61 @@ class ElasticSpec(Model):
 
     address: Ipv4
     instance: InsId
+
+
+class ReservationSpec(Model):
+    """An address of a network that nobody is lent by chance.
+
+    ``owner`` and ``name``: whose instance gets it, and only the one of that name; its card has that ``mac``, if one is said. Without an
+    owner it is no instance's: DHCP gives it to whoever has that MAC.
+    """
+
+    network: NetId
+    address: Ipv4
+    mac: Mac | Literal[""] = ""
+    owner: str = Field(default="", max_length=150)
+    name: Name | Literal[""] = ""
+
+
+class PortRange(Model):
+    """Ports in a row, both ends among them."""
+
+    first: int = Field(ge=1024, le=65535)
+    last: int = Field(ge=1024, le=65535)
+
+
+class LeaseFacts(Model):
+    """An address that is not free. Of one lent, ``since`` when and when it was ``seen_at`` last on the wire; 0: not known.
+
+    ``until``: when one that rests, or is somebody else's, may be lent again. ``mac``: of its card, or of who answers for it.
+    """
+
+    address: Ipv4
+    state: LeaseState
+    mac: Mac | Literal[""] = ""
+    instance: InsId | Literal[""] = ""
+    name: str = Field(default="", max_length=63)
+    owner: str = Field(default="", max_length=150)
+    since: float = Field(default=0, ge=0)
+    until: float = Field(default=0, ge=0)
+    seen_at: float = Field(default=0, ge=0)
+
+
+class PoolFacts(Model):
+    """How much of what a cluster lends is lent: the addresses of a network, its ``ports`` that lead to guests, or its ``displays``.
+
+    ``size`` is all that may be lent, ``free`` what of it may be lent now. ``first`` and ``last`` port; of addresses 0.
+    """
+
+    pool: str = Field(pattern="^(default|net-[0-9a-f]{8}|ports|displays)$")
+    first: int = Field(default=0, ge=0, le=65535)
+    last: int = Field(default=0, ge=0, le=65535)
+    size: int = Field(ge=0, le=131072)
+    free: int = Field(ge=0, le=131072)
+    lent: int = Field(default=0, ge=0, le=131072)
+    resting: int = Field(default=0, ge=0, le=131072)
+    reserved: int = Field(default=0, ge=0, le=131072)
+    taken: int = Field(default=0, ge=0, le=131072)
 
 
 class LinkFacts(Model):
@@ -295,7 +366,8 @@ class MachineSpec(Model):
     """Everything a node needs to define a domain, complete: a driver asks nothing back.
 
     ``disk`` numbers its system disk: a higher one than before is a new disk, fresh from ``image``. One that is ``transient`` is gone
-    when the guest stops. ``data_disk_mib``: a second disk of its own, MiB, which stays until it is deleted; 0: none.
+    when the guest stops. ``data_disk_mib``: a second disk of its own, MiB, which stays until it is deleted; 0: none. ``first_boot_offline``: on each
+    new system disk its cards have no carrier until the guest says that its first boot is done.
     """
 
     instance: InsId
@@ -310,6 +382,7 @@ class MachineSpec(Model):
     disk: int = Field(default=0, ge=0)
     transient: bool = False
     data_disk_mib: int = Field(default=0, ge=0)
+    first_boot_offline: bool = False
 
 
 class Display(Model):

@@ -140,6 +140,18 @@ class AddressState(Word):
     ASSOCIATED = "associated", "Associated", "已绑定", "purple"
 
 
+class LeaseState(Word):
+    """Where an address of a network stands."""
+
+    FREE = "free", "Free", "空闲", "green"
+    LENT = "lent", "Lent", "已出借", "blue"
+    RESTING = "resting", "Resting", "冷却中", "orange"
+    RESERVED = "reserved", "Reserved", "已保留", "purple"
+    TAKEN = "taken", "Somebody else's", "被他人占用", "red"
+    GATEWAY = "gateway", "Gateway", "网关"
+    OUTSIDE = "outside", "Not lent", "不出借"
+
+
 class NetworkMode(Word):
     """Where a network ends, and who is the gateway of its guests."""
 

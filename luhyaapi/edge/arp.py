@@ -17,8 +17,11 @@ _EVERYBODY = b"\xff" * 6
 _FRAME = struct.Struct("!6s6sHHHBBH6s4s6s4s")
 
 
-def who_has(link: str, addresses: Collection[str]) -> dict[str, list[str]]:
-    """The MACs, sorted, of the others that answer for each address that somebody has. Takes half a second. Raises Failed(network)."""
+def who_has(link: str, addresses: Collection[str], wait_s: float = PROBE_S) -> dict[str, list[str]]:
+    """The MACs, sorted, of the others that answer for each address that somebody has.
+
+    ``wait_s`` after each of two questions: half a second in all, if nothing else is said. Raises Failed(network).
+    """
     found: dict[str, set[str]] = {}
     try:
         with _open(link) as wire:
@@ -26,7 +29,7 @@ def who_has(link: str, addresses: Collection[str]) -> dict[str, list[str]]:
                 for address in addresses:
                     # from nobody: so no neighbour takes us for its owner yet
                     _send(wire, b"\0" * 4, b"\0" * 6, address)
-                until = clock.monotonic() + PROBE_S
+                until = clock.monotonic() + wait_s
                 while (left := until - clock.monotonic()) > 0 and select.select([wire], [], [], left)[0]:
                     frame = wire.recv(2048)
                     if len(frame) >= _FRAME.size:

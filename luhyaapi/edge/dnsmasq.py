@@ -11,7 +11,7 @@ import re
 import shutil
 import signal
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,18 @@ _NO_NAME = re.compile(r"^(ignore|infinite|\d+[smhdw]?)?$")
 
 
 @dataclass(frozen=True)
+class _Served:
+    """What the last plan left: by whom it is served, the host file of each MAC, and which MAC that dnsmasq knows per address."""
+
+    plan: EdgeNetwork
+    link: str
+    index: int
+    pid: int
+    hosts: dict[str, str]
+    macs: dict[str, str]
+
+
+@dataclass(frozen=True)
 class _Link:
     """A device as the kernel shows it; ``ips`` are its IPv4 addresses as ``address/prefix``."""
 
@@ -46,8 +58,8 @@ class _Link:
 class DnsmasqNetwork:
     """One guest network of this host, in the network namespace of the caller.
 
-    ``folder`` holds dnsmasq.pid, dnsmasq.log, plan.json, running.json, hosts/ and names/ (one file per MAC). Where another program
-    of this host answers for names on all addresses, guests are told no server of names.
+    ``folder`` holds dnsmasq.pid, dnsmasq.log, plan.json, lent.jsonl (what was lent since), running.json, hosts/ and names/ (one file per
+    MAC). Where another program of this host answers for names on all addresses, guests are told no server of names.
     What dnsmasq 2.90 does, measured: it reads a new or rewritten file at once; a removed file it forgets only after
     SIGHUP; an address it has once leased it refuses to another MAC until it is restarted. So additions cost nothing,
     removals one signal, and an address that changes its MAC a restart (leases are for ever, so no guest notices).
@@ -59,12 +71,15 @@ class DnsmasqNetwork:
         self._hosts, self._names = self._folder / "hosts", self._folder / "names"
         self._pid_file = self._folder / "dnsmasq.pid"
         self._plan_file = self._folder / "plan.json"
+        self._lent_file = self._folder / "lent.jsonl"
         self._running_file = self._folder / "running.json"
+        self._now: _Served | None = None
         self._alias = f"educloud {self._folder}"[:_ALIAS_KEPT]
 
     def apply(self, plan: EdgeNetwork) -> None:
         """Make bridge, dnsmasq and its hosts as planned, touching only what differs."""
         subnet = check_network(plan)
+        self._now = None
         with _files(self._folder):
             for each in (self._hosts, self._names):
                 each.mkdir(parents=True, exist_ok=True)
@@ -74,11 +89,32 @@ class DnsmasqNetwork:
                 self._drop_bridge(before.bridge)
             link, index = self._card(plan, subnet) if plan.shared else (plan.bridge, self._make_bridge(plan, subnet))
             if self._uplink:
-                cards.attach(self._uplink, plan.bridge)
+                cards.attach(self._uplink, plan.bridge, alone=plan.gateway)
             text = plan.model_dump_json()
             if _read(self._plan_file) != text:
                 _write(self._plan_file, text, durable=True)
-            self._serve(plan, index, _argv(self._folder, plan, subnet, link, names=not plan.shared and self._may_name(plan)))
+            macs = self._serve(plan, index, _argv(self._folder, plan, subnet, link, names=not plan.shared and self._may_name(plan)))
+            self._lent_file.unlink(missing_ok=True)
+            if pid := self._pid():
+                self._now = _Served(plan, link, index, pid, {_file_name(each): _host_line(each) for each in plan.leases}, macs)
+
+    def lend(self, leases: Sequence[EdgeLease]) -> bool:
+        """Serve these too, which takes no longer beside many. False, and nothing changed, when anything is not as ``apply`` left it."""
+        now = self._now
+        if now is None or self._pid() != now.pid or _index(now.link) != now.index:
+            return False
+        new = [each for each in leases if now.hosts.get(_file_name(each)) != _host_line(each)]
+        check_network(now.plan.model_copy(update={"leases": tuple(new)}))
+        if any(_file_name(each) in now.hosts or now.macs.get(each.ip, each.mac) != each.mac for each in new):
+            return False
+        with _files(self._folder):
+            for each in new:
+                with self._lent_file.open("a", encoding="utf-8") as file:
+                    file.write(f"{each.model_dump_json()}\n")
+                _write(self._hosts / _file_name(each), _host_line(each), by_way_of=self._folder)
+                _write(self._names / _file_name(each), _name_line(each), by_way_of=self._folder)
+                now.hosts[_file_name(each)], now.macs[each.ip] = _host_line(each), each.mac
+        return True
 
     def found(self) -> EdgeNetwork | None:
         """The plan as it is served now: None without bridge or dnsmasq, and only leases whose host file is right."""
@@ -167,16 +203,17 @@ class DnsmasqNetwork:
         if link and link.alias == self._alias:
             _ip("link", "del", "dev", bridge)
 
-    def _serve(self, plan: EdgeNetwork, index: int, argv: list[str]) -> None:
-        """Host files as planned, and a dnsmasq that knows them and nothing else."""
+    def _serve(self, plan: EdgeNetwork, index: int, argv: list[str]) -> dict[str, str]:
+        """Host files as planned, and a dnsmasq that knows them and nothing else; which MAC it knows per address."""
         wanted = {_file_name(each): _host_line(each) for each in plan.leases}
         there = _texts(self._hosts)
         gone, new = there.keys() - wanted.keys(), {n: t for n, t in wanted.items() if there.get(n) != t}
         pid, served = self._current(argv, index)
         restart = pid is None or any(served.get(each.ip, each.mac) != each.mac for each in plan.leases)
-        if not (restart or gone or new):
-            return
-        running = {"index": index, "served": ({} if restart else served) | {each.ip: each.mac for each in plan.leases}}
+        macs = ({} if restart else served) | {each.ip: each.mac for each in plan.leases}
+        if not (restart or gone or new or self._lent()):
+            return macs
+        running = {"index": index, "served": macs}
         if restart or gone:
             # Cut off before the end, the next call finds no note and starts afresh: nothing removed stays served.
             self._running_file.unlink(missing_ok=True)
@@ -195,6 +232,7 @@ class DnsmasqNetwork:
                 os.kill(pid, signal.SIGHUP)
         if restart or gone:
             _write(self._running_file, json.dumps(running))
+        return macs
 
     def _current(self, argv: list[str], index: int) -> tuple[int | None, dict[str, str]]:
         """The dnsmasq that runs with exactly these arguments on this very bridge, and which MAC it knows per address."""
@@ -203,7 +241,7 @@ class DnsmasqNetwork:
             return None, {}
         try:
             note = json.loads(_read(self._running_file))
-            served = dict(note["served"])
+            served = dict(note["served"]) | {each.ip: each.mac for each in self._lent()}
         except (ValueError, KeyError, TypeError):
             return None, {}
         return (pid, served) if note.get("index") == index else (None, {})
@@ -266,10 +304,18 @@ class DnsmasqNetwork:
         return True
 
     def _read_plan(self) -> EdgeNetwork | None:
+        """What was applied last, with what was lent since."""
         try:
-            return EdgeNetwork.model_validate_json(_read(self._plan_file))
+            plan = EdgeNetwork.model_validate_json(_read(self._plan_file))
         except ValueError:
             return None
+        return plan.model_copy(update={"leases": tuple(dict.fromkeys((*plan.leases, *self._lent())))})
+
+    def _lent(self) -> list[EdgeLease]:
+        try:
+            return [EdgeLease.model_validate_json(line) for line in _read(self._lent_file).splitlines()]
+        except ValueError:  # its last line was cut; the next plan has what it said
+            return []
 
 
 def hostname(text: str, instance: str) -> str:
@@ -286,7 +332,7 @@ def _argv(folder: Path, plan: EdgeNetwork, subnet: ipaddress.IPv4Network, link: 
     world = [] if plan.way_out else ["--no-resolv"]
     naming = [
         f"--port={_NAMES_PORT}", f"--hostsdir={folder / 'names'}", "--expand-hosts", f"--domain={DOMAIN}", f"--local=/{DOMAIN}/", "--domain-needed",
-        "--bogus-priv", *world,
+        "--bogus-priv", f"--cache-size={_remembered(subnet)}", *world,
     ]
     return [
         "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-hosts", *(naming if names else ("--port=0", "--no-resolv")),
@@ -297,6 +343,11 @@ def _argv(folder: Path, plan: EdgeNetwork, subnet: ipaddress.IPv4Network, link: 
         *([f"--dhcp-option=option:mtu,{plan.mtu}"] if plan.mtu else ()),
         _hosts_argument(folder), f"--pid-file={folder / 'dnsmasq.pid'}", "--log-facility=-", "--user=root",
     ]
+
+
+def _remembered(subnet: ipaddress.IPv4Network) -> int:
+    """Names of the world it remembers; its table of all names is made for a tenth of that, and it goes through it with each new guest."""
+    return min(max(subnet.num_addresses, 150), 10_000)
 
 
 def _texts(folder: Path) -> dict[str, str]:
@@ -340,6 +391,13 @@ def _look(device: str) -> _Link | None:
         up="UP" in shown["flags"],
         ips=tuple(ip for ip, _name in _ips([shown])),
     )
+
+
+def _index(link: str) -> int:
+    try:
+        return socket.if_nametoindex(link)
+    except OSError:
+        return 0
 
 
 def _ips(shown: list[Mapping[str, object]]) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from typing import Any
 from luhyaapi.contracts.specs import LinkFacts, SegmentSpan
 from luhyaapi.contracts.vocabulary import LinkState, Role
 from luhyaapi.edge import arp, vxlan
+from luhyaapi.edge.connections import is_full
 from luhyaapi.edge.dnsmasq import DnsmasqNetwork
 from luhyaapi.edge.plan import Forward, RulesPlan
 from luhyaapi.errors import Failed, Trouble
@@ -25,8 +26,9 @@ Check = Callable[[], LinkFacts]
 WAY = (
     (Role.CC, "cluster"), (Role.CC, "place"), (Role.NC, "node"), (Role.NC, "guest"), (Role.NC, "tap"), (Role.NC, "bridge"), (Role.NC, "gateway"),
     (Role.NC, "guards"), (Role.NC, "dhcp"), (Role.NC, "wire"), (Role.NC, "span"), (Role.CC, "bridge"), (Role.CC, "gateway"), (Role.CC, "guards"),
-    (Role.CC, "wire"), (Role.CC, "span"), (Role.CC, "dhcp"), (Role.NC, "address"), (Role.NC, "answer"), (Role.NC, "uplink"), (Role.NC, "route"),
-    (Role.CC, "address"), (Role.CC, "answer"), (Role.CC, "forwards"), (Role.CC, "elastic"), (Role.CC, "uplink"), (Role.CC, "route"), (Role.CC, "out"),
+    (Role.CC, "wire"), (Role.CC, "span"), (Role.CC, "dhcp"), (Role.NC, "address"), (Role.NC, "answer"), (Role.NC, "connections"),
+    (Role.NC, "uplink"), (Role.NC, "route"), (Role.CC, "address"), (Role.CC, "answer"), (Role.CC, "connections"), (Role.CC, "forwards"),
+    (Role.CC, "elastic"), (Role.CC, "uplink"), (Role.CC, "route"), (Role.CC, "out"),
 )
 """Every link by the host that has it. A guest answers only what the links before it let it have, so what serves it comes first."""
 _RANK = {each: n for n, each in enumerate(WAY)}
@@ -194,6 +196,14 @@ def _answer(name: str, address: str, mac: str, there: Sequence[str], *, far: boo
                       "When it answers its own node, the way between the hosts is cut: look at the cable, and let UDP port 4789 pass.")
     return broken("answer", "The guest does not answer", f"nobody answers for {address} at {mac} on {name}",
                   "Look at its screen: its card may be off, have no address or another one; have it ask for its address again.")
+
+
+def connections(count: int, most: int) -> LinkFacts:
+    """The kernel's table of connections, with how many there are and can be."""
+    if is_full(count, most):
+        return broken("connections", "The table of connections is full", f"{count} of {most}: this host drops what is new until others end",
+                      f"Find who opens so many (conntrack -L), or have more: sysctl net.netfilter.nf_conntrack_max={2 * most}")
+    return ok("connections", "There is room for new connections", f"at most {most}")
 
 
 def uplinks(there: There, names: Collection[str]) -> LinkFacts:

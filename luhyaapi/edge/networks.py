@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Literal
 
 from pydantic import Field
 
@@ -13,9 +14,9 @@ from luhyaapi.ids import InsId
 
 
 class EdgeLease(Model):
-    """One guest card of the network. ``hostname`` is what the guest is told, as the user wrote it."""
+    """One card of the network, a guest's or (without an instance) another machine's. ``hostname`` is what it is told, as the user wrote it."""
 
-    instance: InsId
+    instance: InsId | Literal[""] = ""
     mac: Mac
     ip: Ipv4
     hostname: str = ""
@@ -53,14 +54,14 @@ def check_network(plan: EdgeNetwork) -> ipaddress.IPv4Network:
     seen: set[object] = set()
     for lease, address in zip(plan.leases, addresses, strict=True):
         if address not in subnet or address in ends:
-            raise _invalid(f"{address} of {lease.instance} is no host address of {subnet}")
+            raise _invalid(f"{address} of {lease.instance or lease.hostname} is no host address of {subnet}")
         if address == gateway:
-            raise _invalid(f"{address} of {lease.instance} is the gateway's")
+            raise _invalid(f"{address} of {lease.instance or lease.hostname} is the gateway's")
         if int(lease.mac[:2], 16) & 1:
-            raise _invalid(f"{lease.mac} of {lease.instance} is a group address")
+            raise _invalid(f"{lease.mac} of {lease.instance or lease.hostname} is a group address")
         for value in (address, lease.mac):
             if value in seen:
-                raise _invalid(f"{value} of {lease.instance} is leased twice")
+                raise _invalid(f"{value} of {lease.instance or lease.hostname} is leased twice")
             seen.add(value)
     return subnet
 

@@ -53,6 +53,15 @@ def card_in(subnet: str) -> str:
     return next((name for name, address in links if ipaddress.IPv4Address(address) in wanted), "")
 
 
+def own(addresses: Collection[str]) -> dict[str, str]:
+    """Those of these addresses that this host has itself, with the MAC of the card. Raises Failed(network)."""
+    done = run(["ip", "-json", "address", "show"], timeout_s=_S, check=False)
+    if done.code:
+        raise Failed("network", "The addresses of this host could not be read", done.stderr.decode("utf-8", "replace").strip())
+    links = [(entry["local"], link.get("address", "")) for link in json.loads(done.stdout or b"[]") if link for entry in link.get("addr_info", ())]
+    return {address: mac for address, mac in links if address in addresses and mac}
+
+
 def address_in(door: str) -> str:
     """The IPv4 address in a URL that others can reach; empty for a name, for loopback and for none."""
     try:

@@ -37,6 +37,8 @@ TASK = "educloud.execute"
 _QUORUM = {"x-queue-type": "quorum"}
 _DELIVERY_LIMIT = 5
 _CONFIRM_S = 5.0
+_CONNECT_S = 10.0
+"""A broker under load takes seconds to greet: who gives up before never gets in, however often it knocks."""
 _AGAIN_S = 1.0
 _STOP_S = 1.0
 _HELD_S = 1.0
@@ -82,6 +84,7 @@ def _celery(url: str, trusted: Trust | None = None) -> Celery:
         worker_redirect_stdouts=False,
         worker_consumer="luhyaapi.wire.amqp:QuietConsumer",
         worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_timeout=_CONNECT_S,
         broker_connection_retry=False,
         broker_connection_retry_on_startup=False,
         broker_heartbeat=10,
@@ -122,7 +125,7 @@ class _Publisher:
     def _open(self) -> kombu.Producer:
         if self._producer is None:
             self._connection = kombu.Connection(
-                self._url, heartbeat=0, connect_timeout=3, ssl=_secured(self._trusted),
+                self._url, heartbeat=0, connect_timeout=_CONNECT_S, ssl=_secured(self._trusted),
                 transport_options={"confirm_publish": True, "socket_settings": {}},
             )
             self._connection.connect()

@@ -5,7 +5,7 @@ from luhyadb.models.hosts import Host, JoinToken
 from luhyadb.models.images import Comparison, Image, ImageVersion, Upload
 from luhyadb.models.instances import Instance, ScreenTicket
 from luhyadb.models.letters import Letter
-from luhyadb.models.networks import Card, Network, NetworkPlan
+from luhyadb.models.networks import Card, Network, NetworkPlan, Reservation
 from luhyadb.models.people import Account, IdempotencyKey
 from luhyadb.models.queue import Gate, Turn
 from luhyadb.models.resources import (
@@ -17,7 +17,9 @@ from luhyadb.models.resources import (
     Placement,
     Pool,
     PortLease,
+    ReservedAddress,
     Segment,
+    TakenAddress,
 )
 from luhyadb.models.tasks import Event, FlowRun, Heard, Outbox, Prefetch, Task, TaskOrder, TaskStep
 from luhyadb.models.workspaces import Workspace
@@ -25,6 +27,6 @@ from luhyadb.models.workspaces import Workspace
 __all__ = [
     "Access", "AccessOrder", "Account", "AddressLease", "Card", "Child", "Comparison", "ElasticAddress", "ElasticLink", "Event", "FlowRun",
     "Forward", "ForwardLease", "Gate", "GroupMember", "Heard", "Host", "IdempotencyKey", "Image", "ImageVersion", "Instance", "JoinToken", "Letter",
-    "Network", "NetworkPlan", "Outbox", "Placement", "Pool", "PortLease", "Prefetch", "ScreenTicket", "SecurityGroup", "Segment", "Task",
-    "TaskOrder", "TaskStep", "Turn", "Upload", "Workspace",
+    "Network", "NetworkPlan", "Outbox", "Placement", "Pool", "PortLease", "Prefetch", "Reservation", "ReservedAddress", "ScreenTicket",
+    "SecurityGroup", "Segment", "TakenAddress", "Task", "TaskOrder", "TaskStep", "Turn", "Upload", "Workspace",
 ]

@@ -23,6 +23,8 @@ class Instance(Table):
     memory_mib = models.PositiveIntegerField()
     persistence = word(Persistence, default=Persistence.PERSISTENT)
     data_disk_mib = models.PositiveIntegerField(default=0)
+    first_boot_offline = models.BooleanField(default=False, help_text="its cards get their carrier once its first boot is done")
+    offline = models.BooleanField(default=False, help_text="they have none yet")
     ssh_keys = models.JSONField(default=list)
     user_data = models.TextField(default="", blank=True, help_text="for the guest alone: it may hold secrets, and nobody is shown it again")
     state = word(InstanceState, default=InstanceState.DEFINED)

@@ -1,4 +1,4 @@
-"""Tables: Network, Card, NetworkPlan."""
+"""Tables: Network, Card, Reservation, NetworkPlan."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from luhyaapi.contracts.vocabulary import NetworkMode
 from luhyadb.models.base import Table, pk, word
 from luhyadb.models.hosts import Host
 from luhyadb.models.instances import Instance
+from luhyadb.models.people import Account
 
 
 class Network(Table):
@@ -51,8 +52,33 @@ class Card(Table):
         constraints = [models.UniqueConstraint(fields=["instance", "position"], name="one_card_per_position")]
 
 
+class Reservation(Table):
+    """An address of a network that nobody is lent by chance. Writer: clc.services.reservations.
+
+    ``owner`` null: it is no instance's; ``name``: only the instance of that name gets it. ``number`` is the address as one.
+    """
+
+    cluster = models.ForeignKey(Host, models.PROTECT)
+    network = models.ForeignKey(Network, models.PROTECT, null=True, help_text="null: the network of the cluster's settings")
+    address = models.CharField(max_length=15)
+    number = models.PositiveBigIntegerField()
+    mac = models.CharField(max_length=17, null=True)  # noqa: DJ001 - unique where set
+    owner = models.ForeignKey(Account, models.PROTECT, null=True, default=None)
+    name = models.CharField(max_length=63, default="", blank=True)
+    created_at = models.FloatField()
+
+    class Meta:
+        ordering = ["number", "id"]
+        constraints = [
+            models.UniqueConstraint(fields=["cluster", "address"], name="one_reservation_per_address"),
+            models.UniqueConstraint(fields=["cluster", "mac"], name="one_reservation_per_mac"),
+        ]
+
+
 class NetworkPlan(Table):
-    """The number of the last word to a cluster about its networks. Writer: clc.services.networks."""
+    """The number of the last word to a cluster about its networks, and the ports it lends. Writer: clc.services.plans."""
 
     cluster = models.CharField(max_length=20, primary_key=True)
     number = models.PositiveBigIntegerField(default=0)
+    first_port = models.PositiveIntegerField(default=0, help_text="0: that of the cluster's settings")
+    last_port = models.PositiveIntegerField(default=0)

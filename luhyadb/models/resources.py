@@ -59,6 +59,8 @@ class Pool(Table):
     name = models.CharField(max_length=63, primary_key=True)
     number = models.PositiveBigIntegerField(default=0, help_text="raised with every change of places, leases, networks and children")
     networks = models.PositiveBigIntegerField(default=0, help_text="the number of the last NetworksSet")
+    first_port = models.PositiveIntegerField(default=0, help_text="of those that are lent to lead to guests; 0: that of the settings")
+    last_port = models.PositiveIntegerField(default=0)
 
 
 class AddressLease(Table):
@@ -70,7 +72,29 @@ class AddressLease(Table):
     network = models.CharField(max_length=63)
     instance = models.CharField(max_length=20, default="", db_index=True)
     name = models.CharField(max_length=63, default="")
+    lent_at = models.FloatField(default=0)
     released_at = models.FloatField(default=0)
+
+
+class ReservedAddress(Table):
+    """An address that is lent to nobody by chance, as the CLC wants it. Writer: cc.services.networks."""
+
+    home = "cc"
+    ip = models.CharField(max_length=15, primary_key=True)
+    network = models.CharField(max_length=63)
+    mac = models.CharField(max_length=17, default="", blank=True)
+    owner = models.CharField(max_length=150, default="", blank=True)
+    name = models.CharField(max_length=63, default="", blank=True)
+
+
+class TakenAddress(Table):
+    """An address that somebody else answers for: passed over for a while. Writer: cc.services.leases."""
+
+    home = "cc"
+    ip = models.CharField(max_length=15, primary_key=True)
+    network = models.CharField(max_length=63)
+    mac = models.CharField(max_length=17)
+    seen_at = models.FloatField()
 
 
 class PortLease(Table):

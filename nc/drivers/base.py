@@ -43,7 +43,8 @@ class Files:
     ``screen`` is the socket the guest's screen shall listen on; its folder is there and belongs to
     ``account``. ``serial`` is the one of its first serial port, of which all that is written goes to ``console_log`` too,
     whether or not somebody listens; None: to the log alone. With an ``account`` the guest runs as that and the hypervisor
-    changes no owner and no mode of any file.
+    changes no owner and no mode of any file. ``first_boot`` is the socket of the port at which the guest says that its first boot is
+    done; with it, its cards begin without a carrier.
     """
 
     console_log: Path
@@ -58,6 +59,7 @@ class Files:
     base_socket: Path | None = None
     screen: Path | None = None
     serial: Path | None = None
+    first_boot: Path | None = None
     account: Account | None = None
 
     def of(self, part: Part) -> Path | None:
@@ -66,7 +68,7 @@ class Files:
 
 
 class Hypervisor(Protocol):
-    """Eight verbs and three questions. Every verb is idempotent and speaks our instance id only.
+    """Nine verbs and three questions. Every verb is idempotent and speaks our instance id only.
 
     Raises Unavailable(hypervisor_down) when it does not answer, Failed(hypervisor) when it answers no
     (also: ``start`` of what is not defined, or whose files are not there).
@@ -75,7 +77,8 @@ class Hypervisor(Protocol):
     and pulls nothing. ``remove`` also ends what runs and leaves no definition; files belong to the caller.
     ``inspect`` of an absent domain answers DomainState.ABSENT; only a hypervisor that answered may say so.
     ``list`` names our domains only. ``stand`` has the disk of a running guest that was started on ``base_socket`` stand on
-    ``base``, which holds the same: from then on the socket is not needed, and the guest notices nothing.
+    ``base``, which holds the same: from then on the socket is not needed, and the guest notices nothing. ``connect`` gives the cards
+    of a running guest their carrier.
     ``display.port`` of a running one is the port its machine was lent, whether or not anything listens there.
 
     ``account`` answers what a guest of that machine runs as; None: as the hypervisor decides, which then takes the
@@ -90,6 +93,7 @@ class Hypervisor(Protocol):
     def stand(self, instance: str, base: Path, base_format: DiskFormat) -> None: ...
     def stop(self, instance: str, grace_s: float, cancelled: Callable[[], bool] = ...) -> None: ...
     def remove(self, instance: str) -> None: ...
+    def connect(self, instance: str) -> None: ...
     def inspect(self, instance: str) -> DomainFacts: ...
     def list(self) -> list[DomainFacts]: ...
     def account(self, spec: MachineSpec) -> Account | None: ...

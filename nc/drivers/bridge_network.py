@@ -11,7 +11,7 @@ from typing import Any
 from luhyaapi.conf import bridge_for, bridge_of
 from luhyaapi.contracts.specs import LinkFacts, Nic, SegmentSpan
 from luhyaapi.contracts.vocabulary import SPANNING, NetworkMode
-from luhyaapi.edge import links, routes, vxlan
+from luhyaapi.edge import connections, links, routes, vxlan
 from luhyaapi.edge import uplink as cards
 from luhyaapi.edge.base import RulesDriver
 from luhyaapi.edge.dnsmasq import DnsmasqNetwork
@@ -103,6 +103,8 @@ class BridgeNetwork:
             told = next((each for each in segments if each.segment == nic.segment), None)
             checks.append(("span", lambda: links.span(bridge, told, self._namespace)))
         checks += links.answers(bridge, nic.ip, nic.mac)
+        if self._rules and nic.mode not in SPANNING:
+            checks.append(("connections", lambda: links.connections(*connections.look())))
         if ends_here and nic.way_out:
             # a host that lost its way out still knows by which cards it had one
             known = here.uplinks or (rules.uplinks if rules else ())

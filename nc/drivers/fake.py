@@ -19,7 +19,7 @@ from luhyaapi.edge import links
 from luhyaapi.errors import CODES, Bug, Failed, Refused, Trouble, Unavailable
 from nc.drivers.base import Account, Files, NodeEdge, Probe, check, ends_politely, never, tap_name
 
-VERBS = ("probe", "define", "start", "stand", "stop", "remove", "inspect", "list", "plug", "unplug", "guard", "look", "found")
+VERBS = ("probe", "define", "start", "stand", "connect", "stop", "remove", "inspect", "list", "plug", "unplug", "guard", "look", "found")
 _ECHO_LOOK_S = 0.2
 _ECHO_PIECE = 4096
 
@@ -78,7 +78,8 @@ class FakeHypervisor:
         self._write(spec.instance, {
             "state": self._read(spec.instance).get("state", DomainState.STOPPED),
             "spec": spec.model_dump(mode="json"), "needed": needed, "console_log": str(files.console_log),
-            "screen": str(files.screen or ""), "serial": str(files.serial or ""), "base_socket": str(files.base_socket or ""), "base": str(files.base or ""),
+            "screen": str(files.screen or ""), "serial": str(files.serial or ""), "first_boot": str(files.first_boot or ""),
+            "base_socket": str(files.base_socket or ""), "base": str(files.base or ""),
         })
         self.effect("defined", spec.instance, self._read(spec.instance))
 
@@ -95,7 +96,7 @@ class FakeHypervisor:
             if domain["base_socket"] and not Path(domain["base_socket"]).is_socket():
                 raise Failed("hypervisor", what, "nobody exports its image")
             self._say(domain, f"{instance} starts")
-            for at in (domain["screen"], domain.get("serial", "")):
+            for at in (domain["screen"], domain.get("serial", ""), domain.get("first_boot", "")):
                 _show(at, what)
             self._become(instance, DomainState.RUNNING)
         return self._facts(instance)
@@ -108,6 +109,17 @@ class FakeHypervisor:
             raise Failed("hypervisor", f"{instance} could not be put on its image", f"{base.name} is not there")
         self._write(instance, {**domain, "base_socket": "", "base": str(base)})
         self.effect("stands", instance, domain)
+
+    def connect(self, instance: str) -> None:
+        self.faults.strike("connect", instance)
+        domain = self._read(instance)
+        if domain.get("state") == DomainState.RUNNING and domain.get("first_boot"):
+            self._write(instance, {**domain, "first_boot": ""})
+            self.effect("connected", instance, domain)
+
+    def is_connected(self, instance: str) -> bool:
+        """Whether its cards have a carrier."""
+        return self._runs(instance) and not self._read(instance).get("first_boot")
 
     def stop(self, instance: str, grace_s: float, cancelled: Callable[[], bool] = never) -> None:
         self.faults.strike("stop", instance)
@@ -174,6 +186,22 @@ class FakeHypervisor:
         listener = _bound(domain["serial"])
         listener.listen()
         threading.Thread(target=self._echo, args=(instance, listener, Path(domain["console_log"])), name="echo", daemon=True).start()
+
+    def say_done(self, instance: str) -> None:
+        """What happens behind our back: the guest says that its first boot is done, to whoever listens first."""
+        listener = _bound(self._read(instance)["first_boot"])
+        listener.listen()
+        listener.settimeout(_ECHO_LOOK_S)
+        threading.Thread(target=self._tell_done, args=(instance, listener), name="first-boot", daemon=True).start()
+
+    def _tell_done(self, instance: str, listener: socket.socket) -> None:
+        with listener:
+            while self._runs(instance):
+                with contextlib.suppress(TimeoutError):
+                    sock, _ = listener.accept()
+                    with sock:
+                        sock.sendall(b"done\n")
+                        return
 
     def _echo(self, instance: str, listener: socket.socket, console_log: Path) -> None:
         listener.settimeout(_ECHO_LOOK_S)

@@ -132,6 +132,11 @@ class LibvirtHypervisor:
             except OSError as e:
                 _log.info("the log of a guest's process stays", instance=instance, why=str(e))
 
+    def connect(self, instance: str) -> None:
+        """See :class:`nc.drivers.base.Hypervisor`."""
+        with contextlib.suppress(Absent):
+            self._link.ask(lambda c: _connect(_find(c, instance)), what=f"{instance} could not be connected")
+
     def inspect(self, instance: str) -> DomainFacts:
         try:
             return self._link.ask(lambda c: _facts(_find(c, instance)), what=f"{instance} could not be looked at")
@@ -228,6 +233,16 @@ def _no_ipv6(domain: Any) -> None:
     for target in etree.fromstring(domain.XMLDesc().encode()).iterfind("devices/interface/target[@dev]"):
         with contextlib.suppress(OSError):
             (_IPV6 / target.get("dev") / "disable_ipv6").write_text("1\n", "ascii")
+
+
+def _connect(domain: Any) -> None:
+    if not domain.isActive():
+        return
+    for card in etree.fromstring(domain.XMLDesc().encode()).iterfind("devices/interface"):
+        link = card.find("link[@state='down']")
+        if link is not None:
+            link.set("state", "up")
+            domain.updateDeviceFlags(etree.tostring(card, encoding="unicode"), libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
 
 def _shutdown(domain: Any) -> None:

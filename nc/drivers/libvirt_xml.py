@@ -37,6 +37,7 @@ LONGEST_SOCKET = 107
 _FIRST_CARD_AT = 0x10
 DATA = "data"
 AGENT = "org.qemu.guest_agent.0"
+FIRST_BOOT = "org.educloud.first_boot.0"
 _OURS = uuid.uuid5(uuid.NAMESPACE_URL, NAMESPACE)
 
 
@@ -61,7 +62,7 @@ def domain_xml(spec: MachineSpec, files: Files, accelerator: Accelerator, kind: 
 
     A kernel among the files is booted directly, else the disk. Raises Refused(invalid) for what no guest can be made of.
     """
-    _check(spec, files, kind)
+    _check(spec, files, kind, wiring)
     domain = etree.Element("domain", type=kind, nsmap={"qemu": QEMU_NAMESPACE} if wiring.subnet else None)
     _add(domain, "name", spec.instance)
     _add(domain, "uuid", domain_uuid(spec.instance))
@@ -91,13 +92,15 @@ def _add(parent: Any, tag: str, text: str | None = None, **attributes: str) -> A
     return child
 
 
-def _check(spec: MachineSpec, files: Files, kind: Kind) -> None:
+def _check(spec: MachineSpec, files: Files, kind: Kind, wiring: Wiring) -> None:
     check(spec, files)
     if kind == "xen" and spec.image.hardware != Hardware():
         raise Refused("invalid", "Xen has its own devices", "the image asks for others")
     if 0 < spec.display_port < FIRST_VNC_PORT:
         raise Refused("invalid", f"Display port {spec.display_port} cannot be", f"the first possible is {FIRST_VNC_PORT}")
-    for at in filter(None, (files.screen, files.serial)):
+    if files.first_boot and (kind == "xen" or wiring.subnet):
+        raise Refused("invalid", "No guest of this node can begin offline", "it runs Xen, or without rights", hint="Run it without that, or elsewhere.")
+    for at in filter(None, (files.screen, files.serial, files.first_boot)):
         if len(os.fsencode(at)) > LONGEST_SOCKET:
             raise Refused("invalid", "The node's folder is too long for a screen's socket", f"{at}: at most {LONGEST_SOCKET} characters")
     try:
@@ -180,8 +183,8 @@ def _devices(devices: Any, spec: MachineSpec, files: Files, kind: Kind, wiring: 
         _screen(devices, spec, None)
         return
     _serial(devices, files)
+    _channels(devices, files)
     if files.disk:
-        _add(_add(devices, "channel", type="unix"), "target", type="virtio", name=AGENT)
         _tablet(devices, hardware.pointer_model)
     _add(devices, "input", type="mouse", bus="ps2")
     _add(devices, "input", type="keyboard", bus="ps2")
@@ -201,6 +204,15 @@ def _serial(devices: Any, files: Files) -> None:
     serial = _add(devices, "serial", type="unix")
     _add(serial, "source", mode="bind", path=str(files.serial))
     _add(serial, "log", file=str(files.console_log), append="on")
+
+
+def _channels(devices: Any, files: Files) -> None:
+    if files.first_boot:
+        channel = _add(devices, "channel", type="unix")
+        _add(channel, "source", mode="bind", path=str(files.first_boot))
+        _add(channel, "target", type="virtio", name=FIRST_BOOT)
+    if files.disk:
+        _add(_add(devices, "channel", type="unix"), "target", type="virtio", name=AGENT)
 
 
 def _controllers(devices: Any, files: Files, hardware: Hardware) -> None:
@@ -266,6 +278,8 @@ def _card(devices: Any, spec: MachineSpec, nic: Nic, files: Files, kind: Kind, b
     if kind != "xen":
         _add(card, "model", type=spec.image.hardware.vif_model)
         _add(card, "rom", enabled="no")
+    if files.first_boot:
+        _add(card, "link", state="down")
 
 
 _DEVICES = {VifModel.VIRTIO: "virtio-net-pci", VifModel.E1000: "e1000", VifModel.E1000E: "e1000e", VifModel.RTL8139: "rtl8139"}

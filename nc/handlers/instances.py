@@ -1,10 +1,10 @@
-"""Handlers: DomainStart, DomainStop, DomainDelete, StreamOpen."""
+"""Handlers: DomainStart, DomainConnect, DomainStop, DomainDelete, StreamOpen."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from luhyaapi.contracts.commands import DomainDelete, DomainStart, DomainStop, StreamOpen
+from luhyaapi.contracts.commands import DomainConnect, DomainDelete, DomainStart, DomainStop, StreamOpen
 from luhyaapi.errors import Trouble
 from luhyaapi.role import Done, Handler, Job, handles
 from luhyaapi.wire import stream
@@ -21,6 +21,14 @@ class StartDomain(Handler[DomainStart]):
             return Done()
         facts = job.services.domains.start(job, command.spec, e.gen, e.fence)
         return Done({"display": facts.display, "accelerator": facts.accelerator})
+
+
+@handles(DomainConnect)
+class ConnectDomain(Handler[DomainConnect]):
+    """Have its cards connected."""
+
+    def run(self, job: Job, command: DomainConnect) -> None:
+        job.services.domains.connect(command.instance, job.envelope.gen, job.envelope.fence)
 
 
 @handles(DomainStop)

@@ -12,6 +12,7 @@ from nc.drivers.base import Account
 
 SCREEN = "vnc"
 SERIAL = "tty"
+FIRST_BOOT = "first"
 SOCKET = "sock"
 EXPORT = "image"
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -72,6 +73,17 @@ def serial(folder: Path) -> Path:
     return serial_of(folder)
 
 
+def first_boot(folder: Path) -> Path:
+    """Where the guest with that folder shall say that its first boot is done: a folder nobody but us enters."""
+    (folder / FIRST_BOOT).mkdir(mode=0o700, parents=True, exist_ok=True)
+    return first_boot_of(folder)
+
+
+def first_boot_of(folder: Path) -> Path:
+    """The same place, as it is."""
+    return folder / FIRST_BOOT / SOCKET
+
+
 def serial_of(folder: Path) -> Path:
     """The same place, as it is."""
     return folder / SERIAL / SOCKET
@@ -79,7 +91,7 @@ def serial_of(folder: Path) -> Path:
 
 def close_screen(folder: Path) -> None:
     """Have no sockets left of a guest that does not run, and nothing else its process may have put beside its screen."""
-    for closed in (folder / SCREEN, folder / SERIAL):
+    for closed in (folder / SCREEN, folder / SERIAL, folder / FIRST_BOOT):
         for entry in closed.iterdir() if closed.is_dir() else ():
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink(missing_ok=True)
 

@@ -112,10 +112,23 @@ def mapped(overlay: Path) -> list[dict[str, Any]]:
     return list(json.loads(_qemu_img("map", "--output=json", f"json:{json.dumps(alone)}")))
 
 
-def seed_iso(path: Path, instance_id: str, hostname: str, ssh_keys: Iterable[str], user_data: str = "") -> Path:
+_TELLS_DONE = """#!/bin/sh
+# This guest's first boot is offline: when cloud-init is done its host is told, until a card has its carrier.
+(
+  cloud-init status --wait
+  for _ in $(seq 360); do
+    cat /sys/class/net/[!l]*/carrier 2>&1 | grep -qx 1 && break
+    echo done > /dev/virtio-ports/org.educloud.first_boot.0
+    sleep 5
+  done
+) > /dev/null 2>&1 &
+"""
+
+
+def seed_iso(path: Path, instance_id: str, hostname: str, ssh_keys: Iterable[str], user_data: str = "", *, offline: bool = False) -> Path:
     """Write the NoCloud seed cloud-init reads at first boot: instance id, host name, keys of the default user.
 
-    With ``user_data`` that is what the guest is told, as it is, and the keys come beside it.
+    With ``user_data`` that is what the guest is told, as it is, and the keys come beside it. ``offline``: it is told to say when it is done.
 
     Raises Refused(invalid) for a host name or a key that is none, Failed(disk_full).
     """
@@ -133,6 +146,8 @@ def seed_iso(path: Path, instance_id: str, hostname: str, ssh_keys: Iterable[str
         "meta-data": json.dumps(meta, ensure_ascii=False) + "\n",
         "user-data": user_data or "#cloud-config\n" + json.dumps(user, ensure_ascii=False) + "\n",
     }
+    if offline:
+        texts["vendor-data"] = _TELLS_DONE
     path.parent.mkdir(parents=True, exist_ok=True)
     part = _part_of(path)
     try:

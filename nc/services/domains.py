@@ -16,6 +16,7 @@ from luhyaapi.role import Job
 from luhyaapi.wire import stream
 from nc.services import belongings, disks
 from nc.services.boots import Boots
+from nc.services.first_boots import FirstBoots
 from nc.services.furnishing import Hands, furnish
 from nc.services.guards import Guards
 from nc.services.lazy.exports import Exports
@@ -44,7 +45,7 @@ class Domains:
         self._tell = tell
         self._boots = Boots(settings.hypervisor, hands.hypervisor.used_s)
         self._turns = Turns()
-        self._told: dict[str, tuple[str, int, int]] = {}
+        self._told: dict[str, tuple[str, int, int, bool]] = {}
         self._failed: dict[str, Fault] = {}
         self._watched = False
         self._fetched: dict[tuple[str, str], float] = {}
@@ -52,6 +53,8 @@ class Domains:
         self.guards = Guards(hands.network, self.wanted, settings.host.state / "edge.json")
         self.probes = Probes(hands.hypervisor, hands.network, self.wanted, self.guards)
         self.ways = Ways(hands.hypervisor, self.wanted)
+        self._first_boots = FirstBoots(self._is_offline, self._first_boot_done)
+        self._connected: set[str] = set()
         self.exports = exports or Exports(settings, hands.cache)
         self.standing = Standing(hands.hypervisor, hands.cache, self.exports, self.wanted, self._turns)
         self.strangers: tuple[str, ...] = ()
@@ -63,8 +66,8 @@ class Domains:
         """Have it running. Raises Refused(state) for an older order, Failed(hypervisor), Refused(not_found) without image."""
         with self._turns.order(spec.instance):
             before, spec = self._taking(job, spec, gen, fence)
-            restarts = before.restarts if before else ()
-            wanted = self.wanted.write(Wanted(spec=spec, state=InstanceState.RUNNING, gen=gen, fence=fence, restarts=restarts))
+            restarts, online = (before.restarts, before.online) if before else ((), -1)
+            wanted = self.wanted.write(Wanted(spec=spec, state=InstanceState.RUNNING, gen=gen, fence=fence, restarts=restarts, online=online))
             job.checkpoint()
             facts = self._boot(wanted, job.cancelled)
             for blob in spec.image.blobs:
@@ -75,8 +78,8 @@ class Domains:
     def prepare(self, job: Job, spec: MachineSpec, gen: int, fence: int) -> None:
         """Have its disks here, and it stopped. Raises what :meth:`start` raises."""
         with self._turns.order(spec.instance):
-            _, spec = self._taking(job, spec, gen, fence)
-            wanted = self.wanted.write(Wanted(spec=spec, state=InstanceState.STOPPED, gen=gen, fence=fence))
+            before, spec = self._taking(job, spec, gen, fence)
+            wanted = self.wanted.write(Wanted(spec=spec, state=InstanceState.STOPPED, gen=gen, fence=fence, online=before.online if before else -1))
             job.checkpoint()
             furnish(spec, self._hands, self.exports, self.wanted.folder(spec.instance))
             self._hands.network.unplug(spec.instance)
@@ -122,6 +125,30 @@ class Domains:
             self.wanted.bury(instance, max(gen, self.wanted.buried(instance)))
             self._wipe(instance, wanted)
 
+    def connect(self, instance: str, gen: int, fence: int) -> None:
+        """Have its cards connected, whether or not its first boot is done. Raises Refused(not_found | state)."""
+        with self._turns.order(instance):
+            wanted = self._newest(instance, gen, fence)
+            if wanted is None:
+                raise Refused("not_found", "The instance is not on this node", instance)
+            self._connect(self.wanted.write(wanted.model_copy(update={"gen": gen})))
+
+    def _first_boot_done(self, instance: str) -> None:
+        with self._turns.order(instance):
+            wanted = self.wanted.read(instance)
+            if wanted is not None and wanted.is_offline:
+                self._connect(wanted)
+
+    def _connect(self, wanted: Wanted) -> None:
+        instance = wanted.spec.instance
+        wanted = self.wanted.write(wanted.model_copy(update={"online": wanted.spec.disk}))
+        self._hands.hypervisor.connect(instance)
+        self._report(wanted, self._hands.hypervisor.inspect(instance))
+
+    def _is_offline(self, instance: str) -> bool:
+        wanted = self.wanted.read(instance)
+        return wanted is not None and wanted.is_offline
+
     def is_going(self, instance: str) -> bool:
         """Whether its delete has begun."""
         wanted = self.wanted.read(instance)
@@ -141,6 +168,7 @@ class Domains:
         self.wanted.forget(instance)
         self._told.pop(instance, None)
         self._failed.pop(instance, None)
+        self._connected.discard(instance)
 
     def screen(self, instance: str) -> stream.Local:
         """Where its screen is dialled on this host. Raises Refused(state)."""
@@ -196,15 +224,26 @@ class Domains:
         found = self._hands.hypervisor.inspect(spec.instance)
         if found.state is DomainState.RUNNING:
             return found
-        files = furnish(spec, self._hands, self.exports, self.wanted.folder(spec.instance))
+        files = furnish(spec, self._hands, self.exports, self.wanted.folder(spec.instance), offline=wanted.is_offline)
         self.guards.stand(spec)
         self._serve(spec)
         with self._boots.slot(spec.instance, cancelled):
             self._hands.hypervisor.define(spec, files)
             facts = self._hands.hypervisor.start(spec.instance)
         self.standing.started(spec.instance)
+        self._watch_first_boot(wanted)
         self._failed.pop(spec.instance, None)
         return facts
+
+    def _watch_first_boot(self, wanted: Wanted) -> None:
+        """Of a guest that runs, and whose first boot is offline: hear when it is done; one that may be online is, also after a crash of ours."""
+        instance = wanted.spec.instance
+        if wanted.is_offline:
+            self._connected.discard(instance)
+            self._first_boots.listen(instance, belongings.first_boot_of(self.wanted.folder(instance)))
+        elif wanted.spec.first_boot_offline and instance not in self._connected:
+            self._hands.hypervisor.connect(instance)
+            self._connected.add(instance)
 
     def _serve(self, spec: MachineSpec | None = None) -> None:
         """Have this guest told of itself, or all there are: of one alone a new process would forget the others."""
@@ -281,6 +320,8 @@ class Domains:
             if wanted.state != InstanceState.RUNNING:
                 self.exports.close(instance)
                 self._reset(wanted)
+        else:
+            self._watch_first_boot(wanted)
         self._report(wanted, found)
 
     def _close_screen(self, instance: str) -> None:
@@ -384,7 +425,7 @@ class Domains:
         return InstanceFacts(
             instance=wanted.spec.instance, state=state, node=self._node, nics=wanted.spec.nics, display=found.display,
             accelerator=found.accelerator, fence=wanted.fence, gen=wanted.gen,
-            version=wanted.spec.image.version, error=error,
+            version=wanted.spec.image.version, offline=state is InstanceState.RUNNING and wanted.is_offline, error=error,
         )
 
     def counts(self) -> int:
@@ -392,9 +433,9 @@ class Domains:
         return len(self.wanted.all())
 
 
-def _mark(state: InstanceState, wanted: Wanted) -> tuple[str, int, int]:
+def _mark(state: InstanceState, wanted: Wanted) -> tuple[str, int, int, bool]:
     """What is told again only when it is otherwise."""
-    return state, wanted.gen, wanted.spec.image.version
+    return state, wanted.gen, wanted.spec.image.version, wanted.is_offline
 
 
 def _absent(instance: str) -> DomainFacts:

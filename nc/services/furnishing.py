@@ -26,8 +26,10 @@ class Hands:
     """None: guests of this node have nobody to ask about themselves."""
 
 
-def furnish(spec: MachineSpec, hands: Hands, exports: Exports, folder: Path) -> Files:
+def furnish(spec: MachineSpec, hands: Hands, exports: Exports, folder: Path, *, offline: bool = False) -> Files:
     """Have all files of a guest that does not run in ``folder``, as it may use them. What is there stays, but older system disks.
+
+    ``offline``: it begins without a carrier.
 
     Raises Refused(not_found) when its image is not here, Failed(disk_full | hypervisor | network).
     """
@@ -54,7 +56,7 @@ def furnish(spec: MachineSpec, hands: Hands, exports: Exports, folder: Path) -> 
         to_come = coming.size if coming else None
         disk = disks.overlay(paths[Part.DISK], DiskFormat(base.format), disks.system(folder, spec.disk), to_come=to_come)
         hostname = disks.hostname_of(spec.name, spec.instance)
-        seed = disks.seed_iso(folder / "seed.iso", spec.instance, hostname, spec.ssh_keys, spec.user_data)
+        seed = disks.seed_iso(folder / "seed.iso", spec.instance, hostname, spec.ssh_keys, spec.user_data, offline=spec.first_boot_offline)
         if account:
             belongings.own(disk, account)
             belongings.own(seed, account, 0o400)
@@ -70,7 +72,8 @@ def furnish(spec: MachineSpec, hands: Hands, exports: Exports, folder: Path) -> 
     return Files(
         console_log=log_file, disk=disk, data=data, base=paths.get(Part.DISK), base_format=DiskFormat(base.format if base else DiskFormat.RAW),
         base_socket=export, kernel=paths.get(Part.KERNEL), initrd=paths.get(Part.INITRD), seed=seed, taps=taps,
-        screen=belongings.screen(folder, account), serial=belongings.serial(folder), account=account,
+        screen=belongings.screen(folder, account), serial=belongings.serial(folder),
+        first_boot=belongings.first_boot(folder) if offline else None, account=account,
     )
 
 

@@ -8,7 +8,7 @@ from luhyaapi.edge import links
 from luhyaapi.errors import Trouble
 from nc.drivers.base import Hypervisor, NodeNetwork
 from nc.services.guards import Guards
-from nc.services.wanted import WantedFiles
+from nc.services.wanted import Wanted, WantedFiles
 
 
 class Probes:
@@ -22,7 +22,7 @@ class Probes:
         wanted = self._wanted.read(instance)
         if wanted is None:
             return (links.broken("guest", "The instance is not on this node", "its node has no order to run it", "Start the instance."),)
-        guest, = links.seen("", [("guest", lambda: self._guest(instance))])
+        guest, = links.seen("", [("guest", lambda: self._guest(wanted))])
         if guest.state is LinkState.BROKEN:
             return (guest,)
         found = [guest]
@@ -30,8 +30,10 @@ class Probes:
             found += self._card(instance, nic)
         return tuple(found)
 
-    def _guest(self, instance: str) -> LinkFacts:
-        state = self._hypervisor.inspect(instance).state
+    def _guest(self, wanted: Wanted) -> LinkFacts:
+        state = self._hypervisor.inspect(wanted.spec.instance).state
+        if state is DomainState.RUNNING and wanted.is_offline:
+            return links.broken("guest", "The guest is offline", "it has not said that its first boot is done", "Wait for that, or connect the instance.")
         if state is DomainState.RUNNING:
             return links.ok("guest", "The guest runs")
         return links.broken("guest", "The guest does not run", f"on its node it is {state}", "Start the instance.")

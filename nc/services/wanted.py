@@ -20,13 +20,22 @@ _GONE_KEPT_S = 7 * 86400.0
 
 
 class Wanted(Model):
-    """One instance: its machine, what shall become of it, and when it had to be restarted (seconds since 1970)."""
+    """One instance: its machine, what shall become of it, and when it had to be restarted (seconds since 1970).
+
+    ``online``: the number of the system disk that may have a carrier though its machine begins offline; -1: none.
+    """
 
     spec: MachineSpec
     state: InstanceState
     gen: int = 0
     fence: int = 0
     restarts: tuple[float, ...] = ()
+    online: int = -1
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether its cards have no carrier."""
+        return self.spec.first_boot_offline and self.online != self.spec.disk
 
 
 class Gone(Model):

@@ -8,7 +8,7 @@ import pytest
 from cc.role import ROLE
 from luhyaapi import clock
 from luhyaapi.contracts.commands import AccessSet
-from luhyadb.models import Event, Forward, Host, Instance, Outbox
+from luhyadb.models import ElasticAddress, Event, Forward, Host, Instance, Outbox
 
 SSH = {"protocol": "tcp", "ports": "22", "source": "10.0.0.0/8"}
 PING = {"protocol": "icmp", "ports": "", "source": "0.0.0.0/0"}
@@ -221,3 +221,25 @@ def test_all_that_meet_in_one_machine_are_bounded(api, user, one):
     assert client.put(f"/api/v1/instances/{one.pk}/groups/", {"groups": ["g0", "g1", "g2", "g3"]}, format="json").status_code == 200
     full = client.put(f"/api/v1/instances/{one.pk}/rules/", {"rules": [{"protocol": "any"}]}, format="json")
     assert (full.status_code, "257" in full.json()["why"]) == (403, True)
+
+
+def test_the_file_of_a_remote_desktop_names_what_leads_there(api, user, cluster, one):
+    at = f"/api/v1/instances/{one.name}/remote-desktop/"
+    refused = api(user).get(at)
+    assert (refused.status_code, refused.json()["code"]) == (409, "state")
+    assert "educloud forward add" in refused.json()["hint"]
+
+    def told():
+        answer = api(user).get(at).json()
+        assert answer["name"] == f"{one.name}.rdp"
+        assert answer["text"].endswith("\r\n")
+        return answer["text"].split("\r\n")[0]
+
+    Instance.objects.filter(pk=one.pk).update(nics=[{"mac": "52:54:00:00:00:01", "ip": "192.0.2.7", "network": "lan", "mode": "campus"}])
+    assert told() == "full address:s:192.0.2.7:3389"
+    ElasticAddress.objects.create(id="eip-00000001", address="198.51.100.7", number=1, cluster=cluster, owner=user, instance=one, created_at=1, allocated_at=1)
+    assert told() == "full address:s:198.51.100.7:3389"
+    api(user).post(f"/api/v1/instances/{one.pk}/forwards/", {"guest_port": 3389}, format="json")
+    assert told() == "full address:s:198.51.100.7:3389", "no port was lent for it yet"
+    Forward.objects.update(address="203.0.113.1", port=20007)
+    assert told() == "full address:s:203.0.113.1:20007"

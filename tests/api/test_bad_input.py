@@ -55,6 +55,7 @@ def ready(world, admin):
     ({"user_data": "ä" * 32769}, 422, "invalid", "user_data"),
     ({"user_data": ["a"]}, 422, "invalid", "user_data"),
     ({"user_data": None}, 422, "invalid", "user_data"),
+    ({"first_boot_offline": "perhaps"}, 422, "invalid", "first_boot_offline"),
     ({"colour": "red"}, 422, "invalid", "colour"),
     ({"memory": 512}, 422, "invalid", "memory"),
     ({"owner": "root"}, 422, "invalid", "owner"),

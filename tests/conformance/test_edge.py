@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from cc.drivers import EDGES
 from cc.drivers.base import EdgeDriver, EdgePlan
-from luhyaapi import conf, process
+from luhyaapi import clock, conf, process
 from luhyaapi.contracts.specs import Nic
 from luhyaapi.contracts.vocabulary import LinkState
 from luhyaapi.edge.networks import EdgeLease, EdgeNetwork
@@ -76,10 +77,35 @@ def test_what_was_applied_is_found(edge: EdgeDriver) -> None:
     assert edge.found() == plan(lease(10), lease(11))
 
 
+def test_a_machine_that_is_no_guest_is_served_beside_guests(edge: EdgeDriver) -> None:
+    printer = EdgeLease(mac="00:11:22:33:44:55", ip="10.77.0.11", hostname="host-10-77-0-11")
+    for wanted in (plan(lease(10), printer), plan(lease(10)), plan(lease(10), lease(11))):
+        edge.apply(wanted)
+        assert edge.found() == wanted
+
+
 def test_each_plan_replaces_the_one_before_whole(edge: EdgeDriver) -> None:
     edge.apply(plan(lease(10), lease(11)))
     swapped = plan(lease(12), lease(11, ip="10.77.0.10"), lease(10, ip="10.77.0.11"))
     for wanted in (swapped, swapped, plan(lease(10)), plan()):
+        edge.apply(wanted)
+        assert edge.found() == wanted
+
+
+def test_what_is_lent_is_served_before_the_next_plan_and_is_part_of_it(edge: EdgeDriver) -> None:
+    more = (lease(11), lease(12))
+    assert not edge.lend("edutest0", more), "there is no network yet"
+    edge.apply(plan(lease(10)))
+    if edge.lend("edutest0", more):
+        assert edge.lend("edutest0", more)
+        found = edge.found()
+        assert found is not None
+        assert set(found.networks[0].leases) == {lease(10), *more}
+        assert not edge.lend("edutest0-7", more), "there is no such network"
+        with pytest.raises(Refused):
+            edge.lend("edutest0", (lease(13, ip="10.99.0.1"),))
+        assert edge.found() == found
+    for wanted in (plan(lease(10), *more), plan(lease(11))):
         edge.apply(wanted)
         assert edge.found() == wanted
 
@@ -209,3 +235,49 @@ def test_looking_finds_what_was_never_applied_and_changes_nothing(edge: EdgeDriv
     assert edge.found() is None
     edge.apply(wanted)
     assert not {each.link for each in edge.look(nic, wanted, ()) if each.state is LinkState.BROKEN} & {"bridge", "gateway", "dhcp", "guards"}
+
+
+def nic(number: int, **over: object) -> Nic:
+    return Nic(**{"mac": f"02:00:0a:4d:00:{number:02x}", "ip": f"10.77.0.{number}", "subnet": "10.77.0.0/24", "gateway": "10.77.0.1"} | over)
+
+
+def test_nobody_answers_for_addresses_that_are_free(edge: EdgeDriver) -> None:
+    edge.apply(plan(lease(10), lease(11)))
+    assert edge.answering([nic(10), nic(11), nic(12, segment=7), nic(13, mode="node"), nic(14, mode="campus")]) == {}
+    assert edge.answering([]) == {}
+    assert edge.seen(network()) == edge.seen(network(bridge="edutest0-9")) == ()
+
+
+@pytest.mark.live
+def test_who_answers_for_an_address_is_told_by_his_mac_and_then_was_seen(namespace: None, tmp_path: Path) -> None:
+    """A machine of somebody else in the network, asked for beside two hundred addresses, and once more in a network of others."""
+    edge = EDGES["dnsmasq"](conf.Settings(host=conf.Host(role=conf.Role.CC, state=tmp_path), network=conf.Network(bridge="edutest0", rules="none")))
+    other = f"edu-other-{secrets.token_hex(3)}"
+    process.run(["ip", "netns", "add", other], timeout_s=10)
+    try:
+        edge.apply(plan())
+        for words in (
+            f"link add v0 type veth peer name eth0 address 00:11:22:33:44:55 netns {other}", "link set v0 master edutest0 up",
+            f"-n {other} address add 10.77.0.10/24 dev eth0", f"-n {other} link set eth0 up",
+        ):
+            process.run(["ip", *words.split()], timeout_s=10)
+        cards = [nic(number) for number in range(2, 200)]
+        began = clock.monotonic()
+        assert edge.answering(cards) == {"10.77.0.10": "00:11:22:33:44:55"}
+        assert clock.monotonic() - began < 0.5
+        process.run(["ip", "netns", "exec", other, "python3", "-c", "import socket; socket.socket(2, 2).sendto(b'x', ('10.77.0.1', 9))"], timeout_s=10)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as back:
+            back.sendto(b"x", ("10.77.0.10", 9))
+        until = clock.monotonic() + 5
+        while not edge.seen(network()) and clock.monotonic() < until:
+            clock.sleep(0.05)
+        (seen,) = edge.seen(network())
+        assert (seen.ip, seen.mac) == ("10.77.0.10", "00:11:22:33:44:55")
+        assert abs(clock.now() - seen.at) < 10
+        assert edge.answering([nic(10, mode="campus")]) == {"10.77.0.10": "00:11:22:33:44:55"}, "its own card of that network is the bridge here"
+        process.run(["ip", "link", "add", "d0", "address", "02:00:00:00:00:d0", "type", "bridge"], timeout_s=10)
+        process.run(["ip", "address", "add", "10.77.0.12/24", "dev", "d0"], timeout_s=10)
+        assert edge.answering([nic(12), nic(13)]) == {"10.77.0.12": "02:00:00:00:00:d0"}, "this host has it itself"
+    finally:
+        edge.down()
+        process.run(["ip", "netns", "del", other], timeout_s=10)

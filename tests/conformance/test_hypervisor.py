@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from lxml import etree
 
 from luhyaapi import clock, conf
 from luhyaapi.contracts.specs import Blob, Hardware, ImageRef, MachineSpec, Nic
@@ -22,12 +23,14 @@ from luhyaapi.transfer.demand import Demand
 from luhyaapi.wire.ends import open_socket
 from nc.drivers import HYPERVISORS
 from nc.drivers.base import Files, Hypervisor, Watched
+from nc.drivers.libvirt_link import Link
 from nc.services import belongings, disks
 from nc.services.lazy.door import SocketDoor
 from tests.support.private_libvirtd import PrivateLibvirtd, private_libvirtd
 
 A, B = "ins-0000000a", "ins-0000000b"
 PORTS = {A: 8700, B: 8701}
+NIC = Nic(mac="52:54:00:00:00:0a", ip="10.231.0.7")
 IMAGE = ImageRef(image="img-00000001", version=1, blobs=(Blob(part=Part.DISK, sha256="0" * 64, index="0" * 64, size=512, format="raw"),))
 
 
@@ -40,6 +43,7 @@ class Bench:
     kill: Callable[[str], None]
     answer: Callable[[str], None]
     again: Callable[[], Hypervisor]
+    is_connected: Callable[[str], bool]
 
     def spec(self, instance: str = A, **over: object) -> MachineSpec:
         given = {"instance": instance, "name": "trial", "cpus": 1, "memory_mib": 64, "image": IMAGE, "display_port": PORTS[instance]}
@@ -71,8 +75,11 @@ class Bench:
         found = [self.folder / "base.img", *sorted((self.folder / "instances").rglob("*"))]
         return {str(p): (s.st_uid, s.st_gid, s.st_mode) for p in found if not stat.S_ISSOCK((s := p.lstat()).st_mode)}
 
-    def running(self, instance: str = A) -> Files:
-        self.driver.define(self.spec(instance), files := self.files(instance))
+    def running(self, instance: str = A, *, offline: bool = False) -> Files:
+        files = self.files(instance)
+        if offline:
+            files = dataclasses.replace(files, first_boot=belongings.first_boot(self.folder / "instances" / instance))
+        self.driver.define(self.spec(instance, nics=(NIC,) if offline else ()), files)
         assert self.driver.start(instance).state is DomainState.RUNNING
         return files
 
@@ -97,7 +104,7 @@ def _fake(tmp_path: Path) -> Iterator[Bench]:
     settings = _settings(host={"state": tmp_path})
     driver = HYPERVISORS["fake"](settings)
     driver.stubborn |= {A, B}
-    yield Bench(driver, tmp_path, driver.kill, driver.answer, lambda: HYPERVISORS["fake"](settings))
+    yield Bench(driver, tmp_path, driver.kill, driver.answer, lambda: HYPERVISORS["fake"](settings), driver.is_connected)
 
 
 def _libvirt(private: PrivateLibvirtd) -> Iterator[Bench]:
@@ -111,7 +118,14 @@ def _libvirt(private: PrivateLibvirtd) -> Iterator[Bench]:
         for pid in private.pids(f"guest={instance},"):
             os.kill(pid, signal.SIGKILL)
 
-    yield Bench(driver, private.folder, kill, lambda _instance: None, lambda: HYPERVISORS["libvirt"](settings))
+    link = Link(private.uri)
+
+    def is_connected(instance: str) -> bool:
+        xml = link.ask(lambda c: c.lookupByName(instance).XMLDesc(), what="looked at")
+        return etree.fromstring(xml.encode()).find("devices/interface/link[@state='down']") is None
+
+    yield Bench(driver, private.folder, kill, lambda _instance: None, lambda: HYPERVISORS["libvirt"](settings), is_connected)
+    link.close()
     for facts in driver.list():
         driver.remove(facts.instance)
         shutil.rmtree(private.folder / "instances" / facts.instance, ignore_errors=True)
@@ -307,6 +321,21 @@ def test_a_screen_left_by_a_killed_guest_is_in_nobodys_way(bench: Bench) -> None
     assert stat.S_ISSOCK(screen.lstat().st_mode)
     assert bench.driver.start(A).state is DomainState.RUNNING
     assert stat.S_ISSOCK(screen.lstat().st_mode)
+
+
+def test_one_that_begins_offline_has_a_port_for_its_news_and_is_connected_on_demand(bench: Bench) -> None:
+    bench.driver.connect(A)
+    at = bench.running(offline=True).first_boot
+    assert at
+    assert stat.S_ISSOCK(at.lstat().st_mode)
+    assert stat.S_IMODE(at.parent.stat().st_mode) == 0o700
+    assert not bench.is_connected(A)
+    for _ in range(2):
+        bench.driver.connect(A)
+        assert bench.is_connected(A)
+    bench.driver.stop(A, 0)
+    bench.driver.connect(A)
+    bench.driver.remove(A)
 
 
 def test_two_guests_side_by_side(bench: Bench) -> None:

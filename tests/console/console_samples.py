@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import access_samples
+import pool_samples
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.views.i18n import set_language
@@ -59,6 +60,17 @@ _PATHS = {
     "address_lead": "addresses/<str:id>/lead/",
     "address_action": "addresses/<str:id>/<str:verb>/",
     "instance_network": "networks-of/<str:id>/",
+    "networks": "networks/",
+    "network_add": "networks/add/",
+    "network": "networks/<str:id>/",
+    "network_delete": "networks/<str:id>/delete/",
+    "network_ranges": "networks/<str:id>/ranges/",
+    "network_ports": "networks/<str:id>/ports/",
+    "network_addresses": "networks/<str:id>/addresses/",
+    "network_reservations": "networks/<str:id>/reservations/",
+    "network_reserve": "networks/<str:id>/reservations/add/",
+    "network_ethers": "networks/<str:id>/reservations/import/",
+    "network_unreserve": "networks/<str:id>/reservations/remove/",
     "images": "images/",
     "image_upload": "images/upload/",
     "image_import": "images/import/",
@@ -474,6 +486,23 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
         "security-groups-none": ("security_groups/list.html", "security_groups", {"rows": [], "form": FORM}),
         "security-group": (
             "security_groups/detail.html", "security_groups", {"group": access_samples.GROUPS[0], "instances": one[:2], "form": FORM, "command": "educloud"},
+        ),
+        "networks": (
+            "networks/list.html", "networks",
+            {"rows": [pool_samples.NETWORK], "own": [pool_samples.OWN], "clusters": access_samples.CLUSTERS, "form": FORM},
+        ),
+        "network": ("networks/detail.html", "networks", {"network": pool_samples.NETWORK, "instances": one[:2], "form": FORM, "command": "educloud"}),
+        "network-own": ("networks/detail.html", "networks", {"network": pool_samples.OWN, "is_own": True, "form": FORM, "command": "educloud"}),
+        "network-addresses": (
+            "networks/addresses.html", "networks",
+            {"pool": pool_samples.POOL, "map": pool_samples.MAP, "leases": pool_samples.LEASES, "next_after": "10.40.0.6", "form": FORM, "command": "educloud"},
+        ),
+        "network-large": (
+            "networks/addresses.html", "networks",
+            {"pool": pool_samples.POOL, "map": pool_samples.LARGE_MAP, "leases": [], "form": FORM, "command": "educloud"},
+        ),
+        "network-reservations": (
+            "networks/reservations.html", "networks", {"pool": pool_samples.POOL, "rows": pool_samples.ROWS, "form": FORM, "command": "educloud"},
         ),
         "addresses": ("addresses/list.html", "addresses", {"rows": access_samples.ADDRESSES, "form": FORM, "clusters": access_samples.CLUSTERS}),
         "addresses-none": ("addresses/list.html", "addresses", {"rows": [], "form": FORM, "clusters": [], "each": 4}),

@@ -165,3 +165,14 @@ def test_a_network_shows_how_it_is_and_how_much_is_lent(page, admin, world, clus
         text = show(where)[1]
         assert "1 of 5" in text
         assert 'value="20" aria-label="Lent"' in text
+
+
+def test_the_file_of_a_remote_desktop_is_offered_once_something_leads_there(page, user, other, one):
+    show, at = page(user), f"/instances/{one.pk}/access/remote-desktop/"
+    assert at not in show(f"/instances/{one.pk}/")[1]
+    assert "Nothing leads to the remote desktop" in show(at)[1]
+    show(f"/instances/{one.pk}/access/forward/", {"guest_port": "3389", "protocol": "tcp", "sources": "", "for_s": ""})
+    Forward.objects.update(address="203.0.113.1", port=20007)
+    assert at in show(f"/instances/{one.pk}/")[1]
+    assert "full address:s:203.0.113.1:20007\r\n" in show(at)[1]
+    assert page(other)(at)[0] == 404

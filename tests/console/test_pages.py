@@ -14,7 +14,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from clc.services import events, image_uses, instances, own, pictures
+from clc.services import events, image_uses, instances, leases, own, pictures
 from clc.web.page import PAGES
 from clc.web.pages import session
 from luhyaapi import clock
@@ -31,6 +31,7 @@ from luhyadb.models import (
     Instance,
     Network,
     Outbox,
+    Reservation,
     SecurityGroup,
     Task,
     TaskStep,
@@ -140,8 +141,9 @@ def hosts():
 
 
 @pytest.fixture
-def filled(admin, user, other, cloud):
-    """Something in every state, and pictures on the board."""
+def filled(admin, user, other, cloud, monkeypatch):
+    """Something in every state, and pictures on the board; no cluster answers a question."""
+    monkeypatch.setattr(leases, "PATIENCE_S", 0.0)
     hosts()
     for n, state in enumerate(HostState):
         Host.objects.create(id=f"nc-000000a{n}", role="nc", name=f"node-{n}", state=state, boss="cc-00000001", accelerator="tcg")
@@ -158,6 +160,8 @@ def filled(admin, user, other, cloud):
         a_workspace(user, image, 1 + n, state)
     Network.objects.create(id="net-00000001", cluster_id="cc-00000001", name="class-7", live_name="class-7", number=1, live_number=1,
                            subnet="10.40.0.0/24", created_at=clock.now())
+    for n, more in enumerate(({}, {"mac": "00:16:3e:00:00:01"}, {"owner": user, "name": "m"})):
+        Reservation.objects.create(cluster_id="cc-00000001", network_id="net-00000001", address=f"10.40.0.{n + 9}", number=n, created_at=clock.now(), **more)
     SecurityGroup.objects.create(id="sgr-00000001", owner=user, name="web", created_at=clock.now(), changed_at=clock.now(), rules=[
         {"protocol": "tcp", "first_port": 22, "last_port": 22, "source": "10.0.0.0/8"}])
     for n, more in enumerate(({}, {"owner": user}, {"owner": user, "instance_id": "ins-00000001"}, {"released_at": clock.now()})):
@@ -320,6 +324,26 @@ def test_user_data_is_handed_on_as_it_was_typed_and_shown_to_nobody(filled, admi
     instances.move(row, "deleted")
     row.refresh_from_db()
     assert row.user_data == "", "what is deleted keeps no secret"
+
+
+def test_a_machine_that_is_offline_says_so_and_can_be_connected(filled, admin):
+    client = browser(admin)
+    client.post("/instances/run/", {"image": "image-1", "name": "apart", "first_boot_offline": "1"})
+    row = Instance.objects.get(name="apart")
+    assert row.first_boot_offline
+    client.post("/instances/run/", {"image": "image-1", "name": "together"})
+    assert not Instance.objects.get(name="together").first_boot_offline
+    there = Instance.objects.filter(state="running").first()
+    path, verb = f"/instances/{there.pk}/", f"/instances/{there.pk}/connect/"
+    assert verb not in client.get(path).content.decode()
+    Instance.objects.filter(pk=there.pk).update(offline=True)
+    shown = client.get(path).content.decode()
+    assert verb in shown
+    assert "Offline until it says" in shown
+    assert client.get(f"/api/v1/instances/{there.pk}/").json()["offline"] is True
+    client.post(verb)
+    there.refresh_from_db()
+    assert Task.objects.get(pk=there.task).kind == "instance/connect"
 
 
 BAD = [

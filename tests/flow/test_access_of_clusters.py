@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from cc.services import access, edge
+from cc.services import access, edge, lent
+from clc.services import ports
 from luhyaapi import clock
 from luhyaapi.contracts.commands import AccessSet
 from luhyaapi.contracts.specs import Allow, ForwardAsk
 from luhyaapi.contracts.vocabulary import Allowed, Protocol
+from luhyaapi.edge import connections
 from luhyaapi.errors import Refused, Unavailable
 from luhyadb import memory
 from luhyadb.models import ForwardLease
@@ -60,6 +62,24 @@ def test_each_forward_has_a_port_of_the_cluster_and_keeps_it(cloud, office):
     assert ways(office) == {("tcp", 20001, "10.231.0.2", 80, ())}
     assert word(office, one, 4, SSH)
     assert ways(office) == {("tcp", 20002, "10.231.0.2", 22, ())}, "what was given back rests"
+
+
+def test_other_ports_are_lent_from_then_on_and_those_that_are_stay(cloud, office):
+    one = cloud.do()
+    word(office, one, 1, SSH)
+    ports.lend(cloud.admin, "", "30000-30001")
+    cloud.p.settle()
+    assert word(office, one, 2, SSH, WEB)
+    assert {port for _, port, _, _, _ in ways(office)} == {20000, 30000}
+    with memory.of("cc"):
+        pool = next(each for each in lent.pools_of(office.agent.settings.network) if each.pool == "ports")
+    assert (pool.first, pool.last, pool.size, pool.free, pool.lent) == (30000, 30001, 2, 1, 1)
+    with pytest.raises(Unavailable, match="No port of the cluster is free"):
+        word(office, one, 3, SSH, WEB, *(ForwardAsk(id=f"fwd-0000009{n}", guest_port=90 + n) for n in range(2)))
+    ports.lend(cloud.admin, "", "")
+    cloud.p.settle()
+    assert word(office, one, 4, SSH, WEB, ForwardAsk(id="fwd-00000099", guest_port=99))
+    assert {port for _, port, _, _, _ in ways(office)} == {20000, 30000, 20001}
 
 
 def test_an_older_word_changes_nothing(cloud, office):
@@ -131,3 +151,16 @@ def test_nothing_leads_to_an_instance_that_has_gone(cloud, office):
     assert (rules.forwards, rules.cards, heard()) == ((), (), 0)
     with memory.of("cc"):
         assert ForwardLease.objects.filter(instance="").count() == 1
+
+
+def test_a_cluster_whose_host_can_have_no_more_connections_says_so(cloud, office, tmp_path, monkeypatch):
+    monkeypatch.setattr(connections, "FOLDER", tmp_path)
+    network = office.agent.settings.network.model_copy(update={"driver": "dnsmasq"})
+    office.agent.settings = office.agent.settings.model_copy(update={"network": network})
+    (tmp_path / "nf_conntrack_max").write_text("1000\n")
+    me = f"host:{office.agent.me}"
+    for count, said in (("40", "ok"), ("1000", "The table of connections is full: 1000 of 1000"), ("10", "ok")):
+        (tmp_path / "nf_conntrack_count").write_text(count)
+        cloud.p.beat()
+        told = cloud.role("clc").board.read([me])[me]
+        assert (told["services"]["connections"], told["health"]) == (said, "" if said == "ok" else said)

@@ -184,6 +184,15 @@ def test_one_difference_between_two_that_agree_is_nothing(cloud, cluster):
     assert len(cluster.words) == 1
 
 
+def test_words_that_wait_are_said_as_one(cloud, cluster):
+    one, other = cloud.do(), cloud.do()
+    for port in range(1, 17):
+        forwards.add(cloud.user, one, forwards.Ask(port))
+    access.set_rules(cloud.user, other, [SSH])
+    cloud.p.settle()
+    assert [(word.instance, word.number, len(word.forwards)) for word in cluster.words] == [(one, 16, 16), (other, 1, 0)]
+
+
 def test_all_of_many_are_said_again_some_at_a_time(cloud, cluster, monkeypatch):
     monkeypatch.setattr(access, "_AGAIN_AT_ONCE", 2)
     ones = [cloud.do() for _ in range(5)]
@@ -285,9 +294,9 @@ def test_where_an_address_leads_goes_with_the_word_about_networks(cloud, cluster
     one, other = cloud.do(), cloud.do()
     elastic.add(cloud.admin, "", ["192.0.2.10-192.0.2.12"])
     mine = elastic.allocate(cloud.user)
-    elastic.associate(cloud.user, mine.pk, one)
-    elastic.associate(cloud.user, mine.pk, other)
-    cloud.p.settle()
+    for led in (one, other):
+        elastic.associate(cloud.user, mine.pk, led)
+        cloud.p.settle()
     assert heard == [[{"address": "192.0.2.10", "instance": one}], [{"address": "192.0.2.10", "instance": other}]]
     networks.create(cloud.admin, networks.Ask(cluster="", name="class-7", subnet="10.40.0.0/24"))
     cloud.p.settle()

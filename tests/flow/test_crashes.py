@@ -2,6 +2,9 @@
 
 import pytest
 
+from cc.drivers.fake import FakeEdge
+from cc.services import leases
+from luhyadb.models import Instance
 from tests.support.flow_crashes import Fuse, fused, settle
 from tests.support.flow_world import Crash
 from tests.support.walks import sampled
@@ -57,6 +60,21 @@ def test_each_point_of_run_and_delete(cloud, name, image):
         deaths += died
     cloud.rest()
     assert deaths >= 0.8 * (len(running) + len(deleting))
+
+
+@pytest.mark.walk
+def test_each_point_of_a_run_whose_first_address_is_somebody_elses(cloud, monkeypatch):
+    cloud.warm()
+    monkeypatch.setattr(FakeEdge, "answering", lambda _self, nics: {nic.ip: "00:11:22:33:44:55" for nic in nics if nic.ip == "10.231.0.2"})
+    monkeypatch.setattr(leases, "TAKEN_S", 5.0)
+    one, running = _points(cloud, "cc", "run", first=1)
+    for at in running:
+        cloud.do("delete", one)
+        cloud.p.pass_time(70)
+        one, _ = _die(cloud, "cc", "run", at)
+        (nic,) = Instance.objects.get(pk=one).nics
+        assert nic["ip"] == "10.231.0.3", at
+    cloud.rest()
 
 
 @pytest.mark.walk

@@ -452,6 +452,26 @@ def test_news_of_the_same_order_that_come_after_its_place_was_taken_back_are_too
     cloud.rest()
 
 
+def test_the_outcome_tells_where_an_instance_is_when_the_news_of_its_place_were_lost(cloud):
+    """The place of a run that came to nothing is kept while something may be left there."""
+    cloud.warm()
+    cloud.drain_by_order("nc2")
+    cloud.tap(lambda _d, _h, m: [] if opened(m)["kind"] in ("placement/facts", "instance/facts") else [m])
+    faults = cloud.p.hypervisor("nc1").faults
+    faults.always.update(start="hypervisor", remove="hypervisor")
+    one, task = cloud.ask()
+    cloud.p.settle()
+    cloud.p.pass_time(200)
+    assert cloud.task(task)[0] == "failed"
+    row = Instance.objects.get(pk=one)
+    assert row.node == cloud.p.known["nc1"][0].host
+    assert row.nics
+    faults.always.clear()
+    _heal(cloud)
+    cloud.do("delete", one)
+    cloud.rest()
+
+
 def test_a_delete_that_cannot_be_given_again_holds_up_no_other(cloud):
     stays, goes = cloud.do(), cloud.do()
     Instance.objects.update(wanted="deleted", changed_at=1)

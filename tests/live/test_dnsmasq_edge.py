@@ -118,6 +118,44 @@ def test_released_address_serves_its_new_card_only(edge: DnsmasqNetwork, guests:
     assert guests.ask(C)[0] == "10.77.0.12"
 
 
+def test_lent_beside_what_is_served_it_has_its_address_at_once(edge: DnsmasqNetwork, guests: Guests, tmp_path: Path) -> None:
+    assert not edge.lend((lease(A, "10.77.0.10"),)), "nothing is served yet"
+    edge.apply(plan(lease(C, "10.77.0.12")))
+    guests.connect()
+    before = pid_of(tmp_path)
+    assert edge.lend((lease(A, "10.77.0.10", "Lab PC 1"),))
+    assert guests.ask(A)[::3] == ["10.77.0.10", "lab-pc-1"]
+    assert edge.knows(A, "10.77.0.10")
+    for other in (lease(B, "10.77.0.10"), lease(A, "10.77.0.11")):
+        assert not edge.lend((other,)), "it is another's: only a new plan can say so"
+    again = DnsmasqNetwork(tmp_path / "edge", BRIDGE)
+    assert not again.lend((lease(B, "10.77.0.11"),)), "it does not know what the one before did"
+    assert again.found() == plan(lease(C, "10.77.0.12"), lease(A, "10.77.0.10", "Lab PC 1"))
+    again.apply(plan(lease(B, "10.77.0.10"), lease(C, "10.77.0.12")))
+    assert (guests.ask(A), guests.ask(B)[0]) == ([], "10.77.0.10"), "an address that was lent changes its card as any other"
+    assert pid_of(tmp_path) != before
+
+
+@pytest.mark.parametrize("fault", ["killed", "bridge made anew"])
+def test_nothing_is_lent_where_something_is_not_as_it_was(edge: DnsmasqNetwork, guests: Guests, tmp_path: Path, fault: str) -> None:
+    edge.apply(plan(lease(C, "10.77.0.12")))
+    if fault == "killed":
+        process.end(pid_of(tmp_path), 2)
+    else:
+        ip("link", "del", BRIDGE)
+        ip("link", "add", BRIDGE, "type", "bridge")
+    assert not edge.lend((lease(A, "10.77.0.10"),))
+
+
+def test_a_half_line_of_what_was_lent_is_passed_over(edge: DnsmasqNetwork, guests: Guests, tmp_path: Path) -> None:
+    edge.apply(plan(lease(C, "10.77.0.12")))
+    edge.lend((lease(A, "10.77.0.10"),))
+    with (tmp_path / "edge" / "lent.jsonl").open("a") as file:
+        file.write('{"instance": "ins-')
+    edge.apply(plan(lease(A, "10.77.0.10"), lease(C, "10.77.0.12")))
+    assert edge.found() == plan(lease(A, "10.77.0.10"), lease(C, "10.77.0.12"))
+
+
 def test_card_follows_its_lease_to_another_address(edge: DnsmasqNetwork, guests: Guests) -> None:
     edge.apply(plan(lease(A, "10.77.0.10"), lease(B, "10.77.0.11")))
     guests.connect()
@@ -313,6 +351,24 @@ def test_files_that_cannot_be_written_are_trouble_of_the_host(guests: Guests, tm
         DnsmasqNetwork(tmp_path / "file" / "edge", BRIDGE).apply(plan())
     assert caught.value.code == "network"
     assert BRIDGE not in process.run(["ip", "link", "show"], timeout_s=5).text
+
+
+def test_two_clusters_with_one_network_in_one_lan_do_not_meet(guests: Guests, tmp_path: Path) -> None:
+    ip("-n", guests.host, "link", "add", "lan0", "type", "veth", "peer", "name", "eth0", "netns", guests.guest)
+    ip("-n", guests.guest, "address", "add", "10.77.0.1/24", "dev", "eth0")
+    ip("-n", guests.guest, "link", "set", "eth0", "up")
+    edge = DnsmasqNetwork(tmp_path / "edge", BRIDGE, "lan0")
+    try:
+        with pytest.raises(Failed, match=r"Another cluster has this network: 10\.77\.0\.1 is its gateway") as caught:
+            edge.apply(plan(lease(A, "10.77.0.10")))
+        assert "behind lan0 answers for it" in caught.value.why
+        assert "master" not in process.run(["ip", "link", "show", "lan0"], timeout_s=5).text
+        assert edge.found() is None
+        ip("-n", guests.guest, "address", "del", "10.77.0.1/24", "dev", "eth0")
+        edge.apply(plan(lease(A, "10.77.0.10")))
+        assert guests.ask(A)[0] == "10.77.0.10"
+    finally:
+        edge.down()
 
 
 def names(guests: Guests, *asked: str) -> list[str]:

@@ -23,6 +23,7 @@ from nc.drivers.libvirt_hypervisor import LibvirtHypervisor
 from nc.drivers.libvirt_link import Link
 from nc.drivers.libvirt_xml import domain_xml
 from nc.services import belongings, disks
+from nc.services.first_boots import FirstBoots
 from nc.services.serial import Serials
 from tests.support.private_libvirtd import PrivateLibvirtd, private_libvirtd
 
@@ -117,10 +118,18 @@ def test_a_guest_from_start_to_its_own_end(private: PrivateLibvirtd, driver: Lib
     kernel, initrd = (Path(shutil.copy(tiny.files[name], folder)) for name in ("kernel", "initrd"))
     log = folder / "console.log"
     serve_address(private)
-    files = given(private, Files(log, kernel=kernel, initrd=initrd))
+    files = dataclasses.replace(given(private, Files(log, kernel=kernel, initrd=initrd)), first_boot=belongings.first_boot(folder))
     driver.define(spec(tiny.cmdline, 8700, (NIC,)), files)
     assert driver.start(A).display.port == 8700
     assert tap_name(A, NIC.mac) in links(private)
+    # it has no carrier until its first boot is done, which it says until it has one
+    assert files.first_boot
+    for _ in range(2):
+        done: list[str] = []
+        FirstBoots(lambda _instance: True, done.append).listen(A, files.first_boot)
+        assert soon(lambda d=done: d == [A], 60), log.read_text("utf-8", "replace")
+    assert "address" not in log.read_text("utf-8", "replace")
+    driver.connect(A)
     assert soon(lambda: f"address {NIC.ip}" in log.read_text("utf-8", "replace"), 60)
     # its serial console: what it says is in the log whether or not somebody looks, and a shell reads what is typed
     serials = Serials()

@@ -241,7 +241,8 @@ def test_where_nothing_is_broken_nothing_is_named(cloud: Cloud) -> None:
         found = cloud.look(instance)
         assert {each.state for _, each in found} <= {LinkState.OK, LinkState.SKIPPED}, found
     assert {each.link for _, each in cloud.look(SERVER)} == {
-        "guest", "tap", "bridge", "gateway", "guards", "dhcp", "span", "address", "answer", "forwards", "elastic", "uplink", "route", "out"}
+        "guest", "tap", "bridge", "gateway", "guards", "dhcp", "span", "address", "answer", "connections", "forwards", "elastic", "uplink", "route",
+        "out"}
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from pymemcache.client.base import Client
 
-from deploy.host import checks, enclose, ground, guests, plan
+from deploy.host import checks, configs, enclose, ground, guests, plan
 from deploy.host.down import down
 from deploy.host.supervision import Supervision
 from deploy.host.up import services_up
@@ -108,6 +108,15 @@ def test_everything_listens_on_loopback_only(cloud):
     found = [line.split()[3].rsplit(":", 1) for line in listening if line and line.split()[3].rsplit(":", 1)[1] in own]
     assert len(found) >= 5
     assert {address for address, _ in found} <= {"127.0.0.1", "[::1]"}
+
+
+def test_no_name_server_holds_up_who_connects_to_the_broker(cloud):
+    """It asks for its host's name with each connection: where a name server does not answer, that took eight seconds."""
+    known = configs.enclosure(cloud, "broker")["environ"]
+    own = {name: known[name] for name in ("RABBITMQ_NODENAME", "RABBITMQ_DIST_PORT", "RABBITMQ_CONF_ENV_FILE", "ERL_EPMD_PORT", "HOME")}
+    asked = ["setpriv", "--reuid=rabbitmq", "--regid=rabbitmq", "--clear-groups", "/usr/lib/rabbitmq/bin/rabbitmqctl", "eval", "inet_db:res_option(lookup)."]
+    said = subprocess.run(asked, env={**os.environ, **own}, cwd="/", capture_output=True, text=True, timeout=60, check=True)
+    assert said.stdout.strip() == "[file]"
 
 
 @pytest.mark.parametrize("program", plan.SERVICES)

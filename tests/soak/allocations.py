@@ -22,7 +22,7 @@ from tests.support import private_mariadb, scratch
 
 CLUSTER = "cc-00000001"
 REST_S = 0.3
-_HOLD_S = 0.01
+HOLD_S = 0.01
 _KILL_EVERY_S = 0.25
 _SWEEP_EVERY_S = 0.05
 _LOST_RELEASE = 0.1
@@ -30,7 +30,7 @@ _PATIENCE_S = 60.0
 """Killed processes leave what they wrote in the kernel: waiting for a real disk would only make runs fewer."""
 
 
-def _settings(folder: Path, database: str) -> None:
+def prepare(folder: Path, database: str) -> None:
     """This process is a cluster's, on a database of its own."""
     import django
     from django.core.management import call_command
@@ -116,18 +116,18 @@ def _taker(ground: Ground, life: int, chance: random.Random) -> None:
             ground.log.write("!", instance, f"take: {type(error).__name__}: {error}".replace("\n", " "))
             continue
         ground.log.write("+", instance, *things)
-        time.sleep(chance.uniform(0, 2 * _HOLD_S))
+        time.sleep(chance.uniform(0, 2 * HOLD_S))
         try:
-            if not _again(lambda one=instance, had=things: _holds(one, had[0], had[2])):
+            if not again(lambda one=instance, had=things: _holds(one, had[0], had[2])):
                 ground.log.write("!", instance, f"lost while held: {things}")
             ground.log.write("-", instance)
             told = chance.random() > _LOST_RELEASE
-            _again(lambda one=instance, told=told: _give_back(one, told=told))
+            again(lambda one=instance, told=told: _give_back(one, told=told))
         except Exception as error:
             ground.log.write("!", instance, f"give back: {type(error).__name__}: {error}".replace("\n", " "))
 
 
-def _again(work: Callable[[], Any]) -> Any:
+def again(work: Callable[[], Any]) -> Any:
     """What a database that is busy does not take is tried again."""
     from luhyadb import memory
 
@@ -145,7 +145,7 @@ def _sweeper(ground: Ground) -> None:
     while not ground.over:
         try:
             with memory.of("cc"):
-                _again(placements.sweep)
+                again(placements.sweep)
         except Exception as error:
             ground.log.write("!", "sweep", f"{type(error).__name__}: {error}".replace("\n", " "))
         time.sleep(_SWEEP_EVERY_S)
@@ -159,10 +159,11 @@ def _bury(ground: Ground, life: int) -> None:
     with memory.of("cc"):
         for instance in Placement.objects.filter(pk__startswith=f"ins-{life:04x}").values_list("pk", flat=True):
             ground.log.write("-", instance)
-            _again(Placement.objects.filter(pk=instance).delete)
+            again(Placement.objects.filter(pk=instance).delete)
 
 
-def _fork(work: Any, *words: Any) -> int:
+def fork(work: Any, *words: Any) -> int:
+    """A process of its own that does this and ends; its number."""
     pid = os.fork()
     if pid:
         return pid
@@ -186,9 +187,9 @@ def _drive(ground: Ground, budget: Budget, takers: int, most: int) -> int:
         nonlocal born
         born += 1
         connections.close_all()
-        lives[_fork(_taker, ground, born, random.Random(budget.seed * 100003 + born))] = born
+        lives[fork(_taker, ground, born, random.Random(budget.seed * 100003 + born))] = born
 
-    sweeper = _fork(_sweeper, ground)
+    sweeper = fork(_sweeper, ground)
     for _ in range(takers):
         bear()
     killed = 0
@@ -201,7 +202,7 @@ def _drive(ground: Ground, budget: Budget, takers: int, most: int) -> int:
         killed += 1
         bear()
     ground.flag[0] = 1
-    _wait_for([*lives, sweeper])
+    wait_for([*lives, sweeper])
     # A server may still have ended a transaction of somebody who was dead when we looked.
     for life in range(born + 1):
         _bury(ground, life)
@@ -209,11 +210,12 @@ def _drive(ground: Ground, budget: Budget, takers: int, most: int) -> int:
 
 
 def _lines(file: Path) -> int:
-    # a line is about 55 bytes and "-" half of that; only used to stop near a goal
-    return file.stat().st_size // 45
+    # "+" and "-" are at most 104 bytes together; only used to stop soon after a goal
+    return file.stat().st_size // 52
 
 
-def _wait_for(pids: list[int]) -> None:
+def wait_for(pids: list[int]) -> None:
+    """Until they have ended; those that do not are killed."""
     until = time.monotonic() + _PATIENCE_S
     for pid in pids:
         while os.waitpid(pid, os.WNOHANG) == (0, 0):
@@ -239,19 +241,24 @@ def _leaked() -> list[str]:
 
 def run(budget: Budget, given: argparse.Namespace) -> Tally:
     """One run on one database."""
+    return on(given.database, lambda folder, url: _run(budget, given, folder, url))
+
+
+def on(database: str, work: Callable[[Path, str], Tally]) -> Tally:
+    """With a folder and a database that are gone afterwards; its URL, or ``sqlite``."""
     folder = scratch.folder("allocations")
     try:
-        if given.database == "mariadb":
+        if database == "mariadb":
             with private_mariadb.server("cc") as server:
                 shutil.copy(server.password, folder / "password")
-                return _run(budget, given, folder, server.url("cc"))
-        return _run(budget, given, folder, "sqlite")
+                return work(folder, server.url("cc"))
+        return work(folder, "sqlite")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run(budget: Budget, given: argparse.Namespace, folder: Path, database: str) -> Tally:
-    _settings(folder, database)
+    prepare(folder, database)
     ground = Ground(folder)
     began = time.monotonic()
     budget.began = began
@@ -269,7 +276,7 @@ def _run(budget: Budget, given: argparse.Namespace, folder: Path, database: str)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What this kind may be told."""
+    """What these kinds may be told."""
     parser.add_argument("--database", choices=("sqlite", "mariadb"), default="sqlite")
     parser.add_argument("--takers", type=int, default=32)
     parser.add_argument("--most", type=int, default=0, help="end after about that many; 0: only by time")

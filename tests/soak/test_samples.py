@@ -53,6 +53,15 @@ def test_a_few_takers_are_killed():
 
 
 @pytest.mark.walk
+def test_the_judge_sees_what_the_naive_way_lends_twice():
+    words = [sys.executable, "-m", "tests.soak.naive", "--seconds", "2", "--takers", "16", "--seed", "1"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    told = Tally.read(json.loads(done.stdout.splitlines()[-1]))
+    assert told.figures["twice"] > 0
+    assert told.runs["16 takers on sqlite"] > told.figures["twice"]
+
+
+@pytest.mark.walk
 def test_a_few_roles_die(django_db_blocker):
     with django_db_blocker.unblock():
         found = crashes.run(Budget(25, 3), argparse.Namespace(most=12))

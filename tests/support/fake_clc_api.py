@@ -333,12 +333,17 @@ class FakeCloud:
     def instance(self, request: Request, ident: str) -> tuple[int, Any]:
         return 200, self._one(self.instances, ident, named=False)
 
-    @_route("POST", "instances/([^/]+)/(stop|start|reboot)/")
+    @_route("POST", "instances/([^/]+)/(stop|start|reboot|connect)/")
     def instance_action(self, request: Request, ident: str, action: str) -> tuple[int, Any]:
         instance = self._one(self.instances, ident, named=False)
         end = {"stop": lambda: instance.update(state="stopped")}.get(action, lambda: self._running(instance))
         instance["task"] = self.task(action, end)["id"]
         return 202, dict(instance)
+
+    @_route("GET", "instances/([^/]+)/remote-desktop/")
+    def remote_desktop(self, request: Request, ident: str) -> tuple[int, Any]:
+        name = self._one(self.instances, ident, named=False)["name"]
+        return 200, {"name": f"{name}.rdp", "text": "full address:s:203.0.113.1:20007\r\n"}
 
     @_route("DELETE", "instances/([^/]+)/")
     def instance_delete(self, request: Request, ident: str) -> tuple[int, Any]:

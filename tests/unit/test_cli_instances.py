@@ -247,6 +247,30 @@ def test_user_data_is_read_from_a_file_and_sent_as_it_is(cli: Cli, tmp_path: Pat
     assert json.loads(sent.body)["user_data"] == given
 
 
+def test_a_first_boot_is_offline_where_that_is_asked_for_and_connected_by_hand(cli: Cli) -> None:
+    cli.cloud.add_image("tiny", kernel=b"k")
+    for more, told in (((), None), (("--first-boot-offline",), True)):
+        cli.cloud.requests.clear()
+        assert cli("instance", "run", "--image", "tiny", "--name", f"lab-{len(more)}", *more).code == 0
+        sent = next(r for r in cli.cloud.requests if r.method == "POST")
+        assert json.loads(sent.body).get("first_boot_offline") is told
+    assert cli("instance", "connect", "lab-1").code == 0
+    assert [r.path.endswith("/connect/") for r in cli.cloud.requests if r.method == "POST"] == [False, True]
+
+
+def test_the_file_of_a_remote_desktop_is_written_and_replaces_nothing(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli.cloud.add_image("tiny", kernel=b"k")
+    cli("instance", "run", "--image", "tiny", "--name", "lab-1")
+    monkeypatch.chdir(tmp_path)
+    assert cli("instance", "rdp", "lab-1").out == "lab-1.rdp\n"
+    assert (tmp_path / "lab-1.rdp").read_bytes() == b"full address:s:203.0.113.1:20007\r\n"
+    (tmp_path / "lab-1.rdp").write_text("mine")
+    assert cli("instance", "rdp", "lab-1").code == 5
+    assert (tmp_path / "lab-1.rdp").read_text() == "mine"
+    assert cli("--json", "instance", "rdp", "lab-1", "--force").code == 0
+    assert cli("instance", "rdp", "lab-1", "--output", str(tmp_path / "none" / "x.rdp")).code == 2
+
+
 def test_the_token_travels_in_its_header(cli: Cli) -> None:
     cli("host", "list")
     (request,) = cli.line.tries

@@ -14,7 +14,7 @@ from luhyaapi import conf
 from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat
 from luhyaapi.errors import Failed, Refused
 from luhyaapi.process import run
-from nc.drivers import kvm_proof
+from nc.drivers import kvm_proof, libvirt_xml
 from nc.services import accelerator, disks
 
 MIB = 1024 * 1024
@@ -132,7 +132,8 @@ def seed(path: Path) -> dict[str, str]:
     try:
         assert iso.pvd.volume_identifier.decode().strip() == "cidata"
         texts = {}
-        for name in ("meta-data", "user-data"):
+        there = (child for child in iso.list_children(joliet_path="/") if child.is_file())
+        for name in sorted(child.file_identifier().decode("utf-16-be") for child in there):
             for where in ({"rr_path": f"/{name}"}, {"joliet_path": f"/{name}"}):
                 with iso.open_file_from_iso(**where) as file:
                     texts[name] = file.read().decode()
@@ -159,6 +160,14 @@ def test_seed_hands_over_what_the_user_gave_and_the_keys_beside_it(tmp_path: Pat
     assert json.loads(texts["meta-data"]) == {"instance-id": "ins-00000001", "local-hostname": "lab-1", "public-keys": [key()]}
     texts = seed(disks.seed_iso(tmp_path / "seed.iso", "ins-00000001", "lab-1", [], given))
     assert json.loads(texts["meta-data"]) == {"instance-id": "ins-00000001", "local-hostname": "lab-1"}
+
+
+def test_seed_tells_who_begins_offline_to_say_when_it_is_done(tmp_path: Path) -> None:
+    assert "vendor-data" not in seed(disks.seed_iso(tmp_path / "seed.iso", "ins-00000001", "lab-1", []))
+    script = seed(disks.seed_iso(tmp_path / "seed.iso", "ins-00000001", "lab-1", [], offline=True))["vendor-data"]
+    assert script.startswith("#!/bin/sh\n")
+    assert libvirt_xml.FIRST_BOOT in script
+    run(["sh", "-n"], timeout_s=5, stdin=script.encode())
 
 
 def test_seed_is_written_again_whole(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from deploy.doctor import examination, machine, probes, running, site
 from deploy.doctor.finding import fail, ok, warn, worst
 from deploy.host import plan as plans
 from luhyaapi import conf
+from luhyaapi.edge import connections
 from tests.support.cli_calls import Cli, cli_fixture
 
 _client = cli_fixture
@@ -54,6 +55,10 @@ JUDGED = {
     "kvm, refuted": (machine.accelerator(is_there=True, verdict=verdict("tcg"), boot="b"), "warn"),
     "kvm, a broken file": (machine.accelerator(is_there=True, verdict="[1", boot="b"), "warn"),
     "kvm, another file": (machine.accelerator(is_there=True, verdict="[1]", boot="b"), "warn"),
+    "connections": (machine.connections(60, 1000), "ok"),
+    "connections, none are kept": (machine.connections(0, 0), "ok"),
+    "connections, many": (machine.connections(800, 1000), "warn"),
+    "connections, all": (machine.connections(999, 1000), "fail"),
     "enclosure": (machine.enclosure(""), "ok"),
     "enclosure, not allowed": (machine.enclosure("No permissions to create new namespace"), "fail"),
     "config": (running.config("cc", "cc.toml", ""), "ok"),
@@ -103,6 +108,17 @@ def test_what_guests_networks_need():
     assert [f.health for f in bad] == ["fail", "warn", "fail"]
     assert [f.health for f in machine.network(has_bridges=True, has_tun=False, forwards=True, roles={"cc"})] == ["ok", "ok"]
     assert machine.network(has_bridges=False, has_tun=False, forwards=False, roles={"walrus"}) == []
+
+
+def test_connections_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(connections, "FOLDER", tmp_path)
+    assert probes.connections(tmp_path) == connections.look() == (0, 0)
+    (tmp_path / "nf_conntrack_count").write_text("249\n")
+    (tmp_path / "nf_conntrack_max").write_text("262\n")
+    assert probes.connections(tmp_path) == connections.look() == (249, 262)
+    assert connections.is_full(249, 262)
+    assert not connections.is_full(248, 262)
+    assert not connections.is_full(0, 0)
 
 
 def test_secrets_are_for_their_owners():

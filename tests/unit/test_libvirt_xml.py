@@ -24,6 +24,7 @@ DISK = (Blob(part=Part.DISK, sha256="3" * 64, index="3" * 64, size=9, format="qc
 LOG = HOME / "console.log"
 SCREEN = HOME / "vnc" / "sock"
 SERIAL = HOME / "tty" / "sock"
+FIRST_BOOT = HOME / "first" / "sock"
 ACCOUNT = Account(1_900_008_700, 110)
 OF_KERNEL = Files(
     LOG, kernel=HOME / "kernel", initrd=HOME / "initrd", taps={NIC.mac: "t3fa21c00abcdef"}, screen=SCREEN, serial=SERIAL, account=ACCOUNT,
@@ -66,6 +67,9 @@ SAMPLES = {
     "disk-data": lambda: domain_xml(
         spec(image=image(*DISK)), dataclasses.replace(OF_DISK, data=HOME / "data.raw"), Accelerator.TCG, "qemu", Wiring("edubr0"),
     ),
+    "disk-offline": lambda: domain_xml(
+        spec(image=image(*DISK)), dataclasses.replace(OF_DISK, first_boot=FIRST_BOOT), Accelerator.TCG, "qemu", Wiring("edubr0"),
+    ),
     "disk-data-ide": lambda: domain_xml(
         spec(image=image(*DISK, hardware=XP)), dataclasses.replace(OF_DISK, data=HOME / "data.raw"), Accelerator.TCG, "qemu", Wiring("edubr0"),
     ),
@@ -101,8 +105,8 @@ VARIED: dict[str, Any] = {
     "nics": (), "display_port": 8701,
 }
 IN_THE_SEED = {"ssh_keys", "user_data"}
-IN_THE_FILES = {"disk", "transient", "data_disk_mib"}
-"""Which disks there are, and what becomes of them, its node says."""
+IN_THE_FILES = {"disk", "transient", "data_disk_mib", "first_boot_offline"}
+"""Which disks there are, what becomes of them, and which boot is offline, its node says."""
 
 
 def test_every_field_is_exercised() -> None:
@@ -158,6 +162,13 @@ def test_control_characters_are_refused(cmdline: str) -> None:
     assert trouble.value.code == "invalid"
 
 
+@pytest.mark.parametrize(("kind", "wiring"), [("xen", Wiring("edubr0")), ("qemu", Wiring(subnet="10.231.0.0/24"))])
+def test_where_no_card_can_be_without_a_carrier_none_begins_so(kind: Kind, wiring: Wiring) -> None:
+    with pytest.raises(Refused, match="offline") as trouble:
+        domain_xml(spec(), dataclasses.replace(OF_KERNEL, account=None, first_boot=FIRST_BOOT), Accelerator.TCG, kind, wiring)
+    assert trouble.value.code == "invalid"
+
+
 def test_nothing_to_boot_is_refused() -> None:
     with pytest.raises(Refused, match="nothing to boot"):
         domain_xml(spec(), Files(LOG), Accelerator.TCG, "qemu")
@@ -180,7 +191,7 @@ def test_no_guest_listens_on_a_port_and_no_file_is_relabelled(kind: Kind, accele
 
 
 def test_a_socket_no_path_can_name_is_refused() -> None:
-    for which in ("screen", "serial"):
+    for which in ("screen", "serial", "first_boot"):
         long = dataclasses.replace(OF_KERNEL, **{which: Path("/") / ("x" * 103) / "vnc"})
         with pytest.raises(Refused, match="107") as trouble:
             domain_xml(spec(), long, Accelerator.TCG, "qemu")

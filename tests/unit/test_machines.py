@@ -125,7 +125,7 @@ def test_a_draining_host_stays_draining_when_it_says_hello() -> None:
 def test_a_refusal_names_only_what_somebody_can_ask_for():
     with pytest.raises(Refused) as told:
         machines.INSTANCE.advance("running", "start")
-    assert told.value.why == "it is running; possible now: delete, reboot, restore, stop"
+    assert told.value.why == "it is running; possible now: connect, delete, reboot, restore, stop"
     with pytest.raises(Refused) as told:
         machines.TASK.advance("done", "cancel")
     assert told.value.why == "it is done"

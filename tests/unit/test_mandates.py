@@ -152,6 +152,9 @@ def test_at_the_clc_a_cluster_speaks_of_its_own_instances(cloud) -> None:
     reached = AccessFacts(instance=one, number=1)
     assert [_at_clc(reached, s) for s in (cloud.cc, cloud.cc2, cloud.nc)] == ["", "forbidden", "forbidden"]
     assert _at_clc(placed.model_copy(update={"node": ""}), cloud.cc) == ""
+    ended = Outcome(command=cloud.task.command, task=cloud.task.pk, place=placed)
+    assert _at_clc(ended, cloud.cc) == ""
+    assert _at_clc(ended.model_copy(update={"place": placed.model_copy(update={"node": cloud.nc2})}), cloud.cc) == "forbidden"
 
 
 def test_at_the_clc_a_task_is_told_by_whom_its_order_was_given_to(cloud) -> None:

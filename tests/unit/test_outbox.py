@@ -8,7 +8,7 @@ from django.db import transaction
 from luhyaapi import clock
 from luhyaapi.clock import ManualClock
 from luhyaapi.contracts.base import Envelope
-from luhyaapi.contracts.commands import DomainStop, HostRefresh, InstanceStop, TaskCancel
+from luhyaapi.contracts.commands import AccessSet, DomainStop, HostRefresh, InstanceStop, TaskCancel
 from luhyaapi.errors import Bug, Refused, Unavailable
 from luhyadb import memory, outbox
 from luhyadb.models import Outbox
@@ -51,6 +51,28 @@ def publisher(broker: Broker) -> outbox.Publisher:
 
 def _send(step: str, to: str = CC, **kw: object) -> None:
     outbox.send(InstanceStop(instance="ins-00000001"), to, sender=CLC, task=TASK, step=step, **kw)  # type: ignore[arg-type]
+
+
+def _word(instance: int, number: int, to: str = CC) -> None:
+    outbox.send(AccessSet(instance=f"ins-{instance:08x}", number=number), to, sender=CLC, task=TASK, step=f"{instance}w{number}", whole=True)
+
+
+def test_of_words_that_wait_the_newest_goes_out(broker: Broker, publisher: outbox.Publisher) -> None:
+    for number in (1, 2, 3):
+        for instance in (1, 2):
+            _word(instance, number)
+    _word(1, 9, CC2)
+    publisher.step()
+    assert broker.steps() == [(CC, "1w3.0"), (CC, "2w3.0"), (CC2, "1w9.0")]
+
+
+def test_no_word_passes_an_order_that_may_need_the_one_before(broker: Broker, publisher: outbox.Publisher) -> None:
+    _word(1, 1)
+    _send("stop")
+    for number in (2, 3):
+        _word(1, number)
+    publisher.step()
+    assert broker.steps() == [(CC, "1w1.0"), (CC, "stop.0"), (CC, "1w3.0")]
 
 
 def test_orders_go_out_in_order_and_are_gone(broker: Broker, publisher: outbox.Publisher) -> None:

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cc.services import pools
-from luhyaapi import subnets
+from luhyaapi import clock, subnets
 from luhyaapi.conf import Network
-from luhyaapi.errors import Refused, Unavailable
+from luhyaapi.errors import Refused
 
 guest_subnets = st.builds(
     lambda number, prefix: ipaddress.IPv4Network((0x0A000000 | number, prefix), strict=False),
@@ -30,44 +30,25 @@ def test_addresses_are_all_hosts_of_the_subnet_but_the_gateway(subnet: ipaddress
 @given(guest_subnets, st.text(max_size=12))
 def test_macs_are_locally_administered_single_and_unique(subnet: ipaddress.IPv4Network, cluster: str) -> None:
     lent = [subnets.gateway_of(subnet), *subnets.addresses(subnet)]
-    macs = [pools.mac_of(cluster, ip) for ip in lent]
+    macs = [subnets.mac_of(cluster, ip) for ip in lent]
     assert len(set(macs)) == len(lent)
     assert all(mac.startswith("02:") and len(mac) == 17 for mac in macs)
-    assert macs == [pools.mac_of(cluster, ip) for ip in lent]
+    assert macs == [subnets.mac_of(cluster, ip) for ip in lent]
 
 
-@settings(max_examples=30, deadline=None)
-@given(guest_subnets, st.data())
-def test_whatever_is_taken_the_pick_is_free_inside_and_lowest(subnet: ipaddress.IPv4Network, data: st.DataObject) -> None:
-    every = list(subnets.addresses(subnet))
-    taken = data.draw(st.sets(st.sampled_from(every)))
-    cooling = data.draw(st.sets(st.sampled_from(every)))
-    free = [ip for ip in every if ip not in taken | cooling]
-    if free:
-        assert pools.pick(subnets.addresses(subnet), taken, cooling) == free[0]
-    else:
-        with pytest.raises(Unavailable):
-            pools.pick(subnets.addresses(subnet), taken, cooling)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.integers(1024, 65000), st.integers(1, 400), st.sets(st.integers(0, 399)))
-def test_lending_until_nothing_is_left_gives_each_port_once(first: int, count: int, rests: set[int]) -> None:
-    cooling = {first + each for each in rests if each < count}
-    taken: set[int] = set()
-    for _ in range(count - len(cooling)):
-        port = pools.pick(pools.ports(first, count), taken, cooling, "display port")
-        assert port not in taken | cooling
-        taken.add(port)
-    with pytest.raises(Unavailable) as caught:
-        pools.pick(pools.ports(first, count), taken, cooling, "display port")
-    assert taken | cooling == set(range(first, first + count))
-    assert caught.value.code == "no_capacity"
-    assert caught.value.why == f"of {count}, {len(taken)} are lent and {len(cooling)} rest after their last use"
+def test_when_something_is_free_again_is_told() -> None:
+    now = clock.now()
+    before = clock.use(clock.ManualClock(now))
+    try:
+        assert pools.when_free([now - 18.5, now - 3], 60, "never") == "The next is free in 42 s."
+        assert pools.when_free([now - 61], 60, "never") == "The next is free in 1 s."
+        assert pools.when_free([], 60, "Delete some.") == "Delete some."
+    finally:
+        clock.use(before)
 
 
 def test_two_clusters_have_different_macs_for_one_address() -> None:
-    assert pools.mac_of("cc-00000001", "10.231.0.7") != pools.mac_of("cc-00000002", "10.231.0.7")
+    assert subnets.mac_of("cc-00000001", "10.231.0.7") != subnets.mac_of("cc-00000002", "10.231.0.7")
 
 
 def test_the_gateway_is_the_first_address() -> None:

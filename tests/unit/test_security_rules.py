@@ -55,3 +55,9 @@ def test_a_span_of_time(text, seconds):
 def test_what_is_no_span_is_refused(text):
     with pytest.raises(Refused):
         access.seconds(text)
+
+
+@pytest.mark.parametrize("source", ["fe80::1%eth0", "fe80::1%eth0/64", "10.0.0.1/8", "everybody", "", "10.0.0.0/8 accept; flush"])
+def test_a_source_that_is_none_is_no_word_of_a_cloud(source):
+    with pytest.raises(ValueError, match="source"):
+        Allow.model_validate({"protocol": "any", "source": source})

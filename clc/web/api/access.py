@@ -5,8 +5,15 @@ from __future__ import annotations
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from clc.services import access, access_pictures, forwards, instances, security_groups
-from clc.web.api.access_shapes import AskedForwardShape, ForwardForm, GroupsForm, RulesForm, RulesShape
+from clc.services import access, access_pictures, forwards, instances, remote_desktop, security_groups
+from clc.web.api.access_shapes import (
+    AskedForwardShape,
+    ForwardForm,
+    GroupsForm,
+    RemoteDesktopShape,
+    RulesForm,
+    RulesShape,
+)
 from clc.web.api.endpoint import Endpoint
 from clc.web.api.instances import TAG
 from clc.web.api.once import once
@@ -81,3 +88,13 @@ class Groups(_OfOne):
         """Have an instance be in these security groups, and no others."""
         row = security_groups.set_groups(self.account, self.row(instance).pk, self.sent(GroupsForm)["groups"])
         return Response(access_pictures.rules_of(row))
+
+
+class RemoteDesktop(_OfOne):
+    """The remote desktop of an instance."""
+
+    @says(RemoteDesktopShape, tag=TAG, operation_id="instances_remote_desktop")
+    def get(self, _request: Request, instance: str) -> Response:
+        """Make the file that viewers of remote desktops (RDP) open; refused while nothing leads there."""
+        row = self.row(instance)
+        return Response({"name": f"{row.name}.rdp", "text": remote_desktop.file(row)})

@@ -24,6 +24,13 @@ class AskedForwardShape(s.Serializer):
     created_at = s.DateTimeField()
 
 
+class RemoteDesktopShape(s.Serializer):
+    """A file that viewers of remote desktops open."""
+
+    name = s.CharField(help_text="How it may be called: NAME.rdp")
+    text = s.CharField(help_text="Its lines, each ended by CRLF.")
+
+
 class RuleShape(s.Serializer):
     """What may reach an instance."""
 

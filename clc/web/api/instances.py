@@ -35,6 +35,8 @@ class RunForm(Form):
     persistence = Text(max_length=20, required=False, allow_blank=True, default="", help_text="`transient`: its system disk is reset when it stops.")
     data_disk_bytes = Whole(required=False, allow_null=True, default=None, help_text="Size of a disk of its own that stays; null: none.")
     user_data = Given(required=False, allow_blank=True, default="", help_text="Handed to the guest's cloud-init, at most 64 KiB; not readable again.")
+    first_boot_offline = serializers.BooleanField(required=False, default=False,
+                                                 help_text="Its cards have no carrier until the guest says that its first boot is done.")
     ssh_keys = serializers.ListField(child=Text(max_length=8192), required=False, default=list, max_length=16)
     networks = serializers.ListField(child=Text(max_length=63), required=False, default=list, max_length=8,
                                      help_text="Names or ids: a card in each, in that order; none: one in the cluster's own, `default`.")
@@ -109,6 +111,7 @@ def _acts(verb: str, says_: str, form: type[Form], act: Callable[..., Instance])
 
 Stop = _acts("stop", "Stop an instance: asked politely, by force after grace_s seconds.", StopForm, instances.stop)
 Reboot = _acts("reboot", "Stop and start an instance in its place.", StopForm, instances.reboot)
+Connect = _acts("connect", "Give an instance its network, whether or not its first boot is done.", Nothing, instances.connect)
 Restore = _acts("restore", "Make the system disk anew, stopping and starting what runs: all on it is lost, a data disk and the addresses stay.",
                 RestoreForm, renewals.restore)
 Start = _acts("start", "Run a stopped instance again.", Nothing, instances.start)

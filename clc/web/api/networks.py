@@ -8,16 +8,32 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from clc.services import cards, network_pictures, networks
+from clc.services import cards, network_pictures, networks, pools, ports
 from clc.web.api.endpoint import Endpoint
 from clc.web.api.once import once
 from clc.web.api.shapes import KEY, asks, listed, says, word
 from clc.web.rest import Filters, Form, Text, exactly, narrowed, page
+from luhyaapi import ids
 from luhyaapi.contracts.vocabulary import NetworkMode
+from luhyaapi.errors import Refused
 from luhyadb import scope
 from luhyadb.models import Network
 
 TAG = "networks"
+
+
+class PoolShape(serializers.Serializer):
+    """How much is lent of something; `first` and `last` are ports, of addresses 0."""
+
+    pool = serializers.CharField()
+    first = serializers.IntegerField()
+    last = serializers.IntegerField()
+    size = serializers.IntegerField(help_text="All that may be lent.")
+    free = serializers.IntegerField()
+    lent = serializers.IntegerField()
+    resting = serializers.IntegerField()
+    reserved = serializers.IntegerField()
+    taken = serializers.IntegerField(help_text="Somebody else answers for them.")
 
 
 class NetworkShape(serializers.Serializer):
@@ -36,7 +52,10 @@ class NetworkShape(serializers.Serializer):
     isolated = serializers.BooleanField(help_text="Its guests do not reach each other.")
     addresses = serializers.IntegerField(help_text="How many may be lent.")
     instances = serializers.IntegerField(help_text="How many have a card in it.")
-    created_at = serializers.DateTimeField()
+    macs = serializers.CharField(help_text="The first and the last MAC of its guests; each belongs to an address.")
+    pool = PoolShape(allow_null=True, help_text="As its cluster said last.")
+    ports = PoolShape(many=True, help_text="Of a cluster's own network: the ports it lends.")
+    created_at = serializers.DateTimeField(allow_null=True)
 
 
 class NetworkForm(Form):
@@ -51,6 +70,13 @@ class NetworkForm(Form):
     gateway = Text(max_length=15, required=False, allow_blank=True, default="", help_text="The router of a campus network; empty: its first address.")
     way_out = serializers.BooleanField(required=False, default=True, help_text="Its guests reach what lies outside of the cluster.")
     isolated = serializers.BooleanField(required=False, default=False, help_text="Its guests do not reach each other.")
+
+
+class LendForm(Form):
+    """What is lent from now on: `ranges` of a network, `ports` of a cluster by its own one."""
+
+    ranges = serializers.ListField(child=Text(max_length=40), required=False, max_length=64, help_text="`first-last`; none: all of it.")
+    ports = Text(max_length=20, required=False, allow_blank=True, help_text="`first-last`; empty: those of the cluster's settings.")
 
 
 class Networks(Endpoint):
@@ -77,8 +103,21 @@ class OneNetwork(Endpoint):
 
     @says(NetworkShape, tag=TAG, operation_id="networks_show")
     def get(self, _request: Request, network: str) -> Response:
-        """Show a network."""
+        """Show a network; a cluster's own by the cluster's id, for administrators."""
+        if ids.is_id(network, "cc"):
+            return Response(network_pictures.own([pools.resolve(self.account, network).cluster])[0])
         return Response(network_pictures.networks([cards.resolve(self.account, network)])[0])
+
+    @says(NetworkShape, sends=LendForm, tag=TAG, operation_id="networks_set")
+    def patch(self, _request: Request, network: str) -> Response:
+        """Lend other ranges of a network, or by a cluster's own one other ports; what is lent outside of them stays lent until it is given back."""
+        given, is_own = self.sent(LendForm), ids.is_id(network, "cc")
+        wanted = "ports" if is_own else "ranges"
+        if list(given) != [wanted]:
+            raise Refused("invalid", f"{wanted} is what can be changed here", "of a cluster's own network it is ports, of others ranges", field=wanted)
+        if is_own:
+            return Response(network_pictures.own([ports.lend(self.account, network, given["ports"])])[0])
+        return Response(network_pictures.networks([networks.set_ranges(self.account, network, given["ranges"])])[0])
 
     @says(None, 204, tag=TAG, operation_id="networks_delete")
     def delete(self, _request: Request, network: str) -> Response:

@@ -19,6 +19,7 @@ from luhyaapi.contracts.vocabulary import (
     HostState,
     ImageState,
     InstanceState,
+    LeaseState,
     NetworkMode,
     Persistence,
     Protocol,
@@ -37,8 +38,8 @@ def _choices(words: Any) -> list[tuple[str, str]]:
 # The description names an enumeration as the vocabulary does, not by a hash of its words.
 spectacular_settings.apply_patches({"ENUM_NAME_OVERRIDES": {  # type: ignore[no-untyped-call]
     w.__name__: _choices(w) for w in (
-        Accelerator, AddressState, Allowed, Architecture, Health, HostState, ImageState, InstanceState, NetworkMode, Persistence, Protocol, Role,
-        TaskState, Usage, WorkspaceState,
+        Accelerator, AddressState, Allowed, Architecture, Health, HostState, ImageState, InstanceState, LeaseState, NetworkMode, Persistence, Protocol,
+        Role, TaskState, Usage, WorkspaceState,
     )
 }})
 
@@ -116,6 +117,8 @@ class InstanceShape(s.Serializer):
     newest_version = s.IntegerField(help_text="the newest published version of its image; higher than `image_version`: it could be restored to that")
     persistence = word(Persistence)
     data_disk_bytes = s.IntegerField(help_text="0: it has no data disk")
+    first_boot_offline = s.BooleanField(help_text="its cards get their carrier once its first boot is done")
+    offline = s.BooleanField(help_text="it runs, and they have none yet")
     cpus = s.IntegerField()
     memory_bytes = s.IntegerField()
     owner = s.CharField()

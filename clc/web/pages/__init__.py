@@ -7,6 +7,7 @@ from clc.web.pages import (
     hosts,
     images,
     instances,
+    network_pools,
     networks,
     overview,
     people,
@@ -19,7 +20,7 @@ from clc.web.pages import (
 )
 
 __all__ = [
-    "access", "addresses", "hosts", "images", "instances", "networks", "overview", "people", "portal", "probes", "security_groups", "session", "tasks",
-    "urlpatterns", "workspaces",
+    "access", "addresses", "hosts", "images", "instances", "network_pools", "networks", "overview", "people", "portal", "probes", "security_groups", "session",
+    "tasks", "urlpatterns", "workspaces",
 ]
 urlpatterns = routes()

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.translation import gettext
 
-from clc.services import access, elastic, forwards, instances, rules, security_groups
+from clc.services import access, elastic, forwards, instances, remote_desktop, rules, security_groups
 from clc.web.page import Form, go, page
 from clc.web.pages import words
 from luhyaapi.errors import Refused
@@ -35,7 +35,7 @@ def card(request: HttpRequest, row: Instance) -> dict[str, Any]:
     shown, groups = words.reached(row), own_groups(request.user, row.owner_id)
     groups += [each for each in shown["groups"] if each["id"] not in {g["id"] for g in groups}]
     return {
-        "reached": shown, "own_groups": groups, "spans": hours,
+        "reached": shown, "own_groups": groups, "spans": hours, "has_remote_desktop": remote_desktop.reached_at(row) is not None,
         "free_addresses": words.addresses(free.select_related("cluster", "owner")[:_SHOWN_GROUPS]),
     }
 
@@ -48,6 +48,14 @@ def lines(text: str) -> list[dict[str, str]]:
 def _back(request: HttpRequest, row: Instance, said: str) -> HttpResponse:
     messages.success(request, said)
     return go(request, f"{reverse('instance', args=[row.pk])}#reached")
+
+
+@page("instances/<str:ident>/access/remote-desktop/", "remote_desktop", under="instances", back="instance")
+def rdp(request: HttpRequest, ident: str) -> HttpResponse:
+    """The file that viewers of remote desktops open."""
+    row = instances.resolve(request.user, ident)
+    name = {"Content-Disposition": f'attachment; filename="{row.name}.rdp"'}
+    return HttpResponse(remote_desktop.file(row).encode(), content_type="application/x-rdp", headers=name)
 
 
 @page("instances/<str:ident>/access/forward/", "forward_add", under="instances", methods=("POST",), back="instance")

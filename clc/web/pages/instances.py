@@ -102,6 +102,7 @@ def _ask(values: dict[str, str]) -> instances.Ask:
         networks=tuple(filter(None, (values.get("network", ""),))), groups=tuple(filter(None, (values.get("group", ""),))),
         # a browser sends its own line ends, which a script's first line does not bear
         user_data=values.get("user_data", "").replace("\r\n", "\n"),
+        first_boot_offline=bool(values.get("first_boot_offline")),
         ssh_keys=tuple(line for line in values.get("ssh_key", "").splitlines() if line.strip()),
     )
 
@@ -173,21 +174,22 @@ def serial(request: HttpRequest, ident: str) -> HttpResponse:
 
 
 _VERBS: dict[str, Callable[[Any, str], Instance]] = {
-    "start": instances.start, "stop": instances.stop, "reboot": instances.reboot, "delete": instances.delete, "restore": renewals.restore,
+    "start": instances.start, "stop": instances.stop, "reboot": instances.reboot, "delete": instances.delete, "connect": instances.connect,
+    "restore": renewals.restore,
     "renew": lambda account, ident: renewals.restore(account, ident, renewals.NEWEST),
 }
 
 
 @page("instances/<str:ident>/<str:verb>/", "instance_action", under="instances", methods=("POST",), back="instance")
 def action(request: HttpRequest, ident: str, verb: str) -> HttpResponse:
-    """Start, stop, reboot, delete it, or give it a new system disk."""
+    """Start, stop, reboot, delete it, give it its network, or give it a new system disk."""
     if verb not in _VERBS:
         raise Refused("not_found", "There is nothing at this address")
     found = _VERBS[verb](request.user, ident)
     said = {
         "start": gettext("%(name)s starts"), "stop": gettext("%(name)s stops"), "reboot": gettext("%(name)s restarts"),
         "delete": gettext("%(name)s is deleted"), "restore": gettext("%(name)s gets a new system disk"),
-        "renew": gettext("%(name)s is put on the newest version"),
+        "renew": gettext("%(name)s is put on the newest version"), "connect": gettext("%(name)s gets its network"),
     }[verb] % {"name": found.name}
     if is_fragment(request):
         return toast(request, said, url=reverse("task", args=[found.task]) if found.task else "")

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from clc.services import cards, networks
+from clc.services import cards, networks, pools
 from clc.web.listing import listed
 from clc.web.page import Form, go, page, show
 from clc.web.pages import words
@@ -28,7 +28,7 @@ def index(request: HttpRequest) -> HttpResponse:
     found = listed(request, rows, "cluster__name", "number", "id")
     clusters = scope.visible_to(request.user, Host).filter(role=Role.CC).exclude(state__in=[HostState.RETIRED, HostState.NEW]).order_by("name")
     return show(request, "networks/list.html", rows=words.networks(found.rows), next_url=found.next_url, previous_url=found.previous_url,
-                clusters=list(clusters))
+                clusters=list(clusters), own=words.own_networks(clusters))
 
 
 @page("networks/add/", "network_add", admin_only=True, under="networks", methods=("POST",), back="networks")
@@ -45,10 +45,11 @@ def add(request: HttpRequest) -> HttpResponse:
 @page("networks/<str:ident>/", "network", admin_only=True, under="networks")
 def detail(request: HttpRequest, ident: str) -> HttpResponse:
     """One network and the machines in it."""
-    row = cards.resolve(request.user, ident)
-    instances = words.instances(cards.users(row)[:_SHOWN_INSTANCES])
-    return show(request, "networks/detail.html", network=words.networks([row])[0], instances=instances,
-                command=f"educloud instance run --image IMAGE --network {row.name}")
+    pool = pools.resolve(request.user, ident)
+    instances = words.instances(cards.users(pool.network)[:_SHOWN_INSTANCES]) if pool.network else []
+    shown = words.networks([pool.network]) if pool.network else words.own_networks([pool.cluster])
+    return show(request, "networks/detail.html", network=shown[0], instances=instances, is_own=pool.network is None,
+                command=f"educloud instance run --image IMAGE --network {pool.name}")
 
 
 @page("networks/<str:ident>/delete/", "network_delete", admin_only=True, under="networks", methods=("POST",), back="network")

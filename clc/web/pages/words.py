@@ -27,6 +27,7 @@ from luhyaapi.contracts.vocabulary import (
     HostState,
     ImageState,
     InstanceState,
+    LeaseState,
     LinkState,
     NetworkMode,
     Persistence,
@@ -64,6 +65,16 @@ def instances(rows: Iterable[Instance]) -> list[Shown]:
 def networks(rows: Iterable[Network]) -> list[Shown]:
     """Networks."""
     return [_worded(p, mode=NetworkMode) for p in network_pictures.networks(rows)]
+
+
+def own_networks(rows: Iterable[Host]) -> list[Shown]:
+    """The networks that clusters have by their settings."""
+    return [_worded(p, mode=NetworkMode) for p in network_pictures.own(rows)]
+
+
+def leases(found: Iterable[Shown]) -> list[Shown]:
+    """What of a network is not free."""
+    return [_worded(each, state=LeaseState) for each in found]
 
 
 def reached(row: Instance) -> Shown:

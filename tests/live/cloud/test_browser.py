@@ -84,6 +84,10 @@ def test_from_click_to_screen(page, cloud):
     if confirm.count() and confirm.first.is_visible():
         confirm.first.click()
     expect(page.get_by_text("Stopped").first).to_be_visible(timeout=60_000)
+    page.goto(f"/networks/{made['cluster']}/")
+    expect(page.locator("#usage svg.usage rect.use-lent")).not_to_have_count(0)  # the page came first, its cluster was asked after that
+    page.get_by_role("link", name="Who has which address").click()
+    expect(page.get_by_role("link", name="clicked")).to_be_visible()
     cloud.call("instance", "delete", made["id"], "--yes")
 
 
