@@ -86,10 +86,11 @@ def _ends(text: str) -> tuple[int, int]:
 
 
 def _refuse_networks(host: Host, numbers: Sequence[int]) -> None:
-    known = {row.name: row.subnet for row in Network.objects.filter(cluster=host, retired_at=0)} | ({DEFAULT: host.subnet} if host.subnet else {})
-    for name, text in known.items():
-        subnet = ipaddress.IPv4Network(text)
-        if any(int(subnet.network_address) <= number <= int(subnet.broadcast_address) for number in numbers):
+    known = {row.name: (row.subnet, networks.held(row)) for row in Network.objects.filter(cluster=host, retired_at=0)}
+    if host.subnet:
+        known[DEFAULT] = (host.subnet, [networks.whole(ipaddress.IPv4Network(host.subnet))])
+    for name, (subnet, held) in known.items():
+        if any(first <= number <= last for number in numbers for first, last in held):
             raise Refused("conflict", "Public addresses overlap with a network", f"{name} of this cluster is {subnet}", field="ranges")
     for row in networks.campuses_beside(host):
         for first, last in networks.spans(ipaddress.IPv4Network(row.subnet), row.ranges):

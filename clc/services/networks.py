@@ -58,9 +58,9 @@ def create(account: Account, ask: Ask) -> Network:
             raise Refused("exists", f"The cluster has a network {ask.name!r} already", field="name")
         own_one = {cards.DEFAULT: cluster.subnet} if cluster.subnet else {}
         _refuse_overlap(subnet, {each.name: each.subnet for each in live} | own_one)
-        _refuse_public(cluster, subnet)
         if ask.mode == NetworkMode.CAMPUS:
             _refuse_lent_elsewhere(cluster, spans(subnet, ranges))
+        _refuse_public(cluster, subnet, _router(subnet, gateway) if ask.mode == NetworkMode.CAMPUS else whole(subnet))
         used = {each.live_number for each in live}
         number = next((n for n in range(1, SEGMENTS + 1) if n not in used), 0)
         if not number:
@@ -161,8 +161,7 @@ def _refuse_overlap(subnet: ipaddress.IPv4Network, others: Mapping[str, str]) ->
             raise Refused("conflict", f"{subnet} overlaps with another network", f"{name} of this cluster is {text}", field="subnet")
 
 
-def _refuse_public(cluster: Host, subnet: ipaddress.IPv4Network) -> None:
-    among = (int(subnet.network_address), int(subnet.broadcast_address))
+def _refuse_public(cluster: Host, subnet: ipaddress.IPv4Network, among: tuple[int, int]) -> None:
     row = ElasticAddress.objects.filter(cluster=cluster, live_address__isnull=False, number__range=among).first()
     if row is not None:
         raise Refused("conflict", f"{subnet} overlaps with public addresses", f"{row.address} is one of this cluster", field="subnet")
@@ -192,6 +191,22 @@ def campuses_beside(cluster: Host) -> QuerySet[Network]:
     """The campus networks of all other clusters."""
     live = Network.objects.filter(mode=NetworkMode.CAMPUS, retired_at=0).exclude(cluster__state=HostState.RETIRED)
     return live.exclude(cluster=cluster).select_related("cluster")
+
+
+def held(row: Network) -> list[tuple[int, int]]:
+    """First and last of what no public address of its cluster may be: of the campus, which is not the cluster's, what it lends and its router."""
+    subnet = ipaddress.IPv4Network(row.subnet)
+    return [*spans(subnet, row.ranges), _router(subnet, row.gateway)] if row.mode == NetworkMode.CAMPUS else [whole(subnet)]
+
+
+def whole(subnet: ipaddress.IPv4Network) -> tuple[int, int]:
+    """First and last of a subnet, as numbers."""
+    return int(subnet.network_address), int(subnet.broadcast_address)
+
+
+def _router(subnet: ipaddress.IPv4Network, gateway: str) -> tuple[int, int]:
+    number = int(ipaddress.IPv4Address(gateway or subnets.gateway_of(subnet)))
+    return number, number
 
 
 def spans(subnet: ipaddress.IPv4Network, ranges: Sequence[Sequence[str]]) -> list[tuple[int, int]]:

@@ -72,3 +72,15 @@ def test_an_address_of_a_host_is_lent_by_nobody(made, world):
     answer = made("east", "192.0.2.100-192.0.2.149")
     assert (answer.status_code, answer.json()["why"]) == (409, "the host lab-9 is at https://192.0.2.120:8602")
     assert made("east", "192.0.2.100-192.0.2.119", "192.0.2.121-192.0.2.149").status_code == 201
+
+
+def test_public_addresses_may_be_of_the_campus_beside_what_is_lent_there(made, brought):
+    assert made("east", "192.0.2.100-192.0.2.149").status_code == 201
+    assert brought("east", "192.0.2.10-192.0.2.20").status_code == 201
+    for taken in ("192.0.2.149-192.0.2.150", "192.0.2.254"):
+        answer = brought("east", taken)
+        assert (answer.status_code, answer.json()["why"]) == (409, "campus of this cluster is 192.0.2.0/24"), taken
+    assert brought("west", "192.0.2.253").status_code == 201
+    for taken in ("192.0.2.20-192.0.2.30", "192.0.2.253"):
+        assert made("west", taken, name="other").json()["field"] == "ranges", taken
+    assert made("west", "192.0.2.30", name="other", gateway="192.0.2.253").json()["field"] == "subnet", "which is no router then"
