@@ -7,6 +7,7 @@ queues with a delivery limit and a dead-letter queue; every message is persisten
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterable
@@ -40,6 +41,7 @@ _CONFIRM_S = 5.0
 _CONNECT_S = 10.0
 """A broker under load takes seconds to greet: who gives up before never gets in, however often it knocks."""
 _AGAIN_S = 1.0
+_EARS_EVERY_S = 20.0
 _STOP_S = 1.0
 _HELD_S = 1.0
 _AFTER_FAILURE_S = 0.5
@@ -155,6 +157,7 @@ class AmqpUpLink:
         self._thread: threading.Thread | None = None
         self._connected = threading.Event()
         self._stopping = threading.Event()
+        self._was_deaf = False
 
     def start(self, on_command: OnCommand, on_connect: Callable[[], None]) -> None:
         app = self._app
@@ -174,6 +177,7 @@ class AmqpUpLink:
         self._thread = threading.Thread(target=self._work, args=(on_connect,), name="celery", daemon=True)
         self._thread.start()
         self._greeter = Loop("greeter", lambda: self._greet(on_connect), 1.0).start()
+        self._ears = Loop("ears", lambda: self._look_for_ears([queue.name for queue in queues]), _EARS_EVERY_S).start()
 
     def _work(self, _on_connect: Callable[[], None]) -> None:
         while not self._stopping.is_set():
@@ -198,6 +202,25 @@ class AmqpUpLink:
         _log.info("connected to the boss's broker")
         on_connect()
 
+    def _look_for_ears(self, queues: list[str]) -> None:
+        """Where the broker says twice that nobody consumes, who believes to is cut off, and connects anew: else it would be deaf for ever."""
+        try:
+            with self._publisher.producer() as producer:
+                is_deaf = not all(producer.channel.queue_declare(queue, passive=True).consumer_count for queue in queues)
+        except (Refused, Unavailable):
+            return  # no queue, or no broker: who connects finds that out
+        if is_deaf and self._was_deaf:
+            _log.warning("orders are not consumed, the connection begins anew")
+            self._cut()
+        self._was_deaf = is_deaf
+
+    def _cut(self) -> None:
+        consumer = getattr(self._worker, "consumer", None)
+        sock = getattr(getattr(getattr(consumer, "connection", None), "_connection", None), "sock", None)
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
     def report(self, message: bytes, *, durable: bool) -> None:
         try:
             with self._publisher.producer() as producer:
@@ -219,6 +242,7 @@ class AmqpUpLink:
         self._stopping.set()
         if hasattr(self, "_greeter"):
             self._greeter.stop()
+            self._ears.stop()
         if self._worker is not None:
             # Celery waits here for its broker connection; what it has not acknowledged comes again, so we need not.
             ending = threading.Thread(target=self._worker.stop, name="celery-stop", daemon=True)

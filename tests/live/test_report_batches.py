@@ -6,7 +6,8 @@ import pika
 import pytest
 
 from luhyaapi.errors import Unavailable
-from luhyaapi.wire.amqp import AmqpDownLink
+from luhyaapi.wire import amqp
+from luhyaapi.wire.amqp import AmqpDownLink, AmqpUpLink
 from luhyaapi.wire.topology import out_exchange, report_queue
 from tests.support import private_broker
 
@@ -123,3 +124,23 @@ def test_one_that_fails_dies_alone(boss, order):
     assert [(d.message, d.queue) for d in boss.dead] == [(b"wrong", report_queue(BOSS))]
     time.sleep(0.5)
     assert waiting(boss) == 0
+
+
+def test_a_child_that_is_connected_and_hears_nothing_connects_anew(boss, monkeypatch):
+    monkeypatch.setattr(amqp, "_EARS_EVERY_S", 0.3)
+    boss.link.start(boss.take)
+    assert soon(boss.link.is_connected)
+    heard = []
+    child = AmqpUpLink(boss.url, CHILD)
+    child.start(heard.append, lambda: None)
+    try:
+        assert soon(lambda: child._worker and getattr(child._worker.consumer, "task_consumer", None))
+        boss.link.command(CHILD, b"one", control=False)
+        assert soon(lambda: heard == [b"one"])
+        consumer = child._worker.consumer.task_consumer
+        for tag in list(consumer._active_tags.values()):
+            consumer.channel.basic_cancel(tag, nowait=True)
+        boss.link.command(CHILD, b"two", control=False)
+        assert soon(lambda: heard == [b"one", b"two"])
+    finally:
+        child.stop()

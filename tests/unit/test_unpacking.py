@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import os
+import random
 import struct
 import tracemalloc
 import zlib
@@ -19,7 +20,7 @@ from walrus.services import unpacking
 from walrus.services.unpacking import Caps, Reader
 
 CAPS = Caps(16 * MIB)
-DATA = bytes(range(256)) * 700 + bytes(300_000) + os.urandom(3000)
+DATA = bytes(range(256)) * 700 + bytes(300_000) + random.Random(9).randbytes(3000)
 
 
 def unpacked(data, caps=CAPS):
