@@ -248,6 +248,7 @@ class AmqpUpLink:
             ending = threading.Thread(target=self._worker.stop, name="celery-stop", daemon=True)
             ending.start()
             ending.join(_STOP_S)
+            self._cut()
         self._publisher.close()
 
 
