@@ -24,6 +24,7 @@ from luhyaapi.wire import identity, tls
 
 SIMULATION = "simulation: no machine really runs"
 _BROKER_PATIENCE_S = 60.0
+_LIBVIRT_ASKED_S, _LIBVIRT_PATIENCE_S = 45.0, 60.0
 _ROLES_PATIENCE_S = 120.0
 
 
@@ -61,7 +62,7 @@ def start_services(plan: Plan, supervision: Supervision) -> None:
             supervision.start(name)
         # First, since its first answer is slow (it asks QEMU what it can do) and the broker starts beside it.
         if "libvirtd" in plan.services:
-            _until(lambda: _libvirt_answers(plan), 90, "libvirt did not start", lambda: last_words(plan, "libvirtd"))
+            _until_libvirt(plan, supervision)
         if "broker" in plan.services:
             _until(lambda: _listens(plan.ports["amqp"]), _BROKER_PATIENCE_S, "The broker did not start", lambda: last_words(plan, "broker"))
             _until(lambda: _listens(plan.ports["management"]), 20, "The broker's management did not start", lambda: last_words(plan, "broker"))
@@ -235,7 +236,7 @@ def open_kvm(plan: Plan, supervision: Supervision) -> None:
     if " /dev/kvm " in mounts.read_text("utf-8"):
         with phase("libvirt opened to the proved accelerator"):
             supervision.restart("libvirtd")
-            _until(lambda: _libvirt_answers(plan), 90, "libvirt did not start", lambda: last_words(plan, "libvirtd"))
+            _until_libvirt(plan, supervision)
 
 
 def not_ready(plan: Plan, role: str) -> str:
@@ -261,11 +262,21 @@ def _listens(port: int) -> bool:
         return False
 
 
+def _until_libvirt(plan: Plan, supervision: Supervision) -> None:
+    """Wait for it; one that runs and answers nobody is started again, once: its guests stay."""
+    try:
+        _until(lambda: _libvirt_answers(plan), _LIBVIRT_PATIENCE_S, "libvirt did not start", lambda: last_words(plan, "libvirtd"))
+    except Failed:
+        with phase("libvirt started again, for it did not answer"):
+            supervision.restart("libvirtd")
+            _until(lambda: _libvirt_answers(plan), _LIBVIRT_PATIENCE_S, "libvirt did not start", lambda: last_words(plan, "libvirtd"))
+
+
 def _libvirt_answers(plan: Plan) -> bool:
     if not Path(plan.libvirt_uri.split("=", 1)[1]).exists():
         return False
     try:
-        return bool(process.run([*tools.virsh(plan), "domcapabilities", "--virttype", "qemu"], timeout_s=60, env=tools.environ(plan)).text)
+        return bool(process.run([*tools.virsh(plan), "domcapabilities", "--virttype", "qemu"], timeout_s=_LIBVIRT_ASKED_S, env=tools.environ(plan)).text)
     except Trouble:
         return False
 

@@ -27,6 +27,8 @@ def main(folder: Path) -> None:
     _mount("-t", "tmpfs", "tmpfs", "/run")
     Path("/run/lock").mkdir()
     Path("/etc/hostname").write_text(f"{folder.name}\n", "ascii")
+    # its own name asks nobody, as on any installed host
+    Path("/etc/hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {folder.name}\n", "ascii")
     _new_boot()
     print(READY, flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from pymemcache.client.base import Client
 
-from deploy.host import checks, configs, enclose, ground, guests, plan
+from deploy.host import checks, configs, enclose, ground, guests, plan, up
 from deploy.host.down import down
 from deploy.host.supervision import Supervision
 from deploy.host.up import services_up
@@ -208,3 +208,14 @@ def test_refusal_names_what_is_not_installed(monkeypatch):
     monkeypatch.setitem(checks.PROGRAMS, "walrus", ("/usr/sbin/no-such-program",))
     with pytest.raises(Refused, match="no-such-program"):
         checks.preconditions(plan.make({}, ROOT, Path(sys.executable), Path("/nonexistent")))
+
+
+def test_a_libvirt_that_runs_and_answers_nobody_is_started_again(cloud, monkeypatch):
+    supervision = Supervision(cloud)
+    before = supervision.pid("libvirtd")
+    monkeypatch.setattr(up, "_LIBVIRT_ASKED_S", 1.0)
+    monkeypatch.setattr(up, "_LIBVIRT_PATIENCE_S", 1.5)
+    os.kill(before, signal.SIGSTOP)
+    up.start_services(cloud, supervision)
+    assert supervision.pid("libvirtd") not in (0, before)
+    assert libvirt_answers(cloud)
