@@ -25,6 +25,7 @@ class Host(Table):
     version = models.CharField(max_length=40, default="", blank=True)
     boot = models.CharField(max_length=64, default="", blank=True)
     subnet = models.CharField(max_length=18, default="", blank=True, help_text="of a cluster: its own network")
+    subnet6 = models.CharField(max_length=43, default="", blank=True)
     hypervisor = models.CharField(max_length=80, default="", blank=True)
     accelerator = word(Accelerator, default=Accelerator.UNPROVED)
     accelerator_why = models.TextField(default="", blank=True)

@@ -74,6 +74,7 @@ class NicShape(s.Serializer):
 
     mac = s.CharField()
     ip = s.CharField()
+    ip6 = s.CharField(help_text="Empty where its network has no IPv6.")
     network = s.CharField()
 
 
