@@ -79,7 +79,7 @@ class LinuxEdge:
         network = next((each for each in plan.networks if each.bridge == bridge), None)
         checks: list[tuple[str, links.Check]] = []
         if network and not network.shared:
-            checks += [("bridge", lambda: links.bridge(there, bridge)), ("gateway", lambda: links.gateway(there, bridge, network.gateway, network.subnet))]
+            checks += [("bridge", lambda: links.bridge(there, bridge)), *links.gateways(there, bridge, network.gateway, network.subnet, network.subnet6)]
             if self._uplink and bridge == self._bridge:
                 checks.append(("wire", lambda: links.wire(there, self._uplink, bridge)))
             checks.append(("span", lambda: links.span(bridge, network.span)))
@@ -88,7 +88,7 @@ class LinuxEdge:
         if self._rules and (wanted := plan.rules):
             checks.append(("guards", lambda: links.guards(wanted, rules)))
         if network and not network.shared:
-            checks += links.answers(bridge, nic.ip, nic.mac, far=True)
+            checks += links.answers(bridge, nic, far=True)
         if self._rules:
             checks.append(("connections", lambda: links.connections(*connections.look())))
         has_ways = bool(forwards)
