@@ -57,6 +57,8 @@ def mac_of(cluster: str, ip: str) -> str:
 def subnet6_of(text: str) -> ipaddress.IPv6Network:
     """The IPv6 side of a guest network in CIDR: a /64, unique local (fc00::/7) or global (2000::/3). Raises Refused(invalid)."""
     try:
+        if "%" in text:
+            raise ValueError("a zone is of one host, and may be any text")
         subnet = ipaddress.IPv6Network(text)
     except ValueError as e:
         raise Refused("invalid", "The IPv6 network is not valid", str(e)) from e

@@ -6,6 +6,7 @@ import ipaddress
 import select
 import socket
 import struct
+from collections.abc import Collection
 
 from luhyaapi import clock
 from luhyaapi.edge.arp import PROBE_S, PROBES
@@ -19,25 +20,30 @@ _HOPS = 255
 _ETHERNET, _HEAD = 14, 40
 
 
-def who_has(link: str, address: str, wait_s: float = PROBE_S) -> list[str]:
-    """The MACs, sorted, of the others that answer for an IPv6 address: ``wait_s`` after each of two questions. Raises Failed(network).
+def who_has(link: str, addresses: Collection[str], wait_s: float = PROBE_S) -> dict[str, list[str]]:
+    """The MACs, sorted, of the others that answer for each IPv6 address that somebody has: ``wait_s`` after each of two questions.
+
+    Raises Failed(network).
 
     Asked as a neighbour and not from nobody, as a card asks for an address it is about to take: who is just taking it would give it up.
     """
-    target = ipaddress.IPv6Address(address).packed
-    found: set[str] = set()
+    targets = {ipaddress.IPv6Address(each).packed: each for each in addresses}
+    found: dict[str, set[str]] = {}
     try:
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_IPV6)) as wire:
             wire.bind((link, _IPV6))
             mac = bytes(wire.getsockname()[4])
             for _ in range(PROBES):
-                wire.send(_question(mac, target))
+                for target in targets:
+                    wire.send(_question(mac, target))
                 until = clock.monotonic() + wait_s
                 while (left := until - clock.monotonic()) > 0 and select.select([wire], [], [], left)[0]:
-                    found |= _answered(wire.recv(2048), target)
+                    target, by = _answered(wire.recv(2048))
+                    if target in targets and by not in ("", mac.hex(":")):
+                        found.setdefault(targets[target], set()).add(by)
     except OSError as e:
         raise Failed("network", f"The card {link} cannot be used", str(e)) from e
-    return sorted(found - {mac.hex(":")})
+    return {address: sorted(macs) for address, macs in found.items()}
 
 
 def _question(mac: bytes, target: bytes) -> bytes:
@@ -49,17 +55,17 @@ def _question(mac: bytes, target: bytes) -> bytes:
     return b"\x33\x33" + group[12:] + mac + struct.pack("!HIHBB", _IPV6, 6 << 28, len(said), _ICMPV6, _HOPS) + source + group + said
 
 
-def _answered(frame: bytes, target: bytes) -> set[str]:
-    """The MAC in an advertisement of that address, if it is one and names it."""
+def _answered(frame: bytes) -> tuple[bytes, str]:
+    """The address of an advertisement and the MAC it names, if it is one."""
     said = frame[_ETHERNET + _HEAD:]
-    if len(said) < 24 or frame[_ETHERNET + 6] != _ICMPV6 or said[0] != _ADVERTISEMENT or said[8:24] != target:
-        return set()
+    if len(said) < 24 or frame[_ETHERNET + 6] != _ICMPV6 or said[0] != _ADVERTISEMENT:
+        return b"", ""
     options = said[24:]
     while len(options) >= 8 and options[1]:
         if options[0] == _ITS_LINK:
-            return {options[2:8].hex(":")}
+            return said[8:24], options[2:8].hex(":")
         options = options[8 * options[1]:]
-    return set()
+    return said[8:24], ""
 
 
 def _checksum(data: bytes) -> bytes:

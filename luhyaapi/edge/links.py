@@ -210,7 +210,7 @@ def _answer(name: str, address: str, mac: str, there: Sequence[str], *, far: boo
 
 def answer6(name: str, address: str, mac: str) -> LinkFacts:
     """The guest, by IPv6. Silence says less than by ARP: many a guest has IPv6 switched off, or no DHCPv6 client."""
-    there = discovery.who_has(name, address)
+    there = discovery.who_has(name, (address,)).get(address, [])
     if others := [each for each in there if each != mac]:
         why = f"{', '.join(others)} on {name} {'answers' if len(others) == 1 else 'answer'} for {address}, which belongs to {mac}"
         return broken("answer", "Somebody else has the guest's address", why, "Find that machine by its MAC, and give it another address.")

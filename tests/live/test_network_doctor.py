@@ -301,6 +301,17 @@ def test_whoever_has_its_ipv6_address_too_is_named(cloud: Cloud) -> None:
     assert (found[1].link, found[1].what) == ("answer", "Somebody else has the guest's address")
 
 
+def test_who_has_an_address_of_a_new_card_is_found_by_either_family(cloud: Cloud) -> None:
+    cloud.heal()
+    nic, other = NICS[SERVER], NICS[SERVER].model_copy(update={"ip": "10.9.0.77", "mac": "02:00:0a:09:00:4d"})
+    with cloud.inside(CLUSTER):
+        assert cloud.edge.answering([nic, other]) == {nic.ip: nic.mac}
+        cloud.ip(GUEST, "address", "delete", f"{nic.ip}/24", "dev", "eth0")
+        assert cloud.edge.answering([nic, other]) == {nic.ip: nic.mac}, "by its IPv6 address"
+        cloud.ip(GUEST, "address", "flush", "dev", "eth0", "scope", "global")
+        assert cloud.edge.answering([nic, other]) == {}
+
+
 def test_looking_changes_nothing(cloud: Cloud) -> None:
     cloud.heal()
     cloud.ip(NODE, "link", "delete", VX)
