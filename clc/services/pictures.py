@@ -269,7 +269,7 @@ def event(row: Event) -> Picture:
 def account(row: Account) -> Picture:
     """One account."""
     return {
-        "id": row.pk, "username": row.username, "role": "admin" if row.is_admin else "user", "active": row.is_active,
+        "id": row.pk, "username": row.username, "role": "superAdm" if row.is_admin else row.access_role_id, "group": row.group.path, "active": row.is_active,
         "language": row.language, "created_at": clock.rfc3339(row.date_joined.timestamp()),
     }
 
@@ -283,7 +283,9 @@ def person(row: Account) -> Picture:
 
 def accounts(rows: Sequence[Account]) -> list[Picture]:
     """Many accounts."""
-    return [account(r) for r in rows]
+    known = list(rows)
+    prefetch_related_objects(known, "group")
+    return [account(r) for r in known]
 
 
 # the whole cloud

@@ -6,6 +6,7 @@ from django.db import models
 
 from luhyaapi.contracts.vocabulary import Accelerator, HostState, Role
 from luhyadb.models.base import Table, pk, word
+from luhyadb.models.groups import EVERYBODY, Group
 
 
 class Host(Table):
@@ -16,6 +17,7 @@ class Host(Table):
     name = models.CharField(max_length=63)
     state = word(HostState, default=HostState.NEW)
     drained = models.BooleanField(default=False, help_text="an administrator wants nothing new there, also while it is silent")
+    group = models.ForeignKey(Group, models.PROTECT, default=EVERYBODY)
     boss = models.CharField(max_length=20, default="", blank=True, db_index=True)
     address = models.CharField(max_length=100, default="", blank=True)
     certificate = models.TextField(default="", blank=True)

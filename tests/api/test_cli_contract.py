@@ -230,7 +230,8 @@ def test_restore_and_renew(cli, world, admin, ready):
     assert cli("image", "renew", "tiny", "--yes", "--no-wait")[1]["passed_over"] == [Instance.objects.get().pk]
 
 
-def test_what_is_said_of_an_image(cli, ready):
+def test_what_is_said_of_an_image(cli, ready, world):
+    world.group("edu.school")
     code, said = cli("image", "set", "tiny", "--disk-bus", "ide", "--owner-group", "edu.school", "--architecture", "i686", "--os-distro", "")
     assert code == 0, said
     assert (said["owner_group"], said["versions"][-1]["hardware"]["disk_bus"]) == ("edu.school", "ide")

@@ -6,9 +6,12 @@ from typing import Any
 
 from rest_framework.test import APIClient, ForceAuthClientHandler
 
-from clc.services import hosts, instances, own, people, pictures
+from clc.services import groups, hosts, instances, own, people, pictures
 from luhyaapi import clock, ids
-from luhyadb.models import Account, Host, Image, ImageVersion, Instance
+from luhyadb import paths
+from luhyadb.models import Account, Group, Host, Image, ImageVersion, Instance
+from luhyadb.models.groups import EVERYBODY
+from luhyadb.ready_made import key_of
 
 PASSWORD = "correct horse battery"
 
@@ -33,6 +36,14 @@ class World:
     def account(self, name: str, role: str = "user") -> Account:
         """An account with the password ``PASSWORD``."""
         return people.add(None, name, PASSWORD, role)
+
+    def group(self, path: str, by: Account | None = None) -> Group:
+        """The group of that path, with those above it; made where there is none."""
+        found = Group.objects.filter(key=key_of(path)).first()
+        if found or not path:
+            return found or Group.objects.get(pk=EVERYBODY)
+        self.group(paths.parent(path), by)
+        return groups.create(by or Account.objects.filter(is_staff=True).first(), path)
 
     def api(self, account: Account | None) -> APIClient:
         """A client with that account's token."""
