@@ -181,6 +181,19 @@ def why_not(account: Account, row: Model, verb: Verb) -> str:
     return f"you have {', '.join(may)} of it, and not {verb}" if may else f"nothing gives you {verb} of it"
 
 
+def who(row: Host | Image | Instance, verb: Verb) -> QuerySet[Account]:
+    """All who may do that with a resource, deleted accounts aside."""
+    kind, over = KINDS[type(row)], GroupAbove.objects.filter(group=row.group_id).values("above")
+    held = Grant.objects.filter(group__in=over, role__permissions__kind=kind, role__permissions__verb__in=enough(verb)).values("account")
+    own = Permission.objects.filter(kind=kind, verb__in=enough(verb)).values("role")
+    open_to = Share.objects.filter(kind=kind, subject=row.pk, verb__in=enough(verb))
+    within = GroupAbove.objects.filter(above__in=open_to.filter(group__isnull=False).values("group")).values("group")
+    may = Q(is_staff=True) | Q(group__in=over, access_role__in=own) | Q(pk__in=held) | Q(pk__in=open_to.filter(account__isnull=False).values("account"))
+    if isinstance(row, (Image, Instance)):
+        may |= Q(pk=row.owner_id)
+    return Account.objects.filter(may | Q(group__in=within), is_active=True).order_by("username")
+
+
 def able(account: Account) -> Mapping[Kind, frozenset[Verb]]:
     """What an account may do somewhere, by kind: what a page offers."""
     if account.is_admin:

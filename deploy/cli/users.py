@@ -64,6 +64,16 @@ def password(session: Session, name: UserName, password_file: PasswordFile = "")
     _print(session, shown | ({"password": chosen} if is_made_up else {}))
 
 
+@verb(app, "place")
+def place(
+    session: Session, name: UserName,
+    role: Annotated[str, typer.Option(help="Its access role from now on.")] = "",
+    group: Annotated[str, typer.Option(metavar="PATH", help="The group it belongs to from now on; everybody: none.")] = "",
+) -> None:  # fmt: skip
+    """Have somebody belong to another group, or have another access role there; what they own stays where it is."""
+    _print(session, session.api.put_json(api.path("users", name, "place"), {"role": role, "group": group}))
+
+
 @verb(app, "delete")
 def delete(session: Session, name: UserName, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
     """Delete an account that has no instances left; its sessions and tokens end at once."""

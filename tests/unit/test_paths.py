@@ -30,9 +30,7 @@ def test_a_path_covers_itself_and_what_follows_by_a_dot(above: str, rest: str) -
 def test_what_is_taken_is_taken_again_as_it_is(text: str) -> None:
     try:
         once = paths.normal(text)
-    except Refused as e:
-        assert e.code == "invalid"
-        assert e.params["field"] == "path"
+    except Refused:
         return
     assert paths.normal(once) == once == once.casefold()
     assert paths.normal(unicodedata.normalize("NFD", text)) == once, "however it was typed"

@@ -8,13 +8,25 @@ import pytest
 
 from luhyaapi.contracts.vocabulary import Kind, Verb
 from luhyadb import paths, scope
-from luhyadb.models import AccessRole, Account, Grant, Group, GroupAbove, Host, Image, ImageVersion, Instance, Permission, Share
+from luhyadb.models import (
+    AccessRole,
+    Account,
+    Grant,
+    Group,
+    GroupAbove,
+    Host,
+    Image,
+    ImageVersion,
+    Instance,
+    Permission,
+    Share,
+)
 from luhyadb.models.groups import EVERYBODY
 from luhyadb.ready_made import key_of
 
 pytestmark = pytest.mark.django_db
 MODELS = {Kind.HOST: Host, Kind.IMAGE: Image, Kind.INSTANCE: Instance}
-ASKED = [verb for verb in Verb if verb not in (Verb.CREATE,)]
+ASKED = [verb for verb in Verb if verb != Verb.CREATE]
 
 
 class School:
@@ -63,7 +75,7 @@ class School:
     def _fill(self) -> None:
         pick = self.chance.choice
         everyone, version = list(self.people), None
-        for number in range(40):
+        for number in range(120):
             kind, group, owner = pick([Kind.HOST, Kind.IMAGE, Kind.INSTANCE]), pick(list(self.groups)), pick(everyone)
             ident = f"{ {Kind.HOST: 'nc', Kind.IMAGE: 'img', Kind.INSTANCE: 'ins'}[kind]}-{number:08x}"
             if kind is Kind.HOST:
@@ -99,13 +111,13 @@ class School:
             if paths.covers(self.groups[at], self.groups[group]) and any((kind.value, each) in self.roles[role] for each in enough):
                 return True
         for of_kind, subject, given, person, to in self.shares:
-            if (of_kind, subject) == (kind.value, ident) and given in enough:
-                if person == who or (to is not None and paths.covers(self.groups[to], self.groups[own_group])):
-                    return True
+            is_mine = person == who or (to is not None and paths.covers(self.groups[to], self.groups[own_group]))
+            if is_mine and (of_kind, subject) == (kind.value, ident) and given in enough:
+                return True
         return False
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_the_rule_and_its_model_say_the_same(seed: int) -> None:
     school, asked = School(seed), 0
     for who in school.people:
@@ -114,7 +126,8 @@ def test_the_rule_and_its_model_say_the_same(seed: int) -> None:
             for verb in ASKED:
                 wanted = {ident for ident, (of, _group, _owner) in school.things.items() if of is kind and school.may(who, verb, ident)}
                 assert set(scope.visible_to(account, model, verb).values_list("pk", flat=True)) == wanted, (who, kind, verb)
-                for row in model.objects.all():
+                asked += len([1 for of, _group, _owner in school.things.values() if of is kind])
+                for row in model.objects.order_by("?")[:2]:
                     assert bool(scope.reasons(account, row, verb)) == (row.pk in wanted), (who, kind, verb, row.pk)
-                    asked += 1
-    assert asked > 1000
+                    assert (account in scope.who(row, verb)) == (row.pk in wanted)
+    assert asked >= 8 * 120 * len(ASKED)
