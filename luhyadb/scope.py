@@ -14,6 +14,7 @@ from django.db.models import Exists, F, Model, Q, QuerySet
 
 from luhyaapi.contracts.vocabulary import Kind, Verb
 from luhyaapi.errors import Refused
+from luhyadb import paths
 from luhyadb.models import (
     Account,
     ElasticAddress,
@@ -124,6 +125,43 @@ def one(account: Account, model: type[M], verb: Verb = Verb.READ, **by: Any) -> 
 
 
 _DOING = {Verb.WRITE: "change", Verb.EXECUTE: "use", Verb.DELETE: "delete", Verb.CREATE: "make", Verb.FULL: "do everything with", Verb.READ: "see"}
+
+
+@dataclass(frozen=True)
+class Held:
+    """The access roles of one account as they were read, by the path each was given at: what a page asks for each of its rows.
+
+    It knows nothing of owners and shares, and is as old as the request.
+    """
+
+    by_path: Mapping[str, frozenset[tuple[Kind, Verb]]]
+    is_all: bool = False
+
+    def may(self, kind: Kind, verb: Verb, path: str) -> bool:
+        """Whether one of them gives that over a resource of a group with that path."""
+        if self.is_all:
+            return True
+        wanted = [(kind, each) for each in enough(verb)]
+        found = ""
+        for segment in ("", *paths.segments(path)):
+            found = f"{found}.{segment}" if found else segment
+            given = self.by_path.get(found)
+            if given and any(each in given for each in wanted):
+                return True
+        return False
+
+
+def held(account: Account) -> Held:
+    """What an account's roles give it, read once."""
+    found: dict[str, set[tuple[Kind, Verb]]] = {}
+    given = Permission.objects.filter(role__grant__account=account).values_list("kind", "verb", "role__grant__group__path", "role__grant__account")
+    own = Permission.objects.filter(role=account.access_role_id).values_list("kind", "verb")
+    for kind, verb, path, whose in given:
+        if whose == account.pk:
+            found.setdefault(path, set()).add((Kind(kind), Verb(verb)))
+    for kind, verb in own:
+        found.setdefault(account.group.path, set()).add((Kind(kind), Verb(verb)))
+    return Held({path: frozenset(each) for path, each in found.items()}, is_all=account.is_admin)
 
 
 def require(account: Account, kind: Kind, verb: Verb, group: str) -> None:

@@ -122,6 +122,7 @@ def test_the_rule_and_its_model_say_the_same(seed: int) -> None:
     school, asked = School(seed), 0
     for who in school.people:
         account = Account.objects.get(pk=who)
+        held = scope.held(account)
         for kind, model in MODELS.items():
             for verb in ASKED:
                 wanted = {ident for ident, (of, _group, _owner) in school.things.items() if of is kind and school.may(who, verb, ident)}
@@ -130,4 +131,5 @@ def test_the_rule_and_its_model_say_the_same(seed: int) -> None:
                 for row in model.objects.order_by("?")[:2]:
                     assert bool(scope.reasons(account, row, verb)) == (row.pk in wanted), (who, kind, verb, row.pk)
                     assert (account in scope.who(row, verb)) == (row.pk in wanted)
+                    assert held.may(kind, verb, row.group.path) == ("role" in {each.by for each in scope.reasons(account, row, verb)})
     assert asked >= 8 * 120 * len(ASKED)
