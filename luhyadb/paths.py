@@ -60,7 +60,8 @@ def _check(segment: str) -> None:
     if len(segment) > SEGMENT:
         raise _refused(f"a segment has {len(segment)} signs; {SEGMENT} are possible")
     if wrong := next((sign for sign in segment if not (sign.isalnum() or sign in _MARKS or unicodedata.category(sign) in ("Mn", "Mc"))), ""):
-        raise _refused(f"U+{ord(wrong):04X} in a segment: letters, digits, dash and underscore are possible")
+        code = f"U+{ord(wrong):04X}"
+        raise _refused(f"{code} in a segment: letters, digits, dash and underscore are possible")
     if not segment[0].isalnum():
         raise _refused("a segment begins with a letter or a digit")
     if len(scripts := {_script(sign) for sign in segment if sign.isalpha()}) > 1:

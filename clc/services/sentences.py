@@ -12,6 +12,7 @@ from clc.services.access_sentences import ACCESS
 from clc.services.more_sentences import NETWORKS, STORE, TRACE
 from clc.services.pool_sentences import POOLS
 from clc.services.probe_sentences import LINKS
+from clc.services.right_sentences import RIGHTS
 from luhyaapi.contracts import vocabulary
 from luhyaapi.contracts.vocabulary import Word
 
@@ -378,7 +379,7 @@ SENTENCES = (
     _("waits for approval"),
     _("the hypervisor does not answer"),
     _("{} refused at the door"),
-    *STORE, *NETWORKS, *POOLS, *ACCESS, *LINKS, *TRACE,
+    *STORE, *NETWORKS, *POOLS, *RIGHTS, *ACCESS, *LINKS, *TRACE,
 )
 """Every ``{}`` stands for a value, which may be a sentence or a word of ours itself."""
 

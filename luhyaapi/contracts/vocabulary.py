@@ -280,7 +280,7 @@ class Kind(Word):
 
     HOST = "host", "Hosts", "主机"
     IMAGE = "image", "Images", "镜像"
-    INSTANCE = "instance", "Machines", "虚拟机"
+    INSTANCE = "instance", "Machines", "实例"
     ACCOUNT = "account", "Accounts and groups", "帐户与组"
 
 

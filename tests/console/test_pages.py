@@ -388,7 +388,7 @@ def test_what_is_said_of_an_image_by_the_page(world, admin, user):
     assert "disk_bus=ide" in page
     assert "vif_model=" not in page, "what is as usual is not told"
     wrong = sent_back(client, where, {"owner_group": "edu..a", "machine_type": "q35"})
-    assert "Give a path like edu.school.class" in wrong
+    assert "a segment is empty" in wrong
     assert 'value="edu..a"' in wrong
     assert '<option value="q35" selected>' in wrong
     assert "the machine type q35 has no ide" in sent_back(client, where, {"machine_type": "q35"})

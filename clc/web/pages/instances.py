@@ -90,7 +90,7 @@ def run(request: HttpRequest) -> HttpResponse:
 def runnable_images(request: HttpRequest) -> list[words.Shown]:
     """The images somebody can run."""
     published = ImageVersion.objects.filter(state=ImageState.PUBLISHED).values("image")
-    rows = scope.visible_to(request.user, Image).filter(retired=False, pk__in=published).select_related("owner")
+    rows = scope.visible_to(request.user, Image).filter(retired=False, pk__in=published).select_related("owner", "group")
     return words.images(rows.order_by("name")[:_SHOWN_IMAGES])
 
 
