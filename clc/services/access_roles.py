@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from django.db.models import QuerySet
+
 from clc.services import events
 from luhyaapi.contracts.vocabulary import Kind, Verb
 from luhyaapi.errors import Refused
@@ -53,6 +55,11 @@ def delete(by: Account, name: str) -> None:
                           hint="Give them another one first.")
         events.record("access-role", row.pk, "access role given up", owner=by)
         row.delete()
+
+
+def known() -> QuerySet[AccessRole]:
+    """All access roles: what each gives is no secret."""
+    return AccessRole.objects.all()
 
 
 def find(name: str) -> AccessRole:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from clc.services import access_roles, events, groups
 from luhyaapi import clock, ids
@@ -44,9 +44,12 @@ def take(by: Account, ident: str) -> Grant:
 def over(by: Account) -> QuerySet[Grant]:
     """The grants somebody may see: their own, and those at groups whose people they see."""
     rows = Grant.objects.all()
-    if by.is_admin:
-        return rows
-    return rows.filter(account=by) | rows.filter(group__in=scope.reach(by, Kind.ACCOUNT, Verb.READ))
+    return rows if by.is_admin else rows.filter(Q(account=by) | Q(group__in=scope.reach(by, Kind.ACCOUNT, Verb.READ)))
+
+
+def forget_group(group: Group) -> None:
+    """A group is given up, and with it what was given there. In a transaction of the caller's."""
+    Grant.objects.filter(group=group).delete()
 
 
 def check_within(by: Account, role: AccessRole, where: Group) -> None:

@@ -11,7 +11,7 @@ from luhyaapi import clock, ids
 from luhyaapi.contracts.vocabulary import Kind, Verb
 from luhyaapi.errors import Refused
 from luhyadb import memory, paths, scope
-from luhyadb.models import Account, Grant, Group, GroupAbove, Host, Image, Instance, Share
+from luhyadb.models import Account, Group, GroupAbove, Host, Image, Instance
 from luhyadb.models.groups import EVERYBODY
 from luhyadb.ready_made import key_of
 
@@ -109,8 +109,10 @@ def delete(by: Account, text: str) -> Group:
             raise Refused("invalid", "The group of everybody cannot be given up")
         if why := ", ".join(_belongings(row)):
             raise Refused("state", f"The group {row.path} cannot be given up", why, hint="Move or delete what belongs to it first.")
-        Grant.objects.filter(group=row).delete()
-        Share.objects.filter(group=row).delete()
+        from clc.services import grants, shares
+
+        grants.forget_group(row)
+        shares.forget_group(row)
         ident, path = row.pk, row.path
         row.delete()
         row.pk = ident
@@ -118,9 +120,9 @@ def delete(by: Account, text: str) -> Group:
     return row
 
 
-def below(row: Group) -> QuerySet[GroupAbove, dict[str, str]]:
-    """The ids of a group and of all below it."""
-    return GroupAbove.objects.filter(above=row).values("group")
+def below(rows: QuerySet[Group], path: str) -> QuerySet[Group]:
+    """Those of some groups that are that one or lie below it."""
+    return rows.filter(pk__in=GroupAbove.objects.filter(above__key=key_of(path)).values("group"))
 
 
 def lineage(row: Group) -> list[str]:

@@ -66,6 +66,11 @@ def end(by: Account, ident: str) -> Share:
     return row
 
 
+def forget_group(group: Group) -> None:
+    """A group is given up, and nothing is shared with it any more. In a transaction of the caller's."""
+    Share.objects.filter(group=group).delete()
+
+
 def of(row: Image | Instance) -> QuerySet[Share]:
     """With whom a resource is shared."""
     return Share.objects.filter(kind=scope.KINDS[type(row)], subject=row.pk).select_related("account", "group")

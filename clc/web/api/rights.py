@@ -29,8 +29,7 @@ from clc.web.api.shapes import KEY, PAGES, AccountShape, asks, listed, many, say
 from clc.web.rest import Filters, exactly, narrowed, page
 from luhyaapi.contracts.vocabulary import Verb
 from luhyadb import scope
-from luhyadb.models import AccessRole, Account, Grant, Group, GroupAbove
-from luhyadb.ready_made import key_of
+from luhyadb.models import Account, Group
 
 TAG = "rights"
 _ASKED = [OpenApiParameter(name, str, required=name != "user", description=text) for name, text in (
@@ -43,7 +42,7 @@ class Groups(Endpoint):
     """The tree of groups."""
 
     filters: ClassVar[Filters] = {
-        "below": lambda rows, asked: rows.filter(pk__in=GroupAbove.objects.filter(above__key=key_of(asked)).values("group")),
+        "below": groups.below,
     }
 
     @says(listed("Group", GroupShape), parameters=asks(*filters), tag=TAG, operation_id="groups_list")
@@ -85,7 +84,7 @@ class AccessRoles(Endpoint):
     @says(many("AccessRole", AccessRoleShape), tag=TAG, operation_id="access_roles_list")
     def get(self, _request: Request) -> Response:
         """List access roles."""
-        return Response({"results": right_pictures.roles(AccessRole.objects.all()), "next": None})
+        return Response({"results": right_pictures.roles(access_roles.known()), "next": None})
 
     @says(AccessRoleShape, 201, sends=AccessRoleForm, parameters=[KEY], tag=TAG, operation_id="access_roles_create")
     @once
@@ -122,8 +121,7 @@ class Grants(Endpoint):
     @says(listed("Grant", GrantShape), parameters=asks(*filters), tag=TAG, operation_id="grants_list")
     def get(self, request: Request) -> Response:
         """List one's own grants, and those at groups whose people one manages."""
-        rows = Grant.objects.filter(pk__in=grants.over(self.account).values("pk"))
-        return page(request, narrowed(request, rows, self.filters), right_pictures.grants)
+        return page(request, narrowed(request, grants.over(self.account), self.filters), right_pictures.grants)
 
     @says(GrantShape, 201, sends=GrantForm, parameters=[KEY], tag=TAG, operation_id="grants_give")
     @once
