@@ -56,8 +56,16 @@ def _source(text: str) -> str:
             raise ValueError(text)  # a zone is of one host, and may be any text
         return str(ipaddress.ip_network(text))
     except ValueError as e:
-        raise Refused("invalid", "The source of a rule cannot be read", f"{text[:60]!r}: give addresses in CIDR, for example 10.0.0.0/8",
-                      field="rules") from e
+        raise Refused("invalid", "The source of a rule cannot be read",
+                      meant(text) or f"{text[:60]!r}: give addresses in CIDR, for example 10.0.0.0/8", field="rules") from e
+
+
+def meant(text: str) -> str:
+    """Which network somebody may have meant who gave an address in it; empty where none can be told."""
+    try:
+        return f"{text[:60]!r} is an address in {ipaddress.ip_interface(text).network}" if "%" not in text else ""
+    except ValueError:
+        return ""
 
 
 def parse(text: str) -> dict[str, str]:
