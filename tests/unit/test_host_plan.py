@@ -53,6 +53,19 @@ def test_two_clouds_share_nothing():
         assert getattr(one, name) != getattr(two, name), name
 
 
+def test_the_network_of_the_guests_stays_when_it_is_not_named_again(tmp_path_factory):
+    home = tmp_path_factory.mktemp("h", numbered=True)
+    assert make(home).choices.subnet == "", "what nobody chose may be another one in another version"
+    named = make(home, EDUCLOUD_SUBNET="10.99.100.0/24")
+    named.choices_file.parent.mkdir()
+    named.choices_file.write_text(named.choices.text())
+    assert make(home).subnet == "10.99.100.0/24"
+    assert make(home, EDUCLOUD_SUBNET="10.99.101.0/24").choices.subnet == "10.99.101.0/24"
+    file = home / "educloud.toml"
+    file.write_text('subnet = "10.99.102.0/24"')
+    assert make(home, file).subnet == "10.99.102.0/24"
+
+
 def test_every_default_subnet_is_private_to_its_base():
     seen = {make("/tmp/a", EDUCLOUD_PORT_BASE=str(base)).subnet for base in range(1100, 65035, 500)}
     assert len(seen) == len(range(1100, 65035, 500))
