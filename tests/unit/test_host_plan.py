@@ -2,10 +2,14 @@
 
 import json
 import os
+import socket
 import stat
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
+import psutil
 import pytest
 
 from deploy.host import account, checks, configs, enclose, ground, keeper, plan, up
@@ -322,3 +326,14 @@ def test_why_a_program_does_not_run_is_found_wherever_it_was_said(tmp_path: Path
     made.log("libvirtd").parent.mkdir(parents=True)
     made.log("libvirtd").write_text("error: unsupported setting\n")
     assert "unsupported setting" in last_words(made, "libvirtd")
+
+
+def test_a_port_is_a_strangers_while_its_program_lives(cloud, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        (own,) = [row for row in psutil.net_connections("tcp") if row.pid == os.getpid() and row.laddr.port == one.getsockname()[1]]
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    listens = own._replace(laddr=own.laddr._replace(port=cloud.ports["cc_door"]))
+    for pid, named in ((os.getpid(), True), (None, True), (ended.pid, False)):
+        monkeypatch.setattr(psutil, "net_connections", lambda _kind, pid=pid: [listens._replace(pid=pid)])
+        assert bool(checks.strangers(cloud)) == named, pid
