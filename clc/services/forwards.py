@@ -6,8 +6,8 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clc.services import access, events, rules
-from luhyaapi import clock, ids
+from clc.services import access, events
+from luhyaapi import clock, ids, subnets
 from luhyaapi.contracts.reports import AccessFacts
 from luhyaapi.contracts.vocabulary import Protocol
 from luhyaapi.errors import Refused
@@ -69,7 +69,7 @@ def _source(text: str) -> str:
     try:
         return str(ipaddress.IPv4Network(text))
     except ValueError as e:
-        near = rules.meant(text) if ":" not in text else ""
+        near = subnets.meant(text) if ":" not in text else ""
         raise Refused("invalid", "A source cannot be read", near or f"{text[:60]!r}: give IPv4 addresses in CIDR, for example 10.0.0.0/8",
                       field="sources") from e
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from luhyaapi import subnets
 from luhyaapi.contracts.specs import Allow
 from luhyaapi.contracts.vocabulary import Allowed
 from luhyaapi.errors import Refused
@@ -57,15 +58,7 @@ def _source(text: str) -> str:
         return str(ipaddress.ip_network(text))
     except ValueError as e:
         raise Refused("invalid", "The source of a rule cannot be read",
-                      meant(text) or f"{text[:60]!r}: give addresses in CIDR, for example 10.0.0.0/8", field="rules") from e
-
-
-def meant(text: str) -> str:
-    """Which network somebody may have meant who gave an address in it; empty where none can be told."""
-    try:
-        return f"{text[:60]!r} is an address in {ipaddress.ip_interface(text).network}" if "%" not in text else ""
-    except ValueError:
-        return ""
+                      subnets.meant(text) or f"{text[:60]!r}: give addresses in CIDR, for example 10.0.0.0/8", field="rules") from e
 
 
 def parse(text: str) -> dict[str, str]:
