@@ -163,7 +163,9 @@ def _line(desk: _Desk, words: list[str], owner: str) -> None:
 
 
 def _is_same(row: Reservation | None, ask: Ask) -> bool:
-    return row is not None and (row.address, row.mac or "", row.name) == (ask.address, ask.mac, ask.name) and (row.owner.username if row.owner else "") == ask.owner
+    if row is None or (row.mac or "", row.name) != (ask.mac, ask.name):
+        return False
+    return (row.owner.username if row.owner else "") == ask.owner
 
 
 def _next(desk: _Desk) -> str:

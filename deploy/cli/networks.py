@@ -73,7 +73,7 @@ def create(  # noqa: PLR0913, PLR0917 - one for each option of the command line
 def change(
     session: Session, network: PoolName,
     ranges: Annotated[list[str] | None, typer.Option("--range", metavar="FIRST-LAST", help="What of it is lent; several times. '' for all of it.")] = None,
-    ports: Annotated[str | None, typer.Option(metavar="FIRST-LAST", help="Of a cluster's own network: the ports it lends; '' for those of its settings.")] = None,
+    ports: Annotated[str | None, typer.Option(metavar="FIRST-LAST", help="Of a cluster's own network: the ports it lends; '': those of its settings.")] = None,
 ) -> None:
     """Lend other ranges of a network, or other ports of a cluster; what is lent outside of them stays lent until it is given back."""
     if (ranges is None) == (ports is None):
