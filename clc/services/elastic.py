@@ -15,7 +15,7 @@ from luhyaapi.contracts.commands import NetworksSet
 from luhyaapi.contracts.vocabulary import HostState, Role
 from luhyaapi.errors import Refused, Unavailable
 from luhyadb import memory, scope
-from luhyadb.models import Account, ElasticAddress, Forward, Host, Instance, Network
+from luhyadb.models import Account, ElasticAddress, Host, Instance, Network
 
 AT_ONCE = 4096
 EACH = 4
@@ -96,11 +96,7 @@ def _refuse_networks(host: Host, numbers: Sequence[int]) -> None:
         for first, last in networks.spans(ipaddress.IPv4Network(row.subnet), row.ranges):
             if any(first <= number <= last for number in numbers):
                 raise Refused("conflict", "Public addresses overlap with a network", f"{row.name} of {row.cluster.name} lends some of them", field="ranges")
-    wanted = set(numbers)
-    networks.refuse_hosts([wanted], "ranges")
-    for address in Forward.objects.filter(instance__cluster=host.pk).exclude(address="").order_by().values_list("address", flat=True).distinct():
-        if int(ipaddress.IPv4Address(address)) in wanted:
-            raise Refused("conflict", "A host has one of these addresses", f"ports of {host.name} are reached at {address}", field="ranges")
+    networks.refuse_hosts(host, [set(numbers)], "ranges")
 
 
 def _able(cluster: Host) -> Host:

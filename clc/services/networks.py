@@ -18,7 +18,7 @@ from luhyaapi.contracts.specs import SEGMENTS
 from luhyaapi.contracts.vocabulary import HostState, NetworkMode
 from luhyaapi.errors import Refused
 from luhyadb import memory, scope
-from luhyadb.models import Account, ElasticAddress, Host, Network
+from luhyadb.models import Account, ElasticAddress, Forward, Host, Network
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _RANGES = 64
@@ -54,7 +54,7 @@ def create(account: Account, ask: Ask) -> Network:
     with memory.atomic():
         cluster = _able(pools.cluster(account, ask.cluster))
         if ask.mode != NetworkMode.CAMPUS:
-            refuse_hosts([range(whole(subnet)[0], whole(subnet)[1] + 1)], "subnet")
+            refuse_hosts(cluster, [range(whole(subnet)[0], whole(subnet)[1] + 1)], "subnet")
         plan = plans.alone_of_all(cluster) if ask.mode == NetworkMode.CAMPUS else plans.alone(cluster)
         live = list(Network.objects.filter(cluster=cluster, retired_at=0))
         if any(each.live_name == ask.name for each in live):
@@ -188,14 +188,17 @@ def _refuse_lent_elsewhere(cluster: Host, lent: Sequence[tuple[int, int]]) -> No
         row = ElasticAddress.objects.filter(live_address__isnull=False, number__range=(begin, end)).select_related("cluster").first()
         if row is not None:
             raise Refused("conflict", f"{row.address} is a public address already", f"the cluster {row.cluster.name} has it", field="ranges")
-    refuse_hosts([range(begin, end + 1) for begin, end in lent], "ranges")
+    refuse_hosts(cluster, [range(begin, end + 1) for begin, end in lent], "ranges")
 
 
-def refuse_hosts(among: Sequence[Container[int]], field: str) -> None:
-    """Raises Refused(conflict) where an address by which a host is reached is among these."""
+def refuse_hosts(cluster: Host, among: Sequence[Container[int]], field: str) -> None:
+    """Raises Refused(conflict) where an address by which a host, or by a port of the cluster an instance, is reached is among these."""
     for host in Host.objects.exclude(state=HostState.RETIRED).exclude(address=""):
         if (number := number_of(host)) is not None and any(number in each for each in among):
             raise Refused("conflict", "A host has one of these addresses", f"the host {host.name} is at {host.address}", field=field)
+    for address in Forward.objects.filter(instance__cluster=cluster.pk).exclude(address="").order_by().values_list("address", flat=True).distinct():
+        if any(int(ipaddress.IPv4Address(address)) in each for each in among):
+            raise Refused("conflict", "A host has one of these addresses", f"ports of {cluster.name} are reached at {address}", field=field)
 
 
 def campuses_beside(cluster: Host) -> QuerySet[Network]:
