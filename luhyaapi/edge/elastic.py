@@ -31,7 +31,9 @@ def keep(links: Collection[str], wanted: Collection[str], mark: str) -> None:
     for link in sorted(set(homes.values())):
         new = [address for address, home in homes.items() if home == link and not _is_there(address, link, mark, there)]
         own = {address for address in new if any(entry["local"] == address and entry.get("label") != f"{other}:{mark}" for other, entry in there)}
-        troubles += [Failed("network", f"The public address {address} is this host's own", "another program put it there", address=address) for address in sorted(own)]
+        troubles += [
+            Failed("network", f"The public address {address} is this host's own", "another program put it there", address=address) for address in sorted(own)
+        ]
         try:
             troubles += _add(link, [address for address in new if address not in own], mark)
         except Failed as e:
