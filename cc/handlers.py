@@ -18,7 +18,7 @@ from cc.services import (
     steps,
     tunnels,
 )
-from luhyaapi import clock
+from luhyaapi import clock, log
 from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.commands import (
     AccessSet,
@@ -52,6 +52,8 @@ from luhyadb import letters, memory, outbox
 from luhyadb.models import Child, FlowRun
 
 __all__ = ["steps"]
+
+_log = log.get(__name__)
 
 
 class _Flow(Handler[Command]):
@@ -145,7 +147,12 @@ class ApplyEdge(Handler[EdgeApply]):
             return
         with memory.atomic():
             segments.tell(job.services)
-        edge.apply(job.services)
+        try:
+            edge.apply(job.services)
+        except Trouble as e:
+            if access.is_theirs(command.instance, e):
+                raise
+            _log.warning("somebody's public address is not there", what=e.what, why=e.why)
 
 
 @handles(NetworksSet)
@@ -169,8 +176,10 @@ class SetAccess(Handler[AccessSet]):
                     segments.tell(job.services)
                 edge.rule(job.services)
         except Trouble as e:
-            access.tell(job.services, command.instance, e, command.number)
-            raise
+            if access.is_theirs(command.instance, e):
+                access.tell(job.services, command.instance, e, command.number)
+                raise
+            _log.warning("somebody's public address is not there", what=e.what, why=e.why)
         access.tell(job.services, command.instance)
 
 

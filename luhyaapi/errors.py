@@ -29,7 +29,7 @@ CODES: dict[str, Code] = {
         Code("not_found", "refused", "Not found", "Check the name or id; list what there is.", 404, 3),
         Code("state", "refused", "Wrong state for this action", "Look at its current state, wait or act on that first.", 409, 5),
         Code("exists", "refused", "It exists already", "Choose another name, or use the existing one.", 409, 5),
-        Code("conflict", "refused", "It conflicts with an earlier request", "Use a new Idempotency-Key for a different request.", 409, 5),
+        Code("conflict", "refused", "It conflicts with something else", "Look at what it names; change that, or give something else.", 409, 5),
         Code("quota", "refused", "Over the limit", "Free something, or ask an administrator to raise the limit.", 403, 6),
         Code("unsupported", "refused", "Not supported there", "Upgrade that host, or choose another.", 422, 5),
         Code("image_format", "refused", "The image cannot be accepted", "Convert it to a plain qcow2 or raw disk without backing or data file.", 422, 1),

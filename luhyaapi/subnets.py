@@ -20,15 +20,24 @@ def subnet_of(text: str) -> ipaddress.IPv4Network:
     try:
         subnet = ipaddress.IPv4Network(text)
     except ValueError as e:
-        raise Refused("invalid", "The guest network is not valid", str(e)) from e
+        why = (":" not in text and meant(text)) or f"{text[:60]!r}: give IPv4 addresses in CIDR, for example 10.40.0.0/24"
+        raise Refused("invalid", "The guest network is not valid", why) from e
     if not _WIDEST <= subnet.prefixlen <= _NARROWEST:
         raise Refused(
             "invalid", "The guest network is not valid",
             f"{subnet} has {subnet.num_addresses} addresses; /{_WIDEST} to /{_NARROWEST} is possible",
         )
-    if subnet.is_loopback or subnet.is_multicast or subnet.is_link_local or subnet.is_unspecified:
+    if subnet.is_loopback or subnet.is_multicast or subnet.is_link_local or subnet.is_unspecified or subnet.is_reserved:
         raise Refused("invalid", "The guest network is not valid", f"{subnet} is not for guests")
     return subnet
+
+
+def meant(text: str) -> str:
+    """Which network somebody may have meant who gave an address in it; empty where none can be told."""
+    try:
+        return f"{text[:60]!r} is an address in {ipaddress.ip_interface(text).network}" if "/" in text and "%" not in text else ""
+    except ValueError:
+        return ""
 
 
 def gateway_of(subnet: ipaddress.IPv4Network) -> str:

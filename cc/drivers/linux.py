@@ -14,7 +14,7 @@ from luhyaapi import log
 from luhyaapi.conf import Settings, bridge_of
 from luhyaapi.contracts.specs import LinkFacts, Nic
 from luhyaapi.contracts.vocabulary import SPANNING, NetworkMode, Role
-from luhyaapi.edge import arp, connections, discovery, elastic, links, neighbours, routes, rules_for, vxlan
+from luhyaapi.edge import arp, connections, discovery, elastic, itself, links, neighbours, routes, rules_for, vxlan
 from luhyaapi.edge import plan as packets
 from luhyaapi.edge.base import RulesDriver
 from luhyaapi.edge.dnsmasq import DnsmasqNetwork
@@ -44,7 +44,8 @@ class LinuxEdge:
 
     def apply(self, plan: EdgePlan) -> None:
         """Have every network as planned, and none that is not."""
-        check(plan)
+        rules = plan.rules
+        check(plan.model_copy(update={"rules": itself.spared(rules, self._mark)}) if rules and self._rules else plan)
         troubles: list[Trouble] = []
         with self._lock:
             for bridge in sorted(self._remembered() - {each.bridge for each in plan.networks}):
@@ -132,7 +133,7 @@ class LinuxEdge:
 
     def rule(self, rules: RulesPlan) -> None:
         """Other packet rules, of the networks that are there."""
-        packets.check(rules)
+        packets.check(itself.spared(rules, self._mark) if self._rules else rules)
         with self._lock:
             self._rule(rules)
 
@@ -146,9 +147,10 @@ class LinuxEdge:
         if rules is None:
             self._rules.down()
         else:
-            own = [packets.subnet(text) for segment in rules.segments for text in segment.subnets]
-            elsewhere = {each.to for each in rules.forwards if not any(packets.address(each.to) in net for net in own)}
-            self._rules.apply(rules.model_copy(update={"uplinks": uplinks, "inner": routes.links_to(elsewhere)}))
+            possible = itself.spared(rules, self._mark)
+            own = [packets.subnet(text) for segment in possible.segments for text in segment.subnets]
+            elsewhere = {each.to for each in possible.forwards if not any(packets.address(each.to) in net for net in own)}
+            self._rules.apply(possible.model_copy(update={"uplinks": uplinks, "inner": routes.links_to(elsewhere)}))
             elastic.keep(uplinks, addresses, self._mark)
 
     def _make(self, network: EdgeNetwork) -> None:

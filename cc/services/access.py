@@ -54,6 +54,12 @@ def tell(office: Office, instance: str, error: Trouble | None = None, number: in
     office.agent.report(facts, ids.new("tsk"))
 
 
+def is_theirs(instance: str, trouble: Trouble) -> bool:
+    """Whether a trouble of the edge is that instance's. One of a public address, behind which all else is as wanted, is that of whom it leads to."""
+    address = trouble.params.get("address")
+    return not address or ElasticLink.objects.filter(address=address, instance=instance).exists()
+
+
 def address_of(office: Office) -> str:
     """Where users reach the ports of this cluster. Raises Failed(network) without one."""
     chosen = office.agent.settings.network.address or routes.own_address() or routes.address_in(office.door)

@@ -96,10 +96,7 @@ def _refuse_networks(host: Host, numbers: Sequence[int]) -> None:
         for first, last in networks.spans(ipaddress.IPv4Network(row.subnet), row.ranges):
             if any(first <= number <= last for number in numbers):
                 raise Refused("conflict", "Public addresses overlap with a network", f"{row.name} of {row.cluster.name} lends some of them", field="ranges")
-    wanted = set(numbers)
-    for other in Host.objects.exclude(state=HostState.RETIRED).exclude(address=""):
-        if networks.number_of(other) in wanted:
-            raise Refused("conflict", "A host has one of these addresses", f"the host {other.name} is at {other.address}", field="ranges")
+    networks.refuse_hosts(host, [set(numbers)], "ranges")
 
 
 def _able(cluster: Host) -> Host:

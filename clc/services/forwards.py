@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clc.services import access, events
-from luhyaapi import clock, ids
+from luhyaapi import clock, ids, subnets
 from luhyaapi.contracts.reports import AccessFacts
 from luhyaapi.contracts.vocabulary import Protocol, Verb
 from luhyaapi.errors import Refused
@@ -62,10 +62,16 @@ def add(account: Account, ident: str, ask: Ask) -> Forward:
 def _sources(given: Sequence[str]) -> list[str]:
     if len(given) > _SOURCES:
         raise Refused("invalid", "Too many sources", f"at most {_SOURCES}", field="sources")
+    return list(dict.fromkeys(_source(text.strip()) for text in given))
+
+
+def _source(text: str) -> str:
     try:
-        return list(dict.fromkeys(str(ipaddress.IPv4Network(text.strip())) for text in given))
+        return str(ipaddress.IPv4Network(text))
     except ValueError as e:
-        raise Refused("invalid", "A source cannot be read", f"{e}: give IPv4 addresses in CIDR, for example 10.0.0.0/8", field="sources") from e
+        near = subnets.meant(text) if ":" not in text else ""
+        raise Refused("invalid", "A source cannot be read", near or f"{text[:60]!r}: give IPv4 addresses in CIDR, for example 10.0.0.0/8",
+                      field="sources") from e
 
 
 def _until(ask: Ask) -> float:

@@ -238,6 +238,7 @@ NETWORKS = (
     _("{} overlaps with another network"),
     _("{} of this cluster is {}"),
     _("The guest network is not valid"),
+    _("{}: give IPv4 addresses in CIDR, for example 10.40.0.0/24"),
     _("{} has {} addresses; /{} to /{} is possible"),
     _("{} is not for guests"),
     _("Several clusters have a network {}"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from luhyaapi.contracts.specs import SEGMENTS
 from luhyaapi.contracts.vocabulary import HostState, NetworkMode
 from luhyaapi.errors import Refused
 from luhyadb import memory, scope
-from luhyadb.models import Account, ElasticAddress, Host, Network
+from luhyadb.models import Account, ElasticAddress, Forward, Host, Network
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _RANGES = 64
@@ -53,6 +54,8 @@ def create(account: Account, ask: Ask) -> Network:
     ranges, gateway, subnet6 = _ranges(subnet, ask.ranges), _gateway(subnet, ask), _subnet6(ask)
     with memory.atomic():
         cluster = _able(pools.cluster(account, ask.cluster))
+        if ask.mode != NetworkMode.CAMPUS:
+            refuse_hosts(cluster, [range(whole(subnet)[0], whole(subnet)[1] + 1)], "subnet")
         plan = plans.alone_of_all(cluster) if ask.mode == NetworkMode.CAMPUS else plans.alone(cluster)
         live = list(Network.objects.filter(cluster=cluster, retired_at=0))
         if any(each.live_name == ask.name for each in live):
@@ -139,6 +142,9 @@ def _ranges(subnet: ipaddress.IPv4Network, given: Sequence[str]) -> list[list[st
         if first > last or first not in subnet or last not in subnet:
             raise Refused("invalid", "A range is not of the network", f"{first}-{last} and {subnet}", field="ranges")
         ranges.append([str(first), str(last)])
+    for before, after in itertools.pairwise(sorted(ranges, key=lambda each: ipaddress.IPv4Address(each[0]))):
+        if ipaddress.IPv4Address(after[0]) <= ipaddress.IPv4Address(before[1]):
+            raise Refused("invalid", "Two ranges overlap", f"{'-'.join(before)} and {'-'.join(after)}", field="ranges")
     return ranges
 
 
@@ -212,9 +218,17 @@ def _refuse_lent_elsewhere(cluster: Host, lent: Sequence[tuple[int, int]]) -> No
         row = ElasticAddress.objects.filter(live_address__isnull=False, number__range=(begin, end)).select_related("cluster").first()
         if row is not None:
             raise Refused("conflict", f"{row.address} is a public address already", f"the cluster {row.cluster.name} has it", field="ranges")
+    refuse_hosts(cluster, [range(begin, end + 1) for begin, end in lent], "ranges")
+
+
+def refuse_hosts(cluster: Host, among: Sequence[Container[int]], field: str) -> None:
+    """Raises Refused(conflict) where an address by which a host, or by a port of the cluster an instance, is reached is among these."""
     for host in Host.objects.exclude(state=HostState.RETIRED).exclude(address=""):
-        if (number := number_of(host)) is not None and any(begin <= number <= end for begin, end in lent):
-            raise Refused("conflict", "A host has one of these addresses", f"the host {host.name} is at {host.address}", field="ranges")
+        if (number := number_of(host)) is not None and any(number in each for each in among):
+            raise Refused("conflict", "A host has one of these addresses", f"the host {host.name} is at {host.address}", field=field)
+    for address in Forward.objects.filter(instance__cluster=cluster.pk).exclude(address="").order_by().values_list("address", flat=True).distinct():
+        if any(int(ipaddress.IPv4Address(address)) in each for each in among):
+            raise Refused("conflict", "A host has one of these addresses", f"ports of {cluster.name} are reached at {address}", field=field)
 
 
 def campuses_beside(cluster: Host) -> QuerySet[Network]:

@@ -44,6 +44,8 @@ POOLS = (
     _("not in {}"),
     _("The cluster cannot reserve addresses yet"),
     _("The cluster would have too many reservations"),
+    _("Bring in less, or give up what nobody needs reserved."),
+    _("Two ranges overlap"),
     _("it is no line of an ethers file"),
     _("give a MAC, and an address or the name of an instance"),
     _("all of {} are lent or reserved"),

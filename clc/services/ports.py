@@ -56,8 +56,11 @@ def _used(cluster: Host) -> list[tuple[str, int, int]]:
     machine, _port = _door(cluster)
     there = [host for host in Host.objects.exclude(state=HostState.RETIRED).exclude(address="") if _door(host)[0] == machine]
     found += [(f"the host {host.name}", port, port) for host in there if (port := _door(host)[1])]
-    if any(host.pk == own().id for host in there):
-        found.append(("the console", settings.EDUCLOUD.console.port, settings.EDUCLOUD.console.port))
+    ours = settings.EDUCLOUD
+    if machine == ours.host.address:
+        found.append(("the console", ours.console.port, ours.console.port))
+        me = f"the host {Host.objects.values_list('name', flat=True).get(pk=own().id)}"
+        found += [(me, port, port) for port in (ours.host.door_port, ours.host.stream_port, ours.broker.port)]
     return found
 
 

@@ -2,7 +2,8 @@
 
 Owners take turns: a run gets the round after its owner's last one, and nobody begins in a round that is over. Which node has
 room only the cluster knows, so it is asked: who is first is handed down, and comes back when it is refused. A cluster that
-refused somebody is asked for one at a time, and for nothing as big as what it refused until something became free there.
+refused somebody is asked for one at a time, and for nothing as big as what it refused until something became free there. Where it
+was an address that there was none of, it is asked for nobody who needs one of the same networks, however small.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from clc.services import cards
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import HostState, Role, TaskState
 from luhyaapi.errors import Refused, Unavailable
-from luhyadb.models import Account, Gate, Host, ImageVersion, Instance, Task, Turn
+from luhyadb.models import Account, Card, Gate, Host, ImageVersion, Instance, Task, Turn
 
 ASK_AGAIN_S = 30.0
 """A full cluster is asked again after this also when nobody told that something became free."""
+NO_ADDRESS = "No address is free"
+"""What a cluster says that has room and no address."""
 _UP = (HostState.UP, HostState.DRAINING)
 
 
@@ -98,9 +101,20 @@ def _fitting(gate: Gate) -> QuerySet[Turn]:
     """Those who wait for this cluster, without such as it has just refused."""
     rows = Turn.objects.select_related("task").filter(Q(cluster="") | Q(cluster=gate.pk), handed_at=0)
     for each in gate.refused:
+        if each.get("networks"):
+            rows = rows.exclude(node="", task__subject__in=_in_all(each["networks"]))
+            continue
         there = {"node": each["node"]} if each["node"] else {}
         rows = rows.exclude(cpus__gte=each["cpus"], memory_mib__gte=each["memory_mib"], disk_mib__gte=each["disk_mib"], **there)
     return rows
+
+
+def _in_all(networks: Iterable[str]) -> QuerySet[Instance]:
+    """The instances that have a card in each of these networks."""
+    rows = Instance.objects.order_by()
+    for each in networks:
+        rows = rows.filter(**({"cards__network": None} if each == cards.DEFAULT else {"cards__network": each}))
+    return rows.values("pk")
 
 
 def hand(turn: Turn, cluster: str) -> bool:
@@ -121,7 +135,8 @@ def asked_by(command: str) -> Turn | None:
 def refuse(turn: Turn, what: str, why: str) -> None:
     """The cluster has no room for it: it waits on, in its round."""
     gate, _ = Gate.objects.select_for_update().get_or_create(pk=turn.cluster)
-    size = {**_size(turn), "what": what, "why": why}
+    networks = _networks_of(turn) if what == NO_ADDRESS else []
+    size = {**(_nothing_but(networks) if networks else _size(turn)), "what": what, "why": why}
     gate.refused = [each for each in gate.refused if not _covers(size, each)] + [size]
     gate.careful, gate.ask_at = True, clock.now() + ASK_AGAIN_S
     gate.save()
@@ -135,7 +150,20 @@ def _size(turn: Turn) -> dict[str, Any]:
 
 def _covers(small: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether who refuses the first refuses the other."""
-    return all(small[each] <= other[each] for each in ("cpus", "memory_mib", "disk_mib")) and small["node"] in ("", other["node"])
+    fits = all(small[each] <= other[each] for each in ("cpus", "memory_mib", "disk_mib")) and small["node"] in ("", other["node"])
+    return fits and set(small.get("networks", ())) <= set(other.get("networks", ()))
+
+
+def _nothing_but(networks: list[str]) -> dict[str, Any]:
+    return {"cpus": 0, "memory_mib": 0, "disk_mib": 0, "node": "", "networks": networks}
+
+
+def _networks_of(turn: Turn) -> list[str]:
+    """In which networks it needs an address; none: it has its addresses since it had a place."""
+    if turn.node:
+        return []
+    found = Card.objects.filter(instance=turn.task.subject).values_list("network", flat=True)
+    return [each or cards.DEFAULT for each in found] or [cards.DEFAULT]
 
 
 def freed(cluster: str) -> None:
@@ -203,9 +231,9 @@ class _Reasons:
         clusters = [c for c, role in self._up if role == Role.CC and turn.cluster in ("", c)]
         if not clusters:
             return "Its cluster does not answer now" if turn.cluster else "No cluster answers now", ""
-        size = _size(turn)
-        for cluster in clusters:
-            for each in self._refused.get(cluster, ()):
-                if _covers(each, size):
-                    return each["what"], each["why"]
+        refused = [each for cluster in clusters for each in self._refused.get(cluster, ())]
+        size = _size(turn) | ({"networks": _networks_of(turn)} if any(each.get("networks") for each in refused) else {})
+        for each in refused:
+            if _covers(each, size):
+                return each["what"], each["why"]
         return "Others are started first", ""

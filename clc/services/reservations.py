@@ -41,12 +41,21 @@ class Ask:
 
 @dataclass
 class _Desk:
-    """What is known while reservations of a network are made: ``rows`` of its cluster, and by address the name and owner of who has it."""
+    """What is known while reservations of a network are made: those of its cluster, and by address the name and owner of who has it."""
 
     pool: Pool
-    rows: list[Reservation]
     lent: dict[str, tuple[str, str]]
+    lendable: Iterator[str]
+    rows: dict[str, Reservation] = field(default_factory=dict)
+    macs: dict[str, Reservation] = field(default_factory=dict)
+    owners: dict[tuple[str, str], Account | None] = field(default_factory=dict)
     made: list[Reservation] = field(default_factory=list)
+
+    def knows(self, row: Reservation) -> None:
+        """It is there: no other has its address or its MAC."""
+        self.rows[row.address] = row
+        if row.mac:
+            self.macs[row.mac] = row
 
 
 def add(account: Account, ident: str, ask: Ask) -> Reservation:
@@ -89,7 +98,7 @@ def remove(account: Account, ident: str, address: str) -> Reservation:
         plan = plans.alone(pool.cluster)
         row = of(pool).filter(address=address).first()
         if row is None:
-            raise Refused("not_found", f"{address[:40]!r} is not reserved", f"not in {pool.name}")
+            raise Refused("not_found", f"{address[:40]!r} is not reserved", f"not in {pool.name}", field="address")
         Reservation.objects.filter(pk=row.pk).delete()
         events.record("network", pool.ident, "address reserved no more", owner=account, name=pool.name, address=row.address)
         plans.tell(pool.cluster, plan)
@@ -122,12 +131,13 @@ def _desk(account: Account, ident: str) -> _Desk:
     plans.alone(pool.cluster)
     held = Instance.objects.filter(cluster=pool.cluster.pk).exclude(state=InstanceState.DELETED).values_list("name", "owner__username", "nics")
     lent = {nic.get("ip", ""): (name, owner) for name, owner, nics in held for nic in nics if nic.get("network") == pool.id}
-    return _Desk(pool, list(Reservation.objects.filter(cluster=pool.cluster).select_related("owner")), lent)
+    desk = _Desk(pool, lent, _lendable(pool))
+    for row in Reservation.objects.filter(cluster=pool.cluster).select_related("owner"):
+        desk.knows(row)
+    return desk
 
 
 def _keep(account: Account, desk: _Desk) -> None:
-    if len(desk.rows) > RESERVATIONS:
-        raise Refused("quota", "The cluster would have too many reservations", f"at most {RESERVATIONS}")
     Reservation.objects.bulk_create(desk.made)
     pool, first = desk.pool, desk.made[0]
     events.record("network", pool.ident, "addresses reserved", owner=account, name=pool.name, count=len(desk.made), first=first.address)
@@ -145,22 +155,23 @@ def _line(desk: _Desk, words: list[str], owner: str) -> None:
         ipaddress.IPv4Address(target)
         ask = Ask(target, mac, owner)
     except ValueError:
-        if any(row.mac == mac and row.name == target for row in desk.rows):
+        if (there := desk.macs.get(mac)) and there.name == target:
             return
         ask = Ask(_next(desk), mac, owner, target)
-    if not any(_is_same(row, ask) for row in desk.rows):
+    if not _is_same(desk.rows.get(ask.address), ask):
         _made(desk, ask)
 
 
-def _is_same(row: Reservation, ask: Ask) -> bool:
-    return (row.address, row.mac or "", row.name) == (ask.address, ask.mac, ask.name) and (row.owner.username if row.owner else "") == ask.owner
+def _is_same(row: Reservation | None, ask: Ask) -> bool:
+    if row is None or (row.mac or "", row.name) != (ask.mac, ask.name):
+        return False
+    return (row.owner.username if row.owner else "") == ask.owner
 
 
 def _next(desk: _Desk) -> str:
     """The lowest address of its ranges that nobody has and nothing is reserved for."""
-    used = {row.address for row in desk.rows} | desk.lent.keys()
-    for address in _lendable(desk.pool):
-        if address not in used:
+    for address in desk.lendable:
+        if address not in desk.rows and address not in desk.lent:
             return address
     raise Refused("quota", "No address is free", f"all of {desk.pool.name} are lent or reserved")
 
@@ -176,8 +187,8 @@ def _lendable(pool: Pool) -> Iterator[str]:
 def _made(desk: _Desk, ask: Ask) -> Reservation:
     pool, mac = desk.pool, _mac(ask.mac) if ask.mac else ""
     address = _address(pool, ask.address)
-    owner = _owner(ask)
-    if taken := next((row for row in desk.rows if row.address == address), None):
+    owner = _owner_at(desk, ask)
+    if taken := desk.rows.get(address):
         raise Refused("exists", f"{address} is reserved already", _for_whom(taken), field="address")
     if mac:
         _check_mac(desk, mac, address)
@@ -189,8 +200,11 @@ def _made(desk: _Desk, ask: Ask) -> Reservation:
         cluster=pool.cluster, network=pool.network, address=address, number=int(ipaddress.IPv4Address(address)), mac=mac or None, owner=owner,
         name=ask.name, created_at=clock.now(),
     )
-    desk.rows.append(row)
+    desk.knows(row)
     desk.made.append(row)
+    if len(desk.rows) > RESERVATIONS:
+        raise Refused("quota", "The cluster would have too many reservations", f"at most {RESERVATIONS}",
+                      hint="Bring in less, or give up what nobody needs reserved.")
     return row
 
 
@@ -217,11 +231,19 @@ def _mac(text: str) -> str:
 
 
 def _check_mac(desk: _Desk, mac: str, address: str) -> None:
-    if taken := next((row for row in desk.rows if row.mac == mac), None):
+    if taken := desk.macs.get(mac):
         raise Refused("exists", f"{mac} is reserved already", f"with {taken.address}", field="mac")
     ours = subnets.mac_of(desk.pool.cluster.pk, address)
     if mac != ours and mac[:5] == ours[:5]:
         raise Refused("conflict", f"{mac} is the cluster's to give", "it belongs to another address", field="mac", hint="Leave the MAC out.")
+
+
+def _owner_at(desk: _Desk, ask: Ask) -> Account | None:
+    """Asked for once, not with each line of a file."""
+    asked = (ask.owner, ask.name)
+    if asked not in desk.owners:
+        desk.owners[asked] = _owner(ask)
+    return desk.owners[asked]
 
 
 def _owner(ask: Ask) -> Account | None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from luhyaapi import subnets
 from luhyaapi.contracts.specs import Allow
 from luhyaapi.contracts.vocabulary import Allowed
 from luhyaapi.errors import Refused
@@ -56,8 +57,8 @@ def _source(text: str) -> str:
             raise ValueError(text)  # a zone is of one host, and may be any text
         return str(ipaddress.ip_network(text))
     except ValueError as e:
-        raise Refused("invalid", "The source of a rule cannot be read", f"{text[:60]!r}: give addresses in CIDR, for example 10.0.0.0/8",
-                      field="rules") from e
+        raise Refused("invalid", "The source of a rule cannot be read",
+                      subnets.meant(text) or f"{text[:60]!r}: give addresses in CIDR, for example 10.0.0.0/8", field="rules") from e
 
 
 def parse(text: str) -> dict[str, str]:

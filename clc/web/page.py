@@ -26,7 +26,7 @@ class Page:
     """One address. ``slug`` is its URL name; ``rank`` above 0 puts it into the menu; ``under`` names its menu entry.
 
     ``back`` names the page whose form or button posts here; a page that one can also look at is its own. ``fields`` says
-    which field of that form stands for a value of the services.
+    which field of that form stands for a value of the services; empty: none does, what is wrong with it is told at the head of the page.
     """
 
     slug: str

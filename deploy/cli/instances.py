@@ -61,7 +61,7 @@ def print_one(session: Session, instance: Instance) -> None:
         return
     shown = {k: v for k, v in instance.items() if k not in {"nics", "error", "forwards", "queue", "reached"}}
     if line := waiting.queue_line(instance):
-        shown["queue"] = line
+        shown["queue"] = f"{line}: {why}" if (why := instance["queue"]["why"]) else line
     if instance.get("forwards"):
         shown["forwards"] = " ".join(f"{f.get('guest_port')}={f.get('host')}:{f.get('port')}" for f in instance["forwards"])
     for name in ("memory_bytes", "data_disk_bytes"):

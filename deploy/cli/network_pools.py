@@ -74,13 +74,13 @@ def import_ethers(
     file: Annotated[Path, typer.Argument(help="Lines of a MAC and an address, or of a MAC and the name of an instance.")], owner: Whose = "",
 ) -> None:
     """Reserve what the lines of an ethers file say: all of them, or none."""
-    size = api.readable(file, "The ethers file")
+    size = api.readable(file, "ethers file")
     if size > _ETHERS_AT_MOST:
         raise Refused("invalid", "The ethers file cannot be read", f"it has {size} bytes, at most {_ETHERS_AT_MOST} are taken", hint="Bring it in in parts.")
     try:
-        text = file.read_text("utf-8")
+        text = file.read_text("utf-8-sig")
     except UnicodeDecodeError as e:
-        raise Refused("invalid", "The ethers file cannot be read", "it is no text in UTF-8") from e
+        raise Refused("invalid", "The ethers file cannot be read", "it is no text in UTF-8", hint="Save it as UTF-8, and bring it in again.") from e
     made = session.api.post(api.path("networks", network, "reservations", "import"), {"ethers": text, "owner": owner})["results"]
     _print(session, made)
     if not session.json:

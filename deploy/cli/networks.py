@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from deploy.cli import api, network_doctor, network_pools, output
+from deploy.cli.network_pools import PoolName
 from deploy.cli.session import Session, noun, verb
+from luhyaapi.errors import Refused
 
 app = noun("network")
 NetworkName = Annotated[str, typer.Argument(metavar="ID", help="Id of the network, or its name if only one cluster has it.")]
@@ -44,7 +46,7 @@ def _row(network: dict[str, Any], heads: tuple[str, ...]) -> tuple[Any, ...]:
 
 
 @verb(app, "show")
-def show(session: Session, network: NetworkName) -> None:
+def show(session: Session, network: PoolName) -> None:
     """Show one network."""
     _print(session, session.api.get(api.path("networks", network)))
 
@@ -70,11 +72,15 @@ def create(  # noqa: PLR0913, PLR0917 - one for each option of the command line
 
 @verb(app, "set")
 def change(
-    session: Session, network: NetworkName, ranges: Ranges = None,
-    ports: Annotated[str | None, typer.Option(metavar="FIRST-LAST", help="Of a cluster, by its id: the ports it lends; '' for those of its settings.")] = None,
+    session: Session, network: PoolName,
+    ranges: Annotated[list[str] | None, typer.Option("--range", metavar="FIRST-LAST", help="What of it is lent; several times. '' for all of it.")] = None,
+    ports: Annotated[str | None, typer.Option(metavar="FIRST-LAST", help="Of a cluster's own network: the ports it lends; '': those of its settings.")] = None,
 ) -> None:
     """Lend other ranges of a network, or other ports of a cluster; what is lent outside of them stays lent until it is given back."""
-    form = {"ranges": ranges or []} if ports is None else {"ports": ports}
+    if (ranges is None) == (ports is None):
+        raise Refused("invalid", "Say what shall be lent", "give --range for a network, or --ports for a cluster's own",
+                      hint="`educloud network show` tells what is lent now.")
+    form = {"ranges": [each for each in ranges or () if each]} if ports is None else {"ports": ports}
     _print(session, session.api.patch(api.path("networks", network), form))
 
 

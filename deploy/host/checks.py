@@ -71,12 +71,15 @@ def _localhost() -> None:
 
 def strangers(plan: Plan) -> list[str]:
     """Ports of the plan on which a program listens that is not of this cloud."""
-    mine = enclose.ours(str(plan.home))
     names = {port: name for name, port in plan.ports.table.items()}
+    there = [row for row in psutil.net_connections("tcp") if row.status == psutil.CONN_LISTEN and row.laddr.port in names]
+    # Asked after the ports: of ours, one that began meanwhile is known, and one that just ended has no name any more.
+    mine = enclose.ours(str(plan.home))
     found = set()
-    for row in psutil.net_connections("tcp"):
-        if row.status != psutil.CONN_LISTEN or row.laddr.port not in names or row.pid in mine:
+    for row in there:
+        command = enclose.command(row.pid) if row.pid else ""
+        if row.pid in mine or (row.pid and not command):
             continue
-        who = f"{enclose.command(row.pid)}, process {row.pid}" if row.pid else "a process not visible from here"
+        who = f"{command}, process {row.pid}" if row.pid else "a process not visible from here"
         found.add(f"{row.laddr.port} ({names[row.laddr.port]}): {who}")
     return sorted(found)

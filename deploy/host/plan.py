@@ -85,7 +85,8 @@ class Choices:
 
     ``listen``: the address its doors bind; ``address``: the one others reach them at. ``bosses``: the roles that joined a
     cloud from here, each with its boss's door; none: this host has the CLC, with the other ``roles`` chosen for it (none
-    chosen: all five). ``uplink``: the network card that takes guests to the cluster's other hosts.
+    chosen: all five). ``uplink``: the network card that takes guests to the cluster's other hosts. ``subnet``: the network of
+    the guests, where one was named.
     """
 
     listen: str = LOOPBACK
@@ -93,6 +94,7 @@ class Choices:
     bosses: Mapping[str, str] = field(default_factory=dict)
     uplink: str = ""
     roles: tuple[str, ...] = ()
+    subnet: str = ""
 
     def text(self) -> str:
         """As it is kept."""
@@ -300,26 +302,29 @@ def make(
     environ: Mapping[str, str], program: Path, python: Path, config_file: Path = CONFIG_FILE, runtime: tuple[Path, ...] = (),
     choices: Choices | None = None, profile: Profile = FULL, default_home: Path = DEFAULT_HOME,
 ) -> Plan:
-    """The plan from EDUCLOUD_HOME, EDUCLOUD_PORT_BASE, EDUCLOUD_SUBNET, else the file's ``home``, ``port_base``, ``subnet``.
+    """The plan from EDUCLOUD_HOME, EDUCLOUD_PORT_BASE, EDUCLOUD_SUBNET, else the file's ``home``, ``port_base``, ``subnet``, else the subnet kept.
 
     ``choices`` not given are those kept in the home. Raises Refused(invalid) with the choice named.
     """
     given = _file(config_file)
     home = Path(environ.get("EDUCLOUD_HOME") or str(given.get("home", default_home)))
     base = _base(environ.get("EDUCLOUD_PORT_BASE") or str(given.get("port_base", DEFAULT_BASE)))
-    subnet = environ.get("EDUCLOUD_SUBNET") or str(given.get("subnet", "")) or _subnet_of(base)
     if not home.is_absolute() or len(home.parts) < 3 or any(c in str(home) for c in "%\"'\\\n;, "):
         raise Refused("invalid", f"EDUCLOUD_HOME={home} cannot be used", "an absolute path of at least two plain names is needed")
     if len(str(home)) > profile.longest_home:
         raise Refused("invalid", f"EDUCLOUD_HOME={home} is too long", f"sockets live in it: at most {profile.longest_home} characters",
                       hint="Choose a shorter folder by EDUCLOUD_HOME.")
+    kept = Choices.kept(home / "supervisor" / CHOICES) if choices is None else choices
+    told = environ.get("EDUCLOUD_SUBNET", "")
+    subnet = told or str(given.get("subnet", "")) or kept.subnet or _subnet_of(base)
     try:
         network = ipaddress.IPv4Network(subnet)
     except ValueError as e:
         raise Refused("invalid", f"EDUCLOUD_SUBNET={subnet} is not a network", str(e)) from e
     if not 16 <= network.prefixlen <= 28:
         raise Refused("invalid", f"EDUCLOUD_SUBNET={subnet} has the wrong size", "between /16 and /28 is needed")
-    kept = Choices.kept(home / "supervisor" / CHOICES) if choices is None else choices
+    # Guests have addresses of it: without being told again it stays the same.
+    kept = dataclasses.replace(kept, subnet=str(network)) if told else kept
     return Plan(home, Ports(base), str(network), program, python, runtime, kept, profile)
 
 

@@ -20,7 +20,7 @@ def keep(links: Collection[str], wanted: Collection[str], mark: str) -> None:
     """Have exactly these addresses, beside those that are none of ours, on the link whose subnet they are of, or the first.
 
     Ours are known by ``mark``, at most four signs, in their label. Raises Failed(network): what somebody on the wire, or this host itself,
-    has already is not taken, all others are there by then.
+    has already is not taken, all others are there by then; the trouble's ``address`` says which.
     """
     troubles: list[Failed] = []
     if wanted and not links:
@@ -31,7 +31,9 @@ def keep(links: Collection[str], wanted: Collection[str], mark: str) -> None:
     for link in sorted(set(homes.values())):
         new = [address for address, home in homes.items() if home == link and not _is_there(address, link, mark, there)]
         own = {address for address in new if any(entry["local"] == address and entry.get("label") != f"{other}:{mark}" for other, entry in there)}
-        troubles += [Failed("network", f"The public address {address} is this host's own", "another program put it there") for address in sorted(own)]
+        troubles += [
+            Failed("network", f"The public address {address} is this host's own", "another program put it there", address=address) for address in sorted(own)
+        ]
         try:
             troubles += _add(link, [address for address in new if address not in own], mark)
         except Failed as e:
@@ -67,7 +69,8 @@ def _add(link: str, addresses: list[str], mark: str) -> list[Failed]:
             _log.info("public address is here", address=address, link=link)
     arp.announce(link, [address for address in addresses if address not in taken])
     return [
-        Failed("network", f"The public address {address} is somebody else's", f"{macs[0]} on {link} answers for it", hint="Retire it, or free it there.")
+        Failed("network", f"The public address {address} is somebody else's", f"{macs[0]} on {link} answers for it", hint="Retire it, or free it there.",
+               address=address)
         for address, macs in sorted(taken.items())
     ]
 

@@ -135,6 +135,15 @@ def test_a_rule_that_cannot_be_is_refused(api, user, cluster, one, rule):
     assert words(cluster) == []
 
 
+@pytest.mark.parametrize(("source", "why"), [
+    ("10.0.0.1/8", "'10.0.0.1/8' is an address in 10.0.0.0/8"), ("here", "'here': give"), ("fe80::1%eth0/64", "give"), ("10.0.0.0/40", "give"),
+])
+def test_a_source_that_is_an_address_is_told_its_network(api, user, one, source, why):
+    for ask in (lambda: api(user).put(f"/api/v1/instances/{one.pk}/rules/", {"rules": [{"protocol": "any", "source": source}]}, format="json"),
+                lambda: api(user).post(f"/api/v1/instances/{one.pk}/forwards/", {"guest_port": 22, "sources": [source]}, format="json")):
+        assert why in ask().json()["why"]
+
+
 def test_too_many_rules_are_refused(api, user, one):
     many = [{"protocol": "tcp", "ports": str(n)} for n in range(1, 66)]
     answer = api(user).put(f"/api/v1/instances/{one.pk}/rules/", {"rules": many}, format="json")

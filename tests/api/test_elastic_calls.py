@@ -8,7 +8,7 @@ from cc.role import ROLE
 from clc.services import elastic, instances, people
 from luhyaapi import clock
 from luhyaapi.contracts.commands import AccessSet, NetworksSet
-from luhyadb.models import ElasticAddress, Host, Instance, Outbox
+from luhyadb.models import ElasticAddress, Forward, Host, Instance, Outbox
 
 AT = "/api/v1/elastic-addresses/"
 
@@ -117,6 +117,15 @@ def test_what_cannot_be_a_public_address_is_refused(api, admin, bring, cluster, 
     answer = bring(*ranges)
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.json()
     assert ElasticAddress.objects.count() == 1
+
+
+def test_where_ports_of_the_cluster_are_reached_is_no_public_address_and_no_network(api, admin, bring, two):
+    Forward.objects.create(id="fwd-00000001", instance=two[0], protocol="tcp", guest_port=22, address="192.0.2.2", port=20000, created_at=clock.now())
+    answer = bring("192.0.2.1-192.0.2.9").json()
+    assert (answer["code"], "are reached at 192.0.2.2" in answer["why"]) == ("conflict", True)
+    refused = api(admin).post("/api/v1/networks/", {"name": "class-7", "subnet": "192.0.2.0/24"}, format="json").json()
+    assert (refused["field"], "are reached at 192.0.2.2" in refused["why"]) == ("subnet", True)
+    assert bring("192.0.2.3-192.0.2.9").status_code == 201
 
 
 def test_a_network_does_not_overlap_with_them(api, admin, bring):

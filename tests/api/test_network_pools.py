@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 
 import httpx
 import pytest
@@ -163,6 +164,55 @@ def test_ports_that_cannot_be_lent_are_refused(api, admin, cluster, network, tex
     assert Outbox.objects.count() == before
 
 
+@pytest.mark.parametrize("port", ["console.port", "host.door_port", "host.stream_port", "broker.port"])
+def test_ports_of_the_control_plane_are_refused_where_it_is_the_same_machine(api, admin, cluster, settings, port):
+    Host.objects.filter(pk=cluster.pk).update(address=f"http://{settings.EDUCLOUD.host.address}:9100")
+    number = operator.attrgetter(port)(settings.EDUCLOUD)
+    answer = api(admin).patch(f"/api/v1/networks/{cluster.pk}/", {"ports": f"{number}-{number}"}, format="json").json()
+    assert (answer["code"], answer["field"]) == ("conflict", "ports"), answer
+    assert str(number) in answer["why"]
+
+
+def test_a_clusters_own_network_is_also_called_default(api, admin, user, cluster, network, client):
+    shown = api(admin).get(f"/api/v1/networks/{cluster.pk}/").json()
+    assert api(admin).get("/api/v1/networks/default/").json() == shown
+    assert api(admin).patch("/api/v1/networks/default/", {"ports": "30000-30099"}, format="json").json() == shown
+    assert api(admin).patch("/api/v1/networks/default/", {"ranges": []}, format="json").json()["field"] == "ports"
+    assert api(user).get("/api/v1/networks/default/").status_code == 403
+    assert client("network", "set", "default", "--ports", "")[0] == 0
+    assert cluster.pk in client("network", "show", "default")[1]
+
+
+@pytest.mark.parametrize("ranges", [
+    ["10.40.0.3-10.40.0.5", "10.40.0.5-10.40.0.6"], ["10.40.0.5", "10.40.0.2-10.40.0.6"], ["10.40.0.4", "10.40.0.4"],
+])
+def test_ranges_that_overlap_are_refused(api, admin, network, ranges):
+    answer = api(admin).patch("/api/v1/networks/class-7/", {"ranges": ranges}, format="json").json()
+    assert (answer["what"], answer["field"]) == ("Two ranges overlap", "ranges")
+
+
+def test_the_client_changes_nothing_that_was_not_asked_for(client, admin, api, network):
+    assert client("network", "set", "class-7", "--range", "10.40.0.3-10.40.0.4")[0] == 0
+    code, _, told = client("network", "set", "class-7")
+    assert (code, "Say what shall be lent" in told) == (2, True)
+    assert api(admin).get("/api/v1/networks/class-7/").json()["ranges"] == ["10.40.0.3-10.40.0.4"]
+    assert client("network", "set", "class-7", "--range", "")[0] == 0
+    assert api(admin).get("/api/v1/networks/class-7/").json()["ranges"] == []
+
+
+def test_a_large_ethers_file_asks_for_its_owner_once(api, admin, cluster, django_assert_max_num_queries):
+    assert api(admin).post("/api/v1/networks/", {"name": "large", "subnet": "10.64.0.0/16"}, format="json").status_code == 201
+    where = "/api/v1/networks/large/reservations/import/"
+    lines = [f"00:16:3e:00:{n >> 8:02x}:{n & 255:02x} 10.64.{n >> 8}.{n & 255}" for n in range(2, 5002)]
+    over = api(admin).post(where, {"ethers": "\n".join(lines)}, format="json").json()
+    assert (over["code"], over["why"]) == ("quota", "at most 4096")
+    with django_assert_max_num_queries(60):
+        made = api(admin).post(where, {"ethers": "\r\n".join(lines[:4000]), "owner": admin.username}, format="json")
+    assert len(made.json()["results"]) == 4000
+    again = api(admin).post(where, {"ethers": "\n".join(lines[:4000]), "owner": admin.username}, format="json")
+    assert again.json()["results"] == []
+
+
 def test_each_is_changed_by_its_own(api, admin, user, cluster, network):
     for where, form in (("class-7", {"ports": ""}), (cluster.pk, {"ranges": []}), (cluster.pk, {}), ("class-7", {"ranges": [], "ports": ""})):
         assert api(admin).patch(f"/api/v1/networks/{where}/", form, format="json").status_code == 422, (where, form)
@@ -207,5 +257,9 @@ def test_the_client_changes_them(client, cluster, network, tmp_path):
     assert (code, "10.40.0.4  00:16:3e:00:00:02" in told) == (0, True)
     assert "2 addresses are reserved now" in noted
     assert client("--json", "network", "import-ethers", "class-7", str(file))[1].strip() == "[]"
+    file.write_bytes(b"\xef\xbb\xbf" + ETHERS.replace("\n", "\r\n").encode())
+    assert client("--json", "network", "import-ethers", "class-7", str(file))[1].strip() == "[]", "as an editor of Windows writes it"
+    file.write_bytes(b"")
+    assert "The ethers file '" in client("network", "import-ethers", "class-7", str(file))[2]
     file.write_bytes(b"\xff\xfe")
     assert "no text in UTF-8" in client("network", "import-ethers", "class-7", str(file))[2]

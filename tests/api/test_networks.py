@@ -46,6 +46,15 @@ def test_a_bad_one_is_refused_and_the_field_named(api, admin, cluster, over, sta
     assert not Outbox.objects.exists()
 
 
+@pytest.mark.parametrize("mode", ["cluster", "closed", "node"])
+def test_the_lan_of_a_host_is_no_network_of_guests(api, admin, cluster, mode):
+    Host.objects.filter(pk=cluster.pk).update(address="https://10.40.0.7:8603")
+    answer = api(admin).post("/api/v1/networks/", CLASS | {"mode": mode}, format="json").json()
+    assert (answer["code"], answer["field"]) == ("conflict", "subnet")
+    assert "10.40.0.7" in answer["why"]
+    assert "Idempotency" not in answer["hint"]
+
+
 def test_only_administrators_change_them(api, user, made):
     assert api(user).post("/api/v1/networks/", CLASS | {"name": "other"}, format="json").status_code == 403
     assert api(user).delete("/api/v1/networks/class-7/").status_code == 403

@@ -137,6 +137,31 @@ def test_public_addresses_are_brought_in_lent_led_and_given_back(page, user, adm
     assert rows("/addresses/192.0.2.99/release/", {})[0] == 404
 
 
+def test_an_address_is_moved_in_one_step(page, user, admin, world, cluster, one):
+    other = world.instance(user, world.image(admin, name="other"), "second", node="nc-00000001", cluster=cluster.pk, state="running")
+    page(admin)("/addresses/add/", {"cluster": cluster.pk, "ranges": "192.0.2.10"})
+    show = page(user)
+    show(f"/instances/{one.pk}/access/address/", {"address": ""})
+    row = ElasticAddress.objects.get()
+    _, text = show("/addresses/")
+    assert f'action="/addresses/{row.pk}/lead/"' in text
+    assert "Move" in text
+    _, text = show(f"/addresses/{row.pk}/lead/", {"instance": "nosuch"})
+    assert "There is no instance 'nosuch'" in text
+    assert "192.0.2.10" in text, "told where it was asked for"
+    assert "192.0.2.10 leads to second" in show(f"/addresses/{row.pk}/lead/", {"instance": "second"})[1]
+    assert ElasticAddress.objects.get().instance_id == other.pk
+
+
+def test_what_another_tab_closed_is_told_on_the_page(page, user, one):
+    show = page(user)
+    show(f"/instances/{one.pk}/access/forward/", {"guest_port": "22", "protocol": "tcp"})
+    gone = {"forward": Forward.objects.get().pk}
+    show(f"/instances/{one.pk}/access/close/", gone)
+    code, text = show(f"/instances/{one.pk}/access/close/", gone)
+    assert (code, "There is no forward" in text, "Reached from outside" in text) == (200, True, True)
+
+
 def test_it_is_all_in_chinese(page, user, one):
     show = page(user, "zh-hans")
     text = show(f"/instances/{one.pk}/access/forward/", {"guest_port": "22", "protocol": "tcp", "sources": "", "for_s": ""})[1]

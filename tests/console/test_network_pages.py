@@ -1,6 +1,7 @@
 """Networks on pages: made, refused with what was typed, shown with who is in them, given up, chosen for a machine."""
 
 import html
+from html.parser import HTMLParser
 
 import pytest
 from django.test import Client
@@ -51,6 +52,46 @@ def test_what_is_refused_keeps_what_was_typed(page, cluster, made):
     assert "overlaps with another network" in text
     assert 'value="class-8"' in text
     assert Network.objects.count() == 1
+
+
+class _Asked(HTMLParser):
+    """What a browser sends of one form when nobody touches it, and which fields it insists on."""
+
+    def __init__(self, action):
+        super().__init__()
+        self.action, self.inside, self.select = action, False, ""
+        self.sent, self.required = {}, set()
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        if tag == "form":
+            self.inside = given.get("action") == self.action
+        elif self.inside and tag == "select":
+            self.select = given["name"]
+        elif self.inside and tag == "option" and ("selected" in given or self.select not in self.sent):
+            self.sent[self.select] = given["value"]
+        elif self.inside and tag in ("input", "textarea") and given.get("type") != "checkbox":
+            self.sent[given["name"]] = given.get("value", "")
+            if "required" in given:
+                self.required.add(given["name"])
+
+
+def test_a_browser_asks_for_name_and_addresses_and_for_nothing_else(page, cluster):
+    form = _Asked("/networks/add/")
+    form.feed(page("/networks/")[1])
+    assert form.required == {"name", "subnet"}
+    assert "is made" in page("/networks/add/", form.sent | {"name": "lab", "subnet": "10.70.0.0/24"})[1]
+    assert Network.objects.get().mode == "cluster", "as by client and API"
+
+
+def test_its_ranges_stay_in_their_form_when_something_else_is_refused(page, world, admin, made):
+    world.image(admin)
+    page("/instances/run/", {"image": "tiny", "name": "pupil", "count": "1", "cpus": "1", "network": made.pk})
+    _, text = page(f"/networks/{made.pk}/delete/", {})
+    assert "cannot be given up" in text
+    assert ">10.40.0.100-10.40.0.199</textarea>" in text
+    _, text = page(f"/networks/{made.pk}/ranges/", {"ranges": "10.50.0.1"})
+    assert ">10.50.0.1</textarea>" in text
 
 
 def test_a_machine_is_put_into_it_and_it_is_given_up_after_it(page, admin, world, made):

@@ -137,6 +137,12 @@ def test_an_ethers_file_is_brought_in_or_its_bad_lines_told(page, network, langu
     assert sorted(Reservation.objects.values_list("address", flat=True)) == ["10.40.0.3", "10.40.0.4"]
 
 
+def test_what_another_tab_gave_up_is_told_on_the_page(page, network):
+    code, text = page(f"/networks/{network.pk}/reservations/remove/", {"address": "10.40.0.3"})
+    assert (code, "'10.40.0.3' is not reserved" in text, "Reserve an address" in text) == (200, True, True)
+    assert 'aria-invalid="true"' not in text
+
+
 def test_an_owner_that_is_none_is_told_at_its_field(page, network):
     _, text = page(f"/networks/{network.pk}/reservations/import/", {"ethers": "00:16:3e:00:00:01 10.40.0.3", "ethers_owner": "nobody"})
     assert "There is no user" in text

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from cc.role import ROLE
 from cc.services import access, edge, lent
-from clc.services import ports
+from clc.services import access as clc_access
+from clc.services import elastic, networks, ports
 from luhyaapi import clock
 from luhyaapi.contracts.commands import AccessSet
 from luhyaapi.contracts.specs import Allow, ForwardAsk
 from luhyaapi.contracts.vocabulary import Allowed, Protocol
 from luhyaapi.edge import connections
-from luhyaapi.errors import Refused, Unavailable
+from luhyaapi.errors import Failed, Refused, Unavailable
 from luhyadb import memory
-from luhyadb.models import ForwardLease
+from luhyadb.models import Access, ForwardLease, Host
 
 SSH = ForwardAsk(id="fwd-00000001", guest_port=22)
 WEB = ForwardAsk(id="fwd-00000002", guest_port=80, sources=("10.0.0.0/8",))
@@ -164,3 +166,23 @@ def test_a_cluster_whose_host_can_have_no_more_connections_says_so(cloud, office
         cloud.p.beat()
         told = cloud.role("clc").board.read([me])[me]
         assert (told["services"]["connections"], told["health"]) == (said, "" if said == "ok" else said)
+
+
+def test_a_public_address_that_is_somebody_elses_is_the_trouble_of_whom_it_leads_to_alone(cloud, office):
+    Host.objects.filter(role="cc").update(speaks=ROLE.speaks)
+    one, other = cloud.do(), cloud.do()
+    elastic.add(cloud.admin, "", ["192.0.2.77"])
+    elastic.associate(cloud.user, elastic.allocate(cloud.user).pk, one)
+    cloud.p.settle()
+    office.edge.trouble = Failed("network", "The public address 192.0.2.77 is somebody else's", "02:00:00:00:00:99 answers for it", address="192.0.2.77")
+    networks.create(cloud.admin, networks.Ask(cluster="", name="class-7", subnet="10.40.0.0/24"))
+    for each in (one, other):
+        clc_access.set_rules(cloud.user, each, [{"protocol": "icmp"}])
+    cloud.p.settle()
+    assert Access.objects.get(instance=other).trouble is None
+    assert "somebody else's" in Access.objects.get(instance=one).trouble["what"]
+    assert cloud.state(cloud.do(networks=("class-7",))) == "running", "a start that needs the whole plan"
+    office.edge.trouble = Failed("network", "The bridge said no")
+    clc_access.set_rules(cloud.user, other, [])
+    cloud.p.settle()
+    assert Access.objects.get(instance=other).trouble["what"] == "The bridge said no"

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from clc.services import instances, people, pictures, queue, tasks
+from clc.services import instances, networks, people, pictures, queue, tasks
 from luhyaapi import clock
 from luhyaapi.errors import Refused, Unavailable
 from luhyadb import memory
@@ -198,6 +198,24 @@ def test_a_stopped_one_waits_for_its_own_node(cloud):
     cloud.do("delete", next(i for i in full if Instance.objects.get(pk=i).state == "running" and cloud.node(i) == node))
     assert _states((one, task)) == [("running", "done")]
     cloud.rest()
+
+
+def test_a_network_that_is_used_up_holds_those_alone_who_need_an_address_of_it(cloud, bob):
+    networks.create(cloud.admin, networks.Ask(cluster="", name="small", subnet="10.90.0.0/29", ranges=("10.90.0.3",)))
+    cloud.p.settle()
+    stopped = cloud.do(memory_bytes=GIB)
+    cloud.do("stop", stopped)
+    one, two, both = (_run(cloud.user, memory_bytes=GIB, networks=names)[0] for names in (("small",), ("small",), ("default", "small")))
+    cloud.p.settle()
+    assert _states(one, two, both) == [("running", "done"), ("queued", "queued"), ("queued", "queued")]
+    assert [_look(task)["what"] for _, task in (two, both)] == [queue.NO_ADDRESS] * 2
+    assert "of 1, 1 are lent" in _look(two[1])["why"]
+    others = [*_run(bob, memory_bytes=2 * GIB), *_run(cloud.user, memory_bytes=2 * GIB, networks=("default",)), (stopped, cloud.ask("start", stopped)[1])]
+    cloud.p.settle()
+    assert _states(*others) == [("running", "done")] * 3
+    cloud.do("delete", one[0])
+    cloud.p.pass_time(120)
+    assert sorted(_states(two, both)) == [("queued", "queued"), ("running", "done")]
 
 
 def test_a_start_that_waits_can_be_taken_back(cloud):

@@ -46,6 +46,13 @@ def test_who_waits_for_room_is_told_the_place_and_the_reason_once(cli: Cli) -> N
     assert "place" not in cli("task", "show", task["id"]).out
 
 
+def test_an_instance_that_waits_tells_the_details_too(cli: Cli) -> None:
+    cli.cloud.add_image("tiny", kernel=b"k")
+    made = cli("instance", "run", "--image", "tiny", "--json").json["id"]
+    cli.cloud.instances[made]["queue"] = {"place": 1, "of": 1, "what": "No address is free", "why": "of 2, 2 are lent and 0 rest after their last use"}
+    assert "place 1 of 1: No address is free: of 2, 2 are lent" in cli("instance", "show", made).out
+
+
 def test_an_unknown_image_is_not_found_and_makes_nothing(cli: Cli) -> None:
     assert cli("instance", "run", "--image", "nothing").code == 3
     assert not cli.cloud.instances

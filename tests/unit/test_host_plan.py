@@ -2,10 +2,14 @@
 
 import json
 import os
+import socket
 import stat
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
+import psutil
 import pytest
 
 from deploy.host import account, checks, configs, enclose, ground, keeper, plan, up
@@ -51,6 +55,19 @@ def test_two_clouds_share_nothing():
     assert not {*one.ports.table.values(), *one.ports.displays} & {*two.ports.table.values(), *two.ports.displays}
     for name in ("bridge", "subnet", "broker_node", "context", "supervisor_socket", "libvirt_uri"):
         assert getattr(one, name) != getattr(two, name), name
+
+
+def test_the_network_of_the_guests_stays_when_it_is_not_named_again(tmp_path_factory):
+    home = tmp_path_factory.mktemp("h", numbered=True)
+    assert make(home).choices.subnet == "", "what nobody chose may be another one in another version"
+    named = make(home, EDUCLOUD_SUBNET="10.99.100.0/24")
+    named.choices_file.parent.mkdir()
+    named.choices_file.write_text(named.choices.text())
+    assert make(home).subnet == "10.99.100.0/24"
+    assert make(home, EDUCLOUD_SUBNET="10.99.101.0/24").choices.subnet == "10.99.101.0/24"
+    file = home / "educloud.toml"
+    file.write_text('subnet = "10.99.102.0/24"')
+    assert make(home, file).subnet == "10.99.102.0/24"
 
 
 def test_every_default_subnet_is_private_to_its_base():
@@ -309,3 +326,14 @@ def test_why_a_program_does_not_run_is_found_wherever_it_was_said(tmp_path: Path
     made.log("libvirtd").parent.mkdir(parents=True)
     made.log("libvirtd").write_text("error: unsupported setting\n")
     assert "unsupported setting" in last_words(made, "libvirtd")
+
+
+def test_a_port_is_a_strangers_while_its_program_lives(cloud, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        (own,) = [row for row in psutil.net_connections("tcp") if row.pid == os.getpid() and row.laddr.port == one.getsockname()[1]]
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    listens = own._replace(laddr=own.laddr._replace(port=cloud.ports["cc_door"]))
+    for pid, named in ((os.getpid(), True), (None, True), (ended.pid, False)):
+        monkeypatch.setattr(psutil, "net_connections", lambda _kind, pid=pid: [listens._replace(pid=pid)])
+        assert bool(checks.strangers(cloud)) == named, pid

@@ -70,12 +70,22 @@ def test_the_gateway_is_the_first_address() -> None:
 
 @pytest.mark.parametrize("text", [
     "", "everything", "10.231.0.1/24", "10.0.0.0/8", "10.231.0.0/30", "10.231.0.0/33", "127.0.0.0/24",
-    "224.0.0.0/24", "169.254.0.0/24", "fd00::/64",
+    "224.0.0.0/24", "169.254.0.0/24", "240.0.0.0/24", "fd00::/64",
 ])
 def test_a_subnet_that_is_none_for_guests_is_refused(text: str) -> None:
     with pytest.raises(Refused) as caught:
         subnets.subnet_of(text)
     assert caught.value.code == "invalid"
+
+
+@pytest.mark.parametrize(("text", "why"), [
+    ("10.231.0.7/24", "'10.231.0.7/24' is an address in 10.231.0.0/24"), ("here", "'here': give IPv4 addresses in CIDR"), ("fd00::7/64", "give IPv4"),
+    ("10.231.0.7", "/16 to /29"), ("fe80::1%eth0/64", "give IPv4"), ("10.231.0.7/99", "give IPv4"),
+])
+def test_why_says_what_may_have_been_meant(text: str, why: str) -> None:
+    with pytest.raises(Refused) as caught:
+        subnets.subnet_of(text)
+    assert why in caught.value.why
 
 
 @pytest.mark.parametrize(("first", "count"), [(0, 10), (80, 10), (8700, 0), (8700, -1), (65000, 1000), (70000, 1)])

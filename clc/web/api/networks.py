@@ -101,25 +101,30 @@ class Networks(Endpoint):
         return Response(network_pictures.networks([made])[0], status=201)
 
 
+def _is_own(network: str) -> bool:
+    return network == cards.DEFAULT or ids.is_id(network, "cc")
+
+
 class OneNetwork(Endpoint):
     """One network, by id or by its name if only one cluster has it."""
 
     @says(NetworkShape, tag=TAG, operation_id="networks_show")
     def get(self, _request: Request, network: str) -> Response:
-        """Show a network; a cluster's own by the cluster's id, for administrators."""
-        if ids.is_id(network, "cc"):
+        """Show a network; a cluster's own by the cluster's id or as `default`, for administrators."""
+        if _is_own(network):
             return Response(network_pictures.own([pools.resolve(self.account, network).cluster])[0])
         return Response(network_pictures.networks([cards.resolve(self.account, network)])[0])
 
     @says(NetworkShape, sends=LendForm, tag=TAG, operation_id="networks_set")
     def patch(self, _request: Request, network: str) -> Response:
         """Lend other ranges of a network, or by a cluster's own one other ports; what is lent outside of them stays lent until it is given back."""
-        given, is_own = self.sent(LendForm), ids.is_id(network, "cc")
+        given, is_own = self.sent(LendForm), _is_own(network)
         wanted = "ports" if is_own else "ranges"
         if list(given) != [wanted]:
             raise Refused("invalid", f"{wanted} is what can be changed here", "of a cluster's own network it is ports, of others ranges", field=wanted)
         if is_own:
-            return Response(network_pictures.own([ports.lend(self.account, network, given["ports"])])[0])
+            cluster = pools.resolve(self.account, network).cluster
+            return Response(network_pictures.own([ports.lend(self.account, cluster.pk, given["ports"])])[0])
         return Response(network_pictures.networks([networks.set_ranges(self.account, network, given["ranges"])])[0])
 
     @says(None, 204, tag=TAG, operation_id="networks_delete")

@@ -73,7 +73,7 @@ class _Answers:
             row.delete()
             return None
         if not hmac.compare_digest(row.request, self._request):
-            raise Refused("conflict", "This Idempotency-Key was used for another request")
+            raise Refused("conflict", "This Idempotency-Key was used for another request", hint="Use a new Idempotency-Key for a different request.")
         if not row.status:
             raise Unavailable("busy", "The first request with this Idempotency-Key is still at work")
         try:

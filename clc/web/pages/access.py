@@ -77,11 +77,15 @@ def _whole(field: str, text: str) -> int | None:
     return int(text)
 
 
-@page("instances/<str:ident>/access/close/", "forward_delete", under="instances", methods=("POST",), back="instance")
+@page("instances/<str:ident>/access/close/", "forward_delete", under="instances", methods=("POST",), back="instance",
+      fields={"forward": ""})
 def close(request: HttpRequest, ident: str) -> HttpResponse:
     """One port less."""
     row = instances.resolve(request.user, ident)
-    ended = forwards.delete(request.user, row.pk, request.POST.get("forward", ""))
+    try:
+        ended = forwards.delete(request.user, row.pk, request.POST.get("forward", ""))
+    except Refused as e:
+        raise Refused(e.code, e.what, e.why, field="forward") from e
     return _back(request, row, gettext("Port %(port)d is closed") % {"port": ended.guest_port})
 
 

@@ -48,10 +48,13 @@ def add(request: HttpRequest) -> HttpResponse:
     return go(request, reverse("addresses"))
 
 
-@page("addresses/<str:ident>/lead/", "address_lead", under="addresses", methods=("POST",), back="addresses")
+@page("addresses/<str:ident>/lead/", "address_lead", under="addresses", methods=("POST",), back="addresses", fields={"instance": ""})
 def lead(request: HttpRequest, ident: str) -> HttpResponse:
     """It leads to a machine."""
-    target = instances.resolve(request.user, request.POST.get("instance", "").strip())
+    try:
+        target = instances.resolve(request.user, request.POST.get("instance", "").strip())
+    except Refused as e:
+        raise Refused(e.code, e.what, e.why, field="instance") from e
     row = elastic.associate(request.user, ident, target.pk)
     messages.success(request, gettext("%(address)s leads to %(name)s") % {"address": row.address, "name": target.name})
     return go(request, reverse("addresses"))

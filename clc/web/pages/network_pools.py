@@ -66,7 +66,8 @@ def ethers(request: HttpRequest, ident: str) -> HttpResponse:
     return go(request, reverse("network_reservations", args=[ident]))
 
 
-@page("networks/<str:ident>/reservations/remove/", "network_unreserve", admin_only=True, under="networks", methods=("POST",), back="network_reservations")
+@page("networks/<str:ident>/reservations/remove/", "network_unreserve", admin_only=True, under="networks", methods=("POST",), back="network_reservations",
+      fields={"address": ""})
 def unreserve(request: HttpRequest, ident: str) -> HttpResponse:
     """One less."""
     row = reservations.remove(request.user, ident, request.POST.get("address", ""))
