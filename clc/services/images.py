@@ -108,7 +108,7 @@ def _group(account: Account, about: dict[str, str]) -> Group:
 def _open(image: Image) -> None:
     """What belongs to everybody is everybody's to use, until somebody shares it no more."""
     if image.group_id == EVERYBODY:
-        shares.open_to(image, image.group, (Verb.READ, Verb.EXECUTE))
+        shares.open_to(image, image.group, (Verb.EXECUTE,))
 
 
 def _check_next(image: Image, last: ImageVersion | None, ask: Ask, about: Mapping[str, str]) -> None:
