@@ -6,21 +6,23 @@ A deleted account's row stays, since what it did keeps its owner: it is inactive
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from django.contrib.auth import authenticate
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
+from knox.crypto import hash_token
 from knox.models import AuthToken
 
-from clc.services import events, screens
+from clc.services import events, refusals, screens
 from luhyaapi.contracts.vocabulary import InstanceState
 from luhyaapi.errors import Refused
 from luhyadb import memory, scope
 from luhyadb.models import Account, Instance
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
-_GONE = "~"
+GONE = "~"
 """Stands in the name of a deleted account, and can stand in no other."""
 ROLES = ("user", "admin")
 MYSELF = "me"
@@ -43,7 +45,7 @@ def add(by: Account | None, username: str, password: str, role: str = "user") ->
         account = Account(username=username, is_staff=role == "admin")
         _set_password(account, password)
         account.save()
-        events.record("user", str(account.pk), "user added", owner=account, name=username, role=role, by=by.username if by else "")
+        events.record("user", str(account.pk), "user added", owner=account, name=username, role=role, actor=by)
     return account
 
 
@@ -59,7 +61,7 @@ def set_password(account: Account, password: str, by: Account | None = None) -> 
         account.save(update_fields=["password"])
         _end_sessions(account)
         what = "password changed" if by is None else "password reset"
-        events.record("user", str(account.pk), what, owner=account, name=account.username, by=(by or account).username)
+        events.record("user", str(account.pk), what, owner=account, name=account.username, actor=by or account)
 
 
 def delete(by: Account, username: str) -> None:
@@ -88,10 +90,10 @@ def delete(by: Account, username: str) -> None:
         security_groups.forget_owner(account)
         _end_sessions(account)
         name = account.username
-        account.username, account.is_active, account.is_staff = f"{name}{_GONE}{account.pk}", False, False
+        account.username, account.is_active, account.is_staff = f"{name}{GONE}{account.pk}", False, False
         account.set_unusable_password()
         account.save(update_fields=["username", "is_active", "is_staff", "password"])
-        events.record("user", str(account.pk), "user deleted", owner=account, name=name, by=by.username)
+        events.record("user", str(account.pk), "user deleted", owner=account, name=name, actor=by)
 
 
 def _require_no_instances(account: Account) -> None:
@@ -122,8 +124,28 @@ def sign_in(username: str, password: str) -> str:
     """A token for the command line. Raises Refused(unauthenticated)."""
     account = authenticate(username=username, password=password)
     if not isinstance(account, Account):
+        refusals.sign_in(username)
         raise Refused("unauthenticated", "Name or password is wrong", hint="Try again, or have an administrator set a new password.")
-    return make_token(account)
+    with memory.atomic():
+        token = make_token(account)
+        signed_in(account, token)
+    return token
+
+
+def signed_in(account: Account, token: str = "") -> None:
+    """Have it recorded; a ``token`` by its id."""
+    more: dict[str, Any] = {"made": token_id(hash_token(token))} if token else {}
+    events.record("session", str(account.pk), "signed in", owner=account, actor=account, **more)
+
+
+def signed_out(account: Account) -> None:
+    """Have it recorded."""
+    events.record("session", str(account.pk), "signed out", owner=account, actor=account)
+
+
+def token_id(digest: str) -> str:
+    """How a token is named where it must not stand: the beginning of its hash."""
+    return digest[:12]
 
 
 def make_token(account: Account) -> str:
@@ -141,7 +163,7 @@ def set_language(account: Account, code: str) -> None:
 def known(by: Account) -> QuerySet[Account]:
     """All accounts but deleted ones. Raises Refused(forbidden)."""
     scope.require_admin(by)
-    return scope.visible_to(by, Account).exclude(username__contains=_GONE)
+    return scope.visible_to(by, Account).exclude(username__contains=GONE)
 
 
 def find(by: Account, username: str) -> Account:

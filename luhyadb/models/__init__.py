@@ -21,11 +21,11 @@ from luhyadb.models.resources import (
     Segment,
     TakenAddress,
 )
-from luhyadb.models.tasks import Event, FlowRun, Heard, Outbox, Prefetch, Task, TaskOrder, TaskStep
+from luhyadb.models.tasks import Chain, Event, FlowRun, Heard, Outbox, Prefetch, Task, TaskOrder, TaskStep
 from luhyadb.models.workspaces import Workspace
 
 __all__ = [
-    "Access", "AccessOrder", "Account", "AddressLease", "Card", "Child", "Comparison", "ElasticAddress", "ElasticLink", "Event", "FlowRun",
+    "Access", "AccessOrder", "Account", "AddressLease", "Card", "Chain", "Child", "Comparison", "ElasticAddress", "ElasticLink", "Event", "FlowRun",
     "Forward", "ForwardLease", "Gate", "GroupMember", "Heard", "Host", "IdempotencyKey", "Image", "ImageVersion", "Instance", "JoinToken", "Letter",
     "Network", "NetworkPlan", "Outbox", "Placement", "Pool", "PortLease", "Prefetch", "Reservation", "ReservedAddress", "ScreenTicket",
     "SecurityGroup", "Segment", "TakenAddress", "Task", "TaskOrder", "TaskStep", "Turn", "Upload", "Workspace",
