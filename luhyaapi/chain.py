@@ -100,7 +100,7 @@ class Check:
                 self._trailer = form
             else:
                 self._line(dict(form))
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             self.verdict.fault(f"piece {self._place} of the file is no line of an export")
 
     def _line(self, form: dict[str, Any]) -> None:
@@ -151,7 +151,7 @@ class Check:
             else:
                 for number in self._blind:
                     found.fault(f"line {number} cannot be verified: line {number - 1} was removed")
-        except (Refused, TypeError, ValueError):
+        except (Refused, TypeError, ValueError, KeyError, OverflowError):
             found.fault("the trailer cannot be read")
         for noted in sorted(self._wanted):
             self._judge_noted(noted)

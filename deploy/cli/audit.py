@@ -59,10 +59,10 @@ def _row(line: dict[str, Any]) -> tuple[Any, ...]:
 def export(
     session: Session, out: Annotated[str, typer.Option(metavar="FILE", help="Write it there, a new file; else to standard output.")] = "",
     csv: Annotated[bool, typer.Option("--csv", help="As CSV, for spreadsheets; only JSON lines can be verified.")] = False,
-    subject: Subject = "", person: Person = "", via: Way = "", result: Came = "", since: Since = "", until: Until = "",
+    subject: Subject = "", person: Person = "", since: Since = "", until: Until = "",
 ) -> None:
     """Export the record in the order of its chain; the head stands in the last line (administrators)."""
-    asked = _query(subject=subject, person=person, via=via, result=result, since=since, until=until, form="csv" if csv else "")
+    asked = _query(subject=subject, person=person, since=since, until=until, form="csv" if csv else "")
     pieces = session.api.stream(api.path("audit", "export") + asked, 0)
     with ExitStack() as open_:
         target = sys.stdout.buffer
@@ -90,7 +90,10 @@ def verify(
     found = check.end()
     _tell(session, found)
     if found.faults:
-        raise Failed("digest", "The record is not as it was sealed", found.faults[0], hint="Compare it with an older export, and with the heads noted elsewhere.")
+        error = Failed("digest", "The record is not as it was sealed", found.faults[0],
+                       hint="Compare it with an older export, and with the heads noted elsewhere.")
+        output.trouble(error)
+        raise typer.Exit(api.exit_of(error))
 
 
 def _tell(session: Session, found: Verdict) -> None:
