@@ -17,7 +17,7 @@ from luhyadb import memory
 from luhyadb.models import Chain, Event
 
 AT_ONCE = 1000
-_IN_ONE_BEAT = 10_000
+_IN_ONE_BEAT = 5_000
 _REMOVED_AT_ONCE = 20_000
 _DAY_S = 24 * 3600.0
 _log = log.get(__name__)

@@ -49,25 +49,25 @@ bound = Bound()
 def sign_in(name: str) -> None:
     """A sign-in failed. The name is kept where there is such an account: else it may be a password, typed into the wrong field."""
     account = Account.objects.filter(username__iexact=name, is_active=True).first()
-    _line("session", account, "sign-in refused", origins.current().place, {"name": account.username} if account else {})
+    _line(account, "sign-in refused", f"from {origins.current().place}", {"name": account.username} if account else {})
 
 
 def forbidden(address: str, error: Trouble) -> None:
     """Somebody who is signed in asked for what he may not do; nobody's asking is no line."""
     account = origins.current().asker().account
     if account is not None:
-        _line("user", account, "not permitted", str(account.pk), {"address": address[:200], "why": error.what})
+        _line(account, "not permitted", f"by {account.pk}", {"address": address[:200], "why": error.what})
 
 
-def _line(noun: str, account: Account | None, what: str, key: str, fields: dict[str, Any]) -> None:
-    left_out = bound.left_out(f"{noun} {key}")
+def _line(account: Account | None, what: str, key: str, fields: dict[str, Any]) -> None:
+    left_out = bound.left_out(key)
     if left_out is None:
         return
     if left_out:
         fields["left_out"] = left_out
     try:
         with memory.atomic():
-            events.record(noun, str(account.pk) if account else "", what, owner=account, result=Result.REFUSED, **fields)
+            events.record("session", str(account.pk) if account else "", what, owner=account, result=Result.REFUSED, **fields)
     except memory.AWAY as e:
         # the answer is no in any case
         _log.warning("a refusal could not be recorded", why=str(e)[:200])
