@@ -47,9 +47,14 @@ def list_lines(
         output.table(_HEADS, map(_row, found))
 
 
+def _value(of: dict[str, Any], name: str) -> Any:
+    value = output.flat(of.get(name))
+    return "-" if value in (None, "") else value
+
+
 def _row(line: dict[str, Any]) -> tuple[Any, ...]:
     names = dict.fromkeys([*line["before"], *line["after"]])
-    change = ", ".join(f"{name}: {line['before'].get(name, '-')} > {line['after'].get(name, '-')}" for name in names)
+    change = ", ".join(f"{name}: {_value(line['before'], name)} > {_value(line['after'], name)}" for name in names)
     owner = line["owner"] if line["owner_id"] != line["actor_id"] else ""
     what = f"{line['what']} (refused)" if line["result"] == "refused" else line["what"]
     return line["number"], line["at"], line["actor"], owner, line["via"], line["origin"], what, line["subject"], change

@@ -17,8 +17,9 @@ from luhyaapi import chain, clock
 from luhyaapi.chain import Check
 from luhyaapi.clock import ManualClock
 from luhyaapi.contracts.base import Envelope
+from luhyaapi.contracts.commands import COMMANDS
 from luhyaapi.contracts.reports import JoinAsked
-from luhyadb.models import Chain, Event, Instance
+from luhyadb.models import Chain, Event, Host, Instance
 from tests.support.clc_world import PASSWORD
 
 SECRET = "plantedsecret7731"  # what nobody may find again
@@ -113,6 +114,32 @@ def test_only_what_changed_is_kept_before_and_after(api, admin, ready):
     events.record("x", "1", "y", before={"a": 1, "b": 2, "gone": 3, "password": "p"}, after={"a": 1, "b": 4, "new": 5, "api_token": "t"})
     assert last().before == {"b": 2, "gone": 3, "password": "***"}
     assert last().after == {"b": 4, "new": 5, "api_token": "***"}
+
+
+def test_each_changing_call_leaves_a_line_of_its_caller(world, api, admin, user, ready):
+    row = world.instance(user, ready, "one")
+    Instance.objects.filter(pk=row.pk).update(node="nc-00000001", state="running", cluster=Host.objects.get(role="cc").pk)
+    Host.objects.filter(role="cc").update(speaks=dict.fromkeys(COMMANDS, 99))
+    group = api(admin).post("/api/v1/security-groups/", {"name": "web"}, format="json").json()["id"]
+    world.image(admin, "spare", versions=2)
+    allow = [{"protocol": "tcp", "ports": "22", "source": "0.0.0.0/0"}]
+    calls = [
+        ("post", "users/", {"username": "eve", "password": "another horse battery"}), ("post", "users/eve/password/", {"password": "a horse battery too"}),
+        ("post", "hosts/tokens/", {"role": "nc"}), ("post", f"hosts/{Host.objects.get(role='nc').pk}/drain/", {}),
+        ("patch", "images/tiny/", {"description": "x"}), ("put", "images/spare/versions/1/pin/", {}), ("delete", "images/spare/versions/1/pin/", None),
+        ("put", "images/spare/retention/", {"keep": 1}), ("post", f"instances/{row.pk}/screen/", {}), ("put", f"instances/{row.pk}/groups/", {"groups": []}),
+        ("post", "networks/", {"name": "class-7", "subnet": "10.40.0.0/24"}), ("post", f"instances/{row.pk}/stop/", {}),
+        ("put", f"security-groups/{group}/rules/", {"rules": allow}), ("delete", f"security-groups/{group}/", None),
+        ("delete", "images/spare/", None), ("delete", f"instances/{row.pk}/", None),
+        ("delete", "users/eve/", None),
+    ]
+    client, lacking = api(admin), []
+    for n, (method, where, sent) in enumerate(calls):
+        answer = getattr(client, method)(f"/api/v1/{where}", sent, format="json", headers={"X-Request-Id": f"the-call-{n:03}"})
+        lines = Event.objects.filter(request=f"the-call-{n:03}")
+        if answer.status_code >= 300 or not lines or set(lines.values_list("actor_name", "via")) != {("root", "api")}:
+            lacking.append((method, where, answer.status_code, answer.content[:200], [line.what for line in lines]))
+    assert lacking == []
 
 
 def test_signing_in_and_out_and_what_was_refused(world, api, user):

@@ -30,10 +30,17 @@ def _rows(request: HttpRequest, asked: Asked) -> dict[str, Any]:
 
 def _shown(told: dict[str, Any]) -> dict[str, Any]:
     names = dict.fromkeys([*told["before"], *told["after"]])
-    changes = [{"name": name, "before": told["before"].get(name), "after": told["after"].get(name)} for name in names]
+    changes = [{"name": name, "before": _text(told["before"].get(name)), "after": _text(told["after"].get(name))} for name in names]
     words = {"via": Via(told["via"]), "result": Result(told["result"])}
-    more = {name: value for name, value in told["fields"].items() if value not in ("", None, {})}
+    more = {name: _text(value) for name, value in told["fields"].items() if value not in ("", None, {})}
     return told | words | {"changes": changes, "url": _url(told["noun"], told["subject"]), "more": more}
+
+
+def _text(value: Any) -> Any:
+    """A value in words: of a thing its fields, of a list what is in it."""
+    if isinstance(value, dict):
+        return " ".join(f"{name}={_text(each)}" for name, each in value.items() if each not in ("", None))
+    return ", ".join(str(_text(each)) for each in value) if isinstance(value, list) else value
 
 
 def _url(noun: str, subject: str) -> str:
