@@ -19,6 +19,8 @@ from luhyadb import memory, scope
 from luhyadb.models import Account, Event, Task
 
 _AT_ONCE = 1000
+_TASKS = 1000
+"""The newest tasks about one thing that are told with it."""
 FORMS = ("jsonl", "csv")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _COLUMNS = ("number", "at", "actor", "owner", "via", "origin", "token", "noun", "subject", "what", "result", "before", "after", "fields", "host", "task",
@@ -73,8 +75,8 @@ def found(account: Account, asked: Asked) -> QuerySet[Event]:
     rows = scope.visible_to(account, Event)
     same = {name: value for name in ("noun", "task", "via", "result") if (value := getattr(asked, name))}
     if asked.subject:
-        tasks = Task.objects.filter(subject=asked.subject).values("pk")
-        rows = rows.filter(Q(subject=asked.subject) | Q(noun="task", subject__in=tasks))
+        tasks = Task.objects.filter(subject=asked.subject).order_by("-created_at").values_list("pk", flat=True)[:_TASKS]
+        rows = rows.filter(subject__in=[asked.subject, *tasks])
     if asked.person:
         whose = _accounts(asked.person)
         rows = rows.filter(Q(actor__in=whose) | Q(owner__in=whose))
@@ -143,8 +145,9 @@ def _text(form: Mapping[str, Any]) -> str:
 
 def _as_csv(account: Account, asked: Asked, head: Head) -> Iterator[str]:
     yield "\N{BYTE ORDER MARK}" + _rows_as_csv([_COLUMNS])
+    names = {each.pk: plain(each) for each in Account.objects.only("username")}
     for rows, _ in _batches(account, asked, head):
-        yield _rows_as_csv(_cells(audit.line(row) | {"owner": plain(row.owner), "digest": row.digest}) for row in rows)
+        yield _rows_as_csv(_cells(audit.line(row) | {"owner": names.get(row.owner_id, ""), "digest": row.digest}) for row in rows)
     yield _rows_as_csv([("head", str(head))])
 
 
@@ -174,7 +177,7 @@ def _batches(account: Account, asked: Asked, head: Head) -> Iterator[tuple[list[
 
 def _batch(account: Account, asked: Asked, after: int, upto: int) -> tuple[list[Event], dict[int, str]] | None:
     with memory.thread_of("clc"):
-        rows = list(found(account, asked).filter(number__gt=after, number__lte=upto).select_related("owner").order_by("number")[:_AT_ONCE])
+        rows = list(found(account, asked).filter(number__gt=after, number__lte=upto).order_by("number")[:_AT_ONCE])
         if not rows:
             return None
         known = {row.number: row.digest for row in rows}

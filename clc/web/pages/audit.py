@@ -36,11 +36,13 @@ def _shown(told: dict[str, Any]) -> dict[str, Any]:
     return told | words | {"changes": changes, "url": _url(told["noun"], told["subject"]), "more": more}
 
 
-def _text(value: Any) -> Any:
+def _text(value: Any) -> str:
     """A value in words: of a thing its fields, of a list what is in it."""
     if isinstance(value, dict):
         return " ".join(f"{name}={_text(each)}" for name, each in value.items() if each not in ("", None))
-    return ", ".join(str(_text(each)) for each in value) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    return "" if value is None else str(value)
 
 
 def _url(noun: str, subject: str) -> str:
