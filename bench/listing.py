@@ -46,7 +46,7 @@ class Listing:
         settings.WHITENOISE_AUTOREFRESH = False
         (state / "static").mkdir()
         hosts.ensure_own("clc")
-        self.admin = people.add(None, "admin", "quiet-river-9041", "admin")
+        self.admin = people.add(None, "admin", "quiet-river-9041", "superAdm")
         self.user = people.add(None, "ada", "quiet-river-9042")
         self.file = state / "instances.txt"
         self._fill()

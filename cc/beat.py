@@ -31,7 +31,8 @@ class Beat:
 
     def hello(self) -> None:
         """We are there."""
-        self._agent.report(hello(self._agent.me, self._agent.shape, self._agent.settings, subnet=self._agent.settings.network.subnet))
+        network = self._agent.settings.network
+        self._agent.report(hello(self._agent.me, self._agent.shape, self._agent.settings, subnet=network.subnet, subnet6=network.subnet6))
 
     def beat(self) -> None:
         """How we are."""

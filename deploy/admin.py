@@ -76,7 +76,7 @@ def _create_admin(given: argparse.Namespace) -> None:
         return
     password = ids.secret()
     write_atomic(given.password_file, f"{password}\n".encode())
-    people.add(None, ADMIN, password, "admin")
+    people.add(None, ADMIN, password, people.ALL)
 
 
 def _join_token(given: argparse.Namespace) -> None:

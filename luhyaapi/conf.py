@@ -192,6 +192,7 @@ class Network(_Group):
     outside: tuple[str, ...] = Field((), description="network cards of the host behind which the outside lies; none: those of its default routes")
     campus: str = Field("", description="network card of the NC that is in the campus network and has no address: guests of mode campus use it")
     subnet: str = Field("10.231.0.0/24", description="guest addresses; the first is the gateway on the bridge")
+    subnet6: str = Field("", description="the same of IPv6, a /64: each guest has the address told from its MAC; empty: IPv4 only")
     cooldown_s: float = Field(60, description="a released address, MAC or port rests this long")
     forwarded: tuple[int, ...] = Field((), description="ports of every guest that are reached by leased ports of its node (driver user)")
     forward_first: int = Field(9100, description="first of those leased ports: as many per display port as ports are forwarded")

@@ -71,6 +71,13 @@ def _settle() -> None:
             del connections[alias]
     django.setup()
 
+    from django.db.models.signals import post_migrate
+
+    from luhyadb import ready_made
+
+    post_migrate.connect(lambda using, apps, **_: ready_made.have(apps, using), sender=importlib.import_module("django.apps").apps.get_app_config("luhyadb"),
+                         weak=False)
+
     from clc.services import own
 
     own.make(STATE)
@@ -139,7 +146,7 @@ def world(db):
 @pytest.fixture
 def admin(world):
     """An administrator."""
-    return world.account("root", role="admin")
+    return world.account("root", role="superAdm")
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from luhyaapi import log
 from luhyaapi.conf import Settings, bridge_of
 from luhyaapi.contracts.specs import LinkFacts, Nic
 from luhyaapi.contracts.vocabulary import SPANNING, NetworkMode, Role
-from luhyaapi.edge import arp, connections, elastic, links, neighbours, routes, rules_for, vxlan
+from luhyaapi.edge import arp, connections, discovery, elastic, links, neighbours, routes, rules_for, vxlan
 from luhyaapi.edge import plan as packets
 from luhyaapi.edge.base import RulesDriver
 from luhyaapi.edge.dnsmasq import DnsmasqNetwork
@@ -79,7 +79,7 @@ class LinuxEdge:
         network = next((each for each in plan.networks if each.bridge == bridge), None)
         checks: list[tuple[str, links.Check]] = []
         if network and not network.shared:
-            checks += [("bridge", lambda: links.bridge(there, bridge)), ("gateway", lambda: links.gateway(there, bridge, network.gateway, network.subnet))]
+            checks += [("bridge", lambda: links.bridge(there, bridge)), *links.gateways(there, bridge, network.gateway, network.subnet, network.subnet6)]
             if self._uplink and bridge == self._bridge:
                 checks.append(("wire", lambda: links.wire(there, self._uplink, bridge)))
             checks.append(("span", lambda: links.span(bridge, network.span)))
@@ -88,7 +88,7 @@ class LinuxEdge:
         if self._rules and (wanted := plan.rules):
             checks.append(("guards", lambda: links.guards(wanted, rules)))
         if network and not network.shared:
-            checks += links.answers(bridge, nic.ip, nic.mac, far=True)
+            checks += links.answers(bridge, nic, far=True)
         if self._rules:
             checks.append(("connections", lambda: links.connections(*connections.look())))
         has_ways = bool(forwards)
@@ -105,15 +105,20 @@ class LinuxEdge:
         return links.seen(nic.ip, checks)
 
     def answering(self, nics: Collection[Nic]) -> dict[str, str]:
-        """Who has their addresses already, by ARP on each wire they will be on; also this host itself, which does not ask itself."""
-        by_link: dict[str, set[str]] = {}
+        """Who has their addresses already, by ARP and neighbour discovery on each wire they will be on; also this host, which does not ask itself.
+
+        By their addresses of IPv4, for with another one a card has another MAC and so another one of IPv6.
+        """
+        by_link: dict[str, list[Nic]] = {}
         for nic in nics:
             if link := self._link_of(nic):
-                by_link.setdefault(link, set()).add(nic.ip)
-        with ThreadPoolExecutor(max(len(by_link), 1), thread_name_prefix="arp") as asking:
-            said = list(asking.map(_who_has, by_link, by_link.values()))
+                by_link.setdefault(link, []).append(nic)
+        asked = [(who, link, {address: nic.ip for nic in there if (address := of(nic))})
+                 for link, there in by_link.items() for who, of in ((arp.who_has, _ip), (discovery.who_has, _ip6))]
+        with ThreadPoolExecutor(max(len(asked), 1), thread_name_prefix="asking") as asking:
+            said = list(asking.map(lambda each: _who_has(*each), asked))
         ours = routes.own([nic.ip for nic in nics]) if by_link else {}
-        return ours | {ip: macs[0] for each in said for ip, macs in each.items()}
+        return ours | {ip: mac for each in said for ip, mac in each.items()}
 
     def _link_of(self, nic: Nic) -> str:
         if nic.mode is NetworkMode.CAMPUS:
@@ -200,10 +205,18 @@ def _seen(network: EdgeNetwork) -> EdgeNetwork:
     return network.model_copy(update={"span": span.model_copy(update={"peers": ()})})
 
 
-def _who_has(link: str, addresses: Collection[str]) -> dict[str, list[str]]:
-    """One link that cannot be asked keeps no other from being asked."""
+def _ip(nic: Nic) -> str:
+    return nic.ip
+
+
+def _ip6(nic: Nic) -> str:
+    return nic.ip6
+
+
+def _who_has(who: Callable[[str, Collection[str], float], dict[str, list[str]]], link: str, addresses: Mapping[str, str]) -> dict[str, str]:
+    """The first that answers for each, by what stands for it; one link that cannot be asked keeps no other from being asked."""
     try:
-        return arp.who_has(link, addresses, _ANSWER_S)
+        return {addresses[each]: macs[0] for each, macs in who(link, addresses, _ANSWER_S).items()} if addresses else {}
     except Failed as e:
         _log.warning("nobody could be asked who has addresses", link=link, why=e.why)
         return {}

@@ -12,7 +12,7 @@ from luhyaapi.conf import Network, bridge_of, rules_of
 from luhyaapi.contracts.specs import Allow, NetworkSpec, Nic
 from luhyaapi.contracts.vocabulary import SPANNING, NetworkMode, Protocol, Role
 from luhyaapi.edge import routes
-from luhyaapi.edge.plan import Alias, Card, Forward, RulesPlan, Segment
+from luhyaapi.edge.plan import Alias, Card, Forward, RulesPlan, Segment, both
 from luhyadb.models import AccessOrder, ElasticLink, ForwardLease, Placement
 
 
@@ -62,7 +62,7 @@ def _rules(office: Office, everyone: list[NetworkSpec]) -> RulesPlan:
 
 def _segment(network: Network, spec: NetworkSpec) -> Segment:
     return Segment(
-        name=f"n{spec.number}", bridge=bridge_of(network.bridge, spec.number), subnets=(str(subnets.subnet_of(spec.subnet)),), gateway=True,
+        name=f"n{spec.number}", bridge=bridge_of(network.bridge, spec.number), subnets=both(str(subnets.subnet_of(spec.subnet)), spec.subnet6), gateway=True,
         way_out=spec.way_out, talk=not spec.isolated,
     )
 
@@ -93,6 +93,6 @@ def _cards(orders: Mapping[str, list[object]], cards: Mapping[str, tuple[Nic, ..
     """Those that something is allowed to reach; each is guarded on its own host."""
     allowed = {pk: tuple(Allow.model_validate(each) for each in allow) for pk, allow in orders.items() if allow and pk in cards}
     return tuple(
-        Card(tap="", mac=nic.mac, addresses=(nic.ip,), segment=f"n{nic.segment}", allow=allow)
+        Card(tap="", mac=nic.mac, addresses=both(nic.ip, nic.ip6), segment=f"n{nic.segment}", allow=allow)
         for pk, allow in sorted(allowed.items()) for nic in cards[pk] if nic.mode in SPANNING
     )

@@ -137,7 +137,7 @@ def _nic(network: Network, spec: NetworkSpec, row: AddressLease, port: int) -> N
     subnet = subnets.subnet_of(spec.subnet)
     return Nic(
         mac=row.mac, ip=row.ip, network=row.network, segment=spec.number, mode=spec.mode, subnet=str(subnet), gateway=networks.gateway_of(spec),
-        isolated=spec.isolated, way_out=spec.way_out, forwards=pools.forwards(network, port) if not spec.number else (),
+        isolated=spec.isolated, way_out=spec.way_out, subnet6=spec.subnet6, forwards=pools.forwards(network, port) if not spec.number else (),
     )
 
 
@@ -245,4 +245,5 @@ def _served(network: Network, spec: NetworkSpec, rows: Sequence[EdgeLease], span
         bridge=bridge_of(network.bridge, spec.number), subnet=str(subnet), gateway=networks.gateway_of(spec),
         leases=tuple(each for each in rows if each.instance or networks.may_have(spec, each.ip)),
         mtu=_SPANNING_MTU if spec.number and spec.mode in SPANNING else 0, span=span, way_out=spec.way_out, shared=spec.mode is NetworkMode.CAMPUS,
+        subnet6="" if spec.mode is NetworkMode.CAMPUS else spec.subnet6,
     )

@@ -49,7 +49,7 @@ def may_have(spec: NetworkSpec, ip: str) -> bool:
 
 def own(network: conf.Network) -> NetworkSpec:
     """The network of the settings."""
-    return NetworkSpec(id=DEFAULT, name=DEFAULT, number=0, subnet=network.subnet)
+    return NetworkSpec(id=DEFAULT, name=DEFAULT, number=0, subnet=network.subnet, subnet6=network.subnet6)
 
 
 def everyone(network: conf.Network) -> list[NetworkSpec]:

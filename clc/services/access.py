@@ -15,7 +15,7 @@ from luhyaapi import clock, ids
 from luhyaapi.contracts.commands import AccessSet
 from luhyaapi.contracts.reports import AccessFacts
 from luhyaapi.contracts.specs import WORDS, Allow, ForwardAsk
-from luhyaapi.contracts.vocabulary import HostState, InstanceState, Protocol
+from luhyaapi.contracts.vocabulary import HostState, InstanceState, Protocol, Verb
 from luhyaapi.errors import Refused
 from luhyadb import memory, outbox, scope
 from luhyadb.models import Access, Account, Forward, GroupMember, Host, Instance, Outbox
@@ -46,7 +46,7 @@ def set_rules(account: Account, ident: str, given: Sequence[Mapping[str, str]]) 
 
 def held(account: Account, ident: str) -> Instance:
     """A visible instance that is not deleted until this transaction ends. Raises Refused(not_found), Refused(state) for one that is deleted, or about to be."""
-    row = Instance.objects.select_for_update().get(pk=scope.one(account, Instance, pk=ident).pk)
+    row = Instance.objects.select_for_update().get(pk=scope.one(account, Instance, Verb.WRITE, pk=ident).pk)
     if InstanceState.DELETED in (row.state, row.wanted):
         raise Refused("state", "Nothing can reach this instance any more", "it is being deleted")
     return row

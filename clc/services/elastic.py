@@ -12,7 +12,7 @@ from clc.services import access, events, networks, people, plans, pools
 from clc.services.cards import DEFAULT
 from luhyaapi import clock, ids
 from luhyaapi.contracts.commands import NetworksSet
-from luhyaapi.contracts.vocabulary import HostState, Role
+from luhyaapi.contracts.vocabulary import HostState, Role, Verb
 from luhyaapi.errors import Refused, Unavailable
 from luhyadb import memory, scope
 from luhyadb.models import Account, ElasticAddress, Host, Instance, Network
@@ -110,7 +110,8 @@ def _able(cluster: Host) -> Host:
 
 def resolve(account: Account, text: str) -> ElasticAddress:
     """The visible one with that id, or that address. Raises Refused(not_found)."""
-    return scope.one(account, ElasticAddress, **({"pk": text} if ids.is_id(text, "eip") else {"live_address": text}))
+    by = "pk" if ids.is_id(text, "eip") else "live_address"
+    return scope.one(account, ElasticAddress, Verb.READ, **{by: text})
 
 
 def retire(account: Account, ident: str) -> ElasticAddress:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from clc.services import access, events
 from luhyaapi import clock, ids
 from luhyaapi.contracts.reports import AccessFacts
-from luhyaapi.contracts.vocabulary import Protocol
+from luhyaapi.contracts.vocabulary import Protocol, Verb
 from luhyaapi.errors import Refused
 from luhyadb import memory, scope
 from luhyadb.models import Access, Account, Forward, Instance
@@ -83,7 +83,7 @@ def _until(ask: Ask) -> float:
 def delete(account: Account, ident: str, forward: str) -> Forward:
     """Close a forward of an instance. Raises Refused(not_found)."""
     with memory.atomic():
-        row = scope.one(account, Forward, pk=forward, instance=ident)
+        row = scope.one(account, Forward, Verb.WRITE, pk=forward, instance=ident)
         _end([row], "forward closed")
     return row
 

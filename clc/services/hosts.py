@@ -141,7 +141,7 @@ def hello(report: Hello) -> None:
     facts: dict[str, Any] = {
         "name": report.name or host.name, "version": report.version, "boot": report.boot, "address": report.address,
         "hypervisor": report.hypervisor, "accelerator": report.accelerator, "accelerator_why": report.accelerator_why,
-        "speaks": report.speaks, "subnet": report.subnet, "cpus": report.capacity.cpus, "memory_mib": report.capacity.memory_mib,
+        "speaks": report.speaks, "subnet": report.subnet, "subnet6": report.subnet6, "cpus": report.capacity.cpus, "memory_mib": report.capacity.memory_mib,
         "disk_mib": report.capacity.disk_mib, "last_heard": clock.now(),
     }
     _move(host, "hello", **facts)

@@ -21,7 +21,7 @@ from luhyadb.models import Comparison, Host, Image, ImageVersion, Upload
 def images(rows: Iterable[Image]) -> list[Picture]:
     """Pictures of many images, with one look at the board."""
     known = list(rows)
-    prefetch_related_objects(known, "versions__parent__image", "versions__instance_set", "owner")
+    prefetch_related_objects(known, "versions__parent__image", "versions__instance_set", "owner", "group")
     caches = _caches()
     return [_image(r, caches) for r in known]
 
@@ -57,7 +57,7 @@ def _image(row: Image, caches: Iterable[Picture]) -> Picture:
     state = ImageState.RETIRED if row.retired else newest.state if newest else ImageState.DRAFT
     return {
         "id": row.pk, "name": row.name, "usage": str(row.usage), "state": str(state), "description": row.description,
-        "os_type": row.os_type, "os_distro": row.os_distro, "architecture": str(row.architecture), "owner_group": row.owner_group,
+        "os_type": row.os_type, "os_distro": row.os_distro, "architecture": str(row.architecture), "owner_group": row.group.path,
         "owner": row.owner.username, "versions": [_version(v, caches) for v in listed],
         "memory_bytes": memory_mib(newest.blobs if newest else []) * MIB,
         "cached_on": sorted(h["host"] for h in _cached(newest, caches) if h["whole"]) if newest else [], "created_at": when(row.created_at),

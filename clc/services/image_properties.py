@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import cast
 
-from django.db.models import Max, Q, QuerySet
+from django.db.models import F, Max, QuerySet
 
 from luhyaapi.contracts.specs import Hardware
 from luhyaapi.contracts.vocabulary import Architecture, GuestClock, PointerModel
 from luhyaapi.errors import Refused
-from luhyadb.models import Image
+from luhyadb import paths
+from luhyadb.models import GroupAbove, Image
+from luhyadb.ready_made import key_of
 
 CHOICES: dict[str, list[str]] = {name: [str(word) for word in cast("type[StrEnum]", field.annotation)] for name, field in Hardware.model_fields.items()}
 """What each piece of hardware may be; the first is what a guest gets where nothing is said."""
-OF_IMAGE = {"description": 2000, "os_type": 40, "os_distro": 40, "architecture": 16, "owner_group": 200}
+OF_IMAGE = {"description": 2000, "os_type": 40, "os_distro": 40, "architecture": 16, "owner_group": paths.LENGTH}
 """Properties of an image, and the most signs of each."""
 NAMES = (*OF_IMAGE, *CHOICES)
 SORTS = ("name", "owner_group", "published_at", "created_at")
 """By what a list of images may be ordered."""
-_SEGMENT = re.compile("[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LINE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]*")
 _WINDOWS = {"clock": str(GuestClock.LOCAL), "pointer_model": str(PointerModel.USB)}
 """What every Windows expects, whatever drivers it has."""
@@ -39,15 +41,11 @@ def of_image(given: Mapping[str, str]) -> dict[str, str]:
     if "architecture" in found and found["architecture"] not in list(Architecture):
         raise Refused("invalid", "architecture is not possible", f"it is one of {', '.join(Architecture)}", field="architecture")
     if found.get("owner_group"):
-        check_group(found["owner_group"])
+        try:
+            found["owner_group"] = paths.normal(found["owner_group"])
+        except Refused as e:
+            raise Refused(e.code, e.what, e.why, hint=e.hint, field="owner_group") from e
     return found
-
-
-def check_group(path: str) -> None:
-    """Whether a group may be called so: a path like ``edu.school.class``. Raises Refused(invalid)."""
-    if len(path) > OF_IMAGE["owner_group"] or not all(_SEGMENT.fullmatch(segment) for segment in path.split(".")):
-        raise Refused("invalid", "owner_group is not possible",
-                      "give a path like edu.school.class: lower-case letters, digits and dashes between the dots", field="owner_group")
 
 
 def hardware(given: Mapping[str, str], before: Mapping[str, str] | None = None, os_type: str = "") -> dict[str, str]:
@@ -69,6 +67,8 @@ def ordered_by(rows: QuerySet[Image], sort: str) -> tuple[QuerySet[Image], bool]
     """Images with that column, ``published_at`` that of their newest version; and whether the largest come first. Raises Refused(invalid)."""
     if sort not in SORTS:
         raise Refused("invalid", f"One cannot sort by {sort[:40]!r}", f"it is one of {', '.join(SORTS)}", field="sort")
+    if sort == "owner_group":
+        rows = rows.annotate(owner_group=F("group__path"))
     if sort == "published_at":
         rows = rows.annotate(published_at=Max("versions__published_at", default=0.0))
     return rows, sort in ("published_at", "created_at")
@@ -76,7 +76,5 @@ def ordered_by(rows: QuerySet[Image], sort: str) -> tuple[QuerySet[Image], bool]
 
 def below(rows: QuerySet[Image], groups: Sequence[str]) -> QuerySet[Image]:
     """Those that belong to one of these groups, or to one below it."""
-    found = Q()
-    for group in filter(None, groups):
-        found |= Q(owner_group=group) | Q(owner_group__startswith=f"{group}.")
-    return rows.filter(found)
+    keys = [key_of(unicodedata.normalize("NFKC", group.strip()).casefold()) for group in groups if group.strip()]
+    return rows.filter(group__in=GroupAbove.objects.filter(above__key__in=keys).values("group")) if keys else rows

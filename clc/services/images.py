@@ -7,18 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from clc.services import events, hosts, image_properties, image_uses, retention, tasks
+from clc.services import events, groups, hosts, image_properties, image_uses, retention, shares, tasks
 from clc.services.own import own
 from luhyaapi import clock, ids
 from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.commands import ImageDelete
 from luhyaapi.contracts.reports import Outcome
 from luhyaapi.contracts.specs import Blob, Hardware, ImageRef
-from luhyaapi.contracts.vocabulary import ImageState, Part, Role, TaskState, Usage
+from luhyaapi.contracts.vocabulary import ImageState, Kind, Part, Role, TaskState, Usage, Verb
 from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.machines import IMAGE, TASK
 from luhyadb import memory, outbox, scope
-from luhyadb.models import Account, Host, Image, ImageVersion, Task
+from luhyadb.models import Account, Group, Host, Image, ImageVersion, Task
+from luhyadb.models.groups import EVERYBODY
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _TAKEN = frozenset({"import"})
@@ -69,7 +70,6 @@ def next_version(account: Account, ask: Ask) -> ImageVersion:
 
     Raises Refused(invalid | exists | not_found | forbidden).
     """
-    scope.require_admin(account)
     check_name(ask.name)
     if ask.usage not in ("", *Usage):
         raise Refused("invalid", "usage is not possible", f"give desktop or server, not {ask.usage[:20]!r}", field="usage")
@@ -82,15 +82,33 @@ def next_version(account: Account, ask: Ask) -> ImageVersion:
         image = Image.objects.filter(name=ask.name, retired=False).first()
         last = image.versions.order_by("-version").first() if image else None
         if image is None:
+            group = _group(account, about)
+            scope.require(account, Kind.IMAGE, Verb.CREATE, group.pk)
             if ask.new_version:
                 raise Refused("not_found", f"There is no image {ask.name!r}", "a new version was asked for", field="name")
-            image = Image.objects.create(id=ids.new("img"), name=ask.name, live_name=ask.name, owner=account, created_at=clock.now(), **about)
+            image = Image.objects.create(id=ids.new("img"), name=ask.name, live_name=ask.name, owner=account, group=group, created_at=clock.now(), **about)
+            _open(image)
         else:
+            if image.pk not in set(scope.visible_to(account, Image, Verb.WRITE).values_list("pk", flat=True)):
+                scope.require(account, Kind.IMAGE, Verb.CREATE, account.group_id)
+                raise Refused("exists", f"There is an image {ask.name!r} already", "you may not change it", hint="Choose another name.", field="name")
             _check_next(image, last, ask, about)
         return ImageVersion.objects.create(
             image=image, version=last.version + 1 if last else 1, cmdline=ask.cmdline or (last.cmdline if last else ""), created_at=clock.now(),
             hardware=image_properties.hardware(more, last.hardware if last else None, image.os_type),
         )
+
+
+def _group(account: Account, about: dict[str, str]) -> Group:
+    """Where an image shall belong: to the group that is named, else to that of who makes it."""
+    path = about.pop("owner_group", "")
+    return groups.belongs_to(account, path) if path else account.group
+
+
+def _open(image: Image) -> None:
+    """What belongs to everybody is everybody's to use, until somebody shares it no more."""
+    if image.group_id == EVERYBODY:
+        shares.open_to(image, image.group, (Verb.READ, Verb.EXECUTE))
 
 
 def _check_next(image: Image, last: ImageVersion | None, ask: Ask, about: Mapping[str, str]) -> None:
@@ -100,9 +118,10 @@ def _check_next(image: Image, last: ImageVersion | None, ask: Ask, about: Mappin
         raise Refused("exists", f"There is an image {ask.name!r} already",
                       "an upload of it is under way" if under_way else f"version {last.version if last else 0} is its newest",
                       hint="Choose another name; or where it shall become its next version, say so: new_version, --new-version.", field="name")
-    other = next((name for name, value in about.items() if value != str(getattr(image, name))), None)
+    kept = {name: image.group.path if name == "owner_group" else str(getattr(image, name)) for name in about}
+    other = next((name for name, value in about.items() if value != kept[name]), None)
     if other:
-        raise Refused("invalid", f"{other} is the image's, not a version's", f"the image has {str(getattr(image, other))[:80]!r}",
+        raise Refused("invalid", f"{other} is the image's, not a version's", f"the image has {kept[other][:80]!r}",
                       hint="Leave it away; `educloud image set`, or Change on its page, changes it.", field=other)
 
 
@@ -131,11 +150,14 @@ def ended(task: Task, report: Outcome) -> None:
         _refuse(version, f"{report.error.what}: {report.error.why}")
 
 
-def runnable(account: Account, text: str) -> ImageVersion:
-    """The newest published version of an image by id or name, ``name:version`` for a certain one. Raises Refused(not_found | state)."""
+def runnable(account: Account, text: str, verb: Verb = Verb.EXECUTE) -> ImageVersion:
+    """The newest published version of an image by id or name, ``name:version`` for a certain one, if that may be done with it.
+
+    Raises Refused(not_found | forbidden | state).
+    """
     name, _, number = text.partition(":")
     try:
-        image = resolve(account, name)
+        image = resolve(account, name, verb)
     except Refused as e:
         over = [*TASK.final, TaskState.LOST]
         if e.code == "not_found" and (build := Task.objects.filter(kind=BUILD, subject_name=name).exclude(state__in=over).first()):
@@ -152,10 +174,10 @@ def runnable(account: Account, text: str) -> ImageVersion:
     return version
 
 
-def resolve(account: Account, text: str) -> Image:
-    """The visible image with that id or name. Raises Refused(not_found)."""
+def resolve(account: Account, text: str, verb: Verb = Verb.READ) -> Image:
+    """The image with that id or name, if that may be done with it. Raises Refused(not_found | forbidden)."""
     by: dict[str, Any] = {"pk": text} if ids.is_id(text, "img") else {"name": text, "retired": False}
-    image = scope.one(account, Image, **by)
+    image = scope.one(account, Image, verb, **by)
     if image.retired:
         raise Refused("not_found", f"There is no image {text[:63]!r}", "it was deleted")
     return image
@@ -167,23 +189,27 @@ def change(account: Account, text: str, given: Mapping[str, str]) -> Image:
     What runs already keeps the hardware it was placed with; the next version keeps what its parent has.
     Raises Refused(invalid | not_found | state | forbidden).
     """
-    scope.require_admin(account)
     name, _, number = text.partition(":")
-    said = image_properties.of_image(given)
+    said: dict[str, Any] = image_properties.of_image(given)
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
     with memory.atomic():
-        image = resolve(account, name)
+        image = resolve(account, name, Verb.WRITE)
         if any(given.get(each) for each in image_properties.CHOICES):
-            version = runnable(account, text)
+            version = runnable(account, text, Verb.WRITE)
             hardware = image_properties.hardware(given, version.hardware)
             ImageVersion.objects.filter(pk=version.pk).update(hardware=hardware)
             before, after = dict(version.hardware), dict(hardware)
         elif number:
             raise Refused("invalid", "Only the hardware is a version's own", f"the other properties are those of {image.name}, whatever its version")
+        told = dict(said)
+        if "owner_group" in said:
+            before["owner_group"] = groups.shown(image.group.path)
+            said["group"] = groups.belongs_to(account, said.pop("owner_group"))
+            scope.require(account, Kind.IMAGE, Verb.CREATE, said["group"].pk)
         if said:
-            before |= {each: getattr(image, each) for each in said}
-            after |= said
+            before |= {each: getattr(image, each) for each in told if each != "owner_group"}
+            after |= told
             Image.objects.filter(pk=image.pk).update(**said)
             image.refresh_from_db()
         events.record("image", image.pk, "image changed", owner=account, properties=sorted(k for k in given if k in image_properties.NAMES),
@@ -199,9 +225,8 @@ def reference(version: ImageVersion) -> ImageRef:
 
 def delete(account: Account, text: str) -> Image:
     """Retire an image nobody uses; its blobs go unless another version needs them. Raises Refused(state)."""
-    scope.require_admin(account)
     with memory.atomic():
-        image = resolve(account, text)
+        image = resolve(account, text, Verb.DELETE)
         mine = _locked(image)
         image_uses.check(f"The image {image.name}", mine)
         for version in mine:
@@ -218,7 +243,7 @@ def like(of: Image, name: str, owner: Account, description: str) -> Image:
     image, _ = Image.objects.get_or_create(
         name=name, retired=False, defaults={
             "id": ids.new("img"), "live_name": name, "usage": of.usage, "os_type": of.os_type, "os_distro": of.os_distro, "architecture": of.architecture,
-            "owner_group": of.owner_group, "description": description, "owner": owner, "created_at": clock.now(),
+            "group_id": of.group_id, "description": description, "owner": owner, "created_at": clock.now(),
         },
     )
     return image
@@ -251,9 +276,8 @@ def refuse(version: ImageVersion, why: str) -> None:
 
 def roll_back(account: Account, text: str, number: int) -> ImageVersion:
     """Publish an older version again, as the newest: no byte moves. Raises Refused(not_found | state | forbidden)."""
-    scope.require_admin(account)
     with memory.atomic():
-        image = resolve(account, text)
+        image = resolve(account, text, Verb.WRITE)
         old = image.versions.filter(version=number, state=ImageState.PUBLISHED).first()
         newest = image.versions.filter(state=ImageState.PUBLISHED).order_by("-version").first()
         if old is None or newest is None:
@@ -267,9 +291,8 @@ def roll_back(account: Account, text: str, number: int) -> ImageVersion:
 
 def retire(account: Account, text: str, number: int) -> Image:
     """Have one version no more; its files go unless others need them. Raises Refused(not_found | state | forbidden)."""
-    scope.require_admin(account)
     with memory.atomic():
-        image = resolve(account, text)
+        image = resolve(account, text, Verb.DELETE)
         published = {v.version: v for v in _locked(image) if v.state == ImageState.PUBLISHED}
         version = published.get(number)
         if version is None:
@@ -300,9 +323,8 @@ def hold(version: ImageVersion) -> None:
 
 def pin(account: Account, text: str, number: int, *, on: bool) -> Image:
     """Have a rule never retire a version, or let it again. Raises Refused(not_found | forbidden)."""
-    scope.require_admin(account)
     with memory.atomic():
-        image = resolve(account, text)
+        image = resolve(account, text, Verb.WRITE)
         was = image.versions.filter(version=number, state=ImageState.PUBLISHED).values_list("pinned", flat=True).first()
         if was is None:
             raise Refused("not_found", f"There is no version {number} of {image.name} to pin", "only published versions can be pinned")
@@ -317,11 +339,10 @@ def keep(account: Account, text: str, newest: int | None) -> list[retention.Verd
 
     Raises Refused(invalid | not_found | forbidden).
     """
-    scope.require_admin(account)
     if newest is not None and not 0 <= newest <= retention.KEEP_AT_MOST:
         raise Refused("invalid", "keep is not possible", f"give 0 to {retention.KEEP_AT_MOST}; 0: all are kept", field="keep")
     with memory.atomic():
-        image = resolve(account, text)
+        image = resolve(account, text, Verb.WRITE)
         before = image.keep_versions
         Image.objects.filter(pk=image.pk).update(keep_versions=newest)
         image.refresh_from_db()

@@ -35,7 +35,7 @@ from luhyaapi.contracts.commands import (
 )
 from luhyaapi.contracts.reports import InstanceFacts, Outcome, PlacementFacts
 from luhyaapi.contracts.specs import Fault
-from luhyaapi.contracts.vocabulary import HostState, InstanceState, TaskState
+from luhyaapi.contracts.vocabulary import HostState, InstanceState, TaskState, Verb
 from luhyaapi.errors import Refused, Trouble, Unavailable
 from luhyaapi.machines import INSTANCE, WORKSPACE
 from luhyadb import memory, scope
@@ -63,7 +63,7 @@ def run(account: Account, ask: Ask) -> list[Instance]:
             name = _name(account, ask.name, n if count > 1 else None, version.image.name, ident)
             now = clock.now()
             row = Instance.objects.create(
-                id=ident, name=name, live_name=name, owner=account, usage=asked.kind, image=version, cpus=asked.cpus,
+                id=ident, name=name, live_name=name, owner=account, group_id=account.group_id, usage=asked.kind, image=version, cpus=asked.cpus,
                 memory_mib=asked.memory_mib, ssh_keys=asked.keys, user_data=asked.user_data, persistence=asked.persistence, data_disk_mib=asked.data_disk_mib,
                 first_boot_offline=asked.first_boot_offline, created_at=now, changed_at=now,
             )
@@ -88,8 +88,8 @@ def prepare(account: Account, version: ImageVersion, name: str, cpus: int, memor
     ident, now = ids.new("ins"), clock.now()
     name = _name(account, name, None, version.image.name, ident)
     row = Instance.objects.create(
-        id=ident, name=name, live_name=name, owner=account, usage=version.image.usage, image=version, cpus=cpus, memory_mib=memory_mib,
-        created_at=now, changed_at=now,
+        id=ident, name=name, live_name=name, owner=account, group_id=account.group_id, usage=version.image.usage, image=version, cpus=cpus,
+        memory_mib=memory_mib, created_at=now, changed_at=now,
     )
     events.record("instance", ident, "instance defined", owner=account, name=name)
     _enqueue(row, tasks.PREPARE, InstanceState.STOPPED)
@@ -181,7 +181,7 @@ def _ask_its_node(row: Instance) -> None:
 def start(account: Account, ident: str) -> Instance:
     """Run a stopped instance again, in its place. Raises Refused(state | quota), Unavailable(no_capacity | host_silent)."""
     with memory.atomic():
-        row = scope.one(account, Instance, pk=ident)
+        row = scope.one(account, Instance, Verb.EXECUTE, pk=ident)
         INSTANCE.advance(row.state, "start")
         if row.wanted == InstanceState.DELETED:
             raise Refused("state", "This instance cannot start now", "it is being deleted, and its disk may be gone already")
@@ -223,7 +223,7 @@ def connect(account: Account, ident: str) -> Instance:
 def delete(account: Account, ident: str) -> Instance:
     """Leave nothing of an instance; wins over whatever is going on with it."""
     with memory.atomic():
-        row = scope.one(account, Instance, pk=ident)
+        row = scope.one(account, Instance, Verb.DELETE, pk=ident)
         if open_ := Workspace.objects.filter(instance=row).exclude(state__in=WORKSPACE.final).first():
             raise Refused("state", "This instance cannot be deleted", f"the workspace {open_.pk} works in it", hint="Abandon the workspace, or submit it.")
         if row.state != InstanceState.DELETED and not _is_waiting(row):
@@ -253,7 +253,7 @@ def _deleted_again(row: Instance) -> bool:
 
 def _order(account: Account, ident: str, event: str, wanted: InstanceState, command: Any) -> Instance:
     with memory.atomic():
-        row = scope.one(account, Instance, pk=ident)
+        row = scope.one(account, Instance, Verb.DELETE if event == "delete" else Verb.EXECUTE, pk=ident)
         INSTANCE.advance(row.state, event)
         waited = bool(row.task) and queue.leave(row.task)
         if waited:

@@ -48,7 +48,8 @@ def _network(row: Network, used: int, pool: Picture | None) -> Picture:
     lent = sum(int(IPv4Address(last)) - int(IPv4Address(first)) + 1 for first, last in row.ranges) if row.ranges else subnet.num_addresses - 3
     return {
         "id": row.pk, "name": row.name, "mode": str(row.mode), "cluster": row.cluster_id, "cluster_name": row.cluster.name,
-        "number": row.number, "subnet": row.subnet, "gateway": row.gateway or subnets.gateway_of(subnet), "ranges": ["-".join(each) for each in row.ranges],
+        "number": row.number, "subnet": row.subnet, "subnet6": row.subnet6, "gateway": row.gateway or subnets.gateway_of(subnet),
+        "ranges": ["-".join(each) for each in row.ranges],
         "macs": _macs(row.cluster_id, row.subnet), "way_out": row.way_out, "isolated": row.isolated, "addresses": lent, "instances": used,
         "pool": pool, "ports": [], "created_at": when(row.created_at),
     }
@@ -58,7 +59,7 @@ def _own(row: Host, pools: Mapping[str, Picture | None]) -> Picture:
     subnet, pool = subnets.subnet_of(row.subnet), pools["default"]
     return {
         "id": row.pk, "name": "default", "mode": str(NetworkMode.CLUSTER), "cluster": row.pk, "cluster_name": row.name, "number": 0,
-        "subnet": row.subnet, "gateway": subnets.gateway_of(subnet), "ranges": [], "macs": _macs(row.pk, row.subnet), "way_out": True,
+        "subnet": row.subnet, "subnet6": row.subnet6, "gateway": subnets.gateway_of(subnet), "ranges": [], "macs": _macs(row.pk, row.subnet), "way_out": True,
         "isolated": False, "addresses": subnet.num_addresses - 3, "instances": pool["lent"] if pool else 0, "pool": pool,
         "ports": [each for each in (pools["ports"], pools["displays"]) if each], "created_at": None,
     }

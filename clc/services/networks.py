@@ -28,7 +28,7 @@ class Ask:
     """A network an administrator asks for. ``subnet`` in CIDR; ``ranges`` as ``first-last``, none: all of it.
 
     ``way_out``: its guests reach what lies outside of the cluster; ``isolated``: they do not reach each other. ``gateway`` is the router
-    of a campus network; empty: its first address.
+    of a campus network; empty: its first address. ``subnet6``: its IPv6 side, a /64; empty: it has none.
     """
 
     cluster: str
@@ -39,6 +39,7 @@ class Ask:
     way_out: bool = True
     isolated: bool = False
     gateway: str = ""
+    subnet6: str = ""
 
 
 def create(account: Account, ask: Ask) -> Network:
@@ -49,7 +50,7 @@ def create(account: Account, ask: Ask) -> Network:
     if ask.mode not in list(NetworkMode):
         raise Refused("invalid", "mode is not possible", f"give {' or '.join(NetworkMode)}, not {ask.mode[:20]!r}", field="mode")
     subnet = _subnet(ask.subnet)
-    ranges, gateway = _ranges(subnet, ask.ranges), _gateway(subnet, ask)
+    ranges, gateway, subnet6 = _ranges(subnet, ask.ranges), _gateway(subnet, ask), _subnet6(ask)
     with memory.atomic():
         cluster = _able(pools.cluster(account, ask.cluster))
         plan = plans.alone_of_all(cluster) if ask.mode == NetworkMode.CAMPUS else plans.alone(cluster)
@@ -60,6 +61,7 @@ def create(account: Account, ask: Ask) -> Network:
         _refuse_overlap(subnet, {each.name: each.subnet for each in live} | own_one)
         if ask.mode == NetworkMode.CAMPUS:
             _refuse_lent_elsewhere(cluster, spans(subnet, ranges))
+        _refuse_subnet6(cluster, subnet6, ask.mode)
         _refuse_public(cluster, subnet, _router(subnet, gateway) if ask.mode == NetworkMode.CAMPUS else whole(subnet))
         used = {each.live_number for each in live}
         number = next((n for n in range(1, SEGMENTS + 1) if n not in used), 0)
@@ -67,7 +69,7 @@ def create(account: Account, ask: Ask) -> Network:
             raise Refused("quota", "The cluster has too many networks", f"at most {SEGMENTS}")
         row = Network.objects.create(
             id=ids.new("net"), cluster=cluster, name=ask.name, live_name=ask.name, mode=ask.mode, number=number, live_number=number,
-            subnet=str(subnet), gateway=gateway, ranges=ranges, way_out=ask.way_out, isolated=ask.isolated, created_at=clock.now(),
+            subnet=str(subnet), gateway=gateway, ranges=ranges, way_out=ask.way_out, isolated=ask.isolated, subnet6=subnet6, created_at=clock.now(),
         )
         events.record("network", row.pk, "network made", owner=account, name=row.name, subnet=row.subnet)
         plans.tell(cluster, plan)
@@ -154,6 +156,34 @@ def _gateway(subnet: ipaddress.IPv4Network, ask: Ask) -> str:
     if one not in subnet or one in (subnet.network_address, subnet.broadcast_address):
         raise Refused("invalid", "The gateway is not possible", f"{one} is no host's address of {subnet}", field="gateway")
     return str(one)
+
+
+def _subnet6(ask: Ask) -> str:
+    if not ask.subnet6:
+        return ""
+    try:
+        subnet = subnets.subnet6_of(ask.subnet6)
+    except Refused as e:
+        raise Refused(e.code, e.what, e.why, hint="A /64 of fc00::/7 for inside alone, or one that your routers lead to the cluster.", field="subnet6") from e
+    if ask.mode == NetworkMode.NODE and not subnets.is_unique_local(subnet):
+        raise Refused("invalid", "The IPv6 network is not possible", f"a network of mode node is on each node for itself, so no router leads to {subnet}",
+                      hint="Give a /64 of fc00::/7.", field="subnet6")
+    return str(subnet)
+
+
+def _refuse_subnet6(cluster: Host, subnet6: str, mode: str) -> None:
+    """Routers lead a global one to one cluster; of the campus it is for all. A unique local one is each cluster's own, as the others are."""
+    if not subnet6:
+        return
+    is_local = subnets.is_unique_local(ipaddress.IPv6Network(subnet6))
+    rows = Network.objects.filter(retired_at=0, subnet6=subnet6).exclude(cluster__state=HostState.RETIRED)
+    own_ones = Host.objects.filter(subnet6=subnet6).exclude(state=HostState.RETIRED)
+    if is_local:
+        rows, own_ones = rows.filter(cluster=cluster), own_ones.filter(pk=cluster.pk)
+    elif mode == NetworkMode.CAMPUS:
+        rows = rows.exclude(mode=NetworkMode.CAMPUS) | rows.filter(cluster=cluster)
+    for name, where in (*((row.name, row.cluster.name) for row in rows.select_related("cluster")), *((cards.DEFAULT, host.name) for host in own_ones)):
+        raise Refused("conflict", f"{subnet6} is another network's", f"{name} of the cluster {where} has it", hint="Choose another /64.", field="subnet6")
 
 
 def _refuse_overlap(subnet: ipaddress.IPv4Network, others: Mapping[str, str]) -> None:

@@ -6,6 +6,7 @@ A deleted account's row stays, since what it did keeps its owner: it is inactive
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth import authenticate
@@ -15,37 +16,80 @@ from django.db.models import QuerySet
 from knox.crypto import hash_token
 from knox.models import AuthToken
 
-from clc.services import events, refusals, screens
-from luhyaapi.contracts.vocabulary import InstanceState
+from clc.services import events, grants, groups, refusals, screens
+from luhyaapi.contracts.vocabulary import InstanceState, Kind, Verb
 from luhyaapi.errors import Refused
 from luhyadb import memory, scope
-from luhyadb.models import Account, Instance
+from luhyadb.models import AccessRole, Account, Grant, Instance
+from luhyadb.models.groups import EVERYBODY
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 GONE = "~"
 """Stands in the name of a deleted account, and can stand in no other."""
-ROLES = ("user", "admin")
+ALL = "superAdm"
+"""The access role of who may do everything; it is everywhere or nowhere."""
 MYSELF = "me"
 _NAMED_AT_MOST = 10
 
 
-def add(by: Account | None, username: str, password: str, role: str = "user") -> Account:
-    """A new account. Raises Refused(invalid | exists | forbidden)."""
-    if by is not None:
-        scope.require_admin(by)
+def add(by: Account | None, username: str, password: str, role: str = "user", group: str = "") -> Account:
+    """A new account with an access role over a group, by its path; empty: that of ``by``. Raises Refused(invalid | exists | forbidden | not_found)."""
+    where = _place(by, role, group)
     if not _NAME.fullmatch(username):
         raise Refused("invalid", "The user name is not possible", "letters, digits, . _ @ -, at most 63", field="username")
     if username.casefold() == MYSELF:
         raise Refused("invalid", "The user name is not possible", "it stands for whoever asks", field="username")
-    if role not in ROLES:
-        raise Refused("invalid", "The role is not possible", f"give user or admin, not {role[:20]!r}", field="role")
     with memory.atomic():
         if Account.objects.filter(username__iexact=username).exists():
             raise Refused("exists", f"There is a user {username!r} already", field="username")
-        account = Account(username=username, is_staff=role == "admin")
+        account = Account(username=username, is_staff=where.role.pk == ALL, group_id=where.group, access_role=where.role)
         _set_password(account, password)
         account.save()
-        events.record("user", str(account.pk), "user added", owner=account, name=username, role=role, actor=by)
+        events.record("user", str(account.pk), "user added", owner=account, name=username, role=where.role.pk, group=where.path, actor=by)
+    return account
+
+
+@dataclass(frozen=True)
+class _Place:
+    role: AccessRole
+    group: str
+    path: str
+
+
+def _place(by: Account | None, role: str, group: str) -> _Place:
+    """Where somebody shall be and what they may do there, if ``by`` may say so. Raises Refused(invalid | not_found | forbidden)."""
+    given = AccessRole.objects.filter(name__iexact=role).first()
+    if given is None:
+        known = ", ".join(AccessRole.objects.values_list("name", flat=True)[:20])
+        raise Refused("invalid", "The role is not possible", f"it is one of {known}, not {role[:20]!r}", field="role")
+    if by is None:
+        return _Place(given, EVERYBODY, "")
+    where = groups.resolve(by, group) if group else by.group
+    scope.require(by, Kind.ACCOUNT, Verb.CREATE, where.pk)
+    if given.pk == ALL and where.pk != EVERYBODY:
+        raise Refused("invalid", f"{ALL} is of the whole cloud", f"not of {where.path} alone", hint="Give powerAdm there.", field="role")
+    grants.check_within(by, given, where)
+    return _Place(given, where.pk, where.path)
+
+
+def place(by: Account, username: str, role: str = "", group: str = "") -> Account:
+    """Have somebody belong to another group, or have another access role over it; what they own stays where it is.
+
+    Raises Refused(invalid | not_found | forbidden), Refused(state) for the last administrator.
+    """
+    with memory.atomic():
+        admins = set(Account.objects.select_for_update().filter(is_staff=True, is_active=True).values_list("pk", flat=True))
+        account = find(by, username, Verb.WRITE)
+        where = _place(by, role or account.access_role_id, group or groups.shown(account.group.path))
+        if not by.is_admin:
+            grants.check_within(by, account.access_role, account.group)
+        if admins == {account.pk} and where.role.pk != ALL:
+            raise Refused("state", "The last administrator stays one", f"nobody else could manage this cloud than {account.username}")
+        before = {"role": account.access_role_id, "group": account.group.path}
+        account.is_staff, account.group_id, account.access_role = where.role.pk == ALL, where.group, where.role
+        account.save(update_fields=["is_staff", "group", "access_role"])
+        events.record("user", str(account.pk), "user moved", owner=account, name=account.username, role=where.role.pk, group=where.path, actor=by, before=before,
+                      after={"role": where.role.pk, "group": where.path})
     return account
 
 
@@ -55,7 +99,7 @@ def set_password(account: Account, password: str, by: Account | None = None) -> 
     Raises Refused(invalid | forbidden).
     """
     if by is not None:
-        scope.require_admin(by)
+        _manage(by, account, Verb.WRITE)
     with memory.atomic():
         _set_password(account, password)
         account.save(update_fields=["password"])
@@ -70,11 +114,11 @@ def delete(by: Account, username: str) -> None:
     Raises Refused(not_found), Refused(forbidden) for oneself, Refused(state) for the last administrator and for somebody
     who still has instances.
     """
-    scope.require_admin(by)
     with memory.atomic():
         # Who could be the last administrator is locked: two who delete each other take turns.
         admins = set(Account.objects.select_for_update().filter(is_staff=True, is_active=True).values_list("pk", flat=True))
         account = find(by, username)
+        _manage(by, account, Verb.DELETE)
         require_active(account)
         if account.pk == by.pk:
             raise Refused("forbidden", "Nobody can delete the account they are signed in with", account.username,
@@ -161,17 +205,26 @@ def set_language(account: Account, code: str) -> None:
 
 
 def known(by: Account) -> QuerySet[Account]:
-    """All accounts but deleted ones. Raises Refused(forbidden)."""
-    scope.require_admin(by)
+    """The accounts somebody manages, without deleted ones. Raises Refused(forbidden) for who manages none."""
+    if not scope.able(by).get(Kind.ACCOUNT):
+        raise Refused("forbidden", "Only who manages people may do this")
     return scope.visible_to(by, Account).exclude(username__contains=GONE)
 
 
-def find(by: Account, username: str) -> Account:
-    """The account of that name, in whatever case. Raises Refused(not_found | forbidden)."""
+def find(by: Account, username: str, verb: Verb = Verb.READ) -> Account:
+    """The account of that name, in whatever case, if that may be done with it. Raises Refused(not_found | forbidden)."""
     row = known(by).filter(username__iexact=username).first()
     if row is None:
         raise Refused("not_found", f"There is no user {username[:63]!r}", "list them by `educloud user list`")
-    return row
+    return scope.one(by, Account, verb, pk=row.pk)
+
+
+def _manage(by: Account, account: Account, verb: Verb) -> None:
+    """Whether ``by`` may do that with an account, and could give all it may do: nobody takes over who may do more. Raises Refused(forbidden | not_found)."""
+    scope.one(by, Account, verb, pk=account.pk)
+    grants.check_within(by, account.access_role, account.group)
+    for each in Grant.objects.filter(account=account).select_related("role", "group"):
+        grants.check_within(by, each.role, each.group)
 
 
 def require_active(account: Account) -> None:

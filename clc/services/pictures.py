@@ -14,7 +14,7 @@ from clc.services import image_uses, prefetches, queue
 from clc.services.own import own
 from clc.services.sentences import counted
 from clc.services.tasks import PREPARE
-from luhyaapi import clock, ids
+from luhyaapi import clock, ids, subnets
 from luhyaapi.contracts.vocabulary import (
     Accelerator,
     Health,
@@ -106,12 +106,16 @@ def _instance(row: Mapping[str, Any], names: Mapping[str, str], newest: Mapping[
         "cpus": row["cpus"], "memory_bytes": row["memory_mib"] * MIB, "owner": row["owner__username"],
         "cluster": row["cluster"] or None, "cluster_name": names.get(row["cluster"], ""),
         "host": row["node"] or None, "host_name": names.get(row["node"], ""),
-        "nics": [{"mac": n.get("mac"), "ip": n.get("ip"), "network": n.get("network")} for n in nics],
+        "nics": [{"mac": n.get("mac"), "ip": n.get("ip"), "ip6": _ip6(n), "network": n.get("network")} for n in nics],
         "forwards": [{"guest_port": f["guest_port"], "host": f["host"], "port": f["port"]} for n in nics for f in n.get("forwards") or ()],
         "display": {"protocol": "vnc", "port": row["display_port"], "url": f"/instances/{row['pk']}/screen/"},
         "accelerator": str(row["accelerator"]), "error": fault(row["error"]), "created_at": when(row["created_at"]),
         "changed_at": when(row["changed_at"]), "task": row["task"] or None, "queue": look,
     }
+
+
+def _ip6(nic: Mapping[str, Any]) -> str:
+    return subnets.ip6_of(nic["subnet6"], nic["mac"]) if nic.get("subnet6") else ""
 
 
 def why(row: Instance) -> Picture:
@@ -265,7 +269,7 @@ def event(row: Event) -> Picture:
 def account(row: Account) -> Picture:
     """One account."""
     return {
-        "id": row.pk, "username": row.username, "role": "admin" if row.is_admin else "user", "active": row.is_active,
+        "id": row.pk, "username": row.username, "role": "superAdm" if row.is_admin else row.access_role_id, "group": row.group.path, "active": row.is_active,
         "language": row.language, "created_at": clock.rfc3339(row.date_joined.timestamp()),
     }
 
@@ -279,7 +283,9 @@ def person(row: Account) -> Picture:
 
 def accounts(rows: Sequence[Account]) -> list[Picture]:
     """Many accounts."""
-    return [account(r) for r in rows]
+    known = list(rows)
+    prefetch_related_objects(known, "group")
+    return [account(r) for r in known]
 
 
 # the whole cloud

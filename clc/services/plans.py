@@ -35,7 +35,7 @@ def tell(cluster: Host, plan: NetworkPlan) -> None:
     said = tuple(
         NetworkSpec(
             id=row.pk, name=row.name, mode=NetworkMode(row.mode), number=row.number, subnet=row.subnet, ranges=tuple(map(tuple, row.ranges)),
-            gateway=row.gateway, way_out=row.way_out, isolated=row.isolated,
+            gateway=row.gateway, way_out=row.way_out, isolated=row.isolated, subnet6=row.subnet6,
         )
         for row in rows
     )

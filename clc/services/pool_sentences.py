@@ -5,6 +5,22 @@ from __future__ import annotations
 from django.utils.translation import gettext_noop as _
 
 POOLS = (
+    _("The IPv6 network is not valid"),
+    _("{} is no /64: a guest's address is told from its MAC, which takes 64 bits"),
+    _("{} is neither unique local (fc00::/7) nor global (2000::/3)"),
+    _("a zone is of one host, and may be any text"),
+    _("A /64 of fc00::/7 for inside alone, or one that your routers lead to the cluster."),
+    _("The IPv6 network is not possible"),
+    _("a network of mode node is on each node for itself, so no router leads to {}"),
+    _("Give a /64 of fc00::/7."),
+    _("{} is another network's"),
+    _("{} of the cluster {} has it"),
+    _("Choose another /64."),
+    _("This host has no IPv6"),
+    _("its kernel was started without"),
+    _("Switch it on, or make the network without IPv6."),
+    _("IPv6 could not be switched on"),
+    _("Choose another network.subnet6."),
     _("The cluster has not said what its network is"),
     _("{} was not heard yet"),
     _("address is somebody else's"),

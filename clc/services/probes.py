@@ -11,7 +11,7 @@ from luhyaapi import clock, ids
 from luhyaapi.contracts.commands import NetworkProbe
 from luhyaapi.contracts.reports import ProbeFacts
 from luhyaapi.contracts.specs import LinkFacts
-from luhyaapi.contracts.vocabulary import LinkState, Role
+from luhyaapi.contracts.vocabulary import LinkState, Role, Verb
 from luhyaapi.edge import links
 from luhyaapi.errors import Refused
 from luhyaapi.status.board import Board
@@ -46,7 +46,7 @@ def found(board_: Board, report: ProbeFacts) -> None:
 def ask(account: Account, ident: str) -> Asked:
     """Have both hosts look. Raises Refused(not_found | state | unsupported)."""
     with memory.atomic():
-        row = scope.one(account, Instance, pk=ident)
+        row = scope.one(account, Instance, Verb.EXECUTE, pk=ident)
         if not row.node:
             raise Refused("state", f"{row.name} is on no node", f"it is {row.state}")
         asked = Asked(ids.new("prb"), row.pk, row.name, row.cluster, row.node, clock.now() + PATIENCE_S)

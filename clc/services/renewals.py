@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clc.services import admission, images, instances, people, queue, tasks
-from luhyaapi.contracts.vocabulary import ImageState, InstanceState, Persistence
+from luhyaapi.contracts.vocabulary import ImageState, InstanceState, Persistence, Verb
 from luhyaapi.errors import Refused
 from luhyaapi.machines import WORKSPACE
 from luhyadb import memory, scope
@@ -30,7 +30,7 @@ def restore(account: Account, ident: str, version: str = "") -> Instance:
     """
     with memory.atomic():
         people.require_active(account)
-        row = scope.one(account, Instance, pk=ident)
+        row = scope.one(account, Instance, Verb.WRITE, pk=ident)
         if why := _why_not(row):
             raise Refused("state", "This instance cannot be restored now", why)
         _await(row, _version(row, version))
@@ -62,7 +62,7 @@ def renew(account: Account, text: str, *, transient_only: bool = False) -> Renew
 def outdated(account: Account, newest: ImageVersion) -> list[Instance]:
     """What one may see of an image that has an older version than this one; none in which a workspace works."""
     open_ = Workspace.objects.exclude(state__in=WORKSPACE.final).values("instance")
-    rows = scope.visible_to(account, Instance).filter(image__image=newest.image_id, image__version__lt=newest.version)
+    rows = scope.visible_to(account, Instance, Verb.WRITE).filter(image__image=newest.image_id, image__version__lt=newest.version)
     return list(rows.exclude(state=InstanceState.DELETED).exclude(pk__in=open_).select_related("image", "owner").order_by("created_at", "id"))
 
 

@@ -9,7 +9,7 @@ from clc.services import events
 from clc.services.own import own
 from luhyaapi import clock, ids
 from luhyaapi.contracts.commands import StreamOpen
-from luhyaapi.contracts.vocabulary import InstanceState
+from luhyaapi.contracts.vocabulary import InstanceState, Verb
 from luhyaapi.errors import Refused
 from luhyadb import memory, outbox, scope
 from luhyadb.models import Account, Instance, ScreenTicket
@@ -34,7 +34,7 @@ def hashed(secret: str) -> str:
 def open_look(account: Account, ident: str, channel: str = "screen", port: int = 0) -> Look:
     """Have the node dial its screen (or ``serial``, ``log``, or for ``tunnel`` its TCP ``port``) outward. Raises Refused(not_found | state)."""
     with memory.atomic():
-        row = scope.one(account, Instance, pk=ident)
+        row = scope.one(account, Instance, Verb.EXECUTE, pk=ident)
         if not row.node:
             raise Refused("state", f"{row.name} is on no node", f"it is {row.state}")
         if channel != "log" and row.state not in (InstanceState.RUNNING, InstanceState.STARTING, InstanceState.STOPPING):

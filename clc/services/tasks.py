@@ -13,7 +13,7 @@ from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.commands import TaskCancel
 from luhyaapi.contracts.reports import Outcome, TaskSteps
 from luhyaapi.contracts.specs import StepFacts
-from luhyaapi.contracts.vocabulary import TaskState
+from luhyaapi.contracts.vocabulary import TaskState, Verb
 from luhyaapi.errors import Refused
 from luhyaapi.journal import KEEP_S
 from luhyaapi.machines import TASK
@@ -169,7 +169,7 @@ def _is_news(row: TaskStep, told: StepFacts) -> bool:
 def cancel(account: Account, task_id: str) -> Task:
     """Ask for a task to be undone; its own Outcome decides how it ended. Raises Refused(not_found | state)."""
     with memory.atomic():
-        task = scope.one(account, Task, pk=task_id)
+        task = scope.one(account, Task, Verb.EXECUTE, pk=task_id)
         if queue.leave(task.pk):
             from clc.services import instances
 

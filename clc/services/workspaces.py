@@ -14,7 +14,7 @@ from clc.services.own import own
 from luhyaapi import clock, ids, log
 from luhyaapi.contracts.commands import ImageAdopt, InstanceSubmit
 from luhyaapi.contracts.reports import Outcome
-from luhyaapi.contracts.vocabulary import ImageState, InstanceState, Part, Role, WorkspaceState
+from luhyaapi.contracts.vocabulary import ImageState, InstanceState, Kind, Part, Role, Verb, WorkspaceState
 from luhyaapi.errors import Refused, Trouble, Unavailable
 from luhyaapi.machines import TASK, WORKSPACE
 from luhyaapi.wire.signing import make_ticket
@@ -43,9 +43,10 @@ def begin(account: Account, ask: Ask) -> Workspace:
 
     Raises Refused(invalid | not_found | exists | state | quota | forbidden), Unavailable(no_capacity).
     """
-    scope.require_admin(account)
     with memory.atomic():
-        base = images.runnable(account, ask.image)
+        base = images.runnable(account, ask.image, Verb.EXECUTE if ask.name else Verb.WRITE)
+        if ask.name:
+            scope.require(account, Kind.IMAGE, Verb.CREATE, base.image.group_id)
         if not any(b["part"] == Part.DISK for b in base.blobs):
             raise Refused("state", f"The image {base.image.name} cannot be modified", "it has no disk: its system lives in memory",
                           hint="Upload another kernel or ram disk as its next version.")

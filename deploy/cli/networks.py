@@ -12,7 +12,7 @@ from deploy.cli.session import Session, noun, verb
 app = noun("network")
 NetworkName = Annotated[str, typer.Argument(metavar="ID", help="Id of the network, or its name if only one cluster has it.")]
 Mode = Literal["node", "cluster", "campus", "closed"]
-_ORDER = ("id", "name", "mode", "cluster", "cluster_name", "subnet", "gateway", "ranges", "macs", "way_out", "isolated", "addresses", "instances",
+_ORDER = ("id", "name", "mode", "cluster", "cluster_name", "subnet", "subnet6", "gateway", "ranges", "macs", "way_out", "isolated", "addresses", "instances",
           *(_POOL := ("free", "lent", "resting", "reserved", "taken")), "ports", "created_at")
 Ranges = Annotated[list[str] | None, typer.Option("--range", metavar="FIRST-LAST", help="What of it is lent; several times. All when left out.")]
 
@@ -57,12 +57,13 @@ def create(  # noqa: PLR0913, PLR0917 - one for each option of the command line
     cluster: Annotated[str, typer.Option(help="Id or name of its cluster; may be left out where there is one.")] = "",
     mode: Annotated[Mode, typer.Option(help="Where it ends: at the node, at the cluster (closed: for a class), or in the campus network.")] = "cluster",
     ranges: Ranges = None,
+    subnet6: Annotated[str, typer.Option(metavar="CIDR", help="Its IPv6 side, a /64, for example fd12:3456:789a:1::/64; IPv4 only when left out.")] = "",
     gateway: Annotated[str, typer.Option(help="The router of a campus network; its first address when left out.")] = "",
     no_way_out: Annotated[bool, typer.Option("--no-way-out", help="Its guests reach nothing outside of the cluster.")] = False,
     isolated: Annotated[bool, typer.Option("--isolated", help="Its guests do not reach each other.")] = False,
 ) -> None:
     """Make a network."""
-    form: dict[str, Any] = {"name": name, "subnet": subnet, "cluster": cluster, "mode": mode, "ranges": ranges or [], "gateway": gateway}
+    form: dict[str, Any] = {"name": name, "subnet": subnet, "cluster": cluster, "mode": mode, "ranges": ranges or [], "gateway": gateway, "subnet6": subnet6}
     form |= {"way_out": not no_way_out, "isolated": isolated}
     _print(session, session.api.post(api.path("networks"), form))
 

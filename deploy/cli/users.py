@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -11,7 +11,7 @@ from deploy.cli.session import PasswordFile, Session, noun, verb
 
 app = noun("user")
 UserName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the account.")]
-_FIRST = ("id", "username", "role", "password")
+_FIRST = ("id", "username", "role", "group", "password")
 
 
 def _print(session: Session, shown: dict[str, Any]) -> None:
@@ -23,13 +23,14 @@ def _print(session: Session, shown: dict[str, Any]) -> None:
 
 @verb(app, "add")
 def add_user(
-    session: Session, name: UserName, role: Annotated[Literal["user", "admin"], typer.Option(help="What it may do.")] = "user",
+    session: Session, name: UserName, role: Annotated[str, typer.Option(help="Its access role, as `access-role list` shows them.")] = "user",
+    group: Annotated[str, typer.Option(metavar="PATH", help="The group it belongs to; your own when left out.")] = "",
     password_file: PasswordFile = "",
 ) -> None:
     """Add an account. Without a password one is made up and shown once."""
     api.segment(name, "name of an account")
     password, is_made_up = passwords.made_or_given(session, password_file, name)
-    made = session.api.post(api.path("users"), {"username": name, "role": role, "password": password}) or {}
+    made = session.api.post(api.path("users"), {"username": name, "role": role, "group": group, "password": password}) or {}
     shown = {k: v for k, v in made.items() if k != "password"} or {"username": name, "role": role}
     _print(session, shown | ({"password": password} if is_made_up else {}))
 
@@ -61,6 +62,16 @@ def password(session: Session, name: UserName, password_file: PasswordFile = "")
     if name.casefold() == (session.api.context.user or "").casefold():
         shown["signed_in"] = passwords.signed_in_again(session, name, chosen)
     _print(session, shown | ({"password": chosen} if is_made_up else {}))
+
+
+@verb(app, "place")
+def place(
+    session: Session, name: UserName,
+    role: Annotated[str, typer.Option(help="Its access role from now on.")] = "",
+    group: Annotated[str, typer.Option(metavar="PATH", help="The group it belongs to from now on; everybody: none.")] = "",
+) -> None:  # fmt: skip
+    """Have somebody belong to another group, or have another access role there; what they own stays where it is."""
+    _print(session, session.api.put_json(api.path("users", name, "place"), {"role": role, "group": group}))
 
 
 @verb(app, "delete")

@@ -232,7 +232,7 @@ class DomainStart(Command):
     Without ``boot``: have its disk, and no more. A disk with a lower number than the one here is not gone back to.
     """
 
-    v = 7
+    v = 8
 
     to, timeout_s, lane = Role.NC, 600, Lane.BOOT
     instance: InsId
@@ -337,7 +337,7 @@ class NetworksSet(Command):
     """
 
     to, timeout_s = Role.CC, 60
-    v = 3
+    v = 4
     number: int = Field(ge=1)
     networks: tuple[NetworkSpec, ...] = Field(default=(), max_length=SEGMENTS)
     elastics: tuple[ElasticSpec, ...] = Field(default=(), max_length=4096)

@@ -29,9 +29,12 @@ from luhyaapi.ids import HostId, InsId, LtrId, NetId, PrbId, Sha256
 
 
 class Hello(Report):
-    """A role started or reconnected. ``speaks`` lists each command kind with its version, ``subnet`` is a cluster's own network."""
+    """A role started or reconnected. ``speaks`` lists each command kind with its version.
 
-    v = 2
+    ``subnet`` is a cluster's own network, ``subnet6`` its IPv6 side.
+    """
+
+    v = 3
     host: HostId
     role: Role
     name: str
@@ -44,6 +47,7 @@ class Hello(Report):
     accelerator_why: str = ""
     speaks: dict[str, int] = {}
     subnet: str = ""
+    subnet6: str = ""
 
     @property
     def subject(self) -> str:
@@ -179,7 +183,7 @@ class InstanceFacts(Report):
     ``offline``: its cards have no carrier yet, for its first boot is not done.
     """
 
-    v = 7
+    v = 8
 
     instance: InsId
     state: InstanceState
@@ -222,7 +226,7 @@ class TaskSteps(Report):
 class PlacementFacts(Report):
     """Where the cluster placed an instance, and why each other node was not chosen."""
 
-    v = 4
+    v = 5
 
     instance: InsId
     task: str
@@ -245,7 +249,7 @@ class Outcome(Report):
     Of an order on an instance: ``place`` is where the cluster has it now; without a node nothing is lent to it.
     """
 
-    v = 3
+    v = 4
 
     command: str
     task: str

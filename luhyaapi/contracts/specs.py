@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from luhyaapi import subnets
 from luhyaapi.contracts.base import Model
 from luhyaapi.contracts.vocabulary import (
     Accelerator,
@@ -32,6 +33,7 @@ from luhyaapi.ids import FwdId, HostId, ImgId, InsId, NetId, Sha256
 Mac = Annotated[str, StringConstraints(pattern="^([0-9a-f]{2}:){5}[0-9a-f]{2}$")]
 Ipv4 = Annotated[str, StringConstraints(pattern=r"^(\d{1,3}\.){3}\d{1,3}$")]
 Ipv4Net = Annotated[str, StringConstraints(pattern=r"^(\d{1,3}\.){3}\d{1,3}/\d{1,2}$")]
+Ipv6Net = Annotated[str, StringConstraints(pattern=r"^[0-9a-f:]{2,39}/64$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
 MIB = 1024 * 1024
 FAULT_AT_MOST = 4000
@@ -170,6 +172,7 @@ class Forward(Model):
 class NetworkSpec(Model):
     """A network of a cluster as its CLC wants it. ``subnet`` in CIDR; ``gateway`` of its guests, empty: its first address.
 
+    ``subnet6``: the /64 of its IPv6 side, of which each card has the address told from its MAC; empty: it has none.
     ``number`` is its own in the cluster: it names its bridge on every host; 0 is the network of the cluster's settings.
     ``ranges`` are the first and last addresses of what may be lent; none: all of the subnet. ``way_out``: its guests reach what lies
     outside of the cluster, under the cluster's address. ``isolated``: they do not reach each other.
@@ -184,6 +187,7 @@ class NetworkSpec(Model):
     gateway: Ipv4 | Literal[""] = ""
     way_out: bool = True
     isolated: bool = False
+    subnet6: Ipv6Net | Literal[""] = ""
 
 
 def _source(text: str) -> str:
@@ -331,6 +335,7 @@ class Nic(Model):
 
     ``subnet`` in CIDR and ``gateway`` are the network's; empty: the cluster does not say, and its card is not guarded.
     ``isolated``: it reaches no other guest of its network, and none reaches it. ``way_out``: it reaches what lies outside.
+    ``subnet6``: of it the card has the IPv6 address that is told from its MAC; empty: none.
     """
 
     mac: Mac
@@ -342,7 +347,13 @@ class Nic(Model):
     gateway: Ipv4 | Literal[""] = ""
     isolated: bool = False
     way_out: bool = True
+    subnet6: Ipv6Net | Literal[""] = ""
     forwards: tuple[Forward, ...] = ()
+
+    @property
+    def ip6(self) -> str:
+        """Its IPv6 address; empty without one."""
+        return subnets.ip6_of(self.subnet6, self.mac) if self.subnet6 else ""
 
 
 def user_data(text: str) -> str:

@@ -291,3 +291,23 @@ class Health(Word):
     OK = "ok", "OK", "正常", "green"
     WARN = "warn", "Attention", "注意", "orange"
     BAD = "bad", "Down", "故障", "red"
+
+
+class Kind(Word):
+    """A kind of resource that rights are given over."""
+
+    HOST = "host", "Hosts", "主机"
+    IMAGE = "image", "Images", "镜像"
+    INSTANCE = "instance", "Machines", "虚拟机"
+    ACCOUNT = "account", "Accounts and groups", "帐户与组"
+
+
+class Verb(Word):
+    """What may be done with a resource; ``full`` is all of them, and each but ``create`` lets one read."""
+
+    READ = "read", "See", "查看"
+    WRITE = "write", "Change", "修改"
+    EXECUTE = "execute", "Use", "使用"
+    CREATE = "create", "Make", "创建"
+    DELETE = "delete", "Delete", "删除"
+    FULL = "full", "All", "全部"

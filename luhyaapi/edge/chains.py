@@ -21,11 +21,11 @@ from luhyaapi.edge.plan import (
     address,
     collapsed,
     is_limited,
-    is_unique_local,
     metadata_link,
     owned,
     subnet,
 )
+from luhyaapi.subnets import is_unique_local
 
 IPV4, IPV6, ETHERNET = "iptables", "ip6tables", "ebtables"
 Table = tuple[str, str]
@@ -100,9 +100,8 @@ def render(plan: RulesPlan, prefix: str, *, is_router: bool) -> Chains:
 def _add_closed(made: Chains, gateways: Iterable[Segment]) -> None:
     """What no card allows does not come through here."""
     for segment in gateways:
-        nets = _of(segment.subnets, 4)
-        if segment.talk:
-            made.add(IPV4, "filter", "judge", *(f"-s {one} -d {other} -j ACCEPT" for one in nets for other in nets))
+        for program, nets in ((IPV4, _of(segment.subnets, 4)), (IPV6, _of(segment.subnets, 6))) if segment.talk else ():
+            made.add(program, "filter", "judge", *(f"-s {one} -d {other} -j ACCEPT" for one in nets for other in nets))
     # Where bridged frames are judged as routed ones (net.bridge.bridge-nf-call-iptables), questions to the metadata service pass here too.
     question = f"-d {METADATA} -p tcp --dport {METADATA_PORT} -j ACCEPT"
     made.add(IPV4, "filter", "judge", *(f"-i {segment.bridge} -o {segment.bridge} {question}" for segment in gateways))
@@ -114,19 +113,23 @@ def _add_doors(made: Chains, segments: Sequence[Segment]) -> None:
     """What guests reach of this host, and that their gateway is nobody else's to ask."""
     own = [f"-i {link} -j RETURN" for link in ("lo", *(segment.bridge for segment in segments))]
     for segment in (each for each in segments if each.gateway):
-        strange = made.jump(IPV4, "filter", [*own, "-j DROP"])
-        made.add(IPV4, "filter", "receive", *(f"-d {net} {strange}" for net in _of(segment.subnets, 4)))
+        for program, version in ((IPV4, 4), (IPV6, 6)):
+            strange = made.jump(program, "filter", [*own, "-j DROP"])
+            made.add(program, "filter", "receive", *(f"-d {net} {strange}" for net in _of(segment.subnets, version)))
     for segment in segments:
         if not segment.gateway and not segment.judged:
             continue
         dns = [f"-p {protocol} --dport 53 -j ACCEPT" for protocol in ("tcp", "udp")] if segment.gateway else []
-        ping = ["-p icmp --icmp-type 8 -j ACCEPT"] if segment.gateway else []
         known = ["-m conntrack --ctdir REPLY -j ACCEPT"]
-        routers = [f"-d {one} -j ACCEPT" for one in map(address, segment.routers) if one.version == 4]
-        rules = [*known, "-p udp --dport 67 -j ACCEPT", *ping, *dns, *routers, "-j DROP"]
-        made.add(IPV4, "filter", "receive", f"-i {segment.bridge} {made.jump(IPV4, 'filter', rules)}")
-        rules = [*known, *(f"-p ipv6-icmp --icmpv6-type {kind} -j ACCEPT" for kind in (135, 136)), *dns, "-j DROP"]
-        made.add(IPV6, "filter", "receive", f"-i {segment.bridge} {made.jump(IPV6, 'filter', rules)}")
+        asked = {
+            IPV4: ["-p udp --dport 67 -j ACCEPT", *(["-p icmp --icmp-type 8 -j ACCEPT"] if segment.gateway else [])],
+            IPV6: ["-p udp --dport 547 -j ACCEPT",
+                   *(f"-p ipv6-icmp --icmpv6-type {kind} -j ACCEPT" for kind in (133, 135, 136, *((128,) if segment.gateway else ())))],
+        }
+        for program, version in ((IPV4, 4), (IPV6, 6)):
+            routers = [f"-d {one} -j ACCEPT" for one in map(address, segment.routers) if one.version == version]
+            rules = [*known, *asked[program], *dns, *routers, "-j DROP"]
+            made.add(program, "filter", "receive", f"-i {segment.bridge} {made.jump(program, 'filter', rules)}")
 
 
 def _add_translations(made: Chains, plan: RulesPlan) -> None:
@@ -242,7 +245,8 @@ def _add_guard(made: Chains, card: Card, segment: Segment) -> None:
             made.add(ETHERNET, "filter", "separate", f"-o {card.tap} " + made.jump(ETHERNET, "filter", [
                 *(f"-p IPv4 --ip-src {one} -j RETURN" for one in map(address, segment.routers) if one.version == 4),
                 *(f"-p IPv4 --ip-src {net} -j DROP" for net in _of(segment.subnets, 4)),
-                "-p IPv6 -j DROP",
+                *(f"-p IPv6 --ip6-src {one} -j RETURN" for one in map(address, segment.routers) if one.version == 6),
+                *(f"-p IPv6 --ip6-src {net} -j DROP" for net in (*_of(segment.subnets, 6), ANY_LINK_LOCAL)),
             ]))
 
 

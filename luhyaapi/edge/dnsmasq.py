@@ -7,7 +7,6 @@ import errno
 import ipaddress
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -15,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from luhyaapi import clock, log, process
-from luhyaapi.edge import routes
+from luhyaapi import clock, log, process, subnets
+from luhyaapi.edge import routes, told
 from luhyaapi.edge import uplink as cards
 from luhyaapi.edge.networks import EdgeLease, EdgeNetwork, check_network
 from luhyaapi.errors import Failed
@@ -25,13 +24,6 @@ _log = log.get(__name__)
 _START_S, _GRACE_S, _IP_S = 5.0, 2.0, 10.0
 _LOG_KEPT = 1024 * 1024
 _ALIAS_KEPT = 200
-_NAMES_PORT = 53
-DOMAIN = "edu.internal"
-"""What follows the names of guests; nobody outside has it (ICANN keeps "internal" free)."""
-# Words and times that dnsmasq would take for an order ("ignore this host", "lease for 10 minutes") and not for a name.
-_NO_NAME = re.compile(r"^(ignore|infinite|\d+[smhdw]?)?$")
-
-
 @dataclass(frozen=True)
 class _Served:
     """What the last plan left: by whom it is served, the host file of each MAC, and which MAC that dnsmasq knows per address."""
@@ -46,13 +38,14 @@ class _Served:
 
 @dataclass(frozen=True)
 class _Link:
-    """A device as the kernel shows it; ``ips`` are its IPv4 addresses as ``address/prefix``."""
+    """A device as the kernel shows it; ``ips`` and ``ip6s`` are its addresses as ``address/prefix``, without link-local ones."""
 
     index: int
     bridge: bool
     alias: str
     up: bool
     ips: tuple[str, ...]
+    ip6s: tuple[str, ...]
 
 
 class DnsmasqNetwork:
@@ -93,27 +86,28 @@ class DnsmasqNetwork:
             text = plan.model_dump_json()
             if _read(self._plan_file) != text:
                 _write(self._plan_file, text, durable=True)
-            macs = self._serve(plan, index, _argv(self._folder, plan, subnet, link, names=not plan.shared and self._may_name(plan)))
+            macs = self._serve(plan, index, told.argv(self._folder, plan, subnet, link, names=not plan.shared and self._may_name(plan)))
             self._lent_file.unlink(missing_ok=True)
             if pid := self._pid():
-                self._now = _Served(plan, link, index, pid, {_file_name(each): _host_line(each) for each in plan.leases}, macs)
+                self._now = _Served(plan, link, index, pid, {told.file_name(each): told.host_line(each, plan) for each in plan.leases}, macs)
 
     def lend(self, leases: Sequence[EdgeLease]) -> bool:
         """Serve these too, which takes no longer beside many. False, and nothing changed, when anything is not as ``apply`` left it."""
         now = self._now
         if now is None or self._pid() != now.pid or _index(now.link) != now.index:
             return False
-        new = [each for each in leases if now.hosts.get(_file_name(each)) != _host_line(each)]
+        new = [each for each in leases if now.hosts.get(told.file_name(each)) != told.host_line(each, now.plan)]
         check_network(now.plan.model_copy(update={"leases": tuple(new)}))
-        if any(_file_name(each) in now.hosts or now.macs.get(each.ip, each.mac) != each.mac for each in new):
+        if any(told.file_name(each) in now.hosts or now.macs.get(each.ip, each.mac) != each.mac for each in new):
             return False
         with _files(self._folder):
             for each in new:
                 with self._lent_file.open("a", encoding="utf-8") as file:
                     file.write(f"{each.model_dump_json()}\n")
-                _write(self._hosts / _file_name(each), _host_line(each), by_way_of=self._folder)
-                _write(self._names / _file_name(each), _name_line(each), by_way_of=self._folder)
-                now.hosts[_file_name(each)], now.macs[each.ip] = _host_line(each), each.mac
+                line = told.host_line(each, now.plan)
+                _write(self._hosts / told.file_name(each), line, by_way_of=self._folder)
+                _write(self._names / told.file_name(each), told.name_line(each, now.plan), by_way_of=self._folder)
+                now.hosts[told.file_name(each)], now.macs[each.ip] = line, each.mac
         return True
 
     def found(self) -> EdgeNetwork | None:
@@ -125,12 +119,12 @@ class DnsmasqNetwork:
         if plan.shared:
             if not routes.card_in(plan.subnet):
                 return None
-        elif (link := _look(plan.bridge)) is None or not link.up or f"{plan.gateway}/{subnet.prefixlen}" not in link.ips:
+        elif (link := _look(plan.bridge)) is None or not link.up or f"{plan.gateway}/{subnet.prefixlen}" not in link.ips or link.ip6s != told.own6(plan):
             return None
         if self._pid() is None:
             return None
         there = _texts(self._hosts)
-        leases = tuple(each for each in plan.leases if there.get(_file_name(each)) == _host_line(each))
+        leases = tuple(each for each in plan.leases if there.get(told.file_name(each)) == told.host_line(each, plan))
         return plan.model_copy(update={"leases": leases})
 
     def knows(self, mac: str, ip: str) -> bool | None:
@@ -150,28 +144,31 @@ class DnsmasqNetwork:
                 shutil.rmtree(self._folder)
 
     def _make_bridge(self, plan: EdgeNetwork, subnet: ipaddress.IPv4Network) -> int:
-        """The bridge up with the gateway's address as its only one; its index."""
-        wanted = f"{plan.gateway}/{subnet.prefixlen}"
+        """The bridge up with the gateway's address as its only one, and one of IPv6 if the network has that; its index."""
+        wanted, wanted6 = f"{plan.gateway}/{subnet.prefixlen}", told.own6(plan)
         link = _look(plan.bridge)
         if link and self._foreign(link, wanted):
             raise Failed(
                 "network", f"The bridge {plan.bridge} is somebody else's",
                 f"{link.alias or ', '.join(link.ips) or 'it is no bridge'}; choose another name in network.bridge",
             )
-        if link and link.up and link.ips == (wanted,) and link.alias == self._alias:
+        if link and link.up and link.ips == (wanted,) and link.ip6s == wanted6 and link.alias == self._alias:
             return link.index
-        _refuse_overlap(plan.bridge, subnet)
+        _refuse_overlap(plan.bridge, [subnet, *([ipaddress.IPv6Network(plan.subnet6)] if plan.subnet6 else [])])
         try:
             if link is None:
                 # A fixed address of its own: else the bridge takes a guest's, and every guest's gateway changes with it.
-                mac = bytes((2, 0, *ipaddress.IPv4Address(plan.gateway).packed)).hex(":")
-                _ip("link", "add", "name", plan.bridge, "address", mac, "type", "bridge", "stp_state", "0", "forward_delay", "0")
+                _ip("link", "add", "name", plan.bridge, "address", subnets.bridge_mac(plan.gateway), "type", "bridge", "stp_state", "0", "forward_delay", "0")
             _ip("link", "set", "dev", plan.bridge, "alias", self._alias)
             for other in set(link.ips if link else ()) - {wanted}:
                 _ip("address", "del", other, "dev", plan.bridge)
             _ip("address", "replace", wanted, "dev", plan.bridge)
-            _no_ipv6(plan.bridge)
+            _set_ipv6(plan.bridge, on=bool(plan.subnet6))
             _ip("link", "set", "dev", plan.bridge, "up")
+            for other in set(link.ip6s if link and wanted6 else ()) - set(wanted6):
+                _ip("address", "del", other, "dev", plan.bridge)
+            for each in wanted6:
+                _ip("address", "replace", each, "dev", plan.bridge, "nodad")
         except Failed:
             if link is None and _look(plan.bridge):
                 _ip("link", "del", "dev", plan.bridge)
@@ -205,7 +202,7 @@ class DnsmasqNetwork:
 
     def _serve(self, plan: EdgeNetwork, index: int, argv: list[str]) -> dict[str, str]:
         """Host files as planned, and a dnsmasq that knows them and nothing else; which MAC it knows per address."""
-        wanted = {_file_name(each): _host_line(each) for each in plan.leases}
+        wanted = {told.file_name(each): told.host_line(each, plan) for each in plan.leases}
         there = _texts(self._hosts)
         gone, new = there.keys() - wanted.keys(), {n: t for n, t in wanted.items() if there.get(n) != t}
         pid, served = self._current(argv, index)
@@ -219,7 +216,7 @@ class DnsmasqNetwork:
             self._running_file.unlink(missing_ok=True)
         else:
             _write(self._running_file, json.dumps(running))
-        self._write_names({_file_name(each): _name_line(each) for each in plan.leases})
+        self._write_names({told.file_name(each): told.name_line(each, plan) for each in plan.leases})
         for name in gone:
             (self._hosts / name).unlink(missing_ok=True)
         for name, text in new.items():
@@ -271,7 +268,7 @@ class DnsmasqNetwork:
         return int(text) if text.isdigit() and self._ours(int(text)) else None
 
     def _ours(self, pid: int) -> bool:
-        return _hosts_argument(self._folder) in _cmdline(pid) and process.alive(pid) and _same_namespace(pid)
+        return told.hosts_argument(self._folder) in _cmdline(pid) and process.alive(pid) and _same_namespace(pid)
 
     def _end_all(self) -> None:
         """End every dnsmasq of this folder, also one whose pid file was lost: two would answer guests differently."""
@@ -297,7 +294,7 @@ class DnsmasqNetwork:
             with socket.socket(socket.AF_INET, kind) as trial:
                 try:
                     trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    trial.bind((plan.gateway, _NAMES_PORT))
+                    trial.bind((plan.gateway, told.NAMES_PORT))
                 except OSError as e:
                     _log.warning("guests are told no server of names", gateway=plan.gateway, why=str(e))
                     return False
@@ -318,53 +315,9 @@ class DnsmasqNetwork:
             return []
 
 
-def hostname(text: str, instance: str) -> str:
-    """``text`` as a host name a guest can bear (a-z, 0-9, dash; 63 at most), or the instance's id when nothing is left."""
-    name = re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")[:63].strip("-")
-    return instance if _NO_NAME.match(name) else name
-
-
-def _hosts_argument(folder: Path) -> str:
-    return f"--dhcp-hostsdir={folder / 'hosts'}"
-
-
-def _argv(folder: Path, plan: EdgeNetwork, subnet: ipaddress.IPv4Network, link: str, *, names: bool) -> list[str]:
-    world = [] if plan.way_out else ["--no-resolv"]
-    naming = [
-        f"--port={_NAMES_PORT}", f"--hostsdir={folder / 'names'}", "--expand-hosts", f"--domain={DOMAIN}", f"--local=/{DOMAIN}/", "--domain-needed",
-        "--bogus-priv", f"--cache-size={_remembered(subnet)}", *world,
-    ]
-    return [
-        "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-hosts", *(naming if names else ("--port=0", "--no-resolv")),
-        f"--interface={link}", "--bind-interfaces", "--except-interface=lo",
-        f"--dhcp-range={subnet.network_address},static,{subnet.netmask},infinite",
-        f"--dhcp-lease-max={subnet.num_addresses}", f"--dhcp-option=option:router,{plan.gateway}",
-        *(() if plan.shared else ("--dhcp-authoritative",)), "--dhcp-ignore=tag:!known", "--no-ping", "--leasefile-ro",
-        *([f"--dhcp-option=option:mtu,{plan.mtu}"] if plan.mtu else ()),
-        _hosts_argument(folder), f"--pid-file={folder / 'dnsmasq.pid'}", "--log-facility=-", "--user=root",
-    ]
-
-
-def _remembered(subnet: ipaddress.IPv4Network) -> int:
-    """Names of the world it remembers; its table of all names is made for a tenth of that, and it goes through it with each new guest."""
-    return min(max(subnet.num_addresses, 150), 10_000)
-
-
 def _texts(folder: Path) -> dict[str, str]:
     """The files of a folder by name; none when there is none."""
     return {each.name: _read(each) for each in folder.iterdir()} if folder.is_dir() else {}
-
-
-def _name_line(lease: EdgeLease) -> str:
-    return f"{lease.ip} {hostname(lease.hostname, lease.instance)}\n"
-
-
-def _file_name(lease: EdgeLease) -> str:
-    return lease.mac.replace(":", "-")
-
-
-def _host_line(lease: EdgeLease) -> str:
-    return f"{lease.mac},{lease.ip},{hostname(lease.hostname, lease.instance)},infinite\n"
 
 
 def _ip(*words: str) -> str:
@@ -389,7 +342,8 @@ def _look(device: str) -> _Link | None:
         bridge=shown.get("linkinfo", {}).get("info_kind") == "bridge",
         alias=shown.get("ifalias", ""),
         up="UP" in shown["flags"],
-        ips=tuple(ip for ip, _name in _ips([shown])),
+        ips=tuple(ip for ip, _name in _ips([shown], "inet")),
+        ip6s=tuple(ip for ip, _name in _ips([shown], "inet6")),
     )
 
 
@@ -400,33 +354,41 @@ def _index(link: str) -> int:
         return 0
 
 
-def _ips(shown: list[Mapping[str, object]]) -> Iterator[tuple[str, str]]:
-    """Every IPv4 address of the devices, as ``address/prefix``, with its device's name."""
+def _ips(shown: list[Mapping[str, object]], family: str) -> Iterator[tuple[str, str]]:
+    """Every address of that family the devices have, as ``address/prefix``, with its device's name; no link-local one of IPv6."""
     for device in shown:
         for each in device.get("addr_info", ()):  # type: ignore[attr-defined]
-            if each["family"] == "inet":
+            if each["family"] == family and not (family == "inet6" and each["scope"] == "link"):
                 yield f"{each['local']}/{each['prefixlen']}", str(device["ifname"])
 
 
-def _no_ipv6(bridge: str) -> None:
-    """The network is IPv4 only: else any guest could announce itself to the host as an IPv6 router."""
-    switch = Path(f"/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6")
-    if not switch.exists():
+def _set_ipv6(bridge: str, *, on: bool) -> None:
+    """Where the network is IPv4 only, so is its bridge; and no guest announces itself to the host as a router. Raises Failed(network)."""
+    settings = Path("/proc/sys/net/ipv6/conf") / bridge
+    if not settings.exists():
+        if on:
+            raise Failed("network", "This host has no IPv6", "its kernel was started without", hint="Switch it on, or make the network without IPv6.")
         return
-    try:
-        switch.write_text("1\n", "ascii")
-    except OSError as e:
-        _log.warning("IPv6 stays on", bridge=bridge, why=str(e))
+    for name, value in (("accept_ra", "0"), ("disable_ipv6", "0" if on else "1")):
+        try:
+            (settings / name).write_text(f"{value}\n", "ascii")
+        except OSError as e:
+            if on:
+                raise Failed("network", "IPv6 could not be switched on", f"{bridge}: {e}") from e
+            _log.warning("IPv6 stays on", bridge=bridge, why=str(e))
 
 
-def _refuse_overlap(bridge: str, subnet: ipaddress.IPv4Network) -> None:
+def _refuse_overlap(bridge: str, wanted: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> None:
     """A guest network over one the host is already in would cut the host off from it."""
-    for ip, device in _ips(json.loads(_ip("-json", "-4", "address", "show"))):
-        if device != bridge and ipaddress.IPv4Interface(ip).network.overlaps(subnet):
-            raise Failed(
-                "network", f"The guest network {subnet} is in use", f"{device} of this host has {ip}",
-                hint="Choose another network.subnet.",
-            )
+    shown = json.loads(_ip("-json", "address", "show"))
+    for ip, device in (*_ips(shown, "inet"), *_ips(shown, "inet6")):
+        for subnet in wanted:
+            there = ipaddress.ip_interface(ip).network
+            if device != bridge and there.version == subnet.version and there.overlaps(subnet):
+                raise Failed(
+                    "network", f"The guest network {subnet} is in use", f"{device} of this host has {ip}",
+                    hint="Choose another network.subnet." if subnet.version == 4 else "Choose another network.subnet6.",
+                )
 
 
 def _cmdline(pid: int) -> list[str]:

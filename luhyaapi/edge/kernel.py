@@ -89,7 +89,8 @@ def _wanted(plan: RulesPlan, sysctls: Path) -> dict[Path, str]:
     wanted = {sysctls / "ipv4/conf" / link / "forwarding": "1" for link in links}
     # Where this host stands in the same network by a card of its own, that one alone says so.
     wanted |= {sysctls / "ipv4/conf" / segment.bridge / "arp_ignore": "1" for segment in plan.segments if segment.shared}
-    if any(segment.way_out and subnet(text).version == 6 for segment in plan.segments if not segment.judged for text in segment.subnets):
+    routed = [segment for segment in plan.segments if segment.gateway or (segment.way_out and not segment.judged and not segment.shared)]
+    if any(subnet(text).version == 6 for segment in routed for text in segment.subnets):
         learning = [sysctls / "ipv6/conf" / link / "accept_ra" for link in plan.uplinks]
         wanted |= {file: "2" for file in learning if _read(file) != "0"}
         wanted[sysctls / "ipv6/conf/all/forwarding"] = "1"

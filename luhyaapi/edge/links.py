@@ -8,9 +8,10 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from luhyaapi.contracts.specs import LinkFacts, SegmentSpan
+from luhyaapi import subnets
+from luhyaapi.contracts.specs import LinkFacts, Nic, SegmentSpan
 from luhyaapi.contracts.vocabulary import LinkState, Role
-from luhyaapi.edge import arp, vxlan
+from luhyaapi.edge import arp, discovery, vxlan
 from luhyaapi.edge.connections import is_full
 from luhyaapi.edge.dnsmasq import DnsmasqNetwork
 from luhyaapi.edge.plan import Forward, RulesPlan
@@ -117,10 +118,16 @@ def bridge(there: There, name: str) -> LinkFacts:
     return ok("bridge", "The bridge of the network is up", name)
 
 
+def gateways(there: There, name: str, address: str, subnet: str, subnet6: str = "") -> list[tuple[str, Check]]:
+    """The gateway's addresses on its bridge: that of IPv4, and of IPv6 if the network has it."""
+    wanted = [(address, subnet), *([(subnets.gateway6_of(subnet6), subnet6)] if subnet6 else [])]
+    return [("gateway", functools.partial(gateway, there, name, *each)) for each in wanted]
+
+
 def gateway(there: There, name: str, address: str, subnet: str) -> LinkFacts:
-    """The gateway's address on its bridge."""
-    wanted = (address, ipaddress.IPv4Network(subnet).prefixlen)
-    has = [(each.get("local"), each.get("prefixlen")) for each in there.get(name, {}).get("addr_info", ()) if each.get("family") == "inet"]
+    """One address of the gateway on its bridge."""
+    wanted = (address, ipaddress.ip_network(subnet).prefixlen)
+    has = [(each.get("local"), each.get("prefixlen")) for each in there.get(name, {}).get("addr_info", ())]
     if wanted not in has:
         why = f"{name} lacks {wanted[0]}/{wanted[1]}, by which guests leave their network"
         return broken("gateway", "The gateway's address is not there", why, _HEALS)
@@ -171,13 +178,16 @@ def span(name: str, wanted: SegmentSpan | None, namespace: str = "") -> LinkFact
     return ok("span", "The network reaches its other hosts", ", ".join(wanted.peers))
 
 
-def answers(name: str, address: str, mac: str, *, far: bool = False) -> list[tuple[str, Check]]:
-    """Who answers for the guest's address on that bridge: nobody else, and the guest. The wire is asked once, by the first of the two.
+def answers(name: str, nic: Nic, *, far: bool = False) -> list[tuple[str, Check]]:
+    """Who answers for the guest's addresses on that bridge: nobody else, and the guest. For that of IPv4 the wire is asked once, by the first of the two.
 
     ``far``: the guest is on another host.
     """
-    asked = functools.cache(lambda: arp.who_has(name, (address,)).get(address, []))
-    return [("address", lambda: _alone(name, address, mac, asked())), ("answer", lambda: _answer(name, address, mac, asked(), far=far))]
+    asked = functools.cache(lambda: arp.who_has(name, (nic.ip,)).get(nic.ip, []))
+    return [
+        ("address", lambda: _alone(name, nic.ip, nic.mac, asked())), ("answer", lambda: _answer(name, nic.ip, nic.mac, asked(), far=far)),
+        *([("answer", lambda: answer6(name, nic.ip6, nic.mac))] if nic.ip6 else []),
+    ]
 
 
 def _alone(name: str, address: str, mac: str, there: Sequence[str]) -> LinkFacts:
@@ -196,6 +206,18 @@ def _answer(name: str, address: str, mac: str, there: Sequence[str], *, far: boo
                       "When it answers its own node, the way between the hosts is cut: look at the cable, and let UDP port 4789 pass.")
     return broken("answer", "The guest does not answer", f"nobody answers for {address} at {mac} on {name}",
                   "Look at its screen: its card may be off, have no address or another one; have it ask for its address again.")
+
+
+def answer6(name: str, address: str, mac: str) -> LinkFacts:
+    """The guest, by IPv6. Silence says less than by ARP: many a guest has IPv6 switched off, or no DHCPv6 client."""
+    there = discovery.who_has(name, (address,)).get(address, [])
+    if others := [each for each in there if each != mac]:
+        why = f"{', '.join(others)} on {name} {'answers' if len(others) == 1 else 'answer'} for {address}, which belongs to {mac}"
+        return broken("answer", "Somebody else has the guest's address", why, "Find that machine by its MAC, and give it another address.")
+    if not there:
+        return LinkFacts(link="answer", state=LinkState.UNKNOWN, what="The guest does not answer by IPv6", why=f"nobody answers for {address} on {name}",
+                         hint="It may have IPv6 switched off, or no DHCPv6 client, which asks for the address.")
+    return ok("answer", "The guest answers by IPv6", f"{address}, {mac}")
 
 
 def connections(count: int, most: int) -> LinkFacts:

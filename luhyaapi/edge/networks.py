@@ -7,8 +7,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from luhyaapi import subnets
 from luhyaapi.contracts.base import Model
-from luhyaapi.contracts.specs import Ipv4, Mac, SegmentSpan
+from luhyaapi.contracts.specs import Ipv4, Ipv6Net, Mac, SegmentSpan
 from luhyaapi.errors import Refused
 from luhyaapi.ids import InsId
 
@@ -25,6 +26,7 @@ class EdgeLease(Model):
 class EdgeNetwork(Model):
     """Everything one guest network shall be. ``subnet`` as CIDR, ``gateway`` is the bridge's own address in it.
 
+    ``subnet6``: the /64 of its IPv6 side, of which each card has the address that is told from its MAC; empty: it has none.
     ``mtu`` is what its guests are told, in bytes; 0: nothing. With ``span`` it is on other hosts too. Its guests find each other by
     name; with a ``way_out`` they are also told the names of the world, as this host knows them. A ``shared`` one is not ours: the card of
     this host that has an address of it serves the leases and nothing else, ``gateway`` is somebody else's, and there is no bridge.
@@ -33,6 +35,7 @@ class EdgeNetwork(Model):
     bridge: str = Field(pattern="^[a-z][a-z0-9._-]{0,14}$")
     subnet: str
     gateway: Ipv4
+    subnet6: Ipv6Net | Literal[""] = ""
     leases: tuple[EdgeLease, ...] = ()
     mtu: int = Field(default=0, ge=0, le=9000)
     span: SegmentSpan | None = None
@@ -48,6 +51,8 @@ def check_network(plan: EdgeNetwork) -> ipaddress.IPv4Network:
         addresses = [ipaddress.IPv4Address(lease.ip) for lease in plan.leases]
     except ValueError as e:
         raise Refused("invalid", "The network plan is not valid", str(e)) from e
+    if plan.subnet6:
+        subnets.subnet6_of(plan.subnet6)
     ends = (subnet.network_address, subnet.broadcast_address)
     if gateway not in subnet or gateway in ends:
         raise _invalid(f"the gateway {gateway} is no host address of {subnet}")

@@ -15,6 +15,7 @@ from luhyaapi.contracts.base import Model
 from luhyaapi.contracts.specs import Allow, Ipv4, Mac
 from luhyaapi.contracts.vocabulary import Allowed, Protocol
 from luhyaapi.errors import Refused
+from luhyaapi.subnets import link_local
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -27,7 +28,6 @@ METADATA, METADATA_PORT = "169.254.169.254", 80
 METADATA_MAC = "02:00:a9:fe:a9:fe"
 """Of that address on every bridge of every host: no frame that bears it leaves its host."""
 ANY_LINK_LOCAL = ipaddress.IPv6Network("fe80::/64")
-_UNIQUE_LOCAL = ipaddress.IPv6Network("fc00::/7")
 
 
 class Forward(Model):
@@ -59,8 +59,8 @@ class Segment(Model):
     """Guests behind one bridge of this host.
 
     ``subnets``: IPv4 and IPv6 CIDRs. ``gateway``: this host is their only router, so what comes from outside comes through it and not
-    over the bridge; nothing of it reaches an address that no card allows it. ``routers``: addresses of the subnets that are no guest's,
-    such as a gateway on another host; they count as outside. ``judged``: those routers judge all that comes from outside, so it is not
+    over the bridge; nothing of it reaches an address that no card allows it. ``routers``: addresses of the subnets, or link-local ones, that
+    are no guest's, such as a gateway on another host; they count as outside. ``judged``: those routers judge all that comes from outside, so it is not
     judged here again. Of a host that is gateway, or has judged guests, these reach no door: only DHCP, DNS and ping of their gateway.
     ``way_out``: guests reach what lies behind the uplinks, under the host's address (IPv6: only unique local addresses are translated);
     otherwise only those with an alias do. ``talk``: guests may reach each other. ``shared``: others than our guests have addresses of
@@ -122,11 +122,9 @@ def metadata_link(bridge: str) -> str:
     return f"em{hashlib.blake2s(bridge.encode(), digest_size=6).hexdigest()}"
 
 
-def link_local(mac: str) -> str:
-    """The IPv6 link-local address that a card makes of its MAC (EUI-64)."""
-    octets = bytes.fromhex(mac.replace(":", ""))
-    interface = bytes((octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]))
-    return str(ANY_LINK_LOCAL[int.from_bytes(interface)])
+def both(ip: str, ip6: str) -> tuple[str, ...]:
+    """What there is of IPv4 and of IPv6."""
+    return (ip, ip6) if ip6 else (ip,)
 
 
 def owned(card: Card) -> set[Address]:
@@ -171,11 +169,6 @@ def check_forward(forward: Forward, taken: Taken) -> None:
 def is_limited(forward: Forward) -> bool:
     """Whether not everybody may use it."""
     return bool(forward.sources) and all(subnet(text).prefixlen for text in forward.sources)
-
-
-def is_unique_local(net: Subnet) -> bool:
-    """Whether only a translated address leaves it."""
-    return isinstance(net, ipaddress.IPv6Network) and net.subnet_of(_UNIQUE_LOCAL)
 
 
 def collapsed(texts: Iterable[str]) -> list[str]:

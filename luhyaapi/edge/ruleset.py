@@ -20,12 +20,12 @@ from luhyaapi.edge.plan import (
     address,
     collapsed,
     is_limited,
-    is_unique_local,
     metadata_link,
     owned,
     subnet,
 )
 from luhyaapi.edge.tables import BRIDGE, INET, STATIC
+from luhyaapi.subnets import is_unique_local
 
 Place = tuple[str, str]
 """Family of the table, and name of the set or map."""
@@ -105,13 +105,13 @@ def _put_segment(made: Ruleset, segment: Segment, uplinks: Iterable[str]) -> Non
             made.put(INET, f"closed{net.version}", entry)
         elif net.version == 4 or is_unique_local(net):
             made.put(INET, f"masked{net.version}", entry)
-    for net in subnets:
-        if segment.gateway and net.version == 4:
-            made.put(INET, "routed", str(net))
-    for one, other in product([net for net in subnets if net.version == 4], repeat=2):
-        made.put(INET, "within", f"{one} . {other}")
+    for net in subnets if segment.gateway else ():
+        made.put(INET, _by_version("routed", net.version), str(net))
+    for one, other in ((one, other) for one, other in product(subnets, repeat=2) if one.version == other.version):
+        if one.version == 4:
+            made.put(INET, "within", f"{one} . {other}")
         if segment.gateway and segment.talk:
-            made.put(INET, "talking", f"{one} . {other}")
+            made.put(INET, _by_version("talking", one.version), f"{one} . {other}")
 
 
 def _put_doors(made: Ruleset, segment: Segment) -> None:
@@ -119,9 +119,13 @@ def _put_doors(made: Ruleset, segment: Segment) -> None:
         made.put(INET, "gateways", f'"{segment.bridge}"')
     if segment.gateway or segment.judged:
         made.put(INET, "inside", f'"{segment.bridge}"')
-    for router in (one for one in map(address, segment.routers) if segment.judged and one.version == 4):
-        made.put(INET, "routers", str(router))
-        made.put(BRIDGE, "routers", str(router))
+    for router in map(address, segment.routers if segment.judged else ()):
+        made.put(INET, _by_version("routers", router.version), str(router))
+        made.put(BRIDGE, _by_version("routers", router.version), str(router))
+
+
+def _by_version(name: str, version: int) -> str:
+    return name if version == 4 else f"{name}6"
 
 
 def _put_alias(made: Ruleset, alias: Alias) -> None:
@@ -151,9 +155,8 @@ def _put_guard(made: Ruleset, card: Card, segment: Segment) -> None:
         # With the gateway here nothing that is bridged to the guest may reach it; else what is not another tap's is judged by its address.
         made.put(BRIDGE, "alone" if segment.gateway else "apart", tap)
         if segment.judged:
-            made.put(BRIDGE, "fenced6", tap)
-            for net in _of(segment.subnets, 4):
-                made.put(BRIDGE, "fenced", f"{tap} . {net}")
+            for net in (*map(subnet, segment.subnets), ANY_LINK_LOCAL):
+                made.put(BRIDGE, _by_version("fenced", net.version), f"{tap} . {net}")
     for one in owned(card):
         made.put(BRIDGE, f"claims{one.version}", f"{tap} . {card.mac} . {one}")
         if one.version == 6:

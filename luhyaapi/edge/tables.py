@@ -24,11 +24,14 @@ _INET = """
     set bridges { type ifname; }
     set shut { type ifname; }
     set routed { type ipv4_addr; flags interval; }
+    set routed6 { type ipv6_addr; flags interval; }
     set within { type ipv4_addr . ipv4_addr; flags interval; }
     set talking { type ipv4_addr . ipv4_addr; flags interval; }
+    set talking6 { type ipv6_addr . ipv6_addr; flags interval; }
     set gateways { type ifname; }
     set inside { type ifname; }
     set routers { type ipv4_addr; }
+    set routers6 { type ipv6_addr; }
     set outer4 { type ifname . ipv4_addr; flags interval; }
     set outer6 { type ifname . ipv6_addr; flags interval; }
     set closed4 { type ifname . ipv4_addr; flags interval; }
@@ -74,19 +77,23 @@ _INET = """
         ip daddr vmap @cards4
         ip6 daddr vmap @cards6
         ip saddr . ip daddr @talking accept
+        ip6 saddr . ip6 daddr @talking6 accept
         iifname @gateways oifname @gateways ip daddr @IP@ tcp dport @PORT@ accept
         oifname @gateways drop
     }
     chain receive {
         type filter hook input priority filter; policy accept;
         iifname != "lo" iifname != @bridges ip daddr @routed drop
+        iifname != "lo" iifname != @bridges ip6 daddr @routed6 drop
         iifname != @inside accept
         ct direction reply accept
-        udp dport 67 accept
-        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+        udp dport { 67, 547 } accept
+        icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept
         iifname @gateways icmp type echo-request accept
+        iifname @gateways icmpv6 type echo-request accept
         iifname @gateways meta l4proto { tcp, udp } th dport 53 accept
         iifname != @gateways ip daddr @routers accept
+        iifname != @gateways ip6 daddr @routers6 accept
         drop
     }
     chain judge_stray {
@@ -112,8 +119,9 @@ _BRIDGE = """
     set apart { type ifname; }
     set alone { type ifname; }
     set fenced { type ifname . ipv4_addr; flags interval; }
-    set fenced6 { type ifname; }
+    set fenced6 { type ifname . ipv6_addr; flags interval; }
     set routers { type ipv4_addr; }
+    set routers6 { type ipv6_addr; }
     set asking { type ifname; }
     set answering { type ifname; }
 
@@ -187,7 +195,7 @@ _BRIDGE = """
         iifname @apart oifname @apart drop
         oifname @alone drop
         oifname . ip saddr @fenced ip saddr != @routers drop
-        oifname @fenced6 ether type ip6 drop
+        oifname . ip6 saddr @fenced6 ip6 saddr != @routers6 drop
     }
 """
 # Filled in here and not by format: what is between braces is nftables'.

@@ -1,6 +1,7 @@
 """Every table there is."""
 
 from luhyadb.models.access import Access, ElasticAddress, Forward, GroupMember, SecurityGroup
+from luhyadb.models.groups import Group, GroupAbove
 from luhyadb.models.hosts import Host, JoinToken
 from luhyadb.models.images import Comparison, Image, ImageVersion, Upload
 from luhyadb.models.instances import Instance, ScreenTicket
@@ -21,12 +22,14 @@ from luhyadb.models.resources import (
     Segment,
     TakenAddress,
 )
+from luhyadb.models.rights import AccessRole, Grant, Permission, Share
 from luhyadb.models.tasks import Chain, Event, FlowRun, Heard, Outbox, Prefetch, Task, TaskOrder, TaskStep
 from luhyadb.models.workspaces import Workspace
 
 __all__ = [
-    "Access", "AccessOrder", "Account", "AddressLease", "Card", "Chain", "Child", "Comparison", "ElasticAddress", "ElasticLink", "Event", "FlowRun",
-    "Forward", "ForwardLease", "Gate", "GroupMember", "Heard", "Host", "IdempotencyKey", "Image", "ImageVersion", "Instance", "JoinToken", "Letter",
-    "Network", "NetworkPlan", "Outbox", "Placement", "Pool", "PortLease", "Prefetch", "Reservation", "ReservedAddress", "ScreenTicket",
-    "SecurityGroup", "Segment", "TakenAddress", "Task", "TaskOrder", "TaskStep", "Turn", "Upload", "Workspace",
+    "Access", "AccessOrder", "AccessRole", "Account", "AddressLease", "Card", "Chain", "Child", "Comparison", "ElasticAddress", "ElasticLink",
+    "Event", "FlowRun", "Forward", "ForwardLease", "Gate", "Grant", "Group", "GroupAbove", "GroupMember", "Heard", "Host", "IdempotencyKey",
+    "Image", "ImageVersion", "Instance", "JoinToken", "Letter", "Network", "NetworkPlan", "Outbox", "Permission", "Placement", "Pool",
+    "PortLease", "Prefetch", "Reservation", "ReservedAddress", "ScreenTicket", "SecurityGroup", "Segment", "Share", "TakenAddress", "Task",
+    "TaskOrder", "TaskStep", "Turn", "Upload", "Workspace",
 ]

@@ -6,6 +6,7 @@ from django.db import models
 
 from luhyaapi.contracts.vocabulary import Accelerator, HostState, Role
 from luhyadb.models.base import Table, pk, word
+from luhyadb.models.groups import EVERYBODY, Group
 
 
 class Host(Table):
@@ -16,6 +17,7 @@ class Host(Table):
     name = models.CharField(max_length=63)
     state = word(HostState, default=HostState.NEW)
     drained = models.BooleanField(default=False, help_text="an administrator wants nothing new there, also while it is silent")
+    group = models.ForeignKey(Group, models.PROTECT, default=EVERYBODY)
     boss = models.CharField(max_length=20, default="", blank=True, db_index=True)
     address = models.CharField(max_length=100, default="", blank=True)
     certificate = models.TextField(default="", blank=True)
@@ -25,6 +27,7 @@ class Host(Table):
     version = models.CharField(max_length=40, default="", blank=True)
     boot = models.CharField(max_length=64, default="", blank=True)
     subnet = models.CharField(max_length=18, default="", blank=True, help_text="of a cluster: its own network")
+    subnet6 = models.CharField(max_length=43, default="", blank=True)
     hypervisor = models.CharField(max_length=80, default="", blank=True)
     accelerator = word(Accelerator, default=Accelerator.UNPROVED)
     accelerator_why = models.TextField(default="", blank=True)

@@ -6,13 +6,14 @@ from django.db import models
 
 from luhyaapi.contracts.vocabulary import Architecture, ImageState, Usage
 from luhyadb.models.base import Table, pk, word
+from luhyadb.models.groups import EVERYBODY, Group
 from luhyadb.models.people import Account
 
 
 class Image(Table):
     """A name with an ordered list of versions, of which the newest ``keep_versions`` are kept (None: as many as the settings say; 0: all).
 
-    ``owner_group`` is a path like edu.school.class. ``live_name`` is its name until it is ``retired``, None afterwards: then
+    ``live_name`` is its name until it is ``retired``, None afterwards: then
     another image may be called so. Writer: clc.services.images.
     """
 
@@ -23,7 +24,7 @@ class Image(Table):
     os_type = models.CharField(max_length=40, default="", blank=True)
     os_distro = models.CharField(max_length=40, default="", blank=True)
     architecture = word(Architecture, default=Architecture.X86_64)
-    owner_group = models.CharField(max_length=200, default="", blank=True, db_index=True)
+    group = models.ForeignKey(Group, models.PROTECT, default=EVERYBODY)
     description = models.TextField(default="", blank=True)
     keep_versions = models.PositiveIntegerField(null=True, default=None)
     owner = models.ForeignKey(Account, models.PROTECT)

@@ -6,6 +6,7 @@ from django.db import models
 
 from luhyaapi.contracts.vocabulary import Accelerator, InstanceState, Persistence, Usage
 from luhyadb.models.base import Table, pk, word
+from luhyadb.models.groups import EVERYBODY, Group
 from luhyadb.models.images import ImageVersion
 from luhyadb.models.people import Account
 
@@ -17,6 +18,7 @@ class Instance(Table):
     name = models.CharField(max_length=63)
     live_name = models.CharField(max_length=63, null=True, help_text="the name until deleted; then it is free again")  # noqa: DJ001 - unique where set
     owner = models.ForeignKey(Account, models.PROTECT)
+    group = models.ForeignKey(Group, models.PROTECT, default=EVERYBODY)
     usage = word(Usage, default=Usage.SERVER)
     image = models.ForeignKey(ImageVersion, models.PROTECT)
     cpus = models.PositiveIntegerField()

@@ -24,6 +24,7 @@ class Network(Table):
     number = models.PositiveIntegerField(help_text="in its cluster; names its bridge on every host")
     subnet = models.CharField(max_length=18)
     gateway = models.CharField(max_length=15, default="", blank=True, help_text="of the campus; empty: the first address")
+    subnet6 = models.CharField(max_length=43, default="", blank=True, help_text="its IPv6 side, a /64; empty: it has none")
     ranges = models.JSONField(default=list, help_text="first and last address of what is lent; none: all")
     way_out = models.BooleanField(default=True, help_text="its guests reach what lies outside of the cluster")
     isolated = models.BooleanField(default=False, help_text="its guests do not reach each other")

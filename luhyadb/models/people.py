@@ -6,12 +6,19 @@ from django.contrib.auth.models import AbstractUser
 from django.db import models
 
 from luhyadb.models.base import Table
+from luhyadb.models.groups import EVERYBODY, Group
+from luhyadb.models.rights import AccessRole
 
 
 class Account(AbstractUser):
-    """Somebody who may sign in; ``is_staff`` marks an administrator. Writer: clc.services.people."""
+    """Somebody who may sign in and has an access role over all that belongs to their ``group``; ``is_staff`` marks who may do everything.
+
+    Writer: clc.services.people.
+    """
 
     home = "clc"
+    group = models.ForeignKey(Group, models.PROTECT, default=EVERYBODY)
+    access_role = models.ForeignKey(AccessRole, models.PROTECT, default="user")
     language = models.CharField(max_length=10, default="", blank=True)
 
     @property

@@ -89,7 +89,7 @@ class BridgeNetwork:
             ("tap", lambda: links.tap(there, tap_name(instance, nic.mac), bridge)), ("bridge", lambda: links.bridge(there, bridge)),
         ]
         if ends_here:
-            checks.append(("gateway", lambda: links.gateway(there, bridge, nic.gateway, nic.subnet)))
+            checks += links.gateways(there, bridge, nic.gateway, nic.subnet, nic.subnet6)
         rules = self._rules.found() if self._rules else None
         if self._rules:
             checks.append(("guards", lambda: links.guards(taps.plan(self._bridge, edge, here), rules)))
@@ -102,7 +102,7 @@ class BridgeNetwork:
         if nic.mode in SPANNING and nic.segment:
             told = next((each for each in segments if each.segment == nic.segment), None)
             checks.append(("span", lambda: links.span(bridge, told, self._namespace)))
-        checks += links.answers(bridge, nic.ip, nic.mac)
+        checks += links.answers(bridge, nic)
         if self._rules and nic.mode not in SPANNING:
             checks.append(("connections", lambda: links.connections(*connections.look())))
         if ends_here and nic.way_out:

@@ -10,7 +10,8 @@ from luhyaapi.conf import bridge_for, rules_of
 from luhyaapi.contracts.specs import Nic
 from luhyaapi.contracts.vocabulary import NetworkMode, Role
 from luhyaapi.edge.networks import EdgeLease, EdgeNetwork
-from luhyaapi.edge.plan import Card, Forward, RulesPlan, Segment
+from luhyaapi.edge.plan import Card, Forward, RulesPlan, Segment, both
+from luhyaapi.subnets import bridge_mac, gateway6_of, link_local
 from nc.drivers.base import NodeEdge, tap_name
 
 _log = log.get(__name__)
@@ -32,7 +33,7 @@ def served(bridge: str, edge: NodeEdge) -> tuple[EdgeNetwork, ...]:
         if nic.mode is NetworkMode.NODE:
             lease = EdgeLease(instance=instance, mac=nic.mac, ip=nic.ip, hostname=edge.guests[instance].name)
             before = found.get(nic.segment) or EdgeNetwork(
-                bridge=bridge_for(bridge, nic), subnet=nic.subnet, gateway=nic.gateway, way_out=nic.way_out)
+                bridge=bridge_for(bridge, nic), subnet=nic.subnet, gateway=nic.gateway, way_out=nic.way_out, subnet6=nic.subnet6)
             found[nic.segment] = before.model_copy(update={"leases": (*before.leases, lease)})
     return tuple(found.values())
 
@@ -50,7 +51,7 @@ def plan(bridge: str, edge: NodeEdge, here: Here) -> RulesPlan:
         name=rules_of(Role.NC, bridge), uplinks=here.uplinks, segments=tuple(segments.values()),
         cards=tuple(
             Card(
-                tap=tap_name(instance, nic.mac), mac=nic.mac, addresses=(nic.ip,), segment=_segment_of(nic),
+                tap=tap_name(instance, nic.mac), mac=nic.mac, addresses=both(nic.ip, nic.ip6), segment=_segment_of(nic),
                 allow=edge.allow.get(instance, ()) if nic.mode in judged else (),
             ) for instance, nic in listed
         ),
@@ -77,19 +78,21 @@ def _segment_of(nic: Nic) -> str:
 
 
 def _segment(bridge: str, nic: Nic) -> Segment:
-    name, talk = _segment_of(nic), not nic.isolated
+    segment = Segment(
+        name=_segment_of(nic), bridge=bridge_for(bridge, nic), subnets=both(nic.subnet, nic.subnet6), talk=not nic.isolated, metadata=True)
     if nic.mode is NetworkMode.CAMPUS:
-        return Segment(name=name, bridge=bridge_for(bridge, nic), subnets=(nic.subnet,), routers=(nic.gateway,), talk=talk, shared=True, metadata=True)
+        return segment.model_copy(update={"routers": (nic.gateway,), "shared": True})
     if nic.mode is NetworkMode.NODE:
-        return Segment(name=name, bridge=bridge_for(bridge, nic), subnets=(nic.subnet,), gateway=True, way_out=nic.way_out, talk=talk, metadata=True)
-    return Segment(name=name, bridge=bridge_for(bridge, nic), subnets=(nic.subnet,), judged=True, routers=(nic.gateway,), talk=talk, metadata=True)
+        return segment.model_copy(update={"gateway": True, "way_out": nic.way_out})
+    sixth = (gateway6_of(nic.subnet6), link_local(bridge_mac(nic.gateway))) if nic.subnet6 else ()
+    return segment.model_copy(update={"judged": True, "routers": (nic.gateway, *sixth)})
 
 
 def _joined(segment: Segment, nic: Nic) -> Segment:
     """Networks of the campus share their bridge; of the others each card says the same."""
-    if segment.name != _CAMPUS or nic.subnet in segment.subnets:
+    if segment.name != _CAMPUS or {*both(nic.subnet, nic.subnet6)} <= {*segment.subnets}:
         return segment
     return segment.model_copy(update={
-        "subnets": (*segment.subnets, nic.subnet), "routers": tuple(dict.fromkeys((*segment.routers, nic.gateway))),
+        "subnets": tuple(dict.fromkeys((*segment.subnets, *both(nic.subnet, nic.subnet6)))), "routers": tuple(dict.fromkeys((*segment.routers, nic.gateway))),
         "talk": segment.talk and not nic.isolated,
     })

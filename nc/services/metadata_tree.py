@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from luhyaapi.contracts.specs import MachineSpec, Nic
+from luhyaapi.contracts.vocabulary import NetworkMode
 from nc.services import disks
 
+_KIND6 = {False: "ipv6_dhcpv6-stateful", True: "ipv6_slaac"}
+"""By whether its network is the campus: who says what its IPv6 address is."""
 EC2_VERSIONS = ("1.0", "2009-04-04", "latest")
 OPENSTACK_VERSIONS = ("2012-08-10", "2015-10-15", "2018-08-27", "latest")
 
@@ -57,13 +60,15 @@ def _ec2(spec: MachineSpec, nic: Nic, zone: str) -> dict[str, str]:
         "instance-type": f"cpus-{spec.cpus}.mib-{spec.memory_mib}", "local-hostname": host, "local-ipv4": nic.ip, "mac": nic.mac,
         "placement/availability-zone": zone,
     }
+    if nic.ip6:
+        found["ipv6"] = nic.ip6
     for number, key in enumerate(disks.checked_keys(spec.ssh_keys)):
         found[f"public-keys/{number}/openssh-key"] = key + "\n"
     for number, card in enumerate(spec.nics):
         at = f"network/interfaces/macs/{card.mac}"
         found |= {
             f"{at}/device-number": str(number), f"{at}/local-hostname": host, f"{at}/local-ipv4s": card.ip, f"{at}/mac": card.mac,
-        }
+        } | ({f"{at}/ipv6s": card.ip6} if card.ip6 else {})
     return found
 
 
@@ -84,8 +89,11 @@ def _openstack(spec: MachineSpec, zone: str) -> dict[str, str]:
 
 def _network(nics: Iterable[Nic]) -> dict[str, Any]:
     """Every card asks by DHCP, and is told there what it was lent."""
-    links, networks = [], []
+    links: list[dict[str, Any]] = []
+    networks: list[dict[str, Any]] = []
     for number, nic in enumerate(nics):
         links.append({"id": f"link{number}", "vif_id": f"link{number}", "type": "phy", "ethernet_mac_address": nic.mac, "mtu": None})
-        networks.append({"id": f"network{number}", "network_id": nic.network, "link": f"link{number}", "type": "ipv4_dhcp"})
+        kinds = ["ipv4_dhcp", *([_KIND6[nic.mode is NetworkMode.CAMPUS]] if nic.ip6 else [])]
+        for kind in kinds:
+            networks.append({"id": f"network{len(networks)}", "network_id": nic.network, "link": f"link{number}", "type": kind})
     return {"links": links, "networks": networks, "services": []}

@@ -230,7 +230,8 @@ def test_restore_and_renew(cli, world, admin, ready):
     assert cli("image", "renew", "tiny", "--yes", "--no-wait")[1]["passed_over"] == [Instance.objects.get().pk]
 
 
-def test_what_is_said_of_an_image(cli, ready):
+def test_what_is_said_of_an_image(cli, ready, world):
+    world.group("edu.school")
     code, said = cli("image", "set", "tiny", "--disk-bus", "ide", "--owner-group", "edu.school", "--architecture", "i686", "--os-distro", "")
     assert code == 0, said
     assert (said["owner_group"], said["versions"][-1]["hardware"]["disk_bus"]) == ("edu.school", "ide")
@@ -385,3 +386,29 @@ def test_public_addresses(cli, ready):
     assert "192.0.2.11" not in cli("elastic", "list", plain=True)[1]
     closed = cli("network", "create", "--name", "class-7", "--subnet", "10.40.0.0/24", "--no-way-out", "--isolated")[1]
     assert (closed["way_out"], closed["isolated"]) == (False, True)
+
+
+def test_groups_roles_and_rights(cli, ready, world):
+    assert cli("group", "create", "edu")[0] == 0
+    assert cli("group", "create", "edu.a")[1]["path"] == "edu.a"
+    assert [each["path"] for each in cli("group", "list", "--below", "edu")[1]] == ["edu", "edu.a"]
+    assert cli("group", "move", "edu.a", "edu.b")[1]["path"] == "edu.b"
+    assert cli("access-role", "create", "watcher", "--allow", "instance:read")[1]["permissions"] == {"instance": ["read"]}
+    assert cli("access-role", "set", "watcher", "--allow", "instance:read,execute", "--allow", "image:read")[1]["permissions"] == {
+        "image": ["read"], "instance": ["execute", "read"]}
+    assert cli("access-role", "create", "x", "--allow", "instance")[0] == 2
+    world.account("eve")
+    given = cli("access-role", "give", "watcher", "eve", "edu.b")[1]
+    assert [(each["role"], each["group"]) for each in cli("access-role", "grants", "--user", "eve")[1]] == [("watcher", "edu.b")]
+    assert cli("access-role", "take", given["id"])[0] == 0
+    assert cli("access-role", "delete", "watcher", "--yes")[1] == {"name": "watcher", "deleted": True}
+    assert cli("user", "place", "eve", "--group", "edu.b", "--role", "powerUser")[1]["group"] == "edu.b"
+    shared = cli("permission", "share", "image", "tiny", "--verb", "write", "--user", "eve")[1]
+    assert [(each["verb"], each["user"]) for each in shared] == [("write", "eve")]
+    code, told = cli("permission", "why", "write", "image", "tiny", "--user", "eve")
+    assert (code, told["reasons"][0]["by"]) == (0, "share")
+    assert cli("permission", "why", "delete", "image", "tiny", "--user", "eve")[0] == 1
+    assert "eve" in [each["user"] for each in cli("permission", "who", "write", "image", "tiny")[1]]
+    ident = next(each["id"] for each in cli("permission", "shares", "image", "tiny")[1] if each["user"] == "eve")
+    assert cli("permission", "unshare", ident)[1] == {"id": ident, "deleted": True}
+    assert cli("group", "delete", "edu.b", "--yes")[0] == 5

@@ -64,7 +64,8 @@ def test_a_wish_for_a_version_of_nothing_is_refused(library, client):
     assert Image.objects.count() == 0
 
 
-def test_a_new_version_keeps_what_is_not_said(library, client):
+def test_a_new_version_keeps_what_is_not_said(library, client, world):
+    world.group("edu")
     whole(library, client, usage="desktop", description="of the lab", os_type="linux", cmdline="quiet", disk_bus="sata", owner_group="edu")
     image = whole(library, client, new_version=True, vif_model="e1000")
     first, second = image["versions"]

@@ -64,7 +64,7 @@ def test_who_has_instances_is_not_deleted(world, admin, user, api):
 def test_nobody_deletes_themselves_nor_the_last_administrator(world, admin, api):
     answer = api(admin).delete("/api/v1/users/root/")
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
-    second = world.account("eve", "admin")
+    second = world.account("eve", "superAdm")
     people.delete(second, "root")
     with pytest.raises(Refused, match="last administrator") as refused:
         people.delete(admin, "eve")  # whoever was asked about a moment ago

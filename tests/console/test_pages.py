@@ -375,7 +375,8 @@ def test_an_unknown_image_and_a_cloud_without_hosts_say_so(user, admin):
     assert 'value="mine"' in text
 
 
-def test_what_is_said_of_an_image_by_the_page(admin, user):
+def test_what_is_said_of_an_image_by_the_page(world, admin, user):
+    world.group("edu.school")
     image = an_image(admin)
     client = browser(admin)
     where = f"/images/{image.id}/change/"
@@ -386,13 +387,13 @@ def test_what_is_said_of_an_image_by_the_page(admin, user):
     assert '<option value="ide" selected>' in page
     assert "disk_bus=ide" in page
     assert "vif_model=" not in page, "what is as usual is not told"
-    wrong = sent_back(client, where, {"owner_group": "Edu", "machine_type": "q35"})
-    assert "a path like edu.school.class" in wrong
-    assert 'value="Edu"' in wrong
+    wrong = sent_back(client, where, {"owner_group": "edu..a", "machine_type": "q35"})
+    assert "Give a path like edu.school.class" in wrong
+    assert 'value="edu..a"' in wrong
     assert '<option value="q35" selected>' in wrong
     assert "the machine type q35 has no ide" in sent_back(client, where, {"machine_type": "q35"})
     assert client.post(where, {"machine_type": "q35"}, headers={"HX-Request": "true"}).json()["code"] == "invalid"
-    an_image(admin, 2, owner_group="edu.other")
+    an_image(admin, 2, group=world.group("edu.other"))
     for query, first in (("sort=owner_group", "image-2"), ("sort=published_at", "image-1"), ("group=edu.school&sort=size", "image-1")):
         shown = browser(user).get(f"/images/?{query}").content.decode()
         assert first in shown.split('id="image-rows"')[1].split("</tr>")[1], query

@@ -86,14 +86,26 @@ def test_a_cluster_killed_in_the_middle_only_delays_a_prefetch(bed, tmp_path):
 
 
 def test_a_network_spans_the_nodes_that_have_guests_in_it(bed):
-    """Their addresses come from the cluster's DHCP server, each over another wire than its node's own network; a closed class has them alone."""
-    bed.educloud("network", "create", "--name", "class-7", "--subnet", "10.198.7.0/24", "--mode", "closed", "--no-way-out")
+    """Their addresses come from the cluster's DHCP server, each over another wire than its node's own network; a closed class has them alone.
+
+    By IPv6 they are reached from outside as a rule says, at their own address.
+    """
+    bed.educloud("network", "create", "--name", "class-7", "--subnet", "10.198.7.0/24", "--subnet6", "fd07:0:0:7::/64", "--mode", "closed", "--no-way-out")
     made = bed.answer("instance", "run", "--image", "tiny", "--network", "class-7", "--count", "2", timeout_s=300)
     assert len({one["host"] for one in made}) == 2
     addresses = [one["nics"][0]["ip"] for one in made]
     for one, address in zip(made, addresses, strict=True):
-        asked = ["curl", "-sS", "-m", "5", f"http://{address}/"]
-        assert soon(lambda asked=asked: bed.run("head", asked).text, 60).splitlines()[0] == one["id"]
+        assert soon(lambda address=address: asked(bed, "head", address), 60) == one["id"]
+    sixth = [one["nics"][0]["ip6"] for one in made]
+    for host, address in (("head", "fd99::1"), ("student", "fd99::2")):
+        bed.run(host, ["ip", "address", "add", f"{address}/64", "dev", bed.description.hosts[host].card("campus"), "nodad"])
+    bed.run("student", ["ip", "-6", "route", "replace", "fd07:0:0:7::/64", "via", "fd99::1"])
+    for one, address in zip(made, sixth, strict=True):
+        assert soon(lambda address=address: asked(bed, "head", f"[{address}]"), 60) == one["id"]
+        assert asked(bed, "student", f"[{address}]", wait_s=1) == ""
+    bed.educloud("instance", "rules", made[0]["id"], "--allow", "tcp:80:fd99::/64")
+    assert soon(lambda: asked(bed, "student", f"[{sixth[0]}]"), 20) == made[0]["id"]
+    assert asked(bed, "student", f"[{sixth[1]}]", wait_s=1) == ""
     where = {"other": addresses[1], "gateway": beside(made[0], 1), "front": bed.description.hosts["front"].addresses["campus"]}
     assert scan.from_guest(bed, made[0]["id"], where, (53, 80, 8600, 8603)) == {"other:80", "gateway:53"}
     for one in made:

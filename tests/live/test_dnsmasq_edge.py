@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pyroute2 import netns
 
-from luhyaapi import clock, process
+from luhyaapi import clock, process, subnets
 from luhyaapi.edge.dnsmasq import DnsmasqNetwork
 from luhyaapi.edge.networks import EdgeLease, EdgeNetwork
 from luhyaapi.errors import Failed
@@ -31,8 +31,8 @@ def lease(mac: str, address: str, name: str = "guest") -> EdgeLease:
     return EdgeLease(instance=f"ins-{mac.replace(':', '')[-8:]}", mac=mac, ip=address, hostname=name)
 
 
-def plan(*leases: EdgeLease, bridge: str = BRIDGE, subnet: str = "10.77.0.0/24", gateway: str = "10.77.0.1") -> EdgeNetwork:
-    return EdgeNetwork(bridge=bridge, subnet=subnet, gateway=gateway, leases=leases)
+def plan(*leases: EdgeLease, bridge: str = BRIDGE, subnet: str = "10.77.0.0/24", gateway: str = "10.77.0.1", **more: object) -> EdgeNetwork:
+    return EdgeNetwork(bridge=bridge, subnet=subnet, gateway=gateway, leases=leases, **more)
 
 
 class Guests:
@@ -56,6 +56,34 @@ class Guests:
             timeout_s=15, check=False,
         )
         return next((line.split()[1:] for line in done.text.splitlines() if line.startswith("GOT")), [])
+
+    def ask6(self, mac: str, folder: Path, patience_s: float = 6) -> str:
+        """The IPv6 address that a DHCPv6 client was lent; empty when nobody answered."""
+        ip("-n", self.guest, "link", "set", "eth0", "down")
+        ip("-n", self.guest, "link", "set", "eth0", "address", mac)
+        ip("-n", self.guest, "link", "set", "eth0", "up")
+        script = folder / "dhcp6"
+        script.write_text('#!/bin/sh\n[ "$reason" = BOUND6 ] && echo "$new_ip6_address" > "$OUT"\nexit 0\n')
+        script.chmod(0o755)
+        got = folder / f"got-{secrets.token_hex(3)}"
+        files = [word for name in ("lf", "pf", "cf") for word in (f"-{name}", str(folder / f"dhclient.{name}"))]
+        (folder / "dhclient.cf").touch()
+        (folder / "dhclient.lf").unlink(missing_ok=True)
+        until = clock.monotonic() + 5
+        while "tentative" in process.run(["ip", "-n", self.guest, "-6", "address", "show", "dev", "eth0"], timeout_s=5).text and clock.monotonic() < until:
+            clock.sleep(0.05)
+        client = ["dhclient", "-6", "-1", "-d", "-q", "-sf", str(script), *files, "-e", f"OUT={got}", "eth0"]
+        argv = ["ip", "netns", "exec", self.guest, "timeout", str(patience_s), *client]
+        pid = process.spawn(argv, output=folder / "dhclient.log")
+        until = clock.monotonic() + patience_s
+        while not (got.exists() and got.read_text()) and process.alive(pid) and clock.monotonic() < until:
+            clock.sleep(0.05)
+        process.end(pid, 2)
+        return got.read_text().strip() if got.exists() else ""
+
+    def shows(self, *words: str) -> str:
+        """What `ip -6` says of the guest's side."""
+        return process.run(["ip", "-n", self.guest, "-6", *words], timeout_s=5).text
 
     def pings(self, address: str, mask: str) -> bool:
         """Whether the host's side answers a guest that took its address."""
@@ -425,3 +453,37 @@ def test_in_a_network_of_others_only_the_leased_are_answered(tmp_path: Path, gue
     finally:
         edge.down()
     assert "10.77.0.5" in process.run(["ip", "address"], timeout_s=10).text
+
+
+SUBNET6, GATEWAY6 = "fd00:77:0:1::/64", "fd00:77:0:1::1"
+
+
+def test_a_card_is_lent_the_ipv6_address_of_its_mac_and_told_the_way(edge: DnsmasqNetwork, guests: Guests, tmp_path: Path) -> None:
+    wanted = plan(lease(A, "10.77.0.10", "web"), subnet6=SUBNET6)
+    edge.apply(wanted)
+    guests.connect()
+    assert guests.ask6(A, tmp_path) == subnets.ip6_of(SUBNET6, A)
+    assert guests.ask6(C, tmp_path, 2.5) == "", "a stranger"
+    assert guests.ask(A)[:3] == ["10.77.0.10", "24", "10.77.0.1"], "and IPv4 as before"
+    until = clock.monotonic() + 5
+    while "default" not in guests.shows("route") and clock.monotonic() < until:
+        clock.sleep(0.05)
+    assert f"default via {subnets.link_local(subnets.bridge_mac('10.77.0.1'))}" in guests.shows("route")
+    assert SUBNET6 in guests.shows("route"), "the prefix is on the link"
+    assert "fd00:" not in guests.shows("address"), "and no card makes itself an address"
+    assert edge.found() == wanted
+    assert edge.knows(A, "10.77.0.10")
+
+
+def test_ipv6_comes_and_goes_with_the_plan(edge: DnsmasqNetwork, guests: Guests, tmp_path: Path) -> None:
+    edge.apply(plan(lease(A, "10.77.0.10")))
+    guests.connect()
+    assert guests.ask6(A, tmp_path, 2.5) == ""
+    edge.apply(plan(lease(A, "10.77.0.10"), subnet6=SUBNET6))
+    assert guests.ask6(A, tmp_path) == subnets.ip6_of(SUBNET6, A)
+    process.run(["ip", "address", "del", f"{GATEWAY6}/64", "dev", BRIDGE], timeout_s=5)
+    assert edge.found() is None, "the gateway lost its address"
+    edge.apply(wanted := plan(lease(A, "10.77.0.10"), subnet6=SUBNET6, way_out=False))
+    assert edge.found() == wanted
+    edge.apply(plan(lease(A, "10.77.0.10")))
+    assert process.run(["ip", "-6", "address", "show", "dev", BRIDGE], timeout_s=5).text == ""

@@ -244,6 +244,31 @@ def test_guests_reach_no_door_of_their_host_and_nothing_behind_it_but_the_outsid
     assert bed.seen(names, HOST, edge_bed.GATEWAY, 53) == edge_bed.GATEWAY
 
 
+def test_of_ipv6_too_guests_reach_their_gateways_names_and_ping_and_no_door(rules: RulesDriver, bed: Bed) -> None:
+    names, out = bed.listen(HOST, 53, edge_bed.GATEWAY6), bed.listen(OUT, 80, edge_bed.CLIENT6)
+    for address in (edge_bed.GATEWAY6, edge_bed.PUBLIC6):
+        bed.listen(HOST, SSH, address)
+    rules.apply(plan())
+    assert bed.seen(names, A, edge_bed.GATEWAY6, 53) == edge_bed.IP6S[A]
+    for address in (edge_bed.GATEWAY6, edge_bed.PUBLIC6):
+        assert bed.is_closed(A, address, SSH)
+    assert bed.is_closed(OUT, edge_bed.GATEWAY6, 53), "a gateway is nobody else's to ask"
+    assert bed.run(A, "busybox", "ping", "-c", "1", "-W", "1", edge_bed.GATEWAY6, check=False).code == 0
+    assert bed.seen(out, A, edge_bed.CLIENT6, 80) == edge_bed.PUBLIC6
+
+
+def test_a_router_elsewhere_is_all_that_fenced_guests_reach_by_ipv6(rules: RulesDriver, bed: Bed) -> None:
+    web, wire = bed.listen(A, 80, edge_bed.IP6S[A]), bed.listen(FAR, 80, edge_bed.IP6S[FAR])
+    far = (IPS[FAR], edge_bed.IP6S[FAR], link_local(MACS[FAR]))
+    rules.apply(plan(gateway=False, judged=True, routers=far))
+    assert bed.seen(web, B, edge_bed.IP6S[A], 80) == edge_bed.IP6S[B]
+    rules.apply(plan(gateway=False, judged=True, routers=far, talk=False))
+    assert bed.is_closed(B, edge_bed.IP6S[A], 80)
+    assert bed.seen(web, FAR, edge_bed.IP6S[A], 80) == edge_bed.IP6S[FAR]
+    assert bed.seen(wire, A, edge_bed.IP6S[FAR], 80) == edge_bed.IP6S[A]
+    assert bed.seen(web, FAR, edge_bed.IP6S[A], 80, edge_bed.BEYOND6) == edge_bed.BEYOND6, "it judged what comes from beyond"
+
+
 def test_a_router_elsewhere_judges_and_guests_of_a_fenced_segment_reach_only_it(rules: RulesDriver, bed: Bed) -> None:
     web, wire, door = bed.listen(A, 80), bed.listen(FAR, 80), bed.listen(HOST, SSH)
     rules.apply(plan(gateway=False, judged=True, routers=(IPS[FAR],)))

@@ -20,7 +20,7 @@ from clc.services import hosts, images, own, people, tasks, uploads
 from luhyaapi.errors import Refused
 from luhyadb import memory
 from luhyadb.models import Account, Event, Host, Outbox
-admin = people.add(None, "admin", "quiet-river-9041", "admin")
+admin = people.add(None, "admin", "quiet-river-9041", "superAdm")
 token, _ = hosts.make_token(admin, "walrus")
 upload = uploads.begin(admin, images.Ask("lab", ({"part": "disk", "size_bytes": 4096, "format": "raw"},)))
 assert upload.version.version == 1

@@ -35,9 +35,10 @@ pytestmark = pytest.mark.live
 NODE, CLUSTER, OUT, GUEST, LOCAL, STRAY = "node", "cluster", "out", "guest", "local", "stray"
 SERVER, DESKTOP = "ins-0000000a", "ins-0000000b"
 NICS = {
-    SERVER: Nic(mac="02:00:0a:09:00:0a", ip="10.9.0.10", network="net-00000009", segment=9, subnet="10.9.0.0/24", gateway="10.9.0.1"),
+    SERVER: Nic(mac="02:00:0a:09:00:0a", ip="10.9.0.10", network="net-00000009", segment=9, subnet="10.9.0.0/24", gateway="10.9.0.1",
+                subnet6="fd00:9::/64"),
     DESKTOP: Nic(mac="02:00:0a:08:00:0b", ip="10.8.0.11", network="net-00000008", segment=8, subnet="10.8.0.0/24", gateway="10.8.0.1",
-                 mode=NetworkMode.NODE),
+                 mode=NetworkMode.NODE, subnet6="fd00:8::/64"),
 }
 TAPS = {instance: tap_name(instance, nic.mac) for instance, nic in NICS.items()}
 WAYS = {NODE: "192.0.2.2", CLUSTER: "192.0.2.1"}
@@ -56,8 +57,9 @@ def _span(host: str) -> SegmentSpan:
 def _plan() -> EdgePlan:
     nic = NICS[SERVER]
     lease = EdgeLease(instance=SERVER, mac=nic.mac, ip=nic.ip, hostname="server")
-    network = EdgeNetwork(bridge="edutest0-9", subnet=nic.subnet, gateway=nic.gateway, leases=(lease,), mtu=1450, span=_span(CLUSTER))
-    segment = Segment(name="n9", bridge="edutest0-9", subnets=(nic.subnet,), gateway=True)
+    network = EdgeNetwork(bridge="edutest0-9", subnet=nic.subnet, gateway=nic.gateway, leases=(lease,), mtu=1450, span=_span(CLUSTER),
+                          subnet6=nic.subnet6)
+    segment = Segment(name="n9", bridge="edutest0-9", subnets=(nic.subnet, nic.subnet6), gateway=True)
     rules = RulesPlan(name="cc-edutest0", segments=(segment,), forwards=(FORWARD,), aliases=(Alias(address=ELASTIC, to=nic.ip),))
     return EdgePlan(networks=(network,), rules=rules)
 
@@ -142,7 +144,11 @@ class Cloud:
             nic = NICS[instance]
             self.cable(where, "eth0", NODE, TAPS[instance], nic.mac)
             self.ip(NODE, "link", "set", TAPS[instance], "master", f"edutest0-{nic.segment}")
-            self.ip(where, "address", "add", f"{nic.ip}/24", "dev", "eth0")
+            self.address(where, instance)
+
+    def address(self, where: str, instance: str) -> None:
+        for each in (f"{NICS[instance].ip}/24", f"{NICS[instance].ip6}/64"):
+            self.ip(where, "address", "replace", each, "dev", "eth0", *(["nodad"] if ":" in each else []))
 
     def heal(self) -> None:
         """As the loops of both hosts do, and whoever put cables back."""
@@ -151,7 +157,7 @@ class Cloud:
         for instance, nic in NICS.items():
             self.ip(NODE, "link", "set", TAPS[instance], "master", f"edutest0-{nic.segment}", "up")
         self.ip(NODE, "link", "set", "edutest0-9", "up")
-        self.ip(GUEST, "address", "replace", f"{NICS[SERVER].ip}/24", "dev", "eth0")
+        self.address(GUEST, SERVER)
         self.routes()
         self.hypervisor.start(SERVER)
         with self.inside(CLUSTER):
@@ -215,6 +221,7 @@ FAULTS: dict[str, tuple[Hurt, str, str]] = {
         lambda cloud: cloud.run(NODE, "bridge", "fdb", "del", "00:00:00:00:00:00", "dev", VX, "dst", WAYS[CLUSTER]), "nc", "span"),
     "the bridge of the cluster is down": (ip(CLUSTER, "link", "set", "edutest0-9", "down"), "cc", "bridge"),
     "no gateway address": (ip(CLUSTER, "address", "delete", "10.9.0.1/24", "dev", "edutest0-9"), "cc", "gateway"),
+    "no gateway address of IPv6": (ip(CLUSTER, "address", "delete", "fd00:9::1/64", "dev", "edutest0-9"), "cc", "gateway"),
     "rules flushed on the cluster": (lambda cloud: cloud.run(CLUSTER, "nft", "flush", "ruleset"), "cc", "guards"),
     "VXLAN deleted on the cluster": (ip(CLUSTER, "link", "delete", VX), "cc", "span"),
     "dnsmasq killed": (lambda cloud: cloud.kill_dnsmasq("cc"), "cc", "dhcp"),
@@ -227,6 +234,7 @@ FAULTS: dict[str, tuple[Hurt, str, str]] = {
 }
 OF_NODES: dict[str, tuple[Hurt, str]] = {
     "no gateway address": (ip(NODE, "address", "delete", "10.8.0.1/24", "dev", "edutest0-8"), "gateway"),
+    "no gateway address of IPv6": (ip(NODE, "address", "delete", "fd00:8::1/64", "dev", "edutest0-8"), "gateway"),
     "rules flushed": (lambda cloud: cloud.run(NODE, "nft", "flush", "ruleset"), "guards"),
     "dnsmasq killed": (lambda cloud: cloud.kill_dnsmasq("nc"), "dhcp"),
     "dnsmasq forgot the card": (lambda cloud: cloud.forget_host("nc"), "dhcp"),
@@ -269,6 +277,39 @@ def test_whoever_has_its_address_too_is_named_by_mac(cloud: Cloud) -> None:
     assert found is not None
     assert (found[0], found[1].link) == (Role.NC, "address")
     assert found[1].why.endswith(f"which belongs to {NICS[SERVER].mac}")
+
+
+def test_a_guest_that_is_silent_by_ipv6_alone_is_told_and_no_broken_link(cloud: Cloud) -> None:
+    cloud.heal()
+    by_ipv6 = (LinkState.OK, f"{NICS[SERVER].ip6}, {NICS[SERVER].mac}")
+    assert [(each.state, each.why) for _, each in cloud.look(SERVER) if each.link == "answer"][1::2] == [by_ipv6] * 2
+    cloud.ip(GUEST, "address", "delete", f"{NICS[SERVER].ip6}/64", "dev", "eth0")
+    answers = [each.state for _, each in cloud.look(SERVER) if each.link == "answer"]
+    assert answers == [LinkState.OK, LinkState.UNKNOWN] * 2
+    assert cloud.first(SERVER) == ("", "")
+
+
+def test_whoever_has_its_ipv6_address_too_is_named(cloud: Cloud) -> None:
+    cloud.heal()
+    cloud.double()
+    cloud.ip(STRAY, "address", "flush", "dev", "eth0", "scope", "global")
+    cloud.ip(STRAY, "address", "add", f"{NICS[SERVER].ip6}/64", "dev", "eth0", "nodad")
+    cloud.ip(GUEST, "address", "delete", f"{NICS[SERVER].ip6}/64", "dev", "eth0")
+    found = links.first_broken(cloud.look(SERVER))
+    cloud.ip(STRAY, "link", "delete", "eth0")
+    assert found is not None
+    assert (found[1].link, found[1].what) == ("answer", "Somebody else has the guest's address")
+
+
+def test_who_has_an_address_of_a_new_card_is_found_by_either_family(cloud: Cloud) -> None:
+    cloud.heal()
+    nic, other = NICS[SERVER], NICS[SERVER].model_copy(update={"ip": "10.9.0.77", "mac": "02:00:0a:09:00:4d"})
+    with cloud.inside(CLUSTER):
+        assert cloud.edge.answering([nic, other]) == {nic.ip: nic.mac}
+        cloud.ip(GUEST, "address", "delete", f"{nic.ip}/24", "dev", "eth0")
+        assert cloud.edge.answering([nic, other]) == {nic.ip: nic.mac}, "by its IPv6 address"
+        cloud.ip(GUEST, "address", "flush", "dev", "eth0", "scope", "global")
+        assert cloud.edge.answering([nic, other]) == {}
 
 
 def test_looking_changes_nothing(cloud: Cloud) -> None:

@@ -6,9 +6,13 @@ from typing import Any
 
 from rest_framework.test import APIClient, ForceAuthClientHandler
 
-from clc.services import hosts, instances, own, people, pictures
+from clc.services import groups, hosts, instances, own, people, pictures, shares
 from luhyaapi import clock, ids
-from luhyadb.models import Account, Host, Image, ImageVersion, Instance
+from luhyaapi.contracts.vocabulary import Verb
+from luhyadb import paths
+from luhyadb.models import Account, Group, Host, Image, ImageVersion, Instance
+from luhyadb.models.groups import EVERYBODY
+from luhyadb.ready_made import key_of
 
 PASSWORD = "correct horse battery"
 
@@ -33,6 +37,14 @@ class World:
     def account(self, name: str, role: str = "user") -> Account:
         """An account with the password ``PASSWORD``."""
         return people.add(None, name, PASSWORD, role)
+
+    def group(self, path: str, by: Account | None = None) -> Group:
+        """The group of that path, with those above it; made where there is none."""
+        found = Group.objects.filter(key=key_of(path)).first()
+        if found or not path:
+            return found or Group.objects.get(pk=EVERYBODY)
+        self.group(paths.parent(path), by)
+        return groups.create(by or Account.objects.filter(is_staff=True).first(), path)
 
     def api(self, account: Account | None) -> APIClient:
         """A client with that account's token."""
@@ -59,6 +71,7 @@ class World:
     def image(self, owner: Account, name: str = "tiny", versions: int = 1) -> Image:
         """A published image of a kernel and a ram disk."""
         row = Image.objects.create(id=ids.new("img"), name=name, live_name=name, owner=owner, created_at=clock.now())
+        shares.open_to(row, row.group, (Verb.READ, Verb.EXECUTE))
         for n in range(1, versions + 1):
             blobs = [
                 {"part": p, "sha256": sha256(f"{name}{n}{p}"), "index": sha256(p), "size": 100 * n, "format": "raw", "virtual_size": 0}

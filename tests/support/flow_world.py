@@ -263,7 +263,7 @@ def opened(message: bytes) -> dict:
 
 def populate(world: World) -> None:
     """An administrator, a user, all roles joined and one published image."""
-    people.add(None, "root", "correct horse battery", "admin")
+    people.add(None, "root", "correct horse battery", "superAdm")
     people.add(None, "ada", "correct horse battery", "user")
     world.p.start()
     world.upload("tiny")

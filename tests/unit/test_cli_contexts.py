@@ -93,9 +93,9 @@ def test_accounts(cli: Cli, tmp_path: Path) -> None:
     assert made.json["password"] == cli.cloud.users["alice"]["password"]
     secret = tmp_path / "password"
     secret.write_text("given-one\n")
-    named = cli("user", "add", "bob", "--role", "admin", "--password-file", str(secret), "--json")
+    named = cli("user", "add", "bob", "--role", "superAdm", "--password-file", str(secret), "--json")
     assert "given-one" not in named.out
-    assert cli.cloud.users["bob"] == {"username": "bob", "role": "admin", "password": "given-one"}
+    assert cli.cloud.users["bob"] == {"username": "bob", "role": "superAdm", "password": "given-one"}
     assert cli("user", "add", "bob").code == 5
     assert cli("admin", "password").code == 2
 

@@ -9,7 +9,7 @@ import pytest
 
 from luhyaapi import clock
 from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec, Nic
-from luhyaapi.contracts.vocabulary import Part
+from luhyaapi.contracts.vocabulary import NetworkMode, Part
 from luhyaapi.errors import Failed
 from nc.drivers.base import tap_name
 from nc.drivers.metadata_base import Answer, Question
@@ -215,3 +215,15 @@ def test_what_cannot_be_served_is_logged_once_and_stops_nobody(node: Node, monke
 def test_user_data_is_in_no_picture_of_a_machine() -> None:
     assert GIVEN not in repr(spec())
     assert "echo" not in str(spec())
+
+
+def test_of_ipv6_it_is_told_its_address_and_who_lends_it() -> None:
+    home, campus = HOME.model_copy(update={"subnet6": "fd00:10::/64"}), AWAY.model_copy(update={"subnet6": "fd00:7::/64", "mode": NetworkMode.CAMPUS})
+    tree = metadata_tree.tree(spec(nics=(home, campus)), home, "cc-00000001")
+    assert metadata_tree.read(tree, "/latest/meta-data/ipv6") == "fd00:10::5054:ff:fe00:a"
+    assert metadata_tree.read(tree, f"/latest/meta-data/network/interfaces/macs/{campus.mac}/ipv6s") == "fd00:7::5054:ff:fe00:b"
+    networks = json.loads(tree["/openstack/latest/network_data.json"])["networks"]
+    assert [(each["id"], each["link"], each["type"]) for each in networks] == [
+        ("network0", "link0", "ipv4_dhcp"), ("network1", "link0", "ipv6_dhcpv6-stateful"), ("network2", "link1", "ipv4_dhcp"),
+        ("network3", "link1", "ipv6_slaac"),
+    ]

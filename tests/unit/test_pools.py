@@ -27,6 +27,19 @@ def test_addresses_are_all_hosts_of_the_subnet_but_the_gateway(subnet: ipaddress
 
 
 @settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**63), st.lists(st.binary(min_size=6, max_size=6), min_size=1, unique=True))
+def test_an_ipv6_address_is_told_from_the_mac_and_never_the_gateways(number: int, macs: list[bytes]) -> None:
+    subnet6 = f"{ipaddress.IPv6Address((0xFD << 120) | (number << 64) & ((1 << 120) - 1))}/64"
+    found = [subnets.ip6_of(subnet6, mac.hex(":")) for mac in macs]
+    assert len({*found, subnets.gateway6_of(subnet6)}) == len(macs) + 1
+    assert all(ipaddress.IPv6Address(each) in ipaddress.IPv6Network(subnet6) for each in found)
+
+
+def test_the_interface_of_a_mac_is_that_of_the_rfc() -> None:
+    """The example of RFC 4291, appendix A, in bytes: 34-56-78-9A-BC-DE."""
+    assert subnets.link_local("34:56:78:9a:bc:de") == "fe80::3656:78ff:fe9a:bcde"
+
+
 @given(guest_subnets, st.text(max_size=12))
 def test_macs_are_locally_administered_single_and_unique(subnet: ipaddress.IPv4Network, cluster: str) -> None:
     lent = [subnets.gateway_of(subnet), *subnets.addresses(subnet)]

@@ -86,3 +86,14 @@ def test_a_card_of_a_cluster_that_does_not_say_its_network_is_left_out() -> None
 
 def test_an_address_that_two_claim_is_the_first_ones() -> None:
     assert [card.tap for card in made(edge({B: (nic(5),), A: (nic(5),)})).cards] == [tap_name(A, nic(5).mac)]
+
+
+def test_of_ipv6_a_card_has_the_address_of_its_mac_and_its_gateway_is_a_router() -> None:
+    here, there = nic(5, subnet6="fd00:231::/64"), behind(6, subnet6="fd00:9::/64")
+    plan = made(edge({A: (here,), B: (there,)}))
+    segments = {each.name: each for each in plan.segments}
+    assert segments["n0"].subnets == ("10.231.0.0/24", "fd00:231::/64")
+    assert segments["n0"].routers == ("10.231.0.1", "fd00:231::1", "fe80::aff:fee7:1"), "also by the link-local address of its bridge"
+    assert (segments["n9"].subnets, segments["n9"].routers) == (("10.9.0.0/24", "fd00:9::/64"), ())
+    assert {card.addresses for card in plan.cards} == {(here.ip, here.ip6), (there.ip, there.ip6)}
+    assert [each.subnet6 for each in taps.served("edubr0", edge({A: (here,), B: (there,)}))] == ["fd00:9::/64"]

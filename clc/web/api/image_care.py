@@ -15,8 +15,8 @@ from clc.web.api.images import TAG
 from clc.web.api.once import once
 from clc.web.api.shapes import KEY, ImageShape, TaskShape, many, says
 from clc.web.rest import Form, Nothing, Whole, accepted
+from luhyaapi.contracts.vocabulary import Verb
 from luhyaapi.errors import Refused
-from luhyadb import scope
 from luhyadb.models import Image
 
 
@@ -30,13 +30,12 @@ class Retention(Endpoint):
     """Which versions of an image stay."""
 
     def _found(self, image: str) -> Image:
-        scope.require_admin(self.account)
-        return images.resolve(self.account, image)
+        return images.resolve(self.account, image, Verb.WRITE)
 
     @says(RetentionShape, tag=TAG, operation_id="images_retention",
           parameters=[OpenApiParameter("keep", int, description="As if so many of the newest versions were kept; nothing is changed.")])
     def get(self, request: Request, image: str) -> Response:
-        """Show which versions the image's rule keeps, and why, and which would go (administrators)."""
+        """Show which versions the image's rule keeps, and why, and which would go (who may change it)."""
         text = request.query_params.get("keep", "")
         if text and not (text.isascii() and text.isdigit() and int(text[:9]) <= retention.KEEP_AT_MOST):
             raise Refused("invalid", "keep is not possible", f"give 0 to {retention.KEEP_AT_MOST}; 0: all are kept", field="keep")
@@ -44,7 +43,7 @@ class Retention(Endpoint):
 
     @says(RetentionShape, sends=RetentionForm, tag=TAG, operation_id="images_retain")
     def put(self, _request: Request, image: str) -> Response:
-        """Set how many of the newest versions are kept; older ones that nobody uses or pinned are retired at once (administrators)."""
+        """Set how many of the newest versions are kept; older ones that nobody uses or pinned are retired at once (who may change it)."""
         went = images.keep(self.account, image, self.sent(RetentionForm)["keep"])
         return Response(image_pictures.retention(self._found(image), None, went))
 
@@ -54,13 +53,13 @@ class Pin(Endpoint):
 
     @says(ImageShape, sends=Nothing, tag=TAG, operation_id="images_pin")
     def put(self, _request: Request, image: str, version: int) -> Response:
-        """Pin a version: no rule retires it (administrators)."""
+        """Pin a version: no rule retires it (who may change it)."""
         self.sent(Nothing)
         return self._pinned(image, version, on=True)
 
     @says(ImageShape, tag=TAG, operation_id="images_unpin")
     def delete(self, _request: Request, image: str, version: int) -> Response:
-        """Unpin a version (administrators)."""
+        """Unpin a version (who may change it)."""
         return self._pinned(image, version, on=False)
 
     def _pinned(self, image: str, version: int, **how: Any) -> Response:
@@ -72,9 +71,8 @@ class Uses(Endpoint):
 
     @says(many("VersionUses", VersionUsesShape), tag=TAG, operation_id="images_uses")
     def get(self, _request: Request, image: str) -> Response:
-        """List who needs which version: nobody can delete that (administrators)."""
-        scope.require_admin(self.account)
-        found = images.resolve(self.account, image)
+        """List who needs which version: nobody can delete that (who may change it)."""
+        found = images.resolve(self.account, image, Verb.WRITE)
         return Response({"results": image_pictures.uses(found), "next": None})
 
 
@@ -100,7 +98,7 @@ class Diff(Endpoint):
     @says({200: DifferenceShape, 202: TaskShape}, sends=DiffForm, parameters=[KEY], tag=TAG, operation_id="images_compare")
     @once
     def post(self, _request: Request, image: str) -> Response:
-        """Tell what two versions share, or have the store find it out: then its task; asked again when that is done it is told (administrators)."""
+        """Tell what two versions share, or have the store find it out: then its task; asked again when that is done it is told (who may change it)."""
         asked = self.sent(DiffForm)
         row, task = comparisons.compare(self.account, image, asked["one"], asked["other"])
         return Response(image_pictures.difference(row)) if task is None else accepted(task.pk, pictures.task(task))

@@ -46,6 +46,7 @@ class NetworkShape(serializers.Serializer):
     cluster_name = serializers.CharField()
     number = serializers.IntegerField()
     subnet = serializers.CharField()
+    subnet6 = serializers.CharField(help_text="Its IPv6 side, a /64; empty: it has none.")
     gateway = serializers.CharField()
     ranges = serializers.ListField(child=serializers.CharField())
     way_out = serializers.BooleanField(help_text="Its guests reach what lies outside of the cluster.")
@@ -67,6 +68,8 @@ class NetworkForm(Form):
     mode = Text(max_length=20, required=False, default=NetworkMode.CLUSTER)
     ranges = serializers.ListField(child=Text(max_length=40), required=False, default=list, max_length=64,
                                    help_text="`first-last` of what is lent; none: all of it.")
+    subnet6 = Text(max_length=43, required=False, allow_blank=True, default="",
+                   help_text="Its IPv6 side, a /64, unique local or routed to the cluster; empty: IPv4 only.")
     gateway = Text(max_length=15, required=False, allow_blank=True, default="", help_text="The router of a campus network; empty: its first address.")
     way_out = serializers.BooleanField(required=False, default=True, help_text="Its guests reach what lies outside of the cluster.")
     isolated = serializers.BooleanField(required=False, default=False, help_text="Its guests do not reach each other.")

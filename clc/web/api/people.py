@@ -12,7 +12,6 @@ from clc.web.api.endpoint import Endpoint
 from clc.web.api.once import once
 from clc.web.api.shapes import KEY, PAGES, AccountShape, LoginShape, PersonShape, listed, says
 from clc.web.rest import Form, Text, narrowed, page
-from luhyadb import scope
 
 TAG = "users"
 _attempts = Attempts()
@@ -30,7 +29,8 @@ class UserForm(Form):
 
     username = Text(max_length=150)
     password = Text(max_length=1024)
-    role = Text(max_length=20, required=False, default="user")
+    role = Text(max_length=63, required=False, default="user", help_text="Its access role.")
+    group = Text(max_length=2800, required=False, allow_blank=True, default="", help_text="The path of its group; empty: that of who adds it.")
 
 
 class PasswordForm(Form):
@@ -60,15 +60,14 @@ class Users(Endpoint):
 
     @says(listed("Account", AccountShape), parameters=PAGES, tag=TAG, operation_id="users_list")
     def get(self, request: Request) -> Response:
-        """List accounts (administrators)."""
+        """List accounts (who manages people)."""
         rows = narrowed(request, people.known(self.account), {})
         return page(request, rows, pictures.accounts, by="id", newest=False)
 
     @says(AccountShape, 201, sends=UserForm, parameters=[KEY], tag=TAG, operation_id="users_add")
     @once
     def post(self, _request: Request) -> Response:
-        """Add an account (administrators)."""
-        scope.require_admin(self.account)
+        """Add an account (who manages people)."""
         return Response(pictures.account(people.add(self.account, **self.sent(UserForm))), 201)
 
 
@@ -97,12 +96,12 @@ class OneUser(Endpoint):
 
     @says(PersonShape, tag=TAG, operation_id="users_show")
     def get(self, _request: Request, user: str) -> Response:
-        """Show an account and how many instances it has (administrators)."""
+        """Show an account and how many instances it has (who manages people)."""
         return Response(pictures.person(people.find(self.account, user)))
 
     @says(None, 204, tag=TAG, operation_id="users_delete")
     def delete(self, _request: Request, user: str) -> Response:
-        """Delete an account that owns no instances; its sessions and tokens end at once (administrators)."""
+        """Delete an account that owns no instances; its sessions and tokens end at once (who manages people)."""
         people.delete(self.account, user)
         return Response(status=204)
 
@@ -113,6 +112,6 @@ class UserPassword(Endpoint):
     @says(None, 204, sends=PasswordForm, parameters=[KEY], tag=TAG, operation_id="users_password")
     @once
     def post(self, _request: Request, user: str) -> Response:
-        """Set somebody's password; every token and session of the account ends (administrators)."""
+        """Set somebody's password; every token and session of the account ends (who manages people)."""
         people.set_password(people.find(self.account, user), self.sent(PasswordForm)["password"], by=self.account)
         return Response(status=204)

@@ -76,6 +76,7 @@ class NicShape(s.Serializer):
 
     mac = s.CharField()
     ip = s.CharField()
+    ip6 = s.CharField(help_text="Empty where its network has no IPv6.")
     network = s.CharField()
 
 
@@ -360,7 +361,8 @@ class AccountShape(s.Serializer):
 
     id = s.IntegerField()
     username = s.CharField()
-    role = s.CharField(help_text="user or admin")
+    role = s.CharField(help_text="Its access role.")
+    group = s.CharField(help_text="The path of its group; empty: that of everybody.")
     active = s.BooleanField()
     language = s.CharField()
     created_at = s.DateTimeField()

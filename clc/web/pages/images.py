@@ -52,8 +52,8 @@ def index(request: HttpRequest) -> HttpResponse:
     chosen = filters(request, ImageState)
     sort, group = request.GET.get("sort", ""), request.GET.get("group", "")[:200]
     chosen |= {"sort": sort if sort in image_properties.SORTS else "name", "group": group}
-    rows = scope.visible_to(request.user, Image).filter(retired=chosen["state"] == ImageState.RETIRED).select_related("owner")
-    groups = sorted(set(rows.exclude(owner_group="").order_by().values_list("owner_group", flat=True)))
+    rows = scope.visible_to(request.user, Image).filter(retired=chosen["state"] == ImageState.RETIRED).select_related("owner", "group")
+    groups = sorted(set(rows.exclude(group__path="").order_by().values_list("group__path", flat=True)))
     if group:
         rows = image_properties.below(rows, [group])
     if chosen["state"]:

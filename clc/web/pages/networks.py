@@ -36,7 +36,7 @@ def add(request: HttpRequest) -> HttpResponse:
     """A new network."""
     given = {name: value.strip() for name, value in Form.of(request).values.items()}
     ranges = tuple(line.strip() for line in given.pop("ranges", "").splitlines() if line.strip())
-    wanted: dict[str, Any] = {name: given.get(name, "") for name in ("cluster", "name", "subnet", "mode", "gateway")}
+    wanted: dict[str, Any] = {name: given.get(name, "") for name in ("cluster", "name", "subnet", "subnet6", "mode", "gateway")}
     row = networks.create(request.user, networks.Ask(**wanted, ranges=ranges, way_out="no_way_out" not in given, isolated="isolated" in given))
     messages.success(request, gettext("The network %(name)s is made") % {"name": row.name})
     return go(request, reverse("networks"))

@@ -13,7 +13,7 @@ from luhyaapi.errors import CODES
 from tests.support.real_cloud import BASE
 
 pytestmark = pytest.mark.live
-SUBNET = "10.198.7.0/24"
+SUBNET, SUBNET6 = "10.198.7.0/24", "fd07:0:0:7::/64"
 OTHER = "00:16:3e:00:00:07"
 
 
@@ -48,7 +48,7 @@ def _bridge():
 
 
 def test_a_guest_is_reached_in_a_network_of_its_own(cloud, stranger):
-    made = cloud.json("network", "create", "--name", "class-7", "--subnet", SUBNET, "--range", "10.198.7.50-10.198.7.60")
+    made = cloud.json("network", "create", "--name", "class-7", "--subnet", SUBNET, "--subnet6", SUBNET6, "--range", "10.198.7.50-10.198.7.60")
     assert cloud.soon(_bridge)
     stranger("10.198.7.50")
     cloud.json("network", "reserve", "class-7", "10.198.7.51", "--mac", "00:16:3e:00:00:08")
@@ -56,6 +56,7 @@ def test_a_guest_is_reached_in_a_network_of_its_own(cloud, stranger):
     (nic,) = one["nics"]
     assert (nic["network"], nic["ip"]) == (made["id"], "10.198.7.52")
     assert cloud.soon(lambda: _page(nic["ip"])).splitlines()[0] == one["id"]
+    assert cloud.soon(lambda: _page(f"[{nic['ip6']}]")).splitlines()[0] == one["id"]
     taken, reserved, lent = cloud.json("network", "leases", "class-7")
     assert (taken["address"], taken["state"], taken["mac"]) == ("10.198.7.50", "taken", OTHER)
     assert (reserved["address"], reserved["state"]) == ("10.198.7.51", "reserved")

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('luhyadb', '0010_lent_ports'),
+        ('luhyadb', '0012_groups'),
     ]
 
     operations = [
