@@ -207,6 +207,7 @@ def change(account: Account, text: str, given: Mapping[str, str]) -> Image:
             before["owner_group"] = groups.shown(image.group.path)
             said["group"] = groups.belongs_to(account, said.pop("owner_group"))
             scope.require(account, Kind.IMAGE, Verb.CREATE, said["group"].pk)
+            told["owner_group"] = groups.shown(said["group"].path)
         if said:
             before |= {each: getattr(image, each) for each in told if each != "owner_group"}
             after |= told

@@ -88,8 +88,8 @@ def place(by: Account, username: str, role: str = "", group: str = "") -> Accoun
         before = {"role": account.access_role_id, "group": account.group.path}
         account.is_staff, account.group_id, account.access_role = where.role.pk == ALL, where.group, where.role
         account.save(update_fields=["is_staff", "group", "access_role"])
-        events.record("user", str(account.pk), "user moved", owner=account, name=account.username, role=where.role.pk, group=where.path, actor=by, before=before,
-                      after={"role": where.role.pk, "group": where.path})
+        events.record("user", str(account.pk), "user moved", owner=account, name=account.username, role=where.role.pk, group=where.path, actor=by,
+                      before=before, after={"role": where.role.pk, "group": where.path})
     return account
 
 
