@@ -231,9 +231,11 @@ def _lead(row: ElasticAddress, target: Instance | None) -> None:
     ElasticAddress.objects.filter(pk=row.pk).update(instance=target)
     row.instance = target
     if left is not None:
-        events.record("instance", left.pk, "public address leads elsewhere", owner_id=left.owner_id, address=row.address)
+        events.record("instance", left.pk, "public address leads elsewhere", owner_id=left.owner_id, address=row.address,
+                      before={"address": row.address}, after={"address": ""})
     if target is not None:
-        events.record("instance", target.pk, "public address leads here", owner_id=target.owner_id, address=row.address)
+        events.record("instance", target.pk, "public address leads here", owner_id=target.owner_id, address=row.address,
+                      before={"address": ""}, after={"address": row.address})
     plans.tell(row.cluster, plans.alone(row.cluster))
 
 

@@ -191,21 +191,30 @@ def change(account: Account, text: str, given: Mapping[str, str]) -> Image:
     """
     name, _, number = text.partition(":")
     said: dict[str, Any] = image_properties.of_image(given)
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
     with memory.atomic():
         image = resolve(account, name, Verb.WRITE)
         if any(given.get(each) for each in image_properties.CHOICES):
             version = runnable(account, text, Verb.WRITE)
             hardware = image_properties.hardware(given, version.hardware)
             ImageVersion.objects.filter(pk=version.pk).update(hardware=hardware)
+            before, after = dict(version.hardware), dict(hardware)
         elif number:
             raise Refused("invalid", "Only the hardware is a version's own", f"the other properties are those of {image.name}, whatever its version")
+        told = dict(said)
         if "owner_group" in said:
+            before["owner_group"] = groups.shown(image.group.path)
             said["group"] = groups.belongs_to(account, said.pop("owner_group"))
             scope.require(account, Kind.IMAGE, Verb.CREATE, said["group"].pk)
+            told["owner_group"] = groups.shown(said["group"].path)
         if said:
+            before |= {each: getattr(image, each) for each in told if each != "owner_group"}
+            after |= told
             Image.objects.filter(pk=image.pk).update(**said)
             image.refresh_from_db()
-        events.record("image", image.pk, "image changed", owner=account, properties=sorted(k for k in given if k in image_properties.NAMES))
+        events.record("image", image.pk, "image changed", owner=account, properties=sorted(k for k in given if k in image_properties.NAMES),
+                      before=before, after=after)
     return image
 
 
@@ -317,10 +326,12 @@ def pin(account: Account, text: str, number: int, *, on: bool) -> Image:
     """Have a rule never retire a version, or let it again. Raises Refused(not_found | forbidden)."""
     with memory.atomic():
         image = resolve(account, text, Verb.WRITE)
-        if not image.versions.filter(version=number, state=ImageState.PUBLISHED).exists():
+        was = image.versions.filter(version=number, state=ImageState.PUBLISHED).values_list("pinned", flat=True).first()
+        if was is None:
             raise Refused("not_found", f"There is no version {number} of {image.name} to pin", "only published versions can be pinned")
         ImageVersion.objects.filter(image=image, version=number).update(pinned=on)
-        events.record("image", image.pk, "version pinned" if on else "version unpinned", owner=account, version=number)
+        events.record("image", image.pk, "version pinned" if on else "version unpinned", owner=account, version=number,
+                      before={"pinned": was}, after={"pinned": on})
     return image
 
 
@@ -333,9 +344,11 @@ def keep(account: Account, text: str, newest: int | None) -> list[retention.Verd
         raise Refused("invalid", "keep is not possible", f"give 0 to {retention.KEEP_AT_MOST}; 0: all are kept", field="keep")
     with memory.atomic():
         image = resolve(account, text, Verb.WRITE)
+        before = image.keep_versions
         Image.objects.filter(pk=image.pk).update(keep_versions=newest)
         image.refresh_from_db()
-        events.record("image", image.pk, "image changed", owner=account, keep_versions=newest)
+        events.record("image", image.pk, "image changed", owner=account, keep_versions=newest,
+                      before={"keep_versions": before}, after={"keep_versions": newest})
         return tidy(image, account)
 
 
@@ -384,8 +397,10 @@ def _refuse(version: ImageVersion, why: str) -> None:
 
 
 def _move(version: ImageVersion, event: str, **changes: Any) -> None:
-    new = IMAGE.advance(version.state, event)
+    before = version.state
+    new = IMAGE.advance(before, event)
     if ImageVersion.objects.filter(pk=version.pk, state=version.state).update(state=new, **changes):
         version.refresh_from_db()
         events.record("image", version.image_id, f"version {version.version} {new}", owner_id=version.image.owner_id,
-                      task=version.task, version=version.version, **({"why": version.why} if version.why else {}))
+                      task=version.task, version=version.version, before={"state": before}, after={"state": new},
+                      **({"why": version.why} if version.why else {}))

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from django.contrib.auth import authenticate
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
+from knox.crypto import hash_token
 from knox.models import AuthToken
 
-from clc.services import events, grants, groups, screens
+from clc.services import events, grants, groups, refusals, screens
 from luhyaapi.contracts.vocabulary import InstanceState, Kind, Verb
 from luhyaapi.errors import Refused
 from luhyadb import memory, scope
@@ -22,7 +24,7 @@ from luhyadb.models import AccessRole, Account, Grant, Instance
 from luhyadb.models.groups import EVERYBODY
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
-_GONE = "~"
+GONE = "~"
 """Stands in the name of a deleted account, and can stand in no other."""
 ALL = "superAdm"
 """The access role of who may do everything; it is everywhere or nowhere."""
@@ -43,7 +45,7 @@ def add(by: Account | None, username: str, password: str, role: str = "user", gr
         account = Account(username=username, is_staff=where.role.pk == ALL, group_id=where.group, access_role=where.role)
         _set_password(account, password)
         account.save()
-        events.record("user", str(account.pk), "user added", owner=account, name=username, role=where.role.pk, group=where.path, by=by.username if by else "")
+        events.record("user", str(account.pk), "user added", owner=account, name=username, role=where.role.pk, group=where.path, actor=by)
     return account
 
 
@@ -86,8 +88,8 @@ def place(by: Account, username: str, role: str = "", group: str = "") -> Accoun
         before = {"role": account.access_role_id, "group": account.group.path}
         account.is_staff, account.group_id, account.access_role = where.role.pk == ALL, where.group, where.role
         account.save(update_fields=["is_staff", "group", "access_role"])
-        events.record("user", str(account.pk), "user moved", owner=account, name=account.username, role=where.role.pk, group=where.path, before=before,
-                      by=by.username)
+        events.record("user", str(account.pk), "user moved", owner=account, name=account.username, role=where.role.pk, group=where.path, actor=by,
+                      before=before, after={"role": where.role.pk, "group": where.path})
     return account
 
 
@@ -103,7 +105,7 @@ def set_password(account: Account, password: str, by: Account | None = None) -> 
         account.save(update_fields=["password"])
         _end_sessions(account)
         what = "password changed" if by is None else "password reset"
-        events.record("user", str(account.pk), what, owner=account, name=account.username, by=(by or account).username)
+        events.record("user", str(account.pk), what, owner=account, name=account.username, actor=by or account)
 
 
 def delete(by: Account, username: str) -> None:
@@ -132,10 +134,10 @@ def delete(by: Account, username: str) -> None:
         security_groups.forget_owner(account)
         _end_sessions(account)
         name = account.username
-        account.username, account.is_active, account.is_staff = f"{name}{_GONE}{account.pk}", False, False
+        account.username, account.is_active, account.is_staff = f"{name}{GONE}{account.pk}", False, False
         account.set_unusable_password()
         account.save(update_fields=["username", "is_active", "is_staff", "password"])
-        events.record("user", str(account.pk), "user deleted", owner=account, name=name, by=by.username)
+        events.record("user", str(account.pk), "user deleted", owner=account, name=name, actor=by)
 
 
 def _require_no_instances(account: Account) -> None:
@@ -166,8 +168,28 @@ def sign_in(username: str, password: str) -> str:
     """A token for the command line. Raises Refused(unauthenticated)."""
     account = authenticate(username=username, password=password)
     if not isinstance(account, Account):
+        refusals.sign_in(username)
         raise Refused("unauthenticated", "Name or password is wrong", hint="Try again, or have an administrator set a new password.")
-    return make_token(account)
+    with memory.atomic():
+        token = make_token(account)
+        signed_in(account, token)
+    return token
+
+
+def signed_in(account: Account, token: str = "") -> None:
+    """Have it recorded; a ``token`` by its id."""
+    more: dict[str, Any] = {"made": token_id(hash_token(token))} if token else {}
+    events.record("session", str(account.pk), "signed in", owner=account, actor=account, **more)
+
+
+def signed_out(account: Account) -> None:
+    """Have it recorded."""
+    events.record("session", str(account.pk), "signed out", owner=account, actor=account)
+
+
+def token_id(digest: str) -> str:
+    """How a token is named where it must not stand: the beginning of its hash."""
+    return digest[:12]
 
 
 def make_token(account: Account) -> str:
@@ -186,7 +208,7 @@ def known(by: Account) -> QuerySet[Account]:
     """The accounts somebody manages, without deleted ones. Raises Refused(forbidden) for who manages none."""
     if not scope.able(by).get(Kind.ACCOUNT):
         raise Refused("forbidden", "Only who manages people may do this")
-    return scope.visible_to(by, Account).exclude(username__contains=_GONE)
+    return scope.visible_to(by, Account).exclude(username__contains=GONE)
 
 
 def find(by: Account, username: str, verb: Verb = Verb.READ) -> Account:

@@ -14,6 +14,7 @@ from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from clc.services import refusals
 from clc.services.sentences import said
 from clc.web.audience import newest
 from luhyaapi.errors import CODES, Refused, Trouble
@@ -80,6 +81,7 @@ def _guarded(one: Page) -> View:
             return _to_login(request)
         try:
             if one.admin_only and not request.user.is_admin:
+                refusals.forbidden(request.path, Refused("forbidden", "Only an administrator may do this"))
                 raise Refused("not_found", "There is no such page")
             request.here = one.home(request, at)
             if request.method == "GET" and not is_fragment(request):
@@ -88,6 +90,8 @@ def _guarded(one: Page) -> View:
         except Trouble as error:
             if error.family == "bug":
                 raise
+            if error.code == "forbidden":
+                refusals.forbidden(request.path, error)
             answer = _sent_back(request, one, at, error) or refusal(request, error)
         answer.headers.setdefault("Cache-Control", "private, no-cache")
         return answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import access_samples
+import audit_samples
 import pool_samples
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
@@ -95,6 +96,9 @@ _PATHS = {
     "person": "people/of/<str:ident>/",
     "person_password": "people/of/<str:ident>/password/",
     "person_delete": "people/of/<str:ident>/delete/",
+    "audit": "audit/",
+    "history": "history/<str:ident>/",
+    "api_audit_export": "api/v1/audit/export/",
     "portal": "portal/",
     "overview_roles": "overview/roles/",
 }
@@ -570,6 +574,10 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
                 },
             },
         ),
+        "audit": ("audit/list.html", "people", audit_samples.LIST),
+        "audit empty": ("audit/list.html", "people", audit_samples.EMPTY),
+        "audit nothing fits": ("audit/list.html", "people", audit_samples.NOTHING_FITS),
+        "history": ("audit/history.html", "instances", audit_samples.HISTORY),
         "people": (
             "people/list.html",
             "people",

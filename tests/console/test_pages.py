@@ -178,7 +178,7 @@ def filled(admin, user, other, cloud, monkeypatch):
 
 
 AT = {"workspace": "wks-00000001", "instance": "ins-00000001", "image": "img-00000001", "task": f"tsk-{11:08x}", "host": "nc-00000001", "people": "bob",
-      "network": "net-00000001", "security-group": "sgr-00000001"}
+      "network": "net-00000001", "security-group": "sgr-00000001", "history": f"tsk-{11:08x}"}
 READ = [p for p in PAGES.values() if "GET" in p.methods and p.slug not in ("login", "person_add")]
 
 
@@ -217,7 +217,7 @@ def test_every_tab_of_an_instance(filled, user, tab):
         assert b"stream door" in answer.content
 
 
-@pytest.mark.parametrize("one", ["/instances/", "/tasks/", "/images/", "/hosts/", "/people/", "/portal/", "/security-groups/", "/addresses/", "/"])
+@pytest.mark.parametrize("one", ["/instances/", "/tasks/", "/images/", "/hosts/", "/people/", "/portal/", "/security-groups/", "/addresses/", "/audit/", "/"])
 def test_lists_ask_a_bounded_number_of_questions(admin, user, one):
     hosts()
     images = [an_image(admin, 100 + n) for n in range(10)]

@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from clc.web import health
 from clc.web.api import (
     access,
+    audit,
     builds,
     elastic,
     elsewhere,
@@ -87,6 +88,9 @@ api = [
     path("instances/<str:instance>/rules/", access.Rules.as_view()),
     path("instances/<str:instance>/groups/", access.Groups.as_view()),
     path("instances/<str:instance>/network-check/", probes.NetworkCheck.as_view(), name="api_instance_network_check"),
+    path("audit/", audit.Audit.as_view()),
+    path("audit/head/", audit.Head.as_view()),
+    path("audit/export/", audit.Export.as_view(), name="api_audit_export"),
     path("events", elsewhere.Events.as_view()),
     path("letters/", letters.Letters.as_view()),
     path("letters/<str:letter>/", letters.OneLetter.as_view()),

@@ -23,9 +23,11 @@ from luhyaapi.contracts.vocabulary import (
     NetworkMode,
     Persistence,
     Protocol,
+    Result,
     Role,
     TaskState,
     Usage,
+    Via,
     WorkspaceState,
 )
 from luhyaapi.errors import CODES
@@ -39,7 +41,7 @@ def _choices(words: Any) -> list[tuple[str, str]]:
 spectacular_settings.apply_patches({"ENUM_NAME_OVERRIDES": {  # type: ignore[no-untyped-call]
     w.__name__: _choices(w) for w in (
         Accelerator, AddressState, Allowed, Architecture, Health, HostState, ImageState, InstanceState, LeaseState, NetworkMode, Persistence, Protocol,
-        Role, TaskState, Usage, WorkspaceState,
+        Result, Role, TaskState, Usage, Via, WorkspaceState,
     )
 }})
 

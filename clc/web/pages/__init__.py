@@ -4,6 +4,7 @@ from clc.web.page import routes
 from clc.web.pages import (
     access,
     addresses,
+    audit,
     hosts,
     images,
     instances,
@@ -20,7 +21,7 @@ from clc.web.pages import (
 )
 
 __all__ = [
-    "access", "addresses", "hosts", "images", "instances", "network_pools", "networks", "overview", "people", "portal", "probes", "security_groups", "session",
-    "tasks", "urlpatterns", "workspaces",
+    "access", "addresses", "audit", "hosts", "images", "instances", "network_pools", "networks", "overview", "people", "portal", "probes", "security_groups",
+    "session", "tasks", "urlpatterns", "workspaces",
 ]
 urlpatterns = routes()
