@@ -9,6 +9,7 @@ from clc.web import health
 from clc.web.api import (
     access,
     audit,
+    batches,
     builds,
     elastic,
     elsewhere,
@@ -33,6 +34,8 @@ api = [
     path("login/", people.Login.as_view(), name="api_login"),
     path("status/", status.Status.as_view()),
     path("users/", people.Users.as_view()),
+    path("users/import/", batches.Import.as_view()),
+    path("users/numbered/", batches.Numbered.as_view()),
     path("users/me/", people.Me.as_view()),
     path("users/me/password/", people.MyPassword.as_view()),
     path("users/<str:user>/", people.OneUser.as_view()),

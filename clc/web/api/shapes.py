@@ -19,6 +19,7 @@ from luhyaapi.contracts.vocabulary import (
     HostState,
     ImageState,
     InstanceState,
+    Kind,
     LeaseState,
     NetworkMode,
     Persistence,
@@ -27,6 +28,7 @@ from luhyaapi.contracts.vocabulary import (
     Role,
     TaskState,
     Usage,
+    Verb,
     Via,
     WorkspaceState,
 )
@@ -40,8 +42,8 @@ def _choices(words: Any) -> list[tuple[str, str]]:
 # The description names an enumeration as the vocabulary does, not by a hash of its words.
 spectacular_settings.apply_patches({"ENUM_NAME_OVERRIDES": {  # type: ignore[no-untyped-call]
     w.__name__: _choices(w) for w in (
-        Accelerator, AddressState, Allowed, Architecture, Health, HostState, ImageState, InstanceState, LeaseState, NetworkMode, Persistence, Protocol,
-        Result, Role, TaskState, Usage, Via, WorkspaceState,
+        Accelerator, AddressState, Allowed, Architecture, Health, HostState, ImageState, InstanceState, Kind, LeaseState, NetworkMode, Persistence,
+        Protocol, Result, Role, TaskState, Usage, Verb, Via, WorkspaceState,
     )
 }})
 
