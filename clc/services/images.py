@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from clc.services import events, groups, hosts, image_properties, image_uses, retention, shares, tasks
+from clc.services import events, groups, hosts, image_properties, image_uses, quotas, retention, shares, tasks
 from clc.services.own import own
 from luhyaapi import clock, ids
 from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.commands import ImageDelete
 from luhyaapi.contracts.reports import Outcome
 from luhyaapi.contracts.specs import Blob, Hardware, ImageRef
-from luhyaapi.contracts.vocabulary import ImageState, Kind, Part, Role, TaskState, Usage, Verb
+from luhyaapi.contracts.vocabulary import Counted, ImageState, Kind, Part, Role, TaskState, Usage, Verb
 from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.machines import IMAGE, TASK
 from luhyadb import memory, outbox, scope
@@ -86,6 +86,7 @@ def next_version(account: Account, ask: Ask) -> ImageVersion:
             scope.require(account, Kind.IMAGE, Verb.CREATE, group.pk)
             if ask.new_version:
                 raise Refused("not_found", f"There is no image {ask.name!r}", "a new version was asked for", field="name")
+            quotas.check(account, group.pk, {Counted.IMAGES: 1})
             image = Image.objects.create(id=ids.new("img"), name=ask.name, live_name=ask.name, owner=account, group=group, created_at=clock.now(), **about)
             _open(image)
         else:

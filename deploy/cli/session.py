@@ -127,6 +127,7 @@ NOUNS = {
     "user": ("deploy.cli.users", "Accounts: add, list, new password, delete."),
     "group": ("deploy.cli.groups", "The tree that people and resources belong to: list, make, move, give up."),
     "access-role": ("deploy.cli.access_roles", "Named sets of permissions, and who has which where."),
+    "quota": ("deploy.cli.quotas", "At most so much, of a group or a person."),
     "permission": ("deploy.cli.permissions", "Single resources shared; who may do what, and why."),
     "admin": ("deploy.cli.administrator", "One's own account."),
 }

@@ -311,3 +311,14 @@ class Verb(Word):
     CREATE = "create", "Make", "创建"
     DELETE = "delete", "Delete", "删除"
     FULL = "full", "All", "全部"
+
+
+class Counted(Word):
+    """What limits are set on. Memory and disks in MiB; disks are the data disks."""
+
+    INSTANCES = "instances", "Machines", "实例"
+    CPUS = "cpus", "Processors", "处理器"
+    MEMORY = "memory_mib", "Memory, MiB", "内存 MiB"
+    DISK = "disk_mib", "Data disks, MiB", "数据盘 MiB"
+    IMAGES = "images", "Images", "镜像"
+    ADDRESSES = "addresses", "Public addresses", "公网地址"

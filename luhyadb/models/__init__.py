@@ -9,6 +9,7 @@ from luhyadb.models.letters import Letter
 from luhyadb.models.networks import Card, Network, NetworkPlan, Reservation
 from luhyadb.models.people import Account, IdempotencyKey
 from luhyadb.models.queue import Gate, Turn
+from luhyadb.models.quotas import Quota
 from luhyadb.models.resources import (
     AccessOrder,
     AddressLease,
@@ -30,6 +31,6 @@ __all__ = [
     "Access", "AccessOrder", "AccessRole", "Account", "AddressLease", "Card", "Chain", "Child", "Comparison", "ElasticAddress", "ElasticLink",
     "Event", "FlowRun", "Forward", "ForwardLease", "Gate", "Grant", "Group", "GroupAbove", "GroupMember", "Heard", "Host", "IdempotencyKey",
     "Image", "ImageVersion", "Instance", "JoinToken", "Letter", "Network", "NetworkPlan", "Outbox", "Permission", "Placement", "Pool",
-    "PortLease", "Prefetch", "Reservation", "ReservedAddress", "ScreenTicket", "SecurityGroup", "Segment", "Share", "TakenAddress", "Task",
+    "PortLease", "Prefetch", "Quota", "Reservation", "ReservedAddress", "ScreenTicket", "SecurityGroup", "Segment", "Share", "TakenAddress", "Task",
     "TaskOrder", "TaskStep", "Turn", "Upload", "Workspace",
 ]
