@@ -17,15 +17,15 @@ def move_images(apps, schema_editor):
     using = schema_editor.connection.alias
     group, above, image = (apps.get_model("luhyadb", name) for name in ("Group", "GroupAbove", "Image"))
     for path in sorted(set(image.objects.using(using).exclude(owner_group="").values_list("owner_group", flat=True))):
-        lineage = [group.objects.using(using).get(pk=ready_made.EVERYBODY)]
+        lineage = [ready_made.EVERYBODY]
         for n, _segment in enumerate(paths.segments(path), 1):
             here = ".".join(paths.segments(path)[:n])
             key = ready_made.key_of(here)
-            row, is_new = group.objects.using(using).get_or_create(key=key, defaults={"id": f"grp-{key[:8]}", "path": here, "parent": lineage[-1]})
-            lineage.append(row)
+            row, is_new = group.objects.using(using).get_or_create(key=key, defaults={"id": f"grp-{key[:8]}", "path": here, "parent_id": lineage[-1]})
+            lineage.append(row.pk)
             if is_new:
-                above.objects.using(using).bulk_create(above(group=row, above=each) for each in lineage)
-        image.objects.using(using).filter(owner_group=path).update(group=lineage[-1])
+                above.objects.using(using).bulk_create(above(group_id=row.pk, above_id=each) for each in lineage)
+        image.objects.using(using).filter(owner_group=path).update(group_id=lineage[-1])
 
 
 class Migration(migrations.Migration):
