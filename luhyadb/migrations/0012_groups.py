@@ -28,6 +28,16 @@ def move_images(apps, schema_editor):
         image.objects.using(using).filter(owner_group=path).update(group_id=lineage[-1])
 
 
+def open_images(apps, schema_editor):
+    """What belongs to everybody is everybody's to use, as what is uploaded from now on."""
+    using = schema_editor.connection.alias
+    image, share = (apps.get_model("luhyadb", name) for name in ("Image", "Share"))
+    rows = image.objects.using(using).filter(group_id=ready_made.EVERYBODY, retired=False).order_by("pk").values_list("pk", "created_at")
+    share.objects.using(using).bulk_create(
+        share(id=f"shr-{ident[-8:]}", kind="image", subject=ident, verb="execute", group_id=ready_made.EVERYBODY, created_at=at) for ident, at in rows
+    )
+
+
 class Migration(migrations.Migration):
 
     dependencies = [
@@ -144,4 +154,5 @@ class Migration(migrations.Migration):
                 'constraints': [models.CheckConstraint(condition=models.Q(('account__isnull', True), ('group__isnull', True), _connector='XOR'), name='shared_with_one'), models.UniqueConstraint(fields=('kind', 'subject', 'verb', 'account'), name='shared_once_with_a_person'), models.UniqueConstraint(fields=('kind', 'subject', 'verb', 'group'), name='shared_once_with_a_group')],
             },
         ),
+        migrations.RunPython(open_images, migrations.RunPython.noop),
     ]

@@ -35,7 +35,7 @@ def test_paths_of_images_become_groups(tmp_path: Path) -> None:
         pairs = base.execute("select count(*) from luhyadb_groupabove a join luhyadb_group g on g.id = a.group_id where g.path = 'edu.school.a'").fetchone()
         assert pairs == (4,)
         assert base.execute("select access_role_id, group_id from luhyadb_account").fetchall() == [("user", "grp-00000000")]
-        assert base.execute("select subject from luhyadb_share").fetchall() == [], "who is in no group sees what is in any, as before"
+        assert base.execute("select subject, verb, group_id from luhyadb_share").fetchall() == [("img-00000002", "execute", "grp-00000000")]
 
 
 @pytest.mark.parametrize("role", ["cc"])
