@@ -23,11 +23,11 @@ def migrate(state: Path, role: str, *to: str) -> None:
 def test_paths_of_images_become_groups(tmp_path: Path) -> None:
     migrate(tmp_path, "clc", "luhyadb", "0011")
     with sqlite3.connect(tmp_path / "database.sqlite") as base:
-        base.execute("insert into luhyadb_account (id, password, is_superuser, username, first_name, last_name, email, is_staff, is_active, date_joined, language)"
-                     " values (1, '', 0, 'ada', '', '', '', 0, 1, '2026-01-01', '')")
+        base.execute("insert into luhyadb_account (id, password, is_superuser, username, first_name, last_name, email, is_staff, is_active, date_joined,"
+                     " language) values (1, '', 0, 'ada', '', '', '', 0, 1, '2026-01-01', '')")
         for number, path in enumerate(("edu.school.a", "edu.school", "")):
-            base.execute("insert into luhyadb_image (id, name, usage, os_type, os_distro, architecture, owner_group, description, owner_id, retired, created_at)"
-                         " values (?, ?, 'server', '', '', 'x86_64', ?, '', 1, 0, 0)", (f"img-{number:08x}", f"i{number}", path))
+            base.execute("insert into luhyadb_image (id, name, usage, os_type, os_distro, architecture, owner_group, description, owner_id, retired,"
+                         " created_at) values (?, ?, 'server', '', '', 'x86_64', ?, '', 1, 0, 0)", (f"img-{number:08x}", f"i{number}", path))
     migrate(tmp_path, "clc")
     with sqlite3.connect(tmp_path / "database.sqlite") as base:
         found = base.execute("select i.name, g.path from luhyadb_image i join luhyadb_group g on g.id = i.group_id order by i.name").fetchall()
