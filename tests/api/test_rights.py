@@ -191,3 +191,12 @@ def test_a_closed_account_may_nothing(school, pauls):
     school["head"].is_active = False
     assert not scope.visible_to(school["head"], Instance).exists()
     assert scope.reasons(school["head"], pauls, scope.Verb.READ) == []
+
+
+def test_who_only_looks_runs_nothing(world, api, admin, school):
+    world.cluster()
+    world.image(admin)
+    eve = people.add(admin, "eve", PASSWORD, "anonymous", "edu.a.class1")
+    assert _seen(api(eve), "images") == ["tiny"]
+    refused = _run(api(eve))
+    assert (refused.status_code, refused.json()["why"]) == (403, "no access role of yours gives create of instance there")
