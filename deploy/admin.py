@@ -83,7 +83,7 @@ def _join_token(given: argparse.Namespace) -> None:
 
 
 def _context(given: argparse.Namespace) -> None:
-    from clc.services import people
+    from clc.services import tokens
     from deploy.cli import contexts
     from luhyadb.models import Account
 
@@ -93,7 +93,7 @@ def _context(given: argparse.Namespace) -> None:
         raise SystemExit("there is no administrator yet")
     host = settings.host
     url = f"http{'s' if host.tls else ''}://{bracketed(host.address)}:{settings.console.port}"
-    contexts.save(contexts.Context("local", url, people.make_token(account), user=account.username), given.file)
+    contexts.save(contexts.Context("local", url, tokens.signed_in(account)[1], user=account.username), given.file)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from django.db.models import Model, Q, QuerySet
 from luhyaapi.errors import Refused
 from luhyadb.models import (
     Account,
+    ApiToken,
+    BrowserSession,
     ElasticAddress,
     Event,
     Forward,
@@ -29,10 +31,14 @@ NOUNS: dict[type[Model], str] = {
     Instance: "instance", Task: "task", Image: "image", Host: "host", ImageVersion: "image version", Upload: "upload",
     Account: "user", Workspace: "workspace", Letter: "dead letter", Network: "network",
     Forward: "forward", SecurityGroup: "security group", ElasticAddress: "public address",
+    ApiToken: "token", BrowserSession: "session",
 }
 
 
-_OWNED_BY = {Instance: "owner", Task: "owner", Event: "owner", Workspace: "owner", SecurityGroup: "owner", Forward: "instance__owner", Upload: "account"}
+_OWNED_BY = {
+    Instance: "owner", Task: "owner", Event: "owner", Workspace: "owner", SecurityGroup: "owner", Forward: "instance__owner", Upload: "account",
+    ApiToken: "account", BrowserSession: "account",
+}
 
 
 def _mine(account: Account, model: type[Model]) -> Q:

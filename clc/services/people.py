@@ -1,4 +1,4 @@
-"""Accounts, and tokens: the only writer of Account.
+"""Accounts: the only writer of Account.
 
 A deleted account's row stays, since what it did keeps its owner: it is inactive, and renamed so that its name is free again.
 """
@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import re
 
-from django.contrib.auth import authenticate
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
-from knox.models import AuthToken
 
-from clc.services import events, screens
+from clc.services import events, lock_out, screens, second_step, sessions, tokens
 from luhyaapi.contracts.vocabulary import InstanceState
 from luhyaapi.errors import Refused
 from luhyadb import memory, scope
@@ -28,7 +26,7 @@ _NAMED_AT_MOST = 10
 
 
 def add(by: Account | None, username: str, password: str, role: str = "user") -> Account:
-    """A new account. Raises Refused(invalid | exists | forbidden)."""
+    """A new account; a password chosen ``by`` somebody has to be changed first. Raises Refused(invalid | exists | forbidden)."""
     if by is not None:
         scope.require_admin(by)
     if not _NAME.fullmatch(username):
@@ -40,7 +38,7 @@ def add(by: Account | None, username: str, password: str, role: str = "user") ->
     with memory.atomic():
         if Account.objects.filter(username__iexact=username).exists():
             raise Refused("exists", f"There is a user {username!r} already", field="username")
-        account = Account(username=username, is_staff=role == "admin")
+        account = Account(username=username, is_staff=role == "admin", must_change_password=by is not None)
         _set_password(account, password)
         account.save()
         events.record("user", str(account.pk), "user added", owner=account, name=username, role=role, by=by.username if by else "")
@@ -50,14 +48,21 @@ def add(by: Account | None, username: str, password: str, role: str = "user") ->
 def set_password(account: Account, password: str, by: Account | None = None) -> None:
     """A new password, chosen by the account itself or, with ``by``, by an administrator; its tokens and sessions end.
 
-    Raises Refused(invalid | forbidden).
+    One that somebody else chose has to be changed first. Raises Refused(invalid), Refused(forbidden) also for one's own ``by`` oneself.
     """
     if by is not None:
         scope.require_admin(by)
+        if by.pk == account.pk:
+            raise Refused("forbidden", "Nobody resets the password they are signed in with", "changing it needs the current one",
+                          hint="Change it on your account's page, or by `educloud admin password`.")
     with memory.atomic():
+        if by is None and account.must_change_password and account.check_password(password):
+            raise Refused("invalid", "This is the password that has to be changed", "choose another one", field="password")
         _set_password(account, password)
-        account.save(update_fields=["password"])
+        account.must_change_password = by is not None
+        account.save(update_fields=["password", "must_change_password"])
         _end_sessions(account)
+        lock_out.forgive(account)
         what = "password changed" if by is None else "password reset"
         events.record("user", str(account.pk), what, owner=account, name=account.username, by=(by or account).username)
 
@@ -70,16 +75,7 @@ def delete(by: Account, username: str) -> None:
     """
     scope.require_admin(by)
     with memory.atomic():
-        # Who could be the last administrator is locked: two who delete each other take turns.
-        admins = set(Account.objects.select_for_update().filter(is_staff=True, is_active=True).values_list("pk", flat=True))
-        account = find(by, username)
-        require_active(account)
-        if account.pk == by.pk:
-            raise Refused("forbidden", "Nobody can delete the account they are signed in with", account.username,
-                          hint="Ask another administrator.")
-        if admins == {account.pk}:
-            raise Refused("state", "The last administrator cannot be deleted", f"nobody else could manage this cloud than {account.username}",
-                          hint="Add another administrator first.")
+        account = _to_end(by, username, "delete")
         _require_no_instances(account)
         from clc.services import elastic, reservations, security_groups
 
@@ -87,11 +83,56 @@ def delete(by: Account, username: str) -> None:
         reservations.forget_owner(account)
         security_groups.forget_owner(account)
         _end_sessions(account)
+        second_step.forget(account)
         name = account.username
         account.username, account.is_active, account.is_staff = f"{name}{_GONE}{account.pk}", False, False
         account.set_unusable_password()
         account.save(update_fields=["username", "is_active", "is_staff", "password"])
         events.record("user", str(account.pk), "user deleted", owner=account, name=name, by=by.username)
+
+
+def deactivate(by: Account, username: str) -> None:
+    """Nobody signs in to an account until :func:`reactivate`; sessions, tokens and looks at screens end at once. What it owns stays and runs.
+
+    Raises Refused(not_found | forbidden | state) as :func:`delete`.
+    """
+    scope.require_admin(by)
+    with memory.atomic():
+        account = _to_end(by, username, "deactivate")
+        if not account.is_active:
+            raise Refused("state", f"{account.username} is deactivated already")
+        account.is_active = False
+        account.save(update_fields=["is_active"])
+        _end_sessions(account)
+        events.record("user", str(account.pk), "user deactivated", owner=account, name=account.username, by=by.username)
+
+
+def reactivate(by: Account, username: str) -> None:
+    """Have somebody sign in again. Raises Refused(not_found | forbidden), Refused(state) for who can already."""
+    with memory.atomic():
+        account = find(by, username)
+        if not Account.objects.filter(pk=account.pk, is_active=False).update(is_active=True):
+            raise Refused("state", f"{account.username} is active already")
+        events.record("user", str(account.pk), "user reactivated", owner=account, name=account.username, by=by.username)
+
+
+_REFUSED = {
+    "delete": ("Nobody can delete the account they are signed in with", "The last administrator cannot be deleted"),
+    "deactivate": ("Nobody can deactivate the account they are signed in with", "The last administrator cannot be deactivated"),
+}
+
+
+def _to_end(by: Account, username: str, verb: str) -> Account:
+    """The account to delete or deactivate, inside a transaction: not one's own, and not the last administrator."""
+    # Who could be the last administrator is locked: two who end each other take turns.
+    admins = set(Account.objects.select_for_update().filter(is_staff=True, is_active=True).values_list("pk", flat=True))
+    account = Account.objects.select_for_update().get(pk=find(by, username).pk)
+    if account.pk == by.pk:
+        raise Refused("forbidden", _REFUSED[verb][0], account.username, hint="Ask another administrator.")
+    if admins == {account.pk}:
+        raise Refused("state", _REFUSED[verb][1], f"nobody else could manage this cloud than {account.username}",
+                      hint="Add another administrator first.")
+    return account
 
 
 def _require_no_instances(account: Account) -> None:
@@ -105,8 +146,9 @@ def _require_no_instances(account: Account) -> None:
 
 
 def _end_sessions(account: Account) -> None:
-    """Sessions of browsers end with the password they were opened with."""
-    AuthToken.objects.filter(user=account).delete()
+    """Whoever is signed in to an account is so no more."""
+    tokens.end_all(account)
+    sessions.end_all(account)
     screens.forget(account)
 
 
@@ -116,20 +158,6 @@ def _set_password(account: Account, password: str) -> None:
     except ValidationError as e:
         raise Refused("invalid", "The password is not strong enough", " ".join(e.messages), field="password") from e
     account.set_password(password)
-
-
-def sign_in(username: str, password: str) -> str:
-    """A token for the command line. Raises Refused(unauthenticated)."""
-    account = authenticate(username=username, password=password)
-    if not isinstance(account, Account):
-        raise Refused("unauthenticated", "Name or password is wrong", hint="Try again, or have an administrator set a new password.")
-    return make_token(account)
-
-
-def make_token(account: Account) -> str:
-    """A bearer token of an account; only its hash is kept."""
-    _, token = AuthToken.objects.create(user=account)
-    return str(token)
 
 
 def set_language(account: Account, code: str) -> None:

@@ -12,6 +12,7 @@ from clc.services.access_sentences import ACCESS
 from clc.services.more_sentences import NETWORKS, STORE, TRACE
 from clc.services.pool_sentences import POOLS
 from clc.services.probe_sentences import LINKS
+from clc.services.sign_in_sentences import SIGN_IN
 from luhyaapi.contracts import vocabulary
 from luhyaapi.contracts.vocabulary import Word
 
@@ -29,7 +30,6 @@ SENTENCES = (
     _("Nobody is signed in"),
     _("Too many requests"),
     _("Too many sign in at the same moment"),
-    _("{} attempts failed within a minute."),
     _("Somebody changed it at the same moment"),
     _("Look again, then try again."),
     _("The database does not take it now"),
@@ -378,7 +378,7 @@ SENTENCES = (
     _("waits for approval"),
     _("the hypervisor does not answer"),
     _("{} refused at the door"),
-    *STORE, *NETWORKS, *POOLS, *ACCESS, *LINKS, *TRACE,
+    *STORE, *NETWORKS, *POOLS, *ACCESS, *LINKS, *SIGN_IN, *TRACE,
 )
 """Every ``{}`` stands for a value, which may be a sentence or a word of ours itself."""
 

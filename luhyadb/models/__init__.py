@@ -21,12 +21,14 @@ from luhyadb.models.resources import (
     Segment,
     TakenAddress,
 )
+from luhyadb.models.sign_in import ApiToken, BrowserSession, Guess, SecondStep
 from luhyadb.models.tasks import Event, FlowRun, Heard, Outbox, Prefetch, Task, TaskOrder, TaskStep
 from luhyadb.models.workspaces import Workspace
 
 __all__ = [
-    "Access", "AccessOrder", "Account", "AddressLease", "Card", "Child", "Comparison", "ElasticAddress", "ElasticLink", "Event", "FlowRun",
-    "Forward", "ForwardLease", "Gate", "GroupMember", "Heard", "Host", "IdempotencyKey", "Image", "ImageVersion", "Instance", "JoinToken", "Letter",
-    "Network", "NetworkPlan", "Outbox", "Placement", "Pool", "PortLease", "Prefetch", "Reservation", "ReservedAddress", "ScreenTicket",
-    "SecurityGroup", "Segment", "TakenAddress", "Task", "TaskOrder", "TaskStep", "Turn", "Upload", "Workspace",
+    "Access", "AccessOrder", "Account", "AddressLease", "ApiToken", "BrowserSession", "Card", "Child", "Comparison", "ElasticAddress", "ElasticLink",
+    "Event", "FlowRun", "Forward", "ForwardLease", "Gate", "GroupMember", "Guess", "Heard", "Host", "IdempotencyKey", "Image", "ImageVersion",
+    "Instance", "JoinToken", "Letter", "Network", "NetworkPlan", "Outbox", "Placement", "Pool", "PortLease", "Prefetch", "Reservation",
+    "ReservedAddress", "ScreenTicket", "SecondStep", "SecurityGroup", "Segment", "TakenAddress", "Task", "TaskOrder", "TaskStep", "Turn", "Upload",
+    "Workspace",
 ]

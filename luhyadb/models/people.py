@@ -13,6 +13,7 @@ class Account(AbstractUser):
 
     home = "clc"
     language = models.CharField(max_length=10, default="", blank=True)
+    must_change_password = models.BooleanField(default=False, help_text="somebody else chose it: it is good for choosing another one only")
 
     @property
     def is_admin(self) -> bool:

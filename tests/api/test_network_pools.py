@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from cc.role import ROLE
-from clc.services import leases, people, pictures
+from clc.services import leases, pictures, tokens
 from deploy.cli.main import main
 from deploy.cli.session import Session
 from luhyaapi import ids
@@ -56,7 +56,7 @@ def client(world, tmp_path, capsys, admin):
                                           headers=dict(asked.headers))
             return httpx.Response(got.status_code, content=got.content, headers=dict(got.items()))
 
-        environ = {"EDUCLOUD_URL": "http://localhost", "EDUCLOUD_TOKEN": people.make_token(admin)}
+        environ = {"EDUCLOUD_URL": "http://localhost", "EDUCLOUD_TOKEN": tokens.signed_in(admin)[1]}
         code = main(words, Session(environ=environ, config=tmp_path / "config.toml", transport=httpx.MockTransport(answer), terminal=lambda: False))
         said = capsys.readouterr()
         return code, said.out, said.err

@@ -11,13 +11,13 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.test import Client
 
-from clc.services import events, people, pictures, screens
+from clc.services import events, pictures, screens, tokens
 from clc.web import audience
 from clc.web.live import Live, asgi, feed
 from clc.web.live import screen as screen_module
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import InstanceState, TaskState
-from luhyadb.models import Account, Event, Image, ImageVersion, Instance, ScreenTicket, Task
+from luhyadb.models import Account, BrowserSession, Event, Image, ImageVersion, Instance, ScreenTicket, Task
 
 pytestmark = pytest.mark.django_db
 
@@ -264,9 +264,7 @@ def test_a_stream_beats_and_ends_with_the_right_to_it(cast, end):
         if end == "disabled":
             await sync_to_async(Account.objects.filter(pk=cast.ann.pk).update)(is_active=False)
         else:
-            from django.contrib.sessions.models import Session
-
-            await sync_to_async(Session.objects.all().delete)()
+            await sync_to_async(BrowserSession.objects.all().delete)()
         await asyncio.wait_for(call.task, 3)
         assert call.sent[-1] == {"type": "http.response.body", "body": b""}
 
@@ -274,7 +272,7 @@ def test_a_stream_beats_and_ends_with_the_right_to_it(cast, end):
 
 
 def test_a_token_works_and_nobody_else_gets_in(cast):
-    token = people.make_token(cast.ann)
+    token = tokens.signed_in(cast.ann)[1]
 
     async def scenario():
         app = Live()

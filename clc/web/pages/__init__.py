@@ -3,6 +3,7 @@
 from clc.web.page import routes
 from clc.web.pages import (
     access,
+    account,
     addresses,
     hosts,
     images,
@@ -20,7 +21,7 @@ from clc.web.pages import (
 )
 
 __all__ = [
-    "access", "addresses", "hosts", "images", "instances", "network_pools", "networks", "overview", "people", "portal", "probes", "security_groups", "session",
-    "tasks", "urlpatterns", "workspaces",
+    "access", "account", "addresses", "hosts", "images", "instances", "network_pools", "networks", "overview", "people", "portal", "probes",
+    "security_groups", "session", "tasks", "urlpatterns", "workspaces",
 ]
 urlpatterns = routes()
