@@ -162,7 +162,13 @@ def test_a_second_account_sees_only_its_own(cloud, running, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     cloud.call("login", cloud.url, "--user", "pupil", "--password-file", str(secret), home=home)
+    cloud.call("instance", "list", home=home, code=4)
+    own = tmp_path / "own"
+    own.write_text("quiet-river-9042\n")
+    cloud.call("admin", "password", "--password-file", str(own), "--current-password-file", str(secret), home=home)
     assert cloud.json("instance", "list", home=home) == []
+    reader = cloud.json("token", "create", "reader", "--read-only", "--days", "1", home=home)
+    cloud.call("token", "revoke", reader["id"], home=home)
     cloud.call("instance", "show", running["id"], home=home, code=3)
     cloud.call("instance", "stop", running["id"], home=home, code=3)
     cloud.call("host", "list", home=home, code=4)
