@@ -68,7 +68,7 @@ class _Watch(threading.Thread):
 
 
 def _signed_in(url: str, name: str, password: str) -> httpx.Client:
-    made = httpx.post(f"{url}/api/v1/login/", json={"username": name, "password": password}).raise_for_status().json()
+    made = httpx.post(f"{url.rstrip('/')}/api/v1/login/", json={"username": name, "password": password}).raise_for_status().json()
     return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {made['token']}"}, timeout=60)
 
 

@@ -108,6 +108,7 @@ _PATHS = {
     "account_sessions_end": "account/sessions/end-others/",
     "account_session_end": "account/sessions/<str:ident>/end/",
     "account_second_step": "account/second-step/",
+    "account_second_step_enrol": "account/second-step/enrol/",
     "account_second_step_confirm": "account/second-step/confirm/",
     "account_second_step_remove": "account/second-step/remove/",
     "account_recovery_codes": "account/second-step/recovery-codes/",

@@ -97,13 +97,17 @@ def end_session(request: HttpRequest, ident: str) -> HttpResponse:
     return go(request, reverse("account"))
 
 
-@page("account/second-step/", "account_second_step", under="account", methods=("GET", "HEAD", "POST"))
+@page("account/second-step/enrol/", "account_second_step_enrol", under="account", methods=("POST",), back="account")
 def enrol(request: HttpRequest) -> HttpResponse:
+    """A secret for an app."""
+    _again(request)
+    second_step.enrol(request.user)
+    return HttpResponseRedirect(reverse("account_second_step"))
+
+
+@page("account/second-step/", "account_second_step", under="account")
+def enrolment(request: HttpRequest) -> HttpResponse:
     """What the app has to know, until its first code is confirmed."""
-    if request.method == "POST":
-        _again(request)
-        second_step.enrol(request.user)
-        return HttpResponseRedirect(reverse("account_second_step"))
     found = second_step.pending(request.user)
     return show(request, "account/second_step.html", enrolment=found) if found else HttpResponseRedirect(reverse("account"))
 
