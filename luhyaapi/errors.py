@@ -29,7 +29,7 @@ CODES: dict[str, Code] = {
         Code("second_step", "refused", "A second step is needed", "Give the code your app shows now, or one of your recovery codes.", 401, 4),
         Code("password_change", "refused", "The password has to be changed first", "Choose one of your own: `educloud admin password`, or at the console.",
              403, 4),
-        Code("locked_out", "unavailable", "Too many wrong attempts", "Wait until then; an administrator can lift it.", 429, 6),
+        Code("locked_out", "refused", "Too many wrong attempts", "Wait until then; an administrator can lift it.", 429, 6),
         Code("not_found", "refused", "Not found", "Check the name or id; list what there is.", 404, 3),
         Code("state", "refused", "Wrong state for this action", "Look at its current state, wait or act on that first.", 409, 5),
         Code("exists", "refused", "It exists already", "Choose another name, or use the existing one.", 409, 5),

@@ -13,7 +13,7 @@ from django.conf import settings
 
 from clc.services import events
 from luhyaapi import clock
-from luhyaapi.errors import Refused, Unavailable
+from luhyaapi.errors import Refused
 from luhyadb import memory, scope
 from luhyadb.models import Account, Guess
 
@@ -65,7 +65,7 @@ def _bounds(name: str, address: str) -> dict[Key, Bound]:
 
 @contextlib.contextmanager
 def attempt(name: str, address: str) -> Iterator[None]:
-    """Around one attempt; a Refused(unauthenticated) inside was a wrong one. Raises Unavailable(locked_out) when it is too early for one.
+    """Around one attempt; a Refused(unauthenticated) inside was a wrong one. Raises Refused(locked_out) when it is too early for one.
 
     It counts before it is tried, so that none run ahead of the count.
     """
@@ -128,10 +128,10 @@ def _take_back(counted: dict[Key, Bound]) -> None:
                 row.save(update_fields=["count", "until"])
 
 
-def locked(until: float) -> Unavailable:
+def locked(until: float) -> Refused:
     """The error of an attempt that came too early; it says when the next is possible, and nothing about whom it was for."""
-    return Unavailable("locked_out", "Too many wrong attempts", f"the next one is possible at {clock.rfc3339(math.ceil(until))}",
-                       wait_s=math.ceil(until - clock.now()))
+    return Refused("locked_out", "Too many wrong attempts", f"the next one is possible at {clock.rfc3339(math.ceil(until))}",
+                   wait_s=math.ceil(until - clock.now()))
 
 
 def until(account: Account) -> float:

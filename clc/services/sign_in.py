@@ -24,7 +24,7 @@ _CODE_WITHIN_S = 300.0
 def by_password(username: str, password: str, address: str = "") -> Account:
     """The account of a name and its password; it may have a second step, and then its count of wrong attempts stays.
 
-    Raises Refused(unauthenticated), Unavailable(locked_out | busy).
+    Raises Refused(unauthenticated | locked_out), Unavailable(busy).
     """
     account: Account | None = None
     try:
@@ -40,7 +40,7 @@ def by_password(username: str, password: str, address: str = "") -> Account:
 def by_both(username: str, password: str, code: str, address: str = "") -> Account:
     """The account of a name, its password, and its code where it has a second step.
 
-    Raises Refused(unauthenticated | second_step), Unavailable(locked_out | busy).
+    Raises Refused(unauthenticated | second_step | locked_out), Unavailable(busy).
     """
     with lock_out.attempt(username, address):
         account = _checked(username, password)
@@ -61,16 +61,18 @@ def half(kept: Mapping[str, Any]) -> Account | None:
 
 
 def by_code(account: Account, code: str, address: str = "") -> None:
-    """The second step of somebody whose password was right. Raises Refused(unauthenticated | second_step), Unavailable(locked_out)."""
+    """The second step of somebody whose password was right. Raises Refused(unauthenticated | second_step | locked_out)."""
     with lock_out.attempt(account.username, address):
         second_step.check(account, code)
 
 
 def again(account: Account, password: str, address: str = "", field: str = "current_password") -> None:
-    """Whether it is still who signed in. Raises Refused(invalid) with the field named, Unavailable(locked_out | busy)."""
+    """Whether it is still who signed in. Raises Refused(invalid) with the field named, Refused(locked_out), Unavailable(busy)."""
     try:
         by_password(account.username, password, address)
     except Refused as e:
+        if e.code != "unauthenticated":
+            raise
         raise Refused("invalid", "The current password is wrong", field=field) from e
 
 
