@@ -25,8 +25,21 @@ def session(row: BrowserSession, here: str) -> Picture:
     return {
         "id": row.ident, "username": row.account.username if row.account else "", "current": row.ident == here,
         "created_at": clock.rfc3339(row.created_at), "expires_at": clock.rfc3339(row.expire_date.timestamp()),
-        "used_at": clock.rfc3339(row.used_at), "address": row.address, "agent": row.agent,
+        "used_at": clock.rfc3339(row.used_at), "address": row.address, "agent": row.agent, "browser": called(row.agent),
     }
+
+
+_BROWSERS = (("Edg", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
+_SYSTEMS = (
+    ("Windows", "Windows"), ("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("Mac OS X", "macOS"), ("CrOS", "ChromeOS"), ("Linux", "Linux"),
+)
+"""What stands in the text a browser sends of itself; the first that is there counts, for each names others too."""
+
+
+def called(agent: str) -> str:
+    """What people call the browser and the system of a user agent; itself where neither is known."""
+    found = [next((name for sign, name in known if sign in agent), "") for known in (_BROWSERS, _SYSTEMS)]
+    return ", ".join(name for name in found if name) or agent
 
 
 def second_step_of(account: Account) -> Picture:

@@ -4,7 +4,7 @@ import pytest
 from django.test import Client
 from rest_framework.test import APIClient
 
-from clc.services import people, sessions, sign_in, tokens
+from clc.services import people, sessions, sign_in, sign_in_pictures, tokens
 from clc.web import audience
 from luhyaapi.errors import Refused
 from luhyadb.models import BrowserSession, Event, ScreenTicket
@@ -123,6 +123,16 @@ def test_sessions_are_listed_and_ended(world, admin, user, other, api):
     assert [s["current"] for s in left] == [False]
     assert api(admin).delete(f"/api/v1/sessions/{left[0]['id']}/").status_code == 204
     assert first.get("/portal/").status_code == 302
+
+
+@pytest.mark.parametrize(("agent", "name"), [
+    ("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36 Edg/130.0.0.0", "Edge, Windows"),
+    ("Mozilla/5.0 (Macintosh; Intel Mac OS X 14_1) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.1 Safari/605.1.15", "Safari, macOS"),
+    ("Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Mobile Safari/537.36", "Chrome, Android"),
+    ("Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0", "Firefox, Linux"), ("curl/8", "curl/8"), ("", ""),
+])
+def test_browsers_are_called_as_people_call_them(agent, name):
+    assert sign_in_pictures.called(agent) == name
 
 
 def test_a_session_is_one_row_however_often_it_is_saved(world, user):

@@ -13,7 +13,7 @@ def sign_ins(stamp: Callable[[float], str]) -> dict[str, Any]:
     return {
         "sessions": [
             {"id": f"ses-0000000{n}", "current": n == 0, "created_at": stamp(7200), "used_at": stamp(30), "address": f"10.42.0.{n}",
-             "agent": "Firefox" if n else ""}
+             "agent": "Mozilla" if n else "", "browser": "Firefox, Linux" if n else ""}
             for n in range(2)
         ],
         "tokens": [
@@ -34,6 +34,6 @@ def pages(stamp: Callable[[float], str], form: Any) -> dict[str, tuple[str, str,
             "account/detail.html", "",
             {"sessions": [], "tokens": [], "second_step": {"on": False, "recovery_codes_left": 0}, "form": form, "made": {"name": "nightly", "token": "eat.x"}},
         ),
-        "account-password": ("account/password.html", "", {"form": form}),
+        "account-password": ("account/password.html", "", {"form": form, "length": 10}),
         "account-second-step": ("account/second_step.html", "", {"form": form, "enrolment": Enrolment("ABCD", "otpauth://totp/eduCloud:ada?secret=ABCD")}),
     }

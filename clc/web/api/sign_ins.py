@@ -69,6 +69,7 @@ class SessionShape(s.Serializer):
     used_at = s.DateTimeField()
     address = s.CharField(help_text="where it signed in")
     agent = s.CharField(help_text="what the browser says it is")
+    browser = s.CharField(help_text="the same in short")
 
 
 class SecondStepShape(s.Serializer):

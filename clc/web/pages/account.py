@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import auth, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -46,7 +47,7 @@ def index(request: HttpRequest) -> HttpResponse:
 def password(request: HttpRequest) -> HttpResponse:
     """Another password; this browser stays signed in, and nothing else does."""
     if request.method != "POST":
-        return show(request, "account/password.html")
+        return show(request, "account/password.html", length=settings.EDUCLOUD.accounts.password_length)
     chosen = request.POST.get("password", "")[:1024]
     if chosen != request.POST.get("password_again", ""):
         raise Refused("invalid", "The two passwords differ", field="password_again")
