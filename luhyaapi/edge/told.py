@@ -48,12 +48,12 @@ def argv(folder: Path, plan: EdgeNetwork, subnet: ipaddress.IPv4Network, link: s
 
 
 def _announced(plan: EdgeNetwork) -> list[str]:
-    """Announced to its guests: the way, and that addresses are lent (no card may use one it makes up itself). Without a way out: no way."""
+    """Announced to its guests: the way, also where it leads to no more than answers, and that addresses are lent: no card may make one up."""
     mtu = f"mtu:{plan.mtu}," if plan.mtu else ""
     net = ipaddress.IPv6Network(plan.subnet6)
     return [
         f"--dhcp-range={net.network_address},static,{net.prefixlen},infinite", "--enable-ra",
-        f"--ra-param={plan.bridge},{mtu}{_ANNOUNCED_S},{_WAY_S if plan.way_out else 0}",
+        f"--ra-param={plan.bridge},{mtu}{_ANNOUNCED_S},{_WAY_S}",
     ]
 
 

@@ -485,7 +485,5 @@ def test_ipv6_comes_and_goes_with_the_plan(edge: DnsmasqNetwork, guests: Guests,
     assert edge.found() is None, "the gateway lost its address"
     edge.apply(wanted := plan(lease(A, "10.77.0.10"), subnet6=SUBNET6, way_out=False))
     assert edge.found() == wanted
-    guests.ask6(A, tmp_path)
-    assert "default" not in guests.shows("route"), "without a way out no way is told"
     edge.apply(plan(lease(A, "10.77.0.10")))
     assert process.run(["ip", "-6", "address", "show", "dev", BRIDGE], timeout_s=5).text == ""

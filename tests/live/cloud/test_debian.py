@@ -37,9 +37,10 @@ def test_debian_boots_and_takes_the_key(cloud, tmp_path):
     key, given = tmp_path / "key", tmp_path / "user-data"
     given.write_text(USER_DATA)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    cloud.json("network", "create", "--name", "course", "--subnet", "10.198.9.0/24", "--subnet6", "fd07:0:0:9::/64")
     made = cloud.json("instance", "run", "--image", "debian", "--name", "course-1", "--ssh-key", str(key) + ".pub", "--user-data", str(given),
-                      "--first-boot-offline")
-    address = made["nics"][0]["ip"]
+                      "--first-boot-offline", "--network", "course")
+    address, sixth = made["nics"][0]["ip"], made["nics"][0]["ip6"]
     assert made["offline"], "until all that it was given is done"
     options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=5", "BatchMode=yes"]
     ssh = ["ssh", "-i", key, *(word for option in options for word in ("-o", option)), f"debian@{address}"]
@@ -64,9 +65,11 @@ def test_debian_boots_and_takes_the_key(cloud, tmp_path):
     assert said["given"] == said["ec2_given"] == USER_DATA
     assert (said["none"], said["passed_on"]) == (404, 403)
     assert (said["meta"]["uuid"], said["meta"]["hostname"], list(said["meta"]["public_keys"])) == (made["id"], "course-1", ["key-0"])
+    assert cloud.soon(lambda: subprocess.run([*ssh[:-1], f"debian@{sixth}", "true"], capture_output=True, timeout=60, check=False).returncode == 0)
     cloud.call("instance", "stop", made["id"])
     assert cloud.json("instance", "show", made["id"])["state"] == "stopped"
     cloud.call("instance", "delete", made["id"], "--yes")
+    cloud.call("network", "delete", "course", "--yes")
 
 
 def test_an_ssh_key_that_is_none_is_refused(cloud, tmp_path):
