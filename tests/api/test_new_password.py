@@ -51,6 +51,13 @@ def test_streams_and_screens_refuse_it(newcomer):
     assert audience.account_of(headers) is None
 
 
+def test_figures_for_administrators_refuse_it(world, admin, api):
+    client = api(people.add(admin, "eve", PASSWORD, "admin"))
+    answer = client.get("/metrics", REMOTE_ADDR="192.0.2.1")
+    assert (answer.status_code, answer.json()["code"]) == (403, "password_change")
+    assert api(admin).get("/metrics", REMOTE_ADDR="192.0.2.1").status_code == 200
+
+
 def test_a_token_that_reads_opens_no_screen(world, user):
     headers = {"authorization": f"Bearer {tokens.make(user, 'x', tokens.READ)[1]}"}
     assert audience.account_of(headers) == user

@@ -147,3 +147,25 @@ def test_an_administrator_turns_it_off_for_others_only(app, admin, user, other, 
 
 def test_a_token_needs_no_code(app, user, api):
     assert tokens.known(tokens.signed_in(user)[1])
+
+
+def test_no_secret_stands_in_a_log_or_an_event(app, user, api, caplog):
+    secret, codes = app
+    caplog.set_level(0)
+    typed = code(secret)
+    answer = api(None).post("/api/v1/login/", {"username": "ada", "password": PASSWORD, "code": typed}, format="json")
+    text = answer.json()["token"]
+    client = api(None)
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
+    made = client.post("/api/v1/tokens/", {"name": "x"}, format="json").json()["token"]
+    wrong = [
+        api(None).post("/api/v1/login/", {"username": "ada", "password": "wrong secret", "code": codes[1]}, format="json"),
+        api(None).post("/api/v1/login/", {"username": "ada", "password": PASSWORD, "code": "424242"}, format="json"),
+        client.post("/api/v1/users/me/password/", {"password": "short", "current_password": PASSWORD}, format="json"),
+        client.post("/api/v1/users/me/password/", {"password": "another horse battery", "current_password": "wrong secret"}, format="json"),
+    ]
+    assert {a.status_code for a in wrong} == {401, 422}
+    told = caplog.text + str(list(Event.objects.values())) + "".join(a.content.decode() for a in wrong)
+    assert "/api/v1/login/" in caplog.text
+    for each in (PASSWORD, "wrong secret", "another horse", "424242", text, made, codes[1], base64.b32encode(secret).decode()):
+        assert each not in told, each

@@ -186,6 +186,9 @@ def test_the_supervisor_killed_and_up_again(cloud, running):
     time.sleep(1)
     assert cloud.all_up()
     assert page_of(address).startswith(running["id"])
+    (mine,) = (t["id"] for t in cloud.json("token", "list") if t["current"])
+    cloud.call("token", "revoke", mine)
+    cloud.call("status", code=4)  # the next up signs in again
     cloud.host("up")
     assert cloud.soon(cloud.all_up)
     assert cloud.soon(lambda: page_of(address)).startswith(running["id"])
