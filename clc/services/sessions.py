@@ -26,12 +26,19 @@ class SessionStore(db.SessionStore):
         """Our table."""
         return BrowserSession
 
+    def create(self) -> None:
+        """A new key is a new row with a name of its own; the old one may still be there."""
+        data = self._get_session(no_load=True)
+        if _ABOUT in data:
+            data[_ABOUT] = data[_ABOUT] | {"id": ids.new("ses")}
+        super().create()
+
     def create_model_instance(self, data: dict[str, Any]) -> BrowserSession:
         """A row for this session; what it says of itself stays the same however often it is saved."""
         account = data.get(SESSION_KEY)
         about = data.setdefault(_ABOUT, _about()) if account else {}
         row: BrowserSession = super().create_model_instance(data)
-        row.ident = about.get("id") or ids.new("ses")
+        row.ident = about.get("id")
         row.account_id = int(account) if account else None
         row.created_at, row.used_at = about.get("at", clock.now()), clock.now()
         row.address, row.agent = about.get("address", ""), about.get("agent", "")
@@ -49,8 +56,14 @@ def _about(address: str = "", agent: str = "") -> dict[str, Any]:
 
 
 def began(session: Any, address: str, agent: str) -> None:
-    """Somebody just signed in with this session, from there."""
+    """A new session of its account begins, from there."""
     session[_ABOUT] = _about(address, agent)
+
+
+def signed_in(session: Any, account: Account, address: str, agent: str) -> None:
+    """As :func:`began`, by proof of who it is; it is told."""
+    began(session, address, agent)
+    events.record("user", str(account.pk), "signed in", owner=account, session=ident_of(session), address=address[:45], by=account.username)
 
 
 def ident_of(session: Any) -> str:

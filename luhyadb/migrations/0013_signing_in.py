@@ -54,7 +54,7 @@ class Migration(migrations.Migration):
                 ('session_key', models.CharField(max_length=40, primary_key=True, serialize=False, verbose_name='session key')),
                 ('session_data', models.TextField(verbose_name='session data')),
                 ('expire_date', models.DateTimeField(db_index=True, verbose_name='expire date')),
-                ('ident', models.CharField(max_length=20, unique=True)),
+                ('ident', models.CharField(max_length=20, null=True, unique=True)),
                 ('created_at', models.FloatField(default=0)),
                 ('used_at', models.FloatField(default=0)),
                 ('address', models.CharField(blank=True, default='', max_length=45)),

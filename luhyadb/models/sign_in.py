@@ -35,11 +35,11 @@ class ApiToken(Table):
 class BrowserSession(AbstractBaseSession):
     """A browser that is, or is about to be, signed in. Writer: clc.services.sessions.
 
-    ``ident`` names it; the key is the browser's secret.
+    ``ident`` names it once it is signed in; the key is the browser's secret.
     """
 
     home = "clc"
-    ident = models.CharField(max_length=20, unique=True)
+    ident = models.CharField(max_length=20, unique=True, null=True)  # noqa: DJ001 - unique where set
     account = models.ForeignKey(Account, models.CASCADE, null=True, related_name="sessions")
     created_at = models.FloatField(default=0)
     used_at = models.FloatField(default=0)

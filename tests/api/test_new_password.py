@@ -113,6 +113,8 @@ def test_sessions_are_listed_and_ended(world, admin, user, other, api):
     assert answer.status_code == 302
     found = first.get("/api/v1/sessions/").json()["results"]
     assert sum(s["current"] for s in found) == 1
+    told = Event.objects.get(what="signed in")
+    assert (told.fields["address"], told.owner_id, told.fields["session"] in {s["id"] for s in found}) == ("10.9.8.7", user.pk, True)
     assert ("Firefox", "10.9.8.7") in {(s["agent"], s["address"]) for s in found}
     assert not {s.session_key for s in BrowserSession.objects.all()} & set(str(found).split("'")), "the key is the browser's secret"
     ident = second.get("/api/v1/sessions/").json()["results"]
@@ -130,6 +132,20 @@ def test_sessions_are_listed_and_ended(world, admin, user, other, api):
     assert [s["current"] for s in left] == [False]
     assert api(admin).delete(f"/api/v1/sessions/{left[0]['id']}/").status_code == 204
     assert first.get("/portal/").status_code == 302
+
+
+def test_a_session_with_another_key_has_another_name(world, user):
+    """Django gives a session another key while the row of the old one is there."""
+    session = browser(user).session
+    before, name = session.session_key, sessions.ident_of(session)
+    session.cycle_key()
+    session.save()
+    (row,) = BrowserSession.objects.filter(account=user)
+    assert before != session.session_key == row.session_key
+    assert name != sessions.ident_of(session) == row.ident
+    client = Client()
+    client.get("/login/")
+    assert not BrowserSession.objects.exclude(account=user).exclude(ident=None).exists(), "who is not signed in has no name"
 
 
 @pytest.mark.parametrize(("agent", "name"), [
