@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 
 from clc.services import lock_out, second_step, tokens
-from clc.web.page import PAGES
+from clc.web.pages import PAGES
 from luhyaapi import clock
 from luhyaapi.clock import ManualClock
 from luhyadb.models import ApiToken, BrowserSession

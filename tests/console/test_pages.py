@@ -15,7 +15,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from clc.services import events, image_uses, instances, leases, own, pictures
-from clc.web.page import PAGES
+from clc.web.pages import PAGES
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import HostState, ImageState, InstanceState, TaskState, WorkspaceState
 from luhyadb.models import (

@@ -1,6 +1,6 @@
 """Every page of console and portal; a page module registers itself when it is imported."""
 
-from clc.web.page import routes
+from clc.web.page import PAGES, routes
 from clc.web.pages import (
     access,
     account,
@@ -21,7 +21,7 @@ from clc.web.pages import (
 )
 
 __all__ = [
-    "access", "account", "addresses", "hosts", "images", "instances", "network_pools", "networks", "overview", "people", "portal", "probes",
+    "PAGES", "access", "account", "addresses", "hosts", "images", "instances", "network_pools", "networks", "overview", "people", "portal", "probes",
     "security_groups", "session", "tasks", "urlpatterns", "workspaces",
 ]
 urlpatterns = routes()

@@ -58,7 +58,7 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
 def _detail(request: HttpRequest, found: Account, **more: Any) -> HttpResponse:
     theirs = scope.visible_to(request.user, Instance).filter(owner=found).exclude(state=InstanceState.DELETED)
     return show(request, "people/detail.html", person=pictures.person(found),
-                command=f"educloud user password {found.username}",
+                command="educloud admin password" if found.pk == request.user.pk else f"educloud user password {found.username}",
                 instances=words.instances(theirs.order_by("-created_at")[:_SHOWN_INSTANCES]), **sign_ins(request, found), **more)
 
 
