@@ -7,6 +7,7 @@ from typing import Any
 import access_samples
 import audit_samples
 import pool_samples
+import sign_in_samples
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.views.i18n import set_language
@@ -99,6 +100,22 @@ _PATHS = {
     "audit": "audit/",
     "history": "history/<str:ident>/",
     "api_audit_export": "api/v1/audit/export/",
+    "person_deactivate": "people/of/<str:ident>/deactivate/",
+    "person_reactivate": "people/of/<str:ident>/reactivate/",
+    "person_unlock": "people/of/<str:ident>/unlock/",
+    "person_second_step_remove": "people/of/<str:ident>/second-step/",
+    "login_code": "login/code/",
+    "account": "account/",
+    "account_password": "account/password/",
+    "account_token_add": "account/tokens/add/",
+    "account_token_revoke": "account/tokens/<str:ident>/revoke/",
+    "account_sessions_end": "account/sessions/end-others/",
+    "account_session_end": "account/sessions/<str:ident>/end/",
+    "account_second_step": "account/second-step/",
+    "account_second_step_enrol": "account/second-step/enrol/",
+    "account_second_step_confirm": "account/second-step/confirm/",
+    "account_second_step_remove": "account/second-step/remove/",
+    "account_recovery_codes": "account/second-step/recovery-codes/",
     "portal": "portal/",
     "overview_roles": "overview/roles/",
 }
@@ -583,8 +600,8 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
             "people",
             {
                 "rows": [
-                    {"username": "admin", "is_admin": True, "instances": 3, "last_login_at": stamp(60)},
-                    {"username": "student-07", "is_admin": False, "instances": 0, "last_login_at": None},
+                    {"username": "admin", "is_admin": True, "active": True, "instances": 3, "last_login_at": stamp(60)},
+                    {"username": "student-07", "is_admin": False, "active": False, "instances": 0, "last_login_at": None},
                 ],
                 "form": FORM,
                 "created": {"username": "student-07", "password": "brave-otter-19"},
@@ -596,13 +613,16 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
             {
                 "person": {
                     "username": "student-07", "role": "user", "instances": 2, "last_login_at": None, "created_at": stamp(86400),
+                    "active": True, "password_change": True, "second_step": True, "locked_until": stamp(-120),
                 },
+                **sign_in_samples.sign_ins(stamp),
                 "instances": one[:2],
                 "form": FORM,
                 "command": "educloud user password student-07",
                 "reset": {"password": "brave-otter-19"},
             },
         ),
+        **sign_in_samples.pages(stamp, FORM),
         "portal": ("portal/home.html", "", {"rows": one[:5], "images": images()[:3]}),
         "portal-none": ("portal/home.html", "", {"rows": [], "images": []}),
         "error": (

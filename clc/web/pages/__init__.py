@@ -1,8 +1,9 @@
 """Every page of console and portal; a page module registers itself when it is imported."""
 
-from clc.web.page import routes
+from clc.web.page import PAGES, routes
 from clc.web.pages import (
     access,
+    account,
     addresses,
     audit,
     hosts,
@@ -21,7 +22,7 @@ from clc.web.pages import (
 )
 
 __all__ = [
-    "access", "addresses", "audit", "hosts", "images", "instances", "network_pools", "networks", "overview", "people", "portal", "probes", "security_groups",
-    "session", "tasks", "urlpatterns", "workspaces",
+    "PAGES", "access", "account", "addresses", "audit", "hosts", "images", "instances", "network_pools", "networks", "overview", "people", "portal", "probes",
+    "security_groups", "session", "tasks", "urlpatterns", "workspaces",
 ]
 urlpatterns = routes()

@@ -11,10 +11,11 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from clc.services import people, pictures
+from clc.services import lock_out, people, pictures, second_step
 from clc.web.listing import listed
 from clc.web.page import Form, go, page, show
 from clc.web.pages import words
+from clc.web.pages.account import sign_ins
 from luhyaapi import ids
 from luhyaapi.contracts.vocabulary import InstanceState
 from luhyadb import scope
@@ -26,7 +27,7 @@ _SHOWN_INSTANCES = 100
 def _page(request: HttpRequest, **more: Any) -> HttpResponse:
     machines = Count("instance", filter=~Q(instance__state=InstanceState.DELETED))
     found = listed(request, people.known(request.user).annotate(machines=machines), "username")
-    rows = [{"username": a.username, "is_admin": a.is_admin, "instances": a.machines, "last_login_at": a.last_login} for a in found.rows]
+    rows = [{"username": a.username, "is_admin": a.is_admin, "active": a.is_active, "instances": a.machines, "last_login_at": a.last_login} for a in found.rows]
     return show(request, "people/list.html", rows=rows, next_url=found.next_url, previous_url=found.previous_url, **more)
 
 
@@ -57,8 +58,8 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
 def _detail(request: HttpRequest, found: Account, **more: Any) -> HttpResponse:
     theirs = scope.visible_to(request.user, Instance).filter(owner=found).exclude(state=InstanceState.DELETED)
     return show(request, "people/detail.html", person=pictures.person(found),
-                command=f"educloud user password {found.username}",
-                instances=words.instances(theirs.order_by("-created_at")[:_SHOWN_INSTANCES]), **more)
+                command="educloud admin password" if found.pk == request.user.pk else f"educloud user password {found.username}",
+                instances=words.instances(theirs.order_by("-created_at")[:_SHOWN_INSTANCES]), **sign_ins(request, found), **more)
 
 
 @page("people/of/<str:ident>/password/", "person_password", admin_only=True, under="people", methods=("POST",), back="person")
@@ -78,3 +79,31 @@ def delete(request: HttpRequest, ident: str) -> HttpResponse:
     people.delete(request.user, ident)
     messages.success(request, gettext("%(name)s is deleted") % {"name": found.username})
     return go(request, reverse("people"))
+
+
+@page("people/of/<str:ident>/deactivate/", "person_deactivate", admin_only=True, under="people", methods=("POST",), back="person")
+def deactivate(request: HttpRequest, ident: str) -> HttpResponse:
+    """Nobody signs in to it for now."""
+    people.deactivate(request.user, ident)
+    return go(request, reverse("person", kwargs={"ident": ident}))
+
+
+@page("people/of/<str:ident>/reactivate/", "person_reactivate", admin_only=True, under="people", methods=("POST",), back="person")
+def reactivate(request: HttpRequest, ident: str) -> HttpResponse:
+    """Whose it is signs in again."""
+    people.reactivate(request.user, ident)
+    return go(request, reverse("person", kwargs={"ident": ident}))
+
+
+@page("people/of/<str:ident>/unlock/", "person_unlock", admin_only=True, under="people", methods=("POST",), back="person")
+def unlock(request: HttpRequest, ident: str) -> HttpResponse:
+    """Nobody waits for it any more."""
+    lock_out.lift(request.user, people.find(request.user, ident))
+    return go(request, reverse("person", kwargs={"ident": ident}))
+
+
+@page("people/of/<str:ident>/second-step/", "person_second_step_remove", admin_only=True, under="people", methods=("POST",), back="person")
+def remove_second_step(request: HttpRequest, ident: str) -> HttpResponse:
+    """The phone is lost."""
+    second_step.remove_for(request.user, people.find(request.user, ident))
+    return go(request, reverse("person", kwargs={"ident": ident}))
