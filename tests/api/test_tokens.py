@@ -40,7 +40,7 @@ def test_a_token_is_told_once_and_only_its_hash_is_kept(world, user, api):
     assert text not in str(vars(row))
     assert text.removeprefix("eat.") not in str(list(Event.objects.values_list("fields", flat=True)))
     told = Event.objects.get(what="token made", fields__name="nightly")
-    assert (told.fields["made"], told.fields["by"], told.owner_id) == (row.pk, "ada", user.pk)
+    assert (told.fields["made"], told.actor_name, told.owner_id) == (row.pk, "ada", user.pk)
     assert bearer(text).get("/api/v1/users/me/").json()["username"] == "ada"
     shown = next(t for t in client.get("/api/v1/tokens/").json()["results"] if t["id"] == row.pk)
     assert "token" not in shown
