@@ -62,6 +62,15 @@ def known() -> QuerySet[AccessRole]:
     return AccessRole.objects.all()
 
 
+def givable(by: Account) -> list[str]:
+    """The names of the roles of which somebody has all that they give, over some group: those they may give there."""
+    held = scope.held(by)
+    wanted: dict[str, list[tuple[Kind, Verb]]] = {name: [] for name in AccessRole.objects.values_list("name", flat=True)}
+    for role, kind, verb in Permission.objects.values_list("role", "kind", "verb"):
+        wanted[role].append((Kind(kind), Verb(verb)))
+    return [name for name, each in wanted.items() if held.is_all or any(all(held.may(*one, path) for one in each) for path in held.by_path)]
+
+
 def find(name: str) -> AccessRole:
     """The role of that name, in whatever case. Raises Refused(not_found)."""
     row = AccessRole.objects.filter(name__iexact=name).first()

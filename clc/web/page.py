@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlencode
@@ -12,11 +13,14 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
+from django.utils.functional import SimpleLazyObject
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from clc.services.sentences import said
 from clc.web.audience import newest
+from luhyaapi.contracts.vocabulary import Kind, Verb
 from luhyaapi.errors import CODES, Refused, Trouble
+from luhyadb import scope
 
 View = Callable[..., HttpResponse]
 
@@ -24,6 +28,8 @@ View = Callable[..., HttpResponse]
 @dataclass(frozen=True)
 class Page:
     """One address. ``slug`` is its URL name; ``rank`` above 0 puts it into the menu; ``under`` names its menu entry.
+
+    ``needs``: a kind, and verbs of which whoever may do one with it somewhere sees the page; for others it is not there.
 
     ``back`` names the page whose form or button posts here; a page that one can also look at is its own. ``fields`` says
     which field of that form stands for a value of the services; empty: none does, what is wrong with it is told at the head of the page.
@@ -35,12 +41,19 @@ class Page:
     title: Any = ""
     icon: str = ""
     admin_only: bool = False
+    needs: tuple[Kind, *tuple[Verb, ...]] | None = None
     is_open: bool = False
     rank: int = 0
     under: str = ""
     methods: tuple[str, ...] = ("GET", "HEAD")
     back: str = ""
     fields: Mapping[str, str] = field(default_factory=dict)
+
+    def is_for(self, request: HttpRequest) -> bool:
+        """Whether whoever asks may see this page at all; what it shows of which row the services say."""
+        if self.admin_only:
+            return bool(request.user.is_admin)
+        return not self.needs or any(may_somewhere(request, self.needs[0], verb) for verb in self.needs[1:])
 
     def home(self, request: HttpRequest, at: Mapping[str, Any]) -> str:
         """The address to look at, for whoever is here by a POST."""
@@ -79,7 +92,7 @@ def _guarded(one: Page) -> View:
         if not one.is_open and not request.user.is_authenticated:
             return _to_login(request)
         try:
-            if one.admin_only and not request.user.is_admin:
+            if not one.is_for(request):
                 raise Refused("not_found", "There is no such page")
             request.here = one.home(request, at)
             if request.method == "GET" and not is_fragment(request):
@@ -126,6 +139,26 @@ def form_of(request: HttpRequest) -> Form:
     return found
 
 
+def may_somewhere(request: HttpRequest, kind: Kind, verb: Verb) -> bool:
+    """Whether whoever asks may do that with a kind in some group; asked of the database once."""
+    if not hasattr(request, "able"):
+        request.able = scope.able(request.user)
+    return not request.able.get(kind, frozenset()).isdisjoint(scope.enough(verb))
+
+
+def _able(request: HttpRequest) -> dict[str, dict[str, bool]]:
+    return {str(kind): {str(verb): may_somewhere(request, kind, verb) for verb in Verb} for kind in Kind}
+
+
+@contextmanager
+def at_field(name: str) -> Iterator[None]:
+    """What is refused inside is told at this field of the form."""
+    try:
+        yield
+    except Refused as e:
+        raise Refused(e.code, e.what, e.why, hint=e.hint, field=name) from e
+
+
 def is_fragment(request: HttpRequest) -> bool:
     """Whether a script asks, for a part of a page."""
     return "HX-Request" in request.headers or "X-Live" in request.headers
@@ -144,7 +177,7 @@ def show(request: HttpRequest, template: str, status: int = 200, /, **context: A
     me = request.user if request.user.is_authenticated else None
     form = form_of(request) if me else Form({}, {})
     frame = {"me": me, "menu": _menu(request) if me else [], "request_id": getattr(request, "request_id", ""), "form": form, "refused": form.error,
-             "heard": getattr(request, "heard", None)}
+             "heard": getattr(request, "heard", None), "able": SimpleLazyObject(lambda: _able(request)) if me else {}}
     return render(request, f"clc/{template}", frame | context, status=status)
 
 
@@ -162,7 +195,7 @@ def here(request: HttpRequest) -> dict[str, str]:
 def _menu(request: HttpRequest) -> list[dict[str, Any]]:
     here = PAGES.get(getattr(request.resolver_match, "url_name", "") or "")
     active = (here.under or here.slug) if here else ""
-    shown = sorted((p for p in PAGES.values() if p.rank and (request.user.is_admin or not p.admin_only)), key=lambda p: p.rank)
+    shown = sorted((p for p in PAGES.values() if p.rank and p.is_for(request)), key=lambda p: p.rank)
     return [{"url": reverse(p.slug), "title": p.title, "icon": p.icon, "active": p.slug == active} for p in shown]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import access_samples
 import pool_samples
+import right_samples
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.views.i18n import set_language
@@ -95,6 +96,9 @@ _PATHS = {
     "person": "people/of/<str:ident>/",
     "person_password": "people/of/<str:ident>/password/",
     "person_delete": "people/of/<str:ident>/delete/",
+    "person_place": "people/of/<str:ident>/place/",
+    "grant_give": "people/of/<str:ident>/grants/add/",
+    "grant_take": "people/of/<str:ident>/grants/<str:grant>/take/",
     "portal": "portal/",
     "overview_roles": "overview/roles/",
 }
@@ -136,6 +140,7 @@ def instance(name: str, state: InstanceState, number: int, **more: Any) -> dict[
         "created_at": stamp(3600 * number + 140),
         "task": "",
         "work": None,
+        "may": right_samples.ALL,
         **more,
     }
 
@@ -213,6 +218,7 @@ def image(name: str, number: int, **more: Any) -> dict[str, Any]:
         ],
         "error": None,
         "work": None,
+        "may": right_samples.ALL,
         **more,
     }
 
@@ -526,6 +532,8 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
         "images": ("images/list.html", "images", {"rows": images(), "filters": {}}),
         "images-none": ("images/list.html", "images", {"rows": [], "filters": {}}),
         "image": ("images/detail.html", "images", {"image": images()[0], "instances": one[:2], **_KEPT}),
+        "image-seen": ("images/detail.html", "images", {"image": image("debian", 1, may=right_samples.NOTHING)}),
+        "instance-seen": ("instances/detail.html", "instances", {"instance": one[0] | {"may": right_samples.NOTHING}, "tab": "overview"}),
         "upload": ("images/upload.html", "images", {"form": FORM}),
         "upload-half-done": ("images/upload.html", "images", {"form": FORM, "half_done": _HALF_DONE}),
         "image-half-done": ("images/detail.html", "images", {"image": images()[0], "half_done": _HALF_DONE}),
@@ -574,10 +582,9 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
             "people/list.html",
             "people",
             {
-                "rows": [
-                    {"username": "admin", "is_admin": True, "instances": 3, "last_login_at": stamp(60)},
-                    {"username": "student-07", "is_admin": False, "instances": 0, "last_login_at": None},
-                ],
+                "rows": right_samples.PEOPLE,
+                **right_samples.CHOICES,
+                "filters": {},
                 "form": FORM,
                 "created": {"username": "student-07", "password": "brave-otter-19"},
             },
@@ -586,14 +593,16 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
             "people/detail.html",
             "people",
             {
-                "person": {
-                    "username": "student-07", "role": "user", "instances": 2, "last_login_at": None, "created_at": stamp(86400),
-                },
+                **right_samples.PERSON,
                 "instances": one[:2],
                 "form": FORM,
                 "command": "educloud user password student-07",
                 "reset": {"password": "brave-otter-19"},
             },
+        ),
+        "people-none": ("people/list.html", "people", {"rows": [], "form": FORM, "filters": {"group": "edu.none"}, **right_samples.CHOICES}),
+        "person-asked": (
+            "people/detail.html", "people", {**right_samples.PERSON, "grants": [], "why": right_samples.WHY_NOT, "form": FORM, "command": "educloud"},
         ),
         "portal": ("portal/home.html", "", {"rows": one[:5], "images": images()[:3]}),
         "portal-none": ("portal/home.html", "", {"rows": [], "images": []}),
