@@ -39,3 +39,33 @@ PERSON: dict[str, Any] = {
     "may": ALL, "why": WHY, **CHOICES,
     "grants": [{"id": "gra-00000001", "user": "student-07", "role": "watcher", "group": "edu.school", "created_at": _AT}],
 }
+_MANY = {"people": 30, "instances": 28, "images": 2}
+GROUPS: dict[str, Any] = {**CHOICES, "begun": "", "filters": {}, "rows": [
+    {"id": "grp-00000000", "path": "everybody", "people": 2, "instances": 3, "images": 4}, {"id": "grp-00000001", "path": "edu.school.class1", **_MANY},
+]}
+GROUP: dict[str, Any] = {
+    **CHOICES, "group": {"id": "grp-00000001", "path": "edu.school.class1", "created_at": _AT}, "many": _MANY, "may": ALL, "is_everybody": False,
+    "people": [{"username": "tina", "access_role_id": "powerAdm"}, {"username": "student-07", "access_role_id": "user"}],
+    "over": [
+        {"people": 1, "names": ["head"], "role": "watcher", "group": "edu", "given": True},
+        {"people": 29, "names": ["student-01", "student-02"], "role": "user", "group": "edu.school.class1", "given": False},
+    ],
+    "below": [{"id": "grp-00000002", "path": "edu.school.class1.left"}], "command": "educloud group show edu.school.class1",
+}
+
+
+def matrix(full: Kind) -> list[dict[str, Any]]:
+    """What a role gives that has one kind whole."""
+    return [{"kind": kind, "cells": [{"verb": verb, "name": f"{kind}:{verb}", "on": verb is Verb.READ or (kind is full and verb is Verb.FULL),
+                                      "implied": kind is full} for verb in Verb]} for kind in Kind]
+
+
+_ROLE = {"name": "watcher", "ready_made": False, "description": "looks on", "people": 3}
+ROLES: dict[str, Any] = {"verbs": list(Verb), "matrix": matrix(Kind.IMAGE), "rows": [
+    {"name": "powerAdm", "ready_made": True, "description": "", "people": 2, "given": [{"kind": kind, "verbs": [Verb.FULL]} for kind in Kind]},
+    _ROLE | {"given": [{"kind": Kind.INSTANCE, "verbs": [Verb.READ, Verb.EXECUTE]}]}, _ROLE | {"name": "empty", "description": "", "given": []},
+]}
+ROLE: dict[str, Any] = {
+    "role": _ROLE, "verbs": list(Verb), "matrix": matrix(Kind.IMAGE), "may_change": True, "command": "educloud access-role give watcher USER PATH",
+    "holders": [{"username": "tina", "group": "edu.school", "given": True}, {"username": "student-07", "group": "everybody", "given": False}],
+}

@@ -185,7 +185,9 @@ def filled(admin, user, other, cloud, monkeypatch):
                                         "services": {"broker": "ok", "libvirt": "does not answer"}, "load": 0.5, "at": clock.now()})
 
 
-AT = {"workspace": "wks-00000001", "instance": "ins-00000001", "image": "img-00000001", "task": f"tsk-{11:08x}", "host": "nc-00000001", "people": "bob",
+AT = {"group": "grp-00000000", "access-role": "powerAdm", "workspace": "wks-00000001", "instance": "ins-00000001", "image": "img-00000001",
+      "task": f"tsk-{11:08x}",
+      "host": "nc-00000001", "people": "bob",
       "network": "net-00000001", "security-group": "sgr-00000001"}
 READ = [p for p in PAGES.values() if "GET" in p.methods and p.slug not in ("login", "person_add")]
 
@@ -227,7 +229,8 @@ def test_every_tab_of_an_instance(filled, user, tab):
         assert b"stream door" in answer.content
 
 
-@pytest.mark.parametrize("one", ["/instances/", "/tasks/", "/images/", "/hosts/", "/people/", "/portal/", "/security-groups/", "/addresses/", "/"])
+@pytest.mark.parametrize("one", ["/instances/", "/tasks/", "/images/", "/hosts/", "/people/", "/groups/", "/access-roles/",
+                                 "/portal/", "/security-groups/", "/addresses/", "/"])
 def test_lists_ask_a_bounded_number_of_questions(admin, manager, user, one):
     hosts()
     images = [an_image(admin, 100 + n) for n in range(10)]

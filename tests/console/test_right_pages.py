@@ -6,8 +6,8 @@ import re
 import pytest
 from django.test import Client
 
-from clc.services import people
-from luhyadb.models import Account, Grant
+from clc.services import access_roles, people
+from luhyadb.models import Account, Grant, Group
 from tests.support.clc_world import PASSWORD
 
 
@@ -145,8 +145,103 @@ def test_why_somebody_may_is_told_on_their_page(school, pauls):
     assert "归其所有" in text
 
 
+def test_the_tree_of_groups_shows_what_one_sees(school, pauls, admin):
+    def paths(text):
+        return dict(re.findall(r'href="/groups/grp-[0-9a-f]{8}/"><b>([^<]*)</b></a></td>(.*?)</tr>', text))
+
+    def counts(row):
+        return [int(n) for n in re.findall(r">(\d+)</td>", row)]
+
+    found = paths(page_of(admin)("/groups/")[1])
+    assert list(found) == ["everybody", "edu", "edu.a", "edu.a.class1", "edu.a.class2", "edu.ab"]
+    assert counts(found["edu.a.class1"]) == [2, 1, 0]
+    assert counts(found["everybody"]) == [1, 0, 1]
+    found = paths(page_of(school["tina"])("/groups/")[1])
+    assert list(found) == ["everybody", "edu", "edu.a", "edu.a.class1"], "hers, and what that is in"
+    assert counts(found["edu.a"]) == [0, 0, 0], "of those above she counts what she sees"
+    assert list(paths(page_of(admin)("/groups/?q=class")[1])) == ["edu.a.class1", "edu.a.class2"]
+    assert page_of(school["paul"])("/groups/")[0] == 404
+
+
+def test_a_group_shows_who_and_what_belongs_to_it(world, school, admin, pauls):
+    class1 = school["paul"].group_id
+    people.add(admin, "mona", PASSWORD, "user", "edu.ab")
+    show = page_of(school["head"])
+    show("/people/of/pia/grants/add/", {"given_role": "powerUser", "at": "edu.a"})
+    text = show(f"/groups/{class1}/")[1]
+    for said in ("paul", "tina", "pia", "head", "powerUser", "given", "of their own group", pauls.pk):
+        assert said in text, said
+    assert "mona" not in text
+    tinas = page_of(school["tina"])(f"/groups/{class1}/")[1]
+    assert named(tinas) == ["paul", "tina", "tina", "paul"], "in it, and with a role over it; not who is above her"
+    assert page_of(school["tina"])(f"/groups/{school['pia'].group_id}/")[0] == 404
+    assert page_of(school["bob"])(f"/groups/{class1}/")[0] == 404
+    above = page_of(school["tina"])(f"/groups/{school['head'].group_id}/")[1]
+    assert named(above) == []
+    assert all(f"/{verb}/" not in above for verb in ("move", "delete"))
+
+
+def test_groups_are_made_moved_and_given_up(school, pauls):
+    show = page_of(school["head"])
+    assert "The group edu.a.club is made" in show("/groups/add/", {"path": "edu.a.Club"})[1]
+    club = Group.objects.get(path="edu.a.club").pk
+    for path, said in (("edu.a.club", "There is a group 'edu.a.club' already"), ("edu.ab.x", "There is no group 'edu.ab'"),
+                       ("edu.a..x", "a segment is empty")):
+        code, text = show("/groups/add/", {"path": path})
+        assert (code, said in text, f'value="{path}"' in text) == (200, True, True), path
+        assert 'class="wrong"' in text, path
+    assert "The group is edu.a.science now" in show(f"/groups/{club}/move/", {"path": "edu.a.science"})[1]
+    for path, said in (("edu.a.science.x", "A group cannot lie below itself"), ("edu.a.class1", "There is a group"),
+                       ("edu.zz.x", "There is no group 'edu.zz'")):
+        code, text = show(f"/groups/{club}/move/", {"path": path})
+        assert (code, said in text, f'value="{path}"' in text) == (200, True, True), path
+    assert "You may not" in show(f"/groups/{club}/move/", {"path": "edu.science"})[1]
+    code, text = show(f"/groups/{school['paul'].group_id}/delete/", {})
+    assert (code, "cannot be given up" in text, "people: " in text, f"machines: {pauls.name}" in text) == (200, True, True, True)
+    assert "The group edu.a.science is given up" in show(f"/groups/{club}/delete/", {})[1]
+    assert show(f"/groups/{club}/")[0] == 404
+    assert page_of(school["bob"])(f"/groups/{school['paul'].group_id}/move/", {"path": "edu.ab.class1"})[0] == 404
+
+
+def test_access_roles_show_what_they_give_and_to_whom(school, admin):
+    head = page_of(school["head"])
+    head("/people/of/pia/grants/add/", {"given_role": "powerUser", "at": "edu.a.class1"})
+    text = head("/access-roles/")[1]
+    assert all(f"/access-roles/{name}/" in text for name in ("anonymous", "user", "powerUser", "powerAdm", "superAdm"))
+    assert "Make an access role" not in text
+    assert named(head("/access-roles/powerUser/")[1]) == ["pia"]
+    assert named(head("/access-roles/superAdm/")[1]) == [], "root is not theirs to see"
+    assert named(page_of(school["bob"])("/access-roles/powerUser/")[1]) == []
+    assert named(page_of(admin)("/access-roles/superAdm/")[1]) == ["root"]
+    assert head("/access-roles/king/")[0] == 404
+    assert page_of(school["paul"])("/access-roles/")[0] == 404
+    rows = re.findall(r"<tr><td class=\"lead\">([^<]*)</td>(.*?)</tr>", head("/access-roles/user/")[1])
+    assert [(kind, cells.count(">yes<")) for kind, cells in rows] == [("Hosts", 0), ("Images", 2), ("Machines", 1), ("Accounts and groups", 0)]
+
+
+def test_an_administrator_makes_changes_and_gives_up_a_role(school, admin):
+    show = page_of(admin)
+    _, text = show("/access-roles/add/", {"name": "Watch er", "description": "looks on", "instance:read": "1"})
+    assert "The name is not possible" in text
+    assert 'value="Watch er"' in text
+    assert re.search('name="instance:read" value="1" checked', text)
+    assert "The access role watcher is made" in show("/access-roles/add/", {"name": "watcher", "description": "looks on", "instance:read": "1"})[1]
+    assert access_roles.permissions_of(access_roles.find("watcher")) == {"instance": ["read"]}
+    show("/access-roles/watcher/change/", {"permissions": "1", "image:read": "1", "image:execute": "1", "ship:fly": "1"})
+    assert access_roles.permissions_of(access_roles.find("watcher")) == {"image": ["execute", "read"]}
+    show("/people/of/pia/grants/add/", {"given_role": "watcher", "at": "edu.a"})
+    assert "The access role watcher is in use" in show("/access-roles/watcher/delete/", {})[1]
+    show(f"/people/of/pia/grants/{Grant.objects.get().pk}/take/", {})
+    assert "The access role watcher is given up" in show("/access-roles/watcher/delete/", {})[1]
+    assert "The access role user is ready-made" in show("/access-roles/user/change/", {"permissions": "1"})[1]
+    for verb in ("add", "user/change", "user/delete"):
+        assert page_of(school["head"])(f"/access-roles/{verb}/", {"name": "x"})[0] == 404
+
+
 def test_every_form_needs_its_token_and_a_post(school, admin):
     show = page_of(admin, enforce_csrf_checks=True)
-    for where in ("/people/of/paul/place/", "/people/of/paul/grants/add/", "/people/of/paul/grants/gra-00000001/take/"):
+    for where in ("/people/of/paul/place/", "/people/of/paul/grants/add/", "/people/of/paul/grants/gra-00000001/take/",
+                  "/groups/add/", "/groups/grp-00000000/move/",
+                  "/groups/grp-00000000/delete/", "/access-roles/add/", "/access-roles/user/change/", "/access-roles/user/delete/"):
         assert show.client.post(where).status_code == 403, where
         assert show.client.get(where).status_code == 405, where

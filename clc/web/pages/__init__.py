@@ -3,7 +3,9 @@
 from clc.web.page import routes
 from clc.web.pages import (
     access,
+    access_roles,
     addresses,
+    groups,
     hosts,
     images,
     instances,
@@ -20,7 +22,7 @@ from clc.web.pages import (
 )
 
 __all__ = [
-    "access", "addresses", "hosts", "images", "instances", "network_pools", "networks", "overview", "people", "portal", "probes", "security_groups", "session",
-    "tasks", "urlpatterns", "workspaces",
+    "access", "access_roles", "addresses", "groups", "hosts", "images", "instances", "network_pools", "networks", "overview", "people", "portal", "probes",
+    "security_groups", "session", "tasks", "urlpatterns", "workspaces",
 ]
 urlpatterns = routes()
