@@ -109,6 +109,8 @@ _PATHS = {
     "access_role": "access-roles/<str:ident>/",
     "access_role_change": "access-roles/<str:ident>/change/",
     "access_role_delete": "access-roles/<str:ident>/delete/",
+    "image_unshare": "images/<str:ident>/shares/<str:share>/end/",
+    "instance_unshare": "instances/<str:ident>/shares/<str:share>/end/",
     "portal": "portal/",
     "overview_roles": "overview/roles/",
 }
@@ -626,6 +628,14 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
             "rights/role.html", "access_roles",
             {**right_samples.ROLE, "role": right_samples.ROLES["rows"][0], "may_change": False, "holders": [], "form": FORM},
         ),
+        "image-shared": ("images/detail.html", "images", {"image": images()[0], "form": FORM, **_KEPT, "sharing": right_samples.SHARING}),
+        "instance-shared": (
+            "instances/detail.html", "instances",
+            {"instance": one[0], "tab": "overview", "form": FORM, **access_samples.OPENED,
+             "sharing": right_samples.SHARING | {"shares": [], "unshare": "instance_unshare"}},
+        ),
+        "who": ("rights/who.html", "images", right_samples.WHO),
+        "who-nobody": ("rights/who.html", "images", right_samples.WHO | {"rows": []}),
         "portal": ("portal/home.html", "", {"rows": one[:5], "images": images()[:3]}),
         "portal-none": ("portal/home.html", "", {"rows": [], "images": []}),
         "error": (

@@ -69,3 +69,16 @@ ROLE: dict[str, Any] = {
     "role": _ROLE, "verbs": list(Verb), "matrix": matrix(Kind.IMAGE), "may_change": True, "command": "educloud access-role give watcher USER PATH",
     "holders": [{"username": "tina", "group": "edu.school", "given": True}, {"username": "student-07", "group": "everybody", "given": False}],
 }
+SHARING: dict[str, Any] = {
+    "shares": [
+        {"id": "shr-00000001", "verb": Verb.READ, "with": "everybody", "is_group": True},
+        {"id": "shr-00000002", "verb": Verb.EXECUTE, "with": "student-07", "is_group": False},
+    ],
+    "share_at": "/images/img-5e20b101/shares/add/", "who_at": "/images/img-5e20b101/shares/who/", "unshare": "image_unshare", "of": "img-5e20b101",
+    "group_paths": CHOICES["group_paths"],
+}
+WHO: dict[str, Any] = {
+    "rows": [{"username": "admin", "is_managed": False, "reasons": REASONS[:1]}, {"username": "tina", "is_managed": True, "reasons": REASONS[1:]}],
+    "name": "office", "at": "/images/img-5e20b101/", "kind": Kind.IMAGE, "verb": Verb.READ, "verbs": (Verb.READ, Verb.WRITE, Verb.EXECUTE, Verb.DELETE),
+    "command": "educloud permission who read image office",
+}

@@ -204,6 +204,8 @@ def test_every_page_shows_for_whom_it_is(filled, admin, manager, user, one, lang
         answer = browser(account, language).get(address(one))
         if (one.admin_only and account is not admin) or ((one.needs or one.slug in ("image_upload", "image_import")) and account is user):
             assert answer.status_code == 404
+        elif one.slug == "image_who" and account is user:
+            assert answer.status_code == 403, "who may not change it is told why, and no names"
         elif one.slug in ("workspace", "security_group") and account is manager:
             assert answer.status_code == 404, "these are their owners' and administrators'"
         elif one.slug == "overview" and account is not admin:

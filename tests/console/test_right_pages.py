@@ -4,10 +4,12 @@ import html
 import re
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
-from clc.services import access_roles, people
-from luhyadb.models import Account, Grant, Group
+from clc.services import access_roles, grants, people, shares
+from luhyadb.models import Account, Grant, Group, Image, Share
 from tests.support.clc_world import PASSWORD
 
 
@@ -238,10 +240,96 @@ def test_an_administrator_makes_changes_and_gives_up_a_role(school, admin):
         assert page_of(school["head"])(f"/access-roles/{verb}/", {"name": "x"})[0] == 404
 
 
+def test_a_machine_is_shared_and_shared_no_more(school, pauls):
+    paul, at = page_of(school["paul"]), f"/instances/{pauls.pk}/"
+    assert "Shared with nobody." in paul(at)[1]
+    assert page_of(school["pia"])(at)[0] == 404
+    assert "pauls is shared with edu.a" in paul(f"{at}shares/add/", {"with_user": "", "with_group": "edu.a", "verbs": "read"})[1]
+    assert "pauls is shared with tina" in paul(f"{at}shares/add/", {"with_user": "TINA", "with_group": "", "verbs": "read execute"})[1]
+    assert sorted((each.verb, each.account.username if each.account else each.group.path) for each in shares.of(pauls)) == [
+        ("execute", "tina"), ("read", "edu.a"), ("read", "tina")]
+    seen = page_of(school["pia"])(at)[1]
+    assert "Sharing" not in seen, "who only sees it shares it not, and reads not with whom it is shared"
+    for wrong, said in (
+        ({"with_user": "head"}, "There is no user 'head'"), ({"with_group": "edu.ab"}, "There is no group 'edu.ab'"),
+        ({"with_group": "edu..a"}, "a segment is empty"), ({}, "With whom?"), ({"with_user": "tina", "with_group": "edu.a"}, "With whom?"),
+        ({"with_user": "tina", "verbs": "fly"}, "That cannot be shared"),
+    ):
+        code, text = paul(f"{at}shares/add/", {"with_user": "", "with_group": "", "verbs": "read"} | wrong)
+        assert (code, said in text, 'class="wrong"' in text) == (200, True, True), wrong
+        for name in ("with_user", "with_group"):
+            assert f'value="{wrong.get(name, "")}"' in text, wrong
+    row = Share.objects.get(group__path="edu.a")
+    assert "You may not change this instance" in page_of(school["pia"])(f"{at}shares/{row.pk}/end/", {})[1]
+    assert page_of(school["bob"])(f"{at}shares/{row.pk}/end/", {})[0] == 404
+    assert "pauls is shared with edu.a no more" in paul(f"{at}shares/{row.pk}/end/", {})[1]
+    code, text = paul(f"{at}shares/{row.pk}/end/", {})
+    assert (code, "There is no share" in text) == (200, True), "ended in another tab"
+    assert page_of(school["pia"])(at)[0] == 404
+
+
+def test_who_may_change_an_image_shares_it_and_sees_who_can(world, school, admin, pauls):
+    image = Image.objects.get()
+    image.group = world.group("edu.a")
+    image.save()
+    Share.objects.all().delete()
+    head, at = page_of(school["head"]), f"/images/{image.pk}/"
+    assert page_of(school["tina"])(at)[0] == 404
+    head(f"{at}shares/add/", {"with_user": "", "with_group": "edu.a.class1", "verbs": "read execute"})
+    assert f"image={image.name}" in page_of(school["tina"])(at)[1], "to run it"
+    text = head(f"{at}shares/who/?verb=execute")[1]
+    assert re.findall(r'<td class="lead">(?:<a[^>]*>)?(\w+)', text) == ["head", "paul", "root", "tina"]
+    assert named(text) == ["head", "paul", "tina"], "root is not theirs to look at"
+    for said in ("administrator of the whole cloud", "powerAdm over edu.a", "shared with edu.a.class1"):
+        assert said in text, said
+    assert re.findall(r'<td class="lead">(?:<a[^>]*>)?(\w+)', head(f"{at}shares/who/?verb=delete")[1]) == ["head", "root"]
+    assert head(f"{at}shares/who/?verb=fly")[0] == 200
+    code, text = page_of(school["tina"])(f"{at}shares/who/")
+    assert (code, "You may not change this image" in text, "paul" in text) == (403, True, False)
+    assert page_of(school["pia"])(f"{at}shares/who/")[0] == 404
+    others = Share.objects.create(id="shr-00000077", kind="instance", subject=pauls.pk, verb="read", account=school["pia"], created_at=0)
+    assert "There is no share" in head(f"{at}shares/{others.pk}/end/", {})[1], "that of another thing"
+    assert Share.objects.filter(pk=others.pk).exists()
+
+
+def test_lists_of_rights_ask_a_bounded_number_of_questions(world, school, admin, pauls):
+    image = Image.objects.get()
+
+    def asked():
+        found = {}
+        for account in (admin, school["head"]):
+            client = page_of(account).client
+            for where in ("/people/", "/groups/", "/access-roles/", "/access-roles/user/", f"/groups/{school['tina'].group_id}/", "/people/of/paul/",
+                          f"/instances/{pauls.pk}/", f"/instances/{pauls.pk}/shares/who/", "/instances/", "/images/"):
+                client.get(where)
+                with CaptureQueriesContext(connection) as queries:
+                    assert client.get(where).status_code == 200, where
+                found[account.username, where] = len(queries)
+        return found
+
+    def grow(numbers):
+        for n in numbers:
+            world.group(f"edu.a.class1.team{n}")
+            each = people.add(admin, f"pupil{n}", PASSWORD, "user", "edu.a.class1")
+            access_roles.create(admin, f"own-{n}", {"image": ["read"]})
+            grants.give(admin, each, f"own-{n}", "edu.a")
+            grants.give(admin, school["paul"], "powerUser", f"edu.a.class1.team{n}")
+            shares.share(school["paul"], pauls, ["read"], person=each.username)
+            world.instance(each, image, f"machine{n}", state="running")
+
+    grow([0])
+    before = asked()
+    grow(range(1, 7))
+    more = {key: (before[key], many) for key, many in asked().items() if many > before[key]}
+    assert not more
+    assert max(before.values()) <= 45
+
+
 def test_every_form_needs_its_token_and_a_post(school, admin):
     show = page_of(admin, enforce_csrf_checks=True)
     for where in ("/people/of/paul/place/", "/people/of/paul/grants/add/", "/people/of/paul/grants/gra-00000001/take/",
                   "/groups/add/", "/groups/grp-00000000/move/",
-                  "/groups/grp-00000000/delete/", "/access-roles/add/", "/access-roles/user/change/", "/access-roles/user/delete/"):
+                  "/groups/grp-00000000/delete/", "/access-roles/add/", "/access-roles/user/change/", "/access-roles/user/delete/",
+                  "/images/img-00000001/shares/add/", "/instances/ins-00000001/shares/shr-00000001/end/"):
         assert show.client.post(where).status_code == 403, where
         assert show.client.get(where).status_code == 405, where

@@ -17,12 +17,13 @@ from clc.web.pages import (
     probes,
     security_groups,
     session,
+    shares,
     tasks,
     workspaces,
 )
 
 __all__ = [
     "access", "access_roles", "addresses", "groups", "hosts", "images", "instances", "network_pools", "networks", "overview", "people", "portal", "probes",
-    "security_groups", "session", "tasks", "urlpatterns", "workspaces",
+    "security_groups", "session", "shares", "tasks", "urlpatterns", "workspaces",
 ]
 urlpatterns = routes()

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from clc.services import comparisons, image_pictures, image_properties, images, imports, prefetches, renewals, uploads
 from clc.web.listing import filters, listed, matching
 from clc.web.page import Form, form_of, go, may_somewhere, page, show
-from clc.web.pages import arrivals, timeline, words
+from clc.web.pages import arrivals, shares, timeline, words
 from luhyaapi.contracts.vocabulary import ImageState, InstanceState, Kind, Part, Verb
 from luhyaapi.errors import Refused
 from luhyadb import scope
@@ -128,6 +128,7 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
                 can_derive=shown["may"]["execute"] and scope.held(request.user).may(Kind.IMAGE, Verb.CREATE, found.group.path),
                 can_modify=any(part["part"] == Part.DISK for v in shown["versions"] for part in v["parts"]),
                 outdated=len(renewals.outdated(request.user, newest)) if newest else 0,
+                sharing=shares.card(request, "image", found) if shown["may"]["write"] else None,
                 instances=words.instances(made.order_by("-created_at")[:_SHOWN_INSTANCES]))
 
 

@@ -19,7 +19,7 @@ from clc.services import instances, renewals, sizes
 from clc.web.listing import filters, listed, matching
 from clc.web.live import console_log, live
 from clc.web.page import Form, form_of, go, is_fragment, page, show, toast
-from clc.web.pages import access, words
+from clc.web.pages import access, shares, words
 from clc.web.pages.overview import capacity
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import ImageState, InstanceState, Verb
@@ -145,7 +145,7 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
         mine = scope.visible_to(request.user, Task).filter(subject=found.pk).order_by("-created_at")
         more["tasks"] = words.tasks(mine[:_SHOWN_TASKS])
     elif tab != "screen" and found.state != InstanceState.DELETED and shown["may"]["write"]:
-        more |= access.card(request, found)
+        more |= access.card(request, found) | {"sharing": shares.card(request, "instance", found)}
     return show(request, "instances/detail.html", instance=shown, tab=tab, **more)
 
 

@@ -21,10 +21,15 @@ ASKED = (Verb.READ, Verb.WRITE, Verb.EXECUTE, Verb.DELETE)
 
 
 def choices(request: HttpRequest, verb: Verb) -> dict[str, Any]:
-    """The roles somebody may give, and the paths of the first groups whose people they may do that with; others can be typed."""
-    found = scope.visible_to(request.user, Group, verb).order_by("path", "id").values_list("path", flat=True)
+    """The roles somebody may give, and the groups whose people they may do that with."""
     roles = [name for name in access_roles.givable(request.user) if request.user.is_admin or name != people.ALL]
-    return {"roles": roles, "group_paths": [groups.shown(path) for path in found[:_OFFERED]]}
+    return {"roles": roles, "group_paths": group_paths(request, verb)}
+
+
+def group_paths(request: HttpRequest, verb: Verb) -> list[str]:
+    """The paths of the first groups with which somebody may do that, for a field's list; others can be typed."""
+    found = scope.visible_to(request.user, Group, verb).order_by("path", "id").values_list("path", flat=True)
+    return [groups.shown(path) for path in found[:_OFFERED]]
 
 
 def reasons(found: list[scope.Reason]) -> list[Shown]:
