@@ -7,6 +7,7 @@ import os
 from clc.services import (
     access,
     admission,
+    audit,
     forwards,
     hosts,
     images,
@@ -55,6 +56,7 @@ class Beat:
         if since is not None:
             hosts.silence(agent.relay.heard, limit, since)
         hosts.awake(agent.relay.heard, limit)
+        audit.tend()
 
     def _forget_again(self) -> None:
         for store in hosts.hosts_of(Role.WALRUS):

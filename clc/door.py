@@ -6,10 +6,10 @@ import hashlib
 import re
 from typing import Any
 
-from clc.services import hosts, mandates
+from clc.services import hosts, mandates, origins
 from luhyaapi.agent import Agent
 from luhyaapi.contracts.reports import JoinAsked
-from luhyaapi.contracts.vocabulary import HostState, Role
+from luhyaapi.contracts.vocabulary import HostState, Role, Via
 from luhyaapi.errors import Refused
 from luhyaapi.wire import tls
 from luhyaapi.wire.http import Answer, Door, Request, json_answer, json_route, route
@@ -26,7 +26,7 @@ def make(agent: Agent) -> Door:
 
     def ask(form: Any, request: Request) -> Any:
         report = asked(form, request.remote)
-        with agent.memory(), memory.atomic():
+        with agent.memory(), origins.of(origins.Origin(Via.HOST, request.remote)), memory.atomic():
             mandates.check_asker(report, agent.me)
             host = hosts.join_asked(report, agent.me)
         return {"state": str(host.state)}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deploy.host.plan import bracketed
 from luhyaapi import conf, ids
-from luhyaapi.contracts.vocabulary import Role
+from luhyaapi.contracts.vocabulary import Role, Via
 from luhyaapi.errors import Trouble
 
 ADMIN = "admin"
@@ -30,8 +30,11 @@ def main(argv: list[str]) -> int:
     import django
 
     django.setup()
+    from clc.services import origins
+
     try:
-        {"migrate": _migrate, "certify": _certify, "create-admin": _create_admin, "join-token": _join_token, "client-context": _context}[given.verb](given)
+        with origins.of(origins.Origin(Via.SHELL, os.uname().nodename)):
+            {"migrate": _migrate, "certify": _certify, "create-admin": _create_admin, "join-token": _join_token, "client-context": _context}[given.verb](given)
     except Trouble as e:
         sys.stderr.write(f"{e.what}\n{e.why}\n{e.hint}\n")
         return 1
@@ -91,9 +94,11 @@ def _context(given: argparse.Namespace) -> None:
     account = Account.objects.filter(is_staff=True, is_active=True).order_by("pk").first()
     if account is None:
         raise SystemExit("there is no administrator yet")
+    token = people.make_token(account)
+    people.signed_in(account, token)
     host = settings.host
     url = f"http{'s' if host.tls else ''}://{bracketed(host.address)}:{settings.console.port}"
-    contexts.save(contexts.Context("local", url, people.make_token(account), user=account.username), given.file)
+    contexts.save(contexts.Context("local", url, token, user=account.username), given.file)
 
 
 if __name__ == "__main__":

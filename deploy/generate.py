@@ -257,6 +257,9 @@ _THINGS = (
     ("pin", "固定", "a version that is pinned is retired by no rule; files are pinned in a cache by those who need them"),
     ("lineage", "版本来历", "which version was made from which"),
     ("offline", "离线", "of an instance that runs: its cards have no carrier yet, for its first boot is not done"),
+    ("audit", "审计", "who did what, from where: every event as a line"), ("actor", "操作者", "the account that did something; its owner is on whose behalf"),
+    ("origin", "来源", "the address or host that a change came from"), ("chain", "链", "the lines of the audit, each with the digest of the one before it"),
+    ("seal", "封存", "give an event its number and digest in the chain"), ("head", "链头", "number and digest of the chain's last line, to be noted elsewhere"),
     ("lane", "分支线", "a column of the lineage: versions that follow each other share one"),
 )
 

@@ -144,6 +144,12 @@ class Images(_Group):
     ))
 
 
+class Audit(_Group):
+    """The record of changes (CLC only)."""
+
+    keep_days: float = Field(0, ge=0, description="older lines of the record are removed, from its beginning on; 0: none")
+
+
 class Imports(_Group):
     """Images that Walrus fetches from a URL."""
 
@@ -239,6 +245,7 @@ class Settings(BaseSettings):
     cache: Cache = Cache()
     store: Store = Store()
     images: Images = Images()
+    audit: Audit = Audit()
     imports: Imports = Imports()
     hypervisor: Hypervisor = Hypervisor()
     network: Network = Network()

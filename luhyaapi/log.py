@@ -10,7 +10,7 @@ import structlog
 
 from luhyaapi import clock
 
-_SECRET = ("password", "token", "secret", "ticket", "private", "signature", "key")
+_SECRET = ("password", "token", "secret", "ticket", "private", "signature", "key", "user_data")
 
 
 def _stamp(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
@@ -18,9 +18,14 @@ def _stamp(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
     return event
 
 
+def is_secret(name: str) -> bool:
+    """Whether a field of that name may hold what nobody shall read."""
+    return any(word in name for word in _SECRET)
+
+
 def _mask(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
     for name in event:
-        if any(word in name for word in _SECRET):
+        if is_secret(name):
             event[name] = "***"
     return event
 

@@ -31,9 +31,10 @@ def have(apps: Any, using: str) -> None:
     models = {name: apps.get_model("luhyadb", name) for name in ("Group", "GroupAbove", "AccessRole", "Permission")}
     permission = models["Permission"]
     group, above, role, permissions_there = (model.objects.using(using) for model in models.values())
-    everybody, _ = group.get_or_create(pk=EVERYBODY, defaults={"path": "", "key": key_of("")})
-    above.get_or_create(group=everybody, above=everybody)
+    group.get_or_create(pk=EVERYBODY, defaults={"path": "", "key": key_of("")})
+    # By their ids: with rows in their hands Django asks whose database theirs is, and a cluster's has these tables too.
+    above.get_or_create(group_id=EVERYBODY, above_id=EVERYBODY)
     for name, permissions in ROLES.items():
-        made, is_new = role.get_or_create(pk=name, defaults={"ready_made": True})
+        _made, is_new = role.get_or_create(pk=name, defaults={"ready_made": True})
         if is_new:
-            permissions_there.bulk_create(permission(role=made, kind=kind, verb=verb) for kind, verbs in permissions.items() for verb in sorted(verbs))
+            permissions_there.bulk_create(permission(role_id=name, kind=kind, verb=verb) for kind, verbs in permissions.items() for verb in sorted(verbs))

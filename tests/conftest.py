@@ -75,7 +75,8 @@ def _settle() -> None:
 
     from luhyadb import ready_made
 
-    post_migrate.connect(lambda using, apps, **_: ready_made.have(apps, using), sender=importlib.import_module("django.apps").apps.get_app_config("luhyadb"),
+    apps = importlib.import_module("django.apps").apps
+    post_migrate.connect(lambda using, **_: ready_made.have(apps, using), sender=apps.get_app_config("luhyadb"),
                          weak=False)
 
     from clc.services import own

@@ -36,9 +36,10 @@ def set_rules(account: Account, ident: str, given: Sequence[Mapping[str, str]]) 
     kept = rules.read(given)
     with memory.atomic():
         row = held(account, ident)
-        Access.objects.get_or_create(instance=row)
+        had, _ = Access.objects.get_or_create(instance=row)
         Access.objects.filter(instance=row).update(rules=kept)
-        events.record("instance", row.pk, "security rules changed", owner_id=row.owner_id, rules=len(kept))
+        events.record("instance", row.pk, "security rules changed", owner_id=row.owner_id, rules=len(kept),
+                      before={"rules": had.rules}, after={"rules": kept})
         changed([row])
     return row
 

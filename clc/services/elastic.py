@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from django.db.models import QuerySet
 
-from clc.services import access, events, networks, people, plans, pools
+from clc.services import access, events, networks, people, plans, pools, quotas
 from clc.services.cards import DEFAULT
 from luhyaapi import clock, ids
 from luhyaapi.contracts.commands import NetworksSet
-from luhyaapi.contracts.vocabulary import HostState, Role, Verb
+from luhyaapi.contracts.vocabulary import Counted, HostState, Role, Verb
 from luhyaapi.errors import Refused, Unavailable
 from luhyadb import memory, scope
 from luhyadb.models import Account, ElasticAddress, Host, Instance, Network
@@ -143,6 +143,7 @@ def allocate(account: Account, cluster: str = "") -> ElasticAddress:
         has = ElasticAddress.objects.filter(owner=account, retired_at=0).count()
         if has >= EACH and not account.is_admin:
             raise Refused("quota", "You have as many public addresses as you may", f"at most {EACH}", hint="Release one first, or ask an administrator.")
+        quotas.check(account, account.group_id, {Counted.ADDRESSES: 1})
         rows = ElasticAddress.objects.filter(cluster=_lender(cluster), retired_at=0)
         row = _lend(account, rows)
         if row is None:
@@ -231,9 +232,11 @@ def _lead(row: ElasticAddress, target: Instance | None) -> None:
     ElasticAddress.objects.filter(pk=row.pk).update(instance=target)
     row.instance = target
     if left is not None:
-        events.record("instance", left.pk, "public address leads elsewhere", owner_id=left.owner_id, address=row.address)
+        events.record("instance", left.pk, "public address leads elsewhere", owner_id=left.owner_id, address=row.address,
+                      before={"address": row.address}, after={"address": ""})
     if target is not None:
-        events.record("instance", target.pk, "public address leads here", owner_id=target.owner_id, address=row.address)
+        events.record("instance", target.pk, "public address leads here", owner_id=target.owner_id, address=row.address,
+                      before={"address": ""}, after={"address": row.address})
     plans.tell(row.cluster, plans.alone(row.cluster))
 
 

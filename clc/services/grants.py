@@ -22,7 +22,7 @@ def give(by: Account, account: Account, role: str, at: str) -> Grant:
         row, is_new = Grant.objects.get_or_create(account=account, role=given, group=where, defaults={"id": ids.new("gra"), "created_at": clock.now()})
         if is_new:
             events.record("user", str(account.pk), "access role given", owner=account, name=account.username, role=given.pk, at=groups.shown(where.path),
-                          by=by.username)
+                          actor=by)
     return row
 
 
@@ -35,7 +35,7 @@ def take(by: Account, ident: str) -> Grant:
         scope.require(by, Kind.ACCOUNT, Verb.WRITE, row.group_id)
         check_within(by, row.role, row.group)
         events.record("user", str(row.account_id), "access role taken back", owner=row.account, name=row.account.username, role=row.role_id,
-                      at=groups.shown(row.group.path), by=by.username)
+                      at=groups.shown(row.group.path), actor=by)
         row.delete()
         row.pk = ident
     return row

@@ -95,7 +95,7 @@ def move(by: Account, text: str, new: str) -> Group:
             GroupAbove.objects.filter(group__in=inside).exclude(above__in=inside).delete()
             Group.objects.filter(pk=row.pk).update(parent=above)
             _link(tree, above)
-        events.record("group", row.pk, "group moved", owner=by, path=path, before=old)
+        events.record("group", row.pk, "group moved", owner=by, path=path, before={"path": old}, after={"path": path})
         row.refresh_from_db()
     return row
 

@@ -49,7 +49,9 @@ def make_token(account: Account | None, role: str) -> tuple[str, float]:
         raise Refused("invalid", "No host can join as that", f"roles are walrus, cc, nc, sc; not {role[:20]!r}")
     token = f"{_MARK}.{ids.secret()}.{identity.fingerprint(own().authority)}"
     expires_at = clock.now() + TOKEN_LIFE_S
-    JoinToken.objects.create(proof=proof_of(token), role=role, expires_at=expires_at)
+    with memory.atomic():
+        JoinToken.objects.create(proof=proof_of(token), role=role, expires_at=expires_at)
+        events.record("host", role, "permission to join given", role=role, until=clock.rfc3339(expires_at))
     return token, expires_at
 
 
@@ -340,7 +342,7 @@ def _move(host: Host, event: str, **changes: Any) -> None:
         new = HOST.advance(new, "drain")
     Host.objects.filter(pk=host.pk).update(state=new, **changes)
     if new != host.state:
-        events.record("host", host.pk, f"host {new}", host=host.pk)
+        events.record("host", host.pk, f"host {new}", host=host.pk, before={"state": host.state}, after={"state": new})
     host.refresh_from_db()
 
 

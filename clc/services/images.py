@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from clc.services import events, groups, hosts, image_properties, image_uses, retention, shares, tasks
+from clc.services import events, groups, hosts, image_properties, image_uses, quotas, retention, shares, tasks
 from clc.services.own import own
 from luhyaapi import clock, ids
 from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.commands import ImageDelete
 from luhyaapi.contracts.reports import Outcome
 from luhyaapi.contracts.specs import Blob, Hardware, ImageRef
-from luhyaapi.contracts.vocabulary import ImageState, Kind, Part, Role, TaskState, Usage, Verb
+from luhyaapi.contracts.vocabulary import Counted, ImageState, Kind, Part, Role, TaskState, Usage, Verb
 from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.machines import IMAGE, TASK
 from luhyadb import memory, outbox, scope
@@ -86,6 +86,7 @@ def next_version(account: Account, ask: Ask) -> ImageVersion:
             scope.require(account, Kind.IMAGE, Verb.CREATE, group.pk)
             if ask.new_version:
                 raise Refused("not_found", f"There is no image {ask.name!r}", "a new version was asked for", field="name")
+            quotas.check(account, group.pk, {Counted.IMAGES: 1})
             image = Image.objects.create(id=ids.new("img"), name=ask.name, live_name=ask.name, owner=account, group=group, created_at=clock.now(), **about)
             _open(image)
         else:
@@ -108,7 +109,7 @@ def _group(account: Account, about: dict[str, str]) -> Group:
 def _open(image: Image) -> None:
     """What belongs to everybody is everybody's to use, until somebody shares it no more."""
     if image.group_id == EVERYBODY:
-        shares.open_to(image, image.group, (Verb.READ, Verb.EXECUTE))
+        shares.open_to(image, image.group, (Verb.EXECUTE,))
 
 
 def _check_next(image: Image, last: ImageVersion | None, ask: Ask, about: Mapping[str, str]) -> None:
@@ -191,21 +192,30 @@ def change(account: Account, text: str, given: Mapping[str, str]) -> Image:
     """
     name, _, number = text.partition(":")
     said: dict[str, Any] = image_properties.of_image(given)
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
     with memory.atomic():
         image = resolve(account, name, Verb.WRITE)
         if any(given.get(each) for each in image_properties.CHOICES):
             version = runnable(account, text, Verb.WRITE)
             hardware = image_properties.hardware(given, version.hardware)
             ImageVersion.objects.filter(pk=version.pk).update(hardware=hardware)
+            before, after = dict(version.hardware), dict(hardware)
         elif number:
             raise Refused("invalid", "Only the hardware is a version's own", f"the other properties are those of {image.name}, whatever its version")
+        told = dict(said)
         if "owner_group" in said:
+            before["owner_group"] = groups.shown(image.group.path)
             said["group"] = groups.belongs_to(account, said.pop("owner_group"))
             scope.require(account, Kind.IMAGE, Verb.CREATE, said["group"].pk)
+            told["owner_group"] = groups.shown(said["group"].path)
         if said:
+            before |= {each: getattr(image, each) for each in told if each != "owner_group"}
+            after |= told
             Image.objects.filter(pk=image.pk).update(**said)
             image.refresh_from_db()
-        events.record("image", image.pk, "image changed", owner=account, properties=sorted(k for k in given if k in image_properties.NAMES))
+        events.record("image", image.pk, "image changed", owner=account, properties=sorted(k for k in given if k in image_properties.NAMES),
+                      before=before, after=after)
     return image
 
 
@@ -317,10 +327,12 @@ def pin(account: Account, text: str, number: int, *, on: bool) -> Image:
     """Have a rule never retire a version, or let it again. Raises Refused(not_found | forbidden)."""
     with memory.atomic():
         image = resolve(account, text, Verb.WRITE)
-        if not image.versions.filter(version=number, state=ImageState.PUBLISHED).exists():
+        was = image.versions.filter(version=number, state=ImageState.PUBLISHED).values_list("pinned", flat=True).first()
+        if was is None:
             raise Refused("not_found", f"There is no version {number} of {image.name} to pin", "only published versions can be pinned")
         ImageVersion.objects.filter(image=image, version=number).update(pinned=on)
-        events.record("image", image.pk, "version pinned" if on else "version unpinned", owner=account, version=number)
+        events.record("image", image.pk, "version pinned" if on else "version unpinned", owner=account, version=number,
+                      before={"pinned": was}, after={"pinned": on})
     return image
 
 
@@ -333,9 +345,11 @@ def keep(account: Account, text: str, newest: int | None) -> list[retention.Verd
         raise Refused("invalid", "keep is not possible", f"give 0 to {retention.KEEP_AT_MOST}; 0: all are kept", field="keep")
     with memory.atomic():
         image = resolve(account, text, Verb.WRITE)
+        before = image.keep_versions
         Image.objects.filter(pk=image.pk).update(keep_versions=newest)
         image.refresh_from_db()
-        events.record("image", image.pk, "image changed", owner=account, keep_versions=newest)
+        events.record("image", image.pk, "image changed", owner=account, keep_versions=newest,
+                      before={"keep_versions": before}, after={"keep_versions": newest})
         return tidy(image, account)
 
 
@@ -384,8 +398,10 @@ def _refuse(version: ImageVersion, why: str) -> None:
 
 
 def _move(version: ImageVersion, event: str, **changes: Any) -> None:
-    new = IMAGE.advance(version.state, event)
+    before = version.state
+    new = IMAGE.advance(before, event)
     if ImageVersion.objects.filter(pk=version.pk, state=version.state).update(state=new, **changes):
         version.refresh_from_db()
         events.record("image", version.image_id, f"version {version.version} {new}", owner_id=version.image.owner_id,
-                      task=version.task, version=version.version, **({"why": version.why} if version.why else {}))
+                      task=version.task, version=version.version, before={"state": before}, after={"state": new},
+                      **({"why": version.why} if version.why else {}))

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from clc.services import cards, images, security_groups, sizes
 from luhyaapi.contracts import specs
-from luhyaapi.contracts.vocabulary import Persistence, Usage
+from luhyaapi.contracts.vocabulary import Kind, Persistence, Usage, Verb
 from luhyaapi.errors import Refused
+from luhyadb import scope
 from luhyadb.models import Account, ImageVersion, Network, SecurityGroup
 
 _SSH_KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\x00-\x1f\x7f\x85\u2028\u2029]{0,200})?")
@@ -58,7 +59,8 @@ class Wanted:
 
 
 def read(account: Account, ask: Ask) -> Wanted:
-    """Raises Refused(invalid | not_found | conflict | state) naming the field."""
+    """Raises Refused(invalid | not_found | conflict | state) naming the field, Refused(forbidden)."""
+    scope.require(account, Kind.INSTANCE, Verb.CREATE, account.group_id)
     version = images.runnable(account, ask.image)
     kind = ask.kind or version.image.usage
     if kind not in list(Usage):

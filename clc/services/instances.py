@@ -17,6 +17,7 @@ from clc.services import (
     instance_asks,
     people,
     queue,
+    quotas,
     reached,
     security_groups,
     sizes,
@@ -39,7 +40,7 @@ from luhyaapi.contracts.vocabulary import HostState, InstanceState, TaskState, V
 from luhyaapi.errors import Refused, Trouble, Unavailable
 from luhyaapi.machines import INSTANCE, WORKSPACE
 from luhyadb import memory, scope
-from luhyadb.models import Account, Host, Image, ImageVersion, Instance, Task, Workspace
+from luhyadb.models import Account, Host, ImageVersion, Instance, Task, Workspace
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _AGAIN_S = 60.0
@@ -57,6 +58,7 @@ def run(account: Account, ask: Ask) -> list[Instance]:
         images.hold(version)
         sizes.check_possible(asked.cpus, asked.memory_mib, asked.data_disk_mib)
         queue.check(account, count)
+        quotas.check_machines(account, count, asked.cpus, asked.memory_mib, asked.data_disk_mib)
         made = []
         for n in range(count):
             ident = ids.new("ins")
@@ -85,6 +87,7 @@ def prepare(account: Account, version: ImageVersion, name: str, cpus: int, memor
     sizes.number("cpus", cpus, 1, sizes.MAX_CPUS)
     sizes.check_possible(cpus, memory_mib)
     queue.check(account, 1)
+    quotas.check_machines(account, 1, cpus, memory_mib)
     ident, now = ids.new("ins"), clock.now()
     name = _name(account, name, None, version.image.name, ident)
     row = Instance.objects.create(
@@ -296,7 +299,8 @@ def move(row: Instance, event: str, *, what: str = "", said_by: str = "", **chan
     moved = Instance.objects.filter(pk=row.pk, state=before).update(state=new, changed_at=clock.now(), **changes)
     row.refresh_from_db(fields=_MAY_CHANGE)
     if moved:
-        events.record("instance", row.pk, what or f"instance {new}", owner_id=row.owner_id, task=row.task, host=said_by)
+        events.record("instance", row.pk, what or f"instance {new}", owner_id=row.owner_id, task=row.task, host=said_by, before={"state": before},
+                      after={"state": new})
     if moved and new == InstanceState.DELETED:
         reached.forget(row)
 
@@ -493,6 +497,3 @@ def resolve(account: Account, text: str) -> Instance:
     if len(rows) > 1:
         raise Refused("conflict", f"Several instances are called {text!r}", "use the id")
     return rows[0] if rows else scope.one(account, Instance, live_name=text)
-
-
-__all__ = ["Ask", "Image", "ImageVersion", "connect", "delete", "ended", "found", "placed", "reboot", "resolve", "run", "start", "stop"]

@@ -92,9 +92,10 @@ def set_ranges(account: Account, ident: str, given: Sequence[str]) -> Network:
         if ranges != row.ranges:
             if row.mode == NetworkMode.CAMPUS:
                 _refuse_lent_elsewhere(row.cluster, spans(subnets.subnet_of(row.subnet), ranges))
-            row.ranges = ranges
+            before, row.ranges = row.ranges, ranges
             Network.objects.filter(pk=row.pk).update(ranges=ranges)
-            events.record("network", row.pk, "ranges of the network changed", owner=account, name=row.name, ranges=", ".join("-".join(each) for each in ranges))
+            events.record("network", row.pk, "ranges of the network changed", owner=account, name=row.name, ranges=", ".join("-".join(each) for each in ranges),
+                          before={"ranges": before}, after={"ranges": ranges})
             plans.tell(row.cluster, plan)
     return row
 

@@ -6,68 +6,107 @@ A deleted account's row stays, since what it did keeps its owner: it is inactive
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from django.contrib.auth import authenticate
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
+from knox.crypto import hash_token
 from knox.models import AuthToken
 
-from clc.services import events, grants, groups, screens
+from clc.services import events, grants, groups, refusals, screens
+from clc.services.one_time import OneTimeHasher
 from luhyaapi.contracts.vocabulary import InstanceState, Kind, Verb
 from luhyaapi.errors import Refused
 from luhyadb import memory, scope
-from luhyadb.models import AccessRole, Account, Grant, Instance
+from luhyadb.models import AccessRole, Account, Grant, Group, Instance
 from luhyadb.models.groups import EVERYBODY
+from luhyadb.ready_made import key_of
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
-_GONE = "~"
+GONE = "~"
 """Stands in the name of a deleted account, and can stand in no other."""
 ALL = "superAdm"
 """The access role of who may do everything; it is everywhere or nowhere."""
 MYSELF = "me"
+_WORDS = {MYSELF: "it stands for whoever asks", "import": "it is a word of the API", "numbered": "it is a word of the API"}
 _NAMED_AT_MOST = 10
 
 
 def add(by: Account | None, username: str, password: str, role: str = "user", group: str = "") -> Account:
     """A new account with an access role over a group, by its path; empty: that of ``by``. Raises Refused(invalid | exists | forbidden | not_found)."""
-    where = _place(by, role, group)
-    if not _NAME.fullmatch(username):
-        raise Refused("invalid", "The user name is not possible", "letters, digits, . _ @ -, at most 63", field="username")
-    if username.casefold() == MYSELF:
-        raise Refused("invalid", "The user name is not possible", "it stands for whoever asks", field="username")
+    where = allowed_place(by, role, group)
+    check_name(username)
     with memory.atomic():
         if Account.objects.filter(username__iexact=username).exists():
             raise Refused("exists", f"There is a user {username!r} already", field="username")
         account = Account(username=username, is_staff=where.role.pk == ALL, group_id=where.group, access_role=where.role)
         _set_password(account, password)
         account.save()
-        events.record("user", str(account.pk), "user added", owner=account, name=username, role=where.role.pk, group=where.path, by=by.username if by else "")
+        events.record("user", str(account.pk), "user added", owner=account, name=username, role=where.role.pk, group=where.path, actor=by)
     return account
 
 
+def check_name(username: str) -> None:
+    """Whether somebody may be called so. Raises Refused(invalid)."""
+    if not _NAME.fullmatch(username):
+        raise Refused("invalid", "The user name is not possible", "letters, digits, . _ @ -, at most 63", field="username")
+    if username.casefold() in _WORDS:
+        raise Refused("invalid", "The user name is not possible", _WORDS[username.casefold()], field="username")
+
+
 @dataclass(frozen=True)
-class _Place:
+class New:
+    """An account to be: its group by its path. ``is_made_up``: nobody chose the password."""
+
+    username: str
+    password: str = field(repr=False)
+    role: str
+    group: str
+    is_made_up: bool
+
+
+def add_many(news: Sequence[New]) -> None:
+    """Accounts whose names and places were judged by :func:`check_name` and :func:`allowed_place` in this transaction. Raises Refused(exists)."""
+    taken = Account.objects.filter(username__in=[each.username for each in news]).values_list("username", flat=True).first()
+    if taken:
+        raise Refused("exists", f"There is a user {taken!r} already", field="username")
+    ids_of = dict(Group.objects.filter(key__in={key_of(each.group) for each in news}).values_list("path", "pk"))
+    rows = Account.objects.bulk_create([
+        Account(username=each.username, password=make_password(each.password, hasher=OneTimeHasher.algorithm if each.is_made_up else "default"),
+                group_id=ids_of[each.group], access_role_id=each.role, is_staff=each.role == ALL) for each in news
+    ], batch_size=500)
+    for row, each in zip(rows, news, strict=True):
+        events.record("user", str(row.pk), "user added", owner=row, name=row.username, role=each.role, group=each.group)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where somebody shall be: a group by its id and path, and the access role there."""
+
     role: AccessRole
     group: str
     path: str
 
 
-def _place(by: Account | None, role: str, group: str) -> _Place:
+def allowed_place(by: Account | None, role: str, group: str) -> Place:
     """Where somebody shall be and what they may do there, if ``by`` may say so. Raises Refused(invalid | not_found | forbidden)."""
     given = AccessRole.objects.filter(name__iexact=role).first()
     if given is None:
         known = ", ".join(AccessRole.objects.values_list("name", flat=True)[:20])
         raise Refused("invalid", "The role is not possible", f"it is one of {known}, not {role[:20]!r}", field="role")
     if by is None:
-        return _Place(given, EVERYBODY, "")
+        return Place(given, EVERYBODY, "")
     where = groups.resolve(by, group) if group else by.group
     scope.require(by, Kind.ACCOUNT, Verb.CREATE, where.pk)
     if given.pk == ALL and where.pk != EVERYBODY:
         raise Refused("invalid", f"{ALL} is of the whole cloud", f"not of {where.path} alone", hint="Give powerAdm there.", field="role")
     grants.check_within(by, given, where)
-    return _Place(given, where.pk, where.path)
+    return Place(given, where.pk, where.path)
 
 
 def place(by: Account, username: str, role: str = "", group: str = "") -> Account:
@@ -78,7 +117,7 @@ def place(by: Account, username: str, role: str = "", group: str = "") -> Accoun
     with memory.atomic():
         admins = set(Account.objects.select_for_update().filter(is_staff=True, is_active=True).values_list("pk", flat=True))
         account = find(by, username, Verb.WRITE)
-        where = _place(by, role or account.access_role_id, group or groups.shown(account.group.path))
+        where = allowed_place(by, role or account.access_role_id, group or groups.shown(account.group.path))
         if not by.is_admin:
             grants.check_within(by, account.access_role, account.group)
         if admins == {account.pk} and where.role.pk != ALL:
@@ -86,8 +125,8 @@ def place(by: Account, username: str, role: str = "", group: str = "") -> Accoun
         before = {"role": account.access_role_id, "group": account.group.path}
         account.is_staff, account.group_id, account.access_role = where.role.pk == ALL, where.group, where.role
         account.save(update_fields=["is_staff", "group", "access_role"])
-        events.record("user", str(account.pk), "user moved", owner=account, name=account.username, role=where.role.pk, group=where.path, before=before,
-                      by=by.username)
+        events.record("user", str(account.pk), "user moved", owner=account, name=account.username, role=where.role.pk, group=where.path, actor=by,
+                      before=before, after={"role": where.role.pk, "group": where.path})
     return account
 
 
@@ -103,7 +142,7 @@ def set_password(account: Account, password: str, by: Account | None = None) -> 
         account.save(update_fields=["password"])
         _end_sessions(account)
         what = "password changed" if by is None else "password reset"
-        events.record("user", str(account.pk), what, owner=account, name=account.username, by=(by or account).username)
+        events.record("user", str(account.pk), what, owner=account, name=account.username, actor=by or account)
 
 
 def delete(by: Account, username: str) -> None:
@@ -132,10 +171,10 @@ def delete(by: Account, username: str) -> None:
         security_groups.forget_owner(account)
         _end_sessions(account)
         name = account.username
-        account.username, account.is_active, account.is_staff = f"{name}{_GONE}{account.pk}", False, False
+        account.username, account.is_active, account.is_staff = f"{name}{GONE}{account.pk}", False, False
         account.set_unusable_password()
         account.save(update_fields=["username", "is_active", "is_staff", "password"])
-        events.record("user", str(account.pk), "user deleted", owner=account, name=name, by=by.username)
+        events.record("user", str(account.pk), "user deleted", owner=account, name=name, actor=by)
 
 
 def _require_no_instances(account: Account) -> None:
@@ -155,19 +194,44 @@ def _end_sessions(account: Account) -> None:
 
 
 def _set_password(account: Account, password: str) -> None:
+    check_password(account.username, password)
+    account.set_password(password)
+
+
+def check_password(username: str, password: str) -> None:
+    """Whether it is strong enough for somebody of that name. Raises Refused(invalid)."""
     try:
-        validate_password(password, account)
+        validate_password(password, Account(username=username))
     except ValidationError as e:
         raise Refused("invalid", "The password is not strong enough", " ".join(e.messages), field="password") from e
-    account.set_password(password)
 
 
 def sign_in(username: str, password: str) -> str:
     """A token for the command line. Raises Refused(unauthenticated)."""
     account = authenticate(username=username, password=password)
     if not isinstance(account, Account):
+        refusals.sign_in(username)
         raise Refused("unauthenticated", "Name or password is wrong", hint="Try again, or have an administrator set a new password.")
-    return make_token(account)
+    with memory.atomic():
+        token = make_token(account)
+        signed_in(account, token)
+    return token
+
+
+def signed_in(account: Account, token: str = "") -> None:
+    """Have it recorded; a ``token`` by its id."""
+    more: dict[str, Any] = {"made": token_id(hash_token(token))} if token else {}
+    events.record("session", str(account.pk), "signed in", owner=account, actor=account, **more)
+
+
+def signed_out(account: Account) -> None:
+    """Have it recorded."""
+    events.record("session", str(account.pk), "signed out", owner=account, actor=account)
+
+
+def token_id(digest: str) -> str:
+    """How a token is named where it must not stand: the beginning of its hash."""
+    return digest[:12]
 
 
 def make_token(account: Account) -> str:
@@ -186,7 +250,7 @@ def known(by: Account) -> QuerySet[Account]:
     """The accounts somebody manages, without deleted ones. Raises Refused(forbidden) for who manages none."""
     if not scope.able(by).get(Kind.ACCOUNT):
         raise Refused("forbidden", "Only who manages people may do this")
-    return scope.visible_to(by, Account).exclude(username__contains=_GONE)
+    return scope.visible_to(by, Account).exclude(username__contains=GONE)
 
 
 def find(by: Account, username: str, verb: Verb = Verb.READ) -> Account:

@@ -45,11 +45,13 @@ def tell(cluster: Host, plan: NetworkPlan) -> None:
     outbox.send(order, cluster.pk, sender=own().id, task=ids.new("tsk"), speaks=cluster.speaks, whole=True)
 
 
-def set_ports(cluster: Host, first: int, last: int) -> None:
-    """Have the cluster lend these ports from now on; 0: those of its settings. In a transaction of the caller's."""
+def set_ports(cluster: Host, first: int, last: int) -> tuple[int, int]:
+    """Have the cluster lend these ports from now on; 0: those of its settings. Those before. In a transaction of the caller's."""
     plan = alone(cluster)
+    before = plan.first_port, plan.last_port
     plan.first_port, plan.last_port = first, last
     tell(cluster, plan)
+    return before
 
 
 def _ports(plan: NetworkPlan) -> PortRange | None:

@@ -34,8 +34,9 @@ def lend(account: Account, ident: str, text: str) -> Host:
         for what, port, end in _used(cluster):
             if first <= end and port <= last:
                 raise Refused("conflict", "These ports are not all free to be lent", f"{what}: {port}" + (f"-{end}" if end > port else ""), field="ports")
-        plans.set_ports(cluster, first, last)
-        events.record("host", cluster.pk, "ports of the cluster changed", owner=account, host=cluster.pk, first=first, last=last)
+        before = plans.set_ports(cluster, first, last)
+        events.record("host", cluster.pk, "ports of the cluster changed", owner=account, host=cluster.pk, first=first, last=last,
+                      before={"ports": list(before)}, after={"ports": [first, last]})
     return cluster
 
 

@@ -48,7 +48,7 @@ def open_look(account: Account, ident: str, channel: str = "screen", port: int =
         outbox.send(StreamOpen(instance=row.id, channel=channel, port=port, stream=look.stream), row.cluster, sender=own().id,
                     task=ids.new("tsk"), step=channel)
         what = f"tunnel to port {port} opened" if port else f"{channel} opened"
-        events.record("instance", row.id, what, owner_id=row.owner_id, by=account.username)
+        events.record("instance", row.id, what, owner_id=row.owner_id, actor=account)
     return look
 
 

@@ -34,7 +34,7 @@ def create(account: Account, name: str, given: Sequence[Mapping[str, str]] = ())
             raise Refused("quota", "You have too many security groups", f"at most {_OF_ONE_OWNER}")
         now = clock.now()
         row = SecurityGroup.objects.create(id=ids.new("sgr"), owner=account, name=name, rules=kept, created_at=now, changed_at=now)
-        events.record("group", row.pk, "security group made", owner=account, name=name, rules=len(kept))
+        events.record("group", row.pk, "security group made", owner=account, name=name, rules=len(kept), after={"rules": kept})
     return row
 
 
@@ -93,9 +93,11 @@ def _taken(account: Account, ident: str) -> SecurityGroup:
 
 
 def _change(row: SecurityGroup, kept: list[rules.Kept]) -> None:
+    before = row.rules
     row.rules, row.changed_at = kept, clock.now()
     SecurityGroup.objects.filter(pk=row.pk).update(rules=kept, changed_at=row.changed_at)
-    events.record("group", row.pk, "security rules changed", owner_id=row.owner_id, name=row.name, rules=len(kept))
+    events.record("group", row.pk, "security rules changed", owner_id=row.owner_id, name=row.name, rules=len(kept),
+                  before={"rules": before}, after={"rules": kept})
     access.changed(members(row))
 
 
@@ -152,7 +154,8 @@ def set_groups(account: Account, ident: str, names: Sequence[str]) -> Instance:
             raise Refused("invalid", "Too many security groups", f"an instance is in at most {_OF_ONE_INSTANCE}", field="groups")
         GroupMember.objects.filter(instance=row).delete()
         join(row, groups)
-        events.record("instance", row.pk, "security groups changed", owner_id=row.owner_id, groups=[each.name for each in groups])
+        events.record("instance", row.pk, "security groups changed", owner_id=row.owner_id, groups=[each.name for each in groups],
+                      before={"groups": sorted(each.name for each in there.values())}, after={"groups": sorted(each.name for each in groups)})
         if not groups:
             access.changed([row])
     return row

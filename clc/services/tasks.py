@@ -79,7 +79,8 @@ def wait(task: Task, until: float, why: str) -> None:
 
 def advance(task: Task, event: str, *, what: str = "", **changes: Any) -> Task:
     """Move a task by its life cycle, by compare and set. Raises Refused(state)."""
-    new = TASK.advance(task.state, event)
+    before = task.state
+    new = TASK.advance(before, event)
     if new in TASK.final:
         changes.setdefault("ended_at", clock.now())
     if new == TaskState.DONE:
@@ -89,7 +90,7 @@ def advance(task: Task, event: str, *, what: str = "", **changes: Any) -> Task:
     if moved and new in TASK.final:
         _close_steps(task)
     if moved:
-        events.record("task", task.id, what or f"task {new}", owner_id=task.owner_id, task=task.id,
+        events.record("task", task.id, what or f"task {new}", owner_id=task.owner_id, task=task.id, before={"state": before}, after={"state": new},
                       **({"error": task.error} if task.error else {}))
     return task
 

@@ -258,9 +258,10 @@ def _touched(space: Workspace) -> Workspace:
 
 
 def _move(space: Workspace, event: str, **changes: Any) -> None:
-    new = WORKSPACE.advance(space.state, event)
+    before = space.state
+    new = WORKSPACE.advance(before, event)
     if Workspace.objects.filter(pk=space.pk, state=space.state).update(state=new, changed_at=clock.now(), **changes):
         space.refresh_from_db()
-        events.record("workspace", space.pk, f"workspace {new}", owner_id=space.owner_id, task=space.task,
+        events.record("workspace", space.pk, f"workspace {new}", owner_id=space.owner_id, task=space.task, before={"state": before}, after={"state": new},
                       **({"error": space.error} if space.error else {}))
 

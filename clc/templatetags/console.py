@@ -75,6 +75,10 @@ STATE_ICONS = {
     },
     "LinkState": {"ok": "circle-check", "broken": "plug-connected-x", "unknown": "help-circle", "skipped": "circle-dashed"},
     "NetworkMode": {"node": "server-bolt", "cluster": "building", "campus": "world", "closed": "lock"},
+    "Result": {"done": "circle-check", "refused": "ban"},
+    "Via": {
+        "page": "layout-dashboard", "api": "terminal-2", "live": "plug-connected", "host": "server-2", "cloud": "cloud", "shell": "terminal",
+    },
     "Usage": {"desktop": "device-desktop", "server": "server-2"},
     "Role": {"clc": "cloud", "walrus": "photo", "cc": "topology-star-3", "nc": "server-bolt", "sc": "database"},
 }
@@ -92,6 +96,8 @@ ENUMS: dict[str, type[Word]] = {
     "accelerator": vocabulary.Accelerator,
     "health": vocabulary.Health,
     "architecture": vocabulary.Architecture,
+    "via": vocabulary.Via,
+    "result": vocabulary.Result,
 }
 KINDS = {
     "instance.run": gettext_noop("Run instance"),

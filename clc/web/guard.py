@@ -20,9 +20,11 @@ from django.http import (
 from django.template.loader import render_to_string
 from django.urls import is_valid_path
 
+from clc.services import origins, people
 from clc.services.sentences import said
 from clc.web.rest import PROBLEM, form_of, note, translate
 from luhyaapi import ids, log
+from luhyaapi.contracts.vocabulary import Via
 from luhyaapi.errors import Bug, Refused, Trouble
 
 _log = log.get(__name__)
@@ -47,13 +49,24 @@ class Guard:
         """Answer, whatever happens inside."""
         asked = request.headers.get("X-Request-Id", "")
         request.request_id = asked if _SANE.fullmatch(asked) else ids.secret()
-        with log.bound(request=request.request_id):
+        with log.bound(request=request.request_id), origins.of(origin_of(request)):
             _with_slash(request)
             answer = _dressed(request, self._inner(request))
         answer.headers["X-Request-Id"] = request.request_id
         answer.headers.setdefault("Cache-Control", "no-store")
         answer.headers.setdefault("Content-Security-Policy", _policy(request))
         return answer
+
+
+def origin_of(request: HttpRequest) -> origins.Origin:
+    """Where what a request changes comes from. Who asks is looked up inside, by whatever signs in there."""
+    def asker() -> origins.Asker:
+        account, token = getattr(request, "user", None), getattr(request, "auth", None)
+        known = account if getattr(account, "is_authenticated", False) else None
+        return origins.Asker(known, people.token_id(str(getattr(token, "digest", ""))))
+
+    via = Via.API if request.path.startswith(_API) else Via.PAGE
+    return origins.Origin(via, str(request.META.get("REMOTE_ADDR", "")), request.request_id, asker)
 
 
 def _with_slash(request: HttpRequest) -> None:

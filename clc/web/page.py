@@ -16,6 +16,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.functional import SimpleLazyObject
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from clc.services import refusals
 from clc.services.sentences import said
 from clc.web.audience import newest
 from luhyaapi.contracts.vocabulary import Kind, Verb
@@ -93,6 +94,8 @@ def _guarded(one: Page) -> View:
             return _to_login(request)
         try:
             if not one.is_for(request):
+                refusals.forbidden(request.path, Refused("forbidden", "Only an administrator may do this" if one.admin_only else
+                                                         "Only who manages people may do this"))
                 raise Refused("not_found", "There is no such page")
             request.here = one.home(request, at)
             if request.method == "GET" and not is_fragment(request):
@@ -101,6 +104,8 @@ def _guarded(one: Page) -> View:
         except Trouble as error:
             if error.family == "bug":
                 raise
+            if error.code == "forbidden":
+                refusals.forbidden(request.path, error)
             answer = _sent_back(request, one, at, error) or refusal(request, error)
         answer.headers.setdefault("Cache-Control", "private, no-cache")
         return answer

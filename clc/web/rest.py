@@ -24,6 +24,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from clc.services import refusals
 from luhyaapi import log
 from luhyaapi.errors import CODES, Refused, Trouble, Unavailable, of
 
@@ -123,6 +124,8 @@ def problem(error: Exception, context: Mapping[str, Any]) -> Response:
     request_id = str(getattr(getattr(request, "_request", request), "request_id", ""))
     if status >= 500:
         note(error, trouble)
+    if trouble.code == "forbidden":
+        refusals.forbidden(str(getattr(request, "path", "")), trouble)
     headers = {}
     if status == 401:
         headers["WWW-Authenticate"] = str(getattr(error, "auth_header", "") or "Bearer")

@@ -52,14 +52,15 @@ def table(heads: Sequence[str], rows: Iterable[Row]) -> None:
 def fields(thing: dict[str, Any], names: Sequence[str] = ()) -> None:
     """One thing as two columns; ``names`` first, then the rest."""
     order = [*(n for n in names if n in thing), *(k for k in thing if k not in names)]
-    table(("field", "value"), [(name, _flat(thing[name])) for name in order])
+    table(("field", "value"), [(name, flat(thing[name])) for name in order])
 
 
-def _flat(value: Any) -> Any:
+def flat(value: Any) -> Any:
+    """A value as one cell: of a thing its fields, of a list what is in it."""
     if isinstance(value, dict):
-        return " ".join(f"{name}={_flat(each)}" for name, each in value.items() if each not in (None, "")) or "-"
+        return " ".join(f"{name}={flat(each)}" for name, each in value.items() if each not in (None, "")) or "-"
     if isinstance(value, list):
-        return ", ".join(str(_flat(each)) for each in value) or "-"
+        return ", ".join(str(flat(each)) for each in value) or "-"
     return value
 
 

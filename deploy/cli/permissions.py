@@ -14,11 +14,7 @@ app = noun("permission")
 Kind = Annotated[Literal["image", "instance"], typer.Argument(metavar="KIND", help="image or instance.")]
 Subject = Annotated[str, typer.Argument(metavar="ID", help="Its id or name.")]
 Verb = Annotated[Literal["read", "write", "execute", "delete"], typer.Argument(metavar="VERB", help="read, write, execute or delete.")]
-Verbs = Annotated[list[str] | None, typer.Option("--verb", help="What they may do; several times. To read and use it when left out.")]
-
-
-def _where(kind: str, subject: str) -> str:
-    return api.path(f"{kind}s", subject, "shares")
+Verbs = Annotated[list[str] | None, typer.Option("--verb", help="What they may do; several times. To use it when left out.")]
 
 
 def _table(session: Session, rows: list[dict[str, Any]]) -> None:
@@ -32,7 +28,7 @@ def _table(session: Session, rows: list[dict[str, Any]]) -> None:
 @verb(app, "shares")
 def shares(session: Session, kind: Kind, subject: Subject) -> None:
     """List with whom an image or an instance is shared."""
-    _table(session, session.api.everything(_where(kind, subject)))
+    _table(session, session.api.everything(f"{api.path('shares')}?{urlencode({'kind': kind, 'subject': subject})}"))
 
 
 @verb(app, "share")
@@ -42,7 +38,8 @@ def share(
     group: Annotated[str, typer.Option(metavar="PATH", help="With all of this group and below it; everybody: with all.")] = "",
 ) -> None:  # fmt: skip
     """Share an image or an instance with a person or a group."""
-    made = session.api.post(_where(kind, subject), {"verbs": verbs or ["read", "execute"], "user": user, "group": group})
+    form = {"kind": kind, "subject": subject, "verbs": verbs or ["execute"], "user": user, "group": group}
+    made = session.api.post(api.path("shares"), form)
     _table(session, made["results"])
 
 

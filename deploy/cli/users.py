@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import os
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from deploy.cli import api, output, passwords
 from deploy.cli.session import PasswordFile, Session, noun, verb
+from luhyaapi import tables
+from luhyaapi.errors import Refused
 
 app = noun("user")
 UserName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the account.")]
@@ -62,6 +67,56 @@ def password(session: Session, name: UserName, password_file: PasswordFile = "")
     if name.casefold() == (session.api.context.user or "").casefold():
         shown["signed_in"] = passwords.signed_in_again(session, name, chosen)
     _print(session, shown | ({"password": chosen} if is_made_up else {}))
+
+
+Preview = Annotated[bool, typer.Option("--preview", help="Only look: nothing is changed.")]
+Role = Annotated[str, typer.Option(help="The access role of all that say none.")]
+InGroup = Annotated[str, typer.Option("--group", metavar="PATH", help="The group of all that say none; your own when left out.")]
+PasswordsTo = Annotated[str, typer.Option("--passwords", metavar="FILE", help="Where to write the passwords that were made up (username,password).")]
+
+
+def _batch(session: Session, where: str, form: dict[str, Any], passwords_to: str) -> None:
+    said = session.api.post(api.path("users", where), form)
+    made = [(each["username"], each["password"]) for each in said["lines"] if each["password"]]
+    if passwords_to and made:
+        with os.fdopen(os.open(passwords_to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("username", "password"), *made])
+    if session.json:
+        output.document(said if not passwords_to else said | {"lines": [each | {"password": None} for each in said["lines"]]})
+        return
+    heads = ("line", "username", "group", "role", "action", "why" if passwords_to or not made else "password")
+    output.table(heads, [tuple(each.get(head) or "" for head in heads) for each in said["lines"]])
+    counted = ", ".join(f"{count} {action}" for action, count in said["counts"].items() if count)
+    output.note(f"{counted}." if said["done"] else f"{counted}; nothing is changed yet.")
+
+
+@verb(app, "import")
+def bring_in(
+    session: Session, file: Annotated[Path, typer.Argument(metavar="FILE", help="A CSV table whose first line names username, group, role, password.")],
+    group: InGroup = "", role: Role = "user", preview: Preview = False, passwords_to: PasswordsTo = "",
+) -> None:  # fmt: skip
+    """Make and move accounts as a table says, all or none; the same table again changes nothing."""
+    _free(passwords_to)
+    form = {"table": tables.decoded(file.read_bytes()), "group": group, "role": role, "preview": preview}
+    _batch(session, "import", form, passwords_to)
+
+
+@verb(app, "numbered")
+def numbered(
+    session: Session, prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="What their names begin with.")],
+    first: Annotated[int, typer.Argument(metavar="FIRST", help="The first number.")],
+    last: Annotated[int, typer.Argument(metavar="LAST", help="The last one.")],
+    group: InGroup = "", role: Role = "user", preview: Preview = False, passwords_to: PasswordsTo = "",
+) -> None:  # fmt: skip
+    """Make accounts of a prefix and numbers, all or none."""
+    _free(passwords_to)
+    _batch(session, "numbered", {"prefix": prefix, "first": first, "last": last, "group": group, "role": role, "preview": preview}, passwords_to)
+
+
+def _free(passwords_to: str) -> None:
+    """Before anything is made: passwords are told once, so there must be room for them."""
+    if passwords_to and Path(passwords_to).exists():
+        raise Refused("exists", f"There is a file {passwords_to} already", "the passwords are written to a new one", hint="Name another file.")
 
 
 @verb(app, "place")

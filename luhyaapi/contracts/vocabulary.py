@@ -62,6 +62,24 @@ class TaskState(Word):
     LOST = "lost", "No news", "失去音讯", "orange"
 
 
+class Via(Word):
+    """By which way a change was asked for."""
+
+    PAGE = "page", "Console", "控制台"
+    API = "api", "API", "API"
+    LIVE = "live", "Open line", "长连接"
+    HOST = "host", "Host", "主机"
+    CLOUD = "cloud", "The cloud itself", "云自身"
+    SHELL = "shell", "The machine itself", "本机命令"
+
+
+class Result(Word):
+    """What came of what somebody asked for."""
+
+    DONE = "done", "Done", "完成", "green"
+    REFUSED = "refused", "Refused", "被拒绝", "red"
+
+
 class InstanceState(Word):
     """Where a virtual machine stands."""
 
@@ -293,3 +311,14 @@ class Verb(Word):
     CREATE = "create", "Make", "创建"
     DELETE = "delete", "Delete", "删除"
     FULL = "full", "All", "全部"
+
+
+class Counted(Word):
+    """What limits are set on. Memory and disks in MiB; disks are the data disks."""
+
+    INSTANCES = "instances", "Machines", "实例"
+    CPUS = "cpus", "Processors", "处理器"
+    MEMORY = "memory_mib", "Memory, MiB", "内存 MiB"
+    DISK = "disk_mib", "Data disks, MiB", "数据盘 MiB"
+    IMAGES = "images", "Images", "镜像"
+    ADDRESSES = "addresses", "Public addresses", "公网地址"

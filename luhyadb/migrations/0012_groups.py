@@ -17,15 +17,25 @@ def move_images(apps, schema_editor):
     using = schema_editor.connection.alias
     group, above, image = (apps.get_model("luhyadb", name) for name in ("Group", "GroupAbove", "Image"))
     for path in sorted(set(image.objects.using(using).exclude(owner_group="").values_list("owner_group", flat=True))):
-        lineage = [group.objects.using(using).get(pk=ready_made.EVERYBODY)]
+        lineage = [ready_made.EVERYBODY]
         for n, _segment in enumerate(paths.segments(path), 1):
             here = ".".join(paths.segments(path)[:n])
             key = ready_made.key_of(here)
-            row, is_new = group.objects.using(using).get_or_create(key=key, defaults={"id": f"grp-{key[:8]}", "path": here, "parent": lineage[-1]})
-            lineage.append(row)
+            row, is_new = group.objects.using(using).get_or_create(key=key, defaults={"id": f"grp-{key[:8]}", "path": here, "parent_id": lineage[-1]})
+            lineage.append(row.pk)
             if is_new:
-                above.objects.using(using).bulk_create(above(group=row, above=each) for each in lineage)
-        image.objects.using(using).filter(owner_group=path).update(group=lineage[-1])
+                above.objects.using(using).bulk_create(above(group_id=row.pk, above_id=each) for each in lineage)
+        image.objects.using(using).filter(owner_group=path).update(group_id=lineage[-1])
+
+
+def open_images(apps, schema_editor):
+    """What belongs to everybody is everybody's to use, as what is uploaded from now on."""
+    using = schema_editor.connection.alias
+    image, share = (apps.get_model("luhyadb", name) for name in ("Image", "Share"))
+    rows = image.objects.using(using).filter(group_id=ready_made.EVERYBODY, retired=False).order_by("pk").values_list("pk", "created_at")
+    share.objects.using(using).bulk_create(
+        share(id=f"shr-{ident[-8:]}", kind="image", subject=ident, verb="execute", group_id=ready_made.EVERYBODY, created_at=at) for ident, at in rows
+    )
 
 
 class Migration(migrations.Migration):
@@ -144,4 +154,5 @@ class Migration(migrations.Migration):
                 'constraints': [models.CheckConstraint(condition=models.Q(('account__isnull', True), ('group__isnull', True), _connector='XOR'), name='shared_with_one'), models.UniqueConstraint(fields=('kind', 'subject', 'verb', 'account'), name='shared_once_with_a_person'), models.UniqueConstraint(fields=('kind', 'subject', 'verb', 'group'), name='shared_once_with_a_group')],
             },
         ),
+        migrations.RunPython(open_images, migrations.RunPython.noop),
     ]

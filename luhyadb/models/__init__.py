@@ -9,6 +9,7 @@ from luhyadb.models.letters import Letter
 from luhyadb.models.networks import Card, Network, NetworkPlan, Reservation
 from luhyadb.models.people import Account, IdempotencyKey
 from luhyadb.models.queue import Gate, Turn
+from luhyadb.models.quotas import Quota
 from luhyadb.models.resources import (
     AccessOrder,
     AddressLease,
@@ -23,13 +24,13 @@ from luhyadb.models.resources import (
     TakenAddress,
 )
 from luhyadb.models.rights import AccessRole, Grant, Permission, Share
-from luhyadb.models.tasks import Event, FlowRun, Heard, Outbox, Prefetch, Task, TaskOrder, TaskStep
+from luhyadb.models.tasks import Chain, Event, FlowRun, Heard, Outbox, Prefetch, Task, TaskOrder, TaskStep
 from luhyadb.models.workspaces import Workspace
 
 __all__ = [
-    "Access", "AccessOrder", "AccessRole", "Account", "AddressLease", "Card", "Child", "Comparison", "ElasticAddress", "ElasticLink",
+    "Access", "AccessOrder", "AccessRole", "Account", "AddressLease", "Card", "Chain", "Child", "Comparison", "ElasticAddress", "ElasticLink",
     "Event", "FlowRun", "Forward", "ForwardLease", "Gate", "Grant", "Group", "GroupAbove", "GroupMember", "Heard", "Host", "IdempotencyKey",
     "Image", "ImageVersion", "Instance", "JoinToken", "Letter", "Network", "NetworkPlan", "Outbox", "Permission", "Placement", "Pool",
-    "PortLease", "Prefetch", "Reservation", "ReservedAddress", "ScreenTicket", "SecurityGroup", "Segment", "Share", "TakenAddress", "Task",
+    "PortLease", "Prefetch", "Quota", "Reservation", "ReservedAddress", "ScreenTicket", "SecurityGroup", "Segment", "Share", "TakenAddress", "Task",
     "TaskOrder", "TaskStep", "Turn", "Upload", "Workspace",
 ]

@@ -1,10 +1,11 @@
-"""Tables: Task, TaskOrder, TaskStep, Event, Outbox, Heard, FlowRun, Prefetch."""
+"""Tables: Task, TaskOrder, TaskStep, Event, Chain, Outbox, Heard, FlowRun, Prefetch."""
 
 from __future__ import annotations
 
 from django.db import models
 
-from luhyaapi.contracts.vocabulary import TaskState
+from luhyaapi.chain import START
+from luhyaapi.contracts.vocabulary import Result, TaskState, Via
 from luhyadb.memory import BOTH
 from luhyadb.models.base import Table, pk, word
 from luhyadb.models.people import Account
@@ -62,16 +63,41 @@ class TaskStep(Table):
 
 
 class Event(Table):
-    """What happened, append-only, numbered; browsers follow it. Writer: clc.services.events."""
+    """What happened, append-only; browsers follow it by id, the chain goes by ``number``. Writer: clc.services.events.
 
-    at = models.FloatField()
+    ``owner``: whose thing it is, and so on whose behalf; ``actor``: who did it, none for hosts and the cloud itself. ``before`` and
+    ``after`` hold only what changed. ``number`` and ``digest`` are given once, by the sealer.
+    """
+
+    at = models.FloatField(db_index=True)
     noun = models.CharField(max_length=16)
-    subject = models.CharField(max_length=64)
-    owner = models.ForeignKey(Account, models.SET_NULL, null=True)
+    subject = models.CharField(max_length=64, db_index=True)
+    owner = models.ForeignKey(Account, models.PROTECT, null=True)
     task = models.CharField(max_length=20, default="", db_index=True)
     host = models.CharField(max_length=20, default="")
     what = models.CharField(max_length=80)
     fields = models.JSONField(default=dict)
+    actor = models.ForeignKey(Account, models.PROTECT, null=True, related_name="+")
+    actor_name = models.CharField(max_length=150, default="")
+    via = word(Via, default=Via.CLOUD)
+    origin = models.CharField(max_length=100, default="")
+    token = models.CharField(max_length=12, default="")
+    request = models.CharField(max_length=64, default="")
+    result = word(Result, default=Result.DONE)
+    before = models.JSONField(default=dict)
+    after = models.JSONField(default=dict)
+    number = models.BigIntegerField(null=True, unique=True)
+    digest = models.CharField(max_length=64, default="")
+
+
+class Chain(Table):
+    """Where the chain of events stands: its head, and the last line that retention removed. One row. Writer: clc.services.audit."""
+
+    number = models.BigIntegerField(default=0)
+    digest = models.CharField(max_length=64, default=START)
+    anchor_number = models.BigIntegerField(default=0)
+    anchor_digest = models.CharField(max_length=64, default=START)
+    noted_at = models.FloatField(default=0)
 
 
 class Outbox(Table):

@@ -412,3 +412,22 @@ def test_groups_roles_and_rights(cli, ready, world):
     ident = next(each["id"] for each in cli("permission", "shares", "image", "tiny")[1] if each["user"] == "eve")
     assert cli("permission", "unshare", ident)[1] == {"id": ident, "deleted": True}
     assert cli("group", "delete", "edu.b", "--yes")[0] == 5
+
+
+def test_many_accounts_at_once(cli, ready, tmp_path, world):
+    world.group("edu")
+    table, told = tmp_path / "class.csv", tmp_path / "passwords.csv"
+    table.write_text("username,group\npaul,edu.one\npia,edu.one\n")
+    code, said = cli("user", "import", str(table), "--preview")
+    assert (code, said["done"], said["counts"]["add"], said["new_groups"]) == (0, False, 2, ["edu.one"])
+    code, said = cli("user", "import", str(table), "--passwords", str(told))
+    assert (code, said["done"], [each["password"] for each in said["lines"]]) == (0, True, [None, None])
+    assert told.stat().st_mode & 0o777 == 0o600
+    (_head, (paul, password), _pia) = (line.split(",") for line in told.read_text().split())
+    assert (paul, len(password)) == ("paul", 19)
+    assert cli("user", "import", str(table))[1]["counts"] == {"add": 0, "same": 2, "move": 0, "wrong": 0}
+    assert cli("user", "numbered", "pupil-", "1", "2", "--group", "edu.one", "--passwords", str(told))[0] == 5
+    made = cli("user", "numbered", "pupil-", "1", "2", "--group", "edu.one")[1]
+    assert [(each["username"], bool(each["password"])) for each in made["lines"]] == [("pupil-1", True), ("pupil-2", True)]
+    table.write_text("username\nb@d name\n")
+    assert "line 2" in json.dumps(cli("user", "import", str(table))[1])

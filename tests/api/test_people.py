@@ -39,7 +39,7 @@ def test_a_deleted_account_is_gone_at_once_and_its_name_is_free(world, admin, us
     assert [u["username"] for u in api(admin).get("/api/v1/users/").json()["results"]] == ["root"]
     assert api(admin).get("/api/v1/users/ada~2/").status_code == api(admin).delete("/api/v1/users/ada/").status_code == 404
     told = Event.objects.get(noun="user", what="user deleted")
-    assert (told.fields["name"], told.fields["by"], told.owner_id) == ("ada", "root", before)
+    assert (told.fields["name"], told.actor_name, told.owner_id) == ("ada", "root", before)
     assert people.add(admin, "ada", NEW).pk != before
 
 
@@ -93,4 +93,5 @@ def test_a_new_password_ends_sessions_tokens_and_tickets(world, admin, user, api
     assert client.get("/api/v1/users/me/").status_code == 401
     assert not ScreenTicket.objects.exists()
     assert people.sign_in("ada", NEW)
-    assert Event.objects.get(what="password reset").fields == {"name": "ada", "by": "root"}
+    told = Event.objects.get(what="password reset")
+    assert (told.fields, told.actor_name, str(told.via)) == ({"name": "ada"}, "root", "api")

@@ -35,6 +35,10 @@ def _run(client, image="tiny"):
     return client.post(f"{API}instances/", {"image": image}, format="json")
 
 
+def _share(client, kind, subject, verbs, **whom):
+    return client.post(f"{API}shares/", {"kind": kind, "subject": subject, "verbs": verbs, **whom}, format="json")
+
+
 def _seen(client, noun="instances"):
     return [each.get("name") or each["path"] for each in client.get(f"{API}{noun}/").json()["results"]]
 
@@ -50,7 +54,7 @@ def test_who_is_above_sees_and_who_is_beside_or_below_does_not(api, school, paul
 
 
 def test_what_is_seen_and_may_not_be_done_is_forbidden_with_the_reason(api, admin, school, pauls):
-    share = api(school["paul"]).post(f"{API}instances/{pauls.pk}/shares/", {"verbs": ["read"], "group": "edu.a.class1"}, format="json")
+    share = _share(api(school["paul"]), "instance", pauls.pk, ["read"], group="edu.a.class1")
     assert share.status_code == 201, share.content
     sam = people.add(admin, "sam", PASSWORD, "user", "edu.a.class1")
     assert _seen(api(sam)) == [pauls.name]
@@ -76,17 +80,15 @@ def test_an_image_belongs_to_a_group_and_is_shared_with_one_class(world, api, ad
     image.save()
     assert _seen(api(school["paul"]), "images") == [], "a class does not reach what belongs to its school"
     assert _run(api(school["paul"]), "atlas").status_code == 404
-    given = {"verbs": ["read", "execute"], "group": "edu.a.class1"}
-    assert api(school["tina"]).post(f"{API}images/atlas/shares/", given, format="json").status_code == 404
-    assert api(school["head"]).post(f"{API}images/atlas/shares/", given, format="json").status_code == 201
+    assert _share(api(school["tina"]), "image", "atlas", ["execute"], group="edu.a.class1").status_code == 404
+    assert _share(api(school["head"]), "image", "atlas", ["execute"], group="edu.a.class1").status_code == 201
     assert (_seen(api(school["paul"]), "images"), _seen(api(school["pia"]), "images")) == (["atlas"], [])
     assert _run(api(school["paul"]), "atlas").status_code == 202
     who = api(school["head"]).get(f"{API}permissions/who/", {"kind": "image", "subject": "atlas", "verb": "execute"}).json()["results"]
     assert [each["user"] for each in who] == ["head", "paul", "root", "tina"]
     assert who[1]["reasons"] == [{"by": "share", "role": "", "at": "edu.a.class1", "verb": "execute"}]
     assert api(school["paul"]).get(f"{API}permissions/who/", {"kind": "image", "subject": "atlas", "verb": "read"}).status_code == 403
-    only_seen = {"verbs": ["read"], "user": "pia"}
-    assert api(school["head"]).post(f"{API}images/atlas/shares/", only_seen, format="json").status_code == 201
+    assert _share(api(school["head"]), "image", "atlas", ["read"], user="pia").status_code == 201
     refused = _run(api(school["pia"]), "atlas")
     assert (refused.status_code, refused.json()["why"]) == (403, "you have read of it, and not execute")
 
@@ -96,8 +98,8 @@ def test_what_everybody_may_use_from_the_start_can_be_shared_no_more(world, api,
 
     images.next_version(admin, images.Ask("open"))
     assert _seen(api(school["pia"]), "images") == ["open"]
-    shared = api(admin).get(f"{API}images/open/shares/").json()["results"]
-    assert sorted((each["verb"], each["group"]) for each in shared) == [("execute", ""), ("read", "")]
+    shared = api(admin).get(f"{API}shares/", {"kind": "image", "subject": "open"}).json()["results"]
+    assert sorted((each["verb"], each["group"]) for each in shared) == [("execute", "")]
     for each in shared:
         assert api(admin).delete(f"{API}shares/{each['id']}/").status_code == 204
     assert _seen(api(school["pia"]), "images") == []
@@ -189,3 +191,12 @@ def test_a_closed_account_may_nothing(school, pauls):
     school["head"].is_active = False
     assert not scope.visible_to(school["head"], Instance).exists()
     assert scope.reasons(school["head"], pauls, scope.Verb.READ) == []
+
+
+def test_who_only_looks_runs_nothing(world, api, admin, school):
+    world.cluster()
+    world.image(admin)
+    eve = people.add(admin, "eve", PASSWORD, "anonymous", "edu.a.class1")
+    assert _seen(api(eve), "images") == ["tiny"]
+    refused = _run(api(eve))
+    assert (refused.status_code, refused.json()["why"]) == (403, "no access role of yours gives create of instance there")

@@ -58,7 +58,7 @@ def test_the_answers_have_the_described_fields(schema, world, admin, api):
     for path, shape in (
         (f"/api/v1/instances/{row.pk}/", "OneInstanceShape"), (f"/api/v1/images/{image.pk}/", "ImageShape"),
         (f"/api/v1/tasks/{row.task}/", "TaskShape"), ("/api/v1/hosts/walrus/", "HostShape"), ("/api/v1/users/me/", "AccountShape"),
-        ("/api/v1/status/", "StatusShape"), (f"/api/v1/instances/{row.pk}/why/", "WhyShape"),
+        ("/api/v1/audit/head/", "StandingShape"), ("/api/v1/status/", "StatusShape"), (f"/api/v1/instances/{row.pk}/why/", "WhyShape"),
         (f"/api/v1/instances/{row.pk}/rules/", "RulesShape"), (f"/api/v1/instances/{row.pk}/forwards/fwd-00000001/", "AskedForwardShape"),
         (f"/api/v1/security-groups/{group}/", "SecurityGroupShape"), ("/api/v1/elastic-addresses/192.0.2.1/", "ElasticShape"),
     ):

@@ -167,3 +167,13 @@ def test_pages_ask_through_scope_and_services() -> None:
         (m.name, table) for m in house.modules("clc") if m.name.startswith("clc.web") for table in _asked(m)
     }
     assert past - set(QUESTIONS_OF_PAGES) == set(), "use luhyadb.scope or a service"
+
+
+def test_only_the_sealer_numbers_events_and_only_retention_removes_them() -> None:
+    found = {
+        (m.name, call.func.attr) for m in house.modules() for call in ast.walk(m.tree)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name)
+        and call.func.value.id == "events" and call.func.attr in ("number", "remove")
+    }
+    assert found == {("clc.services.audit", "number"), ("clc.services.audit", "remove")}
+    assert {n.name for n in house.modules() if "Chain" in _asked(n)} == {"clc.services.audit"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import access_samples
+import audit_samples
 import pool_samples
 import right_samples
 from django.http import HttpRequest, HttpResponse
@@ -111,6 +112,9 @@ _PATHS = {
     "access_role_delete": "access-roles/<str:ident>/delete/",
     "image_unshare": "images/<str:ident>/shares/<str:share>/end/",
     "instance_unshare": "instances/<str:ident>/shares/<str:share>/end/",
+    "audit": "audit/",
+    "history": "history/<str:ident>/",
+    "api_audit_export": "api/v1/audit/export/",
     "portal": "portal/",
     "overview_roles": "overview/roles/",
 }
@@ -590,6 +594,10 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
                 },
             },
         ),
+        "audit": ("audit/list.html", "people", audit_samples.LIST),
+        "audit empty": ("audit/list.html", "people", audit_samples.EMPTY),
+        "audit nothing fits": ("audit/list.html", "people", audit_samples.NOTHING_FITS),
+        "history": ("audit/history.html", "instances", audit_samples.HISTORY),
         "people": (
             "people/list.html",
             "people",

@@ -473,6 +473,8 @@ def test_the_log_says_why_not(cast, machine):
             assert (call.status, json.loads(call.body)["code"]) == (status, code)
 
     run(scenario)
+    told = Event.objects.filter(what="log opened").last()
+    assert (told.actor, str(told.via), told.owner) == (cast.ann, "live", cast.ann)
 
 
 def test_requests_are_sorted(cast):

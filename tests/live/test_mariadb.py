@@ -120,3 +120,78 @@ def test_eight_lend_while_one_sweeps(database, tmp_path, kind):
     subprocess.run([sys.executable, "-m", "deploy.admin", "migrate"], cwd=ROOT, env=mine, check=True)
     done = subprocess.run([sys.executable, "-c", LEND], cwd=ROOT, env=mine, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "works", done.stdout + done.stderr
+
+
+SEAL = """
+import json, threading
+import django; django.setup()
+from django.db import connection, connections
+from clc.services import audit, audit_export, events, people
+from luhyaapi.chain import Check
+from luhyadb import memory
+from luhyadb.models import Event
+admin = people.add(None, "admin", "quiet-river-9041", "admin")
+troubles, gate, done = [], threading.Barrier(6), threading.Event()
+def write(n):
+    gate.wait()
+    for k in range(60):
+        try:
+            with memory.of("clc"), memory.atomic():
+                events.record("instance", f"ins-{n:04x}{k:04x}", "instance running", owner=admin, before={"n": n}, after={"n": k + 1})
+                if k % 7 == 3:
+                    raise ZeroDivisionError
+        except ZeroDivisionError:
+            pass
+        except Exception as e:
+            troubles.append(repr(e))
+    connections.close_all()
+def seal():
+    gate.wait()
+    while not done.is_set():
+        try:
+            with memory.of("clc"):
+                audit.seal()
+        except Exception as e:
+            troubles.append(repr(e))
+    connections.close_all()
+writers = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+sealers = [threading.Thread(target=seal) for _ in range(2)]
+[t.start() for t in writers + sealers]; [t.join() for t in writers]
+done.set(); [t.join() for t in sealers]
+assert not troubles, troubles[:3]
+audit.tend()
+count = Event.objects.count()
+assert sorted(Event.objects.values_list("number", flat=True)) == list(range(1, count + 1)), "each has its number, once"
+if connection.vendor == "mysql":
+    begun, go = threading.Event(), threading.Event()
+    def late():
+        with memory.of("clc"), memory.atomic():
+            events.record("x", "late", "said first and committed last")
+            begun.set(); go.wait()
+        connections.close_all()
+    slow = threading.Thread(target=late); slow.start(); begun.wait()
+    events.record("x", "early", "said last and committed first")
+    assert audit.seal() == 1, "nobody waits for the other"
+    go.set(); slow.join()
+    assert audit.seal() == 1
+    rows = {row.subject: row for row in Event.objects.filter(noun="x")}
+    assert rows["late"].pk < rows["early"].pk and rows["late"].number == rows["early"].number + 1
+check = Check([audit.head()])
+for piece in audit_export.export(admin, audit_export.Asked()):
+    [check.read(line) for line in piece.splitlines()]
+found = check.end()
+assert (found.faults, found.lines) == ([], Event.objects.count()), found
+print("works")
+"""
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
+def test_two_seal_while_four_write(database, tmp_path, kind):
+    """Two sealers take turns, a line that comes late is sealed late, and none twice."""
+    database.say("drop database clc; create database clc character set utf8mb4")
+    mine = environ(database, "clc", tmp_path)
+    if kind == "sqlite":
+        mine = {k: v for k, v in mine.items() if "DATABASE" not in k}
+    subprocess.run([sys.executable, "-m", "deploy.admin", "migrate"], cwd=ROOT, env=mine, check=True)
+    done = subprocess.run([sys.executable, "-c", SEAL], cwd=ROOT, env=mine, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "works", done.stdout + done.stderr

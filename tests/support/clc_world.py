@@ -71,7 +71,7 @@ class World:
     def image(self, owner: Account, name: str = "tiny", versions: int = 1) -> Image:
         """A published image of a kernel and a ram disk."""
         row = Image.objects.create(id=ids.new("img"), name=name, live_name=name, owner=owner, created_at=clock.now())
-        shares.open_to(row, row.group, (Verb.READ, Verb.EXECUTE))
+        shares.open_to(row, row.group, (Verb.EXECUTE,))
         for n in range(1, versions + 1):
             blobs = [
                 {"part": p, "sha256": sha256(f"{name}{n}{p}"), "index": sha256(p), "size": 100 * n, "format": "raw", "virtual_size": 0}

@@ -95,7 +95,7 @@ def test_accounts(cli: Cli, tmp_path: Path) -> None:
     secret.write_text("given-one\n")
     named = cli("user", "add", "bob", "--role", "superAdm", "--password-file", str(secret), "--json")
     assert "given-one" not in named.out
-    assert cli.cloud.users["bob"] == {"username": "bob", "role": "superAdm", "password": "given-one"}
+    assert cli.cloud.users["bob"] == {"username": "bob", "role": "superAdm", "group": "", "password": "given-one"}
     assert cli("user", "add", "bob").code == 5
     assert cli("admin", "password").code == 2
 

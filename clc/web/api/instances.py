@@ -9,7 +9,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from clc.services import access_pictures, instances, pictures, renewals, screens
+from clc.services import access_pictures, instance_asks, instances, pictures, renewals, screens
 from clc.web.api.access_shapes import OneInstanceShape
 from clc.web.api.endpoint import Endpoint
 from clc.web.api.once import once
@@ -76,7 +76,7 @@ class Instances(Endpoint):
     @once
     def post(self, _request: Request) -> Response:
         """Run one or several new instances."""
-        made = instances.run(self.account, instances.Ask(**self.sent(RunForm)))
+        made = instances.run(self.account, instance_asks.Ask(**self.sent(RunForm)))
         return accepted(made[0].task, {"results": pictures.instances(made)})
 
 

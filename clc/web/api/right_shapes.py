@@ -9,8 +9,6 @@ from clc.web.rest import Form, Text
 from luhyaapi.contracts.vocabulary import Kind, Verb
 from luhyadb import paths
 
-PATH = Text(max_length=4 * paths.LENGTH, help_text="A path like edu.school.class.")
-
 
 class GroupShape(s.Serializer):
     """A group."""
@@ -81,8 +79,10 @@ class ShareShape(s.Serializer):
 
 
 class ShareForm(Form):
-    """With whom, and for what. A user or a group."""
+    """What, with whom, and for what. A user or a group."""
 
+    kind = Text(max_length=16, help_text="image or instance.")
+    subject = Text(max_length=63, help_text="Its id or name.")
     verbs = s.ListField(child=Text(max_length=16), min_length=1, max_length=6)
     user = Text(max_length=150, required=False, allow_blank=True, default="")
     group = Text(max_length=4 * paths.LENGTH, required=False, allow_blank=True, default="", help_text="`everybody` for all.")
@@ -104,7 +104,7 @@ class ReasonShape(s.Serializer):
     verb = s.CharField(allow_blank=True)
 
 
-class WhyShape(s.Serializer):
+class PermissionShape(s.Serializer):
     """Whether somebody may do that."""
 
     user = s.CharField()
@@ -116,7 +116,7 @@ class WhyShape(s.Serializer):
     why_not = s.CharField(allow_blank=True)
 
 
-class WhoShape(s.Serializer):
+class PermittedShape(s.Serializer):
     """Somebody who may do that, and why."""
 
     user = s.CharField()

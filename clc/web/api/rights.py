@@ -19,11 +19,11 @@ from clc.web.api.right_shapes import (
     GroupShape,
     PathForm,
     PermissionsForm,
+    PermissionShape,
+    PermittedShape,
     PlaceForm,
     ShareForm,
     ShareShape,
-    WhoShape,
-    WhyShape,
 )
 from clc.web.api.shapes import KEY, PAGES, AccountShape, asks, listed, many, says
 from clc.web.rest import Filters, exactly, narrowed, page
@@ -32,6 +32,7 @@ from luhyadb import scope
 from luhyadb.models import Account, Group
 
 TAG = "rights"
+_SHARED = many("Share", ShareShape)
 _ASKED = [OpenApiParameter(name, str, required=name != "user", description=text) for name, text in (
     ("kind", "image or instance."), ("subject", "Its id or name."), ("verb", "What shall be done: read, write, execute, delete."),
     ("user", "Whose right; oneself when left out."),
@@ -145,21 +146,20 @@ class OneGrant(Endpoint):
 class Shares(Endpoint):
     """With whom an image or an instance is shared."""
 
-    kind = ""
-
-    @says(many("Share", ShareShape), tag=TAG, operation_id="shares_list")
-    def get(self, _request: Request, subject: str) -> Response:
+    @says(_SHARED, parameters=_ASKED[:2], tag=TAG, operation_id="shares_list")
+    def get(self, request: Request) -> Response:
         """List with whom it is shared."""
-        row = explain.subject(self.account, self.kind, subject)
+        row = explain.subject(self.account, request.query_params.get("kind", "")[:20], request.query_params.get("subject", "")[:100])
         scope.one(self.account, type(row), Verb.WRITE, pk=row.pk)
         return Response({"results": right_pictures.shares(shares.of(row)), "next": None})
 
-    @says(many("Share", ShareShape), 201, sends=ShareForm, parameters=[KEY], tag=TAG, operation_id="shares_give")
+    @says(_SHARED, 201, sends=ShareForm, parameters=[KEY], tag=TAG, operation_id="shares_give")
     @once
-    def post(self, _request: Request, subject: str) -> Response:
+    def post(self, _request: Request) -> Response:
         """Share it with a person, or with a group and all below it."""
         sent = self.sent(ShareForm)
-        made = shares.share(self.account, explain.subject(self.account, self.kind, subject), sent["verbs"], person=sent["user"], group=sent["group"])
+        row = explain.subject(self.account, sent["kind"], sent["subject"])
+        made = shares.share(self.account, row, sent["verbs"], person=sent["user"], group=sent["group"])
         return Response({"results": right_pictures.shares(made), "next": None}, 201)
 
 
@@ -176,7 +176,7 @@ class OneShare(Endpoint):
 class Why(Endpoint):
     """The rule, told."""
 
-    @says(WhyShape, parameters=_ASKED, tag=TAG, operation_id="permissions_why")
+    @says(PermissionShape, parameters=_ASKED, tag=TAG, operation_id="permissions_why")
     def get(self, request: Request) -> Response:
         """Whether somebody may do something with a resource, and every reason."""
         asked = {name: request.query_params.get(name, "")[:100] for name in ("kind", "subject", "verb", "user")}
@@ -190,7 +190,7 @@ class Why(Endpoint):
 class Who(Endpoint):
     """Who may."""
 
-    @says(listed("Who", WhoShape), parameters=[*_ASKED[:3], *PAGES], tag=TAG, operation_id="permissions_who")
+    @says(listed("Permitted", PermittedShape), parameters=[*_ASKED[:3], *PAGES], tag=TAG, operation_id="permissions_who")
     def get(self, request: Request) -> Response:
         """List all who may do something with a resource, and why; whoever may change it may ask."""
         verb = explain.verb_of(request.query_params.get("verb", ""))

@@ -19,13 +19,17 @@ from luhyaapi.contracts.vocabulary import (
     HostState,
     ImageState,
     InstanceState,
+    Kind,
     LeaseState,
     NetworkMode,
     Persistence,
     Protocol,
+    Result,
     Role,
     TaskState,
     Usage,
+    Verb,
+    Via,
     WorkspaceState,
 )
 from luhyaapi.errors import CODES
@@ -38,8 +42,8 @@ def _choices(words: Any) -> list[tuple[str, str]]:
 # The description names an enumeration as the vocabulary does, not by a hash of its words.
 spectacular_settings.apply_patches({"ENUM_NAME_OVERRIDES": {  # type: ignore[no-untyped-call]
     w.__name__: _choices(w) for w in (
-        Accelerator, AddressState, Allowed, Architecture, Health, HostState, ImageState, InstanceState, LeaseState, NetworkMode, Persistence, Protocol,
-        Role, TaskState, Usage, WorkspaceState,
+        Accelerator, AddressState, Allowed, Architecture, Health, HostState, ImageState, InstanceState, Kind, LeaseState, NetworkMode, Persistence,
+        Protocol, Result, Role, TaskState, Usage, Verb, Via, WorkspaceState,
     )
 }})
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
-from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
 
 from clc.services import hosts
 from clc.services.own import own
+from clc.web.api.afar import afar
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.errors import CODES, Trouble, Unavailable, from_wire
 from luhyaapi.transfer.base import Trust
@@ -128,7 +127,7 @@ def blob(request: HttpRequest, sha256: str, name: str, ending: str = "") -> Stre
         kept = open_.pop_all()
     pieces = _read(answer, kept)
     told = StreamingHttpResponse(
-        _afar(pieces) if isinstance(request, ASGIRequest) else pieces, status=answer.status_code, content_type="application/octet-stream",
+        afar(request, pieces), status=answer.status_code, content_type="application/octet-stream",
         headers={h: answer.headers[h] for h in _PASSED_ON if h in answer.headers},
     )
     told.headers["Content-Disposition"] = f'attachment; filename="{name}"'
@@ -139,12 +138,3 @@ def blob(request: HttpRequest, sha256: str, name: str, ending: str = "") -> Stre
 def _read(answer: httpx.Response, kept: contextlib.ExitStack) -> Iterator[bytes]:
     with kept:
         yield from answer.iter_raw(PIECE)
-
-
-async def _afar(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """The same for a server that reads asynchronously: it would else gather a whole image in memory."""
-    def following() -> bytes | None:
-        return next(pieces, None)
-
-    while (data := await sync_to_async(following, thread_sensitive=False)()) is not None:
-        yield data

@@ -6,6 +6,7 @@ import re
 
 from django.conf import settings
 
+from clc.services import origins
 from clc.web.live import asgi, console_log
 from clc.web.live.asgi import Receive, Scope, Send
 from clc.web.live.door import Door
@@ -72,7 +73,8 @@ class Live:
             if account is None:
                 raise Refused("unauthenticated", "Sign in first")
             if asked := _LOG.match(scope["path"]):
-                await console_log.serve(self.door, account, asked[1], receive, send)
+                with origins.of(asgi.origin_of(scope, account)):
+                    await console_log.serve(self.door, account, asked[1], receive, send)
             else:
                 await self.feed.serve(scope, account, receive, send)
         except Trouble as error:

@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
 
+from clc.services import origins
 from clc.web import audience
 from clc.web.rest import PROBLEM, form_of
+from luhyaapi.contracts.vocabulary import Via
 from luhyaapi.errors import CODES, Trouble
 from luhyadb import memory
 from luhyadb.models import Account
@@ -42,6 +44,11 @@ def headers(scope: Scope) -> dict[str, str]:
 async def account_of(scope: Scope) -> Account | None:
     """Who asks, now; None for nobody."""
     return await ask(audience.account_of, headers(scope))
+
+
+def origin_of(scope: Scope, account: Account) -> origins.Origin:
+    """Where what is done for an open line comes from."""
+    return origins.Origin(Via.LIVE, str((scope.get("client") or ("",))[0]), asker=lambda: origins.Asker(account))
 
 
 async def first_of(*jobs: Coroutine[Any, Any, Any], also: asyncio.Future[None] | None = None) -> Any:

@@ -5,6 +5,7 @@ from clc.web.pages import (
     access,
     access_roles,
     addresses,
+    audit,
     groups,
     hosts,
     images,
@@ -23,7 +24,7 @@ from clc.web.pages import (
 )
 
 __all__ = [
-    "access", "access_roles", "addresses", "groups", "hosts", "images", "instances", "network_pools", "networks", "overview", "people", "portal", "probes",
-    "security_groups", "session", "shares", "tasks", "urlpatterns", "workspaces",
+    "access", "access_roles", "addresses", "audit", "groups", "hosts", "images", "instances", "network_pools", "networks", "overview", "people", "portal",
+    "probes", "security_groups", "session", "shares", "tasks", "urlpatterns", "workspaces",
 ]
 urlpatterns = routes()

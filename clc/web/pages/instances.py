@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from clc.services import instances, renewals, sizes
+from clc.services import instance_asks, instances, renewals, sizes
 from clc.web.listing import filters, listed, matching
 from clc.web.live import console_log, live
 from clc.web.page import Form, form_of, go, is_fragment, page, show, toast
@@ -94,8 +94,8 @@ def runnable_images(request: HttpRequest) -> list[words.Shown]:
     return words.images(rows.order_by("name")[:_SHOWN_IMAGES])
 
 
-def _ask(values: dict[str, str]) -> instances.Ask:
-    return instances.Ask(
+def _ask(values: dict[str, str]) -> instance_asks.Ask:
+    return instance_asks.Ask(
         image=values.get("image", ""), name=values.get("name", "").strip(), cpus=_whole("cpus", values),
         memory_bytes=_memory(values.get("memory", "")), persistence=values.get("persistence", ""),
         data_disk_bytes=_bytes(values.get("data_disk", ""), "data_disk_bytes"), count=_whole("count", values) or 1, kind=values.get("kind", ""),

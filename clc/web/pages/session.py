@@ -12,7 +12,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext
 from django.views.i18n import set_language
 
-from clc.services import people
+from clc.services import people, refusals
 from clc.web.api.attempts import Attempts
 from clc.web.page import Form, page, show
 from luhyaapi.errors import Refused, Trouble
@@ -49,15 +49,19 @@ def _sign_in(request: HttpRequest, name: str, password: str) -> Any:
     with attempts.of((request.META.get("REMOTE_ADDR", ""), name.lower())):
         account = auth.authenticate(request, username=name, password=password)
         if account is None:
+            refusals.sign_in(name)
             hint = gettext("Check both; an administrator can set a new password.")
             raise Refused("unauthenticated", gettext("Name or password is wrong"), hint=hint)
     auth.login(request, account)
+    people.signed_in(account)
     return account
 
 
 @page("logout/", "logout", is_open=True, methods=("POST",))
 def logout(request: HttpRequest) -> HttpResponse:
     """Out, and to the door."""
+    if request.user.is_authenticated:
+        people.signed_out(request.user)
     auth.logout(request)
     return HttpResponseRedirect(reverse("login"))
 
