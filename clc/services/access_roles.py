@@ -13,6 +13,8 @@ from luhyaapi.errors import Refused
 from luhyadb import memory, scope
 from luhyadb.models import AccessRole, Account, Grant, Permission
 
+ALL = "superAdm"
+"""The access role of who may do everything, also what belongs to no group; it is everywhere or nowhere."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}")
 
 

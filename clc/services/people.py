@@ -18,7 +18,7 @@ from django.db.models import QuerySet
 from knox.crypto import hash_token
 from knox.models import AuthToken
 
-from clc.services import events, grants, groups, refusals, screens
+from clc.services import access_roles, events, grants, groups, refusals, screens
 from clc.services.one_time import OneTimeHasher
 from luhyaapi.contracts.vocabulary import InstanceState, Kind, Verb
 from luhyaapi.errors import Refused
@@ -30,8 +30,7 @@ from luhyadb.ready_made import key_of
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 GONE = "~"
 """Stands in the name of a deleted account, and can stand in no other."""
-ALL = "superAdm"
-"""The access role of who may do everything; it is everywhere or nowhere."""
+ALL = access_roles.ALL
 MYSELF = "me"
 _WORDS = {MYSELF: "it stands for whoever asks", "import": "it is a word of the API", "numbered": "it is a word of the API"}
 _NAMED_AT_MOST = 10
