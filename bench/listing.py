@@ -40,7 +40,7 @@ class Listing:
         from django.conf import settings
         from django.test import Client
 
-        from clc.services import hosts, people
+        from clc.services import hosts, people, tokens
 
         settings.ALLOWED_HOSTS.append("testserver")
         settings.WHITENOISE_AUTOREFRESH = False
@@ -52,7 +52,7 @@ class Listing:
         self._fill()
         settings.ROOT_URLCONF = "bench.listing_peer"
         self.client = Client()
-        self.headers = {a.username: {"Authorization": f"Bearer {people.make_token(a)}"} for a in (self.admin, self.user)}
+        self.headers = {a.username: {"Authorization": f"Bearer {tokens.signed_in(a)[1]}"} for a in (self.admin, self.user)}
         self.console = Client()
         self.console.force_login(self.admin)
 

@@ -23,6 +23,7 @@ from tests.support.real_cloud import Cloud
 ROOM = 150
 SHARES = {"ada": [90] * 10, "bob": [99], "cyd": [1]}
 PASSWORD = "quiet-river-9041"
+GIVEN = "quiet-river-9040"
 
 
 def measure() -> dict[str, Any]:
@@ -66,12 +67,18 @@ class _Watch(threading.Thread):
         self.join()
 
 
+def _signed_in(url: str, name: str, password: str) -> httpx.Client:
+    made = httpx.post(f"{url.rstrip('/')}/api/v1/login/", json={"username": name, "password": password}).raise_for_status().json()
+    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {made['token']}"}, timeout=60)
+
+
 def _overload(cloud: Cloud, admin: httpx.Client) -> tuple[dict[str, list[float]], dict[str, Any]]:
     url, clients = str(admin.base_url), dict[str, httpx.Client]()
     for name in SHARES:
-        admin.post("/api/v1/users/", json={"username": name, "password": PASSWORD, "role": "user"}).raise_for_status()
-        token = admin.post("/api/v1/login/", json={"username": name, "password": PASSWORD}).raise_for_status().json()["token"]
-        clients[name] = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60)
+        admin.post("/api/v1/users/", json={"username": name, "password": GIVEN, "role": "user"}).raise_for_status()
+        with _signed_in(url, name, GIVEN) as first:
+            first.post("/api/v1/users/me/password/", json={"password": PASSWORD, "current_password": GIVEN}).raise_for_status()
+        clients[name] = _signed_in(url, name, PASSWORD)
     before = _resident_mib(cloud)
     watch = _Watch(url, admin.headers["Authorization"].removeprefix("Bearer "), cloud)
     watch.start()

@@ -12,10 +12,13 @@ from clc.services import (
     hosts,
     images,
     instances,
+    lock_out,
     plans,
     prefetches,
     remains,
+    sessions,
     tasks,
+    tokens,
     uploads,
     workspaces,
 )
@@ -86,6 +89,9 @@ class Beat:
         if self._tidied_at is None or clock.monotonic() - self._tidied_at > _TIDY_S:
             self._tidied_at = clock.monotonic()
             images.tidy_all()
+            tokens.tidy()
+            sessions.tidy()
+            lock_out.tidy()
         workspaces.sweep()
         if self._agent.down is not None and self._agent.down.is_connected():
             hosts.close_accounts(self._agent.down)

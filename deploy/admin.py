@@ -86,7 +86,7 @@ def _join_token(given: argparse.Namespace) -> None:
 
 
 def _context(given: argparse.Namespace) -> None:
-    from clc.services import people
+    from clc.services import tokens
     from deploy.cli import contexts
     from luhyadb.models import Account
 
@@ -94,11 +94,9 @@ def _context(given: argparse.Namespace) -> None:
     account = Account.objects.filter(is_staff=True, is_active=True).order_by("pk").first()
     if account is None:
         raise SystemExit("there is no administrator yet")
-    token = people.make_token(account)
-    people.signed_in(account, token)
     host = settings.host
     url = f"http{'s' if host.tls else ''}://{bracketed(host.address)}:{settings.console.port}"
-    contexts.save(contexts.Context("local", url, token, user=account.username), given.file)
+    contexts.save(contexts.Context("local", url, tokens.signed_in(account)[1], user=account.username), given.file)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ ASGI_APPLICATION = "deploy.asgi.application"
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "/"
 INSTALLED_APPS = [
-    "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions", "django.contrib.messages",
-    "django.contrib.staticfiles", "django_htmx", "rest_framework", "knox", "drf_spectacular", "drf_spectacular_sidecar",
+    "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.messages",
+    "django.contrib.staticfiles", "django_htmx", "rest_framework", "drf_spectacular", "drf_spectacular_sidecar",
     "luhyadb", "clc",
 ]
 MIDDLEWARE = [
@@ -59,10 +59,12 @@ TEMPLATES = [{
 }]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher", "clc.services.one_time.OneTimeHasher"]
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": EDUCLOUD.accounts.password_length}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
 ]
+SESSION_ENGINE = "clc.services.sessions"
+SESSION_COOKIE_AGE = int(EDUCLOUD.accounts.session_s)
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = EDUCLOUD.host.tls
 SESSION_COOKIE_SAMESITE = "Lax"
@@ -87,7 +89,6 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
-REST_KNOX = {"TOKEN_TTL": None, "AUTO_REFRESH": False, "AUTH_HEADER_PREFIX": "Bearer"}
 SPECTACULAR_SETTINGS = {
     "TITLE": "eduCloud", "VERSION": "1", "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR", "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -218,6 +218,18 @@ def rules_of(role: Role, bridge: str) -> str:
     return f"{role}-{bridge.replace('.', '-').replace('_', '-')}"
 
 
+class Accounts(_Group):
+    """How people sign in (CLC only)."""
+
+    password_length: int = Field(10, ge=8, le=128, description="signs a password has at least")
+    attempts: int = Field(10, ge=3, le=1000, description=(
+        "wrong passwords for a name from an address until it has to wait; of an address 6 and of a name 10 times as many"
+    ))
+    wait_s: float = Field(30, gt=0, le=3600, description="the first such wait; each further wrong password doubles it")
+    longest_wait_s: float = Field(300, gt=0, le=86_400, description="longest such wait; of an address, or of a name from everywhere, at most 60")
+    session_s: float = Field(14 * 24 * 3600, ge=300, le=90 * 24 * 3600, description="a browser stays signed in so long")
+
+
 class Console(_Group):
     """The web console and API (CLC only)."""
 
@@ -249,6 +261,7 @@ class Settings(BaseSettings):
     imports: Imports = Imports()
     hypervisor: Hypervisor = Hypervisor()
     network: Network = Network()
+    accounts: Accounts = Accounts()
     console: Console = Console()
 
     @classmethod

@@ -51,6 +51,11 @@ def secret() -> str:
     return base64.urlsafe_b64encode(_chance(24)).decode()
 
 
+def random_bytes(count: int) -> bytes:
+    """So many unguessable bytes."""
+    return _chance(count)
+
+
 def is_id(text: str, prefix: str) -> bool:
     """Whether ``text`` is an id of the noun ``prefix``."""
     return text.startswith(prefix + "-") and bool(_ANY.fullmatch(text))

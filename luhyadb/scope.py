@@ -17,6 +17,8 @@ from luhyaapi.errors import Refused
 from luhyadb import paths
 from luhyadb.models import (
     Account,
+    ApiToken,
+    BrowserSession,
     ElasticAddress,
     Event,
     Forward,
@@ -42,11 +44,13 @@ NOUNS: dict[type[Model], str] = {
     Instance: "instance", Task: "task", Image: "image", Host: "host", ImageVersion: "image version", Upload: "upload",
     Account: "user", Workspace: "workspace", Letter: "dead letter", Network: "network", Group: "group",
     Forward: "forward", SecurityGroup: "security group", ElasticAddress: "public address",
+    ApiToken: "token", BrowserSession: "session",
 }
 KINDS: dict[type[Model], Kind] = {Host: Kind.HOST, Image: Kind.IMAGE, Instance: Kind.INSTANCE, Account: Kind.ACCOUNT}
 """What belongs to a group, by the kind that rights are given over."""
 _OWNED_BY = {
     Instance: "owner", Image: "owner", Task: "owner", Event: "owner", Workspace: "owner", SecurityGroup: "owner", Upload: "account", ElasticAddress: "owner",
+    ApiToken: "account", BrowserSession: "account",
 }
 _LETS_READ = (Verb.READ, Verb.WRITE, Verb.EXECUTE, Verb.DELETE, Verb.FULL)
 """Who may do something with a resource sees it; who may make new ones sees none by that."""

@@ -1,4 +1,4 @@
-"""Accounts, and tokens: the only writer of Account.
+"""Accounts: the only writer of Account.
 
 A deleted account's row stays, since what it did keeps its owner: it is inactive, and renamed so that its name is free again.
 """
@@ -8,17 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from django.contrib.auth import authenticate
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
-from knox.crypto import hash_token
-from knox.models import AuthToken
 
-from clc.services import access_roles, events, grants, groups, refusals, screens
+from clc.services import access_roles, events, grants, groups, lock_out, screens, second_step, sessions, tokens
 from clc.services.one_time import OneTimeHasher
 from luhyaapi.contracts.vocabulary import InstanceState, Kind, Verb
 from luhyaapi.errors import Refused
@@ -37,13 +33,17 @@ _NAMED_AT_MOST = 10
 
 
 def add(by: Account | None, username: str, password: str, role: str = "user", group: str = "") -> Account:
-    """A new account with an access role over a group, by its path; empty: that of ``by``. Raises Refused(invalid | exists | forbidden | not_found)."""
+    """A new account with an access role over a group, by its path; empty: that of ``by``. A password chosen ``by`` somebody has to be changed first.
+
+    Raises Refused(invalid | exists | forbidden | not_found).
+    """
     where = allowed_place(by, role, group)
     check_name(username)
     with memory.atomic():
         if Account.objects.filter(username__iexact=username).exists():
             raise Refused("exists", f"There is a user {username!r} already", field="username")
-        account = Account(username=username, is_staff=where.role.pk == ALL, group_id=where.group, access_role=where.role)
+        account = Account(username=username, is_staff=where.role.pk == ALL, group_id=where.group, access_role=where.role,
+                          must_change_password=by is not None)
         _set_password(account, password)
         account.save()
         events.record("user", str(account.pk), "user added", owner=account, name=username, role=where.role.pk, group=where.path, actor=by)
@@ -77,7 +77,7 @@ def add_many(news: Sequence[New]) -> None:
     ids_of = dict(Group.objects.filter(key__in={key_of(each.group) for each in news}).values_list("path", "pk"))
     rows = Account.objects.bulk_create([
         Account(username=each.username, password=make_password(each.password, hasher=OneTimeHasher.algorithm if each.is_made_up else "default"),
-                group_id=ids_of[each.group], access_role_id=each.role, is_staff=each.role == ALL) for each in news
+                group_id=ids_of[each.group], access_role_id=each.role, is_staff=each.role == ALL, must_change_password=True) for each in news
     ], batch_size=500)
     for row, each in zip(rows, news, strict=True):
         events.record("user", str(row.pk), "user added", owner=row, name=row.username, role=each.role, group=each.group)
@@ -132,14 +132,21 @@ def place(by: Account, username: str, role: str = "", group: str = "") -> Accoun
 def set_password(account: Account, password: str, by: Account | None = None) -> None:
     """A new password, chosen by the account itself or, with ``by``, by an administrator; its tokens and sessions end.
 
-    Raises Refused(invalid | forbidden).
+    One that somebody else chose has to be changed first. Raises Refused(invalid), Refused(forbidden) also for one's own ``by`` oneself.
     """
     if by is not None:
+        if by.pk == account.pk:
+            raise Refused("forbidden", "Nobody resets the password they are signed in with", "changing it needs the current one",
+                          hint="Change it on your account's page, or by `educloud admin password`.")
         _manage(by, account, Verb.WRITE)
     with memory.atomic():
+        if by is None and account.must_change_password and account.check_password(password):
+            raise Refused("invalid", "This is the password that has to be changed", "choose another one", field="password")
         _set_password(account, password)
-        account.save(update_fields=["password"])
+        account.must_change_password = by is not None
+        account.save(update_fields=["password", "must_change_password"])
         _end_sessions(account)
+        lock_out.forgive(account)
         what = "password changed" if by is None else "password reset"
         events.record("user", str(account.pk), what, owner=account, name=account.username, actor=by or account)
 
@@ -151,17 +158,7 @@ def delete(by: Account, username: str) -> None:
     who still has instances.
     """
     with memory.atomic():
-        # Who could be the last administrator is locked: two who delete each other take turns.
-        admins = set(Account.objects.select_for_update().filter(is_staff=True, is_active=True).values_list("pk", flat=True))
-        account = find(by, username)
-        _manage(by, account, Verb.DELETE)
-        require_active(account)
-        if account.pk == by.pk:
-            raise Refused("forbidden", "Nobody can delete the account they are signed in with", account.username,
-                          hint="Ask another administrator.")
-        if admins == {account.pk}:
-            raise Refused("state", "The last administrator cannot be deleted", f"nobody else could manage this cloud than {account.username}",
-                          hint="Add another administrator first.")
+        account = _to_end(by, username, "delete")
         _require_no_instances(account)
         from clc.services import elastic, reservations, security_groups
 
@@ -169,11 +166,58 @@ def delete(by: Account, username: str) -> None:
         reservations.forget_owner(account)
         security_groups.forget_owner(account)
         _end_sessions(account)
+        second_step.forget(account)
         name = account.username
         account.username, account.is_active, account.is_staff = f"{name}{GONE}{account.pk}", False, False
         account.set_unusable_password()
         account.save(update_fields=["username", "is_active", "is_staff", "password"])
         events.record("user", str(account.pk), "user deleted", owner=account, name=name, actor=by)
+
+
+def deactivate(by: Account, username: str) -> None:
+    """Nobody signs in to an account until :func:`reactivate`; sessions, tokens and looks at screens end at once. What it owns stays and runs.
+
+    Raises Refused(not_found | forbidden | state) as :func:`delete`.
+    """
+    scope.require_admin(by)
+    with memory.atomic():
+        account = _to_end(by, username, "deactivate")
+        if not account.is_active:
+            raise Refused("state", f"{account.username} is deactivated already")
+        account.is_active = False
+        account.save(update_fields=["is_active"])
+        _end_sessions(account)
+        events.record("user", str(account.pk), "user deactivated", owner=account, name=account.username, actor=by)
+
+
+def reactivate(by: Account, username: str) -> None:
+    """Have somebody sign in again. Raises Refused(not_found | forbidden), Refused(state) for who can already."""
+    scope.require_admin(by)
+    with memory.atomic():
+        account = find(by, username)
+        if not Account.objects.filter(pk=account.pk, is_active=False).update(is_active=True):
+            raise Refused("state", f"{account.username} is active already")
+        events.record("user", str(account.pk), "user reactivated", owner=account, name=account.username, actor=by)
+
+
+_REFUSED = {
+    "delete": ("Nobody can delete the account they are signed in with", "The last administrator cannot be deleted"),
+    "deactivate": ("Nobody can deactivate the account they are signed in with", "The last administrator cannot be deactivated"),
+}
+
+
+def _to_end(by: Account, username: str, verb: str) -> Account:
+    """The account to delete or deactivate, inside a transaction: not one's own, and not the last administrator."""
+    # Who could be the last administrator is locked: two who end each other take turns.
+    admins = set(Account.objects.select_for_update().filter(is_staff=True, is_active=True).values_list("pk", flat=True))
+    account = Account.objects.select_for_update().get(pk=find(by, username).pk)
+    _manage(by, account, Verb.DELETE if verb == "delete" else Verb.WRITE)
+    if account.pk == by.pk:
+        raise Refused("forbidden", _REFUSED[verb][0], account.username, hint="Ask another administrator.")
+    if admins == {account.pk}:
+        raise Refused("state", _REFUSED[verb][1], f"nobody else could manage this cloud than {account.username}",
+                      hint="Add another administrator first.")
+    return account
 
 
 def _require_no_instances(account: Account) -> None:
@@ -187,8 +231,9 @@ def _require_no_instances(account: Account) -> None:
 
 
 def _end_sessions(account: Account) -> None:
-    """Sessions of browsers end with the password they were opened with."""
-    AuthToken.objects.filter(user=account).delete()
+    """Whoever is signed in to an account is so no more."""
+    tokens.end_all(account)
+    sessions.end_all(account)
     screens.forget(account)
 
 
@@ -203,40 +248,6 @@ def check_password(username: str, password: str) -> None:
         validate_password(password, Account(username=username))
     except ValidationError as e:
         raise Refused("invalid", "The password is not strong enough", " ".join(e.messages), field="password") from e
-
-
-def sign_in(username: str, password: str) -> str:
-    """A token for the command line. Raises Refused(unauthenticated)."""
-    account = authenticate(username=username, password=password)
-    if not isinstance(account, Account):
-        refusals.sign_in(username)
-        raise Refused("unauthenticated", "Name or password is wrong", hint="Try again, or have an administrator set a new password.")
-    with memory.atomic():
-        token = make_token(account)
-        signed_in(account, token)
-    return token
-
-
-def signed_in(account: Account, token: str = "") -> None:
-    """Have it recorded; a ``token`` by its id."""
-    more: dict[str, Any] = {"made": token_id(hash_token(token))} if token else {}
-    events.record("session", str(account.pk), "signed in", owner=account, actor=account, **more)
-
-
-def signed_out(account: Account) -> None:
-    """Have it recorded."""
-    events.record("session", str(account.pk), "signed out", owner=account, actor=account)
-
-
-def token_id(digest: str) -> str:
-    """How a token is named where it must not stand: the beginning of its hash."""
-    return digest[:12]
-
-
-def make_token(account: Account) -> str:
-    """A bearer token of an account; only its hash is kept."""
-    _, token = AuthToken.objects.create(user=account)
-    return str(token)
 
 
 def set_language(account: Account, code: str) -> None:

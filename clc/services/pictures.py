@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Max, Sum, prefetch_related_objects
 
-from clc.services import image_uses, prefetches, queue
+from clc.services import image_uses, lock_out, prefetches, queue, second_step
 from clc.services.own import own
 from clc.services.sentences import counted
 from clc.services.tasks import PREPARE
@@ -270,15 +270,18 @@ def account(row: Account) -> Picture:
     """One account."""
     return {
         "id": row.pk, "username": row.username, "role": "superAdm" if row.is_admin else row.access_role_id, "group": row.group.path, "active": row.is_active,
-        "language": row.language, "created_at": clock.rfc3339(row.date_joined.timestamp()),
+        "language": row.language, "password_change": row.must_change_password, "created_at": clock.rfc3339(row.date_joined.timestamp()),
     }
 
 
 def person(row: Account) -> Picture:
-    """One account with how many instances it has, and when it last signed in to the console (None: never)."""
+    """One account with how many instances it has, when it last signed in to the console (None: never), and how it signs in."""
     count = Instance.objects.filter(owner=row).exclude(state=InstanceState.DELETED).count()
     seen = clock.rfc3339(row.last_login.timestamp()) if row.last_login else None
-    return account(row) | {"instances": count, "last_login_at": seen}
+    until = lock_out.until(row)
+    return account(row) | {
+        "instances": count, "last_login_at": seen, "locked_until": clock.rfc3339(until) if until else None, "second_step": second_step.is_on(row),
+    }
 
 
 def accounts(rows: Sequence[Account]) -> list[Picture]:

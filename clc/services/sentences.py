@@ -13,6 +13,7 @@ from clc.services.more_sentences import NETWORKS, STORE, TRACE
 from clc.services.pool_sentences import POOLS
 from clc.services.probe_sentences import LINKS
 from clc.services.right_sentences import RIGHTS
+from clc.services.sign_in_sentences import SIGN_IN
 from luhyaapi.contracts import vocabulary
 from luhyaapi.contracts.vocabulary import Word
 
@@ -30,7 +31,6 @@ SENTENCES = (
     _("Nobody is signed in"),
     _("Too many requests"),
     _("Too many sign in at the same moment"),
-    _("{} attempts failed within a minute."),
     _("Somebody changed it at the same moment"),
     _("Look again, then try again."),
     _("The database does not take it now"),
@@ -379,7 +379,7 @@ SENTENCES = (
     _("waits for approval"),
     _("the hypervisor does not answer"),
     _("{} refused at the door"),
-    *STORE, *NETWORKS, *POOLS, *RIGHTS, *ACCESS, *LINKS, *TRACE,
+    *STORE, *NETWORKS, *POOLS, *RIGHTS, *ACCESS, *LINKS, *SIGN_IN, *TRACE,
 )
 """Every ``{}`` stands for a value, which may be a sentence or a word of ours itself."""
 

@@ -8,32 +8,37 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user
-from django.contrib.sessions.backends.db import SessionStore
+from django.db.models import Max
 from django.http import HttpRequest
-from rest_framework.exceptions import AuthenticationFailed
 
-from clc.services import pictures, screens
-from clc.web.rest import BearerToken
+from clc.services import pictures, screens, sessions, tokens
+from clc.web.rest import admit
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import TaskState
+from luhyaapi.errors import Refused
 from luhyadb.models import Account, Event, ScreenTicket, Task
 
 _EVENTS_AT_ONCE = 500
 _TASKS_AT_ONCE = 500
 
 
-def account_of(headers: Mapping[str, str]) -> Account | None:
-    """The account a request's cookie or bearer token stands for, if it may sign in now. ``headers``: lower-case names."""
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    account = _by_token(token.strip()) if scheme.lower() == "bearer" else _by_cookie(headers.get("cookie", ""))
-    return account if isinstance(account, Account) and account.is_active else None
-
-
-def _by_token(token: str) -> object:
+def account_of(headers: Mapping[str, str], *, reads: bool = True) -> Account | None:
+    """The account a request's cookie or bearer token stands for, if that is good for it now; ``reads``: for nothing else than reading."""
     try:
-        return BearerToken().authenticate_credentials(token.encode())[0]
-    except AuthenticationFailed:
+        return admitted(headers, reads=reads)
+    except Refused:
         return None
+
+
+def admitted(headers: Mapping[str, str], *, reads: bool = True) -> Account:
+    """As :func:`account_of`. Raises Refused(unauthenticated | password_change | forbidden). ``headers``: lower-case names."""
+    scheme, _, text = headers.get("authorization", "").partition(" ")
+    token = tokens.known(text.strip()) if scheme.lower() == "bearer" else None
+    account = token.account if token else _by_cookie(headers.get("cookie", "")) if scheme.lower() != "bearer" else None
+    if not isinstance(account, Account) or not account.is_active:
+        raise Refused("unauthenticated", "Sign in first")
+    admit(account, token, reads=reads)
+    return account
 
 
 def _by_cookie(header: str) -> object:
@@ -44,7 +49,7 @@ def _by_cookie(header: str) -> object:
     if key is None:
         return None
     request = HttpRequest()
-    request.session = SessionStore(key.value)
+    request.session = sessions.SessionStore(key.value)
     return get_user(request)
 
 
@@ -85,6 +90,12 @@ def events_after(after: int, upto: int | None = None) -> list[Event]:
 def late_events(numbers: list[int]) -> list[Event]:
     """Events whose transaction ended after one with a higher number."""
     return list(Event.objects.filter(id__in=numbers).order_by("id")) if numbers else []
+
+
+def changed_sign_ins(after: int) -> tuple[int, set[int | None]]:
+    """The number of the last event, and the accounts of which something was told since: a sign-in of theirs may have ended."""
+    rows = Event.objects.filter(id__gt=after)
+    return rows.aggregate(last=Max("id"))["last"] or after, set(rows.filter(noun="user").values_list("owner_id", flat=True))
 
 
 def progress() -> list[tuple[int | None, dict[str, Any]]]:

@@ -20,7 +20,7 @@ from django.http import (
 from django.template.loader import render_to_string
 from django.urls import is_valid_path
 
-from clc.services import origins, people
+from clc.services import origins
 from clc.services.sentences import said
 from clc.web.rest import PROBLEM, form_of, note, translate
 from luhyaapi import ids, log
@@ -63,7 +63,7 @@ def origin_of(request: HttpRequest) -> origins.Origin:
     def asker() -> origins.Asker:
         account, token = getattr(request, "user", None), getattr(request, "auth", None)
         known = account if getattr(account, "is_authenticated", False) else None
-        return origins.Asker(known, people.token_id(str(getattr(token, "digest", ""))))
+        return origins.Asker(known, str(getattr(token, "pk", "")))
 
     via = Via.API if request.path.startswith(_API) else Via.PAGE
     return origins.Origin(via, str(request.META.get("REMOTE_ADDR", "")), request.request_id, asker)

@@ -13,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from rest_framework.exceptions import APIException
 
 from clc.services import pictures
-from clc.web.rest import PROBLEM, BearerToken, form_of, note, translate
+from clc.web.rest import PROBLEM, BearerToken, admit, form_of, note, translate
 from luhyaapi.errors import Refused
 from luhyadb import memory
 from luhyadb.models import Account
@@ -65,6 +65,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
         account = _account(request)
         if account is None:
             raise Refused("unauthenticated", "Sign in to see the figures")
+        admit(account, None, reads=True)
         if not account.is_admin:
             raise Refused("forbidden", "Only an administrator may see the figures")
     return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)

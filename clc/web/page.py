@@ -34,6 +34,7 @@ class Page:
 
     ``back`` names the page whose form or button posts here; a page that one can also look at is its own. ``fields`` says
     which field of that form stands for a value of the services; empty: none does, what is wrong with it is told at the head of the page.
+    ``new_password``: it is the page for who must change the password first.
     """
 
     slug: str
@@ -44,6 +45,7 @@ class Page:
     admin_only: bool = False
     needs: tuple[Kind, *tuple[Verb, ...]] | None = None
     is_open: bool = False
+    new_password: bool = False
     rank: int = 0
     under: str = ""
     methods: tuple[str, ...] = ("GET", "HEAD")
@@ -92,6 +94,8 @@ def _guarded(one: Page) -> View:
             return HttpResponseNotAllowed(one.methods)
         if not one.is_open and not request.user.is_authenticated:
             return _to_login(request)
+        if not one.is_open and request.user.must_change_password and not one.new_password:
+            return _to_new_password(request)
         try:
             if not one.is_for(request):
                 refusals.forbidden(request.path, Refused("forbidden", "Only an administrator may do this" if one.admin_only else
@@ -177,11 +181,18 @@ def _to_login(request: HttpRequest) -> HttpResponse:
     return HttpResponseRedirect(reverse("login") + asked)
 
 
+def _to_new_password(request: HttpRequest) -> HttpResponse:
+    if is_fragment(request):
+        return refusal(request, Refused("password_change", "The password has to be changed first"))
+    return HttpResponseRedirect(reverse("account_password"))
+
+
 def show(request: HttpRequest, template: str, status: int = 200, /, **context: Any) -> HttpResponse:
     """A rendered page or part of one, with what every page needs."""
     me = request.user if request.user.is_authenticated else None
     form = form_of(request) if me else Form({}, {})
-    frame = {"me": me, "menu": _menu(request) if me else [], "request_id": getattr(request, "request_id", ""), "form": form, "refused": form.error,
+    menu = _menu(request) if me and not me.must_change_password else []
+    frame = {"me": me, "menu": menu, "request_id": getattr(request, "request_id", ""), "form": form, "refused": form.error,
              "heard": getattr(request, "heard", None), "able": SimpleLazyObject(lambda: _able(request)) if me else {}}
     return render(request, f"clc/{template}", frame | context, status=status)
 
@@ -238,14 +249,14 @@ class Form:
 
     @classmethod
     def of(cls, request: HttpRequest) -> Form:
-        """The form as it was sent, without its passwords."""
-        return cls({k: str(v) for k, v in request.POST.items() if "password" not in k}, {})
+        """The form as it was sent, without its passwords and codes."""
+        return cls({k: str(v) for k, v in request.POST.items() if "password" not in k and k != "code"}, {})
 
     def blame(self, error: Trouble, **renamed: str) -> dict[str, str] | None:
         """Put an error at its field; where it has none in this form it is returned for the head of the page."""
         name = str(error.params.get("field") or "")
         name = renamed.get(name, name)
-        if name not in self.values and "password" not in name:
+        if name not in self.values and "password" not in name and name != "code":
             return error.wire()
         self.errors[name] = said(f"{error.what}: {error.why}" if error.why else error.what)
         return None

@@ -15,18 +15,19 @@ from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import IntegrityError, OperationalError
 from django.db.models import Q, QuerySet
 from django.http import Http404
-from knox.auth import TokenAuthentication
 from pydantic_core import to_json
 from rest_framework import exceptions, serializers
+from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import JSONParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from clc.services import refusals
+from clc.services import refusals, tokens
 from luhyaapi import log
 from luhyaapi.errors import CODES, Refused, Trouble, Unavailable, of
+from luhyadb.models import Account, ApiToken
 
 _log = log.get(__name__)
 PROBLEM = "application/problem+json"
@@ -38,15 +39,38 @@ API = "/api/v1"
 # who asks
 
 
-class BearerToken(TokenAuthentication):
-    """A token made by signing in, in ``Authorization: Bearer``."""
+class BearerToken(BaseAuthentication):
+    """An API token, in ``Authorization: Bearer``."""
 
-    def authenticate_credentials(self, token: bytes) -> Any:
-        """The account and its token. Raises AuthenticationFailed."""
-        try:
-            return super().authenticate_credentials(token)
-        except UnicodeDecodeError as e:
-            raise exceptions.AuthenticationFailed("Invalid token.") from e
+    def authenticate(self, request: Request) -> tuple[Account, ApiToken] | None:
+        """The account and its token; None where no token came. Raises AuthenticationFailed."""
+        scheme, *rest = get_authorization_header(request).split() or [b""]
+        if scheme.lower() != b"bearer":
+            return None
+        row = tokens.known(rest[0].decode("latin-1"), str(request.META.get("REMOTE_ADDR", ""))) if len(rest) == 1 else None
+        if row is None:
+            raise exceptions.AuthenticationFailed("Invalid token.")
+        return row.account, row
+
+    def authenticate_header(self, _request: Request) -> str:
+        """How one signs in here."""
+        return "Bearer"
+
+
+def admit(account: Account, token: ApiToken | None, *, reads: bool, signs_in: bool = False, new_password: bool = False) -> None:
+    """Whether a sign-in is good for this: ``reads``; or changes how the account ``signs_in``; or is the way to a ``new_password``.
+
+    Raises Refused(password_change | forbidden).
+    """
+    if account.must_change_password and not new_password:
+        raise Refused("password_change", "The password has to be changed first", "somebody else chose it, and knows it")
+    if token is None or reads:
+        return
+    if token.scope == tokens.READ:
+        raise Refused("forbidden", "This token may only read", f"it is {token.name}", hint="Make one with the scope all, or sign in.")
+    if signs_in and not token.renewed_until:
+        raise Refused("forbidden", "This token may not change how the account signs in", f"it is {token.name}",
+                      hint="Sign in: at the console, or by `educloud login`.")
 
 
 # errors
@@ -130,7 +154,7 @@ def problem(error: Exception, context: Mapping[str, Any]) -> Response:
     if status == 401:
         headers["WWW-Authenticate"] = str(getattr(error, "auth_header", "") or "Bearer")
     if status in (429, 503):
-        headers["Retry-After"] = str(int(getattr(error, "wait", None) or 2))
+        headers["Retry-After"] = str(int(getattr(error, "wait", None) or trouble.params.get("wait_s") or 2))
     return Response(form_of(trouble, status, request_id), status, headers=headers, content_type=PROBLEM)
 
 

@@ -218,11 +218,12 @@ def _why(form: dict[str, Any], what: str) -> str:
     return str(form.get("why") or ("" if detail == what else detail))
 
 
-def sign_in(context: Context, user: str, password: str, transport: httpx.BaseTransport | None = None) -> dict[str, Any]:
+def sign_in(context: Context, user: str, password: str, transport: httpx.BaseTransport | None = None, code: str = "") -> dict[str, Any]:
     """``token`` and ``expires_at`` of a new session. A token of ``context`` is not sent: it may have ended."""
     cloud = Api(replace(context, token=""), transport)
+    given = {"username": user, "password": password} | ({"code": code} if code else {})
     try:
-        made: dict[str, Any] = cloud.post(path("login"), {"username": user, "password": password})
+        made: dict[str, Any] = cloud.post(path("login"), given)
     finally:
         cloud.close()
     return made

@@ -41,9 +41,10 @@ def login(
     password_file: PasswordFile = "",
     name: Annotated[str, typer.Option(help="Name of the context to write.")] = "default",
     ca_file: Annotated[Path | None, typer.Option(help="Certificate the cloud is trusted by.")] = None,
+    code: Annotated[str, typer.Option(help="Code of the second step; asked for where one is needed.")] = "",
 ) -> None:
     """Sign in and remember the cloud in the client's configuration."""
-    from deploy.cli import api
+    from deploy.cli import api, passwords
 
     base = contexts.checked_url(url)
     password = session.password(password_file, prompt=f"Password of {user}")
@@ -52,8 +53,10 @@ def login(
     if base.startswith("http:") and not api.loopback(base):
         output.note("warning: without https the password and the token can be read on the way")
     trust = str(ca_file.absolute()) if ca_file else ""
-    made = api.sign_in(contexts.Context(name, base, "", trust), user, password, session.transport)
+    made = passwords.signed_in(session, contexts.Context(name, base, "", trust), user, password, code)
     chosen = contexts.Context(name, base, str(made["token"]), trust, user)
+    if made.get("password_change"):
+        chosen = passwords.own_instead(session, chosen, user, password)
     before, _ = contexts.load(session.config)
     contexts.save(chosen, session.config)
     if session.json:

@@ -60,12 +60,18 @@ class Session:
         if self._api:
             self._api.close()
 
-    def password(self, file: str, *, prompt: str, new: bool = False) -> str:
-        """A password from ``file`` (``-``: stdin), EDUCLOUD_PASSWORD_FILE, or asked for; empty when nobody can be asked.
+    def asked(self, prompt: str) -> str:
+        """What somebody types at the terminal, unseen; empty when nobody is there."""
+        import getpass
+
+        return getpass.getpass(f"{prompt}: ") if self.terminal() else ""
+
+    def password(self, file: str, *, prompt: str, new: bool = False, variable: str = "EDUCLOUD_PASSWORD_FILE") -> str:
+        """A password from ``file`` (``-``: stdin), the file a ``variable`` names, or asked for; empty when nobody can be asked.
 
         A ``new`` one is asked for twice. Raises Refused(invalid) when both differ or a source is empty.
         """
-        named = file or self.environ.get("EDUCLOUD_PASSWORD_FILE", "")
+        named = file or self.environ.get(variable, "")
         if named == "-":
             line = sys.stdin.readline().strip()
             if not line:
@@ -73,12 +79,8 @@ class Session:
             return line
         if named:
             return contexts.first_line(Path(named), "password")
-        if not self.terminal():
-            return ""
-        import getpass
-
-        typed = getpass.getpass(f"{prompt}: ")
-        if new and typed and getpass.getpass("The same again: ") != typed:
+        typed = self.asked(prompt)
+        if new and typed and self.asked("The same again") != typed:
             raise Refused("invalid", "The two passwords differ")
         return typed
 
@@ -124,11 +126,12 @@ NOUNS = {
     "letter": ("deploy.cli.letters", "Messages that could not be handled: list, send again, drop."),
     "task": ("deploy.cli.tasks", "Long actions: look, watch, cancel, trace."),
     "audit": ("deploy.cli.audit", "Who did what: list, export, verify."),
-    "user": ("deploy.cli.users", "Accounts: add, list, new password, delete."),
+    "user": ("deploy.cli.users", "Accounts: add, list, new password, deactivate, delete."),
     "group": ("deploy.cli.groups", "The tree that people and resources belong to: list, make, move, give up."),
     "access-role": ("deploy.cli.access_roles", "Named sets of permissions, and who has which where."),
     "quota": ("deploy.cli.quotas", "At most so much, of a group or a person."),
     "permission": ("deploy.cli.permissions", "Single resources shared; who may do what, and why."),
+    "token": ("deploy.cli.tokens", "API tokens: list, create, revoke."),
     "admin": ("deploy.cli.administrator", "One's own account."),
 }
 

@@ -32,7 +32,7 @@ def add_user(
     group: Annotated[str, typer.Option(metavar="PATH", help="The group it belongs to; your own when left out.")] = "",
     password_file: PasswordFile = "",
 ) -> None:
-    """Add an account. Without a password one is made up and shown once."""
+    """Add an account. Without a password one is made up and shown once; either is good for choosing another one."""
     api.segment(name, "name of an account")
     password, is_made_up = passwords.made_or_given(session, password_file, name)
     made = session.api.post(api.path("users"), {"username": name, "role": role, "group": group, "password": password}) or {}
@@ -59,13 +59,11 @@ def show(session: Session, name: UserName) -> None:
 
 @verb(app, "password")
 def password(session: Session, name: UserName, password_file: PasswordFile = "") -> None:
-    """Give somebody a new password; their sessions and tokens end. Without a password one is made up and shown once."""
+    """Give somebody a new password, good for choosing another; their sessions and tokens end. Without one it is made up and shown once."""
     where = api.path("users", name, "password")
     chosen, is_made_up = passwords.made_or_given(session, password_file, name)
     session.api.post(where, {"password": chosen})
     shown: dict[str, Any] = {"username": name, "changed": True}
-    if name.casefold() == (session.api.context.user or "").casefold():
-        shown["signed_in"] = passwords.signed_in_again(session, name, chosen)
     _print(session, shown | ({"password": chosen} if is_made_up else {}))
 
 
@@ -127,6 +125,36 @@ def place(
 ) -> None:  # fmt: skip
     """Have somebody belong to another group, or have another access role there; what they own stays where it is."""
     _print(session, session.api.put_json(api.path("users", name, "place"), {"role": role, "group": group}))
+
+
+@verb(app, "deactivate")
+def deactivate(session: Session, name: UserName) -> None:
+    """Have nobody sign in to an account; sessions and tokens end at once, what it owns stays and runs."""
+    _print(session, session.api.post(api.path("users", name, "deactivate")))
+
+
+@verb(app, "reactivate")
+def reactivate(session: Session, name: UserName) -> None:
+    """Have somebody sign in again."""
+    _print(session, session.api.post(api.path("users", name, "reactivate")))
+
+
+@verb(app, "unlock")
+def unlock(session: Session, name: UserName) -> None:
+    """Forget the wrong passwords that were tried for an account: nobody has to wait."""
+    _print(session, session.api.post(api.path("users", name, "unlock")))
+
+
+@verb(app, "remove-second-step")
+def remove_second_step(session: Session, name: UserName, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+    """Turn off the second step of somebody who lost the phone: then the password alone signs in."""
+    where = api.path("users", name, "second-step")
+    output.confirm(f"Turning off the second step of {name}", yes=yes, terminal=session.terminal)
+    session.api.delete(where)
+    if session.json:
+        output.document({"username": name, "second_step": False})
+    else:
+        output.note(f"{name} signs in by password alone.")
 
 
 @verb(app, "delete")

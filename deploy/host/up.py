@@ -196,12 +196,16 @@ def broker_heard(document: Any) -> bool:
 
 def _until_roles_up(plan: Plan, who: account.Caller) -> None:
     until = clock.monotonic() + _ROLES_PATIENCE_S
-    last = ""
+    last, is_renewed = "", False
     while True:
         seen: dict[str, str] = {}
         try:
             answer = client(plan, who, "status", "--json", timeout_s=20, check=False)
             last = answer.stderr.decode("utf-8", "replace").strip()
+            if "code: unauthenticated" in last and not is_renewed:
+                is_renewed = True
+                _client_context(plan, who)  # its sign-in has ended, as each does
+                continue
             seen = roles_seen(json.loads(answer.text)) if answer.text.strip() else {}
             if "nc" in plan.roles and not node_ready(json.loads(answer.text or "null")):
                 seen |= {"nc": "proving how it can run guests"}

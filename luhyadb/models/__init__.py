@@ -24,13 +24,14 @@ from luhyadb.models.resources import (
     TakenAddress,
 )
 from luhyadb.models.rights import AccessRole, Grant, Permission, Share
+from luhyadb.models.sign_in import ApiToken, BrowserSession, Guess, SecondStep
 from luhyadb.models.tasks import Chain, Event, FlowRun, Heard, Outbox, Prefetch, Task, TaskOrder, TaskStep
 from luhyadb.models.workspaces import Workspace
 
 __all__ = [
-    "Access", "AccessOrder", "AccessRole", "Account", "AddressLease", "Card", "Chain", "Child", "Comparison", "ElasticAddress", "ElasticLink",
-    "Event", "FlowRun", "Forward", "ForwardLease", "Gate", "Grant", "Group", "GroupAbove", "GroupMember", "Heard", "Host", "IdempotencyKey",
-    "Image", "ImageVersion", "Instance", "JoinToken", "Letter", "Network", "NetworkPlan", "Outbox", "Permission", "Placement", "Pool",
-    "PortLease", "Prefetch", "Quota", "Reservation", "ReservedAddress", "ScreenTicket", "SecurityGroup", "Segment", "Share", "TakenAddress", "Task",
-    "TaskOrder", "TaskStep", "Turn", "Upload", "Workspace",
+    "Access", "AccessOrder", "AccessRole", "Account", "AddressLease", "ApiToken", "BrowserSession", "Card", "Chain", "Child", "Comparison",
+    "ElasticAddress", "ElasticLink", "Event", "FlowRun", "Forward", "ForwardLease", "Gate", "Grant", "Group", "GroupAbove", "GroupMember",
+    "Guess", "Heard", "Host", "IdempotencyKey", "Image", "ImageVersion", "Instance", "JoinToken", "Letter", "Network", "NetworkPlan",
+    "Outbox", "Permission", "Placement", "Pool", "PortLease", "Prefetch", "Quota", "Reservation", "ReservedAddress", "ScreenTicket",
+    "SecondStep", "SecurityGroup", "Segment", "Share", "TakenAddress", "Task", "TaskOrder", "TaskStep", "Turn", "Upload", "Workspace",
 ]

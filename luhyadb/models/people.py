@@ -20,6 +20,7 @@ class Account(AbstractUser):
     group = models.ForeignKey(Group, models.PROTECT, default=EVERYBODY)
     access_role = models.ForeignKey(AccessRole, models.PROTECT, default="user")
     language = models.CharField(max_length=10, default="", blank=True)
+    must_change_password = models.BooleanField(default=False, help_text="somebody else chose it: it is good for choosing another one only")
 
     @property
     def is_admin(self) -> bool:

@@ -6,6 +6,7 @@ import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from luhyadb.models import Instance, Task
+from tests.support.clc_world import PASSWORD
 
 OPEN = {
     "api/v1/login/", "api/schema/", "api/docs/", "healthz", "readyz", "metrics",
@@ -113,8 +114,10 @@ def test_a_session_needs_its_csrf_token(world, user):
 
 def test_a_new_password_ends_every_token(world, user, api):
     client, password = api(user), "another horse battery"
-    assert client.post("/api/v1/users/me/password/", {"password": "short"}, format="json").json()["field"] == "password"
-    assert client.post("/api/v1/users/me/password/", {"password": password}, format="json").status_code == 204
+    assert client.post("/api/v1/users/me/password/", {"password": "short", "current_password": PASSWORD}, format="json").json()["field"] == "password"
+    wrong = client.post("/api/v1/users/me/password/", {"password": password, "current_password": "guess"}, format="json")
+    assert (wrong.status_code, wrong.json()["field"]) == (422, "current_password")
+    assert client.post("/api/v1/users/me/password/", {"password": password, "current_password": PASSWORD}, format="json").status_code == 204
     assert client.get("/api/v1/users/me/").status_code == 401
     token = api(None).post("/api/v1/login/", {"username": "ada", "password": password}, format="json").json()["token"]
     assert api(None).get("/api/v1/users/me/", HTTP_AUTHORIZATION=f"Bearer {token}").status_code == 200
@@ -130,4 +133,4 @@ def test_guessing_a_password_is_slow(world, user, api):
     ask = lambda word: api(None).post("/api/v1/login/", {"username": "ada", "password": word}, format="json", REMOTE_ADDR="192.0.2.9")  # noqa: E731
     assert [ask("wrong").status_code for _ in range(10)] == [401] * 10
     late = ask("correct horse battery")
-    assert (late.status_code, late.json()["code"], late["Retry-After"]) == (429, "busy", "60")
+    assert (late.status_code, late.json()["code"], late["Retry-After"]) == (429, "locked_out", "30")

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from cc.role import ROLE
-from clc.services import comparisons, images, people
+from clc.services import comparisons, images, sign_in, tokens
 from clc.web.api import store
 from deploy.cli.main import main
 from deploy.cli.session import Session
@@ -31,7 +31,7 @@ def answer(world, asked):
 @pytest.fixture
 def cli(world, admin, tmp_path, capsys):
     """``cli(...)``: exit code and the JSON document of one call by an administrator."""
-    environ = {"EDUCLOUD_URL": URL, "EDUCLOUD_TOKEN": people.make_token(admin)}
+    environ = {"EDUCLOUD_URL": URL, "EDUCLOUD_TOKEN": tokens.signed_in(admin)[1]}
 
     def call(*args, plain=False, **more):
         capsys.readouterr()
@@ -109,14 +109,17 @@ def test_people(cli, tmp_path):
     file.write_text(PASSWORD)
     assert cli("login", URL, "--user", "root", "--password-file", str(file))[0] == 0
     file.write_text("another horse battery\n")
-    assert cli("admin", "password", "--password-file", str(file))[0] == 0
+    assert cli("admin", "password", "--password-file", str(file))[0] == 2, "the current one is asked for too"
+    current = tmp_path / "current"
+    current.write_text(PASSWORD)
+    assert cli("admin", "password", "--password-file", str(file), "--current-password-file", str(current))[0] == 0
 
 
 def test_people_come_and_go(cli):
     made = cli("user", "add", "eve")[1]
     assert [u["username"] for u in cli("user", "list")[1]] == ["root", "eve"]
     assert cli("user", "show", "eve")[1]["instances"] == 0
-    token = people.sign_in("eve", made["password"])
+    token = sign_in.token("eve", made["password"])[1]
     reset = cli("user", "password", "eve")[1]
     assert reset["changed"]
     assert reset["password"] != made["password"]

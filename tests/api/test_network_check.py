@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from cc.role import ROLE
-from clc.services import people, pictures, probes
+from clc.services import pictures, probes, tokens
 from deploy.cli.main import main
 from deploy.cli.session import Session
 from luhyaapi import ids
@@ -86,7 +86,7 @@ def test_the_client_says_it(world, row, say, tmp_path, capsys, found, code, told
         got = world.api(None).generic(asked.method, asked.url.raw_path.decode(), asked.read(), content_type="application/json", headers=dict(asked.headers))
         return httpx.Response(got.status_code, content=got.content, headers=dict(got.items()))
 
-    environ = {"EDUCLOUD_URL": "http://localhost", "EDUCLOUD_TOKEN": people.make_token(row.owner)}
+    environ = {"EDUCLOUD_URL": "http://localhost", "EDUCLOUD_TOKEN": tokens.signed_in(row.owner)[1]}
     say(found)
     session = Session(environ=environ, config=tmp_path / "config.toml", transport=httpx.MockTransport(answer), terminal=lambda: False)
     assert main(("network", "doctor", row.pk), session) == code

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from cc.role import ROLE
-from clc.services import leases, people, pictures
+from clc.services import leases, pictures, tokens
 from deploy.cli.main import main
 from deploy.cli.session import Session
 from luhyaapi import ids
@@ -51,13 +51,14 @@ def say(cluster, network):
 
 @pytest.fixture
 def client(world, tmp_path, capsys, admin):
+    environ = {"EDUCLOUD_URL": "http://localhost", "EDUCLOUD_TOKEN": tokens.signed_in(admin)[1]}
+
     def call(*words):
         def answer(asked):
             got = world.api(None).generic(asked.method, asked.url.raw_path.decode(), asked.read(), content_type="application/json",
                                           headers=dict(asked.headers))
             return httpx.Response(got.status_code, content=got.content, headers=dict(got.items()))
 
-        environ = {"EDUCLOUD_URL": "http://localhost", "EDUCLOUD_TOKEN": people.make_token(admin)}
         code = main(words, Session(environ=environ, config=tmp_path / "config.toml", transport=httpx.MockTransport(answer), terminal=lambda: False))
         said = capsys.readouterr()
         return code, said.out, said.err

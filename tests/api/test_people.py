@@ -2,7 +2,7 @@
 
 import pytest
 
-from clc.services import instances, people, pictures
+from clc.services import instances, people, pictures, sign_in
 from luhyaapi.errors import Refused
 from luhyadb.models import Account, Event, ScreenTicket
 from tests.support.clc_world import PASSWORD
@@ -33,9 +33,9 @@ def test_a_deleted_account_is_gone_at_once_and_its_name_is_free(world, admin, us
     assert api(admin).delete("/api/v1/users/ada/").status_code == 204
     assert client.get("/api/v1/users/me/").status_code == 401
     with pytest.raises(Refused, match="wrong"):
-        people.sign_in("ada", PASSWORD)
+        sign_in.token("ada", PASSWORD)
     with pytest.raises(Refused, match="wrong"):
-        people.sign_in(Account.objects.get(pk=before).username, PASSWORD)
+        sign_in.token(Account.objects.get(pk=before).username, PASSWORD)
     assert [u["username"] for u in api(admin).get("/api/v1/users/").json()["results"]] == ["root"]
     assert api(admin).get("/api/v1/users/ada~2/").status_code == api(admin).delete("/api/v1/users/ada/").status_code == 404
     told = Event.objects.get(noun="user", what="user deleted")
@@ -92,6 +92,6 @@ def test_a_new_password_ends_sessions_tokens_and_tickets(world, admin, user, api
     assert api(admin).post("/api/v1/users/ada/password/", {"password": NEW}, format="json").status_code == 204
     assert client.get("/api/v1/users/me/").status_code == 401
     assert not ScreenTicket.objects.exists()
-    assert people.sign_in("ada", NEW)
+    assert sign_in.token("ada", NEW)
     told = Event.objects.get(what="password reset")
     assert (told.fields, told.actor_name, str(told.via)) == ({"name": "ada"}, "root", "api")

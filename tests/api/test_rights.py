@@ -6,10 +6,20 @@ import pytest
 
 from clc.services import people
 from luhyadb import scope
-from luhyadb.models import Group, GroupAbove, Instance, Share
+from luhyadb.models import Account, Group, GroupAbove, Instance, Share
 from tests.support.clc_world import PASSWORD
 
 API = "/api/v1/"
+
+
+@pytest.fixture
+def api(world):
+    """``api(account)``: a client of somebody who has a password of their own choice."""
+    def client(account):
+        Account.objects.filter(pk=account.pk).update(must_change_password=False)
+        return world.api(account)
+
+    return client
 
 
 @pytest.fixture
@@ -133,7 +143,7 @@ def test_who_has_all_rights_over_everybody_is_no_administrator_and_makes_none(ap
         ("post", "users/", {"username": "mallory", "password": PASSWORD, "role": "superAdm", "group": "everybody"}),
         ("put", "users/boss/place/", {"role": "superAdm", "group": "everybody"}), ("put", "users/root/place/", {"role": "user", "group": "everybody"}),
         ("post", "grants/", {"user": "paul", "role": "superAdm", "group": "edu.a"}), ("post", "users/root/password/", {"password": "another horse battery"}),
-        ("delete", "users/root/", {}),
+        ("delete", "users/root/", {}), ("post", "users/paul/deactivate/", {}), ("post", "users/paul/reactivate/", {}),
     ):
         answer = getattr(boss, method)(f"{API}{where}", sent, format="json")
         assert answer.status_code == 403, (where, answer.content)

@@ -8,6 +8,7 @@ import access_samples
 import audit_samples
 import pool_samples
 import right_samples
+import sign_in_samples
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.views.i18n import set_language
@@ -115,6 +116,22 @@ _PATHS = {
     "audit": "audit/",
     "history": "history/<str:ident>/",
     "api_audit_export": "api/v1/audit/export/",
+    "person_deactivate": "people/of/<str:ident>/deactivate/",
+    "person_reactivate": "people/of/<str:ident>/reactivate/",
+    "person_unlock": "people/of/<str:ident>/unlock/",
+    "person_second_step_remove": "people/of/<str:ident>/second-step/",
+    "login_code": "login/code/",
+    "account": "account/",
+    "account_password": "account/password/",
+    "account_token_add": "account/tokens/add/",
+    "account_token_revoke": "account/tokens/<str:ident>/revoke/",
+    "account_sessions_end": "account/sessions/end-others/",
+    "account_session_end": "account/sessions/<str:ident>/end/",
+    "account_second_step": "account/second-step/",
+    "account_second_step_enrol": "account/second-step/enrol/",
+    "account_second_step_confirm": "account/second-step/confirm/",
+    "account_second_step_remove": "account/second-step/remove/",
+    "account_recovery_codes": "account/second-step/recovery-codes/",
     "portal": "portal/",
     "overview_roles": "overview/roles/",
 }
@@ -614,6 +631,7 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
             "people",
             {
                 **right_samples.PERSON,
+                **sign_in_samples.sign_ins(stamp),
                 "instances": one[:2],
                 "form": FORM,
                 "command": "educloud user password student-07",
@@ -644,6 +662,7 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
         ),
         "who": ("rights/who.html", "images", right_samples.WHO),
         "who-nobody": ("rights/who.html", "images", right_samples.WHO | {"rows": []}),
+        **sign_in_samples.pages(stamp, FORM),
         "portal": ("portal/home.html", "", {"rows": one[:5], "images": images()[:3]}),
         "portal-none": ("portal/home.html", "", {"rows": [], "images": []}),
         "error": (

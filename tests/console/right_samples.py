@@ -18,9 +18,9 @@ def able(*, admin: bool) -> dict[str, dict[str, bool]]:
 
 
 PEOPLE = [
-    {"username": "admin", "role": "superAdm", "group": "everybody", "instances": 3, "last_login_at": _AT},
-    {"username": "tina", "role": "powerAdm", "group": "edu.school.class1", "instances": 1, "last_login_at": _AT},
-    {"username": "student-07", "role": "user", "group": "edu.school.class1", "instances": 0, "last_login_at": None},
+    {"username": "admin", "role": "superAdm", "group": "everybody", "active": True, "instances": 3, "last_login_at": _AT},
+    {"username": "tina", "role": "powerAdm", "group": "edu.school.class1", "active": True, "instances": 1, "last_login_at": _AT},
+    {"username": "student-07", "role": "user", "group": "edu.school.class1", "active": False, "instances": 0, "last_login_at": None},
 ]
 CHOICES: dict[str, Any] = {
     "roles": ["user", "powerUser", "powerAdm", "superAdm", "watcher"], "known_roles": ["user", "watcher"], "home_group": "everybody",
@@ -35,7 +35,8 @@ WHY = _ASK | {"asked": {"kind": "image", "subject": "office", "verb": "read"},
               "answer": {"allowed": True, "reasons": REASONS, "why_not": "", "verb": Verb.READ, "name": "office"}}
 WHY_NOT = _ASK | {"answer": {"allowed": False, "reasons": [], "why_not": "you have read of it, and not delete", "verb": Verb.DELETE, "name": "office"}}
 PERSON: dict[str, Any] = {
-    "person": {"username": "student-07", "role": "user", "group": "edu.school.class1", "instances": 2, "last_login_at": None, "created_at": _AT},
+    "person": {"username": "student-07", "role": "user", "group": "edu.school.class1", "instances": 2, "last_login_at": None, "created_at": _AT,
+               "active": True, "password_change": True, "second_step": True, "locked_until": "2027-01-15T08:00:00Z"},
     "may": ALL, "why": WHY, **CHOICES,
     "grants": [{"id": "gra-00000001", "user": "student-07", "role": "watcher", "group": "edu.school", "created_at": _AT}],
 }

@@ -11,13 +11,13 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.test import Client
 
-from clc.services import events, people, pictures, screens
+from clc.services import events, people, pictures, screens, sessions, tokens
 from clc.web import audience
 from clc.web.live import Live, asgi, feed
 from clc.web.live import screen as screen_module
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import InstanceState, TaskState
-from luhyadb.models import Account, Event, Image, ImageVersion, Instance, ScreenTicket, Task
+from luhyadb.models import Account, BrowserSession, Event, Image, ImageVersion, Instance, ScreenTicket, Task
 
 pytestmark = pytest.mark.django_db
 
@@ -264,17 +264,28 @@ def test_a_stream_beats_and_ends_with_the_right_to_it(cast, end):
         if end == "disabled":
             await sync_to_async(Account.objects.filter(pk=cast.ann.pk).update)(is_active=False)
         else:
-            from django.contrib.sessions.models import Session
-
-            await sync_to_async(Session.objects.all().delete)()
+            await sync_to_async(BrowserSession.objects.all().delete)()
         await asyncio.wait_for(call.task, 3)
         assert call.sent[-1] == {"type": "http.response.body", "body": b""}
 
     run(scenario)
 
 
+def test_who_must_change_the_password_hears_nothing(cast):
+    token = tokens.signed_in(cast.ann)[1]
+    Account.objects.filter(pk=cast.ann.pk).update(must_change_password=True)
+
+    async def scenario():
+        for path in ("/api/v1/events", "/api/v1/instances/ins-00000001/log/"):
+            call = Call(Live(), path, headers={"Authorization": f"Bearer {token}"})
+            await asyncio.wait_for(call.task, 3)
+            assert (call.status, json.loads(call.body)["code"]) == (403, "password_change")
+
+    run(scenario)
+
+
 def test_a_token_works_and_nobody_else_gets_in(cast):
-    token = people.make_token(cast.ann)
+    token = tokens.signed_in(cast.ann)[1]
 
     async def scenario():
         app = Live()
@@ -398,6 +409,47 @@ def test_one_machine_has_so_many_lines_and_the_reason_is_in_the_reader_s_languag
         line.close()
         await asyncio.wait_for(call.task, 3)
         assert app.screens._open == {}
+        app.stop()
+
+    run(scenario)
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("end", ["session", "token", "deactivated", "password", "one of somebody else"])
+def test_an_open_line_ends_at_once_with_its_sign_in(cast, machine, monkeypatch, end):
+    """Long before the next beat; a line of another account, and a change of another account, end nothing."""
+    monkeypatch.setattr(asgi, "HEARTBEAT_S", 60)
+    monkeypatch.setattr(screen_module, "ENDED_EVERY_S", 0.05)
+    look = looked(cast.ann, machine)
+    token = tokens.signed_in(cast.ann)
+    key = cookie(cast.ann)
+    ident = BrowserSession.objects.get().ident
+    act = {
+        "session": lambda: sessions.end(cast.ann, ident), "token": lambda: tokens.revoke(cast.root, token[0].pk),
+        "deactivated": lambda: people.deactivate(cast.root, "ann"), "password": lambda: people.set_password(cast.ann, "another horse battery"),
+        "one of somebody else": lambda: tokens.signed_in(cast.bob),
+    }[end]
+
+    async def scenario():
+        app = Live()
+        await app.door.start("127.0.0.1", 0)
+        headers = {"Authorization": f"Bearer {token[1]}"} if end == "token" else {"Cookie": key, "Origin": "http://cloud"}
+        call = Call(app, f"/live/screen/{look[0]}", "websocket", headers)
+        call.inbox.put_nowait({"type": "websocket.connect"})
+        _, line = await dial(app, look[1])
+        await call.until(lambda c: c.sent)
+        await asyncio.sleep(0.3)
+        await sync_to_async(act)()
+        done, _ = await asyncio.wait({call.task}, timeout=1)
+        if end == "one of somebody else":
+            assert not done
+            line.close()
+            await asyncio.wait_for(call.task, 3)
+        else:
+            assert (call.sent[-1]["code"], call.sent[-1]["reason"]) == (4401, "Signed out")
+            line.close()
+        assert app.screens._knocks == {}
+        assert app.screens._task is None
         app.stop()
 
     run(scenario)

@@ -27,10 +27,12 @@ def cluster(world):
 
 @pytest.fixture
 def page(cluster, admin):
+    client = Client()
+    client.force_login(admin)
+
     def show(where, form=None, language="en"):
-        client = Client(headers={"accept-language": language})
-        client.force_login(admin)
-        answer = client.get(where) if form is None else client.post(where, form, follow=True)
+        said = {"headers": {"accept-language": language}}
+        answer = client.get(where, **said) if form is None else client.post(where, form, follow=True, **said)
         return answer.status_code, html.unescape(answer.content.decode())
 
     return show

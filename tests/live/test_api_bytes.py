@@ -50,7 +50,7 @@ def store(world, admin, tmp_path):
 @pytest.fixture
 def cloud(store, admin):
     """The web process, served by uvicorn on loopback; a client with an administrator's token."""
-    from clc.services import people
+    from clc.services import tokens
     from deploy.asgi import application
 
     server = uvicorn.Server(uvicorn.Config(application, host="127.0.0.1", port=0, log_level="error", lifespan="off"))
@@ -60,7 +60,7 @@ def cloud(store, admin):
     while not server.started and clock.monotonic() < until:
         clock.sleep(0.05)
     port = server.servers[0].sockets[0].getsockname()[1]
-    headers = {"Authorization": f"Bearer {people.make_token(admin)}"}
+    headers = {"Authorization": f"Bearer {tokens.signed_in(admin)[1]}"}
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60, trust_env=False) as client:
         yield client
     server.should_exit = True

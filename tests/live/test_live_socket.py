@@ -30,7 +30,7 @@ from django.conf import settings
 from django.core.management import call_command
 call_command("migrate", verbosity=0)
 from django.contrib.auth import SESSION_KEY, BACKEND_SESSION_KEY, HASH_SESSION_KEY
-from django.contrib.sessions.backends.db import SessionStore
+from clc.services.sessions import SessionStore
 from clc.services import own
 from luhyaapi import clock
 from luhyadb.models import *

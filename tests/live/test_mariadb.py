@@ -130,7 +130,7 @@ from clc.services import audit, audit_export, events, people
 from luhyaapi.chain import Check
 from luhyadb import memory
 from luhyadb.models import Event
-admin = people.add(None, "admin", "quiet-river-9041", "admin")
+admin = people.add(None, "admin", "quiet-river-9041", "superAdm")
 troubles, gate, done = [], threading.Barrier(6), threading.Event()
 def write(n):
     gate.wait()
@@ -183,6 +183,44 @@ found = check.end()
 assert (found.faults, found.lines) == ([], Event.objects.count()), found
 print("works")
 """
+GUESS = """
+import base64, contextlib, threading
+import django; django.setup()
+from django.conf import settings
+from django.db import OperationalError, connections
+from clc.services import lock_out, people, second_step
+from luhyaapi import clock
+from luhyaapi.errors import Refused
+from luhyadb import memory
+free = settings.EDUCLOUD.accounts.attempts
+ada = people.add(None, "ada", "quiet-river-9041")
+secret = base64.b32decode(second_step.enrol(ada).secret)
+second_step.confirm(ada, second_step.code_at(secret, int(clock.now() // 30)))
+tried, late, passed, troubles, gate = [], [], [], [], threading.Barrier(24)
+code = second_step.code_at(secret, int(clock.now() // 30) + 1)
+def guess(n):
+    gate.wait()
+    with memory.of("clc"):
+        for _ in range(2):
+            try:
+                with lock_out.attempt("ada", "192.0.2.1"):
+                    tried.append(n)
+                    raise Refused("unauthenticated", "wrong")
+            except Refused as e:
+                late.extend([n] * (e.code == "locked_out"))
+            except OperationalError as e:
+                troubles.append(repr(e))
+        with contextlib.suppress(Refused, OperationalError):
+            second_step.check(ada, code)
+            passed.append(n)
+    connections.close_all()
+threads = [threading.Thread(target=guess, args=(n,)) for n in range(24)]
+[t.start() for t in threads]; [t.join() for t in threads]
+assert len(tried) + len(late) + len(troubles) == 48, (len(tried), len(late), troubles[:3])
+assert len(tried) <= free and late, (len(tried), troubles[:3])
+assert len(passed) == 1, passed
+print("works")
+"""
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
@@ -194,4 +232,15 @@ def test_two_seal_while_four_write(database, tmp_path, kind):
         mine = {k: v for k, v in mine.items() if "DATABASE" not in k}
     subprocess.run([sys.executable, "-m", "deploy.admin", "migrate"], cwd=ROOT, env=mine, check=True)
     done = subprocess.run([sys.executable, "-c", SEAL], cwd=ROOT, env=mine, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "works", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
+def test_many_who_guess_at_once_are_counted_one_by_one(database, tmp_path, kind):
+    """None runs ahead of the count, and a code of the second step is taken once."""
+    mine = environ(database, "clc", tmp_path)
+    if kind == "sqlite":
+        mine = {k: v for k, v in mine.items() if "DATABASE" not in k}
+    subprocess.run([sys.executable, "-m", "deploy.admin", "migrate"], cwd=ROOT, env=mine, check=True)
+    done = subprocess.run([sys.executable, "-c", GUESS], cwd=ROOT, env=mine, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "works", done.stdout + done.stderr

@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework.test import APIClient, ForceAuthClientHandler
 
-from clc.services import groups, hosts, instances, own, people, pictures, shares
+from clc.services import groups, hosts, instances, own, people, pictures, shares, tokens
 from luhyaapi import clock, ids
 from luhyaapi.contracts.vocabulary import Verb
 from luhyadb import paths
@@ -51,7 +51,7 @@ class World:
         client = APIClient(raise_request_exception=False)
         client.handler = _handler()
         if account is not None:
-            client.credentials(HTTP_AUTHORIZATION=f"Bearer {people.make_token(account)}")
+            client.credentials(HTTP_AUTHORIZATION=f"Bearer {tokens.signed_in(account)[1]}")
         return client
 
     def host(self, role: str, name: str = "", state: str = "up", boss: str = "", **more: Any) -> Host:

@@ -406,7 +406,9 @@ class FakeCloud:
 
     @_route("POST", "users/me/password/")
     def user_password(self, request: Request) -> tuple[int, Any]:
-        self.users["me"] = request.form
+        if request.form["current_password"] != self.password:
+            raise Refused("invalid", "The current password is wrong")
+        self.users["me"] = {"password": request.form["password"]}
         self.password = request.form["password"]
         self.tokens.clear()
         return 204, Raw(b"", status=204)

@@ -106,7 +106,10 @@ def test_a_new_password_ends_all_sessions_and_the_client_signs_in_again(cli: Cli
     contexts.save(Context("mine", URL, TOKEN), cli.config)
     contexts.save(Context("other", "http://else", "t"), cli.config)
     cli.environ.clear()
-    assert cli("admin", "password", "--password-file", str(secret), "--context", "mine", "--json").json["signed_in"]
+    current = tmp_path / "current"
+    current.write_text(ADMIN_PASSWORD)
+    changed = cli("admin", "password", "--password-file", str(secret), "--current-password-file", str(current), "--context", "mine", "--json")
+    assert changed.json["signed_in"]
     assert cli.cloud.users["me"] == {"password": "given-one"}
     assert TOKEN not in cli.cloud.tokens
     assert cli("status", "--context", "mine").code == 0
@@ -116,6 +119,8 @@ def test_a_new_password_ends_all_sessions_and_the_client_signs_in_again(cli: Cli
 def test_a_new_password_with_a_token_from_elsewhere_says_to_sign_in(cli: Cli, tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("given-one\n")
-    ended = cli("admin", "password", "--password-file", str(secret))
+    current = tmp_path / "current"
+    current.write_text(ADMIN_PASSWORD)
+    ended = cli("admin", "password", "--password-file", str(secret), "--current-password-file", str(current))
     assert ended.code == 0
     assert f"educloud login {URL}" in ended.err

@@ -109,7 +109,8 @@ def test_every_number_says_its_unit_or_is_a_count() -> None:
     counts = {
         "port", "admin_port", "door_port", "stream_port", "silent_after", "boots", "cpus", "display_first", "display_count", "lent_first", "lent_count",
         "keep_days",
-        "guest_uid_first", "forward_first", "at_most", "each_at_most", "per_node", "keep_versions",
+        "guest_uid_first", "forward_first", "at_most", "each_at_most", "per_node", "keep_versions", "password_length",
+        "attempts",
     }
     for group in conf.Settings.model_fields.values():
         for name, field in group.annotation.model_fields.items():  # type: ignore[union-attr]

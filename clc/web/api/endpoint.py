@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, cast
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from clc.web.rest import Form, JsonAlways, SmallJson
+from clc.services import sign_in
+from clc.web.rest import Form, JsonAlways, SmallJson, admit
 from luhyadb.models import Account
 
 
@@ -27,6 +32,22 @@ class Endpoint(APIView):
 
     content_negotiation_class = JsonAlways
     parser_classes = (SmallJson,)
+    signs_in = False
+    """Whether its changes are to how somebody signs in: no token that was made, as against signed in, is good for them."""
+    new_password = False
+    """Whether it is open to who must change the password first."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Before any method: who asks, and whether that sign-in is good for it."""
+        super().initial(request, *args, **kwargs)
+        if request.user.is_authenticated:
+            reads = request.method in ("GET", "HEAD", "OPTIONS")
+            admit(request.user, request.auth, reads=reads, signs_in=self.signs_in, new_password=self.new_password)
+
+    @property
+    def address(self) -> str:
+        """From where it is asked."""
+        return str(self.request.META.get("REMOTE_ADDR", ""))
 
     @property
     def account(self) -> Account:
@@ -38,3 +59,20 @@ class Endpoint(APIView):
         checked = form(data=self.request.data)
         checked.is_valid(raise_exception=True)
         return dict(checked.validated_data)
+
+
+Handler = Callable[..., Response]
+
+
+def proved(form: type[Form]) -> Callable[[Handler], Handler]:
+    """Ask for the ``current_password`` of ``form`` first. Outside of ``once``: in its transaction a wrong one would not be counted."""
+
+    def around(handler: Handler) -> Handler:
+        @functools.wraps(handler)
+        def handle(view: Endpoint, *args: Any, **kwargs: Any) -> Response:
+            sign_in.again(view.account, view.sent(form)["current_password"], view.address)
+            return handler(view, *args, **kwargs)
+
+        return handle
+
+    return around

@@ -367,6 +367,7 @@ class AccountShape(s.Serializer):
     group = s.CharField(help_text="The path of its group; empty: that of everybody.")
     active = s.BooleanField()
     language = s.CharField()
+    password_change = s.BooleanField(help_text="Somebody else chose the password: it has to be changed before anything else.")
     created_at = s.DateTimeField()
 
 
@@ -375,13 +376,16 @@ class PersonShape(AccountShape):
 
     instances = s.IntegerField()
     last_login_at = s.DateTimeField(allow_null=True)
+    locked_until = s.DateTimeField(allow_null=True, help_text="Until then somebody waits after wrong passwords.")
+    second_step = s.BooleanField()
 
 
 class LoginShape(s.Serializer):
     """A token for ``Authorization: Bearer``."""
 
     token = s.CharField()
-    expires_at = s.DateTimeField(allow_null=True)
+    expires_at = s.DateTimeField()
+    password_change = s.BooleanField(help_text="The password has to be changed before anything else.")
 
 
 class HealthShape(s.Serializer):

@@ -69,9 +69,7 @@ class Live:
             if scope["method"] != "GET":
                 await asgi.answer(send, Refused("invalid", "Only GET is possible here"), 405)
                 return
-            account = await asgi.account_of(scope)
-            if account is None:
-                raise Refused("unauthenticated", "Sign in first")
+            account = await asgi.admitted(scope)
             if asked := _LOG.match(scope["path"]):
                 with origins.of(asgi.origin_of(scope, account)):
                     await console_log.serve(self.door, account, asked[1], receive, send)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -41,9 +42,14 @@ def headers(scope: Scope) -> dict[str, str]:
     return {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
 
 
-async def account_of(scope: Scope) -> Account | None:
-    """Who asks, now; None for nobody."""
-    return await ask(audience.account_of, headers(scope))
+async def admitted(scope: Scope) -> Account:
+    """Who asks, now, to read. Raises Refused(unauthenticated | password_change)."""
+    return await ask(audience.admitted, headers(scope))
+
+
+async def account_of(scope: Scope, *, reads: bool = True) -> Account | None:
+    """Who asks, now; None for nobody, and for who may not do more than read when more is asked."""
+    return await ask(functools.partial(audience.account_of, reads=reads), headers(scope))
 
 
 def origin_of(scope: Scope, account: Account) -> origins.Origin:

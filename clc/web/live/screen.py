@@ -11,6 +11,7 @@ from django.utils import translation
 
 from clc.services import screens
 from clc.services.sentences import said
+from clc.web import audience
 from clc.web.live import asgi
 from clc.web.live.asgi import Receive, Scope, Send
 from clc.web.live.door import Door
@@ -24,6 +25,8 @@ OF_ONE_AT_MOST = 64
 """Open lines of all kinds to one instance; a class may look at its teacher's machine."""
 DIAL_WITHIN_S = 20.0
 IDLE_S = 1800.0
+ENDED_EVERY_S = 0.5
+"""How often is looked for sign-ins that ended."""
 NOT_SIGNED_IN, NO_TICKET, NO_NODE, FAULT, DONE = 4401, 4403, 4408, 1011, 1000
 _log = log.get(__name__)
 
@@ -35,6 +38,9 @@ class Screens:
         self._door = door
         self._open: dict[asyncio.Future[None], str] = {}
         """Each with its instance, once that is known."""
+        self._knocks: dict[asyncio.Event, int] = {}
+        """What has an open line look at once whose it is, with its account."""
+        self._task: asyncio.Task[None] | None = None
 
     def close(self) -> None:
         """End every one."""
@@ -59,9 +65,9 @@ class Screens:
     async def _look(self, scope: Scope, ticket: str, receive: Receive, send: Send) -> tuple[int, str]:
         """Show a screen until it ends: close code and reason, code 0 when the browser went."""
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        tongue = settings.LANGUAGE_CODE
+        knock, tongue = asyncio.Event(), settings.LANGUAGE_CODE
         try:
-            account = await asgi.account_of(scope)
+            account = await asgi.account_of(scope, reads=False)
             if account is None:
                 return NOT_SIGNED_IN, "Sign in first"
             tongue = account.language or settings.LANGUAGE_CODE
@@ -72,9 +78,10 @@ class Screens:
             if list(self._open.values()).count(row.instance_id) >= OF_ONE_AT_MOST:
                 raise Refused("quota", "Too many lines to this instance are open", f"at most {OF_ONE_AT_MOST} can")
             self._open[ended] = row.instance_id
+            self._listen(knock, account.pk)
             line = await self._door.wait(row.stream, DIAL_WITHIN_S)
             try:
-                result = await asgi.first_of(_down(receive, line[1], m := _Moved()), _up(send, line[0], m), _watch(scope, m), also=ended)
+                result = await asgi.first_of(_down(receive, line[1], m := _Moved()), _up(send, line[0], m), _watch(scope, m, knock), also=ended)
                 return result or (DONE, "The console is stopping")
             finally:
                 line[1].close()
@@ -87,6 +94,32 @@ class Screens:
             return FAULT, "The line to the node broke"
         finally:
             self._open.pop(ended, None)
+            self._leave(knock)
+
+    def _listen(self, knock: asyncio.Event, account: int) -> None:
+        self._knocks[knock] = account
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._knock())
+
+    def _leave(self, knock: asyncio.Event) -> None:
+        self._knocks.pop(knock, None)
+        if not self._knocks and self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _knock(self) -> None:
+        """While lines are open: whoever's sign-ins changed is asked again at once, one question for all of them."""
+        last = await asgi.ask(audience.newest)
+        while True:
+            await asyncio.sleep(ENDED_EVERY_S)
+            try:
+                last, changed = await asgi.ask(audience.changed_sign_ins, last)
+            except Exception as error:
+                _log.warning("ended sign-ins cannot be read", why=str(error))
+                continue
+            for knock, account in self._knocks.items():
+                if account in changed:
+                    knock.set()
 
 
 def _reason(tongue: str, error: Trouble) -> str:
@@ -130,9 +163,12 @@ async def _up(send: Send, reader: asyncio.StreamReader, moved: _Moved) -> tuple[
     return DONE, "The line ended"
 
 
-async def _watch(scope: Scope, moved: _Moved) -> tuple[int, str]:
+async def _watch(scope: Scope, moved: _Moved, knock: asyncio.Event) -> tuple[int, str]:
     while asyncio.get_running_loop().time() - moved.at < IDLE_S:
-        await asyncio.sleep(asgi.HEARTBEAT_S)
-        if await asgi.account_of(scope) is None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(asgi.HEARTBEAT_S):
+                await knock.wait()
+        knock.clear()
+        if await asgi.account_of(scope, reads=False) is None:
             return NOT_SIGNED_IN, "Signed out"
     return DONE, "Nothing moved for half an hour"

@@ -1,9 +1,10 @@
 """Every page of console and portal; a page module registers itself when it is imported."""
 
-from clc.web.page import routes
+from clc.web.page import PAGES, routes
 from clc.web.pages import (
     access,
     access_roles,
+    account,
     addresses,
     audit,
     groups,
@@ -24,7 +25,7 @@ from clc.web.pages import (
 )
 
 __all__ = [
-    "access", "access_roles", "addresses", "audit", "groups", "hosts", "images", "instances", "network_pools", "networks", "overview", "people", "portal",
-    "probes", "security_groups", "session", "shares", "tasks", "urlpatterns", "workspaces",
+    "PAGES", "access", "access_roles", "account", "addresses", "audit", "groups", "hosts", "images", "instances", "network_pools", "networks", "overview",
+    "people", "portal", "probes", "security_groups", "session", "shares", "tasks", "urlpatterns", "workspaces",
 ]
 urlpatterns = routes()

@@ -11,10 +11,11 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from clc.services import access_roles, grants, groups, people, pictures, right_pictures
+from clc.services import access_roles, grants, groups, lock_out, people, pictures, right_pictures, second_step
 from clc.web.listing import listed, matching
 from clc.web.page import Form, at_field, go, page, show
 from clc.web.pages import rights, words
+from clc.web.pages.account import sign_ins
 from luhyaapi import ids
 from luhyaapi.contracts.vocabulary import InstanceState, Kind, Verb
 from luhyaapi.errors import Refused
@@ -47,7 +48,7 @@ def _page(request: HttpRequest, **more: Any) -> HttpResponse:
     machines = Count("instance", filter=~Q(instance__state=InstanceState.DELETED))
     found = listed(request, _filtered(request, chosen).select_related("group").annotate(machines=machines), "username")
     rows = [{"username": a.username, "role": people.ALL if a.is_admin else a.access_role_id, "group": groups.shown(a.group.path), "instances": a.machines,
-             "last_login_at": a.last_login} for a in found.rows]
+             "active": a.is_active, "last_login_at": a.last_login} for a in found.rows]
     return show(request, "people/list.html", rows=rows, next_url=found.next_url, previous_url=found.previous_url, filters=chosen,
                 known_roles=list(access_roles.known().values_list("name", flat=True)), home_group=groups.shown(request.user.group.path),
                 **rights.choices(request, Verb.CREATE), **more)
@@ -92,8 +93,10 @@ def _detail(request: HttpRequest, found: Account, **more: Any) -> HttpResponse:
     may = scope.verbs_on(request.user, [found])[found.pk]
     return show(request, "people/detail.html", person=shown | {"group": groups.shown(shown["group"])}, may={str(verb): verb in may for verb in Verb},
                 grants=_grants(grants.over(request.user).filter(account=found).order_by("group__path", "role")[:_SHOWN_GRANTS]),
-                why=rights.why(request, found), command=f"educloud user place {found.username} --group PATH",
-                instances=words.instances(theirs.order_by("-created_at")[:_SHOWN_INSTANCES]), **rights.choices(request, Verb.WRITE), **more)
+                why=rights.why(request, found),
+                command="educloud admin password" if found.pk == request.user.pk else f"educloud user password {found.username}",
+                instances=words.instances(theirs.order_by("-created_at")[:_SHOWN_INSTANCES]), **rights.choices(request, Verb.WRITE),
+                **sign_ins(request, found), **more)
 
 
 def _grants(rows: QuerySet[Grant]) -> list[words.Shown]:
@@ -151,3 +154,31 @@ def delete(request: HttpRequest, ident: str) -> HttpResponse:
     people.delete(request.user, ident)
     messages.success(request, gettext("%(name)s is deleted") % {"name": found.username})
     return go(request, reverse("people"))
+
+
+@page("people/of/<str:ident>/deactivate/", "person_deactivate", admin_only=True, under="people", methods=("POST",), back="person")
+def deactivate(request: HttpRequest, ident: str) -> HttpResponse:
+    """Nobody signs in to it for now."""
+    people.deactivate(request.user, ident)
+    return go(request, reverse("person", kwargs={"ident": ident}))
+
+
+@page("people/of/<str:ident>/reactivate/", "person_reactivate", admin_only=True, under="people", methods=("POST",), back="person")
+def reactivate(request: HttpRequest, ident: str) -> HttpResponse:
+    """Whose it is signs in again."""
+    people.reactivate(request.user, ident)
+    return go(request, reverse("person", kwargs={"ident": ident}))
+
+
+@page("people/of/<str:ident>/unlock/", "person_unlock", admin_only=True, under="people", methods=("POST",), back="person")
+def unlock(request: HttpRequest, ident: str) -> HttpResponse:
+    """Nobody waits for it any more."""
+    lock_out.lift(request.user, people.find(request.user, ident))
+    return go(request, reverse("person", kwargs={"ident": ident}))
+
+
+@page("people/of/<str:ident>/second-step/", "person_second_step_remove", admin_only=True, under="people", methods=("POST",), back="person")
+def remove_second_step(request: HttpRequest, ident: str) -> HttpResponse:
+    """The phone is lost."""
+    second_step.remove_for(request.user, people.find(request.user, ident))
+    return go(request, reverse("person", kwargs={"ident": ident}))

@@ -1,4 +1,4 @@
-"""Signing in and out, and the language."""
+"""Signing in, with its second step, and out, and the language."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ from django.contrib import auth
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
-from django.utils.translation import gettext
 from django.views.i18n import set_language
 
-from clc.services import people, refusals
-from clc.web.api.attempts import Attempts
+from clc.services import people, second_step, sessions, sign_in
 from clc.web.page import Form, page, show
-from luhyaapi.errors import Refused, Trouble
+from luhyaapi.errors import CODES, Trouble
+from luhyadb.models import Account
 
-attempts = Attempts()
+_HALF = "half_signed_in"
 
 
 def home(account: Any) -> str:
     """Where somebody belongs after signing in."""
     return str(reverse("overview" if account.is_admin else "portal"))
+
+
+def address(request: HttpRequest) -> str:
+    """From where somebody asks."""
+    return str(request.META.get("REMOTE_ADDR", ""))
 
 
 @page("login/", "login", is_open=True, methods=("GET", "HEAD", "POST"))
@@ -34,34 +38,51 @@ def login(request: HttpRequest) -> HttpResponse:
         if request.user.is_authenticated:
             return HttpResponseRedirect(target or home(request.user))
         return show(request, "login.html", next=target, form=Form({}, {}))
-    name = request.POST.get("username", "")[:150]
     try:
-        account = _sign_in(request, name, request.POST.get("password", ""))
+        account = sign_in.by_password(request.POST.get("username", "")[:150], request.POST.get("password", "")[:1024], address(request))
     except Trouble as error:
-        return show(request, "login.html", 429 if error.code == "busy" else 401, next=target, form=Form.of(request), error=error.wire())
-    answer = HttpResponseRedirect(target or home(account))
+        return _refused(request, "login.html", error, next=target)
+    if not second_step.is_on(account):
+        return _enter(request, account, target)
+    request.session[_HALF] = sign_in.halved(account) | {"next": target}
+    return HttpResponseRedirect(reverse("login_code"))
+
+
+@page("login/code/", "login_code", is_open=True, methods=("GET", "HEAD", "POST"))
+def code(request: HttpRequest) -> HttpResponse:
+    """The second step of somebody whose password was right, within five minutes."""
+    half = request.session.get(_HALF, {})
+    account = sign_in.half(half) if half else None
+    if account is None:
+        return HttpResponseRedirect(reverse("login"))
+    if request.method != "POST":
+        return show(request, "login_code.html", form=Form({}, {}))
+    try:
+        sign_in.by_code(account, request.POST.get("code", "")[:40], address(request))
+    except Trouble as error:
+        return _refused(request, "login_code.html", error)
+    del request.session[_HALF]
+    return _enter(request, account, half["next"])
+
+
+def _refused(request: HttpRequest, template: str, error: Trouble, **more: Any) -> HttpResponse:
+    return show(request, template, CODES[error.code].http, form=Form.of(request), error=error.wire(), **more)
+
+
+def _enter(request: HttpRequest, account: Account, target: str) -> HttpResponse:
+    auth.login(request, account)
+    sessions.signed_in(request.session, account, address(request), request.headers.get("User-Agent", ""))
+    answer = HttpResponseRedirect(reverse("account_password") if account.must_change_password else target or home(account))
     if account.language:
         answer.set_cookie(settings.LANGUAGE_COOKIE_NAME, account.language, samesite="Lax")
     return answer
-
-
-def _sign_in(request: HttpRequest, name: str, password: str) -> Any:
-    with attempts.of((request.META.get("REMOTE_ADDR", ""), name.lower())):
-        account = auth.authenticate(request, username=name, password=password)
-        if account is None:
-            refusals.sign_in(name)
-            hint = gettext("Check both; an administrator can set a new password.")
-            raise Refused("unauthenticated", gettext("Name or password is wrong"), hint=hint)
-    auth.login(request, account)
-    people.signed_in(account)
-    return account
 
 
 @page("logout/", "logout", is_open=True, methods=("POST",))
 def logout(request: HttpRequest) -> HttpResponse:
     """Out, and to the door."""
     if request.user.is_authenticated:
-        people.signed_out(request.user)
+        sessions.signed_out(request.user)
     auth.logout(request)
     return HttpResponseRedirect(reverse("login"))
 
@@ -73,5 +94,3 @@ def language(request: HttpRequest) -> HttpResponse:
     if request.user.is_authenticated and code in dict(settings.LANGUAGES):
         people.set_language(request.user, code)
     return set_language(request)
-
-

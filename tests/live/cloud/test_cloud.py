@@ -162,7 +162,13 @@ def test_a_second_account_sees_only_its_own(cloud, running, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     cloud.call("login", cloud.url, "--user", "pupil", "--password-file", str(secret), home=home)
+    cloud.call("instance", "list", home=home, code=4)
+    own = tmp_path / "own"
+    own.write_text("quiet-river-9042\n")
+    cloud.call("admin", "password", "--password-file", str(own), "--current-password-file", str(secret), home=home)
     assert cloud.json("instance", "list", home=home) == []
+    reader = cloud.json("token", "create", "reader", "--read-only", "--days", "1", home=home)
+    cloud.call("token", "revoke", reader["id"], home=home)
     cloud.call("instance", "show", running["id"], home=home, code=3)
     cloud.call("instance", "stop", running["id"], home=home, code=3)
     cloud.call("host", "list", home=home, code=4)
@@ -180,6 +186,9 @@ def test_the_supervisor_killed_and_up_again(cloud, running):
     time.sleep(1)
     assert cloud.all_up()
     assert page_of(address).startswith(running["id"])
+    (mine,) = (t["id"] for t in cloud.json("token", "list") if t["current"])
+    cloud.call("token", "revoke", mine)
+    cloud.call("status", code=4)  # the next up signs in again
     cloud.host("up")
     assert cloud.soon(cloud.all_up)
     assert cloud.soon(lambda: page_of(address)).startswith(running["id"])
