@@ -5,7 +5,7 @@ import json
 import httpx
 import pytest
 
-from clc.services import audit, people
+from clc.services import audit, tokens
 from deploy.cli.main import main
 from deploy.cli.session import Session
 from luhyadb.models import Event
@@ -16,7 +16,7 @@ URL = "http://localhost"
 @pytest.fixture
 def cli(world, admin, tmp_path, capsys):
     """``cli(...)``: exit code, output and notes of one call by an administrator."""
-    environ = {"EDUCLOUD_URL": URL, "EDUCLOUD_TOKEN": people.make_token(admin)}
+    environ = {"EDUCLOUD_URL": URL, "EDUCLOUD_TOKEN": tokens.signed_in(admin)[1]}
 
     def answer(asked):
         got = world.api(None).generic(asked.method, asked.url.raw_path.decode(), asked.read(), headers=dict(asked.headers))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clc.services import batches, people
+from clc.services import batches
 from luhyaapi import tables
 from luhyaapi.errors import Refused
 from luhyadb.models import Account, Event, Group
@@ -96,7 +96,7 @@ def test_a_row_of_numbers(school):
 
 def test_who_is_over_a_class_brings_in_that_class_alone(world, school):
     world.group("edu.school.class1")
-    tina = people.add(school, "tina", "correct horse battery", "powerAdm", "edu.school.class1")
+    tina = world.account("tina", "powerAdm", "edu.school.class1")
     lines = batches.table("username,group,role\npaul,edu.school.class1,user\nsub,edu.school.class1.lab,user\neve,edu.school,user\n"
                           "boss,edu.school.class1,superAdm\n")
     looked = batches.look(tina, lines)

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from clc.services import people, shares
+from clc.services import shares
 from luhyaapi.contracts.vocabulary import Verb
 from luhyadb import scope
 from luhyadb.models import Account, Image, Instance, Share
 from luhyadb.ready_made import ROLES
-from tests.support.clc_world import PASSWORD
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/permissions.md").read_text("utf-8")
 
@@ -43,7 +42,7 @@ def school(world, admin):
     world.cluster()
     for row in table("person", "access role", "group"):
         world.group(row["group"])
-        people.add(admin, row["person"], PASSWORD, row["access role"], row["group"])
+        world.account(row["person"], row["access role"], row["group"])
     for row in table("resource", "kind", "owner", "group"):
         owner = Account.objects.get(username=row["owner"])
         image = world.image(owner, row["resource"])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from clc.services import images, people, quotas
+from clc.services import images, quotas
 from luhyaapi.contracts.vocabulary import Counted
 from luhyaapi.errors import Refused
 from luhyadb.models import Instance, Quota
-from tests.support.clc_world import PASSWORD
 
 API = "/api/v1/"
 
@@ -21,7 +20,7 @@ def school(world, admin):
     for path in ("edu.a.one", "edu.a.two"):
         world.group(path)
     return {
-        name: people.add(admin, name, PASSWORD, role, group) for name, role, group in (
+        name: world.account(name, role, group) for name, role, group in (
             ("head", "powerAdm", "edu.a"), ("tina", "powerAdm", "edu.a.one"), ("paul", "user", "edu.a.one"), ("pia", "user", "edu.a.two"))
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from clc.services import people
 from luhyadb import scope
 from luhyadb.models import Account, Group, GroupAbove, Instance, Share
 from tests.support.clc_world import PASSWORD
@@ -28,7 +27,7 @@ def school(world, admin):
     for path in ("edu.a.class1", "edu.a.class2", "edu.ab"):
         world.group(path)
     return {
-        name: people.add(admin, name, PASSWORD, role, group) for name, role, group in (
+        name: world.account(name, role, group) for name, role, group in (
             ("head", "powerAdm", "edu.a"), ("tina", "powerAdm", "edu.a.class1"), ("paul", "user", "edu.a.class1"), ("pia", "user", "edu.a.class2"),
             ("bob", "powerAdm", "edu.ab"))
     }
@@ -63,10 +62,10 @@ def test_who_is_above_sees_and_who_is_beside_or_below_does_not(api, school, paul
     assert api(school["tina"]).delete(f"{API}instances/{pauls.pk}/").status_code == 202
 
 
-def test_what_is_seen_and_may_not_be_done_is_forbidden_with_the_reason(api, admin, school, pauls):
+def test_what_is_seen_and_may_not_be_done_is_forbidden_with_the_reason(world, api, admin, school, pauls):
     share = _share(api(school["paul"]), "instance", pauls.pk, ["read"], group="edu.a.class1")
     assert share.status_code == 201, share.content
-    sam = people.add(admin, "sam", PASSWORD, "user", "edu.a.class1")
+    sam = world.account("sam", "user", "edu.a.class1")
     assert _seen(api(sam)) == [pauls.name]
     assert _seen(api(school["pia"])) == []
     refused = api(sam).delete(f"{API}instances/{pauls.pk}/")
@@ -222,7 +221,7 @@ def test_a_closed_account_may_nothing(school, pauls):
 def test_who_only_looks_runs_nothing(world, api, admin, school):
     world.cluster()
     world.image(admin)
-    eve = people.add(admin, "eve", PASSWORD, "anonymous", "edu.a.class1")
+    eve = world.account("eve", "anonymous", "edu.a.class1")
     assert _seen(api(eve), "images") == ["tiny"]
     refused = _run(api(eve))
     assert (refused.status_code, refused.json()["why"]) == (403, "no access role of yours gives create of instance there")

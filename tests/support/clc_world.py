@@ -34,9 +34,13 @@ class World:
         pictures.board().clear()
         hosts.ensure_own("clc")
 
-    def account(self, name: str, role: str = "user") -> Account:
-        """An account with the password ``PASSWORD``."""
-        return people.add(None, name, PASSWORD, role)
+    def account(self, name: str, role: str = "user", group: str = "") -> Account:
+        """An account with the password ``PASSWORD``, which it chose itself."""
+        row = people.add(None, name, PASSWORD, role)
+        if group:
+            row.group = self.group(group)
+            row.save()
+        return row
 
     def group(self, path: str, by: Account | None = None) -> Group:
         """The group of that path, with those above it; made where there is none."""
