@@ -5,20 +5,10 @@ from __future__ import annotations
 import pytest
 
 from luhyadb import scope
-from luhyadb.models import Account, Group, GroupAbove, Instance, Share
+from luhyadb.models import Group, GroupAbove, Instance, Share
 from tests.support.clc_world import PASSWORD
 
 API = "/api/v1/"
-
-
-@pytest.fixture
-def api(world):
-    """``api(account)``: a client of somebody who has a password of their own choice."""
-    def client(account):
-        Account.objects.filter(pk=account.pk).update(must_change_password=False)
-        return world.api(account)
-
-    return client
 
 
 @pytest.fixture
@@ -134,9 +124,9 @@ def test_nobody_gives_more_than_they_have(api, admin, school):
     assert tina.delete(f"{API}users/eve/").status_code == 403
 
 
-def test_who_has_all_rights_over_everybody_is_no_administrator_and_makes_none(api, admin, school):
+def test_who_has_all_rights_over_everybody_is_no_administrator_and_makes_none(world, api, admin, school):
     api(admin).post(f"{API}access-roles/", {"name": "all-of-it", "permissions": {kind: ["full"] for kind in scope.Kind}}, format="json")
-    boss = api(people.add(admin, "boss", PASSWORD, "all-of-it", "everybody"))
+    boss = api(world.account("boss", "all-of-it"))
     assert boss.post(f"{API}users/", {"username": "eve", "password": PASSWORD, "role": "powerAdm", "group": "everybody"}, format="json").status_code == 201
     for method, where, sent in (
         ("post", "users/", {"username": "mallory", "password": PASSWORD, "role": "superAdm", "group": "everybody"}),

@@ -18,11 +18,11 @@ def school(world, admin):
     """A school with two classes and another school whose name begins alike; a teacher over class 1, a pupil in each."""
     for path in ("edu.a.class1", "edu.a.class2", "edu.ab"):
         world.group(path)
-    for name, role, group in (("head", "powerAdm", "edu.a"), ("tina", "powerAdm", "edu.a.class1"), ("paul", "user", "edu.a.class1"),
-                              ("pia", "user", "edu.a.class2"), ("bob", "powerAdm", "edu.ab")):
-        people.add(admin, name, PASSWORD, role, group)
-    Account.objects.update(must_change_password=False)
-    return {each.username: each for each in Account.objects.all()}
+    return {
+        name: world.account(name, role, group) for name, role, group in (
+            ("head", "powerAdm", "edu.a"), ("tina", "powerAdm", "edu.a.class1"), ("paul", "user", "edu.a.class1"), ("pia", "user", "edu.a.class2"),
+            ("bob", "powerAdm", "edu.ab"))
+    }
 
 
 @pytest.fixture
