@@ -6,11 +6,11 @@ an access role of theirs covers the group it belongs to, or because it is shared
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from django.db.models import Exists, F, Model, Q, QuerySet
+from django.db.models import Exists, Model, Q, QuerySet, prefetch_related_objects
 
 from luhyaapi.contracts.vocabulary import Kind, Verb
 from luhyaapi.errors import Refused
@@ -189,32 +189,65 @@ class Reason:
 
 def reasons(account: Account, row: Model, verb: Verb) -> list[Reason]:
     """Every reason for which an account may do that with a resource; none: it may not."""
-    if not account.is_active:
-        return []
-    found = [Reason("admin")] if account.is_admin else []
-    model = type(row)
-    if (model in _OWNED_BY and getattr(row, f"{_OWNED_BY[model]}_id") == account.pk) or (model is Account and verb is Verb.READ and row.pk == account.pk):
-        found.append(Reason("owner"))
+    return reasons_of([account], row, verb)[account.pk]
+
+
+def reasons_of(accounts: Sequence[Account], row: Model, verb: Verb) -> dict[int, list[Reason]]:
+    """The reasons of each of some accounts, by its number: five queries, however many accounts there are."""
+    known, model = [each for each in accounts if each.is_active], type(row)
+    found: dict[int, list[Reason]] = {each.pk: [] for each in accounts}
+    for each in known:
+        is_own = model in _OWNED_BY and getattr(row, f"{_OWNED_BY[model]}_id") == each.pk
+        found[each.pk] += [Reason("admin")] if each.is_admin else []
+        found[each.pk] += [Reason("owner")] if is_own or (model is Account and verb is Verb.READ and row.pk == each.pk) else []
     if kind := KINDS.get(model):
-        found += _by_roles(account, kind, verb, row.group_id)
-        found += _by_shares(account, kind, verb, str(row.pk)) if model is not Account else []
+        _add_roles(found, known, kind, verb, row.group_id)
+        if model is not Account:
+            _add_shares(found, known, kind, verb, str(row.pk))
     return found
 
 
-def _by_roles(account: Account, kind: Kind, verb: Verb, group: str) -> list[Reason]:
-    above = GroupAbove.objects.filter(group=group).values("above")
-    rows = Permission.objects.filter(kind=kind, verb__in=enough(verb)).order_by("role", "verb")
-    held = rows.filter(role__grant__account=account, role__grant__group__in=above).annotate(at=F("role__grant__group__path"))
-    found = [Reason("role", each.role_id, each.at, each.verb) for each in held]
-    if above.filter(above=account.group_id).exists():
-        found += [Reason("role", each.role_id, account.group.path, each.verb) for each in rows.filter(role=account.access_role_id)]
+def _add_roles(found: dict[int, list[Reason]], accounts: list[Account], kind: Kind, verb: Verb, group: str) -> None:
+    over = dict(GroupAbove.objects.filter(group=group).values_list("above", "above__path"))
+    verbs: dict[str, list[str]] = {}
+    for role, given in Permission.objects.filter(kind=kind, verb__in=enough(verb)).order_by("role", "verb").values_list("role", "verb"):
+        verbs.setdefault(role, []).append(given)
+    grants = Grant.objects.filter(account__in=accounts, group__in=list(over), role__in=list(verbs)).order_by("role", "group__path")
+    held = [*grants.values_list("account", "role", "group"), *((each.pk, each.access_role_id, each.group_id) for each in accounts)]
+    for account, role, at in held:
+        if at in over:
+            found[account] += [Reason("role", role, over[at], given) for given in verbs.get(role, ())]
+
+
+def _add_shares(found: dict[int, list[Reason]], accounts: list[Account], kind: Kind, verb: Verb, subject: str) -> None:
+    rows = list(Share.objects.filter(kind=kind, subject=subject, verb__in=enough(verb)).select_related("group").order_by("pk"))
+    if not rows:
+        return
+    within: dict[str, set[str]] = {}
+    for group, above in GroupAbove.objects.filter(group__in={each.group_id for each in accounts}).values_list("group", "above"):
+        within.setdefault(group, set()).add(above)
+    for each in accounts:
+        mine = [row for row in rows if row.account_id == each.pk or row.group_id in within[each.group_id]]
+        found[each.pk] += [Reason("share", at=row.group.path if row.group else each.username, verb=row.verb) for row in mine]
+
+
+def verbs_on(account: Account, rows: Iterable[M]) -> dict[Any, frozenset[Verb]]:
+    """What an account may do with each of some resources of one kind that it sees, by their ids: four queries, however many there are."""
+    known = list(rows)
+    prefetch_related_objects(known, "group")
+    shares_of: dict[Any, set[Verb]] = {}
+    roles, kind = held(account), KINDS.get(type(known[0])) if known else None
+    if kind and not account.is_admin:
+        open_to = Share.objects.filter(kind=kind, subject__in=[row.pk for row in known]).filter(Q(account=account) | Q(group__in=belongs(account)))
+        for subject, verb in open_to.values_list("subject", "verb"):
+            shares_of.setdefault(subject, set()).add(Verb(verb))
+    found = {}
+    for row in known:
+        is_own = account.is_admin or (type(row) in _OWNED_BY and getattr(row, f"{_OWNED_BY[type(row)]}_id") == account.pk)
+        given = shares_of.get(row.pk, set())
+        found[row.pk] = frozenset(
+            verb for verb in Verb if is_own or given.intersection(enough(verb)) or (kind and roles.may(kind, verb, row.group.path)))
     return found
-
-
-def _by_shares(account: Account, kind: Kind, verb: Verb, subject: str) -> list[Reason]:
-    rows = Share.objects.filter(kind=kind, subject=subject, verb__in=enough(verb))
-    mine = rows.filter(Q(account=account) | Q(group__in=belongs(account))).select_related("group").order_by("pk")
-    return [Reason("share", at=each.group.path if each.group else account.username, verb=each.verb) for each in mine]
 
 
 def why_not(account: Account, row: Model, verb: Verb) -> str:

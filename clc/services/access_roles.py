@@ -13,6 +13,8 @@ from luhyaapi.errors import Refused
 from luhyadb import memory, scope
 from luhyadb.models import AccessRole, Account, Grant, Permission
 
+ALL = "superAdm"
+"""The access role of who may do everything, also what belongs to no group; it is everywhere or nowhere."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}")
 
 
@@ -60,6 +62,15 @@ def delete(by: Account, name: str) -> None:
 def known() -> QuerySet[AccessRole]:
     """All access roles: what each gives is no secret."""
     return AccessRole.objects.all()
+
+
+def givable(by: Account) -> list[str]:
+    """The names of the roles of which somebody has all that they give, over some group: those they may give there."""
+    held = scope.held(by)
+    wanted: dict[str, list[tuple[Kind, Verb]]] = {name: [] for name in AccessRole.objects.values_list("name", flat=True)}
+    for role, kind, verb in Permission.objects.values_list("role", "kind", "verb"):
+        wanted[role].append((Kind(kind), Verb(verb)))
+    return [name for name, each in wanted.items() if held.is_all or any(all(held.may(*one, path) for one in each) for path in held.by_path)]
 
 
 def find(name: str) -> AccessRole:

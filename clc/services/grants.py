@@ -56,6 +56,9 @@ def check_within(by: Account, role: AccessRole, where: Group) -> None:
     """Whether ``by`` has all that a role gives, over that group. Raises Refused(forbidden) naming what is missing."""
     if by.is_admin:
         return
+    if role.pk == access_roles.ALL:
+        raise Refused("forbidden", f"You may not give the access role {role.pk} there", "Only an administrator may do this",
+                      hint="Nobody gives more than they have.")
     for kind, verb in Permission.objects.filter(role=role).order_by("kind", "verb").values_list("kind", "verb"):
         if not scope.reach(by, Kind(kind), Verb(verb)).filter(group=where.pk).exists():
             raise Refused("forbidden", f"You may not give the access role {role.pk} there", f"you have no {verb} of {kind} in {groups.shown(where.path)}",

@@ -14,7 +14,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 
-from clc.services import events, grants, groups, lock_out, screens, second_step, sessions, tokens
+from clc.services import access_roles, events, grants, groups, lock_out, screens, second_step, sessions, tokens
 from clc.services.one_time import OneTimeHasher
 from luhyaapi.contracts.vocabulary import InstanceState, Kind, Verb
 from luhyaapi.errors import Refused
@@ -26,8 +26,7 @@ from luhyadb.ready_made import key_of
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 GONE = "~"
 """Stands in the name of a deleted account, and can stand in no other."""
-ALL = "superAdm"
-"""The access role of who may do everything; it is everywhere or nowhere."""
+ALL = access_roles.ALL
 MYSELF = "me"
 _WORDS = {MYSELF: "it stands for whoever asks", "import": "it is a word of the API", "numbered": "it is a word of the API"}
 _NAMED_AT_MOST = 10
@@ -193,6 +192,7 @@ def deactivate(by: Account, username: str) -> None:
 
 def reactivate(by: Account, username: str) -> None:
     """Have somebody sign in again. Raises Refused(not_found | forbidden), Refused(state) for who can already."""
+    scope.require_admin(by)
     with memory.atomic():
         account = find(by, username)
         if not Account.objects.filter(pk=account.pk, is_active=False).update(is_active=True):

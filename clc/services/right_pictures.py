@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from django.db.models import Count, Q, prefetch_related_objects
+from django.db.models import Count, F, prefetch_related_objects
 
+from clc.services import grants as grants_service
+from clc.services import groups as groups_service
 from clc.services.pictures import when
-from luhyadb.models import AccessRole, Account, Grant, Group, Share
+from luhyaapi.contracts.vocabulary import InstanceState
+from luhyadb import scope
+from luhyadb.models import AccessRole, Account, Grant, Group, Image, Instance, Share
 from luhyadb.scope import Reason
 
 Picture = dict[str, Any]
+_NAMED_OVER, _NAMED = 200, 5
+"""How many people with a role over a group are looked at for their names, and how many of each role there are named."""
 
 
 def groups(rows: Iterable[Group]) -> list[Picture]:
@@ -21,11 +27,43 @@ def groups(rows: Iterable[Group]) -> list[Picture]:
     return [{"id": row.pk, "path": row.path, "people": many.get(row.pk, 0), "created_at": when(row.created_at)} for row in known]
 
 
+def belongings(by: Account, rows: Iterable[Group]) -> dict[str, Picture]:
+    """How many people, machines and images that somebody sees belong to each of some groups itself, by their ids."""
+    known = list(rows)
+    found: dict[str, Picture] = {row.pk: {"people": 0, "instances": 0, "images": 0} for row in known}
+    for name, those in (
+        ("people", scope.visible_to(by, Account).filter(is_active=True)), ("instances", scope.visible_to(by, Instance).exclude(state=InstanceState.DELETED)),
+        ("images", scope.visible_to(by, Image).filter(retired=False)),
+    ):
+        for group, many in those.filter(group__in=known).order_by().values_list("group").annotate(n=Count("pk")):
+            found[group][name] = many
+    return found
+
+
+def over(by: Account, row: Group) -> list[Picture]:
+    """Who, of those whom somebody sees, has which access role over a group, and from where: given, or as one who belongs to it or to one above."""
+    above = groups_service.lineage(row)
+    given = grants_service.over(by).filter(group__in=above, account__is_active=True).select_related("account", "group").order_by("group__path", "role", "pk")
+    found = [{"people": 1, "names": [r.account.username], "role": r.role_id, "group": r.group.path, "given": True} for r in given[:_NAMED_OVER]]
+    those = scope.visible_to(by, Account).filter(group__in=above, is_active=True)
+    names: dict[tuple[str, str], list[str]] = {}
+    for role, path, name in those.order_by("group__path", "access_role", "username").values_list("access_role", "group__path", "username")[:_NAMED_OVER]:
+        names.setdefault((role, path), []).append(name)
+    counted = those.order_by("group__path", "access_role").values_list("access_role", "group__path").annotate(n=Count("pk"))
+    return found + [
+        {"people": many, "names": names.get((role, path), [])[:_NAMED], "role": role, "group": path, "given": False} for role, path, many in counted
+    ]
+
+
 def roles(rows: Iterable[AccessRole]) -> list[Picture]:
     """Access roles, with how many people have each somewhere."""
     known = list(rows)
     prefetch_related_objects(known, "permissions")
-    holders = {row.pk: Account.objects.filter(Q(access_role=row) | Q(grants__role=row), is_active=True).distinct().count() for row in known}
+    holders = {row.pk: 0 for row in known}
+    own = Account.objects.filter(access_role__in=known, is_active=True).order_by().values_list("access_role").annotate(n=Count("pk"))
+    beside = Grant.objects.filter(role__in=known, account__is_active=True).exclude(account__access_role=F("role")).order_by().values_list("role")
+    for name, many in (*own, *beside.annotate(n=Count("account", distinct=True))):
+        holders[name] += many
     return [
         {"name": row.pk, "ready_made": row.ready_made, "description": row.description, "permissions": _permissions(row), "people": holders[row.pk]}
         for row in known

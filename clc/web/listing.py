@@ -50,7 +50,7 @@ def listed(request: HttpRequest, rows: QuerySet[Any], *order: str, size: int = P
     if after and _fits(rows, order, after):
         rows = rows.filter(_beyond(order, after))
     found = list(rows.order_by(*order)[: size + 1])
-    kept = {k: v for k in ("q", "state", "group", "sort", *KEPT) if (v := request.GET.get(k))}
+    kept = {k: v for k in ("q", "state", "group", "role", "sort", *KEPT) if (v := request.GET.get(k))}
     next_url = ""
     if len(found) > size:
         last = [getattr(found[size - 1], name.removeprefix("-")) for name in order]

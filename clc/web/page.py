@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlencode
@@ -12,12 +13,15 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
+from django.utils.functional import SimpleLazyObject
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from clc.services import refusals
 from clc.services.sentences import said
 from clc.web.audience import newest
+from luhyaapi.contracts.vocabulary import Kind, Verb
 from luhyaapi.errors import CODES, Refused, Trouble
+from luhyadb import scope
 
 View = Callable[..., HttpResponse]
 
@@ -25,6 +29,8 @@ View = Callable[..., HttpResponse]
 @dataclass(frozen=True)
 class Page:
     """One address. ``slug`` is its URL name; ``rank`` above 0 puts it into the menu; ``under`` names its menu entry.
+
+    ``needs``: a kind, and verbs of which whoever may do one with it somewhere sees the page; for others it is not there.
 
     ``back`` names the page whose form or button posts here; a page that one can also look at is its own. ``fields`` says
     which field of that form stands for a value of the services; empty: none does, what is wrong with it is told at the head of the page.
@@ -37,6 +43,7 @@ class Page:
     title: Any = ""
     icon: str = ""
     admin_only: bool = False
+    needs: tuple[Kind, *tuple[Verb, ...]] | None = None
     is_open: bool = False
     new_password: bool = False
     rank: int = 0
@@ -44,6 +51,12 @@ class Page:
     methods: tuple[str, ...] = ("GET", "HEAD")
     back: str = ""
     fields: Mapping[str, str] = field(default_factory=dict)
+
+    def is_for(self, request: HttpRequest) -> bool:
+        """Whether whoever asks may see this page at all; what it shows of which row the services say."""
+        if self.admin_only:
+            return bool(request.user.is_admin)
+        return not self.needs or any(may_somewhere(request, self.needs[0], verb) for verb in self.needs[1:])
 
     def home(self, request: HttpRequest, at: Mapping[str, Any]) -> str:
         """The address to look at, for whoever is here by a POST."""
@@ -84,8 +97,9 @@ def _guarded(one: Page) -> View:
         if not one.is_open and request.user.must_change_password and not one.new_password:
             return _to_new_password(request)
         try:
-            if one.admin_only and not request.user.is_admin:
-                refusals.forbidden(request.path, Refused("forbidden", "Only an administrator may do this"))
+            if not one.is_for(request):
+                refusals.forbidden(request.path, Refused("forbidden", "Only an administrator may do this" if one.admin_only else
+                                                         "Only who manages people may do this"))
                 raise Refused("not_found", "There is no such page")
             request.here = one.home(request, at)
             if request.method == "GET" and not is_fragment(request):
@@ -134,6 +148,26 @@ def form_of(request: HttpRequest) -> Form:
     return found
 
 
+def may_somewhere(request: HttpRequest, kind: Kind, verb: Verb) -> bool:
+    """Whether whoever asks may do that with a kind in some group; asked of the database once."""
+    if not hasattr(request, "able"):
+        request.able = scope.able(request.user)
+    return not request.able.get(kind, frozenset()).isdisjoint(scope.enough(verb))
+
+
+def _able(request: HttpRequest) -> dict[str, dict[str, bool]]:
+    return {str(kind): {str(verb): may_somewhere(request, kind, verb) for verb in Verb} for kind in Kind}
+
+
+@contextmanager
+def at_field(name: str) -> Iterator[None]:
+    """What is refused inside is told at this field of the form."""
+    try:
+        yield
+    except Refused as e:
+        raise Refused(e.code, e.what, e.why, hint=e.hint, field=name) from e
+
+
 def is_fragment(request: HttpRequest) -> bool:
     """Whether a script asks, for a part of a page."""
     return "HX-Request" in request.headers or "X-Live" in request.headers
@@ -159,7 +193,7 @@ def show(request: HttpRequest, template: str, status: int = 200, /, **context: A
     form = form_of(request) if me else Form({}, {})
     menu = _menu(request) if me and not me.must_change_password else []
     frame = {"me": me, "menu": menu, "request_id": getattr(request, "request_id", ""), "form": form, "refused": form.error,
-             "heard": getattr(request, "heard", None)}
+             "heard": getattr(request, "heard", None), "able": SimpleLazyObject(lambda: _able(request)) if me else {}}
     return render(request, f"clc/{template}", frame | context, status=status)
 
 
@@ -177,7 +211,7 @@ def here(request: HttpRequest) -> dict[str, str]:
 def _menu(request: HttpRequest) -> list[dict[str, Any]]:
     here = PAGES.get(getattr(request.resolver_match, "url_name", "") or "")
     active = (here.under or here.slug) if here else ""
-    shown = sorted((p for p in PAGES.values() if p.rank and (request.user.is_admin or not p.admin_only)), key=lambda p: p.rank)
+    shown = sorted((p for p in PAGES.values() if p.rank and p.is_for(request)), key=lambda p: p.rank)
     return [{"url": reverse(p.slug), "title": p.title, "icon": p.icon, "active": p.slug == active} for p in shown]
 
 

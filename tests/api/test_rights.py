@@ -124,6 +124,22 @@ def test_nobody_gives_more_than_they_have(api, admin, school):
     assert tina.delete(f"{API}users/eve/").status_code == 403
 
 
+def test_who_has_all_rights_over_everybody_is_no_administrator_and_makes_none(world, api, admin, school):
+    api(admin).post(f"{API}access-roles/", {"name": "all-of-it", "permissions": {kind: ["full"] for kind in scope.Kind}}, format="json")
+    boss = api(world.account("boss", "all-of-it"))
+    assert boss.post(f"{API}users/", {"username": "eve", "password": PASSWORD, "role": "powerAdm", "group": "everybody"}, format="json").status_code == 201
+    for method, where, sent in (
+        ("post", "users/", {"username": "mallory", "password": PASSWORD, "role": "superAdm", "group": "everybody"}),
+        ("put", "users/boss/place/", {"role": "superAdm", "group": "everybody"}), ("put", "users/root/place/", {"role": "user", "group": "everybody"}),
+        ("post", "grants/", {"user": "paul", "role": "superAdm", "group": "edu.a"}), ("post", "users/root/password/", {"password": "another horse battery"}),
+        ("delete", "users/root/", {}), ("post", "users/paul/deactivate/", {}), ("post", "users/paul/reactivate/", {}),
+    ):
+        answer = getattr(boss, method)(f"{API}{where}", sent, format="json")
+        assert answer.status_code == 403, (where, answer.content)
+    admin.refresh_from_db()
+    assert admin.check_password(PASSWORD)
+
+
 def test_a_role_taken_back_is_gone_at_once(api, admin, school, pauls):
     pia = api(school["pia"])
     given = api(admin).post(f"{API}grants/", {"user": "pia", "role": "powerAdm", "group": "edu.a"}, format="json").json()

@@ -7,6 +7,7 @@ from typing import Any
 import access_samples
 import audit_samples
 import pool_samples
+import right_samples
 import sign_in_samples
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
@@ -97,6 +98,21 @@ _PATHS = {
     "person": "people/of/<str:ident>/",
     "person_password": "people/of/<str:ident>/password/",
     "person_delete": "people/of/<str:ident>/delete/",
+    "person_place": "people/of/<str:ident>/place/",
+    "grant_give": "people/of/<str:ident>/grants/add/",
+    "grant_take": "people/of/<str:ident>/grants/<str:grant>/take/",
+    "groups": "groups/",
+    "group_add": "groups/add/",
+    "group": "groups/<str:ident>/",
+    "group_move": "groups/<str:ident>/move/",
+    "group_delete": "groups/<str:ident>/delete/",
+    "access_roles": "access-roles/",
+    "access_role_add": "access-roles/add/",
+    "access_role": "access-roles/<str:ident>/",
+    "access_role_change": "access-roles/<str:ident>/change/",
+    "access_role_delete": "access-roles/<str:ident>/delete/",
+    "image_unshare": "images/<str:ident>/shares/<str:share>/end/",
+    "instance_unshare": "instances/<str:ident>/shares/<str:share>/end/",
     "audit": "audit/",
     "history": "history/<str:ident>/",
     "api_audit_export": "api/v1/audit/export/",
@@ -157,6 +173,7 @@ def instance(name: str, state: InstanceState, number: int, **more: Any) -> dict[
         "created_at": stamp(3600 * number + 140),
         "task": "",
         "work": None,
+        "may": right_samples.ALL,
         **more,
     }
 
@@ -234,6 +251,7 @@ def image(name: str, number: int, **more: Any) -> dict[str, Any]:
         ],
         "error": None,
         "work": None,
+        "may": right_samples.ALL,
         **more,
     }
 
@@ -547,6 +565,8 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
         "images": ("images/list.html", "images", {"rows": images(), "filters": {}}),
         "images-none": ("images/list.html", "images", {"rows": [], "filters": {}}),
         "image": ("images/detail.html", "images", {"image": images()[0], "instances": one[:2], **_KEPT}),
+        "image-seen": ("images/detail.html", "images", {"image": image("debian", 1, may=right_samples.NOTHING)}),
+        "instance-seen": ("instances/detail.html", "instances", {"instance": one[0] | {"may": right_samples.NOTHING}, "tab": "overview"}),
         "upload": ("images/upload.html", "images", {"form": FORM}),
         "upload-half-done": ("images/upload.html", "images", {"form": FORM, "half_done": _HALF_DONE}),
         "image-half-done": ("images/detail.html", "images", {"image": images()[0], "half_done": _HALF_DONE}),
@@ -599,10 +619,9 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
             "people/list.html",
             "people",
             {
-                "rows": [
-                    {"username": "admin", "is_admin": True, "active": True, "instances": 3, "last_login_at": stamp(60)},
-                    {"username": "student-07", "is_admin": False, "active": False, "instances": 0, "last_login_at": None},
-                ],
+                "rows": right_samples.PEOPLE,
+                **right_samples.CHOICES,
+                "filters": {},
                 "form": FORM,
                 "created": {"username": "student-07", "password": "brave-otter-19"},
             },
@@ -611,10 +630,7 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
             "people/detail.html",
             "people",
             {
-                "person": {
-                    "username": "student-07", "role": "user", "instances": 2, "last_login_at": None, "created_at": stamp(86400),
-                    "active": True, "password_change": True, "second_step": True, "locked_until": stamp(-120),
-                },
+                **right_samples.PERSON,
                 **sign_in_samples.sign_ins(stamp),
                 "instances": one[:2],
                 "form": FORM,
@@ -622,6 +638,30 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
                 "reset": {"password": "brave-otter-19"},
             },
         ),
+        "people-none": ("people/list.html", "people", {"rows": [], "form": FORM, "filters": {"group": "edu.none"}, **right_samples.CHOICES}),
+        "person-asked": (
+            "people/detail.html", "people", {**right_samples.PERSON, "grants": [], "why": right_samples.WHY_NOT, "form": FORM, "command": "educloud"},
+        ),
+        "groups": ("rights/groups.html", "groups", {**right_samples.GROUPS, "form": FORM}),
+        "groups-none": ("rights/groups.html", "groups", {**right_samples.GROUPS, "rows": [], "form": FORM}),
+        "group": ("rights/group.html", "groups", {**right_samples.GROUP, "images": images()[:1], "instances": one[:2], "form": FORM}),
+        "group-everybody": (
+            "rights/group.html", "groups", {**right_samples.GROUP, "is_everybody": True, "people": [], "over": [], "below": [], "form": FORM},
+        ),
+        "access-roles": ("rights/roles.html", "access_roles", {**right_samples.ROLES, "form": FORM}),
+        "access-role": ("rights/role.html", "access_roles", {**right_samples.ROLE, "form": FORM}),
+        "access-role-ready-made": (
+            "rights/role.html", "access_roles",
+            {**right_samples.ROLE, "role": right_samples.ROLES["rows"][0], "may_change": False, "holders": [], "form": FORM},
+        ),
+        "image-shared": ("images/detail.html", "images", {"image": images()[0], "form": FORM, **_KEPT, "sharing": right_samples.SHARING}),
+        "instance-shared": (
+            "instances/detail.html", "instances",
+            {"instance": one[0], "tab": "overview", "form": FORM, **access_samples.OPENED,
+             "sharing": right_samples.SHARING | {"shares": [], "unshare": "instance_unshare"}},
+        ),
+        "who": ("rights/who.html", "images", right_samples.WHO),
+        "who-nobody": ("rights/who.html", "images", right_samples.WHO | {"rows": []}),
         **sign_in_samples.pages(stamp, FORM),
         "portal": ("portal/home.html", "", {"rows": one[:5], "images": images()[:3]}),
         "portal-none": ("portal/home.html", "", {"rows": [], "images": []}),

@@ -43,6 +43,7 @@ def configure() -> None:
 
 def write(out: Path) -> None:
     import console_samples
+    import right_samples
     from django.template.loader import render_to_string
     from django.test import RequestFactory
     from django.utils import translation
@@ -56,6 +57,7 @@ def write(out: Path) -> None:
                 shown: dict[str, Any] = {
                     "me": console_samples.ME,
                     "menu": console_samples.menu(entry, language),
+                    "able": right_samples.able(admin=True),
                     **context,
                 }
                 (folder / f"{name}.html").write_text(render_to_string(f"clc/{template}", shown, request))

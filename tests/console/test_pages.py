@@ -32,6 +32,7 @@ from luhyadb.models import (
     Outbox,
     Reservation,
     SecurityGroup,
+    Share,
     Task,
     TaskStep,
     Workspace,
@@ -39,7 +40,8 @@ from luhyadb.models import (
 
 pytestmark = pytest.mark.django_db
 FAULT = {"code": "hypervisor", "what": "The hypervisor said no", "why": "no such machine", "hint": "Read the reason."}
-QUERIES_AT_MOST = 13
+QUERIES_AT_MOST, RIGHTS_READ_BY = 13, 6
+"""An administrator's rights are read from no table."""
 
 
 @pytest.fixture(scope="session")
@@ -61,8 +63,8 @@ def cloud(settings, clc_state, monkeypatch):
     pictures.board.cache_clear()
 
 
-def person(name, admin=False):
-    account = Account(username=name, is_staff=admin)
+def person(name, admin=False, role="user"):
+    account = Account(username=name, is_staff=admin, access_role_id="superAdm" if admin else role)
     account.set_unusable_password()
     account.save()
     return account
@@ -81,6 +83,12 @@ def user():
 @pytest.fixture
 def other():
     return person("bob")
+
+
+@pytest.fixture
+def manager():
+    """Somebody who manages people, images and machines, and is no administrator."""
+    return person("mary", role="powerAdm")
 
 
 def browser(account, language="en", **more):
@@ -176,8 +184,9 @@ def filled(admin, user, other, cloud, monkeypatch):
                                         "services": {"broker": "ok", "libvirt": "does not answer"}, "load": 0.5, "at": clock.now()})
 
 
-AT = {"workspace": "wks-00000001", "instance": "ins-00000001", "image": "img-00000001", "task": f"tsk-{11:08x}", "host": "nc-00000001", "people": "bob",
-       "network": "net-00000001", "security-group": "sgr-00000001", "history": f"tsk-{11:08x}"}
+AT = {"group": "grp-00000000", "access-role": "powerAdm", "workspace": "wks-00000001", "instance": "ins-00000001", "image": "img-00000001",
+      "task": f"tsk-{11:08x}", "host": "nc-00000001", "people": "bob", "network": "net-00000001", "security-group": "sgr-00000001",
+      "history": f"tsk-{11:08x}"}
 READ = [p for p in PAGES.values() if "GET" in p.methods and p.slug not in ("login", "login_code", "person_add", "account_second_step")]
 
 
@@ -188,12 +197,16 @@ def address(one):
 
 @pytest.mark.parametrize("language", ["en", "zh-hans"])
 @pytest.mark.parametrize("one", READ, ids=lambda p: p.slug)
-def test_every_page_shows_for_both_kinds_of_people(filled, admin, user, one, language):
-    for account in (admin, user):
+def test_every_page_shows_for_whom_it_is(filled, admin, manager, user, one, language):
+    for account in (admin, manager, user):
         answer = browser(account, language).get(address(one))
-        if one.admin_only and account is user:
+        if (one.admin_only and account is not admin) or ((one.needs or one.slug in ("image_upload", "image_import")) and account is user):
             assert answer.status_code == 404
-        elif one.slug == "overview" and account is user:
+        elif one.slug == "image_who" and account is user:
+            assert answer.status_code == 403, "who may not change it is told why, and no names"
+        elif one.slug in ("workspace", "security_group", "history") and account is manager:
+            assert answer.status_code == 404, "these are their owners' and administrators'"
+        elif one.slug == "overview" and account is not admin:
             assert answer["Location"] == "/portal/"
         else:
             assert answer.status_code == 200, answer.content.decode()[:2000]
@@ -216,8 +229,9 @@ def test_every_tab_of_an_instance(filled, user, tab):
         assert b"stream door" in answer.content
 
 
-@pytest.mark.parametrize("one", ["/instances/", "/tasks/", "/images/", "/hosts/", "/people/", "/portal/", "/security-groups/", "/addresses/", "/audit/", "/"])
-def test_lists_ask_a_bounded_number_of_questions(admin, user, one):
+@pytest.mark.parametrize("one", ["/instances/", "/tasks/", "/images/", "/hosts/", "/people/", "/groups/", "/access-roles/", "/portal/", "/security-groups/",
+                                 "/addresses/", "/audit/", "/"])
+def test_lists_ask_a_bounded_number_of_questions(admin, manager, user, one):
     hosts()
     images = [an_image(admin, 100 + n) for n in range(10)]
     for n in range(20):
@@ -226,11 +240,13 @@ def test_lists_ask_a_bounded_number_of_questions(admin, user, one):
         SecurityGroup.objects.create(id=f"sgr-{n:08x}", owner=user, name=f"g{n}", created_at=clock.now(), changed_at=clock.now())
         ElasticAddress.objects.create(id=f"eip-{n:08x}", cluster_id="cc-00000001", address=f"192.0.2.{n}", live_address=f"192.0.2.{n}", number=n,
                                       owner=admin, instance=row, created_at=clock.now())
-    client = browser(admin)
-    client.get(one)
-    with CaptureQueriesContext(connection ) as asked:
-        assert client.get(one).status_code == 200
-    assert len(asked) <= QUERIES_AT_MOST, "\n".join(q["sql"][:150] for q in asked)
+    for account, more in ((admin, 0), (manager, RIGHTS_READ_BY)):
+        client = browser(account)
+        client.get(one)
+        with CaptureQueriesContext(connection) as asked:
+            status = client.get(one).status_code
+        assert status == (200 if account is admin else 302 if one == "/" else 404 if one in ("/hosts/", "/audit/") else 200)
+        assert len(asked) <= QUERIES_AT_MOST + more, "\n".join(q["sql"][:150] for q in asked)
 
 
 def test_nobody_sees_what_belongs_to_others(filled, user, other):
@@ -242,12 +258,17 @@ def test_nobody_sees_what_belongs_to_others(filled, user, other):
         assert stranger.get(f"/{path}").status_code == 404, path
     for path in ("instances/ins-00000001/stop/", "instances/ins-00000001/delete/", "instances/ins-00000001/access/forward/",
                  "instances/ins-00000001/access/rules/", "security-groups/sgr-00000001/delete/", "security-groups/sgr-00000001/rules/",
-                 "addresses/192.0.2.1/release/", "addresses/add/", f"tasks/tsk-{11:08x}/cancel/", "images/img-00000001/delete/",
-                 "images/img-00000001/prefetch/",
-                 "images/img-00000001/change/", "images/img-00000001/retention/", "hosts/nc-00000001/drain/", "hosts/token/", "people/add/"):
+                 "addresses/192.0.2.1/release/", "addresses/add/", f"tasks/tsk-{11:08x}/cancel/", "images/img-00000001/prefetch/",
+                 "hosts/nc-00000001/drain/", "hosts/token/", "people/add/"):
         assert stranger.post(f"/{path}").status_code == 404, path
     assert "machine-1<" not in stranger.get("/instances/").content.decode()
     assert Instance.objects.get(pk="ins-00000001").state == InstanceState.RUNNING
+    for verb, form in (("delete", {}), ("change", {"description": "mine"}), ("retention", {"keep": "1"}), ("modify", {}), ("versions/1/pin", {})):
+        said = sent_back(stranger, f"/images/img-00000001/{verb}/", form)
+        assert "You may not" in said, verb
+        assert "you have read, execute of it, and not" in said, verb
+    assert not Image.objects.filter(pk="img-00000001", retired=True).exists()
+    assert not Image.objects.filter(description="mine").exists()
 
 
 def test_without_signing_in_there_is_only_the_door(filled):
@@ -270,6 +291,38 @@ def test_actions_are_posts(filled, user):
     for path in ("/instances/ins-00000001/stop/", f"/tasks/tsk-{11:08x}/cancel/", "/logout/", "/language/"):
         assert browser(user).get(path).status_code == 405
     assert browser(user).post("/instances/ins-00000001/explode/").status_code == 404
+
+
+def test_buttons_are_those_of_what_one_may_do(filled, admin, manager, user, other):
+    """A manager of everybody has what an administrator has of images and machines; who only sees has no button."""
+    shows = {name: browser(account) for name, account in (("admin", admin), ("mary", manager), ("ann", user), ("bob", other))}
+    image, machine = "/images/img-00000001/", "/instances/ins-00000001/"
+    for name, has in (("admin", True), ("mary", True), ("bob", False)):
+        text = shows[name].get(image).content.decode()
+        assert all((f"{image}{verb}/" in text) is has for verb in ("delete", "change", "retention", "modify", "versions/1/pin")), name
+        assert (f"{image}prefetch/" in text) is (name == "admin"), name
+        assert ("/images/upload/" in shows[name].get("/images/").content.decode()) is has, name
+    Share.objects.create(id="shr-00000001", kind="instance", subject="ins-00000001", verb="read", account=other, created_at=0)
+    for name, verbs in (("ann", ["stop", "reboot", "delete"]), ("mary", ["stop", "reboot", "delete"]), ("bob", [])):
+        for where in (machine, "/instances/"):
+            text = shows[name].get(where).content.decode()
+            assert machine in text, (name, where)
+            assert [verb for verb in ("stop", "reboot", "delete") if f"{machine}{verb}/" in text] == verbs, (name, where)
+    assert "/access/forward/" not in shows["bob"].get(machine).content.decode()
+    assert "You may not use this instance" in sent_back(shows["bob"], f"{machine}stop/")
+    menus = {name: re.findall(r'<li><a href="([^"]*)"', shows[name].get("/images/").content.decode()) for name in shows}
+    assert "/people/" in menus["mary"]
+    assert "/people/" not in menus["ann"]
+    assert set(menus["admin"]) - set(menus["mary"]) == {"/hosts/", "/networks/", "/audit/"}
+    assert browser(manager).get("/portal/").content.decode().count('href="/people/"') == 1, "the way to it"
+
+
+def test_what_is_shared_for_change_can_be_brought_in_anew(filled, user, other):
+    assert browser(other).get("/images/upload/").status_code == 404
+    Share.objects.create(id="shr-00000001", kind="image", subject="img-00000001", verb="write", account=other, created_at=0)
+    assert browser(other).get("/images/upload/").status_code == 200
+    assert "/images/img-00000001/change/" in browser(other).get("/images/img-00000001/").content.decode()
+    assert browser(user).get("/images/upload/").status_code == 404
 
 
 def test_signing_in_and_out(user):

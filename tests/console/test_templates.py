@@ -22,6 +22,7 @@ from luhyaapi.errors import CODES
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import console_samples
+import right_samples
 
 ROOT = Path(__file__).resolve().parents[2]
 STATIC = ROOT / "clc" / "static"
@@ -70,6 +71,7 @@ def render(name: str, language: str, admin: bool = True) -> str:
         shown: dict[str, Any] = {
             "me": {**console_samples.ME, "is_admin": admin},
             "menu": console_samples.menu(entry, language),
+            "able": right_samples.able(admin=admin),
             **context,
         }
         return render_to_string(f"clc/{template}", shown, RequestFactory().get("/where/?q=1"))
@@ -194,9 +196,11 @@ def test_fragments_answer_the_same_as_the_page(language: str) -> None:
 
 
 def test_a_plain_user_is_offered_nothing_of_the_administrator() -> None:
-    assert "/images/upload/" not in render("images", "en", admin=False)
-    assert "/images/img-5e20b101/delete/" not in render("image", "en", admin=False)
     assert "/hosts/nc-" not in render("instances", "en", admin=False)
+    assert "/images/img-5e20b101/delete/" in render("image", "en")
+    assert "/images/img-5e20b101/delete/" not in render("image-seen", "en")
+    assert "/instances/ins-3fa21c01/stop/" not in render("instance-seen", "en")
+    assert "/people/add/" not in render("people", "en", admin=False)
 
 
 def test_what_people_type_is_shown_and_never_run() -> None:

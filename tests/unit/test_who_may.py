@@ -124,9 +124,11 @@ def test_the_rule_and_its_model_say_the_same(seed: int) -> None:
         account = Account.objects.get(pk=who)
         held = scope.held(account)
         for kind, model in MODELS.items():
+            may = scope.verbs_on(account, model.objects.all())
             for verb in ASKED:
                 wanted = {ident for ident, (of, _group, _owner) in school.things.items() if of is kind and school.may(who, verb, ident)}
                 assert set(scope.visible_to(account, model, verb).values_list("pk", flat=True)) == wanted, (who, kind, verb)
+                assert {ident for ident, verbs in may.items() if verb in verbs} == wanted, (who, kind, verb)
                 asked += len([1 for of, _group, _owner in school.things.values() if of is kind])
                 for row in model.objects.order_by("?")[:2]:
                     assert bool(scope.reasons(account, row, verb)) == (row.pk in wanted), (who, kind, verb, row.pk)

@@ -197,7 +197,8 @@ class Who(Endpoint):
         row = explain.subject(self.account, request.query_params.get("kind", "")[:20], request.query_params.get("subject", "")[:100])
 
         def told(rows: list[Account]) -> list[dict[str, Any]]:
-            return [{"user": each.username, "reasons": right_pictures.reasons(scope.reasons(each, row, verb))} for each in rows]
+            found = scope.reasons_of(rows, row, verb)
+            return [{"user": each.username, "reasons": right_pictures.reasons(found[each.pk])} for each in rows]
 
         return page(request, explain.who(self.account, row, verb), told, by="username", newest=False, is_text=True)
 

@@ -3,9 +3,11 @@
 from clc.web.page import PAGES, routes
 from clc.web.pages import (
     access,
+    access_roles,
     account,
     addresses,
     audit,
+    groups,
     hosts,
     images,
     instances,
@@ -17,12 +19,13 @@ from clc.web.pages import (
     probes,
     security_groups,
     session,
+    shares,
     tasks,
     workspaces,
 )
 
 __all__ = [
-    "PAGES", "access", "account", "addresses", "audit", "hosts", "images", "instances", "network_pools", "networks", "overview", "people", "portal", "probes",
-    "security_groups", "session", "tasks", "urlpatterns", "workspaces",
+    "PAGES", "access", "access_roles", "account", "addresses", "audit", "groups", "hosts", "images", "instances", "network_pools", "networks", "overview",
+    "people", "portal", "probes", "security_groups", "session", "shares", "tasks", "urlpatterns", "workspaces",
 ]
 urlpatterns = routes()

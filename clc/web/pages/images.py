@@ -15,9 +15,9 @@ from django.utils.translation import gettext_lazy as _
 
 from clc.services import comparisons, image_pictures, image_properties, images, imports, prefetches, renewals, uploads
 from clc.web.listing import filters, listed, matching
-from clc.web.page import Form, form_of, go, page, show
-from clc.web.pages import arrivals, timeline, words
-from luhyaapi.contracts.vocabulary import ImageState, InstanceState, Part
+from clc.web.page import Form, form_of, go, may_somewhere, page, show
+from clc.web.pages import arrivals, shares, timeline, words
+from luhyaapi.contracts.vocabulary import ImageState, InstanceState, Kind, Part, Verb
 from luhyaapi.errors import Refused
 from luhyadb import scope
 from luhyadb.models import Image, ImageVersion, Instance, Workspace
@@ -46,6 +46,18 @@ def _chosen(form: Form, image: words.Shown | None = None) -> words.Shown:
     return known | form.values | {"hardware": known["hardware"] | form.values}
 
 
+def _may_bring(request: HttpRequest) -> bool:
+    """Whether somebody may bring in an image, or the next version of one: by a role somewhere, or of one that is theirs or shared with them."""
+    if any(may_somewhere(request, Kind.IMAGE, verb) for verb in (Verb.CREATE, Verb.WRITE)):
+        return True
+    return bool(scope.visible_to(request.user, Image, Verb.WRITE).exists())
+
+
+def _require_may_bring(request: HttpRequest) -> None:
+    if not _may_bring(request):
+        raise Refused("not_found", "There is no such page")
+
+
 @page("images/", "images", title=_("Images"), icon="photo", rank=30)
 def index(request: HttpRequest) -> HttpResponse:
     """All that somebody may see, by name."""
@@ -64,20 +76,22 @@ def index(request: HttpRequest) -> HttpResponse:
     found = listed(request, rows, *dict.fromkeys([f"{'-' * newest}{chosen['sort']}", "name"]))
     spaces = words.open_workspaces(scope.visible_to(request.user, Workspace))
     half_done = {row.version.image_id for row in uploads.half_done(request.user)}
-    return show(request, "images/list.html", spaces=spaces, groups=groups, rows=words.images(found.rows), filters=chosen, next_url=found.next_url,
-                previous_url=found.previous_url, half_done=half_done)
+    return show(request, "images/list.html", spaces=spaces, groups=groups, rows=words.images(found.rows, request.user), filters=chosen,
+                next_url=found.next_url, previous_url=found.previous_url, half_done=half_done, may_bring=_may_bring(request))
 
 
-@page("images/upload/", "image_upload", admin_only=True, under="images")
+@page("images/upload/", "image_upload", under="images")
 def upload(request: HttpRequest) -> HttpResponse:
     """The form; the bytes go by the API, in pieces."""
+    _require_may_bring(request)
     return show(request, "images/upload.html", form=Form({"name": request.GET.get("name", "")[:63]}, {}), properties=_properties(),
                 half_done=arrivals.of(uploads.half_done(request.user)))
 
 
-@page("images/import/", "image_import", admin_only=True, under="images", methods=("GET", "POST"))
+@page("images/import/", "image_import", under="images", methods=("GET", "POST"))
 def bring(request: HttpRequest) -> HttpResponse:
     """A disk that lies elsewhere; the store fetches it, and the task tells how that goes."""
+    _require_may_bring(request)
     if request.method == "GET":
         left = form_of(request)
         is_taken = "name" in left.errors and scope.visible_to(request.user, Image).filter(name=left.values.get("name"), retired=False).exists()
@@ -93,14 +107,16 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
     """One image and the machines made from it."""
     found = images.resolve(request.user, ident)
     asked = request.GET.get("keep", "")
-    keep = _number(asked) if request.user.is_admin else -1
+    keep = _number(asked)
     made = scope.visible_to(request.user, Instance).filter(image__image=found).exclude(state=InstanceState.DELETED)
     spaces = scope.visible_to(request.user, Workspace).filter(base__image=found)
-    shown = words.image(found)
+    shown = words.image(found, request.user)
     newest = found.versions.filter(state=ImageState.PUBLISHED).order_by("-version").first()
     rule = None
+    if shown["may"]["write"]:
+        rule = words.rule(found, keep if keep >= 0 else None)
     if request.user.is_admin:
-        needed, rule = words.used(found), words.rule(found, keep if keep >= 0 else None)
+        needed = words.used(found)
         shown["versions"] = [v | {"used_by": needed.get(v["version"])} for v in shown["versions"]]
     return show(request, "images/detail.html", image=shown, timeline=timeline.of(found), rule=rule,
                 half_done=arrivals.of(row for row in uploads.half_done(request.user) if row.version.image_id == found.pk),
@@ -109,8 +125,10 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
                 comparing=[{"one": row.one.version, "other": row.other.version, "task": words.task(task)} for row, task in comparisons.going_on(found)],
                 properties=_properties(), chosen=_chosen(form_of(request), shown),
                 spaces=words.open_workspaces(spaces),
+                can_derive=shown["may"]["execute"] and scope.held(request.user).may(Kind.IMAGE, Verb.CREATE, found.group.path),
                 can_modify=any(part["part"] == Part.DISK for v in shown["versions"] for part in v["parts"]),
                 outdated=len(renewals.outdated(request.user, newest)) if newest else 0,
+                sharing=shares.card(request, "image", found) if shown["may"]["write"] else None,
                 instances=words.instances(made.order_by("-created_at")[:_SHOWN_INSTANCES]))
 
 
@@ -125,7 +143,7 @@ def prefetch(request: HttpRequest, ident: str) -> HttpResponse:
     return go(request, reverse("task", args=[task.pk]))
 
 
-@page("images/<str:ident>/change/", "image_change", admin_only=True, under="images", methods=("POST",), back="image")
+@page("images/<str:ident>/change/", "image_change", under="images", methods=("POST",), back="image")
 def change(request: HttpRequest, ident: str) -> HttpResponse:
     """Change what is said of it."""
     found = images.resolve(request.user, ident)
@@ -134,7 +152,7 @@ def change(request: HttpRequest, ident: str) -> HttpResponse:
     return go(request, reverse("image", args=[found.pk]))
 
 
-@page("images/<str:ident>/retention/", "image_retention", admin_only=True, under="images", methods=("POST",), back="image")
+@page("images/<str:ident>/retention/", "image_retention", under="images", methods=("POST",), back="image")
 def retention(request: HttpRequest, ident: str) -> HttpResponse:
     """Set how many of its newest versions are kept, or only look what that would let go."""
     found = images.resolve(request.user, ident)
@@ -184,7 +202,7 @@ def renew(request: HttpRequest, ident: str) -> HttpResponse:
     return go(request, reverse("image", args=[found.pk]))
 
 
-@page("images/<str:ident>/delete/", "image_delete", admin_only=True, under="images", methods=("POST",), back="image")
+@page("images/<str:ident>/delete/", "image_delete", under="images", methods=("POST",), back="image")
 def delete(request: HttpRequest, ident: str) -> HttpResponse:
     """Retire it."""
     found = images.resolve(request.user, ident)
@@ -193,7 +211,7 @@ def delete(request: HttpRequest, ident: str) -> HttpResponse:
     return go(request, reverse("images"))
 
 
-@page("images/<str:ident>/versions/<int:version>/<str:verb>/", "image_version", admin_only=True, under="images", methods=("POST",), back="image")
+@page("images/<str:ident>/versions/<int:version>/<str:verb>/", "image_version", under="images", methods=("POST",), back="image")
 def version(request: HttpRequest, ident: str, version: int, verb: str) -> HttpResponse:
     """Go back to it, retire it, or have no rule retire it."""
     if verb not in _VERBS:

@@ -19,10 +19,10 @@ from clc.services import instance_asks, instances, renewals, sizes
 from clc.web.listing import filters, listed, matching
 from clc.web.live import console_log, live
 from clc.web.page import Form, form_of, go, is_fragment, page, show, toast
-from clc.web.pages import access, words
+from clc.web.pages import access, shares, words
 from clc.web.pages.overview import capacity
 from luhyaapi import clock
-from luhyaapi.contracts.vocabulary import ImageState, InstanceState
+from luhyaapi.contracts.vocabulary import ImageState, InstanceState, Verb
 from luhyaapi.errors import Refused, Trouble
 from luhyadb import scope
 from luhyadb.models import Image, ImageVersion, Instance, Network, Task
@@ -47,7 +47,7 @@ def _rows(request: HttpRequest, chosen: dict[str, str]) -> QuerySet[Instance]:
 def _list(request: HttpRequest, template: str) -> HttpResponse:
     chosen = filters(request, InstanceState)
     found = listed(request, _rows(request, chosen), "-created_at", "id")
-    return show(request, template, rows=words.instances(found.rows), filters=chosen, next_url=found.next_url,
+    return show(request, template, rows=words.instances(found.rows, request.user), filters=chosen, next_url=found.next_url,
                 previous_url=found.previous_url)
 
 
@@ -69,7 +69,7 @@ def row(request: HttpRequest, ident: str) -> HttpResponse:
     found = scope.one(request.user, Instance, pk=ident)
     if found.state == InstanceState.DELETED:
         raise Refused("not_found", f"There is no instance {ident!r}")
-    return show(request, "instances/_row.html", i=words.instance(found))
+    return show(request, "instances/_row.html", i=words.instance(found, request.user))
 
 
 @page("instances/run/", "instance_run", under="instances", methods=("GET", "HEAD", "POST"),
@@ -88,9 +88,9 @@ def run(request: HttpRequest) -> HttpResponse:
 
 
 def runnable_images(request: HttpRequest) -> list[words.Shown]:
-    """The images somebody can run."""
+    """The images somebody may run."""
     published = ImageVersion.objects.filter(state=ImageState.PUBLISHED).values("image")
-    rows = scope.visible_to(request.user, Image).filter(retired=False, pk__in=published).select_related("owner", "group")
+    rows = scope.visible_to(request.user, Image, Verb.EXECUTE).filter(retired=False, pk__in=published).select_related("owner", "group")
     return words.images(rows.order_by("name")[:_SHOWN_IMAGES])
 
 
@@ -136,6 +136,7 @@ def _memory(text: str) -> int | None:
 def detail(request: HttpRequest, ident: str) -> HttpResponse:
     """One machine, by tab: overview, screen, serial, log, tasks."""
     found = instances.resolve(request.user, ident)
+    shown = words.instance(found, request.user)
     tab = request.GET.get("tab", "overview")
     more: dict[str, Any] = {}
     if tab == "log":
@@ -143,9 +144,9 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
     elif tab == "tasks":
         mine = scope.visible_to(request.user, Task).filter(subject=found.pk).order_by("-created_at")
         more["tasks"] = words.tasks(mine[:_SHOWN_TASKS])
-    elif tab != "screen" and found.state != InstanceState.DELETED:
-        more |= access.card(request, found)
-    return show(request, "instances/detail.html", instance=words.instance(found), tab=tab, **more)
+    elif tab != "screen" and found.state != InstanceState.DELETED and shown["may"]["write"]:
+        more |= access.card(request, found) | {"sharing": shares.card(request, "instance", found)}
+    return show(request, "instances/detail.html", instance=shown, tab=tab, **more)
 
 
 def _log(request: HttpRequest, found: Instance) -> dict[str, Any]:

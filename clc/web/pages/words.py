@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.db.models import QuerySet
@@ -35,12 +35,14 @@ from luhyaapi.contracts.vocabulary import (
     Role,
     TaskState,
     Usage,
+    Verb,
     Word,
     WorkspaceState,
 )
 from luhyaapi.errors import CODES
 from luhyaapi.machines import TASK, WORKSPACE
-from luhyadb.models import ElasticAddress, Host, Image, Instance, Network, SecurityGroup, Task, Workspace
+from luhyadb import scope
+from luhyadb.models import Account, ElasticAddress, Host, Image, Instance, Network, SecurityGroup, Task, Workspace
 
 Shown = dict[str, Any]
 _OURS = re.compile(r"version \d+ again")
@@ -52,14 +54,23 @@ def _worded(picture: Shown, **kinds: type[Word]) -> Shown:
     return picture | {name: kind(picture[name]) for name, kind in kinds.items() if picture.get(name)}
 
 
-def instances(rows: Iterable[Instance]) -> list[Shown]:
-    """Instances with ``work`` where a task moves them."""
+def instances(rows: Iterable[Instance], by: Account | None = None) -> list[Shown]:
+    """Instances with ``work`` where a task moves them, and with what ``by`` may do with each."""
+    rows = list(rows)
     shown = [
         _worded(p, state=InstanceState, kind=Usage, persistence=Persistence, accelerator=Accelerator) | {"image_name": p["image"]}
         for p in pictures.instances(rows)
     ]
     working = _work(p["task"] for p in shown if p["state"] not in (InstanceState.RUNNING, InstanceState.STOPPED))
-    return [p | {"work": working.get(p["task"])} for p in shown]
+    return _permitted([p | {"work": working.get(p["task"])} for p in shown], rows, by)
+
+
+def _permitted(shown: list[Shown], rows: Sequence[Image | Instance], by: Account | None) -> list[Shown]:
+    """Pictures with ``may``: what somebody may do with each, by verb."""
+    if by is None:
+        return shown
+    found = scope.verbs_on(by, rows)
+    return [p | {"may": {str(verb): verb in found[p["id"]] for verb in Verb}} for p in shown]
 
 
 def networks(rows: Iterable[Network]) -> list[Shown]:
@@ -106,9 +117,9 @@ def network_check(picture: Shown) -> Shown:
     return picture | {"links": shown, "is_whole": all(each["state"] is not LinkState.UNKNOWN for each in shown)}
 
 
-def instance(row: Instance) -> Shown:
+def instance(row: Instance, by: Account | None = None) -> Shown:
     """One instance."""
-    return instances([row])[0]
+    return instances([row], by)[0]
 
 
 def _work(task_ids: Iterable[str | None]) -> dict[str, Shown]:
@@ -156,11 +167,12 @@ def _subject_url(subject: str) -> str:
     return ""
 
 
-def images(rows: Iterable[Image]) -> list[Shown]:
-    """Images; ``versions`` are those that passed their check, ``error`` says why the newest did not."""
+def images(rows: Iterable[Image], by: Account | None = None) -> list[Shown]:
+    """Images; ``versions`` are those that passed their check, ``error`` says why the newest did not; with what ``by`` may do with each."""
+    rows = list(rows)
     shown = [_image(p) for p in image_pictures.images(rows)]
     working = _work(p["task"] for p in shown)
-    return [p | {"work": working.get(p["task"])} for p in shown]
+    return _permitted([p | {"work": working.get(p["task"])} for p in shown], rows, by)
 
 
 def _image(picture: Shown) -> Shown:
@@ -179,9 +191,9 @@ def _image(picture: Shown) -> Shown:
     }
 
 
-def image(row: Image) -> Shown:
+def image(row: Image, by: Account | None = None) -> Shown:
     """One image, with every version once one has passed."""
-    shown = images([row])[0]
+    shown = images([row], by)[0]
     published = shown["versions"]
     every = [v | {"is_newest": v["version"] == published[-1]["version"]} for v in shown["every_version"]] if published else []
     hardware = published[-1]["hardware"] if published else {}

@@ -21,7 +21,7 @@ _PAST = {WorkspaceState.PREPARING: _("Prepared"), WorkspaceState.EDITING: _("Edi
 _PHASES = tuple(_PAST)
 
 
-@page("images/<str:ident>/modify/", "image_modify", admin_only=True, under="images", methods=("POST",), back="image")
+@page("images/<str:ident>/modify/", "image_modify", under="images", methods=("POST",), back="image")
 def begin(request: HttpRequest, ident: str) -> HttpResponse:
     """The next version of an image, or with a name a new image made from it."""
     values = Form.of(request).values
