@@ -211,29 +211,6 @@ def test_a_desktop_behind_its_node_is_reached_at_the_node_and_at_the_cluster_and
     bed.educloud("network", "delete", "desks", "--yes")
 
 
-def test_a_user_in_the_nodes_lan_reaches_servers_where_both_cards_are_named(bed, pair, outside):
-    one, head, own = pair["node1"], bed.description.hosts["head"].addresses, "/var/lib/educloud/cc/cc.local.toml"
-    inner = one["nics"][0]["ip"]
-    bed.run("desk", ["ip", "route", "replace", "default", "via", head["cluster"]])
-    way = bed.answer("forward", "add", one["id"], "80")
-    bed.educloud("instance", "rules", one["id"], "--allow", "tcp:80")
-    try:
-        assert soon(lambda: asked(bed, "student", outside, way["port"]) == one["id"] == asked(bed, "student", inner), 20)
-        bed.run("head", ["tee", own], stdin=b'[network]\noutside = ["campus0", "cluster0"]\n')
-        kills.kill(bed, "head", "cc")
-        assert soon(lambda: asked(bed, "desk", outside, way["port"], 2) == one["id"] == asked(bed, "desk", inner, wait_s=2), 60)
-        assert asked(bed, "student", outside, way["port"]) == one["id"] == asked(bed, "student", inner)
-        bed.educloud("instance", "rules", one["id"], "--clear")
-        assert soon(lambda: asked(bed, "desk", inner, wait_s=2) == "", 20)
-        assert asked(bed, "desk", bed.description.hosts["front"].addresses["campus"], 8600, 2) == "", "it leads to guests alone"
-    finally:
-        bed.run("head", ["rm", "-f", own])
-        kills.kill(bed, "head", "cc")
-        bed.run("desk", ["ip", "route", "del", "default"])
-        assert soon(lambda: settled(bed))
-        bed.educloud("forward", "delete", one["id"], "80")
-
-
 def test_a_guest_of_each_node_is_reached_and_its_log_and_screen_come_up_two_hops(bed, pair):
     for one in pair.values():
         assert soon(lambda one=one: said(bed, one)[0]) == one["id"]
@@ -286,3 +263,26 @@ def test_a_trial_of_the_soak(bed):
     case.note_standing()
     assert bed_runs.one_kill(case)
     assert case.rest() < 120
+
+
+def test_a_user_in_the_nodes_lan_reaches_servers_where_both_cards_are_named(bed, pair, outside):
+    one, head, own = pair["node1"], bed.description.hosts["head"].addresses, "/var/lib/educloud/cc/cc.local.toml"
+    inner = one["nics"][0]["ip"]
+    bed.run("desk", ["ip", "route", "replace", "default", "via", head["cluster"]])
+    way = bed.answer("forward", "add", one["id"], "80")
+    bed.educloud("instance", "rules", one["id"], "--allow", "tcp:80")
+    try:
+        assert soon(lambda: asked(bed, "student", outside, way["port"]) == one["id"] == asked(bed, "student", inner), 20)
+        bed.run("head", ["tee", own], stdin=b'[network]\noutside = ["campus0", "cluster0"]\n')
+        kills.kill(bed, "head", "cc")
+        assert soon(lambda: asked(bed, "desk", outside, way["port"], 2) == one["id"] == asked(bed, "desk", inner, wait_s=2), 60)
+        assert asked(bed, "student", outside, way["port"]) == one["id"] == asked(bed, "student", inner)
+        bed.educloud("instance", "rules", one["id"], "--clear")
+        assert soon(lambda: asked(bed, "desk", inner, wait_s=2) == "", 20)
+        assert asked(bed, "desk", bed.description.hosts["front"].addresses["campus"], 8600, 2) == "", "it leads to guests alone"
+    finally:
+        bed.run("head", ["rm", "-f", own])
+        kills.kill(bed, "head", "cc")
+        bed.run("desk", ["ip", "route", "del", "default"])
+        assert soon(lambda: settled(bed))
+        bed.educloud("forward", "delete", one["id"], "80")
