@@ -19,6 +19,8 @@ def give(by: Account, account: Account, role: str, at: str) -> Grant:
         scope.require(by, Kind.ACCOUNT, Verb.WRITE, where.pk)
         given = access_roles.find(role)
         check_within(by, given, where)
+        if given.pk == access_roles.ALL:
+            raise Refused("invalid", f"{given.pk} is of the whole cloud", f"not of {groups.shown(where.path)} alone", hint="Give powerAdm there.", field="role")
         row, is_new = Grant.objects.get_or_create(account=account, role=given, group=where, defaults={"id": ids.new("gra"), "created_at": clock.now()})
         if is_new:
             events.record("user", str(account.pk), "access role given", owner=account, name=account.username, role=given.pk, at=groups.shown(where.path),

@@ -120,6 +120,8 @@ def test_nobody_gives_more_than_they_have(api, admin, school):
     made = tina.post(f"{API}users/", {"username": "eve", "password": PASSWORD}, format="json")
     assert (made.status_code, made.json()["group"], made.json()["role"]) == (201, "edu.a.class1", "user")
     api(admin).post(f"{API}grants/", {"user": "eve", "role": "powerAdm", "group": "edu.a"}, format="json")
+    everything = {"user": "eve", "role": "superAdm", "group": "edu.a"}
+    assert api(admin).post(f"{API}grants/", everything, format="json").status_code == 422, "it is everywhere or nowhere"
     assert tina.post(f"{API}users/eve/password/", {"password": "another horse battery"}, format="json").status_code == 403, "who may do more than tina"
     assert tina.delete(f"{API}users/eve/").status_code == 403
 
