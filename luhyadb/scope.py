@@ -158,12 +158,10 @@ class Held:
 def held(account: Account) -> Held:
     """What an account's roles give it, read once."""
     found: dict[str, set[tuple[Kind, Verb]]] = {}
-    given = Permission.objects.filter(role__grant__account=account).values_list("kind", "verb", "role__grant__group__path", "role__grant__account")
-    own = Permission.objects.filter(role=account.access_role_id).values_list("kind", "verb")
-    for kind, verb, path, whose in given:
-        if whose == account.pk:
-            found.setdefault(path, set()).add((Kind(kind), Verb(verb)))
-    for kind, verb in own:
+    granted = Grant.objects.filter(account=account, role__permissions__isnull=False)
+    for kind, verb, path in granted.values_list("role__permissions__kind", "role__permissions__verb", "group__path"):
+        found.setdefault(path, set()).add((Kind(kind), Verb(verb)))
+    for kind, verb in Permission.objects.filter(role=account.access_role_id).values_list("kind", "verb"):
         found.setdefault(account.group.path, set()).add((Kind(kind), Verb(verb)))
     return Held({path: frozenset(each) for path, each in found.items()}, is_all=account.is_admin)
 

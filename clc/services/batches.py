@@ -100,7 +100,7 @@ def numbered(prefix: str, first: int, last: int) -> list[Line]:
 
 def look(by: Account, lines: Sequence[Line], group: str = "", role: str = "user") -> Batch:
     """What would become of each line, for ``group`` and ``role`` where it says none. Nothing is changed. Raises Refused(forbidden)."""
-    there = {a.username.casefold(): a for a in Account.objects.filter(is_active=True).select_related("group")}
+    there = {a.username.casefold(): a for a in Account.objects.select_related("group")}
     default = groups.resolve(by, group).path if group else by.group.path
     seen: dict[str, int] = {}
     offices: dict[tuple[str, str], people.Place | Refused] = {}
@@ -183,6 +183,8 @@ def _becomes(by: Account, line: Line, there: Account | None, path: str, place: p
         if line.password:
             people.check_password(line.username, line.password)
         return Looked(line, Action.ADD, group=path, role=role)
+    if not there.is_active:
+        raise Refused("state", f"{there.username} is deactivated", "an account keeps its name")
     if (there.group.path, there.access_role_id) == (path, role):
         return Looked(line, Action.SAME, group=path, role=role)
     people.find(by, there.username)

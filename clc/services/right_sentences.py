@@ -57,6 +57,8 @@ RIGHTS = (
     _("it is one or more of {}"),
     _("Choose another name."),
     _("With whom?"),
+    _("{} is deactivated"),
+    _("an account keeps its name"),
     _("give a user or a group"),
     _("nobody you may see has that name"),
     _("There is no grant {}"),

@@ -114,7 +114,6 @@ SENTENCES = (
     _("letters, digits, . _ @ -, at most 63"),
     _("it stands for whoever asks"),
     _("The role is not possible"),
-    _("give user or admin, not {}"),
     _("There is a user {} already"),
     _("The password is not strong enough"),
     _("Name or password is wrong"),

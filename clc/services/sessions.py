@@ -34,7 +34,7 @@ class SessionStore(db.SessionStore):
         super().create()
 
     def create_model_instance(self, data: dict[str, Any]) -> BrowserSession:
-        """A row for this session; what it says of itself stays the same however often it is saved."""
+        """The row of a browser's session; what it says of itself stays the same however often it is saved."""
         account = data.get(SESSION_KEY)
         about = data.setdefault(_ABOUT, _about()) if account else {}
         row: BrowserSession = super().create_model_instance(data)

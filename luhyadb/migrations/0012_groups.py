@@ -28,6 +28,12 @@ def move_images(apps, schema_editor):
         image.objects.using(using).filter(owner_group=path).update(group_id=lineage[-1])
 
 
+def name_administrators(apps, schema_editor):
+    """Who may do everything has the role that says so."""
+    using = schema_editor.connection.alias
+    apps.get_model("luhyadb", "Account").objects.using(using).filter(is_staff=True).update(access_role_id="superAdm")
+
+
 def open_images(apps, schema_editor):
     """What belongs to everybody is everybody's to use, as what is uploaded from now on."""
     using = schema_editor.connection.alias
@@ -154,5 +160,6 @@ class Migration(migrations.Migration):
                 'constraints': [models.CheckConstraint(condition=models.Q(('account__isnull', True), ('group__isnull', True), _connector='XOR'), name='shared_with_one'), models.UniqueConstraint(fields=('kind', 'subject', 'verb', 'account'), name='shared_once_with_a_person'), models.UniqueConstraint(fields=('kind', 'subject', 'verb', 'group'), name='shared_once_with_a_group')],
             },
         ),
+        migrations.RunPython(name_administrators, migrations.RunPython.noop),
         migrations.RunPython(open_images, migrations.RunPython.noop),
     ]

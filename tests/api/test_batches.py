@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clc.services import batches
+from clc.services import batches, people
 from luhyaapi import tables
 from luhyaapi.errors import Refused
 from luhyadb.models import Account, Event, Group
@@ -112,3 +112,10 @@ def test_a_password_that_is_given_is_judged(school):
     _batch, made_up = batches.carry_out(school, [right.line])
     assert made_up == {}
     assert Account.objects.get(username="pia").check_password("correct horse battery")
+
+
+def test_a_name_of_a_deactivated_account_is_a_wrong_line(school):
+    batches.carry_out(school, batches.table("username,group\npaul,edu.school\n"))
+    people.deactivate(school, "paul")
+    (line,) = batches.look(school, batches.table("username,group\nPaul,edu.school\n")).looked
+    assert (line.action, line.why) == (batches.Action.WRONG, "paul is deactivated: an account keeps its name")
