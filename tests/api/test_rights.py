@@ -134,7 +134,7 @@ def test_who_has_all_rights_over_everybody_is_no_administrator_and_makes_none(wo
         ("post", "users/", {"username": "mallory", "password": PASSWORD, "role": "superAdm", "group": "everybody"}),
         ("put", "users/boss/place/", {"role": "superAdm", "group": "everybody"}), ("put", "users/root/place/", {"role": "user", "group": "everybody"}),
         ("post", "grants/", {"user": "paul", "role": "superAdm", "group": "edu.a"}), ("post", "users/root/password/", {"password": "another horse battery"}),
-        ("delete", "users/root/", {}), ("post", "users/paul/deactivate/", {}), ("post", "users/paul/reactivate/", {}),
+        ("delete", "users/root/", {}), ("post", "users/root/deactivate/", {}), ("post", "users/root/reactivate/", {}),
     ):
         answer = getattr(boss, method)(f"{API}{where}", sent, format="json")
         assert answer.status_code == 403, (where, answer.content)
