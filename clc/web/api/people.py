@@ -137,6 +137,7 @@ class Deactivate(Endpoint):
     @once
     def post(self, _request: Request, user: str) -> Response:
         """Have nobody sign in to an account; its sessions and tokens end at once, what it owns stays."""
+        self.sent(Nothing)
         people.deactivate(self.account, user)
         return Response(pictures.person(people.find(self.account, user)))
 
@@ -148,6 +149,7 @@ class Reactivate(Endpoint):
     @once
     def post(self, _request: Request, user: str) -> Response:
         """Have an account that was deactivated sign in again."""
+        self.sent(Nothing)
         people.reactivate(self.account, user)
         return Response(pictures.person(people.find(self.account, user)))
 
@@ -159,6 +161,7 @@ class Unlock(Endpoint):
     @once
     def post(self, _request: Request, user: str) -> Response:
         """Forget the wrong passwords that were tried for an account, so that nobody has to wait."""
+        self.sent(Nothing)
         found = people.find(self.account, user)
         lock_out.lift(self.account, found)
         return Response(pictures.person(found))
