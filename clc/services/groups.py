@@ -32,12 +32,12 @@ def resolve(account: Account, text: str, verb: Verb = Verb.READ) -> Group:
     return scope.one(account, Group, verb, pk=found.pk)
 
 
-def belongs_to(account: Account, path: str) -> Group:
-    """The group somebody says that a resource shall belong to, in the field ``owner_group``. Raises Refused(invalid | not_found)."""
+def belongs_to(account: Account, path: str, field: str = "owner_group") -> Group:
+    """The group somebody says that a resource shall belong to; what is wrong with it is told at ``field``. Raises Refused(invalid | not_found)."""
     try:
         return resolve(account, path)
     except Refused as e:
-        raise Refused(e.code, e.what, e.why, hint=e.hint, field="owner_group") from e
+        raise Refused(e.code, e.what, e.why, hint=e.hint, field=field) from e
 
 
 def shown(path: str) -> str:

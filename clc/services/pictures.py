@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError
-from django.db.models import Max, Sum, prefetch_related_objects
+from django.db.models import Max, QuerySet, Sum, prefetch_related_objects
 
 from clc.services import image_uses, lock_out, prefetches, queue, second_step
 from clc.services.own import own
@@ -203,7 +203,8 @@ def _step(row: TaskStep, moving: Mapping[str, Any]) -> Picture:
 
 def hosts(rows: Iterable[Host]) -> list[Picture]:
     """Pictures of many hosts, with one look at the board and one query for what their guests take."""
-    known = list(rows)
+    known = list(rows.select_related("group") if isinstance(rows, QuerySet) else rows)
+    prefetch_related_objects(known, "group")
     facts = board().read([f"host:{h.pk}" for h in known])
     taken = _taken(h.pk for h in known if h.role == Role.NC)
     return [_host(h, facts.get(f"host:{h.pk}", {}), taken.get(h.pk)) for h in known]
@@ -243,6 +244,7 @@ def _host(row: Host, facts: Mapping[str, Any], taken: tuple[int, int] | None) ->
         shown["memory_used_mib"] = max(int(facts.get("memory_mib") or 0) - int(facts.get("memory_free_mib") or 0), 0)
     return {
         "id": row.pk, "role": str(row.role), "name": row.name, "state": str(row.state), "boss": row.boss or None,
+        "group": row.group.path,
         "last_heartbeat_age_s": round(max(clock.now() - heard, 0), 1) if heard else None,
         "last_heard_at": when(heard), "created_at": when(row.created_at), "facts": _in_bytes(shown),
     }

@@ -27,6 +27,7 @@ RIGHTS = (
     _("{} in a segment: letters, digits, dash and underscore are possible"),
     _("a segment begins with a letter or a digit"),
     _("letters of several scripts in one segment: {}"),
+    _("Only who manages hosts may do this"),
     _("nothing you may see has that path"),
     _("nothing you may see has that path, and you may not make it"),
     _("You may not use this instance any more"),

@@ -34,10 +34,12 @@ def expected(rule: str, asker: str, relation: str) -> str | int:  # noqa: C901, 
         return FORBIDDEN
     if asker == "root" or rule == "signed-in":
         return YES
-    if rule == "cloud" or (kind in ("account", "people", "limit", "give", "lines", "numbered") and not manages):
+    if rule == "cloud" or (kind in ("account", "people", "limit", "give", "lines", "numbered", "host", "hosts") and not manages):
         return FORBIDDEN
     if kind == "instance":
         return YES if relation == "own" or (relation == "near" and manages) else HIDDEN
+    if rule in ("host", "hosts"):
+        return HIDDEN if rule == "host" else YES
     if rule == "lines":
         return YES if relation != "far" else WRONG
     if rule == "own" or relation == "far":

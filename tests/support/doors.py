@@ -43,13 +43,14 @@ POST    groups/                                             office
 GET     groups/{group_path}/                                group
 PATCH   groups/{group_path}/                                group-move
 DELETE  groups/{group_path}/                                group-write         409
-GET     hosts/                                              cloud
-GET     hosts/{host}/                                       cloud
-DELETE  hosts/{host}/                                       cloud               409
-POST    hosts/{newcomer}/approve/                           cloud               422
-POST    hosts/{host}/drain/                                 cloud
-POST    hosts/{host}/refresh/                               cloud
-POST    hosts/{host}/resume/                                cloud               409
+GET     hosts/                                              hosts
+GET     hosts/{host}/                                       host
+PATCH   hosts/{host}/                                       host
+DELETE  hosts/{host}/                                       host                409
+POST    hosts/{newcomer}/approve/                           host                422
+POST    hosts/{host}/drain/                                 host
+POST    hosts/{host}/refresh/                               host
+POST    hosts/{host}/resume/                                host                409
 POST    hosts/tokens/                                       cloud
 GET     images/                                             signed-in
 GET     images/{image}/                                     image-read
@@ -180,6 +181,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST groups/": {"path": "{group_path}.lab"},
     "PATCH groups/{group_path}/": {"path": "{group_path}b"},
     "POST hosts/tokens/": {"role": "nc"},
+    "PATCH hosts/{host}/": {"group": HERE},
     "PATCH images/{image}/": {"description": "new"},
     "POST images/{image}/diff/": {"one": 1, "other": 2},
     "POST images/{image}/prefetch/": {"hosts": ["{cluster}"]},
