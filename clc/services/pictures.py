@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError
-from django.db.models import Max, QuerySet, Sum, prefetch_related_objects
+from django.db.models import Max, Sum, prefetch_related_objects
 
 from clc.services import image_uses, lock_out, prefetches, queue, second_step
 from clc.services.own import own
@@ -203,7 +203,7 @@ def _step(row: TaskStep, moving: Mapping[str, Any]) -> Picture:
 
 def hosts(rows: Iterable[Host]) -> list[Picture]:
     """Pictures of many hosts, with one look at the board and one query for what their guests take."""
-    known = list(rows.select_related("group") if isinstance(rows, QuerySet) else rows)
+    known = list(rows)
     prefetch_related_objects(known, "group")
     facts = board().read([f"host:{h.pk}" for h in known])
     taken = _taken(h.pk for h in known if h.role == Role.NC)
@@ -312,7 +312,7 @@ def status() -> Picture:
     Parts are broker, board, database, outbox, then one per role: what an operator must know of it, in one line.
     """
     try:
-        rows = list(Host.objects.exclude(state=HostState.RETIRED))
+        rows = list(Host.objects.select_related("group").exclude(state=HostState.RETIRED))
         known = hosts(rows)
         parts = [*services(), _part("database", Health.OK, "answers"), _outbox(), *_letters(), *_roles(known)]
     except DatabaseError as e:
