@@ -1,7 +1,9 @@
 """A school from nothing, by one script."""
 
+import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,17 @@ def test_a_school_of_three_classes_is_made_and_again_the_same(cloud, tmp_path):
     assert (limit["limit"], limit["used"]) == (40, 0)
     who = {each["user"] for each in cloud.json("permission", "who", "execute", "image", "tiny")}
     assert {"class1-01", "teacher-class1"} <= who
+    record = tmp_path / "record.jsonl"
+    until = time.monotonic() + 30
+    while cloud.json("audit", "verify")["unsealed"]:
+        assert time.monotonic() < until
+    cloud.call("audit", "export", "--out", str(record))
+    lines = record.read_text().splitlines(keepends=True)
+    made = [line for line in map(json.loads, lines) if line.get("what") == "user added" and line["fields"]["group"].startswith("edu.school.")]
+    assert (len(made), {line["actor"] for line in made}) == (93, {"admin"})
+    assert cloud.json("audit", "verify", str(record))["whole"]
+    record.write_text("".join(line for line in lines if '"class2-07"' not in line))
+    assert cloud.json("audit", "verify", str(record), code=1)["faults"], "a pupil is gone from the record"
     again = school(cloud, tmp_path / "second.csv")
     assert again.returncode == 0, again.stdout + again.stderr
     assert not (tmp_path / "second.csv").exists(), "nobody is new"
