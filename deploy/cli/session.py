@@ -131,6 +131,7 @@ NOUNS = {
     "access-role": ("deploy.cli.access_roles", "Named sets of permissions, and who has which where."),
     "quota": ("deploy.cli.quotas", "At most so much, of a group or a person."),
     "permission": ("deploy.cli.permissions", "Single resources shared; who may do what, and why."),
+    "second-step": ("deploy.cli.second_step", "A code after the password: show, on, off, recovery codes."),
     "token": ("deploy.cli.tokens", "API tokens: list, create, revoke."),
     "admin": ("deploy.cli.administrator", "One's own account."),
 }

@@ -14,6 +14,7 @@ from deploy.cli.session import Session
 from luhyaapi import clock
 from luhyaapi.clock import ManualClock
 from luhyaapi.errors import Refused
+from luhyadb.models import SecondStep
 from tests.api.test_cli_contract import URL, answer
 from tests.support.clc_world import PASSWORD
 
@@ -30,11 +31,11 @@ def time():
 
 @pytest.fixture
 def cli(world, tmp_path, capsys, monkeypatch):
-    """``cli(*words, typed=...)``: exit code, output and complaints of one call; ``typed``: what somebody at a terminal types, in order."""
+    """``cli(*words, typed=...)``: exit code, output and complaints of one call; ``typed``: what somebody at a terminal types, in order, or tells it."""
 
     def call(*words, typed=(), **environ):
         left = list(typed)
-        monkeypatch.setattr(getpass, "getpass", lambda _prompt: left.pop(0))
+        monkeypatch.setattr(getpass, "getpass", lambda _prompt: each() if callable(each := left.pop(0)) else each)
         capsys.readouterr()
         session = Session(environ=environ, config=tmp_path / "config.toml", transport=httpx.MockTransport(lambda asked: answer(world, asked)),
                           terminal=lambda: bool(typed))
@@ -132,3 +133,36 @@ def test_what_an_administrator_does_for_others(cli, admin, user):
     assert cli("user", "deactivate", "ada", **environ)[0] == 5
     assert json.loads(cli("user", "reactivate", "ada", "--json", **environ)[1])["active"] is True
     assert cli("user", "password", "root", **environ)[0] == 4, "one's own needs the current one"
+
+
+def test_the_second_step_by_the_command_line(cli, user, time, given):
+    assert cli("login", URL, "--user", "ada", "--password-file", given(PASSWORD))[0] == 0
+    code, told, _ = cli("second-step", "show")
+    assert (code, "on" in told) == (0, True)
+    assert cli("second-step", "on")[0] == 2, "nobody was there to ask for the password"
+    assert cli("second-step", "on", "--password-file", given("wrong horse battery"))[0] == 2
+    code, told, said = cli("second-step", "on", "--password-file", given(PASSWORD))
+    assert (code, "otpauth://" in told, "<svg" in told, "second-step on --code" in said) == (0, True, False, True)
+    secret = base64.b32decode(next(line.split()[-1] for line in told.splitlines() if line.startswith("secret")))
+    now = int(clock.now() // 30)
+    assert cli("second-step", "on", "--code", second_step.code_at(secret, now + 5))[0] == 2
+    code, told, _ = cli("second-step", "on", "--code", second_step.code_at(secret, now))
+    assert (code, len(told.split())) == (0, 10)
+    assert second_step.is_on(user)
+    time.sleep(60)
+    code, told, _ = cli("--json", "second-step", "recovery-codes", "--password-file", given(PASSWORD))
+    assert (code, len(json.loads(told)["recovery_codes"])) == (0, 10)
+    assert cli("second-step", "off", "--password-file", given(PASSWORD))[0] == 0
+    assert not second_step.is_on(user)
+
+
+
+def test_the_second_step_is_turned_on_in_one_go_where_somebody_is_there(cli, user, time, given):
+    def shown():
+        row = SecondStep.objects.get(account=user)
+        return second_step.code_at(second_step._secret(row), int(clock.now() // 30))
+
+    assert cli("login", URL, "--user", "ada", "--password-file", given(PASSWORD))[0] == 0
+    code, told, _ = cli("second-step", "on", typed=(PASSWORD, shown))
+    assert (code, len(told.splitlines()[-10:])) == (0, 10)
+    assert second_step.is_on(user)
