@@ -10,7 +10,7 @@ from typing import Any
 
 from django.contrib.auth import authenticate
 
-from clc.services import lock_out, refusals, second_step, tokens
+from clc.services import directory_sign_in, lock_out, refusals, second_step, tokens
 from luhyaapi import clock
 from luhyaapi.errors import Refused, Unavailable
 from luhyadb.models import Account, ApiToken
@@ -85,6 +85,8 @@ def _checked(username: str, password: str) -> Account:
     with _turn():
         account = authenticate(username=username, password=password)
     if not isinstance(account, Account):
+        account = directory_sign_in.by_password(username, password)
+    if account is None:
         refusals.sign_in(username)
         raise Refused("unauthenticated", "Name or password is wrong", hint="Try again, or have an administrator set a new password.")
     return account
