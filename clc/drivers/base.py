@@ -130,14 +130,14 @@ class OidcSettings(Model):
 
 
 class PeopleDirectory(Protocol):
-    """Six verbs; each ends within twice the timeout of the settings. Raises Unavailable(directory_down) when it does not answer, or not as it should,
-    Failed(missing) when what speaks to it is not installed.
+    """Five verbs; each ends within twice the timeout of the settings, one that asks for many within that for each part.
 
+    Raises Unavailable(directory_down) when it does not answer, or not as it should, Failed(missing) when what speaks to it is not installed.
     ``signed_in``: who that is, if the password is theirs; None for a wrong one and for a name that nobody or more than one has. An empty
     password is wrong. The name is, but for its case, one that stands in the entry: what a directory takes for the same is not the same here. The same
     is asked of the directory whether there is such a name or not.
     ``named`` and ``known``: who is there now and may sign in, by a name and by subjects; ``everybody``: all of them, raising Refused(invalid) above
-    ``at_most``. ``steps`` makes its way to the people, a step at a time, and raises where it ends. ``close`` lets go.
+    ``at_most``. ``steps`` makes its way to the people, a step at a time, and raises where it ends.
     """
 
     def signed_in(self, name: str, password: str) -> Person | None: ...

@@ -136,6 +136,8 @@ class LdapDirectory:
             try:
                 for option, value in (
                     (ldap.OPT_PROTOCOL_VERSION, ldap.VERSION3), (ldap.OPT_REFERRALS, ldap.OPT_OFF), (ldap.OPT_DEREF, ldap.DEREF_NEVER),
+                    # without it the library waits for ever in a handshake that the server does not go on with
+                    (ldap.OPT_CONNECT_ASYNC, 1),
                     (ldap.OPT_NETWORK_TIMEOUT, settings.timeout_s), (ldap.OPT_TIMEOUT, settings.timeout_s),
                     (ldap.OPT_X_TLS_REQUIRE_CERT, ldap.OPT_X_TLS_DEMAND), (ldap.OPT_X_TLS_CACERTFILE, ca),
                     (ldap.OPT_X_TLS_PROTOCOL_MIN, ldap.OPT_X_TLS_PROTOCOL_TLS1_2), (ldap.OPT_X_TLS_NEWCTX, 0),
@@ -194,6 +196,7 @@ class LdapDirectory:
             (ldap.INVALID_CREDENTIALS, f"it does not know {self._settings.bind_dn or 'us'} with that password", "Correct the bind DN or its password."),
             (ldap.NO_SUCH_OBJECT, f"there is no {self._settings.base}, or we may not see it", "Correct the search base, or let the bind DN read it."),
             (ldap.INSUFFICIENT_ACCESS, text, "Let the bind DN read it."),
+            (ldap.SIZELIMIT_EXCEEDED, "it shows us fewer people than there are", "Raise its limit for the bind DN (OpenLDAP: limits, size.prtotal=unlimited)."),
             (ldap.FILTER_ERROR, text, "Correct the filter."),
         )
         why, hint = next(((why, hint) for kind, why, hint in hints if isinstance(error, kind)), (text, ""))

@@ -58,7 +58,8 @@ def delete(by: Account, name: str) -> None:
         from clc.services import directories
 
         if names := directories.that_give(row):
-            raise Refused("state", f"The access role {row.pk} is in use", f"directories give it: {', '.join(names[:5])}", hint="Have them give another one first.")
+            raise Refused("state", f"The access role {row.pk} is in use", f"directories give it: {', '.join(names[:5])}",
+                          hint="Have them give another one first.")
         events.record("access-role", row.pk, "access role given up", owner=by)
         row.delete()
 

@@ -83,7 +83,7 @@ def change(by: Account, name: str, settings: Mapping[str, Any] | None = None, **
 
 
 def remove(by: Account, name: str, *, with_accounts: bool = False) -> None:
-    """Ask a directory no more. Its accounts must be no more either; ``with_accounts``: they are deactivated and stay, as accounts of this cloud without a password.
+    """Ask a directory no more, when none of its accounts is active; ``with_accounts``: they are deactivated and stay, as accounts without a password.
 
     Raises Refused(forbidden | not_found | state).
     """

@@ -75,8 +75,8 @@ def test_an_address_without_the_tls_of_its_port_ends_it(bed):
 
 
 @contextlib.contextmanager
-def silent():
-    """A server that takes connections and says nothing."""
+def silent(first_answer=b""):
+    """A server that takes connections and says nothing, or nothing after its first answer."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = []
 
@@ -84,6 +84,9 @@ def silent():
             with contextlib.suppress(OSError):
                 while True:
                     taken.append(server.accept()[0])
+                    if first_answer:
+                        taken[-1].recv(1000)
+                        taken[-1].sendall(first_answer)
 
         thread = threading.Thread(target=take, daemon=True)
         thread.start()
@@ -101,11 +104,22 @@ def test_one_that_hangs_ends_in_time(bed, scheme, plain):
     assert took < 3, error
 
 
+def test_one_that_hangs_in_the_handshake_it_agreed_to_ends_in_time(bed):
+    with silent(bytes.fromhex("300c02010178070a010004000400")) as port:
+        error, took = refused(bed.driver(uri=f"ldap://127.0.0.1:{port}", timeout_s=1))
+    assert took < 3, error
+
+
 def test_other_threads_go_on_while_one_hangs(bed):
     """The library lets go of the interpreter while it waits."""
     with silent() as port:
         driver = bed.driver(uri=f"ldaps://127.0.0.1:{port}", timeout_s=1)
-        waiting = threading.Thread(target=lambda: pytest.raises(Unavailable, driver.named, "ann"))
+
+        def ask():
+            with contextlib.suppress(Unavailable):
+                driver.named("ann")
+
+        waiting = threading.Thread(target=ask)
         waiting.start()
         ticks, until = 0, time.monotonic() + 0.8
         while time.monotonic() < until:

@@ -29,8 +29,8 @@ class Laws:
         assert bed.driver(bind_dn="", secret=bed.secret).signed_in("ann", "") is None
 
     @pytest.mark.parametrize("name", [
-        "*", "a*", "ann*", "ann)(uid=*", "ann)(|(uid=*", "*)(uid=*))(|(uid=*", "ann\\2a", "\\61nn", "ann\0", "ann\n", "(ann)", "ann))", "ann,ou=x", "\u202eann", "",
-        " ann", "ann ", "a nn", "ann\u00ad", "\ufeffann", "\uff41nn", "uid=ann", "x" * 5000,
+        "*", "a*", "ann*", "ann)(uid=*", "ann)(|(uid=*", "*)(uid=*))(|(uid=*", "ann\\2a", "\\61nn", "ann\0", "ann\n", "(ann)", "ann))", "ann,ou=x", "\u202eann",
+        "", " ann", "ann ", "a nn", "ann\u00ad", "\ufeffann", "\uff41nn", "uid=ann", "x" * 5000,
     ])
     def test_no_other_spelling_is_a_name(self, bed, name):
         """Neither a filter's signs nor what a directory takes for the same: each would be a name of its own to the count of guesses."""

@@ -56,6 +56,7 @@ suffix "{base}"
 rootdn "{root}"
 rootpw "{root_secret}"
 dbnosync
+limits dn.exact="cn=reader,{base}" size.prtotal=unlimited
 index objectClass,uid,entryUUID eq
 access to attrs=userPassword by anonymous auth by * none
 access to * by dn.exact="cn=reader,{base}" read by anonymous auth by * none
@@ -119,8 +120,8 @@ class Bed:
         return f"ldap://127.0.0.1:{self.port}"
 
     def settings(self, **more: object) -> dict[str, object]:
-        return {"uri": self.uri, "ca": self.ca, "base": BASE, "bind_dn": f"cn=reader,{BASE}", "filter": "(&(objectClass=inetOrgPerson)(|(uid={name})(mail={name})))",
-                "timeout_s": 3, **more}
+        return {"uri": self.uri, "ca": self.ca, "base": BASE, "bind_dn": f"cn=reader,{BASE}",
+                "filter": "(&(objectClass=inetOrgPerson)(|(uid={name})(mail={name})))", "timeout_s": 3, **more}
 
     def driver(self, **more: object) -> PeopleDirectory:
         secret = str(more.pop("secret", self.bind_secret))
