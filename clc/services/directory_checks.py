@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clc.drivers.base import PeopleDirectory, Person
-from clc.services import directories, directory_people, events, groups
+from clc.services import directories, directory_people, events, groups, provider_sign_in
 from clc.services.batches import Action
 from clc.services.directory_lines import lines
 from luhyaapi import clock, log
@@ -51,8 +51,6 @@ def look_into(by: Account, name: str, person: str = "") -> list[Step]:
 
     try:
         if row.kind == DirectoryKind.OIDC:
-            from clc.services import provider_sign_in  # later
-
             done.extend(Step(ok=True, text=each) for each in provider_sign_in.steps(row))
         else:
             lines.ask(row, walk, patient=True)

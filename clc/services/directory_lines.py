@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -30,14 +31,20 @@ class Lines:
         self._silent: dict[str, tuple[float, Unavailable]] = {}
 
     def ask(self, row: Directory, question: Callable[[PeopleDirectory], T], *, patient: bool = False) -> T:
-        """The answer. ``patient``: ask also one that is resting, as whoever tests it wants. Raises Unavailable(directory_down), Failed(missing)."""
+        """The answer of a directory of people. Raises as :meth:`turn`, Failed(missing)."""
+        with self.turn(row, patient=patient):
+            return question(driver(row))
+
+    @contextlib.contextmanager
+    def turn(self, row: Directory, *, patient: bool = False) -> Iterator[None]:
+        """Around a conversation. ``patient``: also with one that is resting, as whoever tests it wants. Raises Unavailable(directory_down)."""
         self._require_awake(row, patient=patient)
         with self._lock:
             slots = self._slots.setdefault(row.pk, threading.BoundedSemaphore(AT_ONCE))
         if not slots.acquire(blocking=False):
             raise _named(row, Unavailable("directory_down", "", "too many wait for it already"))
         try:
-            answer = question(driver(row))
+            yield
         except Unavailable as e:
             named = _named(row, e)
             with self._lock:
@@ -46,7 +53,6 @@ class Lines:
         finally:
             slots.release()
         self.wake(row)
-        return answer
 
     def wake(self, row: Directory) -> None:
         """Ask it again at once: it answered, or is another one now."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import access_samples
 import audit_samples
-import pool_samples
 import directory_samples
+import pool_samples
 import right_samples
 import sign_in_samples
 from django.http import HttpRequest, HttpResponse
@@ -123,6 +123,9 @@ _PATHS = {
     "person_second_step_remove": "people/of/<str:ident>/second-step/",
     "login_code": "login/code/",
     "account": "account/",
+    "login_with": "login/with/<str:ident>/",
+    "login_out": "login/with/<str:ident>/out/",
+    "login_again": "account/again/",
     "directories": "directories/",
     "directory": "directories/<str:ident>/",
     "directory_unmap": "directories/<str:ident>/mappings/<str:mapping>/remove/",

@@ -78,8 +78,9 @@ def test_from_nothing_to_a_teacher_who_signs_in(school, bed):
 
 def test_the_secret_is_never_shown_and_stays_with_an_empty_field(school, bed):
     row = Directory.objects.get()
-    settings = {"uri": bed.uri, "base": fake_directory.BASE, "filter": "(uid={name})", "id_attribute": "entryUUID", "name_attribute": "uid", "display_attribute": "cn",
-                "mail_attribute": "mail", "groups_attribute": "memberOf", "group_filter": "", "bind_dn": f"cn=reader,{fake_directory.BASE}", "ca": ""}
+    settings = {"uri": bed.uri, "base": fake_directory.BASE, "filter": "(uid={name})", "id_attribute": "entryUUID", "name_attribute": "uid",
+                "display_attribute": "cn", "mail_attribute": "mail", "groups_attribute": "memberOf", "group_filter": "",
+                "bind_dn": f"cn=reader,{fake_directory.BASE}", "ca": ""}
     assert "The settings are changed" in page(school.post("/directories/school/change/", settings | {"timeout_s": "2", "bind_password": ""}), school)
     assert Directory.objects.get().secret == row.secret
     refused = page(school.post("/directories/school/change/", settings | {"filter": "(uid=x)", "timeout_s": "2", "bind_password": "a secret typed"}), school)

@@ -18,6 +18,7 @@ from clc.web.pages import (
     people,
     portal,
     probes,
+    provider,
     security_groups,
     session,
     shares,
@@ -27,6 +28,6 @@ from clc.web.pages import (
 
 __all__ = [
     "PAGES", "access", "access_roles", "account", "addresses", "audit", "directories", "groups", "hosts", "images", "instances", "network_pools", "networks",
-    "overview", "people", "portal", "probes", "security_groups", "session", "shares", "tasks", "urlpatterns", "workspaces",
+    "overview", "people", "portal", "probes", "provider", "security_groups", "session", "shares", "tasks", "urlpatterns", "workspaces",
 ]
 urlpatterns = routes()

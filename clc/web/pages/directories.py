@@ -82,7 +82,8 @@ def _page(request: HttpRequest, ident: str, **more: Any) -> HttpResponse:
     fields = [{"name": name, "title": title, "hint": hint, "value": settings[name], "optional": name in _OPTIONAL}
               for name, (title, hint) in _TITLES.items() if name in settings]
     return show(request, "directories/detail.html", directory=shown | {"kind": DirectoryKind(row.kind)}, settings=fields,
-                is_ldap=row.kind == DirectoryKind.LDAP, command=f"educloud directory show {row.name}", values=form_of(request).values, **rights.choices(request, Verb.CREATE), **more)
+                is_ldap=row.kind == DirectoryKind.LDAP, command=f"educloud directory show {row.name}", values=form_of(request).values,
+                back=request.build_absolute_uri(reverse("login_return", args=[row.name])), **rights.choices(request, Verb.CREATE), **more)
 
 
 @page("directories/<str:ident>/change/", "directory_change", admin_only=True, under="directories", methods=("POST",), back="directory")
@@ -112,8 +113,8 @@ def _number(text: str) -> float:
 def belong(request: HttpRequest, ident: str) -> HttpResponse:
     """Where people belong of whom no mapping knows."""
     values = Form.of(request).values
-    paths = {name: values.get(name, "").strip() or None for name in ("group", "units")}
-    directories.change(request.user, ident, role=values.get("role", "user"), **paths)
+    group, units = (values.get(name, "").strip() or None for name in ("group", "units"))
+    directories.change(request.user, ident, role=values.get("role", "user"), group=group, units=units)
     messages.success(request, gettext("The settings are changed"))
     return go(request, reverse("directory", args=[ident]))
 

@@ -11,7 +11,17 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from clc.services import access_roles, directory_people, grants, groups, lock_out, people, pictures, right_pictures, second_step
+from clc.services import (
+    access_roles,
+    directory_people,
+    grants,
+    groups,
+    lock_out,
+    people,
+    pictures,
+    right_pictures,
+    second_step,
+)
 from clc.web.listing import listed, matching
 from clc.web.page import Form, at_field, go, page, show
 from clc.web.pages import rights, words
