@@ -114,7 +114,7 @@ class LdapDirectory:
             self._bind(line)
             yield f"it lets {settings.bind_dn} in" if settings.bind_dn else "it lets anybody search"
             self._said(lambda: line.search_ext_s(settings.base, self._ldap.SCOPE_BASE, "(objectClass=*)", ["1.1"], timeout=settings.timeout_s))
-            yield f"{settings.base} is there"
+            yield f"the search base {settings.base} is there"
             some = self._search(line, self._everyone(), _PAGE, lenient=True)
             if not some:
                 raise down("nobody fits its filter", "Look at the search base and the filter.")

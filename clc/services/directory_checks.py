@@ -63,7 +63,7 @@ def _about(row: Directory, name: str, person: Person | None) -> list[Step]:
     if person is None:
         return [Step(ok=False, text=f"nobody is called {name[:63]}", why="the filter finds nobody of exactly that name",
                      hint="Check the filter, the search base and the name.")]
-    found = [Step(ok=True, text=f"{person.name} is {person.place}")]
+    found = [Step(ok=True, text=f"the filter finds {person.place}")]
     link = DirectoryAccount.objects.select_related("account").filter(directory=row, key=directory_people.key(person.subject)).first()
     if link is None and Account.objects.filter(username__iexact=person.name).exists():
         return [*found, Step(ok=False, text=f"{person.name} cannot sign in", why="another account here has that name",

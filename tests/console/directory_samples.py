@@ -17,7 +17,7 @@ _DIRECTORY: dict[str, Any] = {
 }
 _FIELDS = [
     {"name": "uri", "title": "Address", "hint": "ldaps://HOST", "value": "ldaps://ldap.school", "optional": False},
-    {"name": "bind_dn", "title": "Bind DN", "hint": "", "value": "cn=reader,dc=school", "optional": True},
+    {"name": "bind_dn", "title": "DN", "hint": "", "value": "cn=reader,dc=school", "optional": True},
 ]
 _TESTED = {"ok": False, "steps": [
     {"ok": True, "text": "ldaps://ldap.school answers, with a certificate that is trusted", "why": "", "hint": ""},

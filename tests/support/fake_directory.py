@@ -126,7 +126,7 @@ class FakeDirectory:
         self._open("steps")
         yield f"it lets {self._settings.bind_dn} in"
         found = self._seen()
-        yield f"{self._settings.base} is there"
+        yield f"the search base {self._settings.base} is there"
         if not found:
             raise down("nobody fits its filter", "Look at the search base and the filter.")
         yield f"{len(found)} people"

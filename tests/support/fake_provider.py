@@ -29,7 +29,7 @@ class Bed:
 
     issuer: str = "https://id.school.test"
     client_id: str = "educloud"
-    secret: str = "client secret of a test"  # noqa: S105
+    secret: str = "client secret of a test"
     people: dict[str, dict[str, Any]] = field(default_factory=dict)
     spoil: dict[str, Any] = field(default_factory=dict)
     document: dict[str, Any] = field(default_factory=dict)
@@ -94,7 +94,8 @@ class Bed:
         return Answer(200, said | self.document)
 
     def _jwks(self) -> Answer:
-        return Answer(200, {"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": "odd"}, {"kty": "new"}, *(_KEYS[n].as_dict(private=False) for n in self.published)]})
+        odd = [{"kty": "oct", "k": "c2VjcmV0", "kid": "odd"}, {"kty": "new"}]
+        return Answer(200, {"keys": [*odd, *(_KEYS[n].as_dict(private=False) for n in self.published)]})
 
     def _userinfo(self, name: str) -> Answer:
         return Answer(200, self.people[name] | {"groups": ["from userinfo"]})
