@@ -9,9 +9,14 @@ import time
 
 import ldap
 import pytest
+from django.test import Client
 
+from clc.services import directories, directory_checks
+from clc.services.directory_lines import lines
 from luhyaapi.errors import Unavailable
+from luhyadb.models import Account
 from tests.support import private_slapd
+from tests.support.clc_world import PASSWORD
 from tests.support.directory_laws import Laws
 from tests.support.private_slapd import BASE
 
@@ -176,6 +181,35 @@ def test_all_of_many_come_in_pages(bed):
     for n in range(520):
         bed.person(f"p{n:03}", "x")
     assert len(bed.driver().everybody(1000)) == 520
+
+
+def test_from_the_login_page_to_the_account_and_out_again(bed, world, admin, monkeypatch):
+    monkeypatch.setattr(lines, "_silent", {})
+    world.group("edu.school", admin)
+    row = directories.add(admin, "school", "openldap", bed.settings(), secret=bed.secret, units="edu", group="edu")
+    bed.person("ann", "quiet river", units=("school",), display="Ann Lee")
+    bed.person("tina", "quiet river")
+    directories.map_to(admin, "school", "memberOf", bed.group("teachers", "tina"), "edu.school", "powerAdm")
+    assert all(each.ok for each in directory_checks.look_into(admin, "school", "ann"))
+    client = Client()
+    assert client.post("/login/", {"username": "ann", "password": "quiet river"})["Location"] == "/portal/"
+    ann = Account.objects.get(username="ann")
+    assert (ann.group.path, ann.first_name, ann.access_role_id) == ("edu.school", "Ann Lee", "user")
+    login = world.api(None).post("/api/v1/login/", {"username": "tina", "password": "quiet river"}, format="json")
+    assert login.status_code == 200
+    assert Account.objects.get(username="tina").access_role_id == "powerAdm"
+    bed.rename("ann", "anna")
+    bed.remove("tina")
+    assert directory_checks.check(row).deactivated == ["tina"]
+    ann.refresh_from_db()
+    assert ann.username == "anna"
+    assert client.get("/portal/").status_code == 200
+    bed.stop()
+    try:
+        assert Client().post("/login/", {"username": "anna", "password": "quiet river"}).status_code == 503
+        assert Client().post("/login/", {"username": "root", "password": PASSWORD}).status_code == 302
+    finally:
+        bed.start()
 
 
 def test_a_name_nobody_has_takes_as_long(bed):
