@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from clc.drivers.base import DN, NAME, LdapSettings, Person, down, is_called, is_typable
 from luhyaapi import clock, log
@@ -101,6 +103,8 @@ class LdapDirectory:
     def steps(self) -> Iterator[str]:
         """Reach it, be sure it is it, bind, and search."""
         settings = self._settings
+        self._ends_at = clock.monotonic() + 2 * settings.timeout_s
+        yield f"{self._reached()} can be reached"
         with self._conversation(secured=False) as line:
             if settings.plain:
                 # nothing is sent before the first question: an anonymous look at what the server is
@@ -124,6 +128,20 @@ class LdapDirectory:
                 raise down(f"{some[0][0]} has no {settings.id_attribute} or no {settings.name_attribute} that we may read; it has {had}",
                            "Choose other attributes, or let us read these.")
             yield f"{len(some)} people or more" if len(some) >= _PAGE else f"{len(some)} people"
+
+    def _reached(self) -> str:
+        """Host and port, if anybody is there; with ``ldaps://`` if it is whom the certificate says, in words the library has not."""
+        at, is_tls = urlsplit(self._settings.uri), self._settings.uri.startswith("ldaps:")
+        host, port = at.hostname or "", at.port or (636 if is_tls else 389)
+        hint = "Check address and port, and what lies between."
+        try:
+            with socket.create_connection((host, port), self._settings.timeout_s) as line:
+                if is_tls:
+                    hint = "Give the authority that signed its certificate, and the host as the certificate names it."
+                    ssl.create_default_context(cadata=self._settings.ca or None).wrap_socket(line, server_hostname=host).close()
+        except OSError as e:
+            raise down(f"{host} port {port}: {str(e)[:200]}", hint) from e
+        return f"{host} port {port}"
 
     # how it is asked
 

@@ -29,6 +29,7 @@ _KEPT_S = 600.0
 _REREAD_S = 5.0
 _ANSWER_AT_MOST = 1024 * 1024
 _KEYS_AT_MOST = 100
+_REMEMBERED = 100
 _NOT_BELIEVED = "The provider's answer is not believed"
 Key = RSAKey | ECKey | OKPKey
 Document = Mapping[str, Any]
@@ -110,6 +111,8 @@ class Remembered:
         if answer.status != 200 or not isinstance(answer.body, dict):
             raise down(f"{url} answers {answer.status} and no document")
         with self._lock:
+            if len(self._said) > _REMEMBERED:
+                self._said.clear()
             self._said[url] = clock.monotonic(), answer.body
         return answer.body
 

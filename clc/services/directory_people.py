@@ -127,6 +127,11 @@ def require_own_place(account: Account) -> None:
                       hint="Change it there or in the mappings of the directory; give a role beside it by `educloud access-role give`.")
 
 
+def decided(account: Account) -> None:
+    """Somebody here said whether an account is active: no sign-in undoes that."""
+    DirectoryAccount.objects.filter(account=account).update(gone_at=0)
+
+
 def gone(link: DirectoryAccount) -> None:
     """Nobody is called so in the directory any more: deactivate the account, unless nobody else could manage this cloud."""
     with memory.atomic(), _of(link.directory):

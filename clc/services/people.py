@@ -185,6 +185,8 @@ def deactivate(by: Account, username: str) -> None:
 
     Raises Refused(not_found | forbidden | state) as :func:`delete`.
     """
+    from clc.services import directory_people
+
     scope.require_admin(by)
     with memory.atomic():
         account = _to_end(by, username, "deactivate")
@@ -192,17 +194,21 @@ def deactivate(by: Account, username: str) -> None:
             raise Refused("state", f"{account.username} is deactivated already")
         account.is_active = False
         account.save(update_fields=["is_active"])
+        directory_people.decided(account)
         _end_sessions(account)
         events.record("user", str(account.pk), "user deactivated", owner=account, name=account.username, actor=by)
 
 
 def reactivate(by: Account, username: str) -> None:
     """Have somebody sign in again. Raises Refused(not_found | forbidden), Refused(state) for who can already."""
+    from clc.services import directory_people
+
     scope.require_admin(by)
     with memory.atomic():
         account = find(by, username)
         if not Account.objects.filter(pk=account.pk, is_active=False).update(is_active=True):
             raise Refused("state", f"{account.username} is active already")
+        directory_people.decided(account)
         events.record("user", str(account.pk), "user reactivated", owner=account, name=account.username, actor=by)
 
 

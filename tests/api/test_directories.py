@@ -206,6 +206,18 @@ def test_who_is_turned_off_or_deactivated_stays_out(school, bed, admin):
     refused(sign_in.by_password, "ann", RIVER)
 
 
+def test_what_an_administrator_said_of_an_account_holds(school, bed, admin):
+    """Gone, reactivated by hand, back, deactivated by hand: that was the last word."""
+    bed.person("ann", RIVER)
+    sign_in.by_password("ann", RIVER)
+    kept = bed.people.pop("ann")
+    assert directory_checks.check(school).deactivated == ["ann"]
+    people.reactivate(admin, "ann")
+    bed.people["ann"] = kept
+    people.deactivate(admin, "ann")
+    refused(sign_in.by_password, "ann", RIVER, code="forbidden")
+
+
 def test_a_deleted_account_begins_anew(school, bed, admin):
     bed.person("ann", RIVER)
     first = sign_in.by_password("ann", RIVER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import html
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,7 +14,7 @@ from clc.services import directories, refusals, second_step
 from clc.services.directory_lines import REST_S, lines
 from luhyaapi import clock
 from luhyaapi.clock import ManualClock
-from luhyadb.models import Account, ApiToken, Event, SecondStep
+from luhyadb.models import Account, ApiToken, BrowserSession, Event, SecondStep
 from tests.support import fake_provider
 from tests.support.clc_world import PASSWORD
 
@@ -78,6 +79,15 @@ def test_the_button_leads_there_and_back_to_the_page_that_was_asked_for(bed):
     assert (account.group.path, account.first_name, account.email, account.has_usable_password()) == ("edu.school", "Ann", "ann@school.test", False)
     (added,) = Event.objects.filter(what="user added", owner=account)
     assert (added.via, added.origin) == ("directory", "school")
+
+
+def test_who_only_asks_leaves_nothing_for_long(bed, time, settings):
+    client = Client()
+    client.get("/login/with/school/")
+    (row,) = BrowserSession.objects.all()
+    assert row.expire_date.timestamp() < dt.datetime.now(dt.UTC).timestamp() + 700
+    back(client, there(client, bed))
+    assert client.session.get_expiry_age() == settings.SESSION_COOKIE_AGE
 
 
 def test_claims_are_mapped_like_attributes(bed, admin):

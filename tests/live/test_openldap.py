@@ -50,7 +50,7 @@ def refused(driver, password="quiet river"):
 def test_starttls_comes_before_anything_is_said(bed):
     bed.person("ann", "quiet river")
     assert bed.driver(uri=bed.open_uri).signed_in("ann", "quiet river").name == "ann"
-    assert next(bed.driver(uri=bed.open_uri).steps()).endswith("with a certificate that is trusted")
+    assert list(bed.driver(uri=bed.open_uri).steps())[1].endswith("with a certificate that is trusted")
 
 
 def test_without_tls_only_where_it_is_said(bed):
@@ -69,8 +69,11 @@ def test_a_certificate_of_another_authority_ends_it(bed, tmp_path):
 
 
 def test_a_certificate_for_another_host_ends_it(bed):
-    error, _ = refused(bed.driver(uri=f"ldaps://localhost:{bed.tls_port}"))
+    driver = bed.driver(uri=f"ldaps://localhost:{bed.tls_port}")
+    error, _ = refused(driver)
     assert "names the host" in error.hint
+    with pytest.raises(Unavailable, match="Hostname mismatch"):
+        list(driver.steps())
 
 
 def test_an_address_without_the_tls_of_its_port_ends_it(bed):

@@ -96,11 +96,11 @@ class Laws:
     def test_a_test_says_what_works(self, bed):
         bed.person("ann", "quiet river")
         told = list(bed.driver().steps())
-        assert len(told) == 4
+        assert len(told) == 5
         assert told[-1] == "1 people"
 
     @pytest.mark.parametrize(("changed", "after", "why"), [
-        ({"secret": "something else"}, 1, "does not know cn=reader"), ({"base": "dc=elsewhere,dc=test"}, 2, "there is no dc=elsewhere"),
+        ({"secret": "something else"}, 2, "does not know cn=reader"), ({"base": "dc=elsewhere,dc=test"}, 3, "there is no dc=elsewhere"),
     ])
     def test_a_test_says_the_first_thing_that_is_wrong(self, bed, changed, after, why):
         bed.person("ann", "quiet river")

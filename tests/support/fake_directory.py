@@ -122,6 +122,7 @@ class FakeDirectory:
     def steps(self) -> Iterator[str]:
         if self._bed.fails:
             raise down(self._bed.fails)
+        yield f"{self._bed.name} port 636 can be reached"
         yield f"{self._settings.uri} answers, with a certificate that is trusted"
         self._open("steps")
         yield f"it lets {self._settings.bind_dn} in"

@@ -112,7 +112,8 @@ def _serve(home: Path, port: int) -> None:
     (home / "registration").mkdir(exist_ok=True)
     (home / "registration" / "login.html").write_text(_LOGIN)
     settings.configure(
-        SECRET_KEY="of a test", PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"], ALLOWED_HOSTS=["127.0.0.1"], ROOT_URLCONF="tests.support.real_provider_urls", LOGIN_URL="/login/", USE_TZ=True,
+        SECRET_KEY="of a test", PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+        ALLOWED_HOSTS=["127.0.0.1"], ROOT_URLCONF="tests.support.real_provider_urls", LOGIN_URL="/login/", USE_TZ=True,
         INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions", "oauth2_provider"],
         MIDDLEWARE=["django.contrib.sessions.middleware.SessionMiddleware", "django.middleware.csrf.CsrfViewMiddleware",
                     "django.contrib.auth.middleware.AuthenticationMiddleware"],

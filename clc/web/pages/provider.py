@@ -29,6 +29,8 @@ def there(request: HttpRequest, ident: str) -> HttpResponse:
     """To the provider; afterwards to the page that was asked for."""
     asked = request.GET.get("next", "")[:_LONGEST]
     target = asked if url_has_allowed_host_and_scheme(asked, {request.get_host()}, request.is_secure()) else ""
+    if not request.user.is_authenticated:
+        request.session.set_expiry(int(provider_sign_in.WITHIN_S))  # whoever only asks leaves nothing for long
     try:
         row = provider_sign_in.named(ident)
         return HttpResponseRedirect(provider_sign_in.begin(request.session, row, _back(request, row), target))

@@ -81,6 +81,7 @@ def _refused(request: HttpRequest, template: str, error: Trouble, **more: Any) -
 
 def _enter(request: HttpRequest, account: Account, target: str) -> HttpResponse:
     auth.login(request, account)
+    request.session.set_expiry(None)
     sessions.signed_in(request.session, account, address(request), request.headers.get("User-Agent", ""))
     answer = HttpResponseRedirect(reverse("account_password") if account.must_change_password else target or home(account))
     if account.language:
