@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from clc.drivers import ldap_directory
 from clc.drivers.base import LdapSettings, PeopleDirectory
 
-DIRECTORIES: dict[str, Callable[[LdapSettings, str], PeopleDirectory]] = {"ldap": ldap_directory.make, "ldaps": ldap_directory.make}
+DIRECTORIES: dict[str, Callable[[LdapSettings, str, Sequence[str]], PeopleDirectory]] = {"ldap": ldap_directory.make, "ldaps": ldap_directory.make}
+"""Each is made of settings, the secret, and the attributes that are asked for beside those the settings name."""

@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -24,15 +24,15 @@ _NOBODY = "cn=nobody-of-this-name"
 _MATCHED_AT_MOST = 2
 
 
-def make(settings: LdapSettings, secret: str) -> LdapDirectory:
+def make(settings: LdapSettings, secret: str, further: Sequence[str]) -> LdapDirectory:
     """The directory of these settings. Raises Failed(missing) where python-ldap is not installed."""
-    return LdapDirectory(settings, secret)
+    return LdapDirectory(settings, secret, further)
 
 
 class LdapDirectory:
     """Each question is a conversation of its own, which ends with it."""
 
-    def __init__(self, settings: LdapSettings, secret: str) -> None:
+    def __init__(self, settings: LdapSettings, secret: str, further: Sequence[str]) -> None:
         try:
             import ldap
             import ldap.dn
@@ -43,6 +43,9 @@ class LdapDirectory:
                          hint="Install the cloud as root, or sign in through an OpenID provider.") from e
         self._ldap, self._paged = ldap, SimplePagedResultsControl
         self._settings, self._secret = settings, secret
+        # by name, for entries hold pictures too
+        self._attributes = list(dict.fromkeys((settings.id_attribute, settings.display_attribute, settings.mail_attribute, settings.groups_attribute,
+                                               *settings.typed, *further)))
         self._ends_at = 0.0
 
     # what may be asked
@@ -125,7 +128,7 @@ class LdapDirectory:
             first = next((each for each in some if self._is_whole(each)), None)
             if first is None:
                 had = ", ".join(sorted(some[0][1])) or "none"
-                raise down(f"{some[0][0]} has no {settings.id_attribute} or no {settings.name_attribute} that we may read; it has {had}",
+                raise down(f"{some[0][0]} has no {settings.id_attribute} or no {settings.name_attribute} that we may read; of those asked for it has {had}",
                            "Choose other attributes, or let us read these.")
             yield f"{len(some)} people or more" if len(some) >= _PAGE else f"{len(some)} people"
 
@@ -239,10 +242,6 @@ class LdapDirectory:
     def _everyone(self) -> str:
         return self._settings.filter.replace(NAME, "*")
 
-    def _attributes(self) -> list[str]:
-        settings = self._settings
-        return ["*", settings.id_attribute, settings.groups_attribute, *settings.typed]
-
     def _one(self, line: Any, name: str) -> Entry | None:
         """The one entry of that name, sign for sign."""
         asked = self._settings.filter.replace(NAME, self._ldap.filter.escape_filter_chars(name))
@@ -258,7 +257,7 @@ class LdapDirectory:
         found: list[Entry] = []
 
         def ask() -> None:
-            ident = line.search_ext(settings.base, ldap.SCOPE_SUBTREE, asked, self._attributes(), timeout=settings.timeout_s, sizelimit=at_most)
+            ident = line.search_ext(settings.base, ldap.SCOPE_SUBTREE, asked, self._attributes, timeout=settings.timeout_s, sizelimit=at_most)
             while True:
                 kind, entries = line.result(ident, all=0, timeout=settings.timeout_s)
                 found.extend((dn, values) for dn, values in entries if dn is not None)
@@ -280,7 +279,7 @@ class LdapDirectory:
         ldap, settings = self._ldap, self._settings
 
         def ask() -> tuple[list[Entry], bytes]:
-            ident = line.search_ext(settings.base, ldap.SCOPE_SUBTREE, self._everyone(), self._attributes(), serverctrls=[control], timeout=settings.timeout_s)
+            ident = line.search_ext(settings.base, ldap.SCOPE_SUBTREE, self._everyone(), self._attributes, serverctrls=[control], timeout=settings.timeout_s)
             _kind, entries, _ident, controls = line.result3(ident, timeout=settings.timeout_s)
             cookie = next((each.cookie for each in controls if each.controlType == control.controlType), b"")
             return [(dn, values) for dn, values in entries if dn is not None and self._is_whole((dn, values))], cookie
@@ -297,7 +296,7 @@ class LdapDirectory:
     def _person(self, line: Any, entry: Entry) -> Person:
         dn, raw = entry
         settings = self._settings
-        values = {name.casefold(): _texts(raw, name) for name in raw if name.casefold() not in ("userpassword", "jpegphoto", "unicodepwd")}
+        values = {name.casefold(): _texts(raw, name) for name in raw}
         groups = settings.groups_attribute.casefold()
         if settings.group_filter:
             values[groups] = (*values.get(groups, ()), *self._groups_of(line, dn, _texts(raw, settings.name_attribute)[0]))

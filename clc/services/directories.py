@@ -167,6 +167,11 @@ def secret_of(row: Directory) -> str:
     return sealed.opened(_SEALED_FOR, row.secret)
 
 
+def compared(row: Directory) -> list[str]:
+    """The attributes that its mappings look at."""
+    return sorted(set(DirectoryMapping.objects.filter(directory=row).values_list("attribute", flat=True)))
+
+
 def found(row: Directory, trouble: str = "", **counts: Any) -> None:
     """Keep how its people were found just now."""
     Directory.objects.filter(pk=row.pk).update(checked_at=clock.now(), checked={"trouble": trouble[:500], **counts})

@@ -73,7 +73,7 @@ def driver(row: Directory) -> PeopleDirectory:
     settings = directories.settings_of(row)
     if row.kind != DirectoryKind.LDAP or not isinstance(settings, LdapSettings):
         raise Refused("unsupported", "A provider cannot be asked for its people", f"{row.name} knows who somebody is when they sign in there")
-    return DIRECTORIES[urlsplit(settings.uri).scheme](settings, _secret(row))
+    return DIRECTORIES[urlsplit(settings.uri).scheme](settings, _secret(row), directories.compared(row))
 
 
 def _secret(row: Directory) -> str:

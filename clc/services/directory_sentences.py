@@ -113,7 +113,7 @@ DIRECTORIES = (
     _("{} answers, with a certificate that is trusted"),
     _("nobody fits its filter"),
     _("Look at the search base and the filter."),
-    _("{} has no {} or no {} that we may read; it has {}"),
+    _("{} has no {} or no {} that we may read; of those asked for it has {}"),
     _("Choose other attributes, or let us read these."),
     _("The directory has too many people"),
     _("more than {}"),

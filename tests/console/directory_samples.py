@@ -41,7 +41,13 @@ def pages(form: Any) -> dict[str, tuple[str, str, dict[str, Any]]]:
         )
     ]
     shared = {"form": form, "values": {}, "settings": _FIELDS, "is_ldap": True, **_CHOICES}
+    providers = [{"name": "portal", "title": "School portal"}, {"name": "city", "title": "City of Longyou"}]
+    of_provider = {"directory": {"directory": {"name": "portal", "kind": "oidc"}}, "sessions": [], "tokens": [], "form": form,
+                   "second_step": {"on": False, "recovery_codes_left": 0}}
     return {
+        "login-providers": ("login.html", "", {"form": form, "next": "/instances/", "providers": providers, "out_of": "portal"}),
+        "account-of-provider": ("account/detail.html", "", of_provider),
+        "account-of-provider-proved": ("account/detail.html", "", of_provider | {"is_proved": True, "second_step": {"on": True, "recovery_codes_left": 3}}),
         "directories": ("directories/list.html", "directories", {"rows": rows, "presets": _PRESETS, "form": form}),
         "directories-none": ("directories/list.html", "directories", {"rows": [], "presets": _PRESETS, "form": form}),
         "directory": ("directories/detail.html", "directories", {"directory": _DIRECTORY, **shared}),

@@ -153,10 +153,16 @@ def test_referrals_lead_nowhere(bed):
             line.delete_ext_s(f"ou=elsewhere,{BASE}", serverctrls=[ldap.controls.simple.ManageDSAITControl()])
 
 
-AD = {
-    "filter": "(&(objectCategory=person)(objectClass=user)(sAMAccountName={name})(!(userAccountControl:1.2.840.113556.1.4.803:=2)))",
-    "id_attribute": "objectGUID", "name_attribute": "sAMAccountName", "display_attribute": "cn",
-}
+AD = directories.PRESETS["active-directory"]
+
+
+def test_only_what_is_asked_for_is_read(bed):
+    """Entries hold pictures and worse; what a mapping compares is asked for by name."""
+    bed.person("ann", "quiet river")
+    assert "sn" not in bed.driver().named("ann").values
+    person = bed.driver(further=("sn", "userPassword")).named("ann")
+    assert person.values["sn"] == ("ann",)
+    assert "userpassword" not in person.values, "nobody may read it"
 
 
 def test_like_active_directory(bed):

@@ -37,7 +37,7 @@ class Bed:
 
     def driver(self, **more: object) -> drivers.PeopleDirectory:
         secret = str(more.pop("secret", self.secret))
-        return drivers.DIRECTORIES["fake"](LdapSettings.model_validate(self.settings(**more)), secret)
+        return drivers.DIRECTORIES["fake"](LdapSettings.model_validate(self.settings(**more)), secret, ())
 
     def person(self, name: str, password: str, *, units: tuple[str, ...] = (), display: str = "", mail: str = "") -> str:
         dn = ",".join([f"uid={name}", *(f"ou={unit}" for unit in reversed(units)), BASE])
@@ -136,4 +136,4 @@ class FakeDirectory:
 def registered(monkeypatch: object, *beds: Bed) -> None:
     """Have these be directories for the length of a test."""
     known = {bed.name: bed for bed in beds}
-    monkeypatch.setitem(drivers.DIRECTORIES, "fake", lambda settings, secret: FakeDirectory(known[settings.uri.partition("://")[2]], settings, secret))
+    monkeypatch.setitem(drivers.DIRECTORIES, "fake", lambda settings, secret, _further: FakeDirectory(known[settings.uri.partition("://")[2]], settings, secret))

@@ -124,9 +124,9 @@ class Bed:
                 "filter": "(&(objectClass=inetOrgPerson)(|(uid={name})(mail={name})))", "timeout_s": 3, **more}
 
     def driver(self, **more: object) -> PeopleDirectory:
-        secret = str(more.pop("secret", self.bind_secret))
+        secret, further = str(more.pop("secret", self.bind_secret)), more.pop("further", ())
         settings = LdapSettings.model_validate(self.settings(**more))
-        return DIRECTORIES[settings.uri.partition("://")[0]](settings, secret)
+        return DIRECTORIES[settings.uri.partition("://")[0]](settings, secret, further)
 
     @contextlib.contextmanager
     def line(self) -> Iterator[ldap.ldapobject.LDAPObject]:

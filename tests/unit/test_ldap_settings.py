@@ -15,7 +15,7 @@ SETTINGS = LdapSettings(uri="ldaps://ldap.school", base="dc=school")
 def test_without_the_library_it_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "ldap", None)
     with pytest.raises(Failed, match="python-ldap is not installed") as error:
-        DIRECTORIES["ldaps"](SETTINGS, "")
+        DIRECTORIES["ldaps"](SETTINGS, "", ())
     assert error.value.code == "missing"
 
 
