@@ -136,4 +136,8 @@ class FakeDirectory:
 def registered(monkeypatch: object, *beds: Bed) -> None:
     """Have these be directories for the length of a test."""
     known = {bed.name: bed for bed in beds}
-    monkeypatch.setitem(drivers.DIRECTORIES, "fake", lambda settings, secret, _further: FakeDirectory(known[settings.uri.partition("://")[2]], settings, secret))
+
+    def make(settings: LdapSettings, secret: str, _further: object) -> FakeDirectory:
+        return FakeDirectory(known[settings.uri.partition("://")[2]], settings, secret)
+
+    monkeypatch.setitem(drivers.DIRECTORIES, "fake", make)
