@@ -76,6 +76,7 @@ disable_services() {
             rabbitmq-server) units=rabbitmq-server.service ;;
             memcached) units=memcached.service ;;
             mariadb-server) units=mariadb.service ;;
+            slapd) units=slapd.service ;;
             libvirt-daemon-system) units="libvirtd.service libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirt-guests.service virtlogd.socket virtlockd.socket" ;;
             *) continue ;;
         esac

@@ -20,8 +20,8 @@ ROOTS = {
     "sc": _SHARED,
 }
 """The packages a role's own code imports. The CLC needs the whole lock."""
-COMPILED = {"mysqlclient", "libvirt-python"}
-"""What has no wheel and takes a compiler: without root MariaDB is not used, and libvirt's binding comes from Debian's package."""
+COMPILED = {"mysqlclient", "libvirt-python", "python-ldap"}
+"""What has no wheel and takes a compiler: without root MariaDB is not used, libvirt's binding comes from Debian's package, and LDAP's too if wanted."""
 PROFILES = ("rootless", "demo")
 
 

@@ -19,6 +19,9 @@ from luhyaapi.wire.http import Door
 from luhyaapi.wire.identity import Membership
 from luhyaapi.wire.link import DownLink, UpLink
 
+_DIRECTORIES_S = 60.0
+"""How often is asked whether a directory is due to be checked."""
+
 
 @dataclass
 class House:
@@ -73,6 +76,7 @@ def clc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Link
     from clc import door
     from clc.beat import Beat
     from clc.role import ROLE
+    from clc.services import directory_checks
     from clc.services.hosts import SignsOfLife
     from clc.services.office import Office
     from luhyaapi.status.board import Board
@@ -95,7 +99,14 @@ def clc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Link
     _plug(agent, Beat(agent))
     if links.inline:
         return House(agent)
-    return House(agent, door.make(agent), extras=[bell.Bell(settings.host.state / bell.NAME, agent.post_soon)])
+
+    def check_directories() -> None:
+        with agent.memory():
+            directory_checks.tend()
+
+    # a loop of its own: a directory that hangs must not keep the beat waiting
+    loops = [Loop("directories", check_directories, _DIRECTORIES_S)]
+    return House(agent, door.make(agent), loops, extras=[bell.Bell(settings.host.state / bell.NAME, agent.post_soon)])
 
 
 def cc(settings: Settings, own: Membership, key: Ed25519PrivateKey, links: Links) -> House:

@@ -46,6 +46,7 @@ CODES: dict[str, Code] = {
         Code("no_capacity", "unavailable", "No node can take it now", "Wait, stop something, or add a node; `instance run --why` names each reason.", 503, 6),
         Code("host_silent", "unavailable", "A host does not answer", "Look at `educloud status`; start the host or its role.", 503, 1),
         Code("busy", "unavailable", "Busy", "Try again in a moment.", 503, 1),
+        Code("directory_down", "unavailable", "The directory does not answer", "Try again later, or tell an administrator.", 503, 1),
         Code("broker_down", "unavailable", "The broker does not answer", "Start it; nothing is lost, waiting commands go out by themselves.", 503, 1),
         Code("interrupted", "unavailable", "Interrupted", "It is tried again by itself.", 503, 1),
         Code("transfer", "unavailable", "The bytes did not arrive", "It resumes by itself; check the network between the two hosts.", 503, 1),

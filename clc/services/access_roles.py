@@ -55,6 +55,11 @@ def delete(by: Account, name: str) -> None:
         if holders:
             raise Refused("state", f"The access role {row.pk} is in use", f"{len(holders)} people have it: {', '.join(sorted(holders)[:5])}",
                           hint="Give them another one first.")
+        from clc.services import directories
+
+        if names := directories.that_give(row):
+            raise Refused("state", f"The access role {row.pk} is in use", f"directories give it: {', '.join(names[:5])}",
+                          hint="Have them give another one first.")
         events.record("access-role", row.pk, "access role given up", owner=by)
         row.delete()
 

@@ -105,7 +105,11 @@ def delete(by: Account, text: str) -> Group:
             raise Refused("invalid", "The group of everybody cannot be given up")
         if why := ", ".join(_belongings(row)):
             raise Refused("state", f"The group {row.path} cannot be given up", why, hint="Move or delete what belongs to it first.")
-        from clc.services import grants, shares
+        from clc.services import directories, grants, shares
+
+        if names := directories.that_name(row):
+            raise Refused("state", f"The group {row.path} cannot be given up", f"directories: {', '.join(names[:_NAMED_AT_MOST])}",
+                          hint="Have the people of these directories belong elsewhere first.")
 
         grants.forget_group(row)
         shares.forget_group(row)

@@ -113,9 +113,12 @@ def place(by: Account, username: str, role: str = "", group: str = "") -> Accoun
 
     Raises Refused(invalid | not_found | forbidden), Refused(state) for the last administrator.
     """
+    from clc.services import directory_people
+
     with memory.atomic():
         admins = set(Account.objects.select_for_update().filter(is_staff=True, is_active=True).values_list("pk", flat=True))
         account = find(by, username, Verb.WRITE)
+        directory_people.require_own_place(account)
         where = allowed_place(by, role or account.access_role_id, group or groups.shown(account.group.path))
         if not by.is_admin:
             grants.check_within(by, account.access_role, account.group)
@@ -134,6 +137,9 @@ def set_password(account: Account, password: str, by: Account | None = None) -> 
 
     One that somebody else chose has to be changed first. Raises Refused(invalid), Refused(forbidden) also for one's own ``by`` oneself.
     """
+    from clc.services import directory_people
+
+    directory_people.require_own_password(account)
     if by is not None:
         if by.pk == account.pk:
             raise Refused("forbidden", "Nobody resets the password they are signed in with", "changing it needs the current one",
@@ -179,23 +185,29 @@ def deactivate(by: Account, username: str) -> None:
 
     Raises Refused(not_found | forbidden | state) as :func:`delete`.
     """
+    from clc.services import directory_people
+
     with memory.atomic():
         account = _to_end(by, username, "deactivate")
         if not account.is_active:
             raise Refused("state", f"{account.username} is deactivated already")
         account.is_active = False
         account.save(update_fields=["is_active"])
+        directory_people.decided(account)
         _end_sessions(account)
         events.record("user", str(account.pk), "user deactivated", owner=account, name=account.username, actor=by)
 
 
 def reactivate(by: Account, username: str) -> None:
     """Have somebody sign in again. Raises Refused(not_found | forbidden), Refused(state) for who can already."""
+    from clc.services import directory_people
+
     with memory.atomic():
         account = find(by, username)
         grants.check_managed(by, account, Verb.WRITE)
         if not Account.objects.filter(pk=account.pk, is_active=False).update(is_active=True):
             raise Refused("state", f"{account.username} is active already")
+        directory_people.decided(account)
         events.record("user", str(account.pk), "user reactivated", owner=account, name=account.username, actor=by)
 
 

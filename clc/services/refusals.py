@@ -52,6 +52,11 @@ def sign_in(name: str) -> None:
     _line(account, "sign-in refused", f"from {origins.current().place}", {"name": account.username} if account else {})
 
 
+def without_place(directory: str, error: Trouble) -> None:
+    """Somebody a directory knows was not let in."""
+    _line(None, "sign-in refused", f"from {origins.current().place}", {"directory": directory, "why": error.why[:200]})
+
+
 def forbidden(address: str, error: Trouble) -> None:
     """Somebody who is signed in asked for what he may not do; nobody's asking is no line."""
     account = origins.current().asker().account

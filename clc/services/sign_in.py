@@ -10,7 +10,7 @@ from typing import Any
 
 from django.contrib.auth import authenticate
 
-from clc.services import lock_out, refusals, second_step, tokens
+from clc.services import directory_sign_in, lock_out, provider_sign_in, refusals, second_step, tokens
 from luhyaapi import clock
 from luhyaapi.errors import Refused, Unavailable
 from luhyadb.models import Account, ApiToken
@@ -67,7 +67,13 @@ def by_code(account: Account, code: str, address: str = "") -> None:
 
 
 def again(account: Account, password: str, address: str = "", field: str = "current_password") -> None:
-    """Whether it is still who signed in. Raises Refused(invalid) with the field named, Refused(locked_out), Unavailable(busy)."""
+    """Whether it is still who signed in. Raises Refused(invalid) with the field named, Refused(locked_out), Unavailable(busy).
+
+    An account of a directory proves it there: of LDAP by its password, of a provider by signing in there once more, in the browser.
+    """
+    if row := provider_sign_in.of(account):
+        raise Refused("invalid", f"Sign in at {row.name} once more", "this account has no password here", field=field,
+                      hint="Your account's page leads there; the proof is good for five minutes in that browser.")
     try:
         by_password(account.username, password, address)
     except Refused as e:
@@ -85,6 +91,8 @@ def _checked(username: str, password: str) -> Account:
     with _turn():
         account = authenticate(username=username, password=password)
     if not isinstance(account, Account):
+        account = directory_sign_in.by_password(username, password)
+    if account is None:
         refusals.sign_in(username)
         raise Refused("unauthenticated", "Name or password is wrong", hint="Try again, or have an administrator set a new password.")
     return account

@@ -71,6 +71,14 @@ class Via(Word):
     HOST = "host", "Host", "主机"
     CLOUD = "cloud", "The cloud itself", "云自身"
     SHELL = "shell", "The machine itself", "本机命令"
+    DIRECTORY = "directory", "Directory", "目录服务"
+
+
+class DirectoryKind(Word):
+    """How a directory of people is asked."""
+
+    LDAP = "ldap", "LDAP, Active Directory", "LDAP、Active Directory"
+    OIDC = "oidc", "OpenID Connect", "OpenID Connect"
 
 
 class Result(Word):

@@ -1,6 +1,7 @@
 """Every table there is."""
 
 from luhyadb.models.access import Access, ElasticAddress, Forward, GroupMember, SecurityGroup
+from luhyadb.models.directories import Directory, DirectoryAccount, DirectoryMapping
 from luhyadb.models.groups import Group, GroupAbove
 from luhyadb.models.hosts import Host, JoinToken
 from luhyadb.models.images import Comparison, Image, ImageVersion, Upload
@@ -30,8 +31,9 @@ from luhyadb.models.workspaces import Workspace
 
 __all__ = [
     "Access", "AccessOrder", "AccessRole", "Account", "AddressLease", "ApiToken", "BrowserSession", "Card", "Chain", "Child", "Comparison",
-    "ElasticAddress", "ElasticLink", "Event", "FlowRun", "Forward", "ForwardLease", "Gate", "Grant", "Group", "GroupAbove", "GroupMember",
-    "Guess", "Heard", "Host", "IdempotencyKey", "Image", "ImageVersion", "Instance", "JoinToken", "Letter", "Network", "NetworkPlan",
-    "Outbox", "Permission", "Placement", "Pool", "PortLease", "Prefetch", "Quota", "Reservation", "ReservedAddress", "ScreenTicket",
-    "SecondStep", "SecurityGroup", "Segment", "Share", "TakenAddress", "Task", "TaskOrder", "TaskStep", "Turn", "Upload", "Workspace",
+    "Directory", "DirectoryAccount", "DirectoryMapping", "ElasticAddress", "ElasticLink", "Event", "FlowRun", "Forward", "ForwardLease",
+    "Gate", "Grant", "Group", "GroupAbove", "GroupMember", "Guess", "Heard", "Host", "IdempotencyKey", "Image", "ImageVersion", "Instance",
+    "JoinToken", "Letter", "Network", "NetworkPlan", "Outbox", "Permission", "Placement", "Pool", "PortLease", "Prefetch", "Quota",
+    "Reservation", "ReservedAddress", "ScreenTicket", "SecondStep", "SecurityGroup", "Segment", "Share", "TakenAddress", "Task", "TaskOrder",
+    "TaskStep", "Turn", "Upload", "Workspace",
 ]

@@ -18,6 +18,7 @@ WRITES = {
     "acreate", "aupdate", "adelete", "asave",
 }
 FURTHER_WRITERS: dict[str, dict[str, str]] = {
+    "Account": {"clc.services.directory_people": "accounts of a directory are made and brought up to date as it says"},
     "IdempotencyKey": {"clc.web.api.once": "the key is taken and answered around the view, in the view's own request"},
 }
 """Table -> module -> why it may write beside the writer the table names."""

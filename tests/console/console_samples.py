@@ -6,6 +6,7 @@ from typing import Any
 
 import access_samples
 import audit_samples
+import directory_samples
 import pool_samples
 import right_samples
 import sign_in_samples
@@ -123,6 +124,21 @@ _PATHS = {
     "person_second_step_remove": "people/of/<str:ident>/second-step/",
     "login_code": "login/code/",
     "account": "account/",
+    "login_with": "login/with/<str:ident>/",
+    "login_out": "login/with/<str:ident>/out/",
+    "login_again": "account/again/",
+    "directories": "directories/",
+    "directory": "directories/<str:ident>/",
+    "directory_unmap": "directories/<str:ident>/mappings/<str:mapping>/remove/",
+    "directory_add": "directories/add/",
+    "directory_switch": "directories/<str:ident>/switch/",
+    "directory_check": "directories/<str:ident>/check/",
+    "directory_import": "directories/<str:ident>/import/",
+    "directory_map": "directories/<str:ident>/map/",
+    "directory_belong": "directories/<str:ident>/belong/",
+    "directory_change": "directories/<str:ident>/change/",
+    "directory_test": "directories/<str:ident>/test/",
+    "directory_remove": "directories/<str:ident>/remove/",
     "account_password": "account/password/",
     "account_token_add": "account/tokens/add/",
     "account_token_revoke": "account/tokens/<str:ident>/revoke/",
@@ -665,6 +681,7 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
         "who": ("rights/who.html", "images", right_samples.WHO),
         "who-nobody": ("rights/who.html", "images", right_samples.WHO | {"rows": []}),
         **sign_in_samples.pages(stamp, FORM),
+        **directory_samples.pages(FORM),
         "portal": ("portal/home.html", "", {"rows": one[:5], "images": images()[:3]}),
         "portal-none": ("portal/home.html", "", {"rows": [], "images": []}),
         "error": (

@@ -21,6 +21,7 @@ from luhyaapi.contracts.vocabulary import HostState, ImageState, InstanceState, 
 from luhyadb.models import (
     Account,
     Comparison,
+    Directory,
     ElasticAddress,
     Event,
     Forward,
@@ -176,6 +177,7 @@ def filled(admin, user, other, cloud, monkeypatch):
                                       created_at=clock.now(), **more)
     for n, more in enumerate(({}, {"address": "192.0.2.99", "port": 40000, "until": clock.now() + 60}, {"trouble": FAULT, "sources": ["10.0.0.0/8"]})):
         Forward.objects.create(id=f"fwd-0000000{n}", instance_id="ins-00000001", guest_port=80 + n, created_at=clock.now(), **more)
+    Directory.objects.create(id="dir-00000001", name="school", kind="ldap", settings={"uri": "ldaps://ldap.school", "base": "dc=school"}, created_at=1.0)
     TaskStep.objects.create(task_id=f"tsk-{11:08x}", name="fetch", state="running", host="nc-00000001", started_at=clock.now())
     events.record("task", f"tsk-{11:08x}", "step fetch running", owner=user, task=f"tsk-{11:08x}", host="nc-00000001")
     cloud.write(f"task:tsk-{11:08x}", {"phase": "fetch", "percent": 40, "bytes_done": 4, "bytes_total": 10})
@@ -186,8 +188,10 @@ def filled(admin, user, other, cloud, monkeypatch):
 
 AT = {"group": "grp-00000000", "access-role": "powerAdm", "workspace": "wks-00000001", "instance": "ins-00000001", "image": "img-00000001",
       "task": f"tsk-{11:08x}", "host": "nc-00000001", "people": "bob", "network": "net-00000001", "security-group": "sgr-00000001",
-      "history": f"tsk-{11:08x}"}
-READ = [p for p in PAGES.values() if "GET" in p.methods and p.slug not in ("login", "login_code", "person_add", "account_second_step")]
+      "history": f"tsk-{11:08x}", "directorie": "school"}
+NO_PAGE = ("login", "login_code", "login_with", "login_return", "login_again", "login_out", "person_add", "account_second_step")
+READ = [p for p in PAGES.values() if "GET" in p.methods and p.slug not in NO_PAGE]
+
 
 
 def address(one):
@@ -313,7 +317,7 @@ def test_buttons_are_those_of_what_one_may_do(filled, admin, manager, user, othe
     menus = {name: re.findall(r'<li><a href="([^"]*)"', shows[name].get("/images/").content.decode()) for name in shows}
     assert "/people/" in menus["mary"]
     assert "/people/" not in menus["ann"]
-    assert set(menus["admin"]) - set(menus["mary"]) == {"/networks/", "/audit/"}
+    assert set(menus["admin"]) - set(menus["mary"]) == {"/networks/", "/audit/", "/directories/"}
     assert browser(manager).get("/portal/").content.decode().count('href="/people/"') == 1, "the way to it"
 
 

@@ -73,6 +73,7 @@ def test_without_root_nothing_is_compiled():
 
 
 def test_what_is_compiled_and_needed_by_others_is_said():
-    text = "libvirt-python==1 \\\n    --hash=sha256:a\n    # via other\nother==2 \\\n    --hash=sha256:b\n    # via -r requirements.in\nmysqlclient==3\n"
+    text = "libvirt-python==1 \\\n    --hash=sha256:a\n    # via other\nother==2 \\\n    --hash=sha256:b\n    # via -r requirements.in\n"
+    text += "mysqlclient==3\npython-ldap==4\n"
     with pytest.raises(KeyError, match="libvirt-python"):
         lock.uncompiled(text)

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from clc.services import sign_in
+from clc.services import provider_sign_in, sign_in
 from clc.web.rest import Form, JsonAlways, SmallJson, admit
 from luhyadb.models import Account
 
@@ -70,7 +70,9 @@ def proved(form: type[Form]) -> Callable[[Handler], Handler]:
     def around(handler: Handler) -> Handler:
         @functools.wraps(handler)
         def handle(view: Endpoint, *args: Any, **kwargs: Any) -> Response:
-            sign_in.again(view.account, view.sent(form)["current_password"], view.address)
+            sent = view.sent(form)
+            if not provider_sign_in.is_proved(getattr(view.request, "session", {}), view.account):
+                sign_in.again(view.account, sent["current_password"], view.address)
             return handler(view, *args, **kwargs)
 
         return handle

@@ -7,6 +7,7 @@ from clc.web.pages import (
     account,
     addresses,
     audit,
+    directories,
     groups,
     hosts,
     images,
@@ -17,6 +18,7 @@ from clc.web.pages import (
     people,
     portal,
     probes,
+    provider,
     security_groups,
     session,
     shares,
@@ -25,7 +27,7 @@ from clc.web.pages import (
 )
 
 __all__ = [
-    "PAGES", "access", "access_roles", "account", "addresses", "audit", "groups", "hosts", "images", "instances", "network_pools", "networks", "overview",
-    "people", "portal", "probes", "security_groups", "session", "shares", "tasks", "urlpatterns", "workspaces",
+    "PAGES", "access", "access_roles", "account", "addresses", "audit", "directories", "groups", "hosts", "images", "instances", "network_pools", "networks",
+    "overview", "people", "portal", "probes", "provider", "security_groups", "session", "shares", "tasks", "urlpatterns", "workspaces",
 ]
 urlpatterns = routes()

@@ -11,7 +11,16 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from clc.services import people, second_step, sessions, sign_in, sign_in_pictures, tokens
+from clc.services import (
+    directory_people,
+    people,
+    provider_sign_in,
+    second_step,
+    sessions,
+    sign_in,
+    sign_in_pictures,
+    tokens,
+)
 from clc.web.page import Form, go, page, show
 from clc.web.pages.session import address, home
 from luhyaapi.errors import Refused
@@ -30,11 +39,15 @@ def sign_ins(request: HttpRequest, account: Account) -> dict[str, Any]:
 
 
 def _again(request: HttpRequest) -> None:
+    if provider_sign_in.is_proved(request.session, request.user):
+        return
     sign_in.again(request.user, request.POST.get("current_password", "")[:1024], address(request))
 
 
 def _page(request: HttpRequest, **more: Any) -> HttpResponse:
-    return show(request, "account/detail.html", second_step=sign_in_pictures.second_step_of(request.user), **sign_ins(request, request.user), **more)
+    link, is_proved = directory_people.link_of(request.user), provider_sign_in.is_proved(request.session, request.user)
+    return show(request, "account/detail.html", directory=link, is_proved=is_proved,
+                second_step=sign_in_pictures.second_step_of(request.user), **sign_ins(request, request.user), **more)
 
 
 @page("account/", "account", title=_("My account"))
@@ -46,6 +59,7 @@ def index(request: HttpRequest) -> HttpResponse:
 @page("account/password/", "account_password", under="account", methods=("GET", "HEAD", "POST"), new_password=True)
 def password(request: HttpRequest) -> HttpResponse:
     """Another password; this browser stays signed in, and nothing else does."""
+    directory_people.require_own_password(request.user)
     if request.method != "POST":
         return show(request, "account/password.html", length=settings.EDUCLOUD.accounts.password_length)
     chosen = request.POST.get("password", "")[:1024]

@@ -11,7 +11,17 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from clc.services import access_roles, grants, groups, lock_out, people, pictures, right_pictures, second_step
+from clc.services import (
+    access_roles,
+    directory_people,
+    grants,
+    groups,
+    lock_out,
+    people,
+    pictures,
+    right_pictures,
+    second_step,
+)
 from clc.web.listing import listed, matching
 from clc.web.page import Form, at_field, go, page, show
 from clc.web.pages import rights, words
@@ -91,7 +101,8 @@ def _detail(request: HttpRequest, found: Account, **more: Any) -> HttpResponse:
     theirs = scope.visible_to(request.user, Instance).filter(owner=found).exclude(state=InstanceState.DELETED)
     shown = pictures.person(found)
     may = scope.verbs_on(request.user, [found])[found.pk]
-    return show(request, "people/detail.html", person=shown | {"group": groups.shown(shown["group"])}, may={str(verb): verb in may for verb in Verb},
+    return show(request, "people/detail.html", directory=directory_people.link_of(found),
+                person=shown | {"group": groups.shown(shown["group"])}, may={str(verb): verb in may for verb in Verb},
                 grants=_grants(grants.over(request.user).filter(account=found).order_by("group__path", "role")[:_SHOWN_GRANTS]),
                 why=rights.why(request, found),
                 command="educloud admin password" if found.pk == request.user.pk else f"educloud user password {found.username}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import auth
@@ -11,7 +12,7 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.i18n import set_language
 
-from clc.services import people, second_step, sessions, sign_in
+from clc.services import people, provider_sign_in, second_step, sessions, sign_in
 from clc.web.page import Form, page, show
 from luhyaapi.errors import CODES, Trouble
 from luhyadb.models import Account
@@ -37,11 +38,20 @@ def login(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         if request.user.is_authenticated:
             return HttpResponseRedirect(target or home(request.user))
-        return show(request, "login.html", next=target, form=Form({}, {}))
+        return _door(request, target)
     try:
         account = sign_in.by_password(request.POST.get("username", "")[:150], request.POST.get("password", "")[:1024], address(request))
     except Trouble as error:
-        return _refused(request, "login.html", error, next=target)
+        return _refused(request, "login.html", error, next=target, providers=provider_sign_in.buttons())
+    return proved(request, account, target)
+
+
+def _door(request: HttpRequest, target: str) -> HttpResponse:
+    return show(request, "login.html", next=target, form=Form({}, {}), providers=provider_sign_in.buttons(), out_of=request.GET.get("out", "")[:32])
+
+
+def proved(request: HttpRequest, account: Account, target: str) -> HttpResponse:
+    """In, or first to the second step, with somebody whose password was right or for whom a provider vouches."""
     if not second_step.is_on(account):
         return _enter(request, account, target)
     request.session[_HALF] = sign_in.halved(account) | {"next": target}
@@ -71,6 +81,7 @@ def _refused(request: HttpRequest, template: str, error: Trouble, **more: Any) -
 
 def _enter(request: HttpRequest, account: Account, target: str) -> HttpResponse:
     auth.login(request, account)
+    request.session.set_expiry(None)
     sessions.signed_in(request.session, account, address(request), request.headers.get("User-Agent", ""))
     answer = HttpResponseRedirect(reverse("account_password") if account.must_change_password else target or home(account))
     if account.language:
@@ -83,8 +94,9 @@ def logout(request: HttpRequest) -> HttpResponse:
     """Out, and to the door."""
     if request.user.is_authenticated:
         sessions.signed_out(request.user)
+    provider = provider_sign_in.left(request.session)
     auth.logout(request)
-    return HttpResponseRedirect(reverse("login"))
+    return HttpResponseRedirect(reverse("login") + (f"?{urlencode({'out': provider})}" if provider else ""))
 
 
 @page("language/", "set_language", is_open=True, methods=("POST",))
