@@ -8,6 +8,7 @@ from clc.services import (
     access,
     admission,
     audit,
+    departures,
     forwards,
     hosts,
     images,
@@ -85,6 +86,7 @@ class Beat:
         prefetches.warn()
         tasks.lose_overdue()
         instances.delete_again()
+        departures.tend()
         uploads.sweep()
         if self._tidied_at is None or clock.monotonic() - self._tidied_at > _TIDY_S:
             self._tidied_at = clock.monotonic()

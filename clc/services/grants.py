@@ -54,6 +54,11 @@ def forget_group(group: Group) -> None:
     Grant.objects.filter(group=group).delete()
 
 
+def forget_account(account: Account) -> None:
+    """Somebody is no more, and has no role. In a transaction of the caller's."""
+    Grant.objects.filter(account=account).delete()
+
+
 def check_within(by: Account, role: AccessRole, where: Group) -> None:
     """Whether ``by`` has all that a role gives, over that group. Raises Refused(forbidden) naming what is missing."""
     if by.is_admin:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.password_validation import validate_password
@@ -16,10 +17,10 @@ from django.db.models import QuerySet
 
 from clc.services import access_roles, events, grants, groups, lock_out, screens, second_step, sessions, tokens
 from clc.services.one_time import OneTimeHasher
-from luhyaapi.contracts.vocabulary import InstanceState, Kind, Verb
+from luhyaapi.contracts.vocabulary import Kind, Verb
 from luhyaapi.errors import Refused
 from luhyadb import memory, scope
-from luhyadb.models import AccessRole, Account, Grant, Group, Instance
+from luhyadb.models import AccessRole, Account, Departure, Grant, Group
 from luhyadb.models.groups import EVERYBODY
 from luhyadb.ready_made import key_of
 
@@ -29,7 +30,6 @@ GONE = "~"
 ALL = access_roles.ALL
 MYSELF = "me"
 _WORDS = {MYSELF: "it stands for whoever asks", "import": "it is a word of the API", "numbered": "it is a word of the API"}
-_NAMED_AT_MOST = 10
 
 
 def add(by: Account | None, username: str, password: str, role: str = "user", group: str = "") -> Account:
@@ -155,23 +155,28 @@ def delete(by: Account, username: str) -> None:
     """Have an account be no more; its sessions, tokens and looks at screens end at once, its name is free again.
 
     Raises Refused(not_found), Refused(forbidden) for oneself, Refused(state) for the last administrator and for somebody
-    who still has instances.
+    who still owns what others could use; :mod:`clc.services.departures` gives that to somebody, or deletes it too.
     """
     with memory.atomic():
-        account = _to_end(by, username, "delete")
-        _require_no_instances(account)
-        from clc.services import elastic, reservations, security_groups
+        account = to_end(by, username, "delete")
+        if Departure.objects.filter(account=account).exists():
+            raise Refused("state", f"{account.username} is being deleted with everything", hint="Wait for it, cancel it, or give what is left to somebody.")
+        _require_nothing(account)
+        close(account, by)
 
-        elastic.forget_owner(account)
-        reservations.forget_owner(account)
-        security_groups.forget_owner(account)
-        _end_sessions(account)
-        second_step.forget(account)
-        name = account.username
-        account.username, account.is_active, account.is_staff = f"{name}{GONE}{account.pk}", False, False
-        account.set_unusable_password()
-        account.save(update_fields=["username", "is_active", "is_staff", "password"])
-        events.record("user", str(account.pk), "user deleted", owner=account, name=name, actor=by)
+
+def close(account: Account, by: Account, **told: Any) -> None:
+    """An account is no more, nor is what nobody else could have of it. In a transaction of whoever looked that it owns nothing."""
+    from clc.services import elastic, quotas, reservations, security_groups, shares
+
+    for forget in (elastic.forget_owner, reservations.forget_owner, security_groups.forget_owner, grants.forget_account, shares.forget_account,
+                   quotas.forget_account, second_step.forget, _end_sessions):
+        forget(account)
+    name = account.username
+    account.username, account.is_active, account.is_staff = f"{name}{GONE}{account.pk}", False, False
+    account.set_unusable_password()
+    account.save(update_fields=["username", "is_active", "is_staff", "password"])
+    events.record("user", str(account.pk), "user deleted", owner=account, name=name, actor=by, **told)
 
 
 def deactivate(by: Account, username: str) -> None:
@@ -181,12 +186,10 @@ def deactivate(by: Account, username: str) -> None:
     """
     scope.require_admin(by)
     with memory.atomic():
-        account = _to_end(by, username, "deactivate")
+        account = to_end(by, username, "deactivate")
         if not account.is_active:
             raise Refused("state", f"{account.username} is deactivated already")
-        account.is_active = False
-        account.save(update_fields=["is_active"])
-        _end_sessions(account)
+        suspend(account)
         events.record("user", str(account.pk), "user deactivated", owner=account, name=account.username, actor=by)
 
 
@@ -195,9 +198,24 @@ def reactivate(by: Account, username: str) -> None:
     scope.require_admin(by)
     with memory.atomic():
         account = find(by, username)
+        if Departure.objects.filter(account=account).exists():
+            raise Refused("state", f"{account.username} is being deleted with everything", hint="Cancel that first.")
         if not Account.objects.filter(pk=account.pk, is_active=False).update(is_active=True):
             raise Refused("state", f"{account.username} is active already")
         events.record("user", str(account.pk), "user reactivated", owner=account, name=account.username, actor=by)
+
+
+def suspend(account: Account) -> None:
+    """Nobody signs in to it for now. In a transaction of whoever looked that this may be."""
+    account.is_active = False
+    account.save(update_fields=["is_active"])
+    _end_sessions(account)
+
+
+def resume(account: Account, *, active: bool) -> None:
+    """It is as it was before :func:`suspend`. In a transaction."""
+    account.is_active = active
+    account.save(update_fields=["is_active"])
 
 
 _REFUSED = {
@@ -206,7 +224,7 @@ _REFUSED = {
 }
 
 
-def _to_end(by: Account, username: str, verb: str) -> Account:
+def to_end(by: Account, username: str, verb: str) -> Account:
     """The account to delete or deactivate, inside a transaction: not one's own, and not the last administrator."""
     # Who could be the last administrator is locked: two who end each other take turns.
     admins = set(Account.objects.select_for_update().filter(is_staff=True, is_active=True).values_list("pk", flat=True))
@@ -220,14 +238,14 @@ def _to_end(by: Account, username: str, verb: str) -> Account:
     return account
 
 
-def _require_no_instances(account: Account) -> None:
-    rows = Instance.objects.filter(owner=account).exclude(state=InstanceState.DELETED)
-    count = rows.count()
-    if not count:
-        return
-    named = ", ".join(f"{i.name} ({i.pk})" for i in rows[:_NAMED_AT_MOST]) + (", ..." if count > _NAMED_AT_MOST else "")
-    raise Refused("state", f"{account.username} still has instances", named,
-                  hint="Delete them first, each by `educloud instance delete ID` or in the console.")
+def _require_nothing(account: Account) -> None:
+    from clc.services import belongings
+
+    piles = [pile for pile in belongings.of(account) if not pile.ends]
+    if piles:
+        listed = "; ".join(f"{pile.kind}: {', '.join(pile.names)}{', ...' if pile.count > len(pile.names) else ''}" for pile in piles)
+        raise Refused("state", f"{account.username} still owns something", listed,
+                      hint="Give it to somebody (--give-to), delete it too (--with-everything), or delete each first.")
 
 
 def _end_sessions(account: Account) -> None:

@@ -155,15 +155,3 @@ def remove_second_step(session: Session, name: UserName, yes: Annotated[bool, ty
         output.document({"username": name, "second_step": False})
     else:
         output.note(f"{name} signs in by password alone.")
-
-
-@verb(app, "delete")
-def delete(session: Session, name: UserName, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
-    """Delete an account that has no instances left; its sessions and tokens end at once."""
-    where = api.path("users", name)
-    output.confirm(f"Deleting the account {name}", yes=yes, terminal=session.terminal)
-    answer = session.api.delete(where) or {"username": name, "deleted": True}
-    if session.json:
-        output.document(answer)
-    else:
-        output.note(f"The account {name} is deleted.")

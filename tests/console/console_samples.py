@@ -6,6 +6,7 @@ from typing import Any
 
 import access_samples
 import audit_samples
+import people_samples
 import pool_samples
 import right_samples
 import sign_in_samples
@@ -98,6 +99,7 @@ _PATHS = {
     "person": "people/of/<str:ident>/",
     "person_password": "people/of/<str:ident>/password/",
     "person_delete": "people/of/<str:ident>/delete/",
+    "person_keep": "people/of/<str:ident>/keep/",
     "person_place": "people/of/<str:ident>/place/",
     "grant_give": "people/of/<str:ident>/grants/add/",
     "grant_take": "people/of/<str:ident>/grants/<str:grant>/take/",
@@ -662,6 +664,7 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
         ),
         "who": ("rights/who.html", "images", right_samples.WHO),
         "who-nobody": ("rights/who.html", "images", right_samples.WHO | {"rows": []}),
+        **people_samples.pages(stamp, FORM),
         **sign_in_samples.pages(stamp, FORM),
         "portal": ("portal/home.html", "", {"rows": one[:5], "images": images()[:3]}),
         "portal-none": ("portal/home.html", "", {"rows": [], "images": []}),

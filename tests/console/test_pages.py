@@ -571,9 +571,9 @@ def test_people_get_a_new_password_and_leave(filled, admin, user, other):
     assert browser(user).get("/portal/")["Location"] == "/account/password/"
     Account.objects.filter(pk=user.pk).update(must_change_password=False)
     assert "ins-00000001" in sent_back(client, "/people/of/ann/delete/")
-    assert client.post("/people/of/ann/delete/", headers={"HX-Request": "true"}).status_code == 409
+    assert client.post("/people/of/ann/delete/", {"choice": "nothing"}, headers={"HX-Request": "true"}).status_code == 409
     Instance.objects.filter(owner=other).update(state="deleted")
-    assert client.post("/people/of/bob/delete/")["Location"] == "/people/"
+    assert client.post("/people/of/bob/delete/", {"choice": "nothing"})["Location"] == "/people/"
     assert "bob" not in re.sub(r"bob is deleted", "", client.get("/people/").content.decode())
     assert client.get("/people/of/bob/").status_code == 404
     user.refresh_from_db()

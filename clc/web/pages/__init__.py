@@ -7,6 +7,7 @@ from clc.web.pages import (
     account,
     addresses,
     audit,
+    departures,
     groups,
     hosts,
     images,
@@ -25,7 +26,8 @@ from clc.web.pages import (
 )
 
 __all__ = [
-    "PAGES", "access", "access_roles", "account", "addresses", "audit", "groups", "hosts", "images", "instances", "network_pools", "networks", "overview",
-    "people", "portal", "probes", "security_groups", "session", "shares", "tasks", "urlpatterns", "workspaces",
+    "PAGES", "access", "access_roles", "account", "addresses", "audit", "departures", "groups", "hosts", "images", "instances",
+    "network_pools", "networks", "overview", "people", "portal", "probes", "security_groups", "session", "shares", "tasks", "urlpatterns",
+    "workspaces",
 ]
 urlpatterns = routes()

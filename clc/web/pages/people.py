@@ -91,7 +91,10 @@ def _detail(request: HttpRequest, found: Account, **more: Any) -> HttpResponse:
     theirs = scope.visible_to(request.user, Instance).filter(owner=found).exclude(state=InstanceState.DELETED)
     shown = pictures.person(found)
     may = scope.verbs_on(request.user, [found])[found.pk]
-    return show(request, "people/detail.html", person=shown | {"group": groups.shown(shown["group"])}, may={str(verb): verb in may for verb in Verb},
+    from clc.web.pages.departures import under_way
+
+    return show(request, "people/detail.html", under_way=under_way(found),
+                person=shown | {"group": groups.shown(shown["group"])}, may={str(verb): verb in may for verb in Verb},
                 grants=_grants(grants.over(request.user).filter(account=found).order_by("group__path", "role")[:_SHOWN_GRANTS]),
                 why=rights.why(request, found),
                 command="educloud admin password" if found.pk == request.user.pk else f"educloud user password {found.username}",
@@ -145,15 +148,6 @@ def password(request: HttpRequest, ident: str) -> HttpResponse:
     chosen = given or ids.secret()
     people.set_password(found, chosen, by=request.user)
     return _detail(request, found, reset={"password": "" if given else chosen})
-
-
-@page("people/of/<str:ident>/delete/", "person_delete", needs=NEEDS, under="people", methods=("POST",), back="person")
-def delete(request: HttpRequest, ident: str) -> HttpResponse:
-    """Have an account be no more."""
-    found = people.find(request.user, ident)
-    people.delete(request.user, ident)
-    messages.success(request, gettext("%(name)s is deleted") % {"name": found.username})
-    return go(request, reverse("people"))
 
 
 @page("people/of/<str:ident>/deactivate/", "person_deactivate", admin_only=True, under="people", methods=("POST",), back="person")
