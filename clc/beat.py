@@ -6,6 +6,7 @@ import os
 
 from clc.services import (
     access,
+    account_requests,
     admission,
     audit,
     departures,
@@ -94,6 +95,7 @@ class Beat:
             tokens.tidy()
             sessions.tidy()
             lock_out.tidy()
+            account_requests.tidy()
         workspaces.sweep()
         if self._agent.down is not None and self._agent.down.is_connected():
             hosts.close_accounts(self._agent.down)

@@ -15,7 +15,18 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 
-from clc.services import access_roles, events, grants, groups, lock_out, screens, second_step, sessions, tokens
+from clc.services import (
+    access_roles,
+    events,
+    grants,
+    groups,
+    lock_out,
+    profiles,
+    screens,
+    second_step,
+    sessions,
+    tokens,
+)
 from clc.services.one_time import OneTimeHasher
 from luhyaapi.contracts.vocabulary import Kind, Verb
 from luhyaapi.errors import Refused
@@ -47,6 +58,27 @@ def add(by: Account | None, username: str, password: str, role: str = "user", gr
         _set_password(account, password)
         account.save()
         events.record("user", str(account.pk), "user added", owner=account, name=username, role=where.role.pk, group=where.path, actor=by)
+    return account
+
+
+@dataclass(frozen=True)
+class Approved:
+    """Somebody who asked for an account, with the hash of the password they chose."""
+
+    username: str
+    password: str = field(repr=False)
+    display_name: str
+    email: str
+
+
+def admit(by: Account, asked: Approved, where: Place) -> Account:
+    """The account of somebody who asked for it, at a place ``by`` may give. In a transaction. Raises Refused(invalid | exists)."""
+    check_name(asked.username)
+    if Account.objects.filter(username__iexact=asked.username).exists():
+        raise Refused("exists", f"There is a user {asked.username!r} already", hint="Give another user name.", field="username")
+    account = Account.objects.create(username=asked.username, password=asked.password, display_name=asked.display_name, email=asked.email,
+                                     is_staff=where.role.pk == ALL, group_id=where.group, access_role=where.role)
+    events.record("user", str(account.pk), "user added", owner=account, name=account.username, role=where.role.pk, group=where.path, actor=by)
     return account
 
 
@@ -268,10 +300,18 @@ def check_password(username: str, password: str) -> None:
         raise Refused("invalid", "The password is not strong enough", " ".join(e.messages), field="password") from e
 
 
-def set_language(account: Account, code: str) -> None:
-    """The language an account reads."""
-    account.language = code
-    account.save(update_fields=["language"])
+def set_profile(account: Account, **given: str | None) -> None:
+    """What somebody says of themselves: ``display_name``, ``email``, ``language``; what is None stays. Raises Refused(invalid) with the field named."""
+    checks = {"display_name": profiles.display_name, "email": profiles.email, "language": profiles.language}
+    said = {name: check(value) for name, check in checks.items() if (value := given.get(name)) is not None}
+    before = {name: getattr(account, name) for name in said}
+    if said == before:
+        return
+    with memory.atomic():
+        for name, value in said.items():
+            setattr(account, name, value)
+        account.save(update_fields=list(said))
+        events.record("user", str(account.pk), "profile changed", owner=account, name=account.username, actor=account, before=before, after=said)
 
 
 def known(by: Account) -> QuerySet[Account]:

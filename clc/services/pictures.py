@@ -269,7 +269,8 @@ def event(row: Event) -> Picture:
 def account(row: Account) -> Picture:
     """One account."""
     return {
-        "id": row.pk, "username": row.username, "role": "superAdm" if row.is_admin else row.access_role_id, "group": row.group.path, "active": row.is_active,
+        "id": row.pk, "username": row.username, "display_name": row.display_name, "email": row.email,
+        "role": "superAdm" if row.is_admin else row.access_role_id, "group": row.group.path, "active": row.is_active,
         "language": row.language, "password_change": row.must_change_password, "created_at": clock.rfc3339(row.date_joined.timestamp()),
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.cli import departures
+from deploy.cli import account_requests, departures
 from deploy.cli.users import app
 
-__all__ = ["app", "departures"]
+__all__ = ["account_requests", "app", "departures"]

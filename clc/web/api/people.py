@@ -90,6 +90,24 @@ class Me(Endpoint):
         return Response(pictures.account(self.account))
 
 
+class ProfileForm(Form):
+    """What one says of oneself; what is left out stays."""
+
+    display_name = Text(max_length=400, required=False, allow_blank=True, allow_null=True, default=None)
+    email = Text(max_length=400, required=False, allow_blank=True, allow_null=True, default=None)
+    language = Text(max_length=10, required=False, allow_blank=True, allow_null=True, default=None, help_text="en, zh-hans; empty: that of the browser.")
+
+
+class Profile(Endpoint):
+    """What one says of oneself."""
+
+    @says(AccountShape, sends=ProfileForm, tag=TAG, operation_id="users_me_profile")
+    def patch(self, _request: Request) -> Response:
+        """Change one's own display name, e-mail address or language."""
+        people.set_profile(self.account, **self.sent(ProfileForm))
+        return Response(pictures.account(self.account))
+
+
 class MyPassword(Endpoint):
     """One's own password."""
 

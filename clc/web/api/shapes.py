@@ -363,6 +363,8 @@ class AccountShape(s.Serializer):
 
     id = s.IntegerField()
     username = s.CharField()
+    display_name = s.CharField(allow_blank=True, help_text="What people call them.")
+    email = s.CharField(allow_blank=True)
     role = s.CharField(help_text="Its access role.")
     group = s.CharField(help_text="The path of its group; empty: that of everybody.")
     active = s.BooleanField()

@@ -5,6 +5,7 @@ from clc.web.pages import (
     access,
     access_roles,
     account,
+    account_requests,
     addresses,
     audit,
     departures,
@@ -26,7 +27,7 @@ from clc.web.pages import (
 )
 
 __all__ = [
-    "PAGES", "access", "access_roles", "account", "addresses", "audit", "departures", "groups", "hosts", "images", "instances",
+    "PAGES", "access", "access_roles", "account", "account_requests", "addresses", "audit", "departures", "groups", "hosts", "images", "instances",
     "network_pools", "networks", "overview", "people", "portal", "probes", "security_groups", "session", "shares", "tasks", "urlpatterns",
     "workspaces",
 ]

@@ -43,6 +43,20 @@ def index(request: HttpRequest) -> HttpResponse:
     return _page(request)
 
 
+@page("account/profile/", "account_profile", under="account", methods=("POST",), back="account", fields={"language": "profile_language"})
+def profile(request: HttpRequest) -> HttpResponse:
+    """What one says of oneself."""
+    values = Form.of(request).values
+    people.set_profile(request.user, display_name=values.get("display_name", ""), email=values.get("email", ""), language=values.get("profile_language", ""))
+    messages.success(request, gettext("Your profile is saved"))
+    answer = go(request, reverse("account"))
+    if request.user.language:
+        answer.set_cookie(settings.LANGUAGE_COOKIE_NAME, request.user.language, samesite="Lax")
+    else:
+        answer.delete_cookie(settings.LANGUAGE_COOKIE_NAME, samesite="Lax")
+    return answer
+
+
 @page("account/password/", "account_password", under="account", methods=("GET", "HEAD", "POST"), new_password=True)
 def password(request: HttpRequest) -> HttpResponse:
     """Another password; this browser stays signed in, and nothing else does."""

@@ -31,7 +31,7 @@ _SHOWN_GRANTS = 100
 def _filtered(request: HttpRequest, chosen: dict[str, str]) -> QuerySet[Account]:
     rows = people.known(request.user)
     if chosen["q"]:
-        rows = rows.filter(matching(chosen["q"], "username"))
+        rows = rows.filter(matching(chosen["q"], "username", "display_name"))
     if chosen["role"]:
         rows = rows.filter(Q(access_role=chosen["role"]) | Q(pk__in=grants.over(request.user).filter(role=chosen["role"]).values("account")))
     if not chosen["group"]:
@@ -47,8 +47,8 @@ def _page(request: HttpRequest, **more: Any) -> HttpResponse:
     chosen = {name: request.GET.get(name, "").strip()[:700] for name in ("q", "group", "role")}
     machines = Count("instance", filter=~Q(instance__state=InstanceState.DELETED))
     found = listed(request, _filtered(request, chosen).select_related("group").annotate(machines=machines), "username")
-    rows = [{"username": a.username, "role": people.ALL if a.is_admin else a.access_role_id, "group": groups.shown(a.group.path), "instances": a.machines,
-             "active": a.is_active, "last_login_at": a.last_login} for a in found.rows]
+    rows = [{"username": a.username, "display_name": a.display_name, "role": people.ALL if a.is_admin else a.access_role_id,
+             "group": groups.shown(a.group.path), "instances": a.machines, "active": a.is_active, "last_login_at": a.last_login} for a in found.rows]
     return show(request, "people/list.html", rows=rows, next_url=found.next_url, previous_url=found.previous_url, filters=chosen,
                 known_roles=list(access_roles.known().values_list("name", flat=True)), home_group=groups.shown(request.user.group.path),
                 **rights.choices(request, Verb.CREATE), **more)

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.i18n import set_language
 
-from clc.services import people, second_step, sessions, sign_in
+from clc.services import account_requests, people, second_step, sessions, sign_in
 from clc.web.page import Form, page, show
 from luhyaapi.errors import CODES, Trouble
 from luhyadb.models import Account
@@ -37,7 +37,7 @@ def login(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         if request.user.is_authenticated:
             return HttpResponseRedirect(target or home(request.user))
-        return show(request, "login.html", next=target, form=Form({}, {}))
+        return show(request, "login.html", next=target, form=Form({}, {}), takes_requests=account_requests.places().exists())
     try:
         account = sign_in.by_password(request.POST.get("username", "")[:150], request.POST.get("password", "")[:1024], address(request))
     except Trouble as error:
@@ -92,5 +92,5 @@ def language(request: HttpRequest) -> HttpResponse:
     """Another language, kept with the account too."""
     code = request.POST.get("language", "")
     if request.user.is_authenticated and code in dict(settings.LANGUAGES):
-        people.set_language(request.user, code)
+        people.set_profile(request.user, language=code)
     return set_language(request)
