@@ -15,6 +15,7 @@ from clc.services import (
     images,
     instances,
     lock_out,
+    passkeys,
     plans,
     prefetches,
     remains,
@@ -96,6 +97,7 @@ class Beat:
             sessions.tidy()
             lock_out.tidy()
             account_requests.tidy()
+            passkeys.tidy()
         workspaces.sweep()
         if self._agent.down is not None and self._agent.down.is_connected():
             hosts.close_accounts(self._agent.down)

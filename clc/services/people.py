@@ -199,10 +199,10 @@ def delete(by: Account, username: str) -> None:
 
 def close(account: Account, by: Account, **told: Any) -> None:
     """An account is no more, nor is what nobody else could have of it. In a transaction of whoever looked that it owns nothing."""
-    from clc.services import elastic, quotas, reservations, security_groups, shares
+    from clc.services import elastic, passkeys, quotas, reservations, security_groups, shares
 
     for forget in (elastic.forget_owner, reservations.forget_owner, security_groups.forget_owner, grants.forget_account, shares.forget_account,
-                   quotas.forget_account, second_step.forget, _end_sessions):
+                   quotas.forget_account, second_step.forget, passkeys.forget, _end_sessions):
         forget(account)
     name = account.username
     account.username, account.is_active, account.is_staff = f"{name}{GONE}{account.pk}", False, False

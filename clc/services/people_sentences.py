@@ -1,4 +1,4 @@
-"""Sentences about people: deleting an account, its profile, asking for one."""
+"""Sentences about people: deleting an account, its profile, asking for one, passkeys."""
 
 from __future__ import annotations
 
@@ -39,4 +39,37 @@ PEOPLE = (
     _("The text is not possible"),
     _("at most {} signs, none of them unseen"),
     _("Give another user name."),
+    _("Passkeys are not possible here"),
+    _("the console does not know the address that people use"),
+    _("An administrator sets console.public_url."),
+    _("browsers have them for https addresses only"),
+    _("Serve the console by TLS, and set console.public_url."),
+    _("browsers have them for names only, and the console's address is a number"),
+    _("Give it a name, and set console.public_url."),
+    _("You have too many passkeys"),
+    _("Remove some that nobody uses."),
+    _("This took too long, or began elsewhere"),
+    _("Try again."),
+    _("The passkey was not accepted"),
+    _("it was used already"),
+    _("This passkey is known already"),
+    _("nobody here has it"),
+    _("Sign in by your password; a passkey is added on your account's page."),
+    _("it is another account's"),
+    _("Try again, or sign in by your password."),
+    _("its counter went back: there may be a copy of it"),
+    _("Sign in by your password, remove this passkey and add a new one."),
+    _("Nobody removes their own passkeys here"),
+    _("Remove them on your account's page, or ask another administrator."),
+    _("{} has no passkey"),
+    _("You have no passkey {}"),
+    _("The name of the passkey is not possible"),
+    _("The answer of the passkey cannot be read"),
+    _("it was asked for at another address"),
+    _("it is for another address"),
+    _("it answers something else"),
+    _("its signature is wrong"),
+    _("the device did not ask who it is"),
+    _("its answer cannot be read"),
+    _("its algorithm is none we know"),
 )

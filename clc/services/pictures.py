@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Max, Sum, prefetch_related_objects
 
-from clc.services import image_uses, lock_out, prefetches, queue, second_step
+from clc.services import image_uses, lock_out, passkeys, prefetches, queue, second_step
 from clc.services.own import own
 from clc.services.sentences import counted
 from clc.services.tasks import PREPARE
@@ -282,6 +282,7 @@ def person(row: Account) -> Picture:
     until = lock_out.until(row)
     return account(row) | {
         "instances": count, "last_login_at": seen, "locked_until": clock.rfc3339(until) if until else None, "second_step": second_step.is_on(row),
+        "passkeys": passkeys.of(row).count(),
     }
 
 

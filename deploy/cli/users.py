@@ -155,3 +155,14 @@ def remove_second_step(session: Session, name: UserName, yes: Annotated[bool, ty
         output.document({"username": name, "second_step": False})
     else:
         output.note(f"{name} signs in by password alone.")
+
+
+@verb(app, "remove-passkeys")
+def remove_passkeys(session: Session, name: UserName, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+    """Remove all passkeys of somebody who lost the device: they sign in by password until they add another."""
+    output.confirm(f"Removing the passkeys of {name}", yes=yes, terminal=session.terminal)
+    session.api.delete(api.path("users", name, "passkeys"))
+    if session.json:
+        output.document({"username": name, "passkeys": 0})
+    else:
+        output.note(f"{name} has no passkey any more.")

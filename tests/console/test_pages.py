@@ -187,7 +187,8 @@ def filled(admin, user, other, cloud, monkeypatch):
 AT = {"group": "grp-00000000", "access-role": "powerAdm", "workspace": "wks-00000001", "instance": "ins-00000001", "image": "img-00000001",
       "task": f"tsk-{11:08x}", "host": "nc-00000001", "people": "bob", "network": "net-00000001", "security-group": "sgr-00000001",
       "history": f"tsk-{11:08x}"}
-READ = [p for p in PAGES.values() if "GET" in p.methods and p.slug not in ("login", "login_code", "person_add", "account_second_step", "request", "request_state")]
+DOORS = ("login", "login_code", "person_add", "account_second_step", "request", "request_state")
+READ = [p for p in PAGES.values() if "GET" in p.methods and p.slug not in DOORS]
 
 
 def address(one):

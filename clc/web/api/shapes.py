@@ -380,6 +380,7 @@ class PersonShape(AccountShape):
     last_login_at = s.DateTimeField(allow_null=True)
     locked_until = s.DateTimeField(allow_null=True, help_text="Until then somebody waits after wrong passwords.")
     second_step = s.BooleanField()
+    passkeys = s.IntegerField()
 
 
 class LoginShape(s.Serializer):

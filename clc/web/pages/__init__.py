@@ -16,6 +16,7 @@ from clc.web.pages import (
     network_pools,
     networks,
     overview,
+    passkeys,
     people,
     portal,
     probes,
@@ -28,7 +29,7 @@ from clc.web.pages import (
 
 __all__ = [
     "PAGES", "access", "access_roles", "account", "account_requests", "addresses", "audit", "departures", "groups", "hosts", "images", "instances",
-    "network_pools", "networks", "overview", "people", "portal", "probes", "security_groups", "session", "shares", "tasks", "urlpatterns",
+    "network_pools", "networks", "overview", "passkeys", "people", "portal", "probes", "security_groups", "session", "shares", "tasks", "urlpatterns",
     "workspaces",
 ]
 urlpatterns = routes()

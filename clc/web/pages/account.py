@@ -34,7 +34,10 @@ def _again(request: HttpRequest) -> None:
 
 
 def _page(request: HttpRequest, **more: Any) -> HttpResponse:
-    return show(request, "account/detail.html", second_step=sign_in_pictures.second_step_of(request.user), **sign_ins(request, request.user), **more)
+    from clc.web.pages import passkeys
+
+    return show(request, "account/detail.html", second_step=sign_in_pictures.second_step_of(request.user), **sign_ins(request, request.user),
+                **passkeys.of(request.user), **more)
 
 
 @page("account/", "account", title=_("My account"))

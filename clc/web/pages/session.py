@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.i18n import set_language
 
-from clc.services import account_requests, people, second_step, sessions, sign_in
+from clc.services import account_requests, passkeys, people, second_step, sessions, sign_in
 from clc.web.page import Form, page, show
 from luhyaapi.errors import CODES, Trouble
 from luhyadb.models import Account
@@ -37,13 +37,13 @@ def login(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         if request.user.is_authenticated:
             return HttpResponseRedirect(target or home(request.user))
-        return show(request, "login.html", next=target, form=Form({}, {}), takes_requests=account_requests.places().exists())
+        return show(request, "login.html", next=target, form=Form({}, {}), takes_requests=account_requests.places().exists(), **_passkeys())
     try:
         account = sign_in.by_password(request.POST.get("username", "")[:150], request.POST.get("password", "")[:1024], address(request))
     except Trouble as error:
-        return _refused(request, "login.html", error, next=target)
+        return refused(request, "login.html", error, next=target)
     if not second_step.is_on(account):
-        return _enter(request, account, target)
+        return entered(request, account, target)
     request.session[_HALF] = sign_in.halved(account) | {"next": target}
     return HttpResponseRedirect(reverse("login_code"))
 
@@ -51,25 +51,37 @@ def login(request: HttpRequest) -> HttpResponse:
 @page("login/code/", "login_code", is_open=True, methods=("GET", "HEAD", "POST"))
 def code(request: HttpRequest) -> HttpResponse:
     """The second step of somebody whose password was right, within five minutes."""
-    half = request.session.get(_HALF, {})
-    account = sign_in.half(half) if half else None
+    half, account = request.session.get(_HALF, {}), half_signed_in(request)
     if account is None:
         return HttpResponseRedirect(reverse("login"))
     if request.method != "POST":
-        return show(request, "login_code.html", form=Form({}, {}))
+        return show(request, "login_code.html", form=Form({}, {}), **_passkeys(account))
     try:
         sign_in.by_code(account, request.POST.get("code", "")[:40], address(request))
     except Trouble as error:
-        return _refused(request, "login_code.html", error)
-    del request.session[_HALF]
-    return _enter(request, account, half["next"])
+        return refused(request, "login_code.html", error)
+    return entered(request, account, half["next"])
 
 
-def _refused(request: HttpRequest, template: str, error: Trouble, **more: Any) -> HttpResponse:
-    return show(request, template, CODES[error.code].http, form=Form.of(request), error=error.wire(), **more)
+def half_signed_in(request: HttpRequest) -> Account | None:
+    """Whose password was right, as long as the second step may follow."""
+    half = request.session.get(_HALF, {})
+    return sign_in.half(half) if half else None
 
 
-def _enter(request: HttpRequest, account: Account, target: str) -> HttpResponse:
+def _passkeys(account: Account | None = None) -> dict[str, str]:
+    """Where passkeys sign in, if they do; of ``account``, if it has one."""
+    return {"passkey_origin": passkeys.origin() if account is None or passkeys.of(account).exists() else ""}
+
+
+def refused(request: HttpRequest, template: str, error: Trouble, **more: Any) -> HttpResponse:
+    """The page of a sign-in again, with what went wrong."""
+    return show(request, template, CODES[error.code].http, form=Form.of(request), error=error.wire(), **_passkeys(half_signed_in(request)), **more)
+
+
+def entered(request: HttpRequest, account: Account, target: str) -> HttpResponse:
+    """In; to ``target``, or where somebody belongs."""
+    target = request.session.pop(_HALF, {}).get("next", "") or target
     auth.login(request, account)
     sessions.signed_in(request.session, account, address(request), request.headers.get("User-Agent", ""))
     answer = HttpResponseRedirect(reverse("account_password") if account.must_change_password else target or home(account))
