@@ -105,6 +105,7 @@ DOORS = {
     "libvirt_qemu": ("nc.drivers.libvirt_base",),
     "ctypes": ("luhyaapi.edge.libnft", "nc.drivers.metadata_bridge"),
     "botocore": ("walrus.drivers.s3",),
+    "fido2": ("clc.services.passkeys",),
 }
 
 
