@@ -87,6 +87,8 @@ def _may(account: Account, model: type[Model], verb: Verb) -> Q:
         mine = Q(pk=account.pk)
     elif model is AccountRequest:
         mine = Q(group__in=reach(account, Kind.ACCOUNT, Verb.CREATE))
+    elif model is ApiToken:
+        mine |= Q(account__is_service=True, account__group__in=reach(account, Kind.ACCOUNT, Verb.WRITE))
     if kind := KINDS.get(model):
         mine |= Q(group__in=reach(account, kind, verb))
         return mine if model is Account else mine | Q(pk__in=shared(account, kind, verb))

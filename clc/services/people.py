@@ -40,7 +40,8 @@ GONE = "~"
 """Stands in the name of a deleted account, and can stand in no other."""
 ALL = access_roles.ALL
 MYSELF = "me"
-_WORDS = {MYSELF: "it stands for whoever asks", "import": "it is a word of the API", "numbered": "it is a word of the API"}
+_WORDS = {MYSELF: "it stands for whoever asks", "import": "it is a word of the API", "numbered": "it is a word of the API",
+          "service": "it is a word of the API"}
 
 
 def add(by: Account | None, username: str, password: str, role: str = "user", group: str = "") -> Account:
@@ -49,15 +50,38 @@ def add(by: Account | None, username: str, password: str, role: str = "user", gr
     Raises Refused(invalid | exists | forbidden | not_found).
     """
     where = allowed_place(by, role, group)
-    check_name(username)
+    check_password(username, password)
+    account = Account(username=username, must_change_password=by is not None)
+    account.set_password(password)
+    return _added(by, account, where)
+
+
+def add_service(by: Account, username: str, role: str = "user", group: str = "") -> Account:
+    """An account of a program: nobody signs in to it, and who manages it makes its tokens. Raises as :func:`add`."""
+    where = allowed_place(by, role, group)
+    account = Account(username=username, is_service=True)
+    account.set_unusable_password()
+    return _added(by, account, where)
+
+
+def service(by: Account, username: str) -> Account:
+    """An account of a program, if ``by`` may make tokens for it: nobody makes one that may do more than they. Raises Refused(not_found | forbidden)."""
+    account = find(by, username, Verb.WRITE)
+    if not account.is_service:
+        raise Refused("forbidden", f"{account.username} is a person", "people make their own tokens")
+    _manage(by, account, Verb.WRITE)
+    return account
+
+
+def _added(by: Account | None, account: Account, where: Place) -> Account:
+    check_name(account.username)
     with memory.atomic():
-        if Account.objects.filter(username__iexact=username).exists():
-            raise Refused("exists", f"There is a user {username!r} already", field="username")
-        account = Account(username=username, is_staff=where.role.pk == ALL, group_id=where.group, access_role=where.role,
-                          must_change_password=by is not None)
-        _set_password(account, password)
+        if Account.objects.filter(username__iexact=account.username).exists():
+            raise Refused("exists", f"There is a user {account.username!r} already", hint="Give another user name.", field="username")
+        account.is_staff, account.group_id, account.access_role = where.role.pk == ALL, where.group, where.role
         account.save()
-        events.record("user", str(account.pk), "user added", owner=account, name=username, role=where.role.pk, group=where.path, actor=by)
+        what = "service account added" if account.is_service else "user added"
+        events.record("user", str(account.pk), what, owner=account, name=account.username, role=where.role.pk, group=where.path, actor=by)
     return account
 
 
@@ -73,13 +97,7 @@ class Approved:
 
 def admit(by: Account, asked: Approved, where: Place) -> Account:
     """The account of somebody who asked for it, at a place ``by`` may give. In a transaction. Raises Refused(invalid | exists)."""
-    check_name(asked.username)
-    if Account.objects.filter(username__iexact=asked.username).exists():
-        raise Refused("exists", f"There is a user {asked.username!r} already", hint="Give another user name.", field="username")
-    account = Account.objects.create(username=asked.username, password=asked.password, display_name=asked.display_name, email=asked.email,
-                                     is_staff=where.role.pk == ALL, group_id=where.group, access_role=where.role)
-    events.record("user", str(account.pk), "user added", owner=account, name=account.username, role=where.role.pk, group=where.path, actor=by)
-    return account
+    return _added(by, Account(username=asked.username, password=asked.password, display_name=asked.display_name, email=asked.email), where)
 
 
 def check_name(username: str) -> None:
@@ -171,6 +189,8 @@ def set_password(account: Account, password: str, by: Account | None = None) -> 
             raise Refused("forbidden", "Nobody resets the password they are signed in with", "changing it needs the current one",
                           hint="Change it on your account's page, or by `educloud admin password`.")
         _manage(by, account, Verb.WRITE)
+    if account.is_service:
+        raise Refused("state", f"{account.username} is a program's account", "it has no password, and tokens instead")
     with memory.atomic():
         if by is None and account.must_change_password and account.check_password(password):
             raise Refused("invalid", "This is the password that has to be changed", "choose another one", field="password")

@@ -72,4 +72,8 @@ PEOPLE = (
     _("the device did not ask who it is"),
     _("its answer cannot be read"),
     _("its algorithm is none we know"),
+    _("{} is a person"),
+    _("people make their own tokens"),
+    _("{} is a program's account"),
+    _("it has no password, and tokens instead"),
 )

@@ -269,7 +269,7 @@ def event(row: Event) -> Picture:
 def account(row: Account) -> Picture:
     """One account."""
     return {
-        "id": row.pk, "username": row.username, "display_name": row.display_name, "email": row.email,
+        "id": row.pk, "username": row.username, "display_name": row.display_name, "email": row.email, "service": row.is_service,
         "role": "superAdm" if row.is_admin else row.access_role_id, "group": row.group.path, "active": row.is_active,
         "language": row.language, "password_change": row.must_change_password, "created_at": clock.rfc3339(row.date_joined.timestamp()),
     }

@@ -34,7 +34,7 @@ def delete(
         raise Refused("invalid", "What they own cannot be given and deleted", "give either --give-to or --with-everything")
     output.confirm(f"Deleting the account {name}{' with everything it owns' if with_everything else ''}", yes=yes, terminal=session.terminal)
     if not give_to and not with_everything:
-        answer = session.api.delete(api.path("users", name)) or {"username": name, "deleted": True, "given_to": ""}
+        answer = session.api.delete(api.path("users", name)) or {"username": name, "deleted": True}
     else:
         answer = session.api.post(where, {"give_to": give_to, "with_everything": with_everything, "override_limits": override_limits})
     left = "" if answer["deleted"] else f" It goes when the last of it is gone: `educloud user delete {name} --preview` shows how far it is."

@@ -31,9 +31,13 @@ def add_user(
     session: Session, name: UserName, role: Annotated[str, typer.Option(help="Its access role, as `access-role list` shows them.")] = "user",
     group: Annotated[str, typer.Option(metavar="PATH", help="The group it belongs to; your own when left out.")] = "",
     password_file: PasswordFile = "",
+    service: Annotated[bool, typer.Option("--service", help="A program's: nobody signs in to it; `token create --user NAME` makes its tokens.")] = False,
 ) -> None:
     """Add an account. Without a password one is made up and shown once; either is good for choosing another one."""
     api.segment(name, "name of an account")
+    if service:
+        _print(session, session.api.post(api.path("users", "service"), {"username": name, "role": role, "group": group}))
+        return
     password, is_made_up = passwords.made_or_given(session, password_file, name)
     made = session.api.post(api.path("users"), {"username": name, "role": role, "group": group, "password": password}) or {}
     shown = {k: v for k, v in made.items() if k != "password"} or {"username": name, "role": role}

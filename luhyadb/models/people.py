@@ -21,6 +21,7 @@ class Account(AbstractUser):
     access_role = models.ForeignKey(AccessRole, models.PROTECT, default="user")
     language = models.CharField(max_length=10, default="", blank=True)
     display_name = models.CharField(max_length=100, default="", blank=True, help_text="what people call them")
+    is_service = models.BooleanField(default=False, help_text="a program's: it has no password, and tokens that others make for it")
     must_change_password = models.BooleanField(default=False, help_text="somebody else chose it: it is good for choosing another one only")
 
     @property

@@ -136,6 +136,7 @@ _PATHS = {
     "account_passkey_add": "account/passkeys/add/",
     "account_passkey_rename": "account/passkeys/<str:ident>/rename/",
     "account_passkey_remove": "account/passkeys/<str:ident>/remove/",
+    "person_token_add": "people/of/<str:ident>/tokens/add/",
     "person_passkeys_remove": "people/of/<str:ident>/passkeys/",
     "account": "account/",
     "account_password": "account/password/",

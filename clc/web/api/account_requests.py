@@ -50,7 +50,7 @@ class MyRequestShape(s.Serializer):
     why = s.CharField(allow_blank=True)
 
 
-class CodeShape(s.Serializer):
+class RequestCodeShape(s.Serializer):
     """What the state of a request is looked at with, told this once."""
 
     code = s.CharField()
@@ -67,7 +67,7 @@ class AskForm(Form):
     reason = Text(max_length=2000, required=False, allow_blank=True, default="")
 
 
-class CodeForm(Form):
+class RequestCodeForm(Form):
     """The code of a request."""
 
     code = Text(max_length=100)
@@ -101,7 +101,7 @@ class _Anybody(Endpoint):
 class Ask(_Anybody):
     """A request of somebody without an account."""
 
-    @says(CodeShape, 201, sends=AskForm, tag=TAG, operation_id="account_requests_ask")
+    @says(RequestCodeShape, 201, sends=AskForm, tag=TAG, operation_id="account_requests_ask")
     def post(self, _request: Request) -> Response:
         """Ask for an account, in a group that takes requests; the answer is the code to look at it with (anybody)."""
         return Response({"code": account_requests.ask(account_requests.Ask(**self.sent(AskForm)), self.address)}, 201)
@@ -110,10 +110,10 @@ class Ask(_Anybody):
 class State(_Anybody):
     """The state of one's own request."""
 
-    @says(MyRequestShape, sends=CodeForm, tag=TAG, operation_id="account_requests_state")
+    @says(MyRequestShape, sends=RequestCodeForm, tag=TAG, operation_id="account_requests_state")
     def post(self, _request: Request) -> Response:
         """Look at one's own request by its code (anybody)."""
-        return Response(request_pictures.mine(account_requests.looked_at(self.sent(CodeForm)["code"])))
+        return Response(request_pictures.mine(account_requests.looked_at(self.sent(RequestCodeForm)["code"])))
 
 
 class AccountRequests(Endpoint):

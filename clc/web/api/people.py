@@ -33,6 +33,14 @@ class UserForm(Form):
     group = Text(max_length=2800, required=False, allow_blank=True, default="", help_text="The path of its group; empty: that of who adds it.")
 
 
+class ServiceForm(Form):
+    """A new account of a program."""
+
+    username = Text(max_length=150)
+    role = Text(max_length=63, required=False, default="user", help_text="Its access role.")
+    group = Text(max_length=2800, required=False, allow_blank=True, default="", help_text="The path of its group; empty: that of who adds it.")
+
+
 class PasswordForm(Form):
     """A new password."""
 
@@ -77,6 +85,16 @@ class Users(Endpoint):
     def post(self, _request: Request) -> Response:
         """Add an account (who manages people)."""
         return Response(pictures.account(people.add(self.account, **self.sent(UserForm))), 201)
+
+
+class Services(Endpoint):
+    """Accounts of programs."""
+
+    @says(AccountShape, 201, sends=ServiceForm, parameters=[KEY], tag=TAG, operation_id="users_add_service")
+    @once
+    def post(self, _request: Request) -> Response:
+        """Add an account of a program: nobody signs in to it, and who manages it makes its tokens (who manages people)."""
+        return Response(pictures.account(people.add_service(self.account, **self.sent(ServiceForm))), 201)
 
 
 class Me(Endpoint):

@@ -41,6 +41,7 @@ api = [
     path("users/", people.Users.as_view()),
     path("users/import/", batches.Import.as_view()),
     path("users/numbered/", batches.Numbered.as_view()),
+    path("users/service/", people.Services.as_view()),
     path("users/me/", people.Me.as_view()),
     path("users/me/profile/", people.Profile.as_view()),
     path("users/me/password/", people.MyPassword.as_view()),

@@ -24,6 +24,7 @@ from luhyaapi.contracts.vocabulary import (
     NetworkMode,
     Persistence,
     Protocol,
+    RequestState,
     Result,
     Role,
     TaskState,
@@ -43,7 +44,7 @@ def _choices(words: Any) -> list[tuple[str, str]]:
 spectacular_settings.apply_patches({"ENUM_NAME_OVERRIDES": {  # type: ignore[no-untyped-call]
     w.__name__: _choices(w) for w in (
         Accelerator, AddressState, Allowed, Architecture, Health, HostState, ImageState, InstanceState, Kind, LeaseState, NetworkMode, Persistence,
-        Protocol, Result, Role, TaskState, Usage, Verb, Via, WorkspaceState,
+        Protocol, RequestState, Result, Role, TaskState, Usage, Verb, Via, WorkspaceState,
     )
 }})
 
@@ -365,6 +366,7 @@ class AccountShape(s.Serializer):
     username = s.CharField()
     display_name = s.CharField(allow_blank=True, help_text="What people call them.")
     email = s.CharField(allow_blank=True)
+    service = s.BooleanField(help_text="A program's: it has no password, and tokens that others make for it.")
     role = s.CharField(help_text="Its access role.")
     group = s.CharField(help_text="The path of its group; empty: that of everybody.")
     active = s.BooleanField()

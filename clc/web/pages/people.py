@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from clc.services import access_roles, grants, groups, lock_out, people, pictures, right_pictures, second_step
+from clc.services import access_roles, grants, groups, lock_out, people, pictures, right_pictures, second_step, tokens
 from clc.web.listing import listed, matching
 from clc.web.page import Form, at_field, go, page, show
 from clc.web.pages import rights, words
@@ -69,6 +69,9 @@ def add(request: HttpRequest) -> HttpResponse:
     given = request.POST.get("password", "")
     password = given or ids.secret()
     group = _group(request, values.get("group", "").strip()) if values.get("group", "").strip() else ""
+    if "service" in values:
+        robot = people.add_service(request.user, values.get("username", "").strip(), values.get("role", "user"), group)
+        return go(request, reverse("person", args=[robot.username]))
     account = people.add(request.user, values.get("username", "").strip(), password, values.get("role", "user"), group)
     return _page(request, created={"username": account.username, "password": "" if given else password})
 
@@ -148,6 +151,15 @@ def password(request: HttpRequest, ident: str) -> HttpResponse:
     chosen = given or ids.secret()
     people.set_password(found, chosen, by=request.user)
     return _detail(request, found, reset={"password": "" if given else chosen})
+
+
+@page("people/of/<str:ident>/tokens/add/", "person_token_add", needs=NEEDS, under="people", methods=("POST",), back="person", fields={"name": "token_name"})
+def add_token(request: HttpRequest, ident: str) -> HttpResponse:
+    """A token of a program's account; it is shown this once, so there is no redirect."""
+    values = Form.of(request).values
+    found = people.service(request.user, ident)
+    row, text = tokens.make(found, values.get("token_name", ""), values.get("scope", tokens.ALL), by=request.user)
+    return _detail(request, found, made={"name": row.name, "token": text})
 
 
 @page("people/of/<str:ident>/deactivate/", "person_deactivate", admin_only=True, under="people", methods=("POST",), back="person")
