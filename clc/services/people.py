@@ -164,7 +164,7 @@ def place(by: Account, username: str, role: str = "", group: str = "") -> Accoun
     Raises Refused(invalid | not_found | forbidden), Refused(state) for the last administrator.
     """
     with memory.atomic():
-        admins = set(Account.objects.select_for_update().filter(is_staff=True, is_active=True).values_list("pk", flat=True))
+        admins = set(Account.objects.select_for_update().filter(is_staff=True, is_active=True, is_service=False).values_list("pk", flat=True))
         account = find(by, username, Verb.WRITE)
         where = allowed_place(by, role or account.access_role_id, group or groups.shown(account.group.path))
         if not by.is_admin:
@@ -279,7 +279,7 @@ _REFUSED = {
 def to_end(by: Account, username: str, verb: str) -> Account:
     """The account to delete or deactivate, inside a transaction: not one's own, and not the last administrator."""
     # Who could be the last administrator is locked: two who end each other take turns.
-    admins = set(Account.objects.select_for_update().filter(is_staff=True, is_active=True).values_list("pk", flat=True))
+    admins = set(Account.objects.select_for_update().filter(is_staff=True, is_active=True, is_service=False).values_list("pk", flat=True))
     account = Account.objects.select_for_update().get(pk=find(by, username).pk)
     _manage(by, account, Verb.DELETE if verb == "delete" else Verb.WRITE)
     if account.pk == by.pk:

@@ -75,6 +75,14 @@ def test_nobody_makes_a_token_that_may_do_more_than_they(robot, world, api, admi
         assert api(tina).post(f"{API}service/", {"username": "other", **form}, format="json").status_code in (403, 404, 422)
 
 
+def test_the_last_administrator_is_a_person(robot, world, admin):
+    people.place(admin, "nightly", role="superAdm", group="everybody")
+    eve = world.account("eve", "superAdm")
+    people.delete(eve, "root")
+    with pytest.raises(Refused, match="last administrator"):
+        people.place(eve, "eve", role="user")
+
+
 def test_it_gets_no_password(robot, api, admin):
     refused = api(admin).post(f"{API}nightly/password/", {"password": "another horse battery"}, format="json")
     assert (refused.status_code, refused.json()["code"]) == (409, "state")

@@ -37,7 +37,7 @@ def login(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         if request.user.is_authenticated:
             return HttpResponseRedirect(target or home(request.user))
-        return show(request, "login.html", next=target, form=Form({}, {}), takes_requests=account_requests.places().exists(), **_passkeys())
+        return show(request, "login.html", next=target, form=Form({}, {}), **_offers())
     try:
         account = sign_in.by_password(request.POST.get("username", "")[:150], request.POST.get("password", "")[:1024], address(request))
     except Trouble as error:
@@ -55,7 +55,7 @@ def code(request: HttpRequest) -> HttpResponse:
     if account is None:
         return HttpResponseRedirect(reverse("login"))
     if request.method != "POST":
-        return show(request, "login_code.html", form=Form({}, {}), **_passkeys(account))
+        return show(request, "login_code.html", form=Form({}, {}), **_offers(account))
     try:
         sign_in.by_code(account, request.POST.get("code", "")[:40], address(request))
     except Trouble as error:
@@ -69,14 +69,15 @@ def half_signed_in(request: HttpRequest) -> Account | None:
     return sign_in.half(half) if half else None
 
 
-def _passkeys(account: Account | None = None) -> dict[str, str]:
-    """Where passkeys sign in, if they do; of ``account``, if it has one."""
-    return {"passkey_origin": passkeys.origin() if account is None or passkeys.of(account).exists() else ""}
+def _offers(account: Account | None = None) -> dict[str, Any]:
+    """What else the door offers: where passkeys sign in (of ``account``, if it has one), and asking for an account."""
+    at = passkeys.origin() if account is None or passkeys.of(account).exists() else ""
+    return {"passkey_origin": at, "takes_requests": account is None and account_requests.places().exists()}
 
 
 def refused(request: HttpRequest, template: str, error: Trouble, **more: Any) -> HttpResponse:
     """The page of a sign-in again, with what went wrong."""
-    return show(request, template, CODES[error.code].http, form=Form.of(request), error=error.wire(), **_passkeys(half_signed_in(request)), **more)
+    return show(request, template, CODES[error.code].http, form=Form.of(request), error=error.wire(), **_offers(half_signed_in(request)), **more)
 
 
 def entered(request: HttpRequest, account: Account, target: str) -> HttpResponse:
