@@ -264,7 +264,7 @@ def forget(row: Instance) -> None:
 
 def hand_over(of: Account, to: Account) -> None:
     """What is lent to somebody is somebody else's from now on, and leads where it led. In a transaction."""
-    for row in ElasticAddress.objects.filter(owner=of, retired_at=0):
+    for row in ElasticAddress.objects.select_for_update().filter(owner=of, retired_at=0):
         ElasticAddress.objects.filter(pk=row.pk).update(owner=to)
         events.record("elastic", row.pk, "public address given", owner=to, address=row.address, before={"owner": of.username}, after={"owner": to.username})
 

@@ -246,7 +246,7 @@ def end(image: Image, by: Account) -> Image:
 
 def hand_over(of: Account, to: Account) -> None:
     """What is somebody's is somebody else's from now on, in the group it belongs to. In a transaction."""
-    for image in Image.objects.filter(owner=of, retired=False):
+    for image in Image.objects.select_for_update().filter(owner=of, retired=False):
         Image.objects.filter(pk=image.pk).update(owner=to)
         events.record("image", image.pk, "image given", owner=to, before={"owner": of.username}, after={"owner": to.username})
 

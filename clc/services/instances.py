@@ -163,7 +163,7 @@ def gave_up(task: Task, error: Trouble) -> Task:
 
 def hand_over(of: Account, to: Account) -> None:
     """What is somebody's is somebody else's from now on, in the group it belongs to; called otherwise where that name is taken. In a transaction."""
-    for row in Instance.objects.filter(owner=of).exclude(state=InstanceState.DELETED).order_by("pk"):
+    for row in Instance.objects.select_for_update().filter(owner=of).exclude(state=InstanceState.DELETED).order_by("pk"):
         name = row.name if not Instance.objects.filter(owner=to, live_name=row.name).exists() else f"{row.name[:54]}-{row.pk[-8:]}"
         Instance.objects.filter(pk=row.pk).update(owner=to, name=name, live_name=name)
         events.record("instance", row.pk, "instance given", owner=to, before={"owner": of.username, "name": row.name},

@@ -150,7 +150,7 @@ def end(space: Workspace) -> Workspace:
 
 def hand_over(of: Account, to: Account) -> None:
     """Those somebody works in are somebody else's from now on. In a transaction."""
-    for space in Workspace.objects.filter(owner=of).exclude(state__in=WORKSPACE.final):
+    for space in Workspace.objects.select_for_update().filter(owner=of).exclude(state__in=WORKSPACE.final):
         Workspace.objects.filter(pk=space.pk).update(owner=to)
         events.record("workspace", space.pk, "workspace given", owner=to, before={"owner": of.username}, after={"owner": to.username})
 
