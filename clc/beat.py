@@ -6,13 +6,16 @@ import os
 
 from clc.services import (
     access,
+    account_requests,
     admission,
     audit,
+    departures,
     forwards,
     hosts,
     images,
     instances,
     lock_out,
+    passkeys,
     plans,
     prefetches,
     remains,
@@ -85,6 +88,7 @@ class Beat:
         prefetches.warn()
         tasks.lose_overdue()
         instances.delete_again()
+        departures.tend()
         uploads.sweep()
         if self._tidied_at is None or clock.monotonic() - self._tidied_at > _TIDY_S:
             self._tidied_at = clock.monotonic()
@@ -92,6 +96,8 @@ class Beat:
             tokens.tidy()
             sessions.tidy()
             lock_out.tidy()
+            account_requests.tidy()
+            passkeys.tidy()
         workspaces.sweep()
         if self._agent.down is not None and self._agent.down.is_connected():
             hosts.close_accounts(self._agent.down)

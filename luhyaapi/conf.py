@@ -236,6 +236,7 @@ class Console(_Group):
     port: int = Field(8600, description="port of console and API")
     secret_file: Path | None = Field(None, description="file with the session secret")
     origins: tuple[str, ...] = Field((), description="further addresses the console is reached by")
+    public_url: str = Field("", description="the address people use, e.g. https://cloud.school.example: passkeys are bound to it, and need one")
     certificate: Path | None = Field(None, description="own TLS certificate (PEM, with its chain); empty: signed by the cloud itself")
     private_key: Path | None = Field(None, description="the private key of that certificate (PEM)")
     simulation: bool = Field(False, description="no machine really runs: every page and the status say so")

@@ -17,6 +17,7 @@ from luhyaapi.errors import Refused
 from luhyadb import paths
 from luhyadb.models import (
     Account,
+    AccountRequest,
     ApiToken,
     BrowserSession,
     ElasticAddress,
@@ -44,7 +45,7 @@ NOUNS: dict[type[Model], str] = {
     Instance: "instance", Task: "task", Image: "image", Host: "host", ImageVersion: "image version", Upload: "upload",
     Account: "user", Workspace: "workspace", Letter: "dead letter", Network: "network", Group: "group",
     Forward: "forward", SecurityGroup: "security group", ElasticAddress: "public address",
-    ApiToken: "token", BrowserSession: "session",
+    ApiToken: "token", BrowserSession: "session", AccountRequest: "request",
 }
 KINDS: dict[type[Model], Kind] = {Host: Kind.HOST, Image: Kind.IMAGE, Instance: Kind.INSTANCE, Account: Kind.ACCOUNT}
 """What belongs to a group, by the kind that rights are given over."""
@@ -84,6 +85,10 @@ def _may(account: Account, model: type[Model], verb: Verb) -> Q:
     mine = Q(**{_OWNED_BY[model]: account}) if model in _OWNED_BY else Q(pk__in=[])
     if model is Account and verb is Verb.READ:
         mine = Q(pk=account.pk)
+    elif model is AccountRequest:
+        mine = Q(group__in=reach(account, Kind.ACCOUNT, Verb.CREATE))
+    elif model is ApiToken:
+        mine |= Q(account__is_service=True, account__group__in=reach(account, Kind.ACCOUNT, Verb.WRITE))
     if kind := KINDS.get(model):
         mine |= Q(group__in=reach(account, kind, verb))
         return mine if model is Account else mine | Q(pk__in=shared(account, kind, verb))

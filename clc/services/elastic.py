@@ -140,8 +140,7 @@ def allocate(account: Account, cluster: str = "") -> ElasticAddress:
     """
     with memory.atomic():
         people.require_active(account)
-        has = ElasticAddress.objects.filter(owner=account, retired_at=0).count()
-        if has >= EACH and not account.is_admin:
+        if _has(account) >= EACH and not account.is_admin:
             raise Refused("quota", "You have as many public addresses as you may", f"at most {EACH}", hint="Release one first, or ask an administrator.")
         quotas.check(account, account.group_id, {Counted.ADDRESSES: 1})
         rows = ElasticAddress.objects.filter(cluster=_lender(cluster), retired_at=0)
@@ -153,6 +152,16 @@ def allocate(account: Account, cluster: str = "") -> ElasticAddress:
                               hint=f"The next is free in {max(left_s, 1)} s." if resting else "Ask an administrator to add some.")
         events.record("elastic", row.pk, "public address allocated", owner=account, address=row.address)
     return row
+
+
+def _has(account: Account) -> int:
+    return ElasticAddress.objects.filter(owner=account, retired_at=0).count()
+
+
+def check_share(account: Account, more: int) -> None:
+    """Whether somebody may have so many more. Raises Refused(quota)."""
+    if more and _has(account) + more > EACH and not account.is_admin:
+        raise Refused("quota", f"{account.username} would have too many public addresses", f"at most {EACH}")
 
 
 def _lend(account: Account, rows: QuerySet[ElasticAddress]) -> ElasticAddress | None:
@@ -251,6 +260,13 @@ def forget(row: Instance) -> None:
     for led in ElasticAddress.objects.filter(instance=row).select_related("cluster"):
         with memory.atomic():
             _lead(led, None)
+
+
+def hand_over(of: Account, to: Account) -> None:
+    """What is lent to somebody is somebody else's from now on, and leads where it led. In a transaction."""
+    for row in ElasticAddress.objects.select_for_update().filter(owner=of, retired_at=0):
+        ElasticAddress.objects.filter(pk=row.pk).update(owner=to)
+        events.record("elastic", row.pk, "public address given", owner=to, address=row.address, before={"owner": of.username}, after={"owner": to.username})
 
 
 def forget_owner(account: Account) -> None:

@@ -54,6 +54,11 @@ def forget_group(group: Group) -> None:
     Grant.objects.filter(group=group).delete()
 
 
+def forget_account(account: Account) -> None:
+    """Somebody is no more, and has no role. In a transaction of the caller's."""
+    Grant.objects.filter(account=account).delete()
+
+
 def check_managed(by: Account, account: Account, verb: Verb) -> None:
     """Whether ``by`` may do that with an account, and could give all it may do: nobody takes over who may do more. Raises Refused(forbidden | not_found)."""
     scope.one(by, Account, verb, pk=account.pk)

@@ -96,6 +96,20 @@ def move(by: Account, text: str, new: str) -> Group:
     return row
 
 
+def take_requests(by: Account, text: str, *, on: bool) -> Group:
+    """Have anybody ask for an account in a group, or nobody any more; what was asked waits on. Raises Refused(forbidden | not_found)."""
+    scope.require_admin(by)
+    with memory.atomic():
+        row = resolve(by, text)
+        before = row.takes_requests
+        Group.objects.filter(pk=row.pk).update(takes_requests=on)
+        row.takes_requests = on
+        if before != on:
+            events.record("group", row.pk, "group opened to requests" if on else "group closed to requests", owner=by, path=shown(row.path),
+                          before={"takes_requests": before}, after={"takes_requests": on})
+    return row
+
+
 def delete(by: Account, text: str) -> Group:
     """Give up a group that nothing belongs to; roles that were given there and what was shared with it end. Raises Refused(state | not_found | forbidden)."""
     with memory.atomic():

@@ -228,16 +228,27 @@ def reference(version: ImageVersion) -> ImageRef:
 def delete(account: Account, text: str) -> Image:
     """Retire an image nobody uses; its blobs go unless another version needs them. Raises Refused(state)."""
     with memory.atomic():
-        image = resolve(account, text, Verb.DELETE)
-        mine = _locked(image)
-        image_uses.check(f"The image {image.name}", mine)
-        for version in mine:
-            if IMAGE.allows(version.state, "retire"):
-                _move(version, "retire", pinned=False)
-        _drop(mine)
-        Image.objects.filter(pk=image.pk).update(retired=True, live_name=None)
-        events.record("image", image.id, "image retired", owner=account)
+        return end(resolve(account, text, Verb.DELETE), account)
+
+
+def end(image: Image, by: Account) -> Image:
+    """As :func:`delete`, for whoever was asked before. In a transaction of the caller's."""
+    mine = _locked(image)
+    image_uses.check(f"The image {image.name}", mine)
+    for version in mine:
+        if IMAGE.allows(version.state, "retire"):
+            _move(version, "retire", pinned=False)
+    _drop(mine)
+    Image.objects.filter(pk=image.pk).update(retired=True, live_name=None)
+    events.record("image", image.id, "image retired", owner=by)
     return image
+
+
+def hand_over(of: Account, to: Account) -> None:
+    """What is somebody's is somebody else's from now on, in the group it belongs to. In a transaction."""
+    for image in Image.objects.select_for_update().filter(owner=of, retired=False):
+        Image.objects.filter(pk=image.pk).update(owner=to)
+        events.record("image", image.pk, "image given", owner=to, before={"owner": of.username}, after={"owner": to.username})
 
 
 def like(of: Image, name: str, owner: Account, description: str) -> Image:

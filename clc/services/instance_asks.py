@@ -11,8 +11,9 @@ from luhyaapi.contracts import specs
 from luhyaapi.contracts.vocabulary import Kind, Persistence, Usage, Verb
 from luhyaapi.errors import Refused
 from luhyadb import scope
-from luhyadb.models import Account, ImageVersion, Network, SecurityGroup
+from luhyadb.models import Account, ImageVersion, Instance, Network, SecurityGroup
 
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _SSH_KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( [^\x00-\x1f\x7f\x85\u2028\u2029]{0,200})?")
 
 
@@ -84,3 +85,16 @@ def _user_data(text: str) -> str:
         return specs.user_data(text)
     except ValueError as e:
         raise Refused("invalid", "The user-data is not possible", str(e), field="user_data") from e
+
+
+def name(account: Account, asked: str, n: int | None, image: str, ident: str) -> str:
+    """What an instance of somebody's is called. Raises Refused(invalid | exists)."""
+    called = asked if n is None else f"{asked or image}-{n + 1}"
+    if not called or (not asked and Instance.objects.filter(owner=account, live_name=called).exists()):
+        called = f"{image[:54]}-{ident[-8:]}"
+    if not _NAME.fullmatch(called):
+        raise Refused("invalid", "The name is not possible", "letters, digits, dot, dash and underscore, at most 63, no other sign",
+                      field="name")
+    if Instance.objects.filter(owner=account, live_name=called).exists():
+        raise Refused("exists", f"You have an instance {called!r} already", field="name")
+    return called

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from django.conf import settings
@@ -42,7 +41,6 @@ from luhyaapi.machines import INSTANCE, WORKSPACE
 from luhyadb import memory, scope
 from luhyadb.models import Account, Host, ImageVersion, Instance, Task, Workspace
 
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _AGAIN_S = 60.0
 _log = log.get(__name__)
 _FIRST = 1
@@ -62,7 +60,7 @@ def run(account: Account, ask: Ask) -> list[Instance]:
         made = []
         for n in range(count):
             ident = ids.new("ins")
-            name = _name(account, ask.name, n if count > 1 else None, version.image.name, ident)
+            name = instance_asks.name(account, ask.name, n if count > 1 else None, version.image.name, ident)
             now = clock.now()
             row = Instance.objects.create(
                 id=ident, name=name, live_name=name, owner=account, group_id=account.group_id, usage=asked.kind, image=version, cpus=asked.cpus,
@@ -89,7 +87,7 @@ def prepare(account: Account, version: ImageVersion, name: str, cpus: int, memor
     queue.check(account, 1)
     quotas.check_machines(account, 1, cpus, memory_mib)
     ident, now = ids.new("ins"), clock.now()
-    name = _name(account, name, None, version.image.name, ident)
+    name = instance_asks.name(account, name, None, version.image.name, ident)
     row = Instance.objects.create(
         id=ident, name=name, live_name=name, owner=account, group_id=account.group_id, usage=version.image.usage, image=version, cpus=cpus,
         memory_mib=memory_mib, created_at=now, changed_at=now,
@@ -111,18 +109,6 @@ def submit(row: Instance, task: Task, command: InstanceSubmit) -> None:
         move(row, "stop", wanted=InstanceState.STOPPED, gen=gen, task=task.pk, error=None)
     else:
         Instance.objects.filter(pk=row.pk).update(gen=gen, task=task.pk, error=None)
-
-
-def _name(account: Account, asked: str, n: int | None, image: str, ident: str) -> str:
-    name = asked if n is None else f"{asked or image}-{n + 1}"
-    if not name or (not asked and Instance.objects.filter(owner=account, live_name=name).exists()):
-        name = f"{image[:54]}-{ident[-8:]}"
-    if not _NAME.fullmatch(name):
-        raise Refused("invalid", "The name is not possible", "letters, digits, dot, dash and underscore, at most 63, no other sign",
-                      field="name")
-    if Instance.objects.filter(owner=account, live_name=name).exists():
-        raise Refused("exists", f"You have an instance {name!r} already", field="name")
-    return name
 
 
 _START = "instance/start"
@@ -173,6 +159,15 @@ def gave_up(task: Task, error: Trouble) -> Task:
 
         workspaces.gave_up(task)
     return task
+
+
+def hand_over(of: Account, to: Account) -> None:
+    """What is somebody's is somebody else's from now on, in the group it belongs to; called otherwise where that name is taken. In a transaction."""
+    for row in Instance.objects.select_for_update().filter(owner=of).exclude(state=InstanceState.DELETED).order_by("pk"):
+        name = row.name if not Instance.objects.filter(owner=to, live_name=row.name).exists() else f"{row.name[:54]}-{row.pk[-8:]}"
+        Instance.objects.filter(pk=row.pk).update(owner=to, name=name, live_name=name)
+        events.record("instance", row.pk, "instance given", owner=to, before={"owner": of.username, "name": row.name},
+                      after={"owner": to.username, "name": name})
 
 
 def _ask_its_node(row: Instance) -> None:
@@ -226,13 +221,18 @@ def connect(account: Account, ident: str) -> Instance:
 def delete(account: Account, ident: str) -> Instance:
     """Leave nothing of an instance; wins over whatever is going on with it."""
     with memory.atomic():
-        row = scope.one(account, Instance, Verb.DELETE, pk=ident)
-        if open_ := Workspace.objects.filter(instance=row).exclude(state__in=WORKSPACE.final).first():
-            raise Refused("state", "This instance cannot be deleted", f"the workspace {open_.pk} works in it", hint="Abandon the workspace, or submit it.")
-        if row.state != InstanceState.DELETED and not _is_waiting(row):
-            for task in Task.objects.filter(subject=row.id, state__in=["queued", "running"]).exclude(kind="instance/delete"):
-                tasks.cancel(row.owner, task.id)
-        return _order(account, ident, "delete", InstanceState.DELETED, InstanceDelete(instance=ident))
+        return end(scope.one(account, Instance, Verb.DELETE, pk=ident))
+
+
+def end(row: Instance) -> Instance:
+    """As :func:`delete`, for whoever was asked before: its owner may be no more. In a transaction of the caller's."""
+    if open_ := Workspace.objects.filter(instance=row).exclude(state__in=WORKSPACE.final).first():
+        raise Refused("state", "This instance cannot be deleted", f"the workspace {open_.pk} works in it", hint="Abandon the workspace, or submit it.")
+    if row.state != InstanceState.DELETED and not _is_waiting(row):
+        for task in Task.objects.filter(subject=row.id, state__in=["queued", "running"]).exclude(kind="instance/delete"):
+            tasks.withdraw(task)
+        row.refresh_from_db()
+    return _given(row, "delete", InstanceState.DELETED, InstanceDelete(instance=row.pk))
 
 
 def delete_again() -> int:
@@ -246,7 +246,8 @@ def delete_again() -> int:
 
 def _deleted_again(row: Instance) -> bool:
     try:
-        delete(row.owner, row.pk)
+        with memory.atomic():
+            end(row)
     except Trouble as e:
         # one that cannot go now holds up nobody else
         _log.warning("a delete cannot be given again", instance=row.pk, why=str(e))
@@ -256,20 +257,23 @@ def _deleted_again(row: Instance) -> bool:
 
 def _order(account: Account, ident: str, event: str, wanted: InstanceState, command: Any) -> Instance:
     with memory.atomic():
-        row = scope.one(account, Instance, Verb.DELETE if event == "delete" else Verb.EXECUTE, pk=ident)
-        INSTANCE.advance(row.state, event)
-        waited = bool(row.task) and queue.leave(row.task)
-        if waited:
-            cancelled = Refused("cancelled", "It was cancelled").wire()
-            tasks.advance(Task.objects.get(pk=row.task), "end_cancelled", error=cancelled)
-        was_off = row.state == InstanceState.QUEUED and row.contradicted != InstanceState.STARTING
-        if not row.cluster or (waited and event == "stop" and was_off):
-            return _at_once(row, wanted, command.kind)
-        cluster = _cluster(row)
-        row.gen += 1
-        task = tasks.open_task(command.kind, row.owner, row.id, row.name, command.timeout_s)
-        tasks.send(task, command, cluster, gen=row.gen)
-        move(row, event, wanted=wanted, gen=row.gen, task=task.id, error=None)
+        return _given(scope.one(account, Instance, Verb.EXECUTE, pk=ident), event, wanted, command)
+
+
+def _given(row: Instance, event: str, wanted: InstanceState, command: Any) -> Instance:
+    INSTANCE.advance(row.state, event)
+    waited = bool(row.task) and queue.leave(row.task)
+    if waited:
+        cancelled = Refused("cancelled", "It was cancelled").wire()
+        tasks.advance(Task.objects.get(pk=row.task), "end_cancelled", error=cancelled)
+    was_off = row.state == InstanceState.QUEUED and row.contradicted != InstanceState.STARTING
+    if not row.cluster or (waited and event == "stop" and was_off):
+        return _at_once(row, wanted, command.kind)
+    cluster = _cluster(row)
+    row.gen += 1
+    task = tasks.open_task(command.kind, row.owner, row.id, row.name, command.timeout_s)
+    tasks.send(task, command, cluster, gen=row.gen)
+    move(row, event, wanted=wanted, gen=row.gen, task=task.id, error=None)
     return row
 
 
@@ -367,7 +371,7 @@ def found(report: InstanceFacts) -> None:
         changes.pop("wanted", None)
     if report.gen > row.gen:
         changes["gen"] = report.gen  # our memory is an older copy: the next order must be newer than what the node knows
-    if row.state == _named(event):
+    if row.state == event.removeprefix("seen_"):
         Instance.objects.filter(pk=row.pk).update(**changes)
         return
     move(row, event, said_by=report.node, **changes)
@@ -419,10 +423,6 @@ def _learned(report: InstanceFacts) -> dict[str, Any]:
 
 
 _MOVING = (InstanceState.QUEUED, InstanceState.STARTING, InstanceState.STOPPING, InstanceState.UNKNOWN)
-
-
-def _named(event: str) -> str:
-    return event.removeprefix("seen_")
 
 
 def _leaves_stopped(row: Instance, task: Task) -> bool:

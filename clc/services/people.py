@@ -8,18 +8,30 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 
-from clc.services import access_roles, events, grants, groups, lock_out, screens, second_step, sessions, tokens
+from clc.services import (
+    access_roles,
+    events,
+    grants,
+    groups,
+    lock_out,
+    profiles,
+    screens,
+    second_step,
+    sessions,
+    tokens,
+)
 from clc.services.one_time import OneTimeHasher
-from luhyaapi.contracts.vocabulary import InstanceState, Kind, Verb
+from luhyaapi.contracts.vocabulary import Kind, Verb
 from luhyaapi.errors import Refused
 from luhyadb import memory, scope
-from luhyadb.models import AccessRole, Account, Group, Instance
+from luhyadb.models import AccessRole, Account, Departure, Group
 from luhyadb.models.groups import EVERYBODY
 from luhyadb.ready_made import key_of
 
@@ -28,8 +40,8 @@ GONE = "~"
 """Stands in the name of a deleted account, and can stand in no other."""
 ALL = access_roles.ALL
 MYSELF = "me"
-_WORDS = {MYSELF: "it stands for whoever asks", "import": "it is a word of the API", "numbered": "it is a word of the API"}
-_NAMED_AT_MOST = 10
+_WORDS = {MYSELF: "it stands for whoever asks", "import": "it is a word of the API", "numbered": "it is a word of the API",
+          "service": "it is a word of the API"}
 
 
 def add(by: Account | None, username: str, password: str, role: str = "user", group: str = "") -> Account:
@@ -38,16 +50,54 @@ def add(by: Account | None, username: str, password: str, role: str = "user", gr
     Raises Refused(invalid | exists | forbidden | not_found).
     """
     where = allowed_place(by, role, group)
-    check_name(username)
-    with memory.atomic():
-        if Account.objects.filter(username__iexact=username).exists():
-            raise Refused("exists", f"There is a user {username!r} already", field="username")
-        account = Account(username=username, is_staff=where.role.pk == ALL, group_id=where.group, access_role=where.role,
-                          must_change_password=by is not None)
-        _set_password(account, password)
-        account.save()
-        events.record("user", str(account.pk), "user added", owner=account, name=username, role=where.role.pk, group=where.path, actor=by)
+    check_password(username, password)
+    account = Account(username=username, must_change_password=by is not None)
+    account.set_password(password)
+    return _added(by, account, where)
+
+
+def add_service(by: Account, username: str, role: str = "user", group: str = "") -> Account:
+    """An account of a program: nobody signs in to it, and who manages it makes its tokens. Raises as :func:`add`."""
+    where = allowed_place(by, role, group)
+    account = Account(username=username, is_service=True)
+    account.set_unusable_password()
+    return _added(by, account, where)
+
+
+def service(by: Account, username: str) -> Account:
+    """An account of a program, if ``by`` may make tokens for it: nobody makes one that may do more than they. Raises Refused(not_found | forbidden)."""
+    account = find(by, username, Verb.WRITE)
+    if not account.is_service:
+        raise Refused("forbidden", f"{account.username} is a person", "people make their own tokens")
+    grants.check_managed(by, account, Verb.WRITE)
     return account
+
+
+def _added(by: Account | None, account: Account, where: Place) -> Account:
+    check_name(account.username)
+    with memory.atomic():
+        if Account.objects.filter(username__iexact=account.username).exists():
+            raise Refused("exists", f"There is a user {account.username!r} already", hint="Give another user name.", field="username")
+        account.is_staff, account.group_id, account.access_role = where.role.pk == ALL, where.group, where.role
+        account.save()
+        what = "service account added" if account.is_service else "user added"
+        events.record("user", str(account.pk), what, owner=account, name=account.username, role=where.role.pk, group=where.path, actor=by)
+    return account
+
+
+@dataclass(frozen=True)
+class Approved:
+    """Somebody who asked for an account, with the hash of the password they chose."""
+
+    username: str
+    password: str = field(repr=False)
+    display_name: str
+    email: str
+
+
+def admit(by: Account, asked: Approved, where: Place) -> Account:
+    """The account of somebody who asked for it, at a place ``by`` may give. In a transaction. Raises Refused(invalid | exists)."""
+    return _added(by, Account(username=asked.username, password=asked.password, display_name=asked.display_name, email=asked.email), where)
 
 
 def check_name(username: str) -> None:
@@ -116,7 +166,7 @@ def place(by: Account, username: str, role: str = "", group: str = "") -> Accoun
     from clc.services import directory_people
 
     with memory.atomic():
-        admins = set(Account.objects.select_for_update().filter(is_staff=True, is_active=True).values_list("pk", flat=True))
+        admins = set(Account.objects.select_for_update().filter(is_staff=True, is_active=True, is_service=False).values_list("pk", flat=True))
         account = find(by, username, Verb.WRITE)
         directory_people.require_own_place(account)
         where = allowed_place(by, role or account.access_role_id, group or groups.shown(account.group.path))
@@ -145,6 +195,8 @@ def set_password(account: Account, password: str, by: Account | None = None) -> 
             raise Refused("forbidden", "Nobody resets the password they are signed in with", "changing it needs the current one",
                           hint="Change it on your account's page, or by `educloud admin password`.")
         grants.check_managed(by, account, Verb.WRITE)
+    if account.is_service:
+        raise Refused("state", f"{account.username} is a program's account", "it has no password, and tokens instead")
     with memory.atomic():
         if by is None and account.must_change_password and account.check_password(password):
             raise Refused("invalid", "This is the password that has to be changed", "choose another one", field="password")
@@ -161,23 +213,28 @@ def delete(by: Account, username: str) -> None:
     """Have an account be no more; its sessions, tokens and looks at screens end at once, its name is free again.
 
     Raises Refused(not_found), Refused(forbidden) for oneself, Refused(state) for the last administrator and for somebody
-    who still has instances.
+    who still owns what others could use; :mod:`clc.services.departures` gives that to somebody, or deletes it too.
     """
     with memory.atomic():
-        account = _to_end(by, username, "delete")
-        _require_no_instances(account)
-        from clc.services import elastic, reservations, security_groups
+        account = to_end(by, username, "delete")
+        if Departure.objects.filter(account=account).exists():
+            raise Refused("state", f"{account.username} is being deleted with everything", hint="Wait for it, cancel it, or give what is left to somebody.")
+        _require_nothing(account)
+        close(account, by)
 
-        elastic.forget_owner(account)
-        reservations.forget_owner(account)
-        security_groups.forget_owner(account)
-        _end_sessions(account)
-        second_step.forget(account)
-        name = account.username
-        account.username, account.is_active, account.is_staff = f"{name}{GONE}{account.pk}", False, False
-        account.set_unusable_password()
-        account.save(update_fields=["username", "is_active", "is_staff", "password"])
-        events.record("user", str(account.pk), "user deleted", owner=account, name=name, actor=by)
+
+def close(account: Account, by: Account, **told: Any) -> None:
+    """An account is no more, nor is what nobody else could have of it. In a transaction of whoever looked that it owns nothing."""
+    from clc.services import elastic, passkeys, quotas, reservations, security_groups, shares
+
+    for forget in (elastic.forget_owner, reservations.forget_owner, security_groups.forget_owner, grants.forget_account, shares.forget_account,
+                   quotas.forget_account, second_step.forget, passkeys.forget, _end_sessions):
+        forget(account)
+    name = account.username
+    account.username, account.is_active, account.is_staff = f"{name}{GONE}{account.pk}", False, False
+    account.set_unusable_password()
+    account.save(update_fields=["username", "is_active", "is_staff", "password"])
+    events.record("user", str(account.pk), "user deleted", owner=account, name=name, actor=by, **told)
 
 
 def deactivate(by: Account, username: str) -> None:
@@ -188,13 +245,11 @@ def deactivate(by: Account, username: str) -> None:
     from clc.services import directory_people
 
     with memory.atomic():
-        account = _to_end(by, username, "deactivate")
+        account = to_end(by, username, "deactivate")
         if not account.is_active:
             raise Refused("state", f"{account.username} is deactivated already")
-        account.is_active = False
-        account.save(update_fields=["is_active"])
+        suspend(account)
         directory_people.decided(account)
-        _end_sessions(account)
         events.record("user", str(account.pk), "user deactivated", owner=account, name=account.username, actor=by)
 
 
@@ -205,10 +260,25 @@ def reactivate(by: Account, username: str) -> None:
     with memory.atomic():
         account = find(by, username)
         grants.check_managed(by, account, Verb.WRITE)
+        if Departure.objects.filter(account=account).exists():
+            raise Refused("state", f"{account.username} is being deleted with everything", hint="Cancel that first.")
         if not Account.objects.filter(pk=account.pk, is_active=False).update(is_active=True):
             raise Refused("state", f"{account.username} is active already")
         directory_people.decided(account)
         events.record("user", str(account.pk), "user reactivated", owner=account, name=account.username, actor=by)
+
+
+def suspend(account: Account) -> None:
+    """Nobody signs in to it for now. In a transaction of whoever looked that this may be."""
+    account.is_active = False
+    account.save(update_fields=["is_active"])
+    _end_sessions(account)
+
+
+def resume(account: Account, *, active: bool) -> None:
+    """It is as it was before :func:`suspend`. In a transaction."""
+    account.is_active = active
+    account.save(update_fields=["is_active"])
 
 
 _REFUSED = {
@@ -217,10 +287,10 @@ _REFUSED = {
 }
 
 
-def _to_end(by: Account, username: str, verb: str) -> Account:
+def to_end(by: Account, username: str, verb: str) -> Account:
     """The account to delete or deactivate, inside a transaction: not one's own, and not the last administrator."""
     # Who could be the last administrator is locked: two who end each other take turns.
-    admins = set(Account.objects.select_for_update().filter(is_staff=True, is_active=True).values_list("pk", flat=True))
+    admins = set(Account.objects.select_for_update().filter(is_staff=True, is_active=True, is_service=False).values_list("pk", flat=True))
     account = Account.objects.select_for_update().get(pk=find(by, username).pk)
     grants.check_managed(by, account, Verb.DELETE if verb == "delete" else Verb.WRITE)
     if account.pk == by.pk:
@@ -231,14 +301,14 @@ def _to_end(by: Account, username: str, verb: str) -> Account:
     return account
 
 
-def _require_no_instances(account: Account) -> None:
-    rows = Instance.objects.filter(owner=account).exclude(state=InstanceState.DELETED)
-    count = rows.count()
-    if not count:
-        return
-    named = ", ".join(f"{i.name} ({i.pk})" for i in rows[:_NAMED_AT_MOST]) + (", ..." if count > _NAMED_AT_MOST else "")
-    raise Refused("state", f"{account.username} still has instances", named,
-                  hint="Delete them first, each by `educloud instance delete ID` or in the console.")
+def _require_nothing(account: Account) -> None:
+    from clc.services import belongings
+
+    piles = [pile for pile in belongings.of(account) if not pile.ends]
+    if piles:
+        listed = "; ".join(f"{pile.kind}: {', '.join(pile.names)}{', ...' if pile.count > len(pile.names) else ''}" for pile in piles)
+        raise Refused("state", f"{account.username} still owns something", listed,
+                      hint="Give it to somebody (--give-to), delete it too (--with-everything), or delete each first.")
 
 
 def _end_sessions(account: Account) -> None:
@@ -261,10 +331,18 @@ def check_password(username: str, password: str) -> None:
         raise Refused("invalid", "The password is not strong enough", " ".join(e.messages), field="password") from e
 
 
-def set_language(account: Account, code: str) -> None:
-    """The language an account reads."""
-    account.language = code
-    account.save(update_fields=["language"])
+def set_profile(account: Account, **given: str | None) -> None:
+    """What somebody says of themselves: ``display_name``, ``email``, ``language``; what is None stays. Raises Refused(invalid) with the field named."""
+    checks = {"display_name": profiles.display_name, "email": profiles.email, "language": profiles.language}
+    said = {name: check(value) for name, check in checks.items() if (value := given.get(name)) is not None}
+    before = {name: getattr(account, name) for name in said}
+    if said == before:
+        return
+    with memory.atomic():
+        for name, value in said.items():
+            setattr(account, name, value)
+        account.save(update_fields=list(said))
+        events.record("user", str(account.pk), "profile changed", owner=account, name=account.username, actor=account, before=before, after=said)
 
 
 def known(by: Account) -> QuerySet[Account]:

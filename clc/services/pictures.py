@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Max, Sum, prefetch_related_objects
 
-from clc.services import image_uses, lock_out, prefetches, queue, second_step
+from clc.services import image_uses, lock_out, passkeys, prefetches, queue, second_step
 from clc.services.own import own
 from clc.services.sentences import counted
 from clc.services.tasks import PREPARE
@@ -271,7 +271,8 @@ def event(row: Event) -> Picture:
 def account(row: Account) -> Picture:
     """One account."""
     return {
-        "id": row.pk, "username": row.username, "role": "superAdm" if row.is_admin else row.access_role_id, "group": row.group.path, "active": row.is_active,
+        "id": row.pk, "username": row.username, "display_name": row.display_name, "email": row.email, "service": row.is_service,
+        "role": "superAdm" if row.is_admin else row.access_role_id, "group": row.group.path, "active": row.is_active,
         "language": row.language, "password_change": row.must_change_password, "created_at": clock.rfc3339(row.date_joined.timestamp()),
     }
 
@@ -283,6 +284,7 @@ def person(row: Account) -> Picture:
     until = lock_out.until(row)
     return account(row) | {
         "instances": count, "last_login_at": seen, "locked_until": clock.rfc3339(until) if until else None, "second_step": second_step.is_on(row),
+        "passkeys": passkeys.of(row).count(),
     }
 
 

@@ -61,6 +61,11 @@ def waits(task: str) -> bool:
     return Turn.objects.filter(task=task, handed_at=0).exists()
 
 
+def hand_over(of: Account, to: Account) -> None:
+    """Runs of somebody wait for somebody else from now on, each in its round. In a transaction."""
+    Turn.objects.filter(owner=of).update(owner=to)
+
+
 def forget(task: str) -> None:
     """A run ended."""
     Turn.objects.filter(task=task).delete()

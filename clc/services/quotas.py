@@ -37,14 +37,17 @@ class Standing:
         return self.quota.account.username if self.quota.account else groups.shown(self.quota.group.path)
 
 
-def check(owner: Account, group: str, more: Amounts) -> None:
-    """Whether there may be so much more of ``owner``'s in a group, by its id. In the transaction that makes it.
+def check(owner: Account, group: str, more: Amounts, but_of: str = "") -> None:
+    """Whether there may be so much more of ``owner``'s in a group, by its id; limits that count it already, as it is in ``but_of``, aside.
+
+    In the transaction that makes it.
 
     Who makes more below the same limit waits for the others: its row is locked before anything is counted. Raises Refused(quota) with the
     limit, who set it, and what would fit.
     """
     asked = {name: many for name, many in more.items() if many > 0}
-    rows = list(_binding(owner, group).filter(counted__in=asked).select_for_update().order_by("pk"))
+    counts_already = GroupAbove.objects.filter(group=but_of).values("above")
+    rows = list(_binding(owner, group).filter(counted__in=asked).exclude(group__in=counts_already).select_for_update().order_by("pk"))
     for each in standings(rows):
         many = asked[Counted(each.quota.counted)]
         if each.used + many > each.quota.limit:
@@ -108,6 +111,11 @@ def put(by: Account, counted: str, limit: int | None, *, group: str = "", user: 
         events.record(noun, subject, "limit set" if limit is not None else "limit lifted", owner=whose.get("account"), name=name, counted=counted,
                       before=before, after={} if limit is None else {"limit": limit})
     return standings([row])[0] if row and limit is not None else None
+
+
+def forget_account(account: Account) -> None:
+    """Somebody is no more, and limits nobody. In a transaction of the caller's."""
+    Quota.objects.filter(account=account).delete()
 
 
 def _binding(owner: Account, group: str) -> QuerySet[Quota]:

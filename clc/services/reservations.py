@@ -115,6 +115,14 @@ def forget_network(row: Network) -> None:
     Reservation.objects.filter(network=row).delete()
 
 
+def hand_over(of: Account, to: Account) -> None:
+    """What is reserved for somebody is so for somebody else from now on. In a transaction."""
+    for cluster in Host.objects.filter(pk__in=Reservation.objects.filter(owner=of).values("cluster")):
+        plan = plans.alone(cluster)
+        Reservation.objects.filter(owner=of, cluster=cluster).update(owner=to)
+        plans.tell(cluster, plan)
+
+
 def forget_owner(account: Account) -> None:
     """Somebody is no more: what was reserved for him is not. In a transaction of the caller's."""
     rows = Reservation.objects.filter(owner=account)

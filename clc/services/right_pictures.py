@@ -24,7 +24,8 @@ def groups(rows: Iterable[Group]) -> list[Picture]:
     """Groups by path, with how many people belong to each itself."""
     known = list(rows)
     many = dict(Account.objects.filter(group__in=known, is_active=True).order_by().values("group").annotate(n=Count("pk")).values_list("group", "n"))
-    return [{"id": row.pk, "path": row.path, "people": many.get(row.pk, 0), "created_at": when(row.created_at)} for row in known]
+    return [{"id": row.pk, "path": row.path, "people": many.get(row.pk, 0), "takes_requests": row.takes_requests,
+             "created_at": when(row.created_at)} for row in known]
 
 
 def belongings(by: Account, rows: Iterable[Group]) -> dict[str, Picture]:

@@ -166,7 +166,22 @@ def forget(row: Instance) -> None:
     GroupMember.objects.filter(instance=row).delete()
 
 
+def hand_over(of: Account, to: Account) -> None:
+    """The groups of somebody are somebody else's from now on; called otherwise where that name is taken. In a transaction. Raises Refused(quota)."""
+    taken = set(SecurityGroup.objects.filter(owner=to).values_list("name", flat=True))
+    rows = list(SecurityGroup.objects.filter(owner=of))
+    if rows and len(taken) + len(rows) > _OF_ONE_OWNER:
+        raise Refused("quota", f"{to.username} would have too many security groups", f"at most {_OF_ONE_OWNER}")
+    for row in rows:
+        name = f"{row.name[:54]}-{row.pk[-8:]}" if row.name in taken else row.name
+        SecurityGroup.objects.filter(pk=row.pk).update(owner=to, name=name)
+        events.record("group", row.pk, "security group given", owner=to, before={"owner": of.username, "name": row.name},
+                      after={"owner": to.username, "name": name})
+
+
 def forget_owner(account: Account) -> None:
-    """Somebody without instances is no more, nor are their groups."""
+    """Somebody without instances is no more, nor are their groups; others' instances that were in them are told so. In a transaction of the caller's."""
+    others = list(Instance.objects.filter(groups__group__owner=account).exclude(state=InstanceState.DELETED).distinct())
     GroupMember.objects.filter(group__owner=account).delete()
     SecurityGroup.objects.filter(owner=account).delete()
+    access.changed(others, must=False)

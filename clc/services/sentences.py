@@ -11,6 +11,7 @@ from django.utils.translation import gettext_noop as _
 from clc.services.access_sentences import ACCESS
 from clc.services.directory_sentences import DIRECTORIES
 from clc.services.more_sentences import NETWORKS, STORE, TRACE
+from clc.services.people_sentences import PEOPLE
 from clc.services.pool_sentences import POOLS
 from clc.services.probe_sentences import LINKS
 from clc.services.right_sentences import RIGHTS
@@ -124,8 +125,6 @@ SENTENCES = (
     _("The last administrator cannot be deleted"),
     _("nobody else could manage this cloud than {}"),
     _("Add another administrator first."),
-    _("{} still has instances"),
-    _("Delete them first, each by `educloud instance delete ID` or in the console."),
     _("list them by `educloud user list`"),
     _("roles are walrus, cc, nc, sc; not {}"),
     _("{} does not wait for approval"),
@@ -379,7 +378,7 @@ SENTENCES = (
     _("waits for approval"),
     _("the hypervisor does not answer"),
     _("{} refused at the door"),
-    *STORE, *NETWORKS, *POOLS, *RIGHTS, *ACCESS, *LINKS, *SIGN_IN, *DIRECTORIES, *TRACE,
+    *STORE, *NETWORKS, *POOLS, *RIGHTS, *ACCESS, *LINKS, *SIGN_IN, *DIRECTORIES, *PEOPLE, *TRACE,
 )
 """Every ``{}`` stands for a value, which may be a sentence or a word of ours itself."""
 

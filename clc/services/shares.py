@@ -71,6 +71,11 @@ def forget_group(group: Group) -> None:
     Share.objects.filter(group=group).delete()
 
 
+def forget_account(account: Account) -> None:
+    """Somebody is no more, and nothing is shared with them. In a transaction of the caller's."""
+    Share.objects.filter(account=account).delete()
+
+
 def of(row: Image | Instance) -> QuerySet[Share]:
     """With whom a resource is shared."""
     return Share.objects.filter(kind=scope.KINDS[type(row)], subject=row.pk).select_related("account", "group")

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.contrib.auth import authenticate
+from django.contrib.auth.hashers import make_password
 
 from clc.services import directory_sign_in, lock_out, provider_sign_in, refusals, second_step, tokens
 from luhyaapi import clock
@@ -85,6 +86,12 @@ def again(account: Account, password: str, address: str = "", field: str = "curr
 def token(username: str, password: str, code: str = "", address: str = "") -> tuple[ApiToken, str]:
     """A token for the command line. Raises as :func:`by_both`."""
     return tokens.signed_in(by_both(username, password, code, address))
+
+
+def hashed(password: str) -> str:
+    """What is kept of a password somebody chose; it waits for its turn as a check does. Raises Unavailable(busy)."""
+    with _turn():
+        return make_password(password)
 
 
 def _checked(username: str, password: str) -> Account:

@@ -6,7 +6,7 @@ from typing import Any
 
 from clc.services import second_step
 from luhyaapi import clock
-from luhyadb.models import Account, ApiToken, BrowserSession
+from luhyadb.models import Account, ApiToken, BrowserSession, Passkey
 
 Picture = dict[str, Any]
 
@@ -40,6 +40,11 @@ def called(agent: str) -> str:
     """What people call the browser and the system of a user agent; itself where neither is known."""
     found = [next((name for sign, name in known if sign in agent), "") for known in (_BROWSERS, _SYSTEMS)]
     return ", ".join(name for name in found if name) or agent
+
+
+def passkey(row: Passkey) -> Picture:
+    """One passkey."""
+    return {"id": row.pk, "name": row.name, "created_at": clock.rfc3339(row.created_at), "used_at": clock.rfc3339(row.used_at) if row.used_at else None}
 
 
 def second_step_of(account: Account) -> Picture:

@@ -169,16 +169,25 @@ def _is_news(row: TaskStep, told: StepFacts) -> bool:
 def cancel(account: Account, task_id: str) -> Task:
     """Ask for a task to be undone; its own Outcome decides how it ended. Raises Refused(not_found | state)."""
     with memory.atomic():
-        task = scope.one(account, Task, Verb.EXECUTE, pk=task_id)
-        if queue.leave(task.pk):
-            from clc.services import instances
+        return withdraw(scope.one(account, Task, Verb.EXECUTE, pk=task_id))
 
-            return instances.gave_up(task, Refused("cancelled", "It was cancelled"))
-        before = task.state
-        task = advance(task, "cancel", what="cancel asked")
-        if before != TaskState.CANCELLING:
-            _tell_cancel(task)
+
+def withdraw(task: Task) -> Task:
+    """As :func:`cancel`, for whoever was asked before. In a transaction of the caller's."""
+    if queue.leave(task.pk):
+        from clc.services import instances
+
+        return instances.gave_up(task, Refused("cancelled", "It was cancelled"))
+    before = task.state
+    task = advance(task, "cancel", what="cancel asked")
+    if before != TaskState.CANCELLING:
+        _tell_cancel(task)
     return task
+
+
+def hand_over(of: Account, to: Account) -> None:
+    """What is under way for somebody goes on for somebody else. In a transaction."""
+    Task.objects.filter(owner=of).exclude(state__in=TASK.final).update(owner=to)
 
 
 def is_open(task: str) -> bool:

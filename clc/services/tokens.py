@@ -27,8 +27,8 @@ _NAME_AT_MOST = 63
 _NOTED_EVERY_S = 60.0
 
 
-def make(account: Account, name: str, scope_: str = ALL, life_s: float = AT_MOST_S) -> tuple[ApiToken, str]:
-    """A token of one's own and its text, which is told this once. Raises Refused(invalid | quota)."""
+def make(account: Account, name: str, scope_: str = ALL, life_s: float = AT_MOST_S, by: Account | None = None) -> tuple[ApiToken, str]:
+    """A token of one's own, or of a program that ``by`` manages, and its text, which is told this once. Raises Refused(invalid | quota)."""
     name = name.strip()
     if not name or len(name) > _NAME_AT_MOST or not name.isprintable():
         raise Refused("invalid", "The name of the token is not possible", f"1 to {_NAME_AT_MOST} printable signs", field="name")
@@ -42,7 +42,7 @@ def make(account: Account, name: str, scope_: str = ALL, life_s: float = AT_MOST
         if mine.count() >= EACH_AT_MOST:
             raise Refused("quota", "You have too many tokens", f"{EACH_AT_MOST} are possible", hint="Revoke some that nobody uses.")
         row, text = _new(account, name, scope_, life_s)
-        _note(row, "token made", account)
+        _note(row, "token made", by or account)
     return row, text
 
 

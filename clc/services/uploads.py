@@ -111,6 +111,17 @@ def abandon(account: Account, upload_id: str) -> Task | None:
     return None
 
 
+def hand_over(of: Account, to: Account) -> None:
+    """What somebody began to upload is somebody else's to go on with. In a transaction."""
+    Upload.objects.filter(account=of).update(account=to)
+
+
+def end_all(account: Account) -> None:
+    """Give up all uploads of somebody whose bytes are not all there. In a transaction."""
+    for upload in Upload.objects.filter(account=account, version__state=ImageState.DRAFT).select_related("version"):
+        images.refuse(upload.version, "the upload was abandoned")
+
+
 def over(version: ImageVersion) -> None:
     """The version has its bytes."""
     Upload.objects.filter(version=version).delete()

@@ -130,25 +130,36 @@ def newer(space: Workspace) -> ImageVersion | None:
 def abandon(account: Account, ident: str) -> Workspace:
     """Throw away what was changed; leaves nothing. Raises Refused(state) when it is over, or just being published."""
     with memory.atomic():
-        space = scope.one(account, Workspace, pk=ident)
-        WORKSPACE.advance(space.state, "abandon")
-        version = space.version
-        if version is not None:
-            if tasks.is_open(space.task):
-                raise Refused("state", "This workspace cannot be abandoned now", f"version {version.version} is just being published")
-            Workspace.objects.filter(pk=space.pk).update(version=None)
-            space.refresh_from_db()
-            images.refuse(version, "its workspace was abandoned")
-        _move(space, "abandon")
-        _clear(space)
+        return end(scope.one(account, Workspace, pk=ident))
+
+
+def end(space: Workspace) -> Workspace:
+    """As :func:`abandon`, for whoever was asked before: its owner may be no more. In a transaction of the caller's."""
+    WORKSPACE.advance(space.state, "abandon")
+    version = space.version
+    if version is not None:
+        if tasks.is_open(space.task):
+            raise Refused("state", "This workspace cannot be abandoned now", f"version {version.version} is just being published")
+        Workspace.objects.filter(pk=space.pk).update(version=None)
+        space.refresh_from_db()
+        images.refuse(version, "its workspace was abandoned")
+    _move(space, "abandon")
+    _clear(space)
     return space
+
+
+def hand_over(of: Account, to: Account) -> None:
+    """Those somebody works in are somebody else's from now on. In a transaction."""
+    for space in Workspace.objects.select_for_update().filter(owner=of).exclude(state__in=WORKSPACE.final):
+        Workspace.objects.filter(pk=space.pk).update(owner=to)
+        events.record("workspace", space.pk, "workspace given", owner=to, before={"owner": of.username}, after={"owner": to.username})
 
 
 def _clear(space: Workspace) -> None:
     """Its instance is needed no more, and what works for it stops."""
     space.instance.refresh_from_db()
     if space.instance.state != InstanceState.DELETED:
-        instances.delete(space.owner, space.instance_id)
+        instances.end(space.instance)
         space.instance.refresh_from_db()
 
 
@@ -228,7 +239,8 @@ def sweep() -> int:
 
 def _abandoned(space: Workspace) -> bool:
     try:
-        abandon(space.owner, space.pk)
+        with memory.atomic():
+            end(space)
     except Trouble as e:
         # one that cannot go now holds up nobody else
         _log.warning("an old workspace stays", workspace=space.pk, why=str(e))

@@ -75,6 +75,7 @@ STATE_ICONS = {
     },
     "LinkState": {"ok": "circle-check", "broken": "plug-connected-x", "unknown": "help-circle", "skipped": "circle-dashed"},
     "NetworkMode": {"node": "server-bolt", "cluster": "building", "campus": "world", "closed": "lock"},
+    "RequestState": {"waiting": "clock", "approved": "circle-check", "refused": "ban"},
     "Result": {"done": "circle-check", "refused": "ban"},
     "Via": {
         "page": "layout-dashboard", "api": "terminal-2", "live": "plug-connected", "host": "server-2", "cloud": "cloud", "shell": "terminal",
@@ -96,6 +97,7 @@ ENUMS: dict[str, type[Word]] = {
     "accelerator": vocabulary.Accelerator,
     "health": vocabulary.Health,
     "architecture": vocabulary.Architecture,
+    "request": vocabulary.RequestState,
     "via": vocabulary.Via,
     "result": vocabulary.Result,
 }

@@ -34,7 +34,7 @@ class Page:
 
     ``back`` names the page whose form or button posts here; a page that one can also look at is its own. ``fields`` says
     which field of that form stands for a value of the services; empty: none does, what is wrong with it is told at the head of the page.
-    ``new_password``: it is the page for who must change the password first.
+    ``badge``: how much waits there for whoever asks. ``new_password``: it is the page for who must change the password first.
     """
 
     slug: str
@@ -50,6 +50,7 @@ class Page:
     under: str = ""
     methods: tuple[str, ...] = ("GET", "HEAD")
     back: str = ""
+    badge: Callable[[HttpRequest], int] | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
 
     def is_for(self, request: HttpRequest) -> bool:
@@ -212,7 +213,7 @@ def _menu(request: HttpRequest) -> list[dict[str, Any]]:
     here = PAGES.get(getattr(request.resolver_match, "url_name", "") or "")
     active = (here.under or here.slug) if here else ""
     shown = sorted((p for p in PAGES.values() if p.rank and p.is_for(request)), key=lambda p: p.rank)
-    return [{"url": reverse(p.slug), "title": p.title, "icon": p.icon, "active": p.slug == active} for p in shown]
+    return [{"url": reverse(p.slug), "title": p.title, "icon": p.icon, "active": p.slug == active, "badge": p.badge(request) if p.badge else 0} for p in shown]
 
 
 def refusal(request: HttpRequest, error: Trouble) -> HttpResponse:

@@ -18,7 +18,7 @@ def _print(session: Session, group: dict[str, Any]) -> None:
     if session.json:
         output.document(group)
     else:
-        output.fields(group, ("id", "path", "people", "created_at"))
+        output.fields(group, ("id", "path", "people", "takes_requests", "created_at"))
 
 
 @verb(app, "list")
@@ -47,6 +47,12 @@ def create(session: Session, path: Path) -> None:
 def move(session: Session, path: Path, new: Annotated[str, typer.Argument(metavar="NEW", help="Its path from now on.")]) -> None:
     """Rename or move a group with all below it; people and resources stay in it."""
     _print(session, session.api.patch(api.path("groups", path), {"path": new}))
+
+
+@verb(app, "requests")
+def take_requests(session: Session, path: Path, on: Annotated[bool, typer.Option("--open/--close", help="Whether anybody may ask.")] = True) -> None:
+    """Have anybody ask for an account in a group, or nobody any more (administrators); who may add people there decides."""
+    _print(session, session.api.put_json(api.path("groups", path, "requests"), {"on": on}))
 
 
 @verb(app, "delete")

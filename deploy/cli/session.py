@@ -126,7 +126,7 @@ NOUNS = {
     "letter": ("deploy.cli.letters", "Messages that could not be handled: list, send again, drop."),
     "task": ("deploy.cli.tasks", "Long actions: look, watch, cancel, trace."),
     "audit": ("deploy.cli.audit", "Who did what: list, export, verify."),
-    "user": ("deploy.cli.users", "Accounts: add, list, new password, deactivate, delete."),
+    "user": ("deploy.cli.accounts", "Accounts: add, list, new password, deactivate, delete."),
     "directory": ("deploy.cli.directories", "Where people have an account already: LDAP, Active Directory, OpenID providers."),
     "group": ("deploy.cli.groups", "The tree that people and resources belong to: list, make, move, give up."),
     "access-role": ("deploy.cli.access_roles", "Named sets of permissions, and who has which where."),

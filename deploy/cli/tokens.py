@@ -30,9 +30,11 @@ def create(
     session: Session, name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")],
     read_only: Annotated[bool, typer.Option("--read-only", help="It may read, and change nothing.")] = False,
     days: Annotated[int, typer.Option(min=1, max=365, help="It ends after so many days.")] = 365,
+    user: Annotated[str, typer.Option(metavar="NAME", help="Of a program's account that you manage.")] = "",
 ) -> None:
     """Make a token for a script; it is shown this once. Needs a sign-in, not a token that was made."""
-    made = session.api.post(api.path("tokens"), {"name": name, "scope": "read" if read_only else "all", "days": days})
+    where = api.path("users", user, "tokens") if user else api.path("tokens")
+    made = session.api.post(where, {"name": name, "scope": "read" if read_only else "all", "days": days})
     if session.json:
         output.document(made)
     else:

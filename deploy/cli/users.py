@@ -31,9 +31,13 @@ def add_user(
     session: Session, name: UserName, role: Annotated[str, typer.Option(help="Its access role, as `access-role list` shows them.")] = "user",
     group: Annotated[str, typer.Option(metavar="PATH", help="The group it belongs to; your own when left out.")] = "",
     password_file: PasswordFile = "",
+    service: Annotated[bool, typer.Option("--service", help="A program's: nobody signs in to it; `token create --user NAME` makes its tokens.")] = False,
 ) -> None:
     """Add an account. Without a password one is made up and shown once; either is good for choosing another one."""
     api.segment(name, "name of an account")
+    if service:
+        _print(session, session.api.post(api.path("users", "service"), {"username": name, "role": role, "group": group}))
+        return
     password, is_made_up = passwords.made_or_given(session, password_file, name)
     made = session.api.post(api.path("users"), {"username": name, "role": role, "group": group, "password": password}) or {}
     shown = {k: v for k, v in made.items() if k != "password"} or {"username": name, "role": role}
@@ -157,13 +161,12 @@ def remove_second_step(session: Session, name: UserName, yes: Annotated[bool, ty
         output.note(f"{name} signs in by password alone.")
 
 
-@verb(app, "delete")
-def delete(session: Session, name: UserName, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
-    """Delete an account that has no instances left; its sessions and tokens end at once."""
-    where = api.path("users", name)
-    output.confirm(f"Deleting the account {name}", yes=yes, terminal=session.terminal)
-    answer = session.api.delete(where) or {"username": name, "deleted": True}
+@verb(app, "remove-passkeys")
+def remove_passkeys(session: Session, name: UserName, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+    """Remove all passkeys of somebody who lost the device: they sign in by password until they add another."""
+    output.confirm(f"Removing the passkeys of {name}", yes=yes, terminal=session.terminal)
+    session.api.delete(api.path("users", name, "passkeys"))
     if session.json:
-        output.document(answer)
+        output.document({"username": name, "passkeys": 0})
     else:
-        output.note(f"The account {name} is deleted.")
+        output.note(f"{name} has no passkey any more.")

@@ -81,6 +81,14 @@ class DirectoryKind(Word):
     OIDC = "oidc", "OpenID Connect", "OpenID Connect"
 
 
+class RequestState(Word):
+    """What became of a request for an account."""
+
+    WAITING = "waiting", "Waiting", "待处理", "blue"
+    APPROVED = "approved", "Approved", "已批准", "green"
+    REFUSED = "refused", "Refused", "被拒绝", "red"
+
+
 class Result(Word):
     """What came of what somebody asked for."""
 

@@ -21,6 +21,7 @@ class Group(Table):
     key = models.CharField(max_length=64, unique=True)
     parent = models.ForeignKey("self", models.PROTECT, null=True, related_name="children")
     created_at = models.FloatField(default=0)
+    takes_requests = models.BooleanField(default=False, help_text="anybody may ask for an account in it")
 
     class Meta:
         ordering = ["path", "id"]

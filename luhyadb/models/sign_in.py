@@ -1,4 +1,4 @@
-"""Tables of how somebody signs in: ApiToken, BrowserSession, Guess, SecondStep."""
+"""Tables of how somebody signs in: ApiToken, BrowserSession, Guess, SecondStep, Passkey, SpentChallenge."""
 
 from __future__ import annotations
 
@@ -86,3 +86,29 @@ class SecondStep(Table):
     confirmed_at = models.FloatField(default=0)
     last_used = models.BigIntegerField(default=0)
     recovery = models.JSONField(default=list)
+
+
+class Passkey(Table):
+    """A key pair of an account on some device; the public half is here. Writer: clc.services.passkeys.
+
+    ``digest`` is of the credential's id, by which a device names it; ``count``: how often it signed, as it says itself; 0: it does not count.
+    """
+
+    id = pk()
+    account = models.ForeignKey(Account, models.CASCADE, related_name="passkeys")
+    name = models.CharField(max_length=63)
+    digest = models.CharField(max_length=64, unique=True)
+    credential = models.TextField()
+    count = models.PositiveBigIntegerField(default=0)
+    created_at = models.FloatField()
+    used_at = models.FloatField(default=0)
+
+    class Meta:
+        ordering = ["created_at", "id"]
+
+
+class SpentChallenge(Table):
+    """A challenge that was answered, until it would have ended anyway: nobody answers it twice. Writer: clc.services.passkeys."""
+
+    digest = models.CharField(max_length=64, primary_key=True)
+    until = models.FloatField(db_index=True)

@@ -12,7 +12,7 @@ from tests.api.test_access import routes
 from tests.support.clc_world import PASSWORD
 
 NEW = "another horse battery"
-OPEN = {"api/v1/login/", "api/v1/users/me/", "api/v1/users/me/password/"}
+OPEN = {"api/v1/account-requests/ask/", "api/v1/account-requests/state/", "api/v1/login/", "api/v1/users/me/", "api/v1/users/me/password/"}
 
 
 @pytest.fixture

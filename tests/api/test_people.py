@@ -57,7 +57,7 @@ def test_who_has_instances_is_not_deleted(world, admin, user, api):
     answer = api(admin).delete("/api/v1/users/ada/")
     assert (answer.status_code, answer.json()["code"]) == (409, "state")
     assert f"homework ({row.pk})" in answer.json()["why"]
-    assert "educloud instance delete" in answer.json()["hint"]
+    assert "--with-everything" in answer.json()["hint"]
     assert api(user).get("/api/v1/users/me/").status_code == 200
 
 

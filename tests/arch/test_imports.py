@@ -106,6 +106,7 @@ DOORS = {
     "ctypes": ("luhyaapi.edge.libnft", "nc.drivers.metadata_bridge"),
     "botocore": ("walrus.drivers.s3",),
     "ldap": ("clc.drivers.ldap_directory",),
+    "fido2": ("clc.services.passkeys",),
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import access_samples
 import audit_samples
 import directory_samples
+import people_samples
 import pool_samples
 import right_samples
 import sign_in_samples
@@ -100,6 +101,7 @@ _PATHS = {
     "person": "people/of/<str:ident>/",
     "person_password": "people/of/<str:ident>/password/",
     "person_delete": "people/of/<str:ident>/delete/",
+    "person_keep": "people/of/<str:ident>/keep/",
     "person_place": "people/of/<str:ident>/place/",
     "grant_give": "people/of/<str:ident>/grants/add/",
     "grant_take": "people/of/<str:ident>/grants/<str:grant>/take/",
@@ -123,6 +125,21 @@ _PATHS = {
     "person_unlock": "people/of/<str:ident>/unlock/",
     "person_second_step_remove": "people/of/<str:ident>/second-step/",
     "login_code": "login/code/",
+    "request": "request/",
+    "request_state": "request/state/",
+    "requests": "requests/",
+    "request_approve": "requests/<str:ident>/approve/",
+    "request_refuse": "requests/<str:ident>/refuse/",
+    "group_requests": "groups/<str:ident>/requests/",
+    "account_profile": "account/profile/",
+    "login_passkey": "login/passkey/",
+    "login_passkey_begin": "login/passkey/begin/",
+    "account_passkey_begin": "account/passkeys/begin/",
+    "account_passkey_add": "account/passkeys/add/",
+    "account_passkey_rename": "account/passkeys/<str:ident>/rename/",
+    "account_passkey_remove": "account/passkeys/<str:ident>/remove/",
+    "person_token_add": "people/of/<str:ident>/tokens/add/",
+    "person_passkeys_remove": "people/of/<str:ident>/passkeys/",
     "account": "account/",
     "login_with": "login/with/<str:ident>/",
     "login_out": "login/with/<str:ident>/out/",
@@ -680,6 +697,7 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
         ),
         "who": ("rights/who.html", "images", right_samples.WHO),
         "who-nobody": ("rights/who.html", "images", right_samples.WHO | {"rows": []}),
+        **people_samples.pages(stamp, FORM),
         **sign_in_samples.pages(stamp, FORM),
         **directory_samples.pages(FORM),
         "portal": ("portal/home.html", "", {"rows": one[:5], "images": images()[:3]}),

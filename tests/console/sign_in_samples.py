@@ -28,8 +28,11 @@ def pages(stamp: Callable[[float], str], form: Any) -> dict[str, tuple[str, str,
     """Page name -> template, menu entry, context."""
     step = {"on": True, "recovery_codes_left": 9}
     return {
-        "login-code": ("login_code.html", "", {"form": form}),
-        "account": ("account/detail.html", "", {**sign_ins(stamp), "second_step": step, "form": form, "codes": ["aaaa-bbbb-cccc-dddd"]}),
+        "login-code": ("login_code.html", "", {"form": form, "passkey_origin": "https://cloud.test"}),
+        "account": ("account/detail.html", "", {**sign_ins(stamp), "second_step": step, "form": form, "codes": ["aaaa-bbbb-cccc-dddd"],
+                                                   "passkey_origin": "https://cloud.test", "passkeys": [
+                                                       {"id": "pky-00000001", "name": "phone", "created_at": stamp(900), "used_at": stamp(60)},
+                                                       {"id": "pky-00000002", "name": "key", "created_at": stamp(900), "used_at": None}]}),
         "account-bare": (
             "account/detail.html", "",
             {"sessions": [], "tokens": [], "second_step": {"on": False, "recovery_codes_left": 0}, "form": form, "made": {"name": "nightly", "token": "eat.x"}},

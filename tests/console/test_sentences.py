@@ -12,7 +12,9 @@ from clc.services import sentences
 from clc.services.sentences import counted, said
 
 ROOT = Path(__file__).resolve().parents[2]
-SHOWN = ("clc/web/page.py", "clc/web/guard.py", "clc/services/people.py", "clc/services/sign_in.py", "clc/services/second_step.py", "clc/services/tokens.py",
+SHOWN = ("clc/services/departures.py", "clc/services/belongings.py", "clc/services/profiles.py", "clc/services/account_requests.py",
+         "clc/services/passkeys.py", "clc/web/page.py",
+         "clc/web/guard.py", "clc/services/people.py", "clc/services/sign_in.py", "clc/services/second_step.py", "clc/services/tokens.py",
          "clc/services/lock_out.py", "clc/web/pages/account.py", "clc/services/images.py", "clc/services/imports.py", "clc/services/instances.py",
          "clc/services/instance_asks.py", "clc/services/networks.py", "clc/services/cards.py",
          "clc/services/access.py", "clc/services/forwards.py", "clc/services/rules.py", "clc/services/security_groups.py", "clc/services/elastic.py",

@@ -298,3 +298,59 @@ def test_many_who_guess_at_once_are_counted_one_by_one(database, tmp_path, kind)
     subprocess.run([sys.executable, "-m", "deploy.admin", "migrate"], cwd=ROOT, env=mine, check=True)
     done = subprocess.run([sys.executable, "-c", GUESS], cwd=ROOT, env=mine, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "works", done.stdout + done.stderr
+
+
+DECIDE = """
+import os, threading
+os.environ["EDUCLOUD_CONSOLE__PUBLIC_URL"] = "https://cloud.test"
+import django; django.setup()
+from django.db import OperationalError, connections
+from clc.services import account_requests, groups, passkeys, people
+from luhyaapi.errors import Refused
+from luhyadb import memory
+from luhyadb.models import Account, AccountRequest, Passkey
+from tests.support.soft_authenticator import SoftAuthenticator
+boss = people.add(None, "decider", "quiet-river-9041", "superAdm")
+groups.create(boss, "asked"); groups.take_requests(boss, "asked", on=True)
+for n in range(4):
+    account_requests.ask(account_requests.Ask(f"asker-{n}", "quiet-river-9041", "asked"), "192.0.2.1")
+asked = list(AccountRequest.objects.values_list("pk", flat=True))
+device = SoftAuthenticator("https://cloud.test")
+begun = passkeys.begin_registration(boss)
+passkeys.register(boss, "key", begun.sealed, device.create(begun.options))
+begun = passkeys.begin_sign_in()
+answers = [device.get(begun.options) for _ in range(8)]
+made, told, entered, refused, troubles, gate = [], [], [], [], [], threading.Barrier(8)
+def decide(n):
+    gate.wait()
+    with memory.of("clc"):
+        for ident in asked:
+            try:
+                made.append(account_requests.approve(boss, ident).pk) if n % 2 else account_requests.refuse(boss, ident, "no")
+            except Refused as e:
+                told.append(e.code)
+            except OperationalError as e:
+                troubles.append(repr(e))
+        try:
+            entered.append(passkeys.signed_in_by(begun.sealed, answers[n], f"192.0.2.{n}").pk)
+        except Refused as e:
+            refused.append(e.code)
+        except OperationalError as e:
+            troubles.append(repr(e))
+    connections.close_all()
+threads = [threading.Thread(target=decide, args=(n,)) for n in range(8)]
+[t.start() for t in threads]; [t.join() for t in threads]
+rows = list(AccountRequest.objects.all())
+assert {r.state for r in rows} <= {"approved", "refused"}, ([r.state for r in rows], troubles[:3])
+assert len(made) == len(set(made)) == sum(r.state == "approved" for r in rows) == Account.objects.filter(username__startswith="asker-").count()
+assert set(told) == {"state"} and len(entered) == 1, (set(told), entered, refused, troubles[:3])
+print("works")
+"""
+
+
+def test_of_many_who_decide_and_sign_in_at_once_one_does(database, tmp_path):
+    """A request is decided once, and a challenge is answered once."""
+    mine = environ(database, "clc", tmp_path)
+    subprocess.run([sys.executable, "-m", "deploy.admin", "migrate"], cwd=ROOT, env=mine, check=True)
+    done = subprocess.run([sys.executable, "-c", DECIDE], cwd=ROOT, env=mine, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "works", done.stdout + done.stderr

@@ -33,6 +33,14 @@ class UserForm(Form):
     group = Text(max_length=2800, required=False, allow_blank=True, default="", help_text="The path of its group; empty: that of who adds it.")
 
 
+class ServiceForm(Form):
+    """A new account of a program."""
+
+    username = Text(max_length=150)
+    role = Text(max_length=63, required=False, default="user", help_text="Its access role.")
+    group = Text(max_length=2800, required=False, allow_blank=True, default="", help_text="The path of its group; empty: that of who adds it.")
+
+
 class PasswordForm(Form):
     """A new password."""
 
@@ -79,6 +87,16 @@ class Users(Endpoint):
         return Response(pictures.account(people.add(self.account, **self.sent(UserForm))), 201)
 
 
+class Services(Endpoint):
+    """Accounts of programs."""
+
+    @says(AccountShape, 201, sends=ServiceForm, parameters=[KEY], tag=TAG, operation_id="users_add_service")
+    @once
+    def post(self, _request: Request) -> Response:
+        """Add an account of a program: nobody signs in to it, and who manages it makes its tokens (who manages people)."""
+        return Response(pictures.account(people.add_service(self.account, **self.sent(ServiceForm))), 201)
+
+
 class Me(Endpoint):
     """One's own account."""
 
@@ -87,6 +105,24 @@ class Me(Endpoint):
     @says(AccountShape, tag=TAG, operation_id="users_me")
     def get(self, _request: Request) -> Response:
         """Show who is signed in."""
+        return Response(pictures.account(self.account))
+
+
+class ProfileForm(Form):
+    """What one says of oneself; what is left out stays."""
+
+    display_name = Text(max_length=400, required=False, allow_blank=True, allow_null=True, default=None)
+    email = Text(max_length=400, required=False, allow_blank=True, allow_null=True, default=None)
+    language = Text(max_length=10, required=False, allow_blank=True, allow_null=True, default=None, help_text="en, zh-hans; empty: that of the browser.")
+
+
+class Profile(Endpoint):
+    """What one says of oneself."""
+
+    @says(AccountShape, sends=ProfileForm, tag=TAG, operation_id="users_me_profile")
+    def patch(self, _request: Request) -> Response:
+        """Change one's own display name, e-mail address or language."""
+        people.set_profile(self.account, **self.sent(ProfileForm))
         return Response(pictures.account(self.account))
 
 

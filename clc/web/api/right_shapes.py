@@ -16,6 +16,7 @@ class GroupShape(s.Serializer):
     id = s.CharField()
     path = s.CharField(allow_blank=True, help_text="Empty: that of everybody.")
     people = s.IntegerField(help_text="Who belong to it itself.")
+    takes_requests = s.BooleanField(help_text="Anybody may ask for an account in it.")
     created_at = s.DateTimeField(allow_null=True)
 
 

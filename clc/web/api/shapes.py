@@ -24,6 +24,7 @@ from luhyaapi.contracts.vocabulary import (
     NetworkMode,
     Persistence,
     Protocol,
+    RequestState,
     Result,
     Role,
     TaskState,
@@ -43,7 +44,7 @@ def _choices(words: Any) -> list[tuple[str, str]]:
 spectacular_settings.apply_patches({"ENUM_NAME_OVERRIDES": {  # type: ignore[no-untyped-call]
     w.__name__: _choices(w) for w in (
         Accelerator, AddressState, Allowed, Architecture, Health, HostState, ImageState, InstanceState, Kind, LeaseState, NetworkMode, Persistence,
-        Protocol, Result, Role, TaskState, Usage, Verb, Via, WorkspaceState,
+        Protocol, RequestState, Result, Role, TaskState, Usage, Verb, Via, WorkspaceState,
     )
 }})
 
@@ -364,6 +365,9 @@ class AccountShape(s.Serializer):
 
     id = s.IntegerField()
     username = s.CharField()
+    display_name = s.CharField(allow_blank=True, help_text="What people call them.")
+    email = s.CharField(allow_blank=True)
+    service = s.BooleanField(help_text="A program's: it has no password, and tokens that others make for it.")
     role = s.CharField(help_text="Its access role.")
     group = s.CharField(help_text="The path of its group; empty: that of everybody.")
     active = s.BooleanField()
@@ -379,6 +383,7 @@ class PersonShape(AccountShape):
     last_login_at = s.DateTimeField(allow_null=True)
     locked_until = s.DateTimeField(allow_null=True, help_text="Until then somebody waits after wrong passwords.")
     second_step = s.BooleanField()
+    passkeys = s.IntegerField()
 
 
 class LoginShape(s.Serializer):

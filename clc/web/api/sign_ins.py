@@ -130,6 +130,14 @@ class TokensOf(_OfTokens):
         """List the API tokens of an account (administrators)."""
         return self.listed(request, tokens.of(self.account, people.find(self.account, user)))
 
+    @says(NewApiTokenShape, 201, sends=ApiTokenForm, parameters=[KEY], tag=TAG, operation_id="users_tokens_create")
+    @once
+    def post(self, _request: Request, user: str) -> Response:
+        """Make an API token of a program's account (who manages it)."""
+        sent = self.sent(ApiTokenForm)
+        row, text = tokens.make(people.service(self.account, user), sent["name"], sent["scope"], sent["days"] * tokens.DAY_S, by=self.account)
+        return Response(sign_in_pictures.token(row, "") | {"token": text}, 201)
+
 
 class OneToken(Endpoint):
     """One token."""

@@ -5,8 +5,10 @@ from clc.web.pages import (
     access,
     access_roles,
     account,
+    account_requests,
     addresses,
     audit,
+    departures,
     directories,
     groups,
     hosts,
@@ -15,6 +17,7 @@ from clc.web.pages import (
     network_pools,
     networks,
     overview,
+    passkeys,
     people,
     portal,
     probes,
@@ -27,7 +30,8 @@ from clc.web.pages import (
 )
 
 __all__ = [
-    "PAGES", "access", "access_roles", "account", "addresses", "audit", "directories", "groups", "hosts", "images", "instances", "network_pools", "networks",
-    "overview", "people", "portal", "probes", "provider", "security_groups", "session", "shares", "tasks", "urlpatterns", "workspaces",
+    "PAGES", "access", "access_roles", "account", "account_requests", "addresses", "audit", "departures", "directories", "groups", "hosts", "images",
+    "instances", "network_pools", "networks", "overview", "passkeys", "people", "portal", "probes", "provider", "security_groups", "session", "shares",
+    "tasks", "urlpatterns", "workspaces",
 ]
 urlpatterns = routes()

@@ -45,15 +45,31 @@ def _again(request: HttpRequest) -> None:
 
 
 def _page(request: HttpRequest, **more: Any) -> HttpResponse:
+    from clc.web.pages import passkeys
+
     link, is_proved = directory_people.link_of(request.user), provider_sign_in.is_proved(request.session, request.user)
-    return show(request, "account/detail.html", directory=link, is_proved=is_proved,
-                second_step=sign_in_pictures.second_step_of(request.user), **sign_ins(request, request.user), **more)
+    return show(request, "account/detail.html", directory=link, is_proved=is_proved, second_step=sign_in_pictures.second_step_of(request.user),
+                **sign_ins(request, request.user), **passkeys.of(request.user), **more)
 
 
 @page("account/", "account", title=_("My account"))
 def index(request: HttpRequest) -> HttpResponse:
     """How one signs in, and with what one is signed in."""
     return _page(request)
+
+
+@page("account/profile/", "account_profile", under="account", methods=("POST",), back="account", fields={"language": "profile_language"})
+def profile(request: HttpRequest) -> HttpResponse:
+    """What one says of oneself."""
+    values = Form.of(request).values
+    people.set_profile(request.user, display_name=values.get("display_name", ""), email=values.get("email", ""), language=values.get("profile_language", ""))
+    messages.success(request, gettext("Your profile is saved"))
+    answer = go(request, reverse("account"))
+    if request.user.language:
+        answer.set_cookie(settings.LANGUAGE_COOKIE_NAME, request.user.language, samesite="Lax")
+    else:
+        answer.delete_cookie(settings.LANGUAGE_COOKIE_NAME, samesite="Lax")
+    return answer
 
 
 @page("account/password/", "account_password", under="account", methods=("GET", "HEAD", "POST"), new_password=True)

@@ -49,7 +49,7 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
     instances = scope.visible_to(me, Instance).filter(group=row).exclude(state=InstanceState.DELETED).order_by("-created_at")
     images = scope.visible_to(me, Image).filter(group=row, retired=False).order_by("name")
     return show(
-        request, "rights/group.html", group={"id": row.pk, "path": groups.shown(row.path), "created_at": row.created_at},
+        request, "rights/group.html", group={"id": row.pk, "path": groups.shown(row.path), "created_at": row.created_at, "takes_requests": row.takes_requests},
         many=right_pictures.belongings(me, [row])[row.pk], is_everybody=row.pk == EVERYBODY,
         may={str(verb): held.may(Kind.ACCOUNT, verb, row.path) for verb in Verb},
         people=list(scope.visible_to(me, Account).filter(group=row, is_active=True).order_by("username")[:_SHOWN]),

@@ -21,6 +21,7 @@ from clc.services import (
     pictures,
     right_pictures,
     second_step,
+    tokens,
 )
 from clc.web.listing import listed, matching
 from clc.web.page import Form, at_field, go, page, show
@@ -41,7 +42,7 @@ _SHOWN_GRANTS = 100
 def _filtered(request: HttpRequest, chosen: dict[str, str]) -> QuerySet[Account]:
     rows = people.known(request.user)
     if chosen["q"]:
-        rows = rows.filter(matching(chosen["q"], "username"))
+        rows = rows.filter(matching(chosen["q"], "username", "display_name"))
     if chosen["role"]:
         rows = rows.filter(Q(access_role=chosen["role"]) | Q(pk__in=grants.over(request.user).filter(role=chosen["role"]).values("account")))
     if not chosen["group"]:
@@ -57,8 +58,8 @@ def _page(request: HttpRequest, **more: Any) -> HttpResponse:
     chosen = {name: request.GET.get(name, "").strip()[:700] for name in ("q", "group", "role")}
     machines = Count("instance", filter=~Q(instance__state=InstanceState.DELETED))
     found = listed(request, _filtered(request, chosen).select_related("group").annotate(machines=machines), "username")
-    rows = [{"username": a.username, "role": people.ALL if a.is_admin else a.access_role_id, "group": groups.shown(a.group.path), "instances": a.machines,
-             "active": a.is_active, "last_login_at": a.last_login} for a in found.rows]
+    rows = [{"username": a.username, "display_name": a.display_name, "role": people.ALL if a.is_admin else a.access_role_id,
+             "group": groups.shown(a.group.path), "instances": a.machines, "active": a.is_active, "last_login_at": a.last_login} for a in found.rows]
     return show(request, "people/list.html", rows=rows, next_url=found.next_url, previous_url=found.previous_url, filters=chosen,
                 known_roles=list(access_roles.known().values_list("name", flat=True)), home_group=groups.shown(request.user.group.path),
                 **rights.choices(request, Verb.CREATE), **more)
@@ -79,6 +80,9 @@ def add(request: HttpRequest) -> HttpResponse:
     given = request.POST.get("password", "")
     password = given or ids.secret()
     group = _group(request, values.get("group", "").strip()) if values.get("group", "").strip() else ""
+    if "service" in values:
+        robot = people.add_service(request.user, values.get("username", "").strip(), values.get("role", "user"), group)
+        return go(request, reverse("person", args=[robot.username]))
     account = people.add(request.user, values.get("username", "").strip(), password, values.get("role", "user"), group)
     return _page(request, created={"username": account.username, "password": "" if given else password})
 
@@ -101,7 +105,9 @@ def _detail(request: HttpRequest, found: Account, **more: Any) -> HttpResponse:
     theirs = scope.visible_to(request.user, Instance).filter(owner=found).exclude(state=InstanceState.DELETED)
     shown = pictures.person(found)
     may = scope.verbs_on(request.user, [found])[found.pk]
-    return show(request, "people/detail.html", directory=directory_people.link_of(found),
+    from clc.web.pages.departures import under_way
+
+    return show(request, "people/detail.html", directory=directory_people.link_of(found), under_way=under_way(found),
                 person=shown | {"group": groups.shown(shown["group"])}, may={str(verb): verb in may for verb in Verb},
                 grants=_grants(grants.over(request.user).filter(account=found).order_by("group__path", "role")[:_SHOWN_GRANTS]),
                 why=rights.why(request, found),
@@ -158,13 +164,13 @@ def password(request: HttpRequest, ident: str) -> HttpResponse:
     return _detail(request, found, reset={"password": "" if given else chosen})
 
 
-@page("people/of/<str:ident>/delete/", "person_delete", needs=NEEDS, under="people", methods=("POST",), back="person")
-def delete(request: HttpRequest, ident: str) -> HttpResponse:
-    """Have an account be no more."""
-    found = people.find(request.user, ident)
-    people.delete(request.user, ident)
-    messages.success(request, gettext("%(name)s is deleted") % {"name": found.username})
-    return go(request, reverse("people"))
+@page("people/of/<str:ident>/tokens/add/", "person_token_add", needs=NEEDS, under="people", methods=("POST",), back="person", fields={"name": "token_name"})
+def add_token(request: HttpRequest, ident: str) -> HttpResponse:
+    """A token of a program's account; it is shown this once, so there is no redirect."""
+    values = Form.of(request).values
+    found = people.service(request.user, ident)
+    row, text = tokens.make(found, values.get("token_name", ""), values.get("scope", tokens.ALL), by=request.user)
+    return _detail(request, found, made={"name": row.name, "token": text})
 
 
 @page("people/of/<str:ident>/deactivate/", "person_deactivate", needs=NEEDS, under="people", methods=("POST",), back="person")

@@ -7,9 +7,9 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from clc.services import provider_sign_in
-from clc.web.page import Form, page, show
-from clc.web.pages.session import proved
-from luhyaapi.errors import CODES, Trouble
+from clc.web.page import page
+from clc.web.pages.session import proved, refused
+from luhyaapi.errors import Trouble
 from luhyadb.models import Directory
 
 _LONGEST = 4000
@@ -18,10 +18,6 @@ _LONGEST = 4000
 def _back(request: HttpRequest, row: Directory) -> str:
     """Where a provider sends people back to: at the address they came by, which is one of ours."""
     return str(request.build_absolute_uri(reverse("login_return", args=[row.name])))
-
-
-def _refused(request: HttpRequest, error: Trouble) -> HttpResponse:
-    return show(request, "login.html", CODES[error.code].http, form=Form({}, {}), error=error.wire(), providers=provider_sign_in.buttons())
 
 
 @page("login/with/<str:ident>/", "login_with", is_open=True)
@@ -35,7 +31,7 @@ def there(request: HttpRequest, ident: str) -> HttpResponse:
         row = provider_sign_in.named(ident)
         return HttpResponseRedirect(provider_sign_in.begin(request.session, row, _back(request, row), target))
     except Trouble as error:
-        return _refused(request, error)
+        return refused(request, "login.html", error)
 
 
 @page("login/with/<str:ident>/return/", "login_return", is_open=True)
@@ -46,7 +42,7 @@ def back(request: HttpRequest, ident: str) -> HttpResponse:
         row = provider_sign_in.named(ident)
         account, target, was_again = provider_sign_in.finish(request.session, row, answer, _back(request, row))
     except Trouble as error:
-        return _refused(request, error)
+        return refused(request, "login.html", error)
     if was_again and request.user.is_authenticated:
         return HttpResponseRedirect(reverse("account"))
     provider_sign_in.entered(request.session, row)
@@ -68,5 +64,5 @@ def out(request: HttpRequest, ident: str) -> HttpResponse:
     try:
         url = provider_sign_in.farewell(provider_sign_in.named(ident), request.build_absolute_uri(reverse("login")))
     except Trouble as error:
-        return _refused(request, error)
+        return refused(request, "login.html", error)
     return HttpResponseRedirect(url or reverse("login"))

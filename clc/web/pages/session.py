@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.i18n import set_language
 
-from clc.services import people, provider_sign_in, second_step, sessions, sign_in
+from clc.services import account_requests, passkeys, people, provider_sign_in, second_step, sessions, sign_in
 from clc.web.page import Form, page, show
 from luhyaapi.errors import CODES, Trouble
 from luhyadb.models import Account
@@ -38,22 +38,18 @@ def login(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         if request.user.is_authenticated:
             return HttpResponseRedirect(target or home(request.user))
-        return _door(request, target)
+        return show(request, "login.html", next=target, form=Form({}, {}), out_of=request.GET.get("out", "")[:32], **_offers())
     try:
         account = sign_in.by_password(request.POST.get("username", "")[:150], request.POST.get("password", "")[:1024], address(request))
     except Trouble as error:
-        return _refused(request, "login.html", error, next=target, providers=provider_sign_in.buttons())
+        return refused(request, "login.html", error, next=target)
     return proved(request, account, target)
-
-
-def _door(request: HttpRequest, target: str) -> HttpResponse:
-    return show(request, "login.html", next=target, form=Form({}, {}), providers=provider_sign_in.buttons(), out_of=request.GET.get("out", "")[:32])
 
 
 def proved(request: HttpRequest, account: Account, target: str) -> HttpResponse:
     """In, or first to the second step, with somebody whose password was right or for whom a provider vouches."""
     if not second_step.is_on(account):
-        return _enter(request, account, target)
+        return entered(request, account, target)
     request.session[_HALF] = sign_in.halved(account) | {"next": target}
     return HttpResponseRedirect(reverse("login_code"))
 
@@ -61,25 +57,39 @@ def proved(request: HttpRequest, account: Account, target: str) -> HttpResponse:
 @page("login/code/", "login_code", is_open=True, methods=("GET", "HEAD", "POST"))
 def code(request: HttpRequest) -> HttpResponse:
     """The second step of somebody whose password was right, within five minutes."""
-    half = request.session.get(_HALF, {})
-    account = sign_in.half(half) if half else None
+    half, account = request.session.get(_HALF, {}), half_signed_in(request)
     if account is None:
         return HttpResponseRedirect(reverse("login"))
     if request.method != "POST":
-        return show(request, "login_code.html", form=Form({}, {}))
+        return show(request, "login_code.html", form=Form({}, {}), **_offers(account))
     try:
         sign_in.by_code(account, request.POST.get("code", "")[:40], address(request))
     except Trouble as error:
-        return _refused(request, "login_code.html", error)
-    del request.session[_HALF]
-    return _enter(request, account, half["next"])
+        return refused(request, "login_code.html", error, account)
+    return entered(request, account, half["next"])
 
 
-def _refused(request: HttpRequest, template: str, error: Trouble, **more: Any) -> HttpResponse:
-    return show(request, template, CODES[error.code].http, form=Form.of(request), error=error.wire(), **more)
+def half_signed_in(request: HttpRequest) -> Account | None:
+    """Whose password was right, as long as the second step may follow."""
+    half = request.session.get(_HALF, {})
+    return sign_in.half(half) if half else None
 
 
-def _enter(request: HttpRequest, account: Account, target: str) -> HttpResponse:
+def _offers(account: Account | None = None) -> dict[str, Any]:
+    """What else the door offers: where passkeys sign in (of ``account``, if it has one), providers, and asking for an account."""
+    if account is not None:
+        return {"passkey_origin": passkeys.origin() if passkeys.of(account).exists() else ""}
+    return {"passkey_origin": passkeys.origin(), "providers": provider_sign_in.buttons(), "takes_requests": account_requests.places().exists()}
+
+
+def refused(request: HttpRequest, template: str, error: Trouble, half: Account | None = None, **more: Any) -> HttpResponse:
+    """The page of a sign-in again, with what went wrong; of the second step, for who is half signed in."""
+    return show(request, template, CODES[error.code].http, form=Form.of(request), error=error.wire(), **_offers(half), **more)
+
+
+def entered(request: HttpRequest, account: Account, target: str) -> HttpResponse:
+    """In; to ``target``, or where somebody belongs."""
+    target = request.session.pop(_HALF, {}).get("next", "") or target
     auth.login(request, account)
     request.session.set_expiry(None)
     sessions.signed_in(request.session, account, address(request), request.headers.get("User-Agent", ""))
@@ -104,5 +114,5 @@ def language(request: HttpRequest) -> HttpResponse:
     """Another language, kept with the account too."""
     code = request.POST.get("language", "")
     if request.user.is_authenticated and code in dict(settings.LANGUAGES):
-        people.set_language(request.user, code)
+        people.set_profile(request.user, language=code)
     return set_language(request)
