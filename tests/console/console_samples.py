@@ -6,6 +6,7 @@ from typing import Any
 
 import access_samples
 import audit_samples
+import limit_samples
 import pool_samples
 import right_samples
 import sign_in_samples
@@ -95,6 +96,9 @@ _PATHS = {
     "host_action": "hosts/<str:id>/<str:action>/",
     "people": "people/",
     "person_add": "people/add/",
+    "people_import": "people/import/",
+    "person_limit": "people/of/<str:ident>/limit/",
+    "group_limit": "groups/<str:ident>/limit/",
     "person": "people/of/<str:ident>/",
     "person_password": "people/of/<str:ident>/password/",
     "person_delete": "people/of/<str:ident>/delete/",
@@ -560,6 +564,7 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
         "screen": ("instances/screen.html", "", {"instance": one[0]}),
         "serial": ("instances/serial.html", "", {"instance": one[0]}),
         "run": ("instances/run.html", "instances", {"form": FORM, "images": images()[:3], "capacity": CAPACITY}),
+        "run-little-left": ("instances/run.html", "instances", {"form": FORM, "images": images()[:3], "capacity": CAPACITY, **limit_samples.LEFT}),
         "run-wrong": ("instances/run.html", "instances", {"form": _WRONG, "images": images()[:3], "error": _ERROR}),
         "run-none": ("instances/run.html", "instances", {"form": FORM, "images": []}),
         "images": ("images/list.html", "images", {"rows": images(), "filters": {}}),
@@ -660,6 +665,7 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
             {"instance": one[0], "tab": "overview", "form": FORM, **access_samples.OPENED,
              "sharing": right_samples.SHARING | {"shares": [], "unshare": "instance_unshare"}},
         ),
+        **limit_samples.batches(FORM),
         "who": ("rights/who.html", "images", right_samples.WHO),
         "who-nobody": ("rights/who.html", "images", right_samples.WHO | {"rows": []}),
         **sign_in_samples.pages(stamp, FORM),

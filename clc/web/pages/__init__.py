@@ -7,10 +7,12 @@ from clc.web.pages import (
     account,
     addresses,
     audit,
+    batches,
     groups,
     hosts,
     images,
     instances,
+    limits,
     network_pools,
     networks,
     overview,
@@ -25,7 +27,7 @@ from clc.web.pages import (
 )
 
 __all__ = [
-    "PAGES", "access", "access_roles", "account", "addresses", "audit", "groups", "hosts", "images", "instances", "network_pools", "networks", "overview",
-    "people", "portal", "probes", "security_groups", "session", "shares", "tasks", "urlpatterns", "workspaces",
+    "PAGES", "access", "access_roles", "account", "addresses", "audit", "batches", "groups", "hosts", "images", "instances", "limits", "network_pools",
+    "networks", "overview", "people", "portal", "probes", "security_groups", "session", "shares", "tasks", "urlpatterns", "workspaces",
 ]
 urlpatterns = routes()

@@ -19,7 +19,7 @@ from clc.services import instance_asks, instances, renewals, sizes
 from clc.web.listing import filters, listed, matching
 from clc.web.live import console_log, live
 from clc.web.page import Form, form_of, go, is_fragment, page, show, toast
-from clc.web.pages import access, shares, words
+from clc.web.pages import access, limits, shares, words
 from clc.web.pages.overview import capacity
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import ImageState, InstanceState, Verb
@@ -84,7 +84,7 @@ def run(request: HttpRequest) -> HttpResponse:
     form.values.setdefault("image", request.GET.get("image", ""))
     return show(request, "instances/run.html", images=runnable_images(request), capacity=capacity(),
                 networks=words.networks(scope.visible_to(request.user, Network).filter(retired_at=0).order_by("name")[:_SHOWN_IMAGES]),
-                groups=access.own_groups(request.user))
+                groups=access.own_groups(request.user), **limits.left(request))
 
 
 def runnable_images(request: HttpRequest) -> list[words.Shown]:
