@@ -8,10 +8,13 @@ from clc.services import (
     access,
     admission,
     audit,
+    capacity,
+    deletes,
+    endings,
+    expiry,
     forwards,
     hosts,
     images,
-    instances,
     lock_out,
     plans,
     prefetches,
@@ -39,6 +42,7 @@ class Beat:
         self._said_at: float | None = None
         self._tidied_at: float | None = None
         self._differ: set[str] = set()
+        self._held = endings.Held()
 
     def hello(self) -> None:
         """Our own row is there."""
@@ -84,7 +88,8 @@ class Beat:
         forwards.expire()
         prefetches.warn()
         tasks.lose_overdue()
-        instances.delete_again()
+        deletes.again()
+        self._held = endings.tend(self._held)
         uploads.sweep()
         if self._tidied_at is None or clock.monotonic() - self._tidied_at > _TIDY_S:
             self._tidied_at = clock.monotonic()
@@ -92,6 +97,8 @@ class Beat:
             tokens.tidy()
             sessions.tidy()
             lock_out.tidy()
+            expiry.tidy()
+            capacity.sample()
         workspaces.sweep()
         if self._agent.down is not None and self._agent.down.is_connected():
             hosts.close_accounts(self._agent.down)

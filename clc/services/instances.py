@@ -6,12 +6,13 @@ import re
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Q
 
 from clc.services import (
     admission,
+    budgets,
     cards,
     events,
+    expiry,
     hosts,
     images,
     instance_asks,
@@ -19,12 +20,13 @@ from clc.services import (
     queue,
     quotas,
     reached,
+    runs,
     security_groups,
     sizes,
     tasks,
 )
 from clc.services.instance_asks import Ask
-from luhyaapi import clock, ids, log
+from luhyaapi import clock, ids
 from luhyaapi.contracts.commands import (
     InstanceConnect,
     InstanceDelete,
@@ -36,15 +38,13 @@ from luhyaapi.contracts.commands import (
 )
 from luhyaapi.contracts.reports import InstanceFacts, Outcome, PlacementFacts
 from luhyaapi.contracts.specs import Fault
-from luhyaapi.contracts.vocabulary import HostState, InstanceState, TaskState, Verb
+from luhyaapi.contracts.vocabulary import InstanceState, TaskState, Verb
 from luhyaapi.errors import Refused, Trouble, Unavailable
 from luhyaapi.machines import INSTANCE, WORKSPACE
 from luhyadb import memory, scope
 from luhyadb.models import Account, Host, ImageVersion, Instance, Task, Workspace
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-_AGAIN_S = 60.0
-_log = log.get(__name__)
 _FIRST = 1
 """The generation of an instance that was told nothing but its first run."""
 
@@ -59,6 +59,8 @@ def run(account: Account, ask: Ask) -> list[Instance]:
         sizes.check_possible(asked.cpus, asked.memory_mib, asked.data_disk_mib)
         queue.check(account, count)
         quotas.check_machines(account, count, asked.cpus, asked.memory_mib, asked.data_disk_mib)
+        budgets.check(account, account.group_id)
+        ends = expiry.for_new(account, ask.expires)
         made = []
         for n in range(count):
             ident = ids.new("ins")
@@ -71,6 +73,7 @@ def run(account: Account, ask: Ask) -> list[Instance]:
             )
             cards.plug(row, asked.cards)
             security_groups.join(row, asked.groups)
+            expiry.give(row, ends, account.username)
             events.record("instance", ident, "instance defined", owner=account, name=name)
             made.append(_enqueue(row, InstanceRun.kind))
         admission.admit()
@@ -192,6 +195,8 @@ def start(account: Account, ident: str) -> Instance:
             raise Refused("state", "This instance cannot start now", "it waits for a new system disk", hint="Wait for that task, or cancel it.")
         if row.node:
             _cluster(row)
+        expiry.check_may_start(row)
+        budgets.check(row.owner, row.group_id)
         queue.check(row.owner, 1)
         _enqueue(row, _START)
         admission.admit()
@@ -206,8 +211,8 @@ def _cluster(row: Instance) -> Host:
     return host
 
 
-def stop(account: Account, ident: str, grace_s: float = 30) -> Instance:
-    """Stop an instance: asked politely, by force after ``grace_s`` seconds."""
+def stop(account: Account | None, ident: str, grace_s: float = 30) -> Instance:
+    """Stop an instance: asked politely, by force after ``grace_s`` seconds. None: the cloud itself asks."""
     grace = sizes.number("grace_s", int(grace_s), 0, 600, " s")
     return _order(account, ident, "stop", InstanceState.STOPPED, InstanceStop(instance=ident, grace_s=grace))
 
@@ -223,40 +228,25 @@ def connect(account: Account, ident: str) -> Instance:
     return _order(account, ident, "connect", InstanceState.RUNNING, InstanceConnect(instance=ident))
 
 
-def delete(account: Account, ident: str) -> Instance:
-    """Leave nothing of an instance; wins over whatever is going on with it."""
+def delete(account: Account | None, ident: str) -> Instance:
+    """Leave nothing of an instance; wins over whatever is going on with it. None: the cloud itself asks."""
     with memory.atomic():
-        row = scope.one(account, Instance, Verb.DELETE, pk=ident)
+        row = _of(account, ident, Verb.DELETE)
         if open_ := Workspace.objects.filter(instance=row).exclude(state__in=WORKSPACE.final).first():
             raise Refused("state", "This instance cannot be deleted", f"the workspace {open_.pk} works in it", hint="Abandon the workspace, or submit it.")
         if row.state != InstanceState.DELETED and not _is_waiting(row):
             for task in Task.objects.filter(subject=row.id, state__in=["queued", "running"]).exclude(kind="instance/delete"):
-                tasks.cancel(row.owner, task.id)
+                tasks.cancel(account and row.owner, task.id)
         return _order(account, ident, "delete", InstanceState.DELETED, InstanceDelete(instance=ident))
 
 
-def delete_again() -> int:
-    """Deletes that failed and whose host is there are given again, until they succeed; how many were."""
-    before = clock.now() - _AGAIN_S
-    halfway = Instance.objects.filter(wanted=InstanceState.DELETED, changed_at__lt=before).exclude(state=InstanceState.DELETED)
-    there = Host.objects.filter(state__in=[HostState.UP, HostState.DRAINING]).values("pk")
-    rows = [row for row in halfway.filter(Q(node__in=there) | Q(node="", cluster__in=there)) if not tasks.is_open(row.task)]
-    return sum(_deleted_again(row) for row in rows)
+def _of(account: Account | None, ident: str, verb: Verb) -> Instance:
+    return scope.one(account, Instance, verb, pk=ident) if account else Instance.objects.get(pk=ident)
 
 
-def _deleted_again(row: Instance) -> bool:
-    try:
-        delete(row.owner, row.pk)
-    except Trouble as e:
-        # one that cannot go now holds up nobody else
-        _log.warning("a delete cannot be given again", instance=row.pk, why=str(e))
-        return False
-    return True
-
-
-def _order(account: Account, ident: str, event: str, wanted: InstanceState, command: Any) -> Instance:
+def _order(account: Account | None, ident: str, event: str, wanted: InstanceState, command: Any) -> Instance:
     with memory.atomic():
-        row = scope.one(account, Instance, Verb.DELETE if event == "delete" else Verb.EXECUTE, pk=ident)
+        row = _of(account, ident, Verb.DELETE if event == "delete" else Verb.EXECUTE)
         INSTANCE.advance(row.state, event)
         waited = bool(row.task) and queue.leave(row.task)
         if waited:
@@ -299,6 +289,7 @@ def move(row: Instance, event: str, *, what: str = "", said_by: str = "", **chan
     moved = Instance.objects.filter(pk=row.pk, state=before).update(state=new, changed_at=clock.now(), **changes)
     row.refresh_from_db(fields=_MAY_CHANGE)
     if moved:
+        runs.follow(row, before, new)
         events.record("instance", row.pk, what or f"instance {new}", owner_id=row.owner_id, task=row.task, host=said_by, before={"state": before},
                       after={"state": new})
     if moved and new == InstanceState.DELETED:

@@ -95,7 +95,7 @@ def left(account: Account) -> dict[Counted, int]:
 def may_put(by: Account, *, group: str = "", user: str = "") -> bool:
     """Whether somebody may set limits of that group, by its id, or of that person."""
     try:
-        _ = _person(by, user) if user else limited_group(by, group)
+        _ = limited_person(by, user) if user else limited_group(by, group)
     except Refused:
         return False
     return True
@@ -122,7 +122,7 @@ def put(by: Account, counted: str, limit: int | None, *, group: str = "", user: 
     if bool(group) == bool(user):
         raise Refused("invalid", "Whose limit?", "give a group or a user", field="group")
     with memory.atomic():
-        whose: dict[str, Any] = {"account": _person(by, user)} if user else {"group": limited_group(by, group)}
+        whose: dict[str, Any] = {"account": limited_person(by, user)} if user else {"group": limited_group(by, group)}
         row = Quota.objects.filter(counted=counted, **whose).first()
         before = {"limit": int(row.limit)} if row else {}
         if limit is None:
@@ -167,7 +167,8 @@ def limited_group(by: Account, text: str) -> Group:
     return row
 
 
-def _person(by: Account, username: str) -> Account:
+def limited_person(by: Account, username: str) -> Account:
+    """The person of that name, for who may set their limits. Raises Refused(not_found | forbidden)."""
     account = people.find(by, username, Verb.WRITE)
     if account.pk == by.pk and not by.is_admin:
         raise Refused("forbidden", "Nobody sets their own limits", hint="Ask whoever manages your group.")

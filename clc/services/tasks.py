@@ -166,10 +166,10 @@ def _is_news(row: TaskStep, told: StepFacts) -> bool:
     return before != (row.state, row.host, row.note, row.started_at, row.ended_at)
 
 
-def cancel(account: Account, task_id: str) -> Task:
-    """Ask for a task to be undone; its own Outcome decides how it ended. Raises Refused(not_found | state)."""
+def cancel(account: Account | None, task_id: str) -> Task:
+    """Ask for a task to be undone; its own Outcome decides how it ended. None: the cloud itself asks. Raises Refused(not_found | state)."""
     with memory.atomic():
-        task = scope.one(account, Task, Verb.EXECUTE, pk=task_id)
+        task = scope.one(account, Task, Verb.EXECUTE, pk=task_id) if account else Task.objects.get(pk=task_id)
         if queue.leave(task.pk):
             from clc.services import instances
 

@@ -6,6 +6,7 @@ from luhyadb.models.hosts import Host, JoinToken
 from luhyadb.models.images import Comparison, Image, ImageVersion, Upload
 from luhyadb.models.instances import Instance, ScreenTicket
 from luhyadb.models.letters import Letter
+from luhyadb.models.limits import AddressHolding, Budget, CapacitySample, Expiry, ExpiryRule, Run
 from luhyadb.models.networks import Card, Network, NetworkPlan, Reservation
 from luhyadb.models.people import Account, IdempotencyKey
 from luhyadb.models.queue import Gate, Turn
@@ -29,9 +30,10 @@ from luhyadb.models.tasks import Chain, Event, FlowRun, Heard, Outbox, Prefetch,
 from luhyadb.models.workspaces import Workspace
 
 __all__ = [
-    "Access", "AccessOrder", "AccessRole", "Account", "AddressLease", "ApiToken", "BrowserSession", "Card", "Chain", "Child", "Comparison",
-    "ElasticAddress", "ElasticLink", "Event", "FlowRun", "Forward", "ForwardLease", "Gate", "Grant", "Group", "GroupAbove", "GroupMember",
-    "Guess", "Heard", "Host", "IdempotencyKey", "Image", "ImageVersion", "Instance", "JoinToken", "Letter", "Network", "NetworkPlan",
-    "Outbox", "Permission", "Placement", "Pool", "PortLease", "Prefetch", "Quota", "Reservation", "ReservedAddress", "ScreenTicket",
-    "SecondStep", "SecurityGroup", "Segment", "Share", "TakenAddress", "Task", "TaskOrder", "TaskStep", "Turn", "Upload", "Workspace",
+    "Access", "AccessOrder", "AccessRole", "Account", "AddressHolding", "AddressLease", "ApiToken", "BrowserSession", "Budget", "CapacitySample",
+    "Card", "Chain", "Child", "Comparison", "ElasticAddress", "ElasticLink", "Event", "Expiry", "ExpiryRule", "FlowRun", "Forward", "ForwardLease",
+    "Gate", "Grant", "Group", "GroupAbove", "GroupMember", "Guess", "Heard", "Host", "IdempotencyKey", "Image", "ImageVersion", "Instance",
+    "JoinToken", "Letter", "Network", "NetworkPlan", "Outbox", "Permission", "Placement", "Pool", "PortLease", "Prefetch", "Quota", "Reservation",
+    "ReservedAddress", "Run", "ScreenTicket", "SecondStep", "SecurityGroup", "Segment", "Share", "TakenAddress", "Task", "TaskOrder", "TaskStep",
+    "Turn", "Upload", "Workspace",
 ]

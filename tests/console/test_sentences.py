@@ -22,7 +22,8 @@ SHOWN = ("clc/web/page.py", "clc/web/guard.py", "clc/services/people.py", "clc/s
          "clc/services/workspaces.py",
          "clc/services/admission.py", "clc/services/queue.py",
          "clc/services/screens.py", "luhyadb/scope.py", "luhyadb/paths.py", "clc/services/groups.py", "clc/services/access_roles.py", "clc/services/grants.py",
-         "clc/services/shares.py", "clc/services/quotas.py", "clc/services/batches.py", "luhyaapi/tables.py",
+         "clc/services/shares.py", "clc/services/quotas.py", "clc/services/batches.py", "clc/services/spans.py", "clc/services/expiry.py",
+         "clc/services/expiry_rules.py", "clc/services/budgets.py", "clc/services/reports.py", "luhyaapi/tables.py",
          "cc/services/placement.py", "cc/services/flows.py", "cc/handlers.py",
          "cc/services/tunnels.py", "nc/services/serial.py")
 """What a user of the pages reads most. The rest is translated as it comes up."""

@@ -194,6 +194,7 @@
       if (values.data_disk) words.push(`--data-disk ${quote(values.data_disk)}`);
       for (const name of ["network", "group"]) if (values[name]) words.push(`--${name} ${quote(values[name])}`);
       if (values.first_boot_offline) words.push("--first-boot-offline");
+      if (values.expires) words.push(`--expires ${quote(values.expires)}`);
       if (values.kind) words.push(`--kind ${values.kind}`);
       if (values.count && values.count !== "1") words.push(`--count ${quote(values.count)}`);
       $("[data-show=command]").textContent = words.join(" ");

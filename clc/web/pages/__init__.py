@@ -8,6 +8,7 @@ from clc.web.pages import (
     addresses,
     audit,
     batches,
+    ends,
     groups,
     hosts,
     images,
@@ -19,6 +20,7 @@ from clc.web.pages import (
     people,
     portal,
     probes,
+    reports,
     security_groups,
     session,
     shares,
@@ -27,7 +29,7 @@ from clc.web.pages import (
 )
 
 __all__ = [
-    "PAGES", "access", "access_roles", "account", "addresses", "audit", "batches", "groups", "hosts", "images", "instances", "limits", "network_pools",
-    "networks", "overview", "people", "portal", "probes", "security_groups", "session", "shares", "tasks", "urlpatterns", "workspaces",
+    "PAGES", "access", "access_roles", "account", "addresses", "audit", "batches", "ends", "groups", "hosts", "images", "instances", "limits", "network_pools",
+    "networks", "overview", "people", "portal", "probes", "reports", "security_groups", "session", "shares", "tasks", "urlpatterns", "workspaces",
 ]
 urlpatterns = routes()

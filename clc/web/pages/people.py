@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from clc.services import access_roles, grants, groups, lock_out, people, pictures, right_pictures, second_step
 from clc.web.listing import listed, matching
 from clc.web.page import Form, at_field, go, page, show
-from clc.web.pages import limits, rights, words
+from clc.web.pages import ends, limits, rights, words
 from clc.web.pages.account import sign_ins
 from clc.web.pages.rights import NEEDS
 from luhyaapi import ids
@@ -95,7 +95,7 @@ def _detail(request: HttpRequest, found: Account, **more: Any) -> HttpResponse:
                 why=rights.why(request, found),
                 command="educloud admin password" if found.pk == request.user.pk else f"educloud user password {found.username}",
                 instances=words.instances(theirs.order_by("-created_at")[:_SHOWN_INSTANCES]), **rights.choices(request, Verb.WRITE),
-                **sign_ins(request, found), **limits.card(request, account=found), **more)
+                **sign_ins(request, found), **limits.card(request, account=found), **ends.card(request, account=found), **more)
 
 
 def _grants(rows: QuerySet[Grant]) -> list[words.Shown]:
