@@ -30,7 +30,9 @@ _COLUMNS = ("number", "at", "actor", "owner", "via", "origin", "token", "noun", 
 
 @dataclass(frozen=True)
 class Asked:
-    """Which events; nothing said: all. ``subject``: what it is about, by its id, with the tasks that are about it; ``person``: who did it, or whose it is;
+    """Which events; nothing said: all.
+
+    ``subject``: what it is about, by its id, with the tasks that are about it; ``person``: who did it, or whose it is;
     ``group``: what is of its people, or of those below it.
 
     ``since`` and ``until``: seconds since 1970.

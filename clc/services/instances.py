@@ -289,7 +289,7 @@ def move(row: Instance, event: str, *, what: str = "", said_by: str = "", **chan
     moved = Instance.objects.filter(pk=row.pk, state=before).update(state=new, changed_at=clock.now(), **changes)
     row.refresh_from_db(fields=_MAY_CHANGE)
     if moved:
-        runs.follow(row, before, new)
+        runs.follow(row, new)
         events.record("instance", row.pk, what or f"instance {new}", owner_id=row.owner_id, task=row.task, host=said_by, before={"state": before},
                       after={"state": new})
     if moved and new == InstanceState.DELETED:

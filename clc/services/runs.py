@@ -14,11 +14,10 @@ from luhyadb.models import Instance, Run
 
 HOUR_S = 3600.0
 _OVER = (InstanceState.STOPPED, InstanceState.FAILED, InstanceState.DELETED)
-_NEVER_RAN = (InstanceState.DEFINED, InstanceState.QUEUED)
 
 
-def follow(row: Instance, before: str, new: str) -> None:
-    """An instance went from one state to another.
+def follow(row: Instance, new: str) -> None:
+    """An instance went to another state.
 
     While its node is not heard of nothing is counted: seen to run again, it ran all the time; else until it was heard of last.
     """
@@ -28,7 +27,7 @@ def follow(row: Instance, before: str, new: str) -> None:
             Run.objects.create(instance=row, owner_id=row.owner_id, group_id=row.group_id, cpus=row.cpus, memory_mib=row.memory_mib, began_at=clock.now())
     elif new == InstanceState.UNKNOWN:
         open_.filter(unknown_at=0).update(unknown_at=clock.now())
-    elif new in _OVER and before not in _NEVER_RAN:
+    elif new in _OVER:
         open_.update(ended_at=Case(When(unknown_at__gt=0, then=F("unknown_at")), default=Value(clock.now()), output_field=FloatField()))
 
 

@@ -35,7 +35,7 @@ def _query(**asked: str) -> str:
 
 
 @verb(app, "list")
-def list_lines(
+def list_lines(  # noqa: PLR0913, PLR0917 - the filters there are
     session: Session, subject: Subject = "", person: Person = "", group: InGroup = "", via: Way = "", result: Came = "", since: Since = "", until: Until = "",
     limit: Annotated[int, typer.Option(min=1, max=_MOST, help="So many lines.")] = 50,
 ) -> None:
