@@ -42,7 +42,7 @@ from luhyaapi.contracts.vocabulary import InstanceState, TaskState, Verb
 from luhyaapi.errors import Refused, Trouble, Unavailable
 from luhyaapi.machines import INSTANCE, WORKSPACE
 from luhyadb import memory, scope
-from luhyadb.models import Account, Host, ImageVersion, Instance, Task, Workspace
+from luhyadb.models import Account, Group, Host, ImageVersion, Instance, Task, Workspace
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _FIRST = 1
@@ -488,3 +488,8 @@ def resolve(account: Account, text: str) -> Instance:
     if len(rows) > 1:
         raise Refused("conflict", f"Several instances are called {text!r}", "use the id")
     return rows[0] if rows else scope.one(account, Instance, live_name=text)
+
+
+def forget_group(group: Group) -> None:
+    """A group is given up: what is deleted was of the one above."""
+    Instance.objects.filter(group=group, state=InstanceState.DELETED).update(group=group.parent_id)
