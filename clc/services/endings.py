@@ -40,6 +40,12 @@ class Held:
 
 def tend(before: Held) -> Held:
     """Do what is due now; what waits for a word. ``before``: what did last time, for what is new is an event."""
+    now = _tend_ends(before) if Expiry.objects.exists() else Held()
+    _tend_budgets()
+    return now
+
+
+def _tend_ends(before: Held) -> Held:
     _warn()
     stops, deletes = _surprised(), _to_delete()
     now = _held(stops, deletes)
@@ -50,7 +56,6 @@ def tend(before: Held) -> Held:
     _stop(_due().exclude(pk__in=stops.values("pk")) if now.stops else _due())
     _note_ended()
     _delete(deletes.filter(let_go=True) if now.deletes else deletes)
-    _tend_budgets()
     return now
 
 

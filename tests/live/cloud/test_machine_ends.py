@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 pytestmark = pytest.mark.live
-_AT_ONCE_S = 20
+_AT_ONCE_S = 45
 
 
 def _guest(ident):
