@@ -22,7 +22,8 @@ def configure() -> None:
 
     if not settings.configured:
         settings.configure(
-            INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.staticfiles", "clc"],
+            INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "django.contrib.staticfiles", "luhyadb", "clc"],
+            AUTH_USER_MODEL="luhyadb.Account",
             ROOT_URLCONF="console_samples",
             TEMPLATES=[
                 {
