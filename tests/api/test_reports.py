@@ -175,6 +175,7 @@ def test_the_page_shows_prints_and_downloads(school, admin):
     assert "m3" not in page
     for name in ("images", "addresses", "capacity", "nonsense"):
         assert head.get(f"/reports/?report={name}").status_code == 200
+    assert "--user &#x27;x; reboot&#x27;" in head.get("/reports/?user=x;%20reboot").content.decode(), "what is copied runs nothing else"
     bad = head.get("/reports/?from=%3Cscript%3Ex&group=edu.ab")
     assert bad.status_code == 200
     assert "<script>x" not in bad.content.decode()

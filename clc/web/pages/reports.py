@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 from urllib.parse import urlencode
 
@@ -48,7 +49,8 @@ def index(request: HttpRequest) -> HttpResponse:
     except Refused as refused:
         error = refused.wire()
     query = urlencode({"report": name} | {key: value for key, value in given.items() if value})
-    command = " ".join([f"educloud report {name if name in _TITLES else 'instances'}", *(f"--{key} {value}" for key, value in given.items() if value)])
+    command = " ".join([
+        f"educloud report {name if name in _TITLES else 'instances'}", *(f"--{key} {shlex.quote(value)}" for key, value in given.items() if value)])
     return show(request, "reports/list.html", report=name, titles=_TITLES, title=_TITLES.get(name, ""), given=given, query=query, command=command,
                 refused=error, group_paths=rights.group_paths(request, Verb.READ), **shown)
 
