@@ -18,7 +18,7 @@ IMAGES = ("pack", "delivery", "update", "fanout", "store", "lazy")
 EDGE = ("forwards", "dhcp", "leases", "through")
 GROUPS = {"transfer": IMAGES, "edge": EDGE}
 """What one name measures when it is not one benchmark."""
-NAMES = ("start", "launches", "command", "up", "many", "overload", "heartbeat", "schedule", "listing", "rights", *EDGE, *IMAGES)
+NAMES = ("start", "launches", "command", "up", "many", "overload", "heartbeat", "schedule", "listing", "rights", "reports", *EDGE, *IMAGES)
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -9,11 +9,14 @@ from clc.services import (
     account_requests,
     admission,
     audit,
+    capacity,
+    deletes,
     departures,
+    endings,
+    expiry,
     forwards,
     hosts,
     images,
-    instances,
     lock_out,
     passkeys,
     plans,
@@ -42,6 +45,7 @@ class Beat:
         self._said_at: float | None = None
         self._tidied_at: float | None = None
         self._differ: set[str] = set()
+        self._held = endings.Held()
 
     def hello(self) -> None:
         """Our own row is there."""
@@ -87,8 +91,9 @@ class Beat:
         forwards.expire()
         prefetches.warn()
         tasks.lose_overdue()
-        instances.delete_again()
+        deletes.again()
         departures.tend()
+        self._held = endings.tend(self._held)
         uploads.sweep()
         if self._tidied_at is None or clock.monotonic() - self._tidied_at > _TIDY_S:
             self._tidied_at = clock.monotonic()
@@ -98,6 +103,8 @@ class Beat:
             lock_out.tidy()
             account_requests.tidy()
             passkeys.tidy()
+            expiry.tidy()
+            capacity.sample()
         workspaces.sweep()
         if self._agent.down is not None and self._agent.down.is_connected():
             hosts.close_accounts(self._agent.down)

@@ -267,6 +267,12 @@ _THINGS = (
     ("origin", "来源", "the address or host that a change came from"), ("chain", "链", "the lines of the audit, each with the digest of the one before it"),
     ("seal", "封存", "give an event its number and digest in the chain"), ("head", "链头", "number and digest of the chain's last line, to be noted elsewhere"),
     ("lane", "分支线", "a column of the lineage: versions that follow each other share one"),
+    ("limit", "上限", "at most so much of something, of a group or a person"),
+    ("expiry", "到期", "the moment a machine is stopped at by itself; addresses are lent, they do not expire"),
+    ("expiry rule", "到期规则", "how long machines of a group are there, usually and at most"),
+    ("term", "学期", "the days a budget is for"),
+    ("budget", "预算", "at most so many hours of running in a term"),
+    ("holding", "占用记录", "who has had a public address, and when"),
 )
 
 

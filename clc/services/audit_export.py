@@ -14,9 +14,10 @@ from django.db.models import Q, QuerySet
 from clc.services import audit
 from luhyaapi import chain, clock
 from luhyaapi.chain import Head
+from luhyaapi.contracts.vocabulary import Kind, Verb
 from luhyaapi.errors import Refused
 from luhyadb import memory, scope
-from luhyadb.models import Account, Event, Task
+from luhyadb.models import Account, Event, GroupAbove, Task
 
 _AT_ONCE = 1000
 _TASKS = 1000
@@ -29,7 +30,10 @@ _COLUMNS = ("number", "at", "actor", "owner", "via", "origin", "token", "noun", 
 
 @dataclass(frozen=True)
 class Asked:
-    """Which events; nothing said: all. ``subject``: what it is about, by its id, with the tasks that are about it; ``person``: who did it, or whose it is.
+    """Which events; nothing said: all.
+
+    ``subject``: what it is about, by its id, with the tasks that are about it; ``person``: who did it, or whose it is;
+    ``group``: what is of its people, or of those below it.
 
     ``since`` and ``until``: seconds since 1970.
     """
@@ -41,6 +45,7 @@ class Asked:
     task: str = ""
     via: str = ""
     result: str = ""
+    group: str = ""
     since: float | None = None
     until: float | None = None
 
@@ -71,8 +76,8 @@ def moment(text: str, field: str) -> float:
 
 
 def found(account: Account, asked: Asked) -> QuerySet[Event]:
-    """The events somebody may see, of those that are asked for."""
-    rows = scope.visible_to(account, Event)
+    """The events somebody may see, of those that are asked for. Raises Refused(not_found | forbidden | invalid) for a group."""
+    rows = _of_group(account, asked.group) if asked.group else scope.visible_to(account, Event)
     same = {name: value for name in ("noun", "task", "via", "result") if (value := getattr(asked, name))}
     if asked.subject:
         tasks = Task.objects.filter(subject=asked.subject).order_by("-created_at").values_list("pk", flat=True)[:_TASKS]
@@ -87,6 +92,16 @@ def found(account: Account, asked: Asked) -> QuerySet[Event]:
     if asked.until is not None:
         rows = rows.filter(at__lt=asked.until)
     return rows.filter(**same)
+
+
+def _of_group(account: Account, text: str) -> QuerySet[Event]:
+    """What was done with what is of people in a group or below it, and with these groups, for who may see its people."""
+    from clc.services import groups
+
+    group = groups.resolve(account, text)
+    scope.require(account, Kind.ACCOUNT, Verb.READ, group.pk)
+    within = GroupAbove.objects.filter(above=group).values("group")
+    return Event.objects.filter(Q(owner__group__in=within) | Q(subject__in=within))
 
 
 def _accounts(name: str) -> list[int]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from django.db.models import QuerySet
 
-from clc.services import access, events, networks, people, plans, pools, quotas
+from clc.services import access, address_holdings, events, networks, people, plans, pools, quotas
 from clc.services.cards import DEFAULT
 from luhyaapi import clock, ids
 from luhyaapi.contracts.commands import NetworksSet
@@ -171,6 +171,7 @@ def _lend(account: Account, rows: QuerySet[ElasticAddress]) -> ElasticAddress | 
         for row in some:
             if ElasticAddress.objects.filter(pk=row.pk, owner=None, retired_at=0).update(owner=account, allocated_at=now):
                 row.owner, row.allocated_at = account, now
+                address_holdings.begin(row)
                 return row
     return None
 
@@ -233,6 +234,7 @@ def _free(row: ElasticAddress) -> None:
     events.record("elastic", row.pk, "public address released", owner_id=row.owner_id, address=row.address)
     row.owner, row.released_at = None, clock.now()
     ElasticAddress.objects.filter(pk=row.pk).update(owner=None, released_at=row.released_at)
+    address_holdings.end(row)
 
 
 def _lead(row: ElasticAddress, target: Instance | None) -> None:

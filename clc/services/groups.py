@@ -119,7 +119,7 @@ def delete(by: Account, text: str) -> Group:
             raise Refused("invalid", "The group of everybody cannot be given up")
         if why := ", ".join(_belongings(row)):
             raise Refused("state", f"The group {row.path} cannot be given up", why, hint="Move or delete what belongs to it first.")
-        from clc.services import directories, grants, shares
+        from clc.services import directories, grants, images, instances, people, shares
 
         if names := directories.that_name(row):
             raise Refused("state", f"The group {row.path} cannot be given up", f"directories: {', '.join(names[:_NAMED_AT_MOST])}",
@@ -127,6 +127,8 @@ def delete(by: Account, text: str) -> Group:
 
         grants.forget_group(row)
         shares.forget_group(row)
+        for service in (images, instances, people):
+            service.forget_group(row)
         ident, path = row.pk, row.path
         row.delete()
         row.pk = ident
@@ -168,9 +170,12 @@ def _link(rows: Iterable[Group], above: Group) -> None:
 
 
 def _belongings(row: Group) -> Iterable[str]:
+    from clc.services.people import GONE
+
     live = Instance.objects.filter(group=row).exclude(state="deleted")
+    there = Account.objects.filter(group=row).exclude(username__contains=GONE)
     for noun, rows, name in (
-        ("groups below it", Group.objects.filter(parent=row), "path"), ("people", Account.objects.filter(group=row, is_active=True), "username"),
+        ("groups below it", Group.objects.filter(parent=row), "path"), ("people", there, "username"),
         ("machines", live, "name"), ("images", Image.objects.filter(group=row, retired=False), "name"), ("hosts", Host.objects.filter(group=row), "name"),
     ):
         if names := list(rows.values_list(name, flat=True)[: _NAMED_AT_MOST + 1]):

@@ -416,3 +416,8 @@ def _move(version: ImageVersion, event: str, **changes: Any) -> None:
         events.record("image", version.image_id, f"version {version.version} {new}", owner_id=version.image.owner_id,
                       task=version.task, version=version.version, before={"state": before}, after={"state": new},
                       **({"why": version.why} if version.why else {}))
+
+
+def forget_group(group: Group) -> None:
+    """A group is given up: what is retired was of the one above."""
+    Image.objects.filter(group=group, retired=True).update(group=group.parent_id)

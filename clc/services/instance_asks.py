@@ -23,6 +23,7 @@ class Ask:
 
     ``networks``: ids or names, a card in each; none: one in the network of the cluster's settings. ``groups``: ids or names of
     security groups it is in from its start. ``first_boot_offline``: no network until the guest says that its first boot is done.
+    ``expires``: its end, as :mod:`clc.services.spans` reads it; empty: as its group says.
     ``user_data``: for the guest's cloud-init; it may hold secrets, and is shown to nobody again.
     """
 
@@ -39,6 +40,7 @@ class Ask:
     user_data: str = field(default="", repr=False)
     groups: Sequence[str] = ()
     first_boot_offline: bool = False
+    expires: str = ""
 
 
 @dataclass(frozen=True)

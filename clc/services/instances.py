@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Q
 
 from clc.services import (
     admission,
+    budgets,
     cards,
     events,
+    expiry,
     hosts,
     images,
     instance_asks,
@@ -18,12 +19,13 @@ from clc.services import (
     queue,
     quotas,
     reached,
+    runs,
     security_groups,
     sizes,
     tasks,
 )
 from clc.services.instance_asks import Ask
-from luhyaapi import clock, ids, log
+from luhyaapi import clock, ids
 from luhyaapi.contracts.commands import (
     InstanceConnect,
     InstanceDelete,
@@ -35,14 +37,12 @@ from luhyaapi.contracts.commands import (
 )
 from luhyaapi.contracts.reports import InstanceFacts, Outcome, PlacementFacts
 from luhyaapi.contracts.specs import Fault
-from luhyaapi.contracts.vocabulary import HostState, InstanceState, TaskState, Verb
+from luhyaapi.contracts.vocabulary import InstanceState, TaskState, Verb
 from luhyaapi.errors import Refused, Trouble, Unavailable
 from luhyaapi.machines import INSTANCE, WORKSPACE
 from luhyadb import memory, scope
-from luhyadb.models import Account, Host, ImageVersion, Instance, Task, Workspace
+from luhyadb.models import Account, Group, Host, ImageVersion, Instance, Task, Workspace
 
-_AGAIN_S = 60.0
-_log = log.get(__name__)
 _FIRST = 1
 """The generation of an instance that was told nothing but its first run."""
 
@@ -57,6 +57,8 @@ def run(account: Account, ask: Ask) -> list[Instance]:
         sizes.check_possible(asked.cpus, asked.memory_mib, asked.data_disk_mib)
         queue.check(account, count)
         quotas.check_machines(account, count, asked.cpus, asked.memory_mib, asked.data_disk_mib)
+        budgets.check(account, account.group_id)
+        ends = expiry.for_new(account, ask.expires)
         made = []
         for n in range(count):
             ident = ids.new("ins")
@@ -69,6 +71,7 @@ def run(account: Account, ask: Ask) -> list[Instance]:
             )
             cards.plug(row, asked.cards)
             security_groups.join(row, asked.groups)
+            expiry.give(row, ends, account.username)
             events.record("instance", ident, "instance defined", owner=account, name=name)
             made.append(_enqueue(row, InstanceRun.kind))
         admission.admit()
@@ -187,6 +190,8 @@ def start(account: Account, ident: str) -> Instance:
             raise Refused("state", "This instance cannot start now", "it waits for a new system disk", hint="Wait for that task, or cancel it.")
         if row.node:
             _cluster(row)
+        expiry.check_may_start(row)
+        budgets.check(row.owner, row.group_id)
         queue.check(row.owner, 1)
         _enqueue(row, _START)
         admission.admit()
@@ -201,8 +206,8 @@ def _cluster(row: Instance) -> Host:
     return host
 
 
-def stop(account: Account, ident: str, grace_s: float = 30) -> Instance:
-    """Stop an instance: asked politely, by force after ``grace_s`` seconds."""
+def stop(account: Account | None, ident: str, grace_s: float = 30) -> Instance:
+    """Stop an instance: asked politely, by force after ``grace_s`` seconds. None: the cloud itself asks."""
     grace = sizes.number("grace_s", int(grace_s), 0, 600, " s")
     return _order(account, ident, "stop", InstanceState.STOPPED, InstanceStop(instance=ident, grace_s=grace))
 
@@ -218,10 +223,10 @@ def connect(account: Account, ident: str) -> Instance:
     return _order(account, ident, "connect", InstanceState.RUNNING, InstanceConnect(instance=ident))
 
 
-def delete(account: Account, ident: str) -> Instance:
-    """Leave nothing of an instance; wins over whatever is going on with it."""
+def delete(account: Account | None, ident: str) -> Instance:
+    """Leave nothing of an instance; wins over whatever is going on with it. None: the cloud itself asks."""
     with memory.atomic():
-        return end(scope.one(account, Instance, Verb.DELETE, pk=ident))
+        return end(_of(account, ident, Verb.DELETE))
 
 
 def end(row: Instance) -> Instance:
@@ -235,29 +240,13 @@ def end(row: Instance) -> Instance:
     return _given(row, "delete", InstanceState.DELETED, InstanceDelete(instance=row.pk))
 
 
-def delete_again() -> int:
-    """Deletes that failed and whose host is there are given again, until they succeed; how many were."""
-    before = clock.now() - _AGAIN_S
-    halfway = Instance.objects.filter(wanted=InstanceState.DELETED, changed_at__lt=before).exclude(state=InstanceState.DELETED)
-    there = Host.objects.filter(state__in=[HostState.UP, HostState.DRAINING]).values("pk")
-    rows = [row for row in halfway.filter(Q(node__in=there) | Q(node="", cluster__in=there)) if not tasks.is_open(row.task)]
-    return sum(_deleted_again(row) for row in rows)
+def _of(account: Account | None, ident: str, verb: Verb) -> Instance:
+    return scope.one(account, Instance, verb, pk=ident) if account else Instance.objects.get(pk=ident)
 
 
-def _deleted_again(row: Instance) -> bool:
-    try:
-        with memory.atomic():
-            end(row)
-    except Trouble as e:
-        # one that cannot go now holds up nobody else
-        _log.warning("a delete cannot be given again", instance=row.pk, why=str(e))
-        return False
-    return True
-
-
-def _order(account: Account, ident: str, event: str, wanted: InstanceState, command: Any) -> Instance:
+def _order(account: Account | None, ident: str, event: str, wanted: InstanceState, command: Any) -> Instance:
     with memory.atomic():
-        return _given(scope.one(account, Instance, Verb.EXECUTE, pk=ident), event, wanted, command)
+        return _given(_of(account, ident, Verb.EXECUTE), event, wanted, command)
 
 
 def _given(row: Instance, event: str, wanted: InstanceState, command: Any) -> Instance:
@@ -303,6 +292,7 @@ def move(row: Instance, event: str, *, what: str = "", said_by: str = "", **chan
     moved = Instance.objects.filter(pk=row.pk, state=before).update(state=new, changed_at=clock.now(), **changes)
     row.refresh_from_db(fields=_MAY_CHANGE)
     if moved:
+        runs.follow(row, new)
         events.record("instance", row.pk, what or f"instance {new}", owner_id=row.owner_id, task=row.task, host=said_by, before={"state": before},
                       after={"state": new})
     if moved and new == InstanceState.DELETED:
@@ -497,3 +487,8 @@ def resolve(account: Account, text: str) -> Instance:
     if len(rows) > 1:
         raise Refused("conflict", f"Several instances are called {text!r}", "use the id")
     return rows[0] if rows else scope.one(account, Instance, live_name=text)
+
+
+def forget_group(group: Group) -> None:
+    """A group is given up: what is deleted was of the one above."""
+    Instance.objects.filter(group=group, state=InstanceState.DELETED).update(group=group.parent_id)

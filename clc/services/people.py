@@ -364,3 +364,8 @@ def require_active(account: Account) -> None:
     """Inside a transaction: whether the account was not deleted since it was asked who it is. Raises Refused(unauthenticated)."""
     if not Account.objects.select_for_update().filter(pk=account.pk, is_active=True).exists():
         raise Refused("unauthenticated", "This account is no more")
+
+
+def forget_group(group: Group) -> None:
+    """A group is given up: who is deleted was of the one above."""
+    Account.objects.filter(group=group, username__contains=GONE).update(group=group.parent_id)

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Max, Sum, prefetch_related_objects
 
-from clc.services import image_uses, lock_out, passkeys, prefetches, queue, second_step
+from clc.services import endings, image_uses, lock_out, passkeys, prefetches, queue, second_step
 from clc.services.own import own
 from clc.services.sentences import counted
 from clc.services.tasks import PREPARE
@@ -28,7 +28,7 @@ from luhyaapi.machines import TASK
 from luhyaapi.status.board import Board
 from luhyadb import letters as dead
 from luhyadb import outbox
-from luhyadb.models import Account, Event, Host, ImageVersion, Instance, Letter, Outbox, Task, TaskStep
+from luhyadb.models import Account, Event, Expiry, Host, ImageVersion, Instance, Letter, Outbox, Task, TaskStep
 
 MIB = 1024 * 1024
 Picture = dict[str, Any]
@@ -62,7 +62,7 @@ def _names(host_ids: Iterable[str]) -> dict[str, str]:
 INSTANCE_COLUMNS = (
     "pk", "name", "state", "wanted", "usage", "image__image__name", "image__image_id", "image__version", "cpus", "memory_mib",
     "persistence", "data_disk_mib", "first_boot_offline", "offline",
-    "owner__username", "cluster", "node", "nics", "display_port", "accelerator", "error", "created_at", "changed_at", "task",
+    "owner__username", "cluster", "node", "nics", "display_port", "accelerator", "error", "created_at", "changed_at", "task", "expiry__expires_at",
 )
 
 
@@ -70,9 +70,11 @@ def instances(rows: Iterable[Instance]) -> list[Picture]:
     """Pictures of many instances, with three more queries in all."""
     known = list(rows)
     prefetch_related_objects(known, "image__image", "owner")
+    ends = dict(Expiry.objects.filter(instance__in=[r.pk for r in known]).values_list("instance", "expires_at"))
     return instances_of([{
         **{name: getattr(r, name) for name in INSTANCE_COLUMNS if "__" not in name}, "image__image__name": r.image.image.name,
         "image__image_id": r.image.image_id, "image__version": r.image.version, "owner__username": r.owner.username,
+        "expiry__expires_at": ends.get(r.pk),
     } for r in known])
 
 
@@ -110,7 +112,7 @@ def _instance(row: Mapping[str, Any], names: Mapping[str, str], newest: Mapping[
         "forwards": [{"guest_port": f["guest_port"], "host": f["host"], "port": f["port"]} for n in nics for f in n.get("forwards") or ()],
         "display": {"protocol": "vnc", "port": row["display_port"], "url": f"/instances/{row['pk']}/screen/"},
         "accelerator": str(row["accelerator"]), "error": fault(row["error"]), "created_at": when(row["created_at"]),
-        "changed_at": when(row["changed_at"]), "task": row["task"] or None, "queue": look,
+        "changed_at": when(row["changed_at"]), "task": row["task"] or None, "queue": look, "expires_at": when(row["expiry__expires_at"] or 0),
     }
 
 
@@ -316,7 +318,7 @@ def status() -> Picture:
     try:
         rows = list(Host.objects.select_related("group").exclude(state=HostState.RETIRED))
         known = hosts(rows)
-        parts = [*services(), _part("database", Health.OK, "answers"), _outbox(), *_letters(), *_roles(known)]
+        parts = [*services(), _part("database", Health.OK, "answers"), _outbox(), *_letters(), *_ends(), *_roles(known)]
     except DatabaseError as e:
         known, parts = [], [*services(), _part("database", Health.BAD, f"does not answer: {type(e).__name__}")]
     worst = max((Health(p["health"]) for p in parts), key=_ORDER.index)
@@ -354,6 +356,14 @@ def letters(rows: Sequence[Letter]) -> list[Picture]:
         "kind": row.kind, "task": row.task or None, "sender": row.sender, "to": row.to, "about": row.about,
         "sent_again_at": clock.rfc3339(row.sent_again_at) if row.sent_again_at else None,
     } for row in rows]
+
+
+def _ends() -> list[Picture]:
+    held = endings.held()
+    if not held:
+        return []
+    return [_part("expiry", Health.WARN, f"{held.stops} to stop and {held.deletes} to delete wait for a word, more than a tenth of all at once: "
+                                         "look at the clock, then educloud expiry let-go")]
 
 
 def _letters() -> list[Picture]:

@@ -78,6 +78,32 @@ def binding(account: Account) -> list[Standing]:
     return standings(_binding(account, account.group_id).select_related("group", "account").order_by("counted", "pk"))
 
 
+def every(*, group: Group | None = None, account: Account | None = None) -> list[tuple[Counted, int, Standing | None]]:
+    """All that is counted of a group or of a person: how much is used, and the limit with it if there is one."""
+    found = _used({account.pk}, "owner", "owner") if account else _used({group.pk if group else ""}, "group__above_it__above", "owner__group__above_it__above")
+    used = next(iter(found.values()), {})
+    rows = {row.counted: row for row in Quota.objects.filter(account=account, group=group).select_related("group", "account")}
+    return [(each, used.get(each, 0), Standing(rows[each], used.get(each, 0)) if each in rows else None) for each in Counted]
+
+
+def left(account: Account) -> dict[Counted, int]:
+    """How much more of what is limited somebody may make: the least of the limits that bind them."""
+    found: dict[Counted, int] = {}
+    for each in binding(account):
+        what = Counted(each.quota.counted)
+        found[what] = min(found.get(what, each.left), each.left)
+    return found
+
+
+def may_put(by: Account, *, group: str = "", user: str = "") -> bool:
+    """Whether somebody may set limits of that group, by its id, or of that person."""
+    try:
+        _ = limited_person(by, user) if user else limited_group(by, group)
+    except Refused:
+        return False
+    return True
+
+
 def known(by: Account, *, group: str = "", user: str = "") -> list[Standing]:
     """The limits of a group, or of a person; without either, those that bind ``by``. Raises Refused(not_found | forbidden)."""
     if user:
@@ -99,7 +125,7 @@ def put(by: Account, counted: str, limit: int | None, *, group: str = "", user: 
     if bool(group) == bool(user):
         raise Refused("invalid", "Whose limit?", "give a group or a user", field="group")
     with memory.atomic():
-        whose: dict[str, Any] = {"account": _person(by, user)} if user else {"group": _group(by, group)}
+        whose: dict[str, Any] = {"account": limited_person(by, user)} if user else {"group": limited_group(by, group)}
         row = Quota.objects.filter(counted=counted, **whose).first()
         before = {"limit": int(row.limit)} if row else {}
         if limit is None:
@@ -139,7 +165,8 @@ def _used(of: set[Any], by_thing: str, by_owner: str) -> dict[Any, dict[Counted,
     return found
 
 
-def _group(by: Account, text: str) -> Group:
+def limited_group(by: Account, text: str) -> Group:
+    """The group of that path or id, for who may set its limits: who manages people above it. Raises Refused(not_found | forbidden)."""
     row = groups.resolve(by, text)
     if row.parent_id is None:
         scope.require_admin(by)
@@ -148,7 +175,8 @@ def _group(by: Account, text: str) -> Group:
     return row
 
 
-def _person(by: Account, username: str) -> Account:
+def limited_person(by: Account, username: str) -> Account:
+    """The person of that name, for who may set their limits. Raises Refused(not_found | forbidden)."""
     account = people.find(by, username, Verb.WRITE)
     if account.pk == by.pk and not by.is_admin:
         raise Refused("forbidden", "Nobody sets their own limits", hint="Ask whoever manages your group.")

@@ -1,10 +1,13 @@
-"""Sentences about rights: groups, access roles, grants, shares, and why something may not be done."""
+"""Sentences about rights and limits: groups, access roles, grants, shares, and why something may not be done."""
 
 from __future__ import annotations
 
 from django.utils.translation import gettext_noop as _
 
+from clc.services.limit_sentences import LIMITS
+
 RIGHTS = (
+    *LIMITS,
     _("{} is of the whole cloud"),
     _("not of {} alone"),
     _("Give powerAdm there."),

@@ -323,6 +323,16 @@ def took(start: object, end: object = None) -> str:
     return gettext("%(m)d min %(s)d s") % {"m": int(seconds // 60), "s": int(seconds % 60)}
 
 
+def at_most(number: object, most: int) -> int:
+    """The smaller one; ``most`` where there is no number. At least 1, for a form that can ask for nothing less."""
+    return max(1, min(number, most)) if isinstance(number, int) else most
+
+
+def counted_label(name: object) -> str:
+    """What a limit counts, in the reader's language."""
+    return label(vocabulary.Counted(str(name)))
+
+
 def get(mapping: object, key: str) -> Any:
     """``mapping[key]``, empty where there is no such key."""
     return mapping.get(key, "") if isinstance(mapping, Mapping) else ""
@@ -334,7 +344,7 @@ def first_ip(nics: object) -> str:
     return next((str(card["ip"]) for card in cards if isinstance(card, Mapping) and card.get("ip")), "")
 
 
-for _filter in (label, said, state_icon, size, percent, fullness, short, get, first_ip):
+for _filter in (label, said, state_icon, size, percent, fullness, short, get, first_ip, at_most, counted_label):
     register.filter(_filter)
 for _tag in (icon, pill, words, age, moment, heard, took):
     register.simple_tag(_tag)

@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from luhyaapi.contracts.vocabulary import Word
 
 PAGE_SIZE = 50
-KEPT = ("subject", "person", "via", "result", "since", "until")
+KEPT = ("subject", "person", "group", "via", "result", "since", "until")
 """Filters of the record of changes, which stay from page to page as the others do."""
 _LARGEST = 2**63
 
@@ -50,7 +50,7 @@ def listed(request: HttpRequest, rows: QuerySet[Any], *order: str, size: int = P
     if after and _fits(rows, order, after):
         rows = rows.filter(_beyond(order, after))
     found = list(rows.order_by(*order)[: size + 1])
-    kept = {k: v for k in ("q", "state", "group", "role", "sort", *KEPT) if (v := request.GET.get(k))}
+    kept = {k: v for k in ("q", "state", "role", "sort", *KEPT) if (v := request.GET.get(k))}
     next_url = ""
     if len(found) > size:
         last = [getattr(found[size - 1], name.removeprefix("-")) for name in order]

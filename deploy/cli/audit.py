@@ -20,6 +20,7 @@ from luhyaapi.errors import Failed, Refused
 app = noun("audit")
 Subject = Annotated[str, typer.Option(metavar="ID", help="Only what is about this thing.")]
 Person = Annotated[str, typer.Option(metavar="NAME", help="Only what this person did, or what is theirs.")]
+InGroup = Annotated[str, typer.Option("--group", metavar="PATH", help="Only what is of people in this group or below it.")]
 Way = Annotated[str, typer.Option(metavar="WAY", help="Only what came by page, api, live, host, cloud or shell.")]
 Came = Annotated[str, typer.Option(metavar="RESULT", help="Only what was done, or refused.")]
 Since = Annotated[str, typer.Option(metavar="TIME", help="Not before this date or time (UTC), e.g. 2030-01-31 or 2030-01-31T08:00:00Z.")]
@@ -34,12 +35,12 @@ def _query(**asked: str) -> str:
 
 
 @verb(app, "list")
-def list_lines(
-    session: Session, subject: Subject = "", person: Person = "", via: Way = "", result: Came = "", since: Since = "", until: Until = "",
+def list_lines(  # noqa: PLR0913, PLR0917 - the filters there are
+    session: Session, subject: Subject = "", person: Person = "", group: InGroup = "", via: Way = "", result: Came = "", since: Since = "", until: Until = "",
     limit: Annotated[int, typer.Option(min=1, max=_MOST, help="So many lines.")] = 50,
 ) -> None:
-    """List the newest lines of the record: all for administrators, for others what is theirs."""
-    asked = _query(subject=subject, person=person, via=via, result=result, since=since, until=until, limit=str(limit))
+    """List the newest lines of the record: all for administrators, of a group for who sees its people, for others what is theirs."""
+    asked = _query(subject=subject, person=person, group=group, via=via, result=result, since=since, until=until, limit=str(limit))
     found = session.api.get(api.path("audit") + asked)["results"]
     if session.json:
         output.document(found)

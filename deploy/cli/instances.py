@@ -187,6 +187,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options people have
     network: Annotated[list[str] | None, typer.Option(help="Network to have a card in; may be repeated; `default` is the cluster's own.")] = None,
     group: Annotated[list[str] | None, typer.Option(help="Security group to be in from the start; may be repeated.")] = None,
     first_boot_offline: Annotated[bool, typer.Option("--first-boot-offline", help="No network until the guest says that its first boot is done.")] = False,
+    expires: Annotated[str, typer.Option(metavar="WHEN", help="When it ends: 7d, 12h, 2030-01-31, never; otherwise as its group says.")] = "",
     why: Annotated[bool, typer.Option("--why", help="Also say why each node was taken or not.")] = False,
     no_wait: NoWait = False,
     timeout: Timeout = _WAIT_S,
@@ -194,6 +195,8 @@ def run(  # noqa: PLR0913, PLR0917 - the options people have
     """Run new instances and wait until they run."""
     body = _order(image, name, cpus, memory, count, kind or "", ssh_key or [], transient, data_disk)
     body |= {name: given for name, given in (("networks", network), ("groups", group)) if given}
+    if expires:
+        body["expires"] = expires
     if first_boot_offline:
         body["first_boot_offline"] = True
     if user_data and (given := read_user_data(user_data)):
@@ -309,6 +312,12 @@ def reboot(
 def connect(session: Session, instance: InstanceName, no_wait: NoWait = False, timeout: Timeout = _WAIT_S) -> None:
     """Give an instance its network, whether or not its first boot is done."""
     _post(session, instance, "connect", {}, no_wait=no_wait, timeout_s=timeout)
+
+
+@verb(app, "expire")
+def expire(session: Session, instance: InstanceName, when: Annotated[str, typer.Argument(metavar="WHEN", help="7d, 12h, 2030-01-31 or never.")]) -> None:
+    """Have an instance end at another time, or never: it is stopped then, and deleted only where its group says so."""
+    print_one(session, session.api.put_json(api.path("instances", resolve(session, instance), "expiry"), {"expires": when}))
 
 
 @verb(app, "restore")

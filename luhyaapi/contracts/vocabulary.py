@@ -329,6 +329,13 @@ class Verb(Word):
     FULL = "full", "All", "全部"
 
 
+class Budgeted(Word):
+    """What hours are counted for a budget: of machines that run, or of their processors."""
+
+    HOURS = "hours", "Machine hours", "实例小时"
+    CPU_HOURS = "cpu_hours", "Processor hours", "处理器小时"
+
+
 class Counted(Word):
     """What limits are set on. Memory and disks in MiB; disks are the data disks."""
 

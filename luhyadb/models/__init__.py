@@ -8,6 +8,7 @@ from luhyadb.models.hosts import Host, JoinToken
 from luhyadb.models.images import Comparison, Image, ImageVersion, Upload
 from luhyadb.models.instances import Instance, ScreenTicket
 from luhyadb.models.letters import Letter
+from luhyadb.models.limits import AddressHolding, Budget, CapacitySample, Expiry, ExpiryRule, Run
 from luhyadb.models.networks import Card, Network, NetworkPlan, Reservation
 from luhyadb.models.people import Account, Departure, IdempotencyKey
 from luhyadb.models.queue import Gate, Turn
@@ -31,10 +32,11 @@ from luhyadb.models.tasks import Chain, Event, FlowRun, Heard, Outbox, Prefetch,
 from luhyadb.models.workspaces import Workspace
 
 __all__ = [
-    "Access", "AccessOrder", "AccessRole", "Account", "AccountRequest", "AddressLease", "ApiToken", "BrowserSession", "Card", "Chain",
-    "Child", "Comparison", "Departure", "Directory", "DirectoryAccount", "DirectoryMapping", "ElasticAddress", "ElasticLink", "Event",
-    "FlowRun", "Forward", "ForwardLease", "Gate", "Grant", "Group", "GroupAbove", "GroupMember", "Guess", "Heard", "Host", "IdempotencyKey",
-    "Image", "ImageVersion", "Instance", "JoinToken", "Letter", "Network", "NetworkPlan", "Outbox", "Passkey", "Permission", "Placement",
-    "Pool", "PortLease", "Prefetch", "Quota", "Reservation", "ReservedAddress", "ScreenTicket", "SecondStep", "SecurityGroup", "Segment",
-    "Share", "SpentChallenge", "TakenAddress", "Task", "TaskOrder", "TaskStep", "Turn", "Upload", "Workspace",
+    "Access", "AccessOrder", "AccessRole", "Account", "AccountRequest", "AddressHolding", "AddressLease", "ApiToken", "BrowserSession",
+    "Budget", "CapacitySample", "Card", "Chain", "Child", "Comparison", "Departure", "Directory", "DirectoryAccount", "DirectoryMapping",
+    "ElasticAddress", "ElasticLink", "Event", "Expiry", "ExpiryRule", "FlowRun", "Forward", "ForwardLease", "Gate", "Grant", "Group",
+    "GroupAbove", "GroupMember", "Guess", "Heard", "Host", "IdempotencyKey", "Image", "ImageVersion", "Instance", "JoinToken", "Letter",
+    "Network", "NetworkPlan", "Outbox", "Passkey", "Permission", "Placement", "Pool", "PortLease", "Prefetch", "Quota", "Reservation",
+    "ReservedAddress", "Run", "ScreenTicket", "SecondStep", "SecurityGroup", "Segment", "Share", "SpentChallenge", "TakenAddress", "Task",
+    "TaskOrder", "TaskStep", "Turn", "Upload", "Workspace",
 ]

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from cc.role import ROLE
-from clc.services import comparisons, images, sign_in, tokens
+from clc.services import comparisons, images, instances, sign_in, tokens
 from clc.web.api import store
 from deploy.cli.main import main
 from deploy.cli.session import Session
@@ -436,3 +436,29 @@ def test_many_accounts_at_once(cli, ready, tmp_path, world):
     assert [(each["username"], bool(each["password"])) for each in made["lines"]] == [("pupil-1", True), ("pupil-2", True)]
     table.write_text("username\nb@d name\n")
     assert "line 2" in json.dumps(cli("user", "import", str(table))[1])
+
+
+def test_ends_budgets_and_reports(cli, ready):
+    made = cli("instance", "run", "--image", "tiny", "--name", "one", "--expires", "7d", "--no-wait")[0]
+    assert made == 0
+    assert cli("instance", "show", "one")[1]["expires_at"]
+    assert cli("instance", "expire", "one", "never")[1]["expires_at"] is None
+    assert cli("instance", "expire", "one", "yesterday")[0] == 2
+    assert cli("expiry", "rule", "everybody", "--default", "30d", "--longest", "90d")[1]["binding"]["longest"] == "90d"
+    assert "90d" in cli("expiry", "rule", "everybody", plain=True)[1]
+    assert cli("expiry", "group", "everybody", "2d")[1] == {"group": "everybody", "machines": 1}
+    assert cli("expiry", "held")[1] == {"stops": 0, "deletes": 0}
+    assert cli("expiry", "let-go", "--yes")[0] == 0
+    assert cli("budget", "set", "hours", "500", "--until", "2090-07-31", "--group", "everybody")[1]["left"] == 500
+    assert cli("budget", "set", "hours", "many", "--group", "everybody")[0] == 2
+    assert [b["hours"] for b in cli("budget", "list")[1]] == [500]
+    assert "everybody" in cli("budget", "list", plain=True)[1]
+    assert cli("budget", "set", "hours", "none", "--group", "everybody")[1]["hours"] is None
+    Instance.objects.update(state="starting")
+    instances.move(Instance.objects.get(), "seen_running")
+    assert [line["name"] for line in cli("report", "instances", "--group", "everybody")[1]] == ["one"]
+    for name in ("instances", "images", "addresses"):
+        code, text = cli("report", name, "--csv", plain=True)
+        assert (code, "user" in text.splitlines()[0]) == (0, True), name
+        assert cli("report", name, plain=True)[0] == 0
+    assert cli("report", "capacity", "--from", "2020-01-01")[1] == []

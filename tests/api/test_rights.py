@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from clc.services import people
 from luhyadb import scope
-from luhyadb.models import Event, Group, GroupAbove, Instance, Share
+from luhyadb.models import Event, Group, GroupAbove, Image, Instance, Share
 from tests.support.clc_world import PASSWORD
 
 API = "/api/v1/"
@@ -236,3 +237,19 @@ def test_a_host_belongs_to_a_group_and_is_seen_by_who_has_a_right_over_hosts_the
     assert api(school["head"]).post(f"{API}hosts/{node.pk}/drain/", {}, format="json").status_code == 403
     assert api(school["head"]).patch(f"{API}hosts/{node.pk}/", {"group": "everybody"}, format="json").status_code == 403
     assert api(school["head"]).get(f"{API}hosts/{cluster.pk}/").status_code == 404
+
+
+def test_a_group_whose_machines_people_and_images_are_gone_is_given_up(api, world, admin):
+    world.cluster()
+    image = world.image(admin)
+    group = world.group("edu.gone")
+    paul, _ = (world.account(name, "user", "edu.gone") for name in ("paul", "pia"))
+    world.instance(paul, image, state="deleted")
+    Image.objects.create(id="img-000000ff", name="old", owner=admin, group=group, retired=True, created_at=0)
+    people.deactivate(admin, "pia")
+    people.delete(admin, "paul")
+    refused = api(admin).delete("/api/v1/groups/edu.gone/")
+    assert (refused.status_code, refused.json()["why"]) == (409, "people: pia"), "who is deactivated comes back to where she was"
+    people.delete(admin, "pia")
+    assert api(admin).delete("/api/v1/groups/edu.gone/").status_code == 204
+    assert {row.group.path for row in (Instance.objects.get(), Image.objects.get(pk="img-000000ff"))} == {"edu"}

@@ -7,6 +7,7 @@ from typing import Any
 import access_samples
 import audit_samples
 import directory_samples
+import limit_samples
 import people_samples
 import pool_samples
 import right_samples
@@ -98,6 +99,16 @@ _PATHS = {
     "host_action": "hosts/<str:id>/<str:action>/",
     "people": "people/",
     "person_add": "people/add/",
+    "people_import": "people/import/",
+    "person_limit": "people/of/<str:ident>/limit/",
+    "group_limit": "groups/<str:ident>/limit/",
+    "group_budget": "groups/<str:ident>/budget/",
+    "person_budget": "people/of/<str:ident>/budget/",
+    "group_expiry": "groups/<str:ident>/expiry/",
+    "group_expiry_rule": "groups/<str:ident>/expiry-rule/",
+    "expiry_let_go": "expiry/let-go/",
+    "instance_expiry": "instances/<str:ident>/expiry/set/",
+    "reports": "reports/",
     "person": "people/of/<str:ident>/",
     "person_password": "people/of/<str:ident>/password/",
     "person_delete": "people/of/<str:ident>/delete/",
@@ -595,6 +606,7 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
         "screen": ("instances/screen.html", "", {"instance": one[0]}),
         "serial": ("instances/serial.html", "", {"instance": one[0]}),
         "run": ("instances/run.html", "instances", {"form": FORM, "images": images()[:3], "capacity": CAPACITY}),
+        "run-little-left": ("instances/run.html", "instances", {"form": FORM, "images": images()[:3], "capacity": CAPACITY, **limit_samples.LEFT}),
         "run-wrong": ("instances/run.html", "instances", {"form": _WRONG, "images": images()[:3], "error": _ERROR}),
         "run-none": ("instances/run.html", "instances", {"form": FORM, "images": []}),
         "images": ("images/list.html", "images", {"rows": images(), "filters": {}}),
@@ -695,6 +707,13 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
             {"instance": one[0], "tab": "overview", "form": FORM, **access_samples.OPENED,
              "sharing": right_samples.SHARING | {"shares": [], "unshare": "instance_unshare"}},
         ),
+        **limit_samples.batches(FORM),
+        **limit_samples.reports(),
+        "instance-soon": ("instances/detail.html", "instances", {"instance": one[0], "tab": "overview", "form": FORM, **limit_samples.SOON}),
+        "instance-over": ("instances/detail.html", "instances", {"instance": one[4], "tab": "overview", "form": FORM, **limit_samples.OVER}),
+        "group-seen": ("rights/group.html", "groups", {**right_samples.GROUP, **limit_samples.READ_ONLY, "form": FORM}),
+        "portal-soon": ("portal/home.html", "portal", {"rows": one[:1], "images": images()[:1], "soon": [
+            {"instance_id": one[0]["id"], "instance": one[0], "ended_at": 0, "expires_at": BASE}]}),
         "who": ("rights/who.html", "images", right_samples.WHO),
         "who-nobody": ("rights/who.html", "images", right_samples.WHO | {"rows": []}),
         **people_samples.pages(stamp, FORM),

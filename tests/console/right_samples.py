@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import limit_samples
+
 from luhyaapi.contracts.vocabulary import Kind, Verb
 
 _AT = 1_800_000_000.0
@@ -37,7 +39,7 @@ WHY_NOT = _ASK | {"answer": {"allowed": False, "reasons": [], "why_not": "you ha
 PERSON: dict[str, Any] = {
     "person": {"username": "student-07", "role": "user", "group": "edu.school.class1", "instances": 2, "last_login_at": None, "created_at": _AT,
                "active": True, "password_change": True, "second_step": True, "locked_until": "2027-01-15T08:00:00Z"},
-    "may": ALL, "why": WHY, **CHOICES,
+    "may": ALL, "why": WHY, **CHOICES, **limit_samples.QUOTAS, **limit_samples.ENDS,
     "grants": [{"id": "gra-00000001", "user": "student-07", "role": "watcher", "group": "edu.school", "created_at": _AT}],
 }
 _MANY = {"people": 30, "instances": 28, "images": 2}
@@ -45,7 +47,8 @@ GROUPS: dict[str, Any] = {**CHOICES, "begun": "", "filters": {}, "rows": [
     {"id": "grp-00000000", "path": "everybody", "people": 2, "instances": 3, "images": 4}, {"id": "grp-00000001", "path": "edu.school.class1", **_MANY},
 ]}
 GROUP: dict[str, Any] = {
-    **CHOICES, "group": {"id": "grp-00000001", "path": "edu.school.class1", "created_at": _AT}, "many": _MANY, "may": ALL, "is_everybody": False,
+    **CHOICES, **limit_samples.QUOTAS, **limit_samples.ENDS,
+    "group": {"id": "grp-00000001", "path": "edu.school.class1", "created_at": _AT}, "many": _MANY, "may": ALL, "is_everybody": False,
     "people": [{"username": "tina", "access_role_id": "powerAdm"}, {"username": "student-07", "access_role_id": "user"}],
     "over": [
         {"people": 1, "names": ["head"], "role": "watcher", "group": "edu", "given": True},

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cc.services import children
-from clc.services import hosts, images, instances, own, remains, tasks
+from clc.services import deletes, hosts, images, instances, own, remains, tasks
 from luhyaapi import ids
 from luhyaapi.errors import Failed, Refused
 from luhyadb import memory, outbox
@@ -476,7 +476,7 @@ def test_a_delete_that_cannot_be_given_again_holds_up_no_other(cloud):
     stays, goes = cloud.do(), cloud.do()
     Instance.objects.update(wanted="deleted", changed_at=1)
     Instance.objects.filter(pk=stays).update(cluster="cc-00000000")
-    assert instances.delete_again() == 1
+    assert deletes.again() == 1
     cloud.until_rest()
     assert (cloud.state(stays), cloud.state(goes)) == ("running", "deleted")
 

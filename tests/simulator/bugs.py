@@ -11,7 +11,7 @@ from typing import Any
 from cc.role import ROLE as CC_ROLE
 from cc.services import flows, leases, placements, steps
 from clc.role import ROLE as CLC_ROLE
-from clc.services import instances, tasks
+from clc.services import deletes, tasks
 from luhyaapi import clock, journal
 from luhyaapi.command.worker import Worker
 from luhyaapi.contracts.vocabulary import TaskState
@@ -270,7 +270,7 @@ def _half_wiped() -> list[Patch]:
         if kept is None or kept.state != "deleted":
             real(self, instance, found)
 
-    return [(Domains, "_look", look), (instances, "delete_again", lambda: 0)]
+    return [(Domains, "_look", look), (deletes, "again", lambda: 0)]
 
 
 @bug("a deleted guest keeps its image pinned", 0)

@@ -194,12 +194,27 @@
       if (values.data_disk) words.push(`--data-disk ${quote(values.data_disk)}`);
       for (const name of ["network", "group"]) if (values[name]) words.push(`--${name} ${quote(values[name])}`);
       if (values.first_boot_offline) words.push("--first-boot-offline");
+      if (values.expires) words.push(`--expires ${quote(values.expires)}`);
       if (values.kind) words.push(`--kind ${values.kind}`);
       if (values.count && values.count !== "1") words.push(`--count ${quote(values.count)}`);
       $("[data-show=command]").textContent = words.join(" ");
     };
+    // What more is asked for than is left is told before it is sent; the cloud decides again.
+    const over = $("[data-over]", run);
+    const weigh = () => {
+      const values = Object.fromEntries(new FormData(run));
+      const [many, cpus] = [Number(values.count) || 1, Number(values.cpus) || 1];
+      const left = (name) => (name in run.dataset ? Number(run.dataset[name]) : Infinity);
+      const lacks = [[many, left("leftInstances")], [many * cpus, left("leftCpus")]].find(([asked, there]) => asked > there);
+      over.hidden = !lacks;
+      over.textContent = lacks ? `${run.dataset.textLeft} ${lacks[0]} > ${lacks[1]}` : "";
+      for (const name of ["count", "cpus"]) run.elements[name]?.setCustomValidity(over.textContent);
+    };
+    run.addEventListener("input", weigh);
+    weigh();
     run.addEventListener("input", say);
     say();
   }
+  for (const button of $$("[data-print]")) button.addEventListener("click", () => print());
   for (const log of $$("[data-scroll-end]")) log.scrollTop = log.scrollHeight;
 })();

@@ -25,6 +25,7 @@ _KINDS = {"jsonl": "application/jsonl", "csv": "text/csv; charset=utf-8"}
 _ASKS = [
     OpenApiParameter("subject", str, description="The id of what it is about; tasks about it are told too."),
     OpenApiParameter("person", str, description="The user name of who did it, or whose it is."),
+    OpenApiParameter("group", str, description="A group by its path or id: what is of its people or of those below it, for who may see them."),
     OpenApiParameter("actor", str, description="The user name of who did it."),
     OpenApiParameter("noun", str, description="The kind of thing: instance, image, user, session, ..."),
     OpenApiParameter("task", str, description="The id of a task."),
@@ -90,7 +91,7 @@ class Audit(Endpoint):
 
     @says(listed("Audit", LineShape), parameters=[*_ASKS, *PAGES], tag=TAG, operation_id="audit_list")
     def get(self, request: Request) -> Response:
-        """List who did what, newest first: administrators all, others what is theirs."""
+        """List who did what, newest first: administrators all, who sees the people of a `group` what is of that group, others what is theirs."""
         rows = audit_export.found(self.account, asked_of(request.query_params, "cursor", "limit")).select_related("owner")
         return page(request, rows, lambda found: [audit_export.picture(row, self.account) for row in found], by="id")
 

@@ -37,6 +37,8 @@ class RunForm(Form):
     user_data = Given(required=False, allow_blank=True, default="", help_text="Handed to the guest's cloud-init, at most 64 KiB; not readable again.")
     first_boot_offline = serializers.BooleanField(required=False, default=False,
                                                  help_text="Its cards have no carrier until the guest says that its first boot is done.")
+    expires = Text(max_length=40, required=False, allow_blank=True, default="",
+                   help_text="When it ends: `7d`, `12h`, a date (when that day is over), RFC 3339 or `never`; empty: as its group says.")
     ssh_keys = serializers.ListField(child=Text(max_length=8192), required=False, default=list, max_length=16)
     networks = serializers.ListField(child=Text(max_length=63), required=False, default=list, max_length=8,
                                      help_text="Names or ids: a card in each, in that order; none: one in the cluster's own, `default`.")

@@ -15,6 +15,7 @@ from luhyaapi.contracts.vocabulary import (
     AddressState,
     Allowed,
     Architecture,
+    Budgeted,
     Health,
     HostState,
     ImageState,
@@ -43,7 +44,7 @@ def _choices(words: Any) -> list[tuple[str, str]]:
 # The description names an enumeration as the vocabulary does, not by a hash of its words.
 spectacular_settings.apply_patches({"ENUM_NAME_OVERRIDES": {  # type: ignore[no-untyped-call]
     w.__name__: _choices(w) for w in (
-        Accelerator, AddressState, Allowed, Architecture, Health, HostState, ImageState, InstanceState, Kind, LeaseState, NetworkMode, Persistence,
+        Accelerator, AddressState, Allowed, Architecture, Budgeted, Health, HostState, ImageState, InstanceState, Kind, LeaseState, NetworkMode, Persistence,
         Protocol, RequestState, Result, Role, TaskState, Usage, Verb, Via, WorkspaceState,
     )
 }})
@@ -139,6 +140,7 @@ class InstanceShape(s.Serializer):
     error = FaultShape(allow_null=True)
     created_at = s.DateTimeField()
     changed_at = s.DateTimeField()
+    expires_at = s.DateTimeField(allow_null=True, help_text="It is stopped then; null: never.")
     task = s.CharField(allow_null=True)
     queue = QueueShape(allow_null=True)
 

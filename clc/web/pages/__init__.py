@@ -8,12 +8,15 @@ from clc.web.pages import (
     account_requests,
     addresses,
     audit,
+    batches,
     departures,
     directories,
+    ends,
     groups,
     hosts,
     images,
     instances,
+    limits,
     network_pools,
     networks,
     overview,
@@ -22,6 +25,7 @@ from clc.web.pages import (
     portal,
     probes,
     provider,
+    reports,
     security_groups,
     session,
     shares,
@@ -30,8 +34,8 @@ from clc.web.pages import (
 )
 
 __all__ = [
-    "PAGES", "access", "access_roles", "account", "account_requests", "addresses", "audit", "departures", "directories", "groups", "hosts", "images",
-    "instances", "network_pools", "networks", "overview", "passkeys", "people", "portal", "probes", "provider", "security_groups", "session", "shares",
-    "tasks", "urlpatterns", "workspaces",
+    "PAGES", "access", "access_roles", "account", "account_requests", "addresses", "audit", "batches", "departures", "directories", "ends", "groups",
+    "hosts", "images", "instances", "limits", "network_pools", "networks", "overview", "passkeys", "people", "portal", "probes", "provider", "reports",
+    "security_groups", "session", "shares", "tasks", "urlpatterns", "workspaces",
 ]
 urlpatterns = routes()

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from clc.services import access_roles, grants, groups, right_pictures
 from clc.web.listing import listed
 from clc.web.page import Form, form_of, go, page, show
-from clc.web.pages.people import NEEDS
+from clc.web.pages.rights import NEEDS
 from clc.web.pages.words import Shown
 from luhyaapi.contracts.vocabulary import Kind, Verb
 from luhyadb import scope

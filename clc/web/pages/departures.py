@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from clc.services import departure_pictures, departures, people
 from clc.web.page import Form, go, page, show
-from clc.web.pages.people import NEEDS
+from clc.web.pages.rights import NEEDS
 from luhyaapi.contracts.vocabulary import Verb
 from luhyaapi.errors import Refused
 from luhyadb.models import Account

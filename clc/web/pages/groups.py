@@ -11,8 +11,8 @@ from django.utils.translation import gettext_lazy as _
 from clc.services import groups, right_pictures
 from clc.web.listing import listed, matching
 from clc.web.page import Form, go, page, show
-from clc.web.pages import rights, words
-from clc.web.pages.people import NEEDS
+from clc.web.pages import ends, limits, rights, words
+from clc.web.pages.rights import NEEDS
 from luhyaapi.contracts.vocabulary import InstanceState, Kind, Verb
 from luhyadb import scope
 from luhyadb.models import Account, Group, Image, Instance
@@ -57,6 +57,7 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
         below=[{"id": each.pk, "path": each.path} for each in scope.visible_to(me, Group).filter(parent=row).order_by("path")[:_SHOWN]],
         images=words.images(images[:_SHOWN]), instances=words.instances(instances[:_SHOWN]),
         command=f"educloud group show {groups.shown(row.path)}", **rights.choices(request, Verb.CREATE),
+        **limits.card(request, group=row), **ends.card(request, group=row),
     )
 
 

@@ -19,7 +19,7 @@ from clc.services import instance_asks, instances, renewals, sizes
 from clc.web.listing import filters, listed, matching
 from clc.web.live import console_log, live
 from clc.web.page import Form, form_of, go, is_fragment, page, show, toast
-from clc.web.pages import access, shares, words
+from clc.web.pages import access, ends, limits, shares, words
 from clc.web.pages.overview import capacity
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import ImageState, InstanceState, Verb
@@ -84,7 +84,7 @@ def run(request: HttpRequest) -> HttpResponse:
     form.values.setdefault("image", request.GET.get("image", ""))
     return show(request, "instances/run.html", images=runnable_images(request), capacity=capacity(),
                 networks=words.networks(scope.visible_to(request.user, Network).filter(retired_at=0).order_by("name")[:_SHOWN_IMAGES]),
-                groups=access.own_groups(request.user))
+                groups=access.own_groups(request.user), **limits.left(request))
 
 
 def runnable_images(request: HttpRequest) -> list[words.Shown]:
@@ -102,7 +102,7 @@ def _ask(values: dict[str, str]) -> instance_asks.Ask:
         networks=tuple(filter(None, (values.get("network", ""),))), groups=tuple(filter(None, (values.get("group", ""),))),
         # a browser sends its own line ends, which a script's first line does not bear
         user_data=values.get("user_data", "").replace("\r\n", "\n"),
-        first_boot_offline=bool(values.get("first_boot_offline")),
+        first_boot_offline=bool(values.get("first_boot_offline")), expires=values.get("expires", ""),
         ssh_keys=tuple(line for line in values.get("ssh_key", "").splitlines() if line.strip()),
     )
 
@@ -138,7 +138,7 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
     found = instances.resolve(request.user, ident)
     shown = words.instance(found, request.user)
     tab = request.GET.get("tab", "overview")
-    more: dict[str, Any] = {}
+    more: dict[str, Any] = ends.ending(found)
     if tab == "log":
         more["log"] = _log(request, found)
     elif tab == "tasks":

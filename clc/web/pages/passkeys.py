@@ -58,7 +58,7 @@ def enter(request: HttpRequest) -> HttpResponse:
     try:
         account = passkeys.signed_in_by(_sealed(request), request.POST.get("answer", ""), session.address(request), half)
     except Trouble as error:
-        return _over(session.refused(request, "login_code.html" if half else "login.html", error, next=target))
+        return _over(session.refused(request, "login_code.html" if half else "login.html", error, half, next=target))
     return _over(session.entered(request, account, target))
 
 

@@ -25,16 +25,15 @@ from clc.services import (
 )
 from clc.web.listing import listed, matching
 from clc.web.page import Form, at_field, go, page, show
-from clc.web.pages import rights, words
+from clc.web.pages import ends, limits, rights, words
 from clc.web.pages.account import sign_ins
+from clc.web.pages.rights import NEEDS
 from luhyaapi import ids
-from luhyaapi.contracts.vocabulary import InstanceState, Kind, Verb
+from luhyaapi.contracts.vocabulary import InstanceState, Verb
 from luhyaapi.errors import Refused
 from luhyadb import scope
 from luhyadb.models import Account, Grant, Group, Instance
 
-NEEDS = (Kind.ACCOUNT, Verb.READ, Verb.CREATE)
-"""Who has to do with people at all."""
 _SHOWN_INSTANCES = 100
 _SHOWN_GRANTS = 100
 
@@ -113,7 +112,7 @@ def _detail(request: HttpRequest, found: Account, **more: Any) -> HttpResponse:
                 why=rights.why(request, found),
                 command="educloud admin password" if found.pk == request.user.pk else f"educloud user password {found.username}",
                 instances=words.instances(theirs.order_by("-created_at")[:_SHOWN_INSTANCES]), **rights.choices(request, Verb.WRITE),
-                **sign_ins(request, found), **more)
+                **sign_ins(request, found), **limits.card(request, account=found), **ends.card(request, account=found), **more)
 
 
 def _grants(rows: QuerySet[Grant]) -> list[words.Shown]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
+from clc.services import expiry
 from clc.web.listing import listed
 from clc.web.page import page, show
 from clc.web.pages import words
@@ -21,4 +22,5 @@ def home(request: HttpRequest) -> HttpResponse:
     mine = mine.filter(owner=request.user).exclude(state=InstanceState.DELETED)
     found = listed(request, mine, "-created_at", "id", size=24)
     return show(request, "portal/home.html", rows=words.instances(found.rows), images=runnable_images(request),
+                soon=expiry.soon(request.user),
                 next_url=found.next_url, previous_url=found.previous_url)

@@ -14,6 +14,8 @@ from luhyaapi.errors import Refused
 from luhyadb import scope
 from luhyadb.models import Account, Group
 
+NEEDS = (Kind.ACCOUNT, Verb.READ, Verb.CREATE)
+"""Who has to do with people at all."""
 _OFFERED = 200
 ASKED_OF = (Kind.IMAGE, Kind.INSTANCE)
 """The kinds of what a page can be asked about."""
