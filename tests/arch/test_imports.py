@@ -69,6 +69,7 @@ def test_the_import_contract_is_kept() -> None:
     ("luhyaapi.edge.nft", "luhyaapi.edge.iptables", "rules-alone"),
     ("luhyaapi.transfer.fetch.request", "luhyaapi.transfer.curl", "protocols-alone"),
     ("walrus.drivers.local", "walrus.drivers.s3", "stores-alone"),
+    ("clc.drivers.ldap_directory", "clc.drivers.oidc_provider", "directories-alone"),
 ])
 def test_a_wrong_import_breaks_its_contract(importer: str, imported: str, contract: str) -> None:
     _, graph = _read()
@@ -106,6 +107,7 @@ DOORS = {
     "ctypes": ("luhyaapi.edge.libnft", "nc.drivers.metadata_bridge"),
     "botocore": ("walrus.drivers.s3",),
     "ldap": ("clc.drivers.ldap_directory",),
+    "joserfc": ("clc.drivers.oidc_provider",),
 }
 
 
