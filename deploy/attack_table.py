@@ -1,8 +1,9 @@
-"""What somebody may try on images, archives, what is fetched, and paths; each row with the tests that show what becomes of it."""
+"""What somebody may try: on images, archives, what is fetched, and paths, and then as somebody else; each row with the tests that show what becomes of it."""
 
 from __future__ import annotations
 
 from deploy.fault_table import Row
+from deploy.people_attacks import PEOPLE
 
 _INSPECTION = "tests/unit/test_inspection.py"
 _FORMATS = "tests/unit/test_formats.py"
@@ -186,13 +187,5 @@ ATTACKS = (
         (f"{_ATTACKS}::test_a_node_pushes_only_what_was_ordered", f"{_DRAFTS}::test_damaged_and_foreign_blocks_are_refused"),
         ("attacks/A32",),
     ),
-    Row(
-        "A39", "Images and workspaces of others",
-        "They are not there for who may not see them.",
-        (
-            "tests/api/test_workspace_calls.py::test_only_administrators_begin_and_nobody_sees_others",
-            "tests/api/test_access.py::test_what_belongs_to_others_is_not_there",
-        ),
-        ("attacks/A39",),
-    ),
+    *PEOPLE,
 )

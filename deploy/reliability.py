@@ -25,7 +25,7 @@ def page(ledger_file: Path, note: str) -> str:
     """The whole page in Markdown."""
     ledger: Ledger = json.loads(ledger_file.read_text("utf-8")) if ledger_file.exists() else {}
     parts = ["# Reliability\n", note, _HEAD, "## Promises\n", *_table(PROMISES, ledger), "\n## Faults\n", *_table(FAULTS, ledger)]
-    parts += ["\n## Attacks on images, archives, what is fetched, and paths\n", _ATTACKS, *_table(ATTACKS, ledger, "What is tried")]
+    parts += ["\n## Attacks\n", _ATTACKS, *_table(ATTACKS, ledger, "What is tried")]
     parts += ["\n## The ledger\n", *_all(ledger)]
     return "\n".join(parts)
 

@@ -100,6 +100,7 @@ def numbered(prefix: str, first: int, last: int) -> list[Line]:
 
 def look(by: Account, lines: Sequence[Line], group: str = "", role: str = "user") -> Batch:
     """What would become of each line, for ``group`` and ``role`` where it says none. Nothing is changed. Raises Refused(forbidden)."""
+    people.known(by)
     there = {a.username.casefold(): a for a in Account.objects.select_related("group")}
     default = groups.resolve(by, group).path if group else by.group.path
     seen: dict[str, int] = {}
@@ -163,13 +164,17 @@ def _missing(path: str, new: Iterable[str]) -> list[str]:
 
 def _office(by: Account, path: str, role: str, new: Iterable[str], known: dict[tuple[str, str], people.Place | Refused]) -> people.Place:
     """Whether ``by`` may have people there with that role: asked once for all lines that say the same. A group to be made is judged by the one above."""
-    while path in new:
-        path = paths.parent(path)
     if (path, role) not in known:
+        above = path
+        while above in new:
+            above = paths.parent(above)
         try:
-            known[path, role] = people.allowed_place(by, role, groups.shown(path))
+            known[path, role] = people.allowed_place(by, role, groups.shown(above))
         except Refused as e:
-            known[path, role] = e
+            # The same words, whether what lies above is not there or is not to be seen.
+            is_hidden = e.code == "not_found" or (path and not above)
+            known[path, role] = e if not is_hidden else Refused(
+                "not_found", f"There is no group {path[:63]!r}", "nothing you may see has that path, and you may not make it")
     found = known[path, role]
     if isinstance(found, Refused):
         raise found

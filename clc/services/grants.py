@@ -54,6 +54,14 @@ def forget_group(group: Group) -> None:
     Grant.objects.filter(group=group).delete()
 
 
+def check_managed(by: Account, account: Account, verb: Verb) -> None:
+    """Whether ``by`` may do that with an account, and could give all it may do: nobody takes over who may do more. Raises Refused(forbidden | not_found)."""
+    scope.one(by, Account, verb, pk=account.pk)
+    check_within(by, account.access_role, account.group)
+    for each in Grant.objects.filter(account=account).select_related("role", "group"):
+        check_within(by, each.role, each.group)
+
+
 def check_within(by: Account, role: AccessRole, where: Group) -> None:
     """Whether ``by`` has all that a role gives, over that group. Raises Refused(forbidden) naming what is missing."""
     if by.is_admin:

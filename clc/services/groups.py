@@ -25,23 +25,19 @@ def resolve(account: Account, text: str, verb: Verb = Verb.READ) -> Group:
     if ids.is_id(text, "grp"):
         return scope.one(account, Group, verb, pk=text)
     path = paths.EVERYBODY if text.strip() in ("", SHOWN) else paths.normal(text)
-    found = Group.objects.filter(key=key_of(path)).first()
+    # One that is there and may not be seen is told in the words of one that is not.
+    found = scope.visible_to(account, Group).filter(key=key_of(path)).first()
     if found is None:
         raise Refused("not_found", f"There is no group {text[:63]!r}", "nothing you may see has that path", hint="Make it: educloud group create PATH.")
-    try:
-        return scope.one(account, Group, verb, pk=found.pk)
-    except Refused as e:
-        if e.code != "not_found":
-            raise
-        raise Refused("not_found", f"There is no group {text[:63]!r}", "nothing you may see has that path") from e
+    return scope.one(account, Group, verb, pk=found.pk)
 
 
-def belongs_to(account: Account, path: str) -> Group:
-    """The group somebody says that a resource shall belong to, in the field ``owner_group``. Raises Refused(invalid | not_found)."""
+def belongs_to(account: Account, path: str, field: str = "owner_group") -> Group:
+    """The group somebody says that a resource shall belong to; what is wrong with it is told at ``field``. Raises Refused(invalid | not_found)."""
     try:
         return resolve(account, path)
     except Refused as e:
-        raise Refused(e.code, e.what, e.why, hint=e.hint, field="owner_group") from e
+        raise Refused(e.code, e.what, e.why, hint=e.hint, field=field) from e
 
 
 def shown(path: str) -> str:

@@ -8,15 +8,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 
-from clc.services import events, queue
+from clc.services import events, groups, queue
 from clc.services.own import own
 from clc.services.sentences import counted
 from luhyaapi import clock, ids, log
 from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.commands import HostAdmit, HostDrain, HostRefresh, HostRefuse, HostRemove
 from luhyaapi.contracts.reports import Hello, JoinAsked
-from luhyaapi.contracts.vocabulary import HostState, InstanceState, Role
+from luhyaapi.contracts.vocabulary import HostState, InstanceState, Kind, Role
 from luhyaapi.errors import Refused
 from luhyaapi.machines import HOST
 from luhyaapi.wire import identity
@@ -267,6 +268,24 @@ def drain(account: Account, host_id: str, *, on: bool) -> Host:
         _move(host, "drain" if on else "resume", drained=on)
         queue.freed(host.boss)
         outbox.send(HostDrain(host=host.id, on=on), host.boss, sender=own().id, task=ids.new("tsk"))
+    return host
+
+
+def known(account: Account) -> QuerySet[Host]:
+    """The hosts somebody may see. Raises Refused(forbidden) for who may see none."""
+    if not scope.able(account).get(Kind.HOST):
+        raise Refused("forbidden", "Only who manages hosts may do this")
+    return scope.visible_to(account, Host)
+
+
+def place(account: Account, host_id: str, path: str) -> Host:
+    """Have a host belong to a group: whoever has a right over hosts there sees it. Raises Refused(forbidden | not_found | invalid)."""
+    scope.require_admin(account)
+    with memory.atomic():
+        host, group = scope.one(account, Host, pk=host_id), groups.belongs_to(account, path, field="group")
+        before, host.group = host.group, group
+        Host.objects.filter(pk=host.pk).update(group=group)
+        events.record("host", host.pk, "host placed in a group", owner=None, name=host.name, before={"group": before.path}, after={"group": group.path})
     return host
 
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from clc.services import events
+from clc.services import events, grants
 from luhyaapi import clock
+from luhyaapi.contracts.vocabulary import Verb
 from luhyaapi.errors import Refused
-from luhyadb import memory, scope
+from luhyadb import memory
 from luhyadb.models import Account, Guess
 
 KNOWN_S = 30 * 24 * 3600.0
@@ -142,7 +143,7 @@ def until(account: Account) -> float:
 
 def lift(by: Account, account: Account) -> None:
     """Have nobody wait for this account any more. Raises Refused(forbidden)."""
-    scope.require_admin(by)
+    grants.check_managed(by, account, Verb.WRITE)
     with memory.atomic():
         forgive(account)
         events.record("user", str(account.pk), "lock lifted", owner=account, name=account.username, actor=by)

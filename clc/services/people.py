@@ -19,7 +19,7 @@ from clc.services.one_time import OneTimeHasher
 from luhyaapi.contracts.vocabulary import InstanceState, Kind, Verb
 from luhyaapi.errors import Refused
 from luhyadb import memory, scope
-from luhyadb.models import AccessRole, Account, Grant, Group, Instance
+from luhyadb.models import AccessRole, Account, Group, Instance
 from luhyadb.models.groups import EVERYBODY
 from luhyadb.ready_made import key_of
 
@@ -144,7 +144,7 @@ def set_password(account: Account, password: str, by: Account | None = None) -> 
         if by.pk == account.pk:
             raise Refused("forbidden", "Nobody resets the password they are signed in with", "changing it needs the current one",
                           hint="Change it on your account's page, or by `educloud admin password`.")
-        _manage(by, account, Verb.WRITE)
+        grants.check_managed(by, account, Verb.WRITE)
     with memory.atomic():
         if by is None and account.must_change_password and account.check_password(password):
             raise Refused("invalid", "This is the password that has to be changed", "choose another one", field="password")
@@ -187,7 +187,6 @@ def deactivate(by: Account, username: str) -> None:
     """
     from clc.services import directory_people
 
-    scope.require_admin(by)
     with memory.atomic():
         account = _to_end(by, username, "deactivate")
         if not account.is_active:
@@ -203,9 +202,9 @@ def reactivate(by: Account, username: str) -> None:
     """Have somebody sign in again. Raises Refused(not_found | forbidden), Refused(state) for who can already."""
     from clc.services import directory_people
 
-    scope.require_admin(by)
     with memory.atomic():
         account = find(by, username)
+        grants.check_managed(by, account, Verb.WRITE)
         if not Account.objects.filter(pk=account.pk, is_active=False).update(is_active=True):
             raise Refused("state", f"{account.username} is active already")
         directory_people.decided(account)
@@ -223,7 +222,7 @@ def _to_end(by: Account, username: str, verb: str) -> Account:
     # Who could be the last administrator is locked: two who end each other take turns.
     admins = set(Account.objects.select_for_update().filter(is_staff=True, is_active=True).values_list("pk", flat=True))
     account = Account.objects.select_for_update().get(pk=find(by, username).pk)
-    _manage(by, account, Verb.DELETE if verb == "delete" else Verb.WRITE)
+    grants.check_managed(by, account, Verb.DELETE if verb == "delete" else Verb.WRITE)
     if account.pk == by.pk:
         raise Refused("forbidden", _REFUSED[verb][0], account.username, hint="Ask another administrator.")
     if admins == {account.pk}:
@@ -281,14 +280,6 @@ def find(by: Account, username: str, verb: Verb = Verb.READ) -> Account:
     if row is None:
         raise Refused("not_found", f"There is no user {username[:63]!r}", "list them by `educloud user list`")
     return scope.one(by, Account, verb, pk=row.pk)
-
-
-def _manage(by: Account, account: Account, verb: Verb) -> None:
-    """Whether ``by`` may do that with an account, and could give all it may do: nobody takes over who may do more. Raises Refused(forbidden | not_found)."""
-    scope.one(by, Account, verb, pk=account.pk)
-    grants.check_within(by, account.access_role, account.group)
-    for each in Grant.objects.filter(account=account).select_related("role", "group"):
-        grants.check_within(by, each.role, each.group)
 
 
 def require_active(account: Account) -> None:

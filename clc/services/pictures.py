@@ -204,6 +204,7 @@ def _step(row: TaskStep, moving: Mapping[str, Any]) -> Picture:
 def hosts(rows: Iterable[Host]) -> list[Picture]:
     """Pictures of many hosts, with one look at the board and one query for what their guests take."""
     known = list(rows)
+    prefetch_related_objects(known, "group")
     facts = board().read([f"host:{h.pk}" for h in known])
     taken = _taken(h.pk for h in known if h.role == Role.NC)
     return [_host(h, facts.get(f"host:{h.pk}", {}), taken.get(h.pk)) for h in known]
@@ -243,6 +244,7 @@ def _host(row: Host, facts: Mapping[str, Any], taken: tuple[int, int] | None) ->
         shown["memory_used_mib"] = max(int(facts.get("memory_mib") or 0) - int(facts.get("memory_free_mib") or 0), 0)
     return {
         "id": row.pk, "role": str(row.role), "name": row.name, "state": str(row.state), "boss": row.boss or None,
+        "group": row.group.path,
         "last_heartbeat_age_s": round(max(clock.now() - heard, 0), 1) if heard else None,
         "last_heard_at": when(heard), "created_at": when(row.created_at), "facts": _in_bytes(shown),
     }
@@ -310,7 +312,7 @@ def status() -> Picture:
     Parts are broker, board, database, outbox, then one per role: what an operator must know of it, in one line.
     """
     try:
-        rows = list(Host.objects.exclude(state=HostState.RETIRED))
+        rows = list(Host.objects.select_related("group").exclude(state=HostState.RETIRED))
         known = hosts(rows)
         parts = [*services(), _part("database", Health.OK, "answers"), _outbox(), *_letters(), *_roles(known)]
     except DatabaseError as e:

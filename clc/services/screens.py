@@ -52,6 +52,12 @@ def open_look(account: Account, ident: str, channel: str = "screen", port: int =
     return look
 
 
+def check(account: Account, ident: str) -> None:
+    """Whether an open line to an instance may go on. Raises Refused(forbidden)."""
+    if not scope.visible_to(account, Instance, Verb.EXECUTE).filter(pk=ident).exists():
+        raise Refused("forbidden", "You may not use this instance any more", "a right to it was taken back")
+
+
 def _not_now(row: Instance, channel: str) -> Refused:
     why, hint = f"it is {row.state}", "Start it first."
     if channel == "serial":

@@ -13,10 +13,11 @@ from urllib.parse import quote, urlencode
 from cryptography.fernet import Fernet, InvalidToken
 from django.conf import settings
 
-from clc.services import events
+from clc.services import events, grants
 from luhyaapi import clock, ids
+from luhyaapi.contracts.vocabulary import Verb
 from luhyaapi.errors import Refused
-from luhyadb import memory, scope
+from luhyadb import memory
 from luhyadb.models import Account, SecondStep
 
 STEP_S, DIGITS, SKEW = 30, 6, 1
@@ -146,7 +147,7 @@ def remove(account: Account) -> None:
 
 def remove_for(by: Account, account: Account) -> None:
     """Turn it off for somebody who lost the phone. Raises Refused(forbidden), also for one's own, and Refused(state)."""
-    scope.require_admin(by)
+    grants.check_managed(by, account, Verb.WRITE)
     if by.pk == account.pk:
         raise Refused("forbidden", "Nobody turns off their own second step here", "that needs the password",
                       hint="Turn it off on your account's page, or ask another administrator.")

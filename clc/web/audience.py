@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user
-from django.db.models import Max
+from django.db.models import Max, Q
 from django.http import HttpRequest
 
-from clc.services import pictures, screens, sessions, tokens
+from clc.services import explain, pictures, screens, sessions, tokens
 from clc.web.rest import admit
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import TaskState
@@ -53,27 +54,44 @@ def _by_cookie(header: str) -> object:
     return get_user(request)
 
 
-def may_see_event(account: Account, event: Event) -> bool:
-    """An administrator sees all; others what is theirs, and when an image is published or withdrawn."""
-    if not account.is_active:
-        return False
-    return bool(account.is_admin or event.owner_id == account.pk or _is_public(event))
+def still(headers: Mapping[str, str], instance: str) -> None:
+    """Whether who asked for an open line to an instance may have it still. Raises Refused(unauthenticated | forbidden)."""
+    account = account_of(headers, reads=False)
+    if account is None:
+        raise Refused("unauthenticated", "Signed out")
+    screens.check(account, instance)
 
 
-def _is_public(event: Event) -> bool:
-    return bool(event.noun == "image" and event.what.endswith((" published", " retired")))
+Told = dict[int, dict[str, Any]]
+"""What is told, by the number of each account that hears it."""
 
 
-def told(account: Account, event: Event) -> dict[str, Any] | None:
-    """An event as an account hears it; None when it may not."""
-    if not may_see_event(account, event):
-        return None
-    own = account.is_admin or event.owner_id == account.pk
-    fields = event.fields if own else {k: v for k, v in event.fields.items() if k == "version"}
+def told(events: Iterable[Event], listening: Collection[Account]) -> list[tuple[Event, Told]]:
+    """Events with what each of some accounts hears of them: administrators all, others what is theirs and what they may see.
+
+    One question for each thing that something happened to, however many listen.
+    """
+    known = list(events)
+    seers = _seers(((e.noun, e.subject) for e in known), listening)
+    return [(event, {one.pk: _form(event, one) for one in _hearers(listening, event.owner_id, seers[event.noun, event.subject])}) for event in known]
+
+
+def _form(event: Event, hearer: Account) -> dict[str, Any]:
+    whole = hearer.is_admin or event.owner_id == hearer.pk or event.noun != "image"
+    fields = event.fields if whole else {k: v for k, v in event.fields.items() if k == "version"}
     return {
-        "type": event.noun, "id": event.subject, "what": event.what, "task": event.task if own else "",
+        "type": event.noun, "id": event.subject, "what": event.what, "task": event.task if whole else "",
         "at": clock.rfc3339(event.at), "fields": fields,
     }
+
+
+def _hearers(listening: Collection[Account], owner: int | None, seers: frozenset[int]) -> list[Account]:
+    return [one for one in listening if one.is_active and (one.is_admin or one.pk == owner or one.pk in seers)]
+
+
+def _seers(things: Iterable[tuple[str, str]], listening: Collection[Account]) -> dict[tuple[str, str], frozenset[int]]:
+    plain = [one.pk for one in listening if not one.is_admin]
+    return {thing: explain.seers(*thing, plain) for thing in set(things)}
 
 
 def newest() -> int:
@@ -92,22 +110,36 @@ def late_events(numbers: list[int]) -> list[Event]:
     return list(Event.objects.filter(id__in=numbers).order_by("id")) if numbers else []
 
 
-def changed_sign_ins(after: int) -> tuple[int, set[int | None]]:
-    """The number of the last event, and the accounts of which something was told since: a sign-in of theirs may have ended."""
+@dataclass(frozen=True)
+class Changed:
+    """Whose sign-ins or rights may be others since then; ``everybody``: rights of more people than one were changed."""
+
+    upto: int
+    accounts: frozenset[int | None] = frozenset()
+    everybody: bool = False
+
+
+def changed(after: int) -> Changed:
+    """What was told since an event that may end an open line."""
     rows = Event.objects.filter(id__gt=after)
-    return rows.aggregate(last=Max("id"))["last"] or after, set(rows.filter(noun="user").values_list("owner_id", flat=True))
+    found = list(rows.filter(Q(noun__in=["user", "group", "access-role"]) | Q(noun="instance", what="shared no more")).values_list("noun", "owner_id"))
+    return Changed(rows.aggregate(last=Max("id"))["last"] or after, frozenset(owner for noun, owner in found if noun == "user"),
+                   any(noun != "user" for noun, _ in found))
 
 
-def progress() -> list[tuple[int | None, dict[str, Any]]]:
-    """How far each running task is, with its owner's number."""
+def progress(listening: Collection[Account]) -> list[tuple[dict[str, Any], frozenset[int]]]:
+    """How far each running task is, with the accounts that hear it."""
     going = [TaskState.RUNNING, TaskState.CANCELLING]
     rows = {t.pk: t for t in Task.objects.filter(state__in=going).only("owner_id", "phase")[:_TASKS_AT_ONCE]}
     found = pictures.board().read([f"task:{ident}" for ident in rows])
+    moving = {ident: picture for key, picture in found.items()
+              if (ident := key.removeprefix("task:")) in rows and pictures.is_of_step(picture, rows[ident].phase)}
     names = ("percent", "phase", "bytes_done", "bytes_total")
+    seers = _seers((("task", ident) for ident in moving), listening)
     return [
-        (rows[ident].owner_id, {"type": "task", "id": ident, "what": "progress", "fields": {n: picture.get(n) for n in names}})
-        for key, picture in found.items()
-        if (ident := key.removeprefix("task:")) in rows and pictures.is_of_step(picture, rows[ident].phase)
+        ({"type": "task", "id": ident, "what": "progress", "fields": {n: picture.get(n) for n in names}},
+         frozenset(one.pk for one in _hearers(listening, rows[ident].owner_id, seers["task", ident])))
+        for ident, picture in moving.items()
     ]
 
 

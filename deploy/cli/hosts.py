@@ -66,6 +66,12 @@ def _act(session: Session, host: str, action: str) -> None:
     _print(session, answer if known else session.api.get(api.path("hosts", host)))
 
 
+@verb(app, "place")
+def place(session: Session, host: HostName, group: Annotated[str, typer.Option(help="The path of a group; `everybody` for all.")]) -> None:
+    """Have a host belong to a group: whoever has a right over hosts there sees it."""
+    _print(session, session.api.patch(api.path("hosts", host), {"group": group}))
+
+
 @verb(app, "approve")
 def approve(session: Session, host: HostName) -> None:
     """Let a waiting host in."""

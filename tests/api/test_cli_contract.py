@@ -14,6 +14,7 @@ from luhyaapi import clock
 from luhyaapi.contracts.commands import AccessSet
 from luhyaapi.contracts.reports import Outcome
 from luhyadb.models import Access, Forward, Host, Instance, Task, Workspace
+from tests.support import store_door
 from tests.support.clc_world import PASSWORD
 
 URL = "http://localhost"
@@ -131,9 +132,10 @@ def test_people_come_and_go(cli):
 
 
 def test_images_go_in_and_out(cli, world, tmp_path, monkeypatch):
-    from tests.api.test_uploads import KERNEL, opened, publish
+    from tests.api.test_uploads import KERNEL, publish
 
-    routes, library = opened(world, tmp_path)
+    world.cluster()
+    routes, library = store_door.behind_api(tmp_path)
     monkeypatch.setattr(store, "transport", [lambda: routes])
     file = tmp_path / "kernel"
     file.write_bytes(KERNEL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from luhyadb import scope
-from luhyadb.models import Group, GroupAbove, Instance, Share
+from luhyadb.models import Event, Group, GroupAbove, Instance, Share
 from tests.support.clc_world import PASSWORD
 
 API = "/api/v1/"
@@ -134,7 +134,7 @@ def test_who_has_all_rights_over_everybody_is_no_administrator_and_makes_none(wo
         ("post", "users/", {"username": "mallory", "password": PASSWORD, "role": "superAdm", "group": "everybody"}),
         ("put", "users/boss/place/", {"role": "superAdm", "group": "everybody"}), ("put", "users/root/place/", {"role": "user", "group": "everybody"}),
         ("post", "grants/", {"user": "paul", "role": "superAdm", "group": "edu.a"}), ("post", "users/root/password/", {"password": "another horse battery"}),
-        ("delete", "users/root/", {}), ("post", "users/paul/deactivate/", {}), ("post", "users/paul/reactivate/", {}),
+        ("delete", "users/root/", {}), ("post", "users/root/deactivate/", {}), ("post", "users/root/reactivate/", {}),
     ):
         answer = getattr(boss, method)(f"{API}{where}", sent, format="json")
         assert answer.status_code == 403, (where, answer.content)
@@ -217,3 +217,22 @@ def test_who_only_looks_runs_nothing(world, api, admin, school):
     assert _seen(api(eve), "images") == ["tiny"]
     refused = _run(api(eve))
     assert (refused.status_code, refused.json()["why"]) == (403, "no access role of yours gives create of instance there")
+
+
+def test_a_host_belongs_to_a_group_and_is_seen_by_who_has_a_right_over_hosts_there(world, api, admin, school):
+    _, cluster, node = world.cluster()
+    assert api(school["paul"]).get(f"{API}hosts/").status_code == 403
+    assert _seen(api(school["head"]), "hosts") == []
+    assert api(school["head"]).get(f"{API}hosts/{node.name}/").status_code == 404
+    for wrong, field in (("edu.nowhere", "group"), ("edu..a", "group")):
+        answer = api(admin).patch(f"{API}hosts/{node.pk}/", {"group": wrong}, format="json")
+        assert (answer.status_code in (404, 422), answer.json()["field"]) == (True, field)
+    assert api(admin).patch(f"{API}hosts/{node.pk}/", {"group": "edu.a"}, format="json").json()["group"] == "edu.a"
+    event = Event.objects.get(what="host placed in a group")
+    assert (event.before, event.after) == ({"group": ""}, {"group": "edu.a"})
+    assert _seen(api(school["head"]), "hosts") == [node.name]
+    assert api(school["head"]).get(f"{API}hosts/{node.name}/").json()["id"] == node.pk
+    assert [_seen(api(school[name]), "hosts") for name in ("tina", "bob")] == [[], []], "a class is below it, and another school beside"
+    assert api(school["head"]).post(f"{API}hosts/{node.pk}/drain/", {}, format="json").status_code == 403
+    assert api(school["head"]).patch(f"{API}hosts/{node.pk}/", {"group": "everybody"}, format="json").status_code == 403
+    assert api(school["head"]).get(f"{API}hosts/{cluster.pk}/").status_code == 404

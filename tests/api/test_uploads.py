@@ -3,41 +3,27 @@
 import hashlib
 import os
 import subprocess
-import types
 
 import httpx
 import pytest
 
 from clc.services import images
-from clc.services.own import own
 from clc.web.api import store
 from luhyaapi.contracts.reports import Outcome
 from luhyaapi.contracts.specs import UploadPart
 from luhyaapi.errors import Refused
 from luhyadb.models import Image, ImageVersion, Outbox, Task, Upload
-from tests.support import image_store, store_door
-from walrus import door
-from walrus.services.library import Library
+from tests.support import store_door
 
 BASE = "/api/v1/uploads/"
 KERNEL = b"\x7fELF" + os.urandom(299_996)
 
 
-def opened(world, folder):
-    """The way to an image store, and what lies behind it."""
-    world.cluster()
-    kept = image_store.opened(folder / "store")
-    membership = types.SimpleNamespace(boss_certificate=own().membership.certificate, authority=own().authority)
-    settings = types.SimpleNamespace(host=types.SimpleNamespace(listen="127.0.0.1", door_port=0, tls=False))
-    agent = types.SimpleNamespace(membership=membership, settings=settings, up=None)
-    library = Library(folder, kept)
-    return store_door.transport(door.make(types.SimpleNamespace(agent=agent, library=library, store=kept))._routes), library
-
-
 @pytest.fixture
 def library(world, tmp_path, monkeypatch):
     """A store that answers on the way the API takes to it."""
-    way, kept = opened(world, tmp_path)
+    world.cluster()
+    way, kept = store_door.behind_api(tmp_path)
     monkeypatch.setattr(store, "transport", [lambda: way])
     return kept
 

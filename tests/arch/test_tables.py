@@ -23,7 +23,6 @@ FURTHER_WRITERS: dict[str, dict[str, str]] = {
 }
 """Table -> module -> why it may write beside the writer the table names."""
 QUESTIONS_OF_PAGES: dict[tuple[str, str], str] = {
-    ("clc.web.api.hosts", "Host"): "a host by its name, for the administrator's answer to an ambiguous one",
     ("clc.web.api.once", "IdempotencyKey"): "the asking account's own keys",
     ("clc.web.api.tasks", "Event"): "events of one task the scope has given already",
     ("clc.web.audience", "Event"): "numbers of events; each event passes the scope before it is told",

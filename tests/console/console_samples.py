@@ -93,6 +93,7 @@ _PATHS = {
     "hosts": "hosts/",
     "host_token": "hosts/token/",
     "host": "hosts/<str:id>/",
+    "host_place": "hosts/<str:id>/place/",
     "host_action": "hosts/<str:id>/<str:action>/",
     "people": "people/",
     "person_add": "people/add/",
@@ -388,6 +389,7 @@ def host(role: Role, name: str, state: HostState = HostState.UP, **facts: Any) -
         "state": state,
         "last_heartbeat_age_s": 2.4,
         "boss": "cc-77aa10b2" if role is Role.NC else "",
+        "group": "everybody",
         "facts": {**(node if role is Role.NC else {}), **facts},
     }
 

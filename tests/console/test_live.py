@@ -11,13 +11,13 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.test import Client
 
-from clc.services import events, people, pictures, screens, sessions, tokens
+from clc.services import events, grants, groups, people, pictures, screens, sessions, shares, tokens
 from clc.web import audience
 from clc.web.live import Live, asgi, feed
 from clc.web.live import screen as screen_module
-from luhyaapi import clock
-from luhyaapi.contracts.vocabulary import InstanceState, TaskState
-from luhyadb.models import Account, BrowserSession, Event, Image, ImageVersion, Instance, ScreenTicket, Task
+from luhyaapi import clock, ids
+from luhyaapi.contracts.vocabulary import InstanceState, TaskState, Verb
+from luhyadb.models import Account, BrowserSession, Event, Grant, Image, ImageVersion, Instance, ScreenTicket, Task
 
 pytestmark = pytest.mark.django_db
 
@@ -121,7 +121,11 @@ def run(scenario):
 tell = sync_to_async(events.record)
 
 
-def test_everybody_hears_only_what_may_be_seen(cast):
+def test_everybody_hears_only_what_may_be_seen(cast, world):
+    image, hidden = (Image.objects.create(id=ids.new("img"), name=name, owner=cast.root, created_at=1, group=group)
+                     for name, group in (("open", world.group("")), ("hidden", world.group("edu", by=cast.root))))
+    shares.open_to(image, image.group, (Verb.EXECUTE,))
+    Account.objects.filter(is_staff=False).update(group=world.group("other", by=cast.root))
     keys = {name: cookie(account) for name, account in vars(cast).items()}
 
     async def scenario():
@@ -131,18 +135,18 @@ def test_everybody_hears_only_what_may_be_seen(cast):
             await call.until(lambda c: c.body)
         await tell("instance", "ins-1", "of ann", owner=cast.ann, task="tsk-1")
         await tell("host", "nc-1", "of the house")
-        await tell("image", "img-1", "version 1 published", owner=cast.root, task="tsk-2", version=1, why="secret")
-        await tell("image", "img-1", "version 2 failed", owner=cast.root)
+        await tell("image", image.pk, "version 1 published", owner=cast.root, task="tsk-2", version=1, why="secret")
+        await tell("image", hidden.pk, "version 1 published", owner=cast.root)
         await calls["root"].until(lambda c: len(c.heard()) == 4)
         await calls["ann"].until(lambda c: len(c.heard()) == 2)
         await calls["bob"].until(lambda c: len(c.heard()) == 1)
         await asyncio.sleep(0.05)
-        assert calls["root"].heard() == ["of ann", "of the house", "version 1 published", "version 2 failed"]
+        assert calls["root"].heard() == ["of ann", "of the house", "version 1 published", "version 1 published"]
         assert calls["ann"].heard() == ["of ann", "version 1 published"]
         assert calls["bob"].heard() == ["version 1 published"]
         number, form = calls["bob"].events[-1]
         assert number
-        assert (form["type"], form["id"], form["task"], form["fields"]) == ("image", "img-1", "", {"version": 1})
+        assert (form["type"], form["id"], form["task"], form["fields"]) == ("image", image.pk, "", {"version": 1})
         for call in calls.values():
             await call.leave()
         assert app.feed._task is None
@@ -410,6 +414,75 @@ def test_one_machine_has_so_many_lines_and_the_reason_is_in_the_reader_s_languag
         await asyncio.wait_for(call.task, 3)
         assert app.screens._open == {}
         app.stop()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("end", ["role", "group", "share", "somebody else's role"])
+@pytest.mark.live
+def test_an_open_line_ends_at_once_with_the_right_to_it(cast, machine, world, monkeypatch, end):
+    """A teacher looks at a pupil's machine by a role, by the group the machine is below, or by a share; then not any more."""
+    monkeypatch.setattr(asgi, "HEARTBEAT_S", 60)
+    monkeypatch.setattr(screen_module, "ENDED_EVERY_S", 0.05)
+    group, elsewhere = world.group("edu.class1", by=cast.root), world.group("edu.class2", by=cast.root)
+    Instance.objects.filter(pk=machine.pk).update(group=group)
+    machine.refresh_from_db()
+    if end == "share":
+        (shared,) = shares.share(cast.root, machine, [Verb.EXECUTE], person="bob")
+    else:
+        grants.give(cast.root, cast.bob, "powerAdm", elsewhere.pk if end == "group" else group.pk)
+        if end == "group":
+            Instance.objects.filter(pk=machine.pk).update(group=elsewhere)
+    mine = Grant.objects.filter(account=cast.bob).first()
+    other = grants.give(cast.root, cast.ann, "anonymous", group.pk)
+    act = {
+        "role": lambda: grants.take(cast.root, mine.pk), "share": lambda: shares.end(cast.root, shared.pk),
+        "group": lambda: (Instance.objects.filter(pk=machine.pk).update(group=group), groups.move(cast.root, elsewhere.path, "edu.class3")),
+        "somebody else's role": lambda: grants.take(cast.root, other.pk),
+    }[end]
+    look, key = looked(cast.bob, machine), cookie(cast.bob)
+
+    async def scenario():
+        app = Live()
+        await app.door.start("127.0.0.1", 0)
+        call = Call(app, f"/live/screen/{look[0]}", "websocket", {"Cookie": key, "Origin": "http://cloud"})
+        call.inbox.put_nowait({"type": "websocket.connect"})
+        _, line = await dial(app, look[1])
+        await call.until(lambda c: c.sent)
+        await asyncio.sleep(0.3)
+        await sync_to_async(act)()
+        done, _ = await asyncio.wait({call.task}, timeout=1)
+        if end == "somebody else's role":
+            assert not done
+        else:
+            assert (call.sent[-1]["code"], call.sent[-1]["reason"]) == (4403, "You may not use this instance any more\na right to it was taken back")
+        line.close()
+        await asyncio.wait_for(call.task, 3)
+        app.stop()
+
+    run(scenario)
+
+
+def test_a_teacher_hears_of_the_machines_and_tasks_of_a_class(cast, machine, world):
+    grants.give(cast.root, cast.bob, "powerAdm", world.group("edu.class1", by=cast.root).pk)
+    Instance.objects.filter(pk=machine.pk).update(group=world.group("edu.class1"))
+    Task.objects.create(id="tsk-00000001", kind="instance/run", owner=cast.ann, subject=machine.pk, state=TaskState.RUNNING, deadline=clock.now() + 60,
+                        created_at=1)
+    keys = {name: cookie(account) for name, account in vars(cast).items()} | {"eve": cookie(person("eve"))}
+
+    async def scenario():
+        app = Live()
+        calls = {name: Call(app, "/api/v1/events", headers={"Cookie": key}) for name, key in keys.items()}
+        for call in calls.values():
+            await call.until(lambda c: c.body)
+        await tell("instance", machine.pk, "started", owner=cast.ann, task="tsk-00000001")
+        await tell("task", "tsk-00000001", "task running", owner=cast.ann)
+        pictures.board().write("task:tsk-00000001", {"percent": 40, "phase": "fetch"})
+        for name in ("root", "ann", "bob"):
+            await calls[name].until(lambda c: sorted(c.heard()) == ["progress", "started", "task running"])
+        assert calls["eve"].heard() == []
+        for call in calls.values():
+            await call.leave()
 
     run(scenario)
 

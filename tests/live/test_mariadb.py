@@ -122,6 +122,60 @@ def test_eight_lend_while_one_sweeps(database, tmp_path, kind):
     assert done.stdout.strip() == "works", done.stdout + done.stderr
 
 
+CREATE = """
+import threading
+import django; django.setup()
+from django.db import connections
+from clc.services import groups, instances, people, quotas, shares
+from luhyaapi import clock
+from luhyaapi.contracts.vocabulary import Verb
+from luhyaapi.errors import Refused
+from luhyadb import memory
+from luhyadb.models import Account, Host, Image, ImageVersion, Instance, Task
+admin = people.add(None, "admin", "quiet-river-9041", "superAdm")
+groups.create(admin, "edu"); groups.create(admin, "edu.class1")
+for name, boss in (("cc-00000001", ""), ("nc-00000001", "cc-00000001")):
+    Host.objects.create(id=name, role=name[:2], name=name, boss=boss, state="up", cpus=64, memory_mib=65536, disk_mib=10**6, last_heard=clock.now(),
+                        created_at=0)
+image = Image.objects.create(id="img-00000001", name="tiny", live_name="tiny", owner=admin, created_at=0)
+ImageVersion.objects.create(image=image, version=1, state="published", created_at=0, blobs=[
+    {"part": "kernel", "sha256": "1" * 64, "index": "2" * 64, "size": 1, "format": "raw", "virtual_size": 0}])
+shares.open_to(image, image.group, (Verb.EXECUTE,))
+pupils = [people.add(admin, f"p{n}", "quiet-river-9041", "user", "edu.class1") for n in range(10)]
+quotas.put(admin, "instances", 20, group="edu")
+quotas.put(admin, "cpus", 3, user="p0")
+made, refused, troubles, gate = [], [], [], threading.Barrier(50)
+def create(n):
+    pupil = pupils[n % 10]
+    gate.wait()
+    try:
+        with memory.of("clc"):
+            made.extend(instances.run(pupil, instances.Ask(image="tiny", cpus=2 if n % 10 == 0 else 1)))
+    except Refused as e:
+        refused.append(e.code)
+    except Exception as e:
+        troubles.append(repr(e))
+    connections.close_all()
+threads = [threading.Thread(target=create, args=(n,)) for n in range(50)]
+[t.start() for t in threads]; [t.join() for t in threads]
+assert not troubles, troubles[:3]
+assert set(refused) == {"quota"}, set(refused)
+assert len(made) == Instance.objects.count() == Task.objects.count() == 20, (len(made), Instance.objects.count())
+assert Instance.objects.filter(owner=pupils[0]).count() <= 1
+print("works")
+"""
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
+def test_fifty_at_once_never_pass_a_limit_and_use_it_up(database, tmp_path, kind):
+    mine = environ(database, "clc", tmp_path)
+    if kind == "sqlite":
+        mine = {k: v for k, v in mine.items() if "DATABASE" not in k}
+    subprocess.run([sys.executable, "-m", "deploy.admin", "migrate"], cwd=ROOT, env=mine, check=True)
+    done = subprocess.run([sys.executable, "-c", CREATE], cwd=ROOT, env=mine, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "works", done.stdout + done.stderr
+
+
 SEAL = """
 import json, threading
 import django; django.setup()

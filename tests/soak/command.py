@@ -16,10 +16,10 @@ from tests.soak.tally import Failure, Tally
 
 ROOT = Path(__file__).resolve().parents[2]
 _GRACE_S = 900.0
-SHARES = {"walks": 1.5, "seeds": 3.0, "allocations": 1.5, "starts": 0.5, "crashes": 2.0, "images": 1.5, "attacks": 1.0, "bed": 4.0}
+SHARES = {"walks": 1.5, "seeds": 3.0, "allocations": 1.5, "starts": 0.5, "crashes": 2.0, "images": 1.5, "attacks": 1.0, "rights": 1.5, "bed": 4.0}
 """How the minutes are shared out. ``bed`` is kills, cuts, freezes and real guests, on one bed."""
 OF_BED = ("kills", "cuts", "faults", "guests")
-ONLY = ("seeds", "kills", "cuts", "starts", "allocations", "guests", "crashes", "faults", "walks", "images", "attacks")
+ONLY = ("seeds", "kills", "cuts", "starts", "allocations", "guests", "crashes", "faults", "walks", "images", "attacks", "rights")
 
 
 def main(argv: list[str]) -> int:
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
 
 def plan(only: list[str] | None, seconds: float, jobs: int = 2) -> list[list[str]]:
     """The programs to run, in turn. Allocations run on both databases, half of their time each."""
-    asked = only or ["walks", "seeds", "allocations", "starts", "crashes", "images", *OF_BED]
+    asked = only or ["walks", "seeds", "allocations", "starts", "crashes", "images", "rights", *OF_BED]
     on_bed = [kind for kind in OF_BED if kind in asked]
     shares = {kind: share for kind, share in SHARES.items() if kind in asked or (kind == "bed" and on_bed)}
     whole = sum(shares.values())

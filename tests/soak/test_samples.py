@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy import attack_table, fault_table, reliability
-from tests.soak import attacks, command, crashes, ledger, seeds, spans, starts, walks
+from tests.soak import attacks, command, crashes, ledger, rights, seeds, spans, starts, walks
 from tests.soak.intervals import IntervalLog, judge
 from tests.soak.tally import Budget, Tally
 from tests.support.walks import WHOLE, sampled
@@ -173,6 +173,20 @@ def test_cases_count_for_the_rows_that_name_their_test(tmp_path):
     attacks.counted(report, {"tests/unit/test_ova.py::test_one": ["A01", "A02"], "tests/unit/test_ova.py::test_two": ["A02"]}, found)
     assert found.runs == {"A01": 2, "A02": 3}
     assert [(f.point, f.replay) for f in found.failures] == [(row, "python -m pytest tests/unit/test_ova.py::test_one") for row in ("A01", "A02")]
+
+
+def test_each_question_of_rights_counts(tmp_path):
+    report = tmp_path / "report.xml"
+    report.write_text(
+        '<testsuites><testsuite><testcase name="test_a[0]"><properties><property name="asked" value="12"/></properties></testcase>'
+        '<testcase name="test_a[1]"><properties><property name="asked" value="30"/></properties><failure message="no"/></testcase></testsuite></testsuites>')
+    found = Tally("rights")
+    rights.counted("the rule", "tests/a.py::test_a", report, found)
+    assert found.runs == {"the rule": 42}
+    assert [(f.point, f.story, f.replay) for f in found.failures] == [("the rule", "test_a[1]: no", "python -m pytest tests/a.py::test_a")]
+    for test in rights.QUESTIONS.values():
+        file, _, name = test.partition("::")
+        assert f"def {name}(" in (ROOT / file).read_text("utf-8")
 
 
 def test_counts_of_a_row_come_from_the_ledger():

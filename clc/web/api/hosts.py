@@ -1,4 +1,4 @@
-"""/api/v1/hosts/: the machines of the cloud; for administrators."""
+"""/api/v1/hosts/: the machines of the cloud; seen by who has a right over hosts, managed by administrators."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from clc.web.rest import Filters, Form, Nothing, Text, exactly, narrowed, page
 from luhyaapi import clock, ids
 from luhyaapi.contracts.vocabulary import HostState, Role
 from luhyaapi.errors import Refused
-from luhyadb import scope
+from luhyadb import paths, scope
 from luhyadb.models import Account, Host
 
 TAG = "hosts"
@@ -24,10 +24,10 @@ TAG = "hosts"
 
 def _named(account: Account, text: str) -> Host:
     """The host with that id, or the only one with that name. Raises Refused(forbidden | not_found | conflict)."""
-    scope.require_admin(account)
+    there = hosts.known(account)
     if any(ids.is_id(text, role) for role in ids.HOST_ROLES):
         return scope.one(account, Host, pk=text)
-    rows = list(Host.objects.filter(name=text).exclude(state=HostState.RETIRED)[:10])
+    rows = list(there.filter(name=text).exclude(state=HostState.RETIRED)[:10])
     if len(rows) > 1:
         raise Refused("conflict", f"Several hosts are called {text[:63]!r}", ", ".join(h.pk for h in rows), hint="Name one of them by its id.")
     return rows[0] if rows else scope.one(account, Host, pk=text)
@@ -37,6 +37,12 @@ class TokenForm(Form):
     """Which role the new host will play."""
 
     role = Text(max_length=10, required=False, default="nc")
+
+
+class PlaceForm(Form):
+    """Whose it is."""
+
+    group = Text(max_length=4 * paths.LENGTH, help_text="The path of a group; `everybody` for all.")
 
 
 class Hosts(Endpoint):
@@ -49,8 +55,7 @@ class Hosts(Endpoint):
     @says(listed("Host", HostShape), parameters=asks(*filters), tag=TAG, operation_id="hosts_list")
     def get(self, request: Request) -> Response:
         """List hosts with the age of their last heartbeat."""
-        scope.require_admin(self.account)
-        rows = narrowed(request, scope.visible_to(self.account, Host), self.filters)
+        rows = narrowed(request, hosts.known(self.account), self.filters)
         if "state" not in request.query_params:
             rows = rows.exclude(state=HostState.RETIRED)
         return page(request, rows, pictures.hosts, newest=False)
@@ -76,6 +81,12 @@ class OneHost(Endpoint):
     def get(self, _request: Request, host: str) -> Response:
         """Show a host and its facts."""
         return Response(pictures.host(_named(self.account, host)))
+
+    @says(HostShape, sends=PlaceForm, tag=TAG, operation_id="hosts_place")
+    def patch(self, _request: Request, host: str) -> Response:
+        """Have a host belong to another group."""
+        row = _named(self.account, host)
+        return Response(pictures.host(hosts.place(self.account, row.pk, self.sent(PlaceForm)["group"])))
 
     @says(None, 204, tag=TAG, operation_id="hosts_remove")
     def delete(self, _request: Request, host: str) -> Response:

@@ -136,7 +136,8 @@ class Deactivate(Endpoint):
     @says(PersonShape, sends=Nothing, parameters=[KEY], tag=TAG, operation_id="users_deactivate")
     @once
     def post(self, _request: Request, user: str) -> Response:
-        """Have nobody sign in to an account; its sessions and tokens end at once, what it owns stays (administrators)."""
+        """Have nobody sign in to an account; its sessions and tokens end at once, what it owns stays."""
+        self.sent(Nothing)
         people.deactivate(self.account, user)
         return Response(pictures.person(people.find(self.account, user)))
 
@@ -147,7 +148,8 @@ class Reactivate(Endpoint):
     @says(PersonShape, sends=Nothing, parameters=[KEY], tag=TAG, operation_id="users_reactivate")
     @once
     def post(self, _request: Request, user: str) -> Response:
-        """Have an account that was deactivated sign in again (administrators)."""
+        """Have an account that was deactivated sign in again."""
+        self.sent(Nothing)
         people.reactivate(self.account, user)
         return Response(pictures.person(people.find(self.account, user)))
 
@@ -158,7 +160,8 @@ class Unlock(Endpoint):
     @says(PersonShape, sends=Nothing, parameters=[KEY], tag=TAG, operation_id="users_unlock")
     @once
     def post(self, _request: Request, user: str) -> Response:
-        """Forget the wrong passwords that were tried for an account, so that nobody has to wait (administrators)."""
+        """Forget the wrong passwords that were tried for an account, so that nobody has to wait."""
+        self.sent(Nothing)
         found = people.find(self.account, user)
         lock_out.lift(self.account, found)
         return Response(pictures.person(found))
@@ -169,7 +172,7 @@ class UserSecondStep(Endpoint):
 
     @says(None, 204, tag=TAG, operation_id="users_second_step_remove")
     def delete(self, _request: Request, user: str) -> Response:
-        """Turn off the second step of somebody who lost the phone (administrators)."""
+        """Turn off the second step of somebody who lost the phone."""
         found = people.find(self.account, user)
         second_step.remove_for(self.account, found)
         return Response(status=204)

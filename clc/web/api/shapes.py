@@ -326,6 +326,7 @@ class HostShape(s.Serializer):
     name = s.CharField()
     state = word(HostState)
     boss = s.CharField(allow_null=True)
+    group = s.CharField(allow_blank=True, help_text="The path of the group it belongs to; empty: everybody's.")
     last_heartbeat_age_s = s.FloatField(allow_null=True)
     last_heard_at = s.DateTimeField(allow_null=True)
     created_at = s.DateTimeField()

@@ -191,6 +191,7 @@ class EndOthers(Endpoint):
     @once
     def post(self, request: Request) -> Response:
         """Sign out all browsers of one's own account but the one that asks."""
+        self.sent(Nothing)
         sessions.end_others(self.account, sessions.ident_of(getattr(request, "session", None)))
         return Response(status=204)
 

@@ -121,7 +121,7 @@ class Feed:
             try:
                 await self._poll()
                 if polls % PROGRESS_EVERY_POLLS == 0:
-                    self._tell_progress(await asgi.ask(audience.progress))
+                    self._tell_progress(await asgi.ask(audience.progress, self._accounts()))
                 if polls % HOSTS_EVERY_POLLS == 0:
                     self._tell_beat()
             except Exception as error:
@@ -130,33 +130,38 @@ class Feed:
 
     async def _poll(self) -> None:
         now = asyncio.get_running_loop().time()
-        for event in await asgi.ask(audience.late_events, list(self._late)):
+        late = await asgi.ask(audience.late_events, list(self._late))
+        news = await asgi.ask(audience.events_after, self._last)
+        told = await asgi.ask(audience.told, [*late, *news], self._accounts()) if late or news else []
+        for event in late:
             self._late.pop(event.pk, None)
-            self._tell(event)
-        for event in await asgi.ask(audience.events_after, self._last):
+        for event in news:
             # with several writers a lower number may become visible a moment after a higher one
             self._late |= dict.fromkeys(range(max(self._last + 1, event.pk - 100), event.pk), now + LATE_S)
             self._last = event.pk
-            self._tell(event)
+        for event, forms in told:
+            self._tell(event, forms)
         self._late = {number: until for number, until in self._late.items() if until > now}
 
-    def _tell(self, event: Event) -> None:
+    def _accounts(self) -> list[Account]:
+        """Who listens, each once."""
+        return list({listener.account.pk: listener.account for listener in self._listeners}.values())
+
+    def _tell(self, event: Event, forms: audience.Told) -> None:
         for listener in self._listeners:
             if event.noun == "user" and event.owner_id == listener.account.pk:
                 listener.end()  # whoever may still listen comes again at once
-                continue
-            form = audience.told(listener.account, event)
-            if form is not None:
+            elif form := forms.get(listener.account.pk):
                 listener.put(_message(form, event.pk))
 
-    def _tell_progress(self, rows: list[tuple[int | None, dict[str, Any]]]) -> None:
-        before, self._progress = self._progress, {form["id"]: form["fields"] for _, form in rows}
-        for owner, form in rows:
+    def _tell_progress(self, rows: list[tuple[dict[str, Any], frozenset[int]]]) -> None:
+        before, self._progress = self._progress, {form["id"]: form["fields"] for form, _ in rows}
+        for form, hearers in rows:
             if before.get(form["id"]) == form["fields"]:
                 continue
             message = _message(form)
             for listener in self._listeners:
-                if listener.account.is_admin or listener.account.pk == owner:
+                if listener.account.pk in hearers:
                     listener.put(message)
 
     def _tell_beat(self) -> None:
@@ -174,8 +179,8 @@ async def _write(scope: Scope, listener: Listener, after: int, send: Send) -> No
     # an id without data is no event, and still what the browser resumes from
     await out(f"retry: 2000\nid: {after}\n\n".encode())
     while after < listener.upto and (rows := await asgi.ask(audience.events_after, after, listener.upto)):
-        forms = [(row.pk, audience.told(listener.account, row)) for row in rows]
-        await out(b"".join(_message(form, number) for number, form in forms if form is not None) or b":\n\n")
+        told = await asgi.ask(audience.told, rows, [listener.account])
+        await out(b"".join(_message(form, event.pk) for event, forms in told for form in forms.values()) or b":\n\n")
         after = rows[-1].pk
     now = asyncio.get_running_loop().time
     beat = now() + asgi.HEARTBEAT_S

@@ -26,7 +26,7 @@ OF_ONE_AT_MOST = 64
 DIAL_WITHIN_S = 20.0
 IDLE_S = 1800.0
 ENDED_EVERY_S = 0.5
-"""How often is looked for sign-ins that ended."""
+"""How often is looked for sign-ins and rights that ended."""
 NOT_SIGNED_IN, NO_TICKET, NO_NODE, FAULT, DONE = 4401, 4403, 4408, 1011, 1000
 _log = log.get(__name__)
 
@@ -81,7 +81,9 @@ class Screens:
             self._listen(knock, account.pk)
             line = await self._door.wait(row.stream, DIAL_WITHIN_S)
             try:
-                result = await asgi.first_of(_down(receive, line[1], m := _Moved()), _up(send, line[0], m), _watch(scope, m, knock), also=ended)
+                moved = _Moved()
+                result = await asgi.first_of(
+                    _down(receive, line[1], moved), _up(send, line[0], moved), _watch(scope, row.instance_id, moved, knock), also=ended)
                 return result or (DONE, "The console is stopping")
             finally:
                 line[1].close()
@@ -108,17 +110,17 @@ class Screens:
             self._task = None
 
     async def _knock(self) -> None:
-        """While lines are open: whoever's sign-ins changed is asked again at once, one question for all of them."""
-        last = await asgi.ask(audience.newest)
+        """While lines are open: whoever's sign-ins or rights changed is asked again at once, one question for all of them."""
+        changed = audience.Changed(await asgi.ask(audience.newest))
         while True:
             await asyncio.sleep(ENDED_EVERY_S)
             try:
-                last, changed = await asgi.ask(audience.changed_sign_ins, last)
+                changed = await asgi.ask(audience.changed, changed.upto)
             except Exception as error:
                 _log.warning("ended sign-ins cannot be read", why=str(error))
                 continue
             for knock, account in self._knocks.items():
-                if account in changed:
+                if changed.everybody or account in changed.accounts:
                     knock.set()
 
 
@@ -163,12 +165,16 @@ async def _up(send: Send, reader: asyncio.StreamReader, moved: _Moved) -> tuple[
     return DONE, "The line ended"
 
 
-async def _watch(scope: Scope, moved: _Moved, knock: asyncio.Event) -> tuple[int, str]:
+async def _watch(scope: Scope, instance: str, moved: _Moved, knock: asyncio.Event) -> tuple[int, str]:
     while asyncio.get_running_loop().time() - moved.at < IDLE_S:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(asgi.HEARTBEAT_S):
                 await knock.wait()
         knock.clear()
-        if await asgi.account_of(scope, reads=False) is None:
-            return NOT_SIGNED_IN, "Signed out"
+        try:
+            await asgi.ask(audience.still, asgi.headers(scope), instance)
+        except Refused as error:
+            if error.code != "unauthenticated":
+                raise
+            return NOT_SIGNED_IN, error.what
     return DONE, "Nothing moved for half an hour"

@@ -10,20 +10,21 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from clc.services import hosts
+from clc.services import groups, hosts
 from clc.web.listing import filters, listed, matching
 from clc.web.page import Form, go, page, show
-from clc.web.pages import words
+from clc.web.pages import rights, words
 from luhyaapi import clock
-from luhyaapi.contracts.vocabulary import HostState, InstanceState
+from luhyaapi.contracts.vocabulary import HostState, InstanceState, Kind, Verb
 from luhyaapi.errors import Refused
 from luhyadb import scope
 from luhyadb.models import Host, Instance
 
+NEEDS = (Kind.HOST, Verb.READ)
 _SHOWN_INSTANCES = 100
 
 
-@page("hosts/", "hosts", title=_("Hosts"), icon="server-2", rank=50, admin_only=True)
+@page("hosts/", "hosts", title=_("Hosts"), icon="server-2", rank=50, needs=NEEDS)
 def index(request: HttpRequest) -> HttpResponse:
     """All that have joined or wait."""
     chosen = filters(request, HostState)
@@ -48,14 +49,15 @@ def token(request: HttpRequest) -> HttpResponse:
     return show(request, "hosts/token.html", form=form, join=join)
 
 
-@page("hosts/<str:ident>/", "host", admin_only=True, under="hosts")
+@page("hosts/<str:ident>/", "host", needs=NEEDS, under="hosts")
 def detail(request: HttpRequest, ident: str) -> HttpResponse:
     """One host."""
     found = scope.one(request.user, Host, pk=ident)
     shown = words.host(found)
+    shown["group"] = groups.shown(shown["group"])
     here = scope.visible_to(request.user, Instance).filter(node=found.pk).exclude(state=InstanceState.DELETED)
     return show(request, "hosts/detail.html", host=shown, fact_rows=_fact_rows(shown["facts"]),
-                instances=words.instances(here.order_by("-created_at")[:_SHOWN_INSTANCES]))
+                instances=words.instances(here.order_by("-created_at")[:_SHOWN_INSTANCES]), **rights.choices(request, Verb.READ))
 
 
 def _fact_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
@@ -67,6 +69,14 @@ def _fact_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         (gettext("Services"), services), (gettext("Refused messages"), refused),
     ]
     return [(title, str(value)) for title, value in rows if value not in (None, "")]
+
+
+@page("hosts/<str:ident>/place/", "host_place", admin_only=True, under="hosts", methods=("POST",), back="host", fields={"group": "group"})
+def place(request: HttpRequest, ident: str) -> HttpResponse:
+    """Another group."""
+    found = hosts.place(request.user, ident, Form.of(request).values.get("group", "").strip())
+    messages.success(request, gettext("%(name)s belongs to %(group)s now") % {"name": found.name, "group": groups.shown(found.group.path)})
+    return go(request, reverse("host", args=[found.pk]))
 
 
 _VERBS = ("approve", "refresh", "drain", "resume", "remove")

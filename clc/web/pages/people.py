@@ -167,28 +167,28 @@ def delete(request: HttpRequest, ident: str) -> HttpResponse:
     return go(request, reverse("people"))
 
 
-@page("people/of/<str:ident>/deactivate/", "person_deactivate", admin_only=True, under="people", methods=("POST",), back="person")
+@page("people/of/<str:ident>/deactivate/", "person_deactivate", needs=NEEDS, under="people", methods=("POST",), back="person")
 def deactivate(request: HttpRequest, ident: str) -> HttpResponse:
     """Nobody signs in to it for now."""
     people.deactivate(request.user, ident)
     return go(request, reverse("person", kwargs={"ident": ident}))
 
 
-@page("people/of/<str:ident>/reactivate/", "person_reactivate", admin_only=True, under="people", methods=("POST",), back="person")
+@page("people/of/<str:ident>/reactivate/", "person_reactivate", needs=NEEDS, under="people", methods=("POST",), back="person")
 def reactivate(request: HttpRequest, ident: str) -> HttpResponse:
     """Whose it is signs in again."""
     people.reactivate(request.user, ident)
     return go(request, reverse("person", kwargs={"ident": ident}))
 
 
-@page("people/of/<str:ident>/unlock/", "person_unlock", admin_only=True, under="people", methods=("POST",), back="person")
+@page("people/of/<str:ident>/unlock/", "person_unlock", needs=NEEDS, under="people", methods=("POST",), back="person")
 def unlock(request: HttpRequest, ident: str) -> HttpResponse:
     """Nobody waits for it any more."""
     lock_out.lift(request.user, people.find(request.user, ident))
     return go(request, reverse("person", kwargs={"ident": ident}))
 
 
-@page("people/of/<str:ident>/second-step/", "person_second_step_remove", admin_only=True, under="people", methods=("POST",), back="person")
+@page("people/of/<str:ident>/second-step/", "person_second_step_remove", needs=NEEDS, under="people", methods=("POST",), back="person")
 def remove_second_step(request: HttpRequest, ident: str) -> HttpResponse:
     """The phone is lost."""
     second_step.remove_for(request.user, people.find(request.user, ident))
