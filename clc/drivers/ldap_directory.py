@@ -22,6 +22,7 @@ _AT_ONCE = 50
 _PAGE = 500
 _NOBODY = "cn=nobody-of-this-name"
 _MATCHED_AT_MOST = 2
+_ID_AT_MOST = 255
 
 
 def make(settings: LdapSettings, secret: str, further: Sequence[str]) -> LdapDirectory:
@@ -291,7 +292,8 @@ class LdapDirectory:
     # what an entry says
 
     def _is_whole(self, entry: Entry) -> bool:
-        return bool(_texts(entry[1], self._settings.id_attribute) and _texts(entry[1], self._settings.name_attribute))
+        ident = _texts(entry[1], self._settings.id_attribute)
+        return bool(ident and len(ident[0]) <= _ID_AT_MOST and _texts(entry[1], self._settings.name_attribute))
 
     def _person(self, line: Any, entry: Entry) -> Person:
         dn, raw = entry

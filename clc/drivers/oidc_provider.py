@@ -298,7 +298,7 @@ class Provider:
 
     def _person(self, claims: Mapping[str, Any]) -> Person:
         settings = self._settings
-        values = {name.casefold(): texts for name, value in claims.items() if (texts := _texts(value))}
+        values = {name.casefold(): texts for name, value in _flat(claims) if (texts := _texts(value))}
 
         def first(name: str) -> str:
             return next(iter(values.get(name.casefold(), ())), "")
@@ -308,6 +308,15 @@ class Provider:
                           hint="An administrator chooses another claim, or asks for its scope.")
         mail = first(settings.mail_claim) if claims.get("email_verified", True) is True else ""
         return Person(str(claims["sub"]), first(settings.name_claim), first(settings.display_claim), mail, values, (), settings.issuer)
+
+
+def _flat(claims: Mapping[str, Any], within: str = "", depth: int = 3) -> Iterator[tuple[str, Any]]:
+    """Claims within claims by the names of both, as in ``realm_access.roles``."""
+    for name, value in claims.items():
+        if isinstance(value, dict) and depth:
+            yield from _flat(value, f"{within}{name}.", depth - 1)
+        else:
+            yield f"{within}{name}", value
 
 
 def _texts(value: Any) -> tuple[str, ...]:

@@ -215,13 +215,15 @@ def _check_certificate(text: str) -> None:
 
 def _belong(by: Account, row: Directory, role: str, group: str | None, units: str | None) -> None:
     """Where people belong of whom no mapping knows, as ``by`` may say."""
+    if role.casefold() == people.ALL.casefold():
+        raise Refused("invalid", "The role is not possible", f"{people.ALL} is given by a mapping alone, to whom it names", field="role")
     for field, path in (("group", group), ("units", units)):
         place = people.allowed_place(by, role, groups.shown(path)) if path is not None else None
         setattr(row, f"{field}_id", place.group if place else None)
         row.role_id = place.role.pk if place else row.role_id
     if group is None and units is None:
         given = AccessRole.objects.filter(name__iexact=role).first()
-        if given is None or given.pk == people.ALL:
+        if given is None:
             raise Refused("invalid", "The role is not possible", "it is of whom no mapping knows", field="role")
         row.role_id = given.pk
 

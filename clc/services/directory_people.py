@@ -189,7 +189,7 @@ def _made(directory: Directory, person: Person, place: Place) -> Account:
     account = Account(username=person.name, is_staff=place.role == people.ALL, group_id=place.group, access_role_id=place.role, **_about(person))
     account.set_unusable_password()
     account.save()
-    DirectoryAccount.objects.create(account=account, directory=directory, key=key(person.subject), subject=person.subject[:255], name=person.name,
+    DirectoryAccount.objects.create(account=account, directory=directory, key=key(person.subject), subject=person.subject, name=person.name,
                                     seen_at=clock.now())
     events.record("user", str(account.pk), "user added", owner=account, name=account.username, role=place.role, group=place.path, directory=directory.name)
     return account
@@ -244,7 +244,7 @@ def _updated(link: DirectoryAccount, person: Person, place: Place, admins: set[i
         account.save(update_fields=["username", "is_staff", "access_role", "group", "first_name", "email", "is_active"])
     else:
         account.save(update_fields=["is_active"])
-    DirectoryAccount.objects.filter(pk=link.pk).update(name=person.name, seen_at=clock.now(), gone_at=0)
+    DirectoryAccount.objects.filter(pk=link.pk).update(name=person.name[:255], seen_at=clock.now(), gone_at=0)
     return account
 
 

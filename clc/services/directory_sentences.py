@@ -25,6 +25,7 @@ DIRECTORIES = (
     _("The setting {} is not possible"),
     _("it is no certificate in PEM"),
     _("it is of whom no mapping knows"),
+    _("{} is given by a mapping alone, to whom it names"),
     _("there is no such setting"),
     _("there is no group {} here yet"),
     _("An administrator makes it, or brings the people of the directory in."),

@@ -58,9 +58,9 @@ def finish(session: Session, row: Directory, answer: Mapping[str, str], redirect
     """
     kept = _taken(session, row, answer.get("state", ""))
     asked = Asked(**{name: kept[name] for name in Asked.__dataclass_fields__})
-    with lines.turn(row):
-        person = _provider(row).finish(asked, answer, redirect_uri)
     try:
+        with lines.turn(row):
+            person = _provider(row).finish(asked, answer, redirect_uri)
         account = directory_people.settle(row, person, directory_people.Table(row).place(person))
     except Refused as e:
         refusals.without_place(row.name, e)

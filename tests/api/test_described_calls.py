@@ -18,7 +18,7 @@ from schemathesis.transport.serialization import Binary
 from clc.web.api import store
 from luhyaapi import clock
 from luhyaapi.clock import ManualClock
-from tests.support import store_door
+from tests.support import fake_directory, store_door
 from tests.support.many import many
 from tests.support.school import MARK, School
 
@@ -39,6 +39,9 @@ def described():
 def school(world, admin, tmp_path, monkeypatch):
     way, _ = store_door.behind_api(tmp_path)
     monkeypatch.setattr(store, "transport", [lambda: way])
+    bed = fake_directory.Bed(bind_secret="")
+    bed.person("reader", "quiet river")
+    fake_directory.registered(monkeypatch, bed)
     before = clock.use(ManualClock(clock.now()))
     yield School(world, admin)
     clock.use(before)

@@ -51,9 +51,9 @@ def school(world, admin, bed):
     return row
 
 
-def refused(call, *args, code="unauthenticated"):
+def refused(call, *args, code="unauthenticated", **given):
     with pytest.raises((Refused, Unavailable)) as error:
-        call(*args)
+        call(*args, **given)
     assert error.value.code == code, error.value
     return error.value
 
@@ -331,6 +331,10 @@ class TestSettings:
             assert SECRET not in text
             assert row.secret not in text
         assert api(admin).get("/api/v1/directories/school/").json()["has_secret"] is True
+
+    def test_nobody_is_an_administrator_because_nothing_is_known_of_them(self, school, admin):
+        for given in ({"group": ""}, {"group": None}, {"units": ""}):
+            assert refused(directories.change, admin, "school", **given, role="superAdm", code="invalid").params["field"] == "role"
 
     def test_another_address_does_not_get_the_secret(self, school, admin):
         directories.change(admin, "school", {"uri": "fake://staff"})

@@ -14,7 +14,7 @@ from clc.services import access_roles, builds
 from clc.web.api import store
 from luhyaapi import clock
 from luhyaapi.clock import ManualClock
-from tests.support import store_door
+from tests.support import fake_directory, store_door
 from tests.support.doors import THINGS, Door, asked, doors
 from tests.support.school import MARK, School
 
@@ -81,6 +81,9 @@ def made_up(words: dict[str, str]) -> dict[str, str]:
 def school(world, admin, tmp_path, monkeypatch):
     way, _ = store_door.behind_api(tmp_path)
     monkeypatch.setattr(store, "transport", [lambda: way])
+    bed = fake_directory.Bed(bind_secret="")
+    bed.person("reader", "quiet river")
+    fake_directory.registered(monkeypatch, bed)
     before = clock.use(ManualClock(clock.now()))
     yield School(world, admin)
     clock.use(before)

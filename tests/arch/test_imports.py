@@ -69,6 +69,7 @@ def test_the_import_contract_is_kept() -> None:
     ("luhyaapi.edge.nft", "luhyaapi.edge.iptables", "rules-alone"),
     ("luhyaapi.transfer.fetch.request", "luhyaapi.transfer.curl", "protocols-alone"),
     ("walrus.drivers.local", "walrus.drivers.s3", "stores-alone"),
+    ("clc.drivers.ldap_directory", "clc.drivers.oidc_provider", "directories-alone"),
 ])
 def test_a_wrong_import_breaks_its_contract(importer: str, imported: str, contract: str) -> None:
     _, graph = _read()
@@ -107,6 +108,7 @@ DOORS = {
     "botocore": ("walrus.drivers.s3",),
     "ldap": ("clc.drivers.ldap_directory",),
     "fido2": ("clc.services.passkeys",),
+    "joserfc": ("clc.drivers.oidc_provider",),
 }
 
 

@@ -103,6 +103,13 @@ def test_claims_are_mapped_like_attributes(bed, admin):
     assert (tina.group.path, tina.access_role_id) == ("edu.school", "user")
 
 
+def test_claims_within_claims_have_both_names(bed, admin):
+    directories.map_to(admin, "school", "realm_access.roles", "teacher", "edu", "powerAdm")
+    bed.person("tina", realm_access={"roles": ["teacher", "offline"]})
+    back(client := Client(), there(client, bed, "tina"))
+    assert Account.objects.get(username="tina").access_role_id == "powerAdm"
+
+
 def test_the_subject_is_who_it_is(bed):
     client = Client()
     back(client, there(client, bed))
@@ -164,6 +171,7 @@ def test_a_token_of_nobodys_is_not_believed(bed, forger):
     bed.forger = forger
     client = Client()
     refused(back(client, there(client, bed)), "The provider's answer is not believed")
+    assert Event.objects.get(what="sign-in refused").fields["directory"] == "school"
     assert not signed_in(client)
     assert not Account.objects.filter(username="ann").exists()
 

@@ -26,6 +26,16 @@ GET     audit/head/                                         cloud
 POST    builds/                                             cloud
 PUT     builds/{build}/                                     cloud
 POST    builds/{build}/end/                                 cloud
+GET     directories/                                        cloud
+POST    directories/                                        cloud
+GET     directories/{directory}/                            cloud
+PATCH   directories/{directory}/                            cloud
+POST    directories/{directory}/check/                      cloud
+POST    directories/{directory}/import/                     cloud
+POST    directories/{directory}/mappings/                   cloud
+DELETE  directories/{directory}/mappings/{mapping}/         cloud
+POST    directories/{directory}/remove/                     cloud
+POST    directories/{directory}/test/                       cloud
 GET     elastic-addresses/                                  signed-in
 POST    elastic-addresses/                                  signed-in           503
 GET     elastic-addresses/{address}/                        own
@@ -175,6 +185,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "PUT access-roles/{role}/": {"permissions": {"image": ["read"]}},
     "POST builds/": {"name": "built"},
     "PUT builds/{build}/": {"phase": "packages", "percent": 4},
+    "POST directories/": {"name": "other", "settings": {"uri": "ldaps://ldap.test", "base": "dc=test"}},
+    "PATCH directories/{directory}/": {"enabled": False},
+    "POST directories/{directory}/mappings/": {"value": "cn=teachers", "group": HERE},
     "POST elastic-addresses/{address}/associate/": {"instance": "{instance}"},
     "POST elastic-addresses/ranges/": {"ranges": ["198.51.100.1"]},
     "POST grants/": {"user": "{user}", "role": "anonymous", "group": HERE},

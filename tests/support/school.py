@@ -14,6 +14,8 @@ from luhyadb.models import (
     Account,
     ApiToken,
     BrowserSession,
+    Directory,
+    DirectoryMapping,
     ElasticAddress,
     Forward,
     Grant,
@@ -30,6 +32,7 @@ from luhyadb.models import (
     Workspace,
 )
 from tests.support.clc_world import World, sha256
+from tests.support.fake_directory import BASE
 
 HERE, ELSEWHERE = "edu.here.class1", "zanzibar.class9"
 MARK = "zanzibar"
@@ -109,7 +112,12 @@ class School:
         waiting = self.world.host("nc", "newcomer", state="new", boss=self.cluster.pk)
         kept = Reservation.objects.create(
             cluster=self.cluster, network=self.network, address="10.40.0.9", number=170393609, created_at=clock.now())
-        return {"host": self.node.pk, "newcomer": waiting.pk, "letter": letter, "network": self.network.pk, "reserved": kept.address}
+        directory = Directory.objects.create(
+            id=ids.new("dir"), name="books", kind="ldap", settings={"uri": "fake://school", "base": BASE}, created_at=clock.now())
+        mapping = DirectoryMapping.objects.create(
+            id=ids.new("dmp"), directory=directory, place=1, attribute="cn", value="x", group=self.people["teacher"].group, role_id="user")
+        people = {"directory": directory.name, "mapping": mapping.pk}
+        return people | {"host": self.node.pk, "newcomer": waiting.pk, "letter": letter, "network": self.network.pk, "reserved": kept.address}
 
     def _letter(self) -> str:
         from luhyaapi.wire.link import Dead
