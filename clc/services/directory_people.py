@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from clc.drivers.base import Person, same
-from clc.services import events, groups, origins, people, screens, sessions, tokens
+from clc.services import events, groups, origins, people, profiles, screens, sessions, tokens
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import Via
 from luhyaapi.errors import Refused
@@ -100,36 +100,12 @@ def is_as_it_was(link: DirectoryAccount, person: Person, place: Place) -> bool:
     """Whether there is nothing to bring up to date."""
     account, about = link.account, _about(person)
     same_place = (account.group_id, account.access_role_id) == (place.group, place.role)
-    return account.username == person.name and same_place and (account.first_name, account.email) == (about["first_name"], about["email"])
+    return account.username == person.name and same_place and (account.display_name, account.email) == (about["display_name"], about["email"])
 
 
 def account_of(name: str) -> DirectoryAccount | None:
     """Which directory knows the account of that name."""
     return DirectoryAccount.objects.select_related("account", "directory").filter(account__username__iexact=name).first()
-
-
-def link_of(account: Account) -> DirectoryAccount | None:
-    """Which directory an account came from; None for one of this cloud."""
-    return DirectoryAccount.objects.select_related("directory").filter(account=account).first()
-
-
-def require_own_password(account: Account) -> None:
-    """Whether an account has a password here. Raises Refused(state) for one of a directory."""
-    if link := link_of(account):
-        raise Refused("state", f"The password of {account.username} is not kept here", f"the account came from the directory {link.directory.name}",
-                      hint="Change it there.")
-
-
-def require_own_place(account: Account) -> None:
-    """Whether group and role of an account are said here. Raises Refused(state) for one of a directory."""
-    if link := link_of(account):
-        raise Refused("state", f"The directory {link.directory.name} says where {account.username} belongs", "each sign-in brings it up to date",
-                      hint="Change it there or in the mappings of the directory; give a role beside it by `educloud access-role give`.")
-
-
-def decided(account: Account) -> None:
-    """Somebody here said whether an account is active: no sign-in undoes that."""
-    DirectoryAccount.objects.filter(account=account).update(gone_at=0)
 
 
 def gone(link: DirectoryAccount) -> None:
@@ -221,7 +197,7 @@ def _about(person: Person) -> dict[str, str]:
         return "".join(c for c in text if c.isprintable() and unicodedata.category(c) != "Cf").strip()[:most]
 
     mail = shown(person.mail, 254)
-    return {"first_name": shown(person.display, 150), "email": mail if mail.count("@") == 1 and " " not in mail else ""}
+    return {"display_name": shown(person.display, profiles.NAME_AT_MOST), "email": mail if mail.count("@") == 1 and " " not in mail else ""}
 
 
 def _updated(link: DirectoryAccount, person: Person, place: Place, admins: set[int]) -> Account:
@@ -241,7 +217,7 @@ def _updated(link: DirectoryAccount, person: Person, place: Place, admins: set[i
         events.record("user", str(account.pk), "user reactivated", owner=account, name=account.username)
     if before != after:
         events.record("user", str(account.pk), "user brought up to date", owner=account, name=account.username, before=before, after=after)
-        account.save(update_fields=["username", "is_staff", "access_role", "group", "first_name", "email", "is_active"])
+        account.save(update_fields=["username", "is_staff", "access_role", "group", "display_name", "email", "is_active"])
     else:
         account.save(update_fields=["is_active"])
     DirectoryAccount.objects.filter(pk=link.pk).update(name=person.name[:255], seen_at=clock.now(), gone_at=0)
@@ -258,5 +234,5 @@ def _is_free(name: str) -> bool:
 
 
 def _shown(account: Account, path: str) -> Mapping[str, str]:
-    return {"name": account.username, "role": account.access_role_id, "group": groups.shown(path), "display": account.first_name, "mail": account.email}
+    return {"name": account.username, "role": account.access_role_id, "group": groups.shown(path), "display": account.display_name, "mail": account.email}
 

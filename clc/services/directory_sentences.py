@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.utils.translation import gettext_noop as _
 
 DIRECTORIES = (
+    _("The directory {} says what {} is called"),
     _("The name of the directory is not possible"),
     _("small letters, digits and dashes, at most 32"),
     _("The preset is not possible"),

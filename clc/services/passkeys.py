@@ -20,11 +20,11 @@ from django.conf import settings
 from django.core import signing
 from django.db.models import QuerySet
 
-from clc.services import events, lock_out, refusals
+from clc.services import events, grants, lock_out, refusals
 from luhyaapi import clock, ids
-from luhyaapi.contracts.vocabulary import Result
+from luhyaapi.contracts.vocabulary import Result, Verb
 from luhyaapi.errors import Refused
-from luhyadb import memory, scope
+from luhyadb import memory
 from luhyadb.models import Account, Passkey, SpentChallenge
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ def remove(account: Account, ident: str) -> None:
 
 def remove_for(by: Account, account: Account) -> int:
     """Remove all of somebody who lost the device; how many. Raises Refused(forbidden), also for one's own, and Refused(state)."""
-    scope.require_admin(by)
+    grants.check_managed(by, account, Verb.WRITE)
     if by.pk == account.pk:
         raise Refused("forbidden", "Nobody removes their own passkeys here", "that needs the password",
                       hint="Remove them on your account's page, or ask another administrator.")

@@ -17,6 +17,7 @@ from django.db.models import QuerySet
 
 from clc.services import (
     access_roles,
+    directory_links,
     events,
     grants,
     groups,
@@ -163,12 +164,10 @@ def place(by: Account, username: str, role: str = "", group: str = "") -> Accoun
 
     Raises Refused(invalid | not_found | forbidden), Refused(state) for the last administrator.
     """
-    from clc.services import directory_people
-
     with memory.atomic():
         admins = set(Account.objects.select_for_update().filter(is_staff=True, is_active=True, is_service=False).values_list("pk", flat=True))
         account = find(by, username, Verb.WRITE)
-        directory_people.require_own_place(account)
+        directory_links.require_own_place(account)
         where = allowed_place(by, role or account.access_role_id, group or groups.shown(account.group.path))
         if not by.is_admin:
             grants.check_within(by, account.access_role, account.group)
@@ -187,9 +186,7 @@ def set_password(account: Account, password: str, by: Account | None = None) -> 
 
     One that somebody else chose has to be changed first. Raises Refused(invalid), Refused(forbidden) also for one's own ``by`` oneself.
     """
-    from clc.services import directory_people
-
-    directory_people.require_own_password(account)
+    directory_links.require_own_password(account)
     if by is not None:
         if by.pk == account.pk:
             raise Refused("forbidden", "Nobody resets the password they are signed in with", "changing it needs the current one",
@@ -242,21 +239,17 @@ def deactivate(by: Account, username: str) -> None:
 
     Raises Refused(not_found | forbidden | state) as :func:`delete`.
     """
-    from clc.services import directory_people
-
     with memory.atomic():
         account = to_end(by, username, "deactivate")
         if not account.is_active:
             raise Refused("state", f"{account.username} is deactivated already")
         suspend(account)
-        directory_people.decided(account)
+        directory_links.decided(account)
         events.record("user", str(account.pk), "user deactivated", owner=account, name=account.username, actor=by)
 
 
 def reactivate(by: Account, username: str) -> None:
     """Have somebody sign in again. Raises Refused(not_found | forbidden), Refused(state) for who can already."""
-    from clc.services import directory_people
-
     with memory.atomic():
         account = find(by, username)
         grants.check_managed(by, account, Verb.WRITE)
@@ -264,7 +257,7 @@ def reactivate(by: Account, username: str) -> None:
             raise Refused("state", f"{account.username} is being deleted with everything", hint="Cancel that first.")
         if not Account.objects.filter(pk=account.pk, is_active=False).update(is_active=True):
             raise Refused("state", f"{account.username} is active already")
-        directory_people.decided(account)
+        directory_links.decided(account)
         events.record("user", str(account.pk), "user reactivated", owner=account, name=account.username, actor=by)
 
 
@@ -332,12 +325,17 @@ def check_password(username: str, password: str) -> None:
 
 
 def set_profile(account: Account, **given: str | None) -> None:
-    """What somebody says of themselves: ``display_name``, ``email``, ``language``; what is None stays. Raises Refused(invalid) with the field named."""
+    """What somebody says of themselves: ``display_name``, ``email``, ``language``; what is None stays.
+
+    Raises Refused(invalid) with the field named, Refused(state) for name and address of an account of a directory.
+    """
     checks = {"display_name": profiles.display_name, "email": profiles.email, "language": profiles.language}
     said = {name: check(value) for name, check in checks.items() if (value := given.get(name)) is not None}
     before = {name: getattr(account, name) for name in said}
     if said == before:
         return
+    if any(said[name] != before[name] for name in said if name != "language"):
+        directory_links.require_own_profile(account)
     with memory.atomic():
         for name, value in said.items():
             setattr(account, name, value)

@@ -9,7 +9,7 @@ from typing import Any
 
 from clc.drivers.base import OidcSettings, down
 from clc.drivers.oidc_provider import Asked, Provider
-from clc.services import directories, directory_people, refusals
+from clc.services import directories, directory_links, directory_people, refusals
 from clc.services.directory_lines import lines
 from luhyaapi import clock
 from luhyaapi.contracts.vocabulary import DirectoryKind
@@ -38,7 +38,7 @@ def named(name: str) -> Directory:
 
 def of(account: Account) -> Directory | None:
     """The provider an account signs in at; None for one with a password."""
-    link = directory_people.link_of(account)
+    link = directory_links.link_of(account)
     return link.directory if link and link.directory.kind == DirectoryKind.OIDC else None
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cc.role import ROLE
-from clc.services import belongings, departures, elastic, instances, people, pictures, quotas, workspaces
+from clc.services import belongings, deletes, departures, elastic, instances, people, pictures, quotas, workspaces
 from luhyaapi import clock
 from luhyaapi.contracts.reports import Outcome
 from luhyaapi.errors import Refused
@@ -220,7 +220,7 @@ def test_a_delete_that_failed_is_given_again_though_nobody_signs_in_any_more(ric
     assert Instance.objects.get(name="one").state == "failed"
     finish_deletes()
     Instance.objects.update(changed_at=clock.now() - 3600, node="")
-    assert instances.delete_again() == 1
+    assert deletes.again() == 1
     finish_deletes()
     assert departures.tend() == 0
 
@@ -331,7 +331,7 @@ def test_a_deleted_owner_breaks_no_list_and_holds_nothing_up(rich, world, api, a
     finish_deletes()
     assert api(admin).delete("/api/v1/images/hers/").status_code in (202, 204)
     workspaces.sweep()
-    instances.delete_again()
+    deletes.again()
 
 
 def test_the_lists_of_belongings_ask_little(rich, user, django_assert_max_num_queries):

@@ -7,7 +7,16 @@ import threading
 
 import pytest
 
-from clc.services import directories, directory_checks, directory_people, lock_out, people, refusals, sign_in, tokens
+from clc.services import (
+    directories,
+    directory_checks,
+    directory_links,
+    lock_out,
+    people,
+    refusals,
+    sign_in,
+    tokens,
+)
 from clc.services.directory_lines import REST_S, lines
 from luhyaapi import clock
 from luhyaapi.clock import ManualClock
@@ -66,7 +75,7 @@ def test_the_first_sign_in_makes_the_account(school, bed):
     bed.person("ann", RIVER, display="Ann Lee", mail="ann@school.test")
     bed.group("teachers", "ann")
     account = sign_in.by_password("ann", RIVER)
-    assert (account.username, account.group.path, account.access_role_id, account.first_name, account.email) == (
+    assert (account.username, account.group.path, account.access_role_id, account.display_name, account.email) == (
         "ann", "edu.school.class1", "powerAdm", "Ann Lee", "ann@school.test")
     assert not account.has_usable_password()
     assert not account.must_change_password
@@ -74,6 +83,9 @@ def test_the_first_sign_in_makes_the_account(school, bed):
     assert (added.via, added.origin, added.actor_name) == ("directory", "school", "")
     assert sign_in.by_password("ANN", RIVER).pk == account.pk
     assert len(events("user brought up to date")) == 0
+    assert refused(people.set_profile, account, display_name="Somebody", code="state").hint == "Change it there."
+    people.set_profile(account, display_name="Ann Lee", language="zh-hans")
+    assert account.language == "zh-hans"
 
 
 def test_wrong_names_and_passwords_are_one_error_and_counted(school, bed):
@@ -435,6 +447,6 @@ class TestTheDoors:
 def test_what_a_directory_says_cannot_pretend(school, bed):
     bed.person("ann", RIVER, display="Ann\u202egnp.exe\nroot", mail="a b@x")
     account = sign_in.by_password("ann", RIVER)
-    assert account.first_name == "Anngnp.exeroot"
+    assert account.display_name == "Anngnp.exeroot"
     assert account.email == ""
-    assert directory_people.link_of(account).subject == bed.people["ann"][0].subject
+    assert directory_links.link_of(account).subject == bed.people["ann"][0].subject

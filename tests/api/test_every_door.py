@@ -32,12 +32,14 @@ def expected(rule: str, asker: str, relation: str) -> str | int:  # noqa: C901, 
     manages = asker in ("teacher", "root")
     if rule in ("account-write", "account-delete") and manages and relation == "own":
         return FORBIDDEN
+    if rule == "mine":
+        return YES if relation == "own" else HIDDEN
     if asker == "root" or rule == "signed-in":
         return YES
-    if rule == "cloud" or (kind in ("account", "people", "limit", "give", "lines", "numbered", "host", "hosts") and not manages):
+    if rule == "cloud" or (kind in ("account", "people", "limit", "give", "lines", "numbered", "host", "hosts", "robot") and not manages):
         return FORBIDDEN
-    if kind == "instance":
-        return YES if relation == "own" or (relation == "near" and manages) else HIDDEN
+    if kind in ("instance", "asked"):
+        return YES if (relation == "own" and rule != "asked") or (relation != "far" and manages) else HIDDEN
     if rule in ("host", "hosts"):
         return HIDDEN if rule == "host" else YES
     if rule == "lines":

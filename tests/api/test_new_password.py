@@ -126,7 +126,7 @@ def test_sessions_are_listed_and_ended(world, admin, user, other, api):
     assert second.get("/portal/").status_code == 302
     assert Event.objects.get(what="session ended").fields == {"session": ident}
     csrf = {"headers": {"X-CSRFToken": "x"}}
-    assert first.post("/api/v1/sessions/end-others/", **csrf).status_code == 204
+    assert first.post("/api/v1/sessions/end-others/", {}, content_type="application/json", **csrf).status_code == 204
     assert [s["current"] for s in first.get("/api/v1/sessions/").json()["results"]] == [True]
     left = api(admin).get("/api/v1/users/ada/sessions/").json()["results"]
     assert [s["current"] for s in left] == [False]

@@ -76,7 +76,7 @@ def test_the_button_leads_there_and_back_to_the_page_that_was_asked_for(bed):
     assert back(client, brought)["Location"] == "/account/"
     assert signed_in(client)
     account = Account.objects.get(username="ann")
-    assert (account.group.path, account.first_name, account.email, account.has_usable_password()) == ("edu.school", "Ann", "ann@school.test", False)
+    assert (account.group.path, account.display_name, account.email, account.has_usable_password()) == ("edu.school", "Ann", "ann@school.test", False)
     (added,) = Event.objects.filter(what="user added", owner=account)
     assert (added.via, added.origin) == ("directory", "school")
 

@@ -26,7 +26,8 @@ SHOWN = ("clc/services/departures.py", "clc/services/belongings.py", "clc/servic
          "clc/services/screens.py", "luhyadb/scope.py", "luhyadb/paths.py", "clc/services/groups.py", "clc/services/access_roles.py", "clc/services/grants.py",
          "clc/services/shares.py", "clc/services/quotas.py", "clc/services/batches.py", "luhyaapi/tables.py", "clc/services/spans.py", "clc/services/expiry.py",
          "clc/services/expiry_rules.py", "clc/services/budgets.py", "clc/services/reports.py",
-         "clc/services/directories.py", "clc/services/directory_people.py", "clc/services/directory_lines.py", "clc/services/directory_checks.py",
+         "clc/services/directories.py", "clc/services/directory_people.py", "clc/services/directory_links.py",
+         "clc/services/directory_lines.py", "clc/services/directory_checks.py",
          "clc/services/provider_sign_in.py", "clc/services/sealed.py",
          "cc/services/placement.py", "cc/services/flows.py", "cc/handlers.py",
          "cc/services/tunnels.py", "nc/services/serial.py")

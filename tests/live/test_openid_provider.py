@@ -49,7 +49,7 @@ def test_from_the_button_to_the_account(school, provider):
     assert "/login/with/school/" in client.get("/login/").content.decode()
     assert client.get(BACK, brought(client, provider))["Location"] == "/portal/"
     ann = Account.objects.get(username="ann")
-    assert (ann.group.path, ann.first_name, ann.email) == ("edu", "Ann", "ann@school.test")
+    assert (ann.group.path, ann.display_name, ann.email) == ("edu", "Ann", "ann@school.test")
     again = Client()
     again.get(BACK, brought(again, provider))
     assert again.get("/account/").status_code == 200

@@ -203,7 +203,7 @@ def test_from_the_login_page_to_the_account_and_out_again(bed, world, admin, mon
     client = Client()
     assert client.post("/login/", {"username": "ann", "password": "quiet river"})["Location"] == "/portal/"
     ann = Account.objects.get(username="ann")
-    assert (ann.group.path, ann.first_name, ann.access_role_id) == ("edu.school", "Ann Lee", "user")
+    assert (ann.group.path, ann.display_name, ann.access_role_id) == ("edu.school", "Ann Lee", "user")
     login = world.api(None).post("/api/v1/login/", {"username": "tina", "password": "quiet river"}, format="json")
     assert login.status_code == 200
     assert Account.objects.get(username="tina").access_role_id == "powerAdm"

@@ -42,6 +42,13 @@ class World:
             row.save()
         return row
 
+    def robot(self, name: str, group: Group) -> Account:
+        """The account of a program."""
+        row = people.add_service(Account.objects.filter(is_staff=True).first(), name)
+        row.group = group
+        row.save()
+        return row
+
     def group(self, path: str, by: Account | None = None) -> Group:
         """The group of that path, with those above it; made where there is none."""
         found = Group.objects.filter(key=key_of(path)).first()

@@ -13,6 +13,7 @@ from tests.support.school import HERE, RULE
 API = "/api/v1/"
 THINGS = (
     "instance", "image", "address", "forward", "user", "group_path", "task", "token", "session", "share", "grant", "upload", "workspace", "security_group",
+    "asked", "robot", "passkey",
 )
 DOORS = """
 GET     access-roles/                                       signed-in
@@ -20,9 +21,16 @@ POST    access-roles/                                       cloud
 GET     access-roles/{role}/                                signed-in
 PUT     access-roles/{role}/                                cloud
 DELETE  access-roles/{role}/                                cloud
+GET     account-requests/                                   signed-in
+POST    account-requests/ask/                               everybody           404
+POST    account-requests/state/                             everybody           404
+POST    account-requests/{asked}/approve/                   asked
+POST    account-requests/{asked}/refuse/                    asked
 GET     audit/                                              signed-in
 GET     audit/export/                                       cloud
 GET     audit/head/                                         cloud
+GET     budgets/                                            signed-in
+PUT     budgets/                                            limit
 POST    builds/                                             cloud
 PUT     builds/{build}/                                     cloud
 POST    builds/{build}/end/                                 cloud
@@ -38,13 +46,15 @@ POST    directories/{directory}/remove/                     cloud
 POST    directories/{directory}/test/                       cloud
 GET     elastic-addresses/                                  signed-in
 POST    elastic-addresses/                                  signed-in           503
+POST    elastic-addresses/ranges/                           cloud
 GET     elastic-addresses/{address}/                        own
 DELETE  elastic-addresses/{address}/                        cloud               409
 POST    elastic-addresses/{address}/associate/              own
 POST    elastic-addresses/{address}/dissociate/             own
 POST    elastic-addresses/{address}/release/                own
-POST    elastic-addresses/ranges/                           cloud
 GET     events                                              signed-in           503
+GET     expiry/held/                                        cloud
+POST    expiry/let-go/                                      cloud
 GET     grants/                                             signed-in
 POST    grants/                                             give
 DELETE  grants/{grant}/                                     take
@@ -53,16 +63,21 @@ POST    groups/                                             office
 GET     groups/{group_path}/                                group
 PATCH   groups/{group_path}/                                group-move
 DELETE  groups/{group_path}/                                group-write         409
+GET     groups/{group_path}/expiry-rule/                    group
+PUT     groups/{group_path}/expiry-rule/                    group-move
+PUT     groups/{group_path}/expiry/                         group-write
+PUT     groups/{group_path}/requests/                       cloud
 GET     hosts/                                              hosts
+POST    hosts/tokens/                                       cloud
 GET     hosts/{host}/                                       host
 PATCH   hosts/{host}/                                       host
 DELETE  hosts/{host}/                                       host                409
-POST    hosts/{newcomer}/approve/                           host                422
 POST    hosts/{host}/drain/                                 host
 POST    hosts/{host}/refresh/                               host
 POST    hosts/{host}/resume/                                host                409
-POST    hosts/tokens/                                       cloud
+POST    hosts/{newcomer}/approve/                           host                422
 GET     images/                                             signed-in
+POST    images/import/                                      make-image
 GET     images/{image}/                                     image-read
 PATCH   images/{image}/                                     image-write
 DELETE  images/{image}/                                     image-delete        409
@@ -80,12 +95,12 @@ GET     images/{image}/versions/{version}/parts/{part}/     image-execute       
 PUT     images/{image}/versions/{version}/pin/              image-write
 DELETE  images/{image}/versions/{version}/pin/              image-write
 POST    images/{image}/versions/{version}/rollback/         image-write
-POST    images/import/                                      make-image
 GET     instances/                                          signed-in
 POST    instances/                                          run
 GET     instances/{instance}/                               instance-read
 DELETE  instances/{instance}/                               instance-delete
 POST    instances/{instance}/connect/                       instance-execute    409
+PUT     instances/{instance}/expiry/                        instance-write
 GET     instances/{instance}/forwards/                      instance-read
 POST    instances/{instance}/forwards/                      instance-write
 GET     instances/{instance}/forwards/{forward}/            instance-read
@@ -117,13 +132,17 @@ DELETE  networks/{network}/                                 cloud
 GET     networks/{network}/leases/                          cloud               503
 GET     networks/{network}/reservations/                    cloud
 POST    networks/{network}/reservations/                    cloud
-DELETE  networks/{network}/reservations/{reserved}/         cloud
 POST    networks/{network}/reservations/import/             cloud
+DELETE  networks/{network}/reservations/{reserved}/         cloud
 GET     networks/{network}/usage/                           cloud               503
 GET     permissions/who/                                    instance-write
 GET     permissions/why/                                    instance-read
 GET     quotas/                                             signed-in
 PUT     quotas/                                             limit
+GET     reports/addresses/                                  signed-in
+GET     reports/capacity/                                   signed-in
+GET     reports/images/                                     signed-in
+GET     reports/instances/                                  signed-in
 GET     security-groups/                                    signed-in
 POST    security-groups/                                    signed-in
 GET     security-groups/{security_group}/                   own
@@ -132,8 +151,8 @@ POST    security-groups/{security_group}/rules/             own
 PUT     security-groups/{security_group}/rules/             own
 POST    security-groups/{security_group}/rules/remove/      own
 GET     sessions/                                           signed-in
-DELETE  sessions/{session}/                                 own
 POST    sessions/end-others/                                signed-in
+DELETE  sessions/{session}/                                 own
 GET     shares/                                             instance-write
 POST    shares/                                             instance-write
 DELETE  shares/{share}/                                     share
@@ -148,13 +167,32 @@ DELETE  tokens/{token}/                                     own
 POST    uploads/                                            make-image
 GET     uploads/{upload}/                                   own
 DELETE  uploads/{upload}/                                   own
-PUT     uploads/{upload}/{part}/                            own                 404 409 503
 POST    uploads/{upload}/complete/                          own                 409 503
+PUT     uploads/{upload}/{part}/                            own                 404 409 503
 GET     users/                                              people
 POST    users/                                              office
+POST    users/import/                                       lines
+GET     users/me/                                           signed-in
+GET     users/me/passkeys/                                  signed-in
+PATCH   users/me/passkeys/{passkey}/                        mine
+POST    users/me/passkeys/{passkey}/remove/                 mine
+POST    users/me/password/                                  signed-in
+PATCH   users/me/profile/                                   signed-in
+GET     users/me/second-step/                               signed-in
+POST    users/me/second-step/                               signed-in
+POST    users/me/second-step/confirm/                       signed-in           409
+POST    users/me/second-step/recovery-codes/                signed-in           409
+POST    users/me/second-step/remove/                        signed-in           409
+POST    users/numbered/                                     numbered
+POST    users/service/                                      office
+POST    users/{robot}/tokens/                               robot
 GET     users/{user}/                                       account-read
 DELETE  users/{user}/                                       account-delete      409
 POST    users/{user}/deactivate/                            account-write
+GET     users/{user}/departure/                             account-place
+POST    users/{user}/departure/                             account-delete
+DELETE  users/{user}/departure/                             account-place       409
+DELETE  users/{user}/passkeys/                              account-write
 POST    users/{user}/password/                              account-write
 PUT     users/{user}/place/                                 account-place       409
 POST    users/{user}/reactivate/                            account-place       409
@@ -162,15 +200,6 @@ DELETE  users/{user}/second-step/                           account-write       
 GET     users/{user}/sessions/                              account-read
 GET     users/{user}/tokens/                                account-read
 POST    users/{user}/unlock/                                account-place
-POST    users/import/                                       lines
-GET     users/me/                                           signed-in
-POST    users/me/password/                                  signed-in
-GET     users/me/second-step/                               signed-in
-POST    users/me/second-step/                               signed-in
-POST    users/me/second-step/confirm/                       signed-in           409
-POST    users/me/second-step/recovery-codes/                signed-in           409
-POST    users/me/second-step/remove/                        signed-in           409
-POST    users/numbered/                                     numbered
 GET     workspaces/                                         signed-in
 POST    workspaces/                                         image-write
 GET     workspaces/{workspace}/                             own
@@ -183,6 +212,20 @@ AGAIN = {"current_password": PASSWORD}
 BODIES: dict[str, dict[str, Any]] = {
     "POST access-roles/": {"name": "watcher", "permissions": {"image": ["read"]}},
     "PUT access-roles/{role}/": {"permissions": {"image": ["read"]}},
+    "POST account-requests/{asked}/refuse/": {"why": "Nobody knows them."},
+    "POST account-requests/ask/": {"username": "newcomer", "password": "a quiet green door", "group": HERE},
+    "POST account-requests/state/": {"code": "nonsense"},
+    "PUT budgets/": {"user": "{user}", "counted": "hours", "hours": 90, "until": "2100-01-01"},
+    "PUT groups/{group_path}/expiry/": {"expires": "7d"},
+    "PUT groups/{group_path}/expiry-rule/": {"default": "7d"},
+    "PUT groups/{group_path}/requests/": {"on": True},
+    "PUT instances/{instance}/expiry/": {"expires": "7d"},
+    "POST users/{user}/departure/": {"with_everything": True},
+    "POST users/{robot}/tokens/": {"name": "script"},
+    "PATCH users/me/passkeys/{passkey}/": {"name": "phone"},
+    "POST users/me/passkeys/{passkey}/remove/": AGAIN,
+    "PATCH users/me/profile/": {"display_name": "Ada"},
+    "POST users/service/": {"username": "robot", "group": "{group_path}"},
     "POST builds/": {"name": "built"},
     "PUT builds/{build}/": {"phase": "packages", "percent": 4},
     "POST directories/": {"name": "other", "settings": {"uri": "ldaps://ldap.test", "base": "dc=test"}},

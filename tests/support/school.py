@@ -12,6 +12,7 @@ from luhyaapi.contracts.specs import UploadPart
 from luhyaapi.contracts.vocabulary import Kind, Part, Verb
 from luhyadb.models import (
     Account,
+    AccountRequest,
     ApiToken,
     BrowserSession,
     Directory,
@@ -23,6 +24,7 @@ from luhyadb.models import (
     Image,
     ImageVersion,
     Network,
+    Passkey,
     Reservation,
     SecurityGroup,
     Share,
@@ -90,6 +92,10 @@ class School:
                 id=ids.new("tok"), account=of, name=f"{name}-script", scope="all", digest=sha256(name), created_at=now, expires_at=now + 9e6).pk,
             "session": self._session(of),
             "share": Share.objects.create(id=ids.new("shr"), kind=Kind.INSTANCE, subject=machine.pk, verb=Verb.READ, account=self.root, created_at=now).pk,
+            "asked": AccountRequest.objects.create(
+                id=ids.new("req"), username=f"{name}-friend", group=of.group, password="!", proof=sha256(name), place="192.0.2.1", created_at=now).pk,
+            "robot": self.world.robot(f"{name}-robot", of.group).username,
+            "passkey": Passkey.objects.create(id=ids.new("psk"), account=of, name="phone", digest=sha256(name), credential="", created_at=now).pk,
             "grant": Grant.objects.create(id=ids.new("grt"), account=of, role_id="anonymous", group=of.group, created_at=now).pk,
         })
 

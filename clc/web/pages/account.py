@@ -12,7 +12,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from clc.services import (
-    directory_people,
+    directory_links,
     people,
     provider_sign_in,
     second_step,
@@ -47,7 +47,7 @@ def _again(request: HttpRequest) -> None:
 def _page(request: HttpRequest, **more: Any) -> HttpResponse:
     from clc.web.pages import passkeys
 
-    link, is_proved = directory_people.link_of(request.user), provider_sign_in.is_proved(request.session, request.user)
+    link, is_proved = directory_links.link_of(request.user), provider_sign_in.is_proved(request.session, request.user)
     return show(request, "account/detail.html", directory=link, is_proved=is_proved, second_step=sign_in_pictures.second_step_of(request.user),
                 **sign_ins(request, request.user), **passkeys.of(request.user), **more)
 
@@ -75,7 +75,7 @@ def profile(request: HttpRequest) -> HttpResponse:
 @page("account/password/", "account_password", under="account", methods=("GET", "HEAD", "POST"), new_password=True)
 def password(request: HttpRequest) -> HttpResponse:
     """Another password; this browser stays signed in, and nothing else does."""
-    directory_people.require_own_password(request.user)
+    directory_links.require_own_password(request.user)
     if request.method != "POST":
         return show(request, "account/password.html", length=settings.EDUCLOUD.accounts.password_length)
     chosen = request.POST.get("password", "")[:1024]

@@ -14,6 +14,7 @@ from django.utils.translation import gettext
 from clc.services import passkeys, people, sign_in, sign_in_pictures
 from clc.web.page import Form, go, page, refusal
 from clc.web.pages import session
+from clc.web.pages.rights import NEEDS
 from luhyaapi.errors import Trouble
 from luhyadb.models import Account
 
@@ -93,7 +94,7 @@ def remove(request: HttpRequest, ident: str) -> HttpResponse:
     return go(request, reverse("account"))
 
 
-@page("people/of/<str:ident>/passkeys/", "person_passkeys_remove", admin_only=True, under="people", methods=("POST",), back="person")
+@page("people/of/<str:ident>/passkeys/", "person_passkeys_remove", needs=NEEDS, under="people", methods=("POST",), back="person")
 def remove_for(request: HttpRequest, ident: str) -> HttpResponse:
     """The device is lost."""
     passkeys.remove_for(request.user, people.find(request.user, ident))

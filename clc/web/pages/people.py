@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from clc.services import (
     access_roles,
-    directory_people,
+    directory_links,
     grants,
     groups,
     lock_out,
@@ -106,7 +106,7 @@ def _detail(request: HttpRequest, found: Account, **more: Any) -> HttpResponse:
     may = scope.verbs_on(request.user, [found])[found.pk]
     from clc.web.pages.departures import under_way
 
-    return show(request, "people/detail.html", directory=directory_people.link_of(found), under_way=under_way(found),
+    return show(request, "people/detail.html", directory=directory_links.link_of(found), under_way=under_way(found),
                 person=shown | {"group": groups.shown(shown["group"])}, may={str(verb): verb in may for verb in Verb},
                 grants=_grants(grants.over(request.user).filter(account=found).order_by("group__path", "role")[:_SHOWN_GRANTS]),
                 why=rights.why(request, found),
