@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 
 from clc.services import events
 from luhyaapi import clock, ids
@@ -15,6 +17,7 @@ from luhyadb.models import Account, Group, GroupAbove, Host, Image, Instance
 from luhyadb.models.groups import EVERYBODY
 from luhyadb.ready_made import key_of
 
+M = TypeVar("M", bound=Model)
 _NAMED_AT_MOST = 5
 SHOWN = "everybody"
 """What the group is called that all others lie below: no path of another group is so, for its segments would be a group of their own."""
@@ -139,6 +142,12 @@ def delete(by: Account, text: str) -> Group:
 def below(rows: QuerySet[Group], path: str) -> QuerySet[Group]:
     """Those of some groups that are that one or lie below it."""
     return rows.filter(pk__in=GroupAbove.objects.filter(above__key=key_of(path)).values("group"))
+
+
+def belonging(rows: QuerySet[M], named: Sequence[str]) -> QuerySet[M]:
+    """Those of some resources that belong to one of these groups, or to one below it."""
+    keys = [key_of("" if name.strip() == SHOWN else unicodedata.normalize("NFKC", name.strip()).casefold()) for name in named if name.strip()]
+    return rows.filter(group__in=GroupAbove.objects.filter(above__key__in=keys).values("group")) if keys else rows
 
 
 def lineage(row: Group) -> list[str]:

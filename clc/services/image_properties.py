@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import cast
 
@@ -14,8 +13,7 @@ from luhyaapi.contracts.specs import Hardware
 from luhyaapi.contracts.vocabulary import Architecture, GuestClock, PointerModel
 from luhyaapi.errors import Refused
 from luhyadb import paths
-from luhyadb.models import GroupAbove, Image
-from luhyadb.ready_made import key_of
+from luhyadb.models import Image
 
 CHOICES: dict[str, list[str]] = {name: [str(word) for word in cast("type[StrEnum]", field.annotation)] for name, field in Hardware.model_fields.items()}
 """What each piece of hardware may be; the first is what a guest gets where nothing is said."""
@@ -72,9 +70,3 @@ def ordered_by(rows: QuerySet[Image], sort: str) -> tuple[QuerySet[Image], bool]
     if sort == "published_at":
         rows = rows.annotate(published_at=Max("versions__published_at", default=0.0))
     return rows, sort in ("published_at", "created_at")
-
-
-def below(rows: QuerySet[Image], groups: Sequence[str]) -> QuerySet[Image]:
-    """Those that belong to one of these groups, or to one below it."""
-    keys = [key_of(unicodedata.normalize("NFKC", group.strip()).casefold()) for group in groups if group.strip()]
-    return rows.filter(group__in=GroupAbove.objects.filter(above__key__in=keys).values("group")) if keys else rows

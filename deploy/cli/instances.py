@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import typer
 
@@ -271,9 +271,9 @@ def _post(session: Session, name: str, action: str, body: dict[str, Any], *, no_
 
 
 @verb(app, "list")
-def list_instances(session: Session) -> None:
+def list_instances(session: Session, group: Annotated[str, typer.Option(metavar="PATH", help="Of that group and all below it.")] = "") -> None:
     """List instances."""
-    print_many(session, session.api.everything(api.path("instances")))
+    print_many(session, session.api.everything(api.path("instances") + (f"?{urlencode({'owner_group': group})}" if group else "")))
 
 
 @verb(app, "show")

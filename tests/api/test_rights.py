@@ -253,3 +253,14 @@ def test_a_group_whose_machines_people_and_images_are_gone_is_given_up(api, worl
     people.delete(admin, "pia")
     assert api(admin).delete("/api/v1/groups/edu.gone/").status_code == 204
     assert {row.group.path for row in (Instance.objects.get(), Image.objects.get(pk="img-000000ff"))} == {"edu"}
+
+
+@pytest.mark.parametrize(("asked", "found"), [
+    ("edu.a", ["pauls", "pias"]), ("EDU.A.class1", ["pauls"]), ("edu.a.class1,edu.a.class2", ["pauls", "pias"]), ("edu.ab", []),
+    ("everybody", ["pauls", "pias"]), ("edu.nowhere", []), ("edu.%", []),
+])
+def test_machines_of_a_group_and_all_below_it(world, api, school, pauls, asked, found):
+    world.instance(school["pia"], Image.objects.get(), "pias")
+    listed = api(school["head"]).get(f"{API}instances/?owner_group={asked}").json()["results"]
+    assert sorted(each["name"] for each in listed) == found
+    assert {each["owner_group"] for each in listed} <= {"edu.a.class1", "edu.a.class2"}

@@ -10,7 +10,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from clc.services import image_pictures, image_properties, images, imports, pictures, prefetches, renewals
+from clc.services import groups, image_pictures, image_properties, images, imports, pictures, prefetches, renewals
 from clc.web.api import store
 from clc.web.api.endpoint import Endpoint
 from clc.web.api.image_forms import NEW_VERSION, USAGE, ChangeForm, PropertiesForm, apart
@@ -31,7 +31,7 @@ class Images(Endpoint):
     filters: ClassVar[Filters] = {
         "name": exactly("name"), "usage": exactly("usage", Usage), "state": lambda rows, asked: exactly("versions__state", ImageState)(rows, asked).distinct(),
         "architecture": exactly("architecture", Architecture), "os_type": exactly("os_type"), "os_distro": exactly("os_distro"),
-        "owner_group": lambda rows, asked: image_properties.below(rows, asked.split(",")), "sort": lambda rows, _asked: rows,
+        "owner_group": lambda rows, asked: groups.belonging(rows, asked.split(",")), "sort": lambda rows, _asked: rows,
     }
 
     @says(listed("Image", ImageShape), tag=TAG, operation_id="images_list", parameters=[

@@ -9,7 +9,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from clc.services import access_pictures, instance_asks, instances, pictures, renewals, screens
+from clc.services import access_pictures, groups, instance_asks, instances, pictures, renewals, screens
 from clc.web.api.access_shapes import OneInstanceShape
 from clc.web.api.endpoint import Endpoint
 from clc.web.api.once import once
@@ -64,11 +64,12 @@ class Instances(Endpoint):
     filters: ClassVar[Filters] = {
         "state": exactly("state", InstanceState), "name": exactly("name"), "image": exactly("image__image__name"),
         "owner": exactly("owner__username"), "kind": exactly("usage", Usage), "host": exactly("node"), "cluster": exactly("cluster"),
+        "owner_group": lambda rows, asked: groups.belonging(rows, asked.split(",")),
     }
 
     @says(listed("Instance", InstanceShape), parameters=asks(*filters), tag=TAG, operation_id="instances_list")
     def get(self, request: Request) -> Response:
-        """List instances."""
+        """List instances. `owner_group` also finds the groups below it."""
         rows = narrowed(request, scope.visible_to(self.account, Instance), self.filters)
         if "state" not in request.query_params:
             rows = rows.exclude(state=InstanceState.DELETED)

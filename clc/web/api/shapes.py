@@ -129,6 +129,7 @@ class InstanceShape(s.Serializer):
     cpus = s.IntegerField()
     memory_bytes = s.IntegerField()
     owner = s.CharField()
+    owner_group = s.CharField(allow_blank=True, help_text="the path of the group it belongs to; empty: everybody's")
     cluster = s.CharField(allow_null=True)
     cluster_name = s.CharField()
     host = s.CharField(allow_null=True)

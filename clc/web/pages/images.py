@@ -13,7 +13,17 @@ from django.urls import reverse
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from clc.services import comparisons, image_pictures, image_properties, images, imports, prefetches, renewals, uploads
+from clc.services import (
+    comparisons,
+    groups,
+    image_pictures,
+    image_properties,
+    images,
+    imports,
+    prefetches,
+    renewals,
+    uploads,
+)
 from clc.web.listing import filters, listed, matching
 from clc.web.page import Form, form_of, go, may_somewhere, page, show
 from clc.web.pages import arrivals, shares, timeline, words
@@ -65,9 +75,9 @@ def index(request: HttpRequest) -> HttpResponse:
     sort, group = request.GET.get("sort", ""), request.GET.get("group", "")[:200]
     chosen |= {"sort": sort if sort in image_properties.SORTS else "name", "group": group}
     rows = scope.visible_to(request.user, Image).filter(retired=chosen["state"] == ImageState.RETIRED).select_related("owner", "group")
-    groups = sorted(set(rows.exclude(group__path="").order_by().values_list("group__path", flat=True)))
+    known = sorted(set(rows.exclude(group__path="").order_by().values_list("group__path", flat=True)))
     if group:
-        rows = image_properties.below(rows, [group])
+        rows = groups.belonging(rows, [group])
     if chosen["state"]:
         rows = rows.filter(pk__in=ImageVersion.objects.filter(state=chosen["state"]).values("image"))
     if chosen["q"]:
@@ -76,7 +86,7 @@ def index(request: HttpRequest) -> HttpResponse:
     found = listed(request, rows, *dict.fromkeys([f"{'-' * newest}{chosen['sort']}", "name"]))
     spaces = words.open_workspaces(scope.visible_to(request.user, Workspace))
     half_done = {row.version.image_id for row in uploads.half_done(request.user)}
-    return show(request, "images/list.html", spaces=spaces, groups=groups, rows=words.images(found.rows, request.user), filters=chosen,
+    return show(request, "images/list.html", spaces=spaces, groups=known, rows=words.images(found.rows, request.user), filters=chosen,
                 next_url=found.next_url, previous_url=found.previous_url, half_done=half_done, may_bring=_may_bring(request))
 
 
