@@ -109,17 +109,18 @@ PEOPLE = (
         "tests/api/test_body_limit.py::test_too_large_or_unannounced_is_refused",
     ),
     _row(
-        "A55", "A directory that is silent, lies, leads elsewhere, or is asked by a name that is a filter; one that takes over an account of this cloud",
-        "A name is compared and never read as a filter (the laws in `support/directory_laws.py`, kept by the fake and by a real OpenLDAP); what does not answer in time "
-        "is an error that counts as no attempt; nobody becomes somebody who is here already.",
+        "A80", "A directory that is silent, lies, leads elsewhere, or is asked by a name that is a filter; one that takes over an account of this cloud",
+        "A name is compared and never read as a filter (the laws in `support/directory_laws.py`, kept by the fake and by a real OpenLDAP); what does not answer "
+        "in time is an error that counts as no attempt; nobody becomes somebody who is here already.",
         f"{_DIRECTORIES}::test_wrong_names_and_passwords_are_one_error_and_counted", f"{_DIRECTORIES}::test_a_name_of_another_account_is_never_taken_over",
-        f"{_DIRECTORIES}::test_a_silent_directory_locks_nobody_out_and_is_not_asked_again_at_once", f"{_DIRECTORIES}::test_what_a_directory_says_cannot_pretend",
+        f"{_DIRECTORIES}::test_a_silent_directory_locks_nobody_out_and_is_not_asked_again_at_once",
+        f"{_DIRECTORIES}::test_what_a_directory_says_cannot_pretend",
         f"{_DIRECTORIES}::test_nobody_becomes_or_stops_being_the_last_administrator_by_a_directory",
         "tests/live/test_openldap.py::test_referrals_lead_nowhere", "tests/live/test_openldap.py::test_a_certificate_of_another_authority_ends_it",
         "tests/live/test_openldap.py::test_one_that_hangs_ends_in_time",
     ),
     _row(
-        "A56", "A provider's answer that is unsigned, of another, of before, for another, stolen or mixed up; a way back that leads elsewhere",
+        "A81", "A provider's answer that is unsigned, of another, of before, for another, stolen or mixed up; a way back that leads elsewhere",
         "It is believed only when everything about it fits what was asked, once, in the same browser.",
         f"{_PROVIDERS}::test_a_token_that_does_not_fit_is_not_believed", f"{_PROVIDERS}::test_a_token_of_nobodys_is_not_believed",
         f"{_PROVIDERS}::test_another_answer_than_was_asked_for_is_not_believed", f"{_PROVIDERS}::test_a_code_is_redeemed_once_and_only_by_who_asked",
@@ -127,14 +128,14 @@ PEOPLE = (
         f"{_PROVIDERS}::test_no_account_is_taken_over_by_its_name", "tests/live/test_openid_provider.py::test_a_code_is_good_once_and_for_whom_asked",
     ),
     _row(
-        "A57", "A passkey's answer for another address, used twice, by a copy, or in another browser",
+        "A82", "A passkey's answer for another address, used twice, by a copy, or in another browser",
         "It signs nobody in, and counts as a wrong attempt.",
         f"{_PASSKEYS}::test_another_origin_is_refused_at_both_ends", f"{_PASSKEYS}::test_a_challenge_is_answered_once_in_time_and_where_it_began",
         f"{_PASSKEYS}::test_a_counter_that_goes_back_is_refused_and_told", f"{_PASSKEYS}::test_two_answers_at_once_sign_in_once",
         f"{_PASSKEYS}::test_guessing_waits_as_with_passwords", "tests/console/test_passkey_pages.py::test_what_began_in_one_browser_ends_in_no_other",
     ),
     _row(
-        "A58", "Requests for accounts that fill the table, tell who is here, or are decided by who may not; owners who are deleted",
+        "A83", "Requests for accounts that fill the table, tell who is here, or are decided by who may not; owners who are deleted",
         "They are bounded, say nothing, and are decided once; what a deleted owner leaves breaks nothing.",
         "tests/api/test_account_requests.py::test_asking_tells_nobody_who_is_here", "tests/api/test_account_requests.py::test_nobody_fills_the_table",
         "tests/api/test_account_requests.py::test_of_two_who_decide_one_does_and_the_other_is_told",

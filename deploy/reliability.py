@@ -11,7 +11,7 @@ from deploy.fault_table import FAULTS, PROMISES, Row
 
 _ATTACKS = """\
 Each has a canary that would be touched if it came through. `make soak ONLY=attacks` runs every test of the table once and counts its
-cases, as each run of it does; numbers as in the list of what was studied, which has further ones on other parts.
+cases, as each run of it does; numbers below A80 as in the list of what was studied, which has further ones on other parts.
 """
 Ledger = dict[str, dict[str, dict[str, Any]]]
 _HEAD = """\
