@@ -110,8 +110,8 @@ PEOPLE = (
     ),
     _row(
         "A80", "A directory that is silent, lies, leads elsewhere, or is asked by a name that is a filter; one that takes over an account of this cloud",
-        "A name is compared and never read as a filter (the laws in `support/directory_laws.py`, kept by the fake and by a real OpenLDAP); what does not answer "
-        "in time is an error that counts as no attempt; nobody becomes somebody who is here already.",
+        "A name is compared and never read as a filter (the laws in `support/directory_laws.py`, kept by the fake and by a real OpenLDAP); what does not "
+        "answer in time is an error that counts as no attempt; nobody becomes somebody who is here already.",
         f"{_DIRECTORIES}::test_wrong_names_and_passwords_are_one_error_and_counted", f"{_DIRECTORIES}::test_a_name_of_another_account_is_never_taken_over",
         f"{_DIRECTORIES}::test_a_silent_directory_locks_nobody_out_and_is_not_asked_again_at_once",
         f"{_DIRECTORIES}::test_what_a_directory_says_cannot_pretend",
