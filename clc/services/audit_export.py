@@ -138,6 +138,7 @@ def export(account: Account, asked: Asked, form: str = "jsonl") -> Iterator[str]
     scope.require_admin(account)
     if form not in FORMS:
         raise Refused("invalid", "The form is not possible", f"give {' or '.join(FORMS)}, not {form[:20]!r}", field="form")
+    found(account, asked)  # a group that is not there is told before the first byte
     head = audit.head()
     trailer = {
         "head": str(head), "whole": asked.is_all, "asked": asked.said(), "removed": str(audit.anchor()), "unsealed": audit.unsealed().count(),

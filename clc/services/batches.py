@@ -16,6 +16,8 @@ from luhyadb.ready_made import key_of
 
 AT_MOST = 10_000
 _COLUMNS = ("username", "group", "role", "password")
+_HARMLESS = ("user", "anonymous")
+"""Roles that may be given over everybody without saying so."""
 _TOLD = 20
 
 
@@ -108,14 +110,17 @@ def look(by: Account, lines: Sequence[Line], group: str = "", role: str = "user"
     looked: list[Looked] = []
     new: dict[str, None] = {}
     for line in lines:
-        where, what = line.group or default, line.role or role
+        known, what = there.get(line.username.casefold()), line.role or role
+        where = line.group or group or (known.group.path if known else default)
         try:
-            path = paths.normal(where) if where else ""
+            path = paths.normal(where) if where and where.strip() != groups.SHOWN else ""
+            if not path and not (line.group or group) and not known and what.casefold() not in _HARMLESS:
+                raise Refused("invalid", "No group is said", f"as {what} they would be over everybody; say `everybody` if that is meant")
             if (before := seen.setdefault(line.username.casefold(), line.number)) != line.number:
                 raise Refused("invalid", f"line {before} has the same name")
             new |= dict.fromkeys(_missing(path, new))
             place = _office(by, path, what, new, offices)
-            looked.append(_becomes(by, line, there.get(line.username.casefold()), path, place))
+            looked.append(_becomes(by, line, known, path, place))
         except Refused as e:
             looked.append(Looked(line, Action.WRONG, f"{e.what}: {e.why}" if e.why else e.what))
     return Batch(looked, sorted(new))

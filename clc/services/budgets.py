@@ -108,7 +108,7 @@ def put(by: Account, counted: str, hours: int | None, since: str = "", until: st
         if hours is None:
             Budget.objects.filter(counted=counted, **whose).delete()
         else:
-            after = {"hours": hours, **_term(since, until)}
+            after = {"hours": hours, **_term(since, until, row)}
             kept = after | {"set_by": by.username, "set_at": clock.now(), "warned_at": 0, "spent_at": 0}
             row, _ = Budget.objects.update_or_create(counted=counted, **whose, defaults=kept, create_defaults={"id": ids.new("bdg"), **kept})
         noun, subject, name = ("user", str(whose["account"].pk), whose["account"].username) if user else ("group", whose["group"].pk, whose["group"].path)
@@ -117,14 +117,15 @@ def put(by: Account, counted: str, hours: int | None, since: str = "", until: st
     return standings([row])[0] if row and after else None
 
 
-def _term(since: str, until: str) -> dict[str, float]:
-    """The two ends of a term. Raises Refused(invalid)."""
+def _term(since: str, until: str, before: Budget | None) -> dict[str, float]:
+    """The two ends of a term; those of ``before`` where nothing is said, if it is not over. Raises Refused(invalid)."""
     from clc.services import audit_export
 
-    from_at = audit_export.moment(since.strip(), "from") if since.strip() else clock.now()
-    to_at = spans.moment(until, "to")
+    kept = before if before and before.to_at > clock.now() else None
+    from_at = audit_export.moment(since.strip(), "since") if since.strip() else float(kept.from_at) if kept else clock.now()
+    to_at = spans.moment(until, "until") if until.strip() or kept is None else float(kept.to_at)
     if to_at is None or to_at <= from_at or from_at < 0:
-        raise Refused("invalid", "The term is not possible", "it begins before it ends, and it ends", field="to")
+        raise Refused("invalid", "The term is not possible", "its last day is before its first, or there is none", field="until")
     return {"from_at": from_at, "to_at": to_at}
 
 

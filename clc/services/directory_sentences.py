@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.utils.translation import gettext_noop as _
 
 DIRECTORIES = (
+    _("Try again in a while; accounts of this cloud sign in as always."),
     _("The directory {} says what {} is called"),
     _("The name of the directory is not possible"),
     _("small letters, digits and dashes, at most 32"),

@@ -28,7 +28,7 @@ LIMITS = (
     _("give 0 hours or more"),
     _("Whose budget?"),
     _("The term is not possible"),
-    _("it begins before it ends, and it ends"),
+    _("its last day is before its first, or there is none"),
     _("The time is not possible"),
     _("it begins before it ends"),
     _("There is no report {}"),

@@ -32,6 +32,8 @@ RIGHTS = (
     _("letters of several scripts in one segment: {}"),
     _("Only who manages hosts may do this"),
     _("nothing you may see has that path"),
+    _("No group is said"),
+    _("as {} they would be over everybody; say `everybody` if that is meant"),
     _("nothing you may see has that path, and you may not make it"),
     _("You may not use this instance any more"),
     _("a right to it was taken back"),

@@ -29,7 +29,7 @@ def by_password(username: str, password: str, address: str = "") -> Account:
     """
     account: Account | None = None
     try:
-        with lock_out.attempt(username, address):
+        with _attempt(username, address):
             account = _checked(username, password)
             second_step.check(account, "")
     except Refused as e:
@@ -38,12 +38,31 @@ def by_password(username: str, password: str, address: str = "") -> Account:
     return account
 
 
+@contextlib.contextmanager
+def _attempt(username: str, address: str) -> Iterator[None]:
+    """One that counts. While a directory is down nobody can tell whether it was wrong: it counts unless the account came from there."""
+    silent: Unavailable | None = None
+    try:
+        with lock_out.attempt(username, address):
+            try:
+                yield
+            except Unavailable as e:
+                if e.code != "directory_down" or directory_sign_in.is_of_one(username):
+                    raise
+                silent = e
+                raise Refused("unauthenticated", e.what) from e
+    except Refused as e:
+        if silent is not None and e.code == "unauthenticated":
+            raise silent from None
+        raise
+
+
 def by_both(username: str, password: str, code: str, address: str = "") -> Account:
     """The account of a name, its password, and its code where it has a second step.
 
     Raises Refused(unauthenticated | second_step | locked_out), Unavailable(busy).
     """
-    with lock_out.attempt(username, address):
+    with _attempt(username, address):
         account = _checked(username, password)
         second_step.check(account, code)
     return account

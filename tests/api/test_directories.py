@@ -6,6 +6,7 @@ import json
 import threading
 
 import pytest
+from django.db.models import Max
 
 from clc.services import (
     directories,
@@ -95,11 +96,11 @@ def test_wrong_names_and_passwords_are_one_error_and_counted(school, bed):
     assert Guess.objects.get(name=lock_out.digest("ann"), address="-").count == 2
 
 
-def test_a_local_account_is_asked_of_no_directory(school, bed, user, admin):
+def test_the_password_of_a_local_account_leaves_for_no_directory(school, bed, user, admin):
     bed.person("ada", RIVER)
     assert sign_in.by_password("ada", PASSWORD).pk == user.pk
     refused(sign_in.by_password, "ada", RIVER)
-    assert bed.asked == []
+    assert bed.asked == ["name ada"], "looked up like any other name, so that the answer and its time are theirs"
     told = directory_checks.look_into(admin, "school", "ada")
     assert told[-1].why == "another account here has that name"
 
@@ -358,7 +359,9 @@ class TestSettings:
     def test_a_secret_that_cannot_be_read_is_the_directorys_trouble(self, school, admin, bed, settings):
         bed.person("ann", RIVER)
         settings.SECRET_KEY = "another one"
-        assert "console's secret" in refused(sign_in.by_password, "ann", RIVER, code="directory_down").why
+        assert not refused(sign_in.by_password, "ann", RIVER, code="directory_down").why, "a stranger learns nothing of it"
+        row = Directory.objects.get()
+        assert "console's secret" in refused(lines.ask, row, lambda driver: driver.named("ann"), code="directory_down").why
 
     @pytest.mark.parametrize(("changed", "field"), [
         ({"uri": "http://x"}, "uri"), ({"uri": "ldap://"}, "uri"), ({"uri": "ldap://u:p@x"}, "uri"), ({"uri": "ldap://x/dc=y??sub"}, "uri"),
@@ -432,12 +435,31 @@ class TestTheDoors:
         answer = api(None).post("/api/v1/login/", {"username": "ann", "password": RIVER}, format="json")
         assert (answer.status_code, answer.json()["code"]) == (503, "directory_down")
 
+    def test_a_silent_one_tells_nobody_who_is_here(self, school, bed, user, api):
+        """Every name gets the same answer, and every one that is not the directory's own counts."""
+        bed.person("ann", RIVER)
+        sign_in.by_password("ann", RIVER)
+        bed.stop()
+        def login(name, password="wrong horse battery"):
+            answer = api(None).post("/api/v1/login/", {"username": name, "password": password}, format="json")
+            return answer.status_code, {k: v for k, v in answer.json().items() if k != "request"}
+
+        answers = [login(name) for name in ("ada", "nobody", "ann")]
+        assert answers[0] == answers[1] == answers[2]
+        assert (answers[0][0], answers[0][1]["why"]) == (503, "")
+        assert login("ada", PASSWORD)[0] == 200, "who is of this cloud comes in"
+        counts = {name: Guess.objects.filter(name=lock_out.digest(name)).aggregate(n=Max("count"))["n"] or 0 for name in ("nobody", "ann")}
+        assert counts == {"nobody": 1, "ann": 0}
+        for _ in range(12):
+            last = login("ada")
+        assert last[1]["code"] == "locked_out", "nobody guesses while it is down"
+
     def test_no_more_than_four_at_once(self, school, bed):
         lines._slots[school.pk] = taken = threading.BoundedSemaphore(4)
         for _ in range(4):
             assert taken.acquire(blocking=False)
         try:
-            assert "too many wait" in refused(sign_in.by_password, "ann", RIVER, code="directory_down").why
+            assert "too many wait" in refused(lines.ask, school, lambda driver: driver.named("ann"), code="directory_down").why
         finally:
             taken.release(4)
         bed.person("ann", RIVER)

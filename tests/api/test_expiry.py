@@ -231,10 +231,10 @@ def test_pages_show_and_move_ends_and_budgets(api, admin, school):
     ident = Instance.objects.get().pk
     paul, head = browser(school["paul"]), browser(school["head"])
     group = Group.objects.get(path="edu.a.one").pk
-    assert "is stopped at" in paul.get("/portal/").content.decode(), "within the time of telling"
+    assert "expires" in paul.get("/portal/").content.decode(), "within the time of telling"
     assert "This machine is stopped at" in paul.get(f"/instances/{ident}/").content.decode()
     paul.post(f"/instances/{ident}/expiry/set/", {"expires": "9d"})
-    assert "is stopped at" not in paul.get("/portal/").content.decode()
+    assert "expires" not in paul.get("/portal/").content.decode()
     back = paul.post(f"/instances/{ident}/expiry/set/", {"expires": "<b>"})
     assert "The end cannot be read" in paul.get(back["Location"]).content.decode()
     head.post(f"/groups/{group}/expiry-rule/", {"default": "5d", "longest": "20d", "warn": "", "delete_after": "0", "budget_grace": "2h"})

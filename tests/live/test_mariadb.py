@@ -132,25 +132,25 @@ from luhyaapi.contracts.vocabulary import Verb
 from luhyaapi.errors import Refused
 from luhyadb import memory
 from luhyadb.models import Account, Host, Image, ImageVersion, Instance, Task
-admin = people.add(None, "admin", "quiet-river-9041", "superAdm")
-groups.create(admin, "edu"); groups.create(admin, "edu.class1")
-for name, boss in (("cc-00000001", ""), ("nc-00000001", "cc-00000001")):
+admin = people.add(None, "head", "quiet-river-9041", "superAdm")
+groups.create(admin, "fifty"); groups.create(admin, "fifty.class1")
+for name, boss in (("cc-0000000f", ""), ("nc-0000000f", "cc-0000000f")):
     Host.objects.create(id=name, role=name[:2], name=name, boss=boss, state="up", cpus=64, memory_mib=65536, disk_mib=10**6, last_heard=clock.now(),
                         created_at=0)
-image = Image.objects.create(id="img-00000001", name="tiny", live_name="tiny", owner=admin, created_at=0)
+image = Image.objects.create(id="img-0000000f", name="small", live_name="small", owner=admin, created_at=0)
 ImageVersion.objects.create(image=image, version=1, state="published", created_at=0, blobs=[
     {"part": "kernel", "sha256": "1" * 64, "index": "2" * 64, "size": 1, "format": "raw", "virtual_size": 0}])
 shares.open_to(image, image.group, (Verb.EXECUTE,))
-pupils = [people.add(admin, f"p{n}", "quiet-river-9041", "user", "edu.class1") for n in range(10)]
-quotas.put(admin, "instances", 20, group="edu")
-quotas.put(admin, "cpus", 3, user="p0")
+pupils = [people.add(admin, f"pupil{n}", "quiet-river-9041", "user", "fifty.class1") for n in range(10)]
+quotas.put(admin, "instances", 20, group="fifty")
+quotas.put(admin, "cpus", 3, user="pupil0")
 made, refused, troubles, gate = [], [], [], threading.Barrier(50)
 def create(n):
     pupil = pupils[n % 10]
     gate.wait()
     try:
         with memory.of("clc"):
-            made.extend(instances.run(pupil, instances.Ask(image="tiny", cpus=2 if n % 10 == 0 else 1)))
+            made.extend(instances.run(pupil, instances.Ask(image="small", cpus=2 if n % 10 == 0 else 1)))
     except Refused as e:
         refused.append(e.code)
     except Exception as e:
@@ -160,7 +160,8 @@ threads = [threading.Thread(target=create, args=(n,)) for n in range(50)]
 [t.start() for t in threads]; [t.join() for t in threads]
 assert not troubles, troubles[:3]
 assert set(refused) == {"quota"}, set(refused)
-assert len(made) == Instance.objects.count() == Task.objects.count() == 20, (len(made), Instance.objects.count())
+there = Instance.objects.filter(owner__in=pupils)
+assert len(made) == there.count() == Task.objects.filter(owner__in=pupils).count() == 20, (len(made), there.count())
 assert Instance.objects.filter(owner=pupils[0]).count() <= 1
 print("works")
 """

@@ -18,7 +18,7 @@ from luhyadb.models import Instance
 @page("portal/", "portal", title=_("My machines"), icon="user", rank=70)
 def home(request: HttpRequest) -> HttpResponse:
     """Mine, also for an administrator."""
-    mine = scope.visible_to(request.user, Instance).select_related("owner", "image__image")
+    mine = scope.visible_to(request.user, Instance).select_related("owner", "group", "image__image")
     mine = mine.filter(owner=request.user).exclude(state=InstanceState.DELETED)
     found = listed(request, mine, "-created_at", "id", size=24)
     return show(request, "portal/home.html", rows=words.instances(found.rows), images=runnable_images(request),
