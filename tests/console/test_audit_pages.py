@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 
 from clc.services import audit, events
+from clc.web.pages import audit as audit_pages
 from luhyadb.models import Event, Instance
 
 
@@ -82,3 +83,8 @@ def test_everybody_reads_the_history_of_what_is_theirs(admin, user, other, row):
     assert "192.0.2.77" not in seen(browser(user), where), "from where an administrator came is not for everybody"
     assert "192.0.2.77" in seen(browser(admin), where)
     assert "person=ada" in seen(browser(admin), "/people/of/ada/")
+
+
+def test_a_group_of_people_and_one_of_rules_lead_to_pages_of_their_own():
+    found = [audit_pages._url("group", subject) for subject in ("grp-00000001", "sgr-00000001", "")]
+    assert found == ["/groups/grp-00000001/", "/security-groups/sgr-00000001/", ""]

@@ -176,6 +176,7 @@ def test_a_group_shows_who_and_what_belongs_to_it(world, school, admin, pauls):
     assert "mona" not in text
     tinas = page_of(school["tina"])(f"/groups/{class1}/")[1]
     assert named(tinas) == ["paul", "tina", "tina", "paul"], "in it, and with a role over it; not who is above her"
+    assert [f"/groups/{class1}/move/" in each for each in (text, tinas)] == [True, False], "she may make nothing beside it"
     assert page_of(school["tina"])(f"/groups/{school['pia'].group_id}/")[0] == 404
     assert page_of(school["bob"])(f"/groups/{class1}/")[0] == 404
     above = page_of(school["tina"])(f"/groups/{school['head'].group_id}/")[1]

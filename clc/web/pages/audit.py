@@ -14,6 +14,7 @@ from clc.services.audit_export import Asked
 from clc.web.api.audit import asked_of
 from clc.web.listing import KEPT, listed
 from clc.web.page import page, show
+from luhyaapi import ids
 from luhyaapi.contracts.vocabulary import Result, Via
 from luhyaapi.errors import Refused
 
@@ -46,8 +47,9 @@ def _text(value: Any) -> str:
 
 
 def _url(noun: str, subject: str) -> str:
+    name = "group" if ids.is_id(subject, "grp") else _PAGES.get(noun, "")
     try:
-        return str(reverse(_PAGES[noun], args=[subject])) if noun in _PAGES and subject else ""
+        return str(reverse(name, args=[subject])) if name and subject else ""
     except NoReverseMatch:
         return ""
 

@@ -14,7 +14,7 @@ from clc.web.page import Form, go, page, show
 from clc.web.pages import ends, limits, rights, words
 from clc.web.pages.rights import NEEDS
 from luhyaapi.contracts.vocabulary import InstanceState, Kind, Verb
-from luhyadb import scope
+from luhyadb import paths, scope
 from luhyadb.models import Account, Group, Image, Instance
 from luhyadb.models.groups import EVERYBODY
 
@@ -51,7 +51,8 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
     return show(
         request, "rights/group.html", group={"id": row.pk, "path": groups.shown(row.path), "created_at": row.created_at, "takes_requests": row.takes_requests},
         many=right_pictures.belongings(me, [row])[row.pk], is_everybody=row.pk == EVERYBODY,
-        may={str(verb): held.may(Kind.ACCOUNT, verb, row.path) for verb in Verb},
+        may={str(verb): held.may(Kind.ACCOUNT, verb, row.path) for verb in Verb} | {
+            "move": row.pk != EVERYBODY and held.may(Kind.ACCOUNT, Verb.WRITE, row.path) and held.may(Kind.ACCOUNT, Verb.CREATE, paths.parent(row.path))},
         people=list(scope.visible_to(me, Account).filter(group=row, is_active=True).order_by("username")[:_SHOWN]),
         over=[each | {"group": groups.shown(each["group"])} for each in right_pictures.over(me, row)],
         below=[{"id": each.pk, "path": each.path} for each in scope.visible_to(me, Group).filter(parent=row).order_by("path")[:_SHOWN]],
