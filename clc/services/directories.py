@@ -34,9 +34,12 @@ PRESETS: dict[str, dict[str, str]] = {
 Settings = LdapSettings | OidcSettings
 
 
-def add(by: Account, name: str, preset: str, settings: Mapping[str, Any], *, secret: str = "", role: str = "user", group: str | None = None,
-        units: str | None = None) -> Directory:  # fmt: skip
-    """A directory. ``group``: the path of the group of whom no mapping knows; None: they are refused. Raises Refused(forbidden | invalid | exists)."""
+def add(by: Account, name: str, preset: str, settings: Mapping[str, Any], *, secret: str = "", role: str = "user", group: str | None = None,  # noqa: PLR0913
+        units: str | None = None, enabled: bool = False) -> Directory:  # fmt: skip
+    """A directory; nobody signs in by it before it is ``enabled``.
+
+    ``group``: the path of the group of whom no mapping knows; None: they are refused. Raises Refused(forbidden | invalid | exists).
+    """
     scope.require_admin(by)
     if not _NAME.fullmatch(name):
         raise Refused("invalid", "The name of the directory is not possible", "small letters, digits and dashes, at most 32", field="name")
@@ -47,7 +50,7 @@ def add(by: Account, name: str, preset: str, settings: Mapping[str, Any], *, sec
     with memory.atomic():
         if Directory.objects.filter(name=name).exists():
             raise Refused("exists", f"There is a directory {name!r} already", field="name")
-        row = Directory(id=ids.new("dir"), name=name, kind=kind, settings=checked.model_dump(exclude_defaults=True),
+        row = Directory(id=ids.new("dir"), name=name, kind=kind, enabled=enabled, settings=checked.model_dump(exclude_defaults=True),
                         secret=sealed.seal(_SEALED_FOR, secret), created_at=clock.now())
         _belong(by, row, role, group, units)
         row.save()

@@ -80,10 +80,11 @@ def show(session: Session, name: Name) -> None:
 def add(  # noqa: PLR0913, PLR0917 - each is an option
     session: Session, name: Name, preset: Annotated[str, typer.Option(help="openldap, active-directory or oidc: what is usual there.")] = "openldap",
     settings: Set = None, ca_file: CaFile = "", secret_file: SecretFile = "", role: Role = "", group: InGroup = "", units: Units = "",
+    on: Annotated[bool, typer.Option("--on", help="People sign in by it at once; else after `directory change NAME --on`.")] = False,
 ) -> None:  # fmt: skip
-    """Add a directory. Until a mapping, units or a default group says where people belong, all of them are refused."""
+    """Add a directory, to be tested and turned on. Until a mapping, units or a default group says where people belong, all of them are refused."""
     secret = session.password(secret_file, prompt="Password of the bind DN, or secret of the client (empty: none)", variable="")
-    form = {"name": name, "preset": preset, "settings": _settings(settings, ca_file), "secret": secret} | _belonging(role, group, units)
+    form = {"name": name, "preset": preset, "settings": _settings(settings, ca_file), "secret": secret, "enabled": on} | _belonging(role, group, units)
     _print(session, session.api.post(api.path("directories"), form))
 
 

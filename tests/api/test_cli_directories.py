@@ -49,7 +49,8 @@ def test_the_whole_way(cli, bed, world, admin, tmp_path):
     args = [f"--set={name}={value}" for name, value in bed.settings().items()]
     code, made, told = cli("directory", "add", "school", *args, "--secret-file", str(secret), "--group", "edu", "--role", "user", "--json")
     assert code == 0, told
-    assert (made["has_secret"], made["group"], made["kind"]) == (True, "edu", "ldap")
+    assert (made["has_secret"], made["group"], made["kind"], made["enabled"]) == (True, "edu", "ldap", False)
+    assert cli("directory", "change", "school", "--on", "--json")[1]["enabled"]
     assert bed.secret not in told
     assert directories.secret_of(Directory.objects.get()) == bed.secret
     bed.person("ann", "quiet river")
@@ -89,7 +90,7 @@ def test_what_cannot_be_is_said(cli, args, code, why):
 
 
 def test_a_silent_directory_is_said(cli, bed, world, admin):
-    directories.add(admin, "school", "openldap", bed.settings(), secret=bed.secret)
+    directories.add(admin, "school", "openldap", bed.settings(), secret=bed.secret, enabled=True)
     bed.stop()
     assert cli("directory", "test", "school")[0] == 1
     code, _, told = cli("directory", "check", "school")

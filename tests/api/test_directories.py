@@ -56,7 +56,7 @@ def bed(beds):
 def school(world, admin, bed):
     """A directory whose people belong to ``edu.school`` unless a group of theirs is mapped."""
     world.group("edu.school.class1", admin)
-    row = directories.add(admin, "school", "openldap", bed.settings(), secret=SECRET, group="edu.school")
+    row = directories.add(admin, "school", "openldap", bed.settings(), secret=SECRET, group="edu.school", enabled=True)
     directories.map_to(admin, "school", "memberOf", f"CN=Teachers, ou=groups,{fake_directory.BASE}", "edu.school.class1", "powerAdm")
     return row
 
@@ -194,7 +194,7 @@ def test_a_silent_directory_locks_nobody_out_and_is_not_asked_again_at_once(scho
 
 
 def test_of_several_the_one_that_answers_and_knows_decides(school, beds, admin):
-    directories.add(admin, "staff", "openldap", beds[1].settings(), secret=SECRET, group="edu")
+    directories.add(admin, "staff", "openldap", beds[1].settings(), secret=SECRET, group="edu", enabled=True)
     beds[1].person("tina", RIVER)
     beds[0].stop()
     tina = sign_in.by_password("tina", RIVER)
@@ -412,12 +412,14 @@ class TestTheDoors:
         client = api(admin)
         world.group("edu", admin)
         made = client.post("/api/v1/directories/", {"name": "school", "settings": bed.settings(), "secret": SECRET}, format="json")
-        assert made.status_code == 201, made.content
+        assert (made.status_code, made.json()["enabled"]) == (201, False), made.content
         bed.person("ann", RIVER)
+        assert api(None).post("/api/v1/login/", {"username": "ann", "password": RIVER}, format="json").status_code == 401
         dn = bed.group("teachers", "ann")
         mapping = client.post("/api/v1/directories/school/mappings/", {"value": dn, "group": "edu", "role": "powerUser"}, format="json").json()
         tested = client.post("/api/v1/directories/school/test/", {"user": "ann"}, format="json").json()
         assert tested["ok"]
+        assert client.patch("/api/v1/directories/school/", {"enabled": True}, format="json").json()["enabled"]
         assert tested["steps"][-1]["text"] == f"ann belongs to edu as powerUser, by memberOf {dn}"
         preview = client.post("/api/v1/directories/school/import/", {"preview": True}, format="json").json()
         assert (preview["done"], preview["counts"]["add"]) == (False, 1)

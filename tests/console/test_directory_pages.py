@@ -45,6 +45,8 @@ def school(world, admin, bed):
     made = client.post("/directories/add/", {"name": "school", "preset": "openldap", "address": bed.uri, "base": fake_directory.BASE,
                                              "who": f"cn=reader,{fake_directory.BASE}", "bind_password": bed.secret})
     assert made["Location"] == "/directories/school/", client.get("/directories/").content.decode()
+    assert "turned off" in client.get("/directories/school/").content.decode(), "nobody signs in by it before it was tested"
+    client.post("/directories/school/switch/", {"enabled": "1"})
     return client
 
 

@@ -39,7 +39,7 @@ def beds(monkeypatch):
 @pytest.fixture
 def bed(world, admin, beds):
     world.group("edu.school", admin)
-    directories.add(admin, "school", "oidc", beds[0].settings(), secret=beds[0].secret, group="edu.school")
+    directories.add(admin, "school", "oidc", beds[0].settings(), secret=beds[0].secret, group="edu.school", enabled=True)
     beds[0].person("ann", groups=["pupils"])
     return beds[0]
 
@@ -225,7 +225,7 @@ def test_it_must_come_back_in_time(bed, time):
 
 def test_an_answer_of_one_provider_is_none_of_another(bed, beds, admin):
     """The mix-up: who runs one provider has somebody bring another's answer to it."""
-    directories.add(admin, "elsewhere", "oidc", beds[1].settings(), secret=beds[1].secret, group="edu")
+    directories.add(admin, "elsewhere", "oidc", beds[1].settings(), secret=beds[1].secret, group="edu", enabled=True)
     beds[1].person("ann")
     client = Client()
     brought = there(client, bed)

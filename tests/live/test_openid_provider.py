@@ -30,7 +30,7 @@ def school(provider, world, admin, monkeypatch):
     world.group("edu", admin)
     monkeypatch.setattr(lines, "_silent", {})
     oidc_provider.remembered.forget()
-    row = directories.add(admin, "school", "oidc", provider.settings(), secret=real_provider.SECRET)
+    row = directories.add(admin, "school", "oidc", provider.settings(), secret=real_provider.SECRET, enabled=True)
     directories.map_to(admin, "school", "groups", "pupils", "edu", "user")
     return row
 

@@ -195,7 +195,7 @@ def test_all_of_many_come_in_pages(bed):
 def test_from_the_login_page_to_the_account_and_out_again(bed, world, admin, monkeypatch):
     monkeypatch.setattr(lines, "_silent", {})
     world.group("edu.school", admin)
-    row = directories.add(admin, "school", "openldap", bed.settings(), secret=bed.secret, units="edu", group="edu")
+    row = directories.add(admin, "school", "openldap", bed.settings(), secret=bed.secret, units="edu", group="edu", enabled=True)
     bed.person("ann", "quiet river", units=("school",), display="Ann Lee")
     bed.person("tina", "quiet river")
     directories.map_to(admin, "school", "memberOf", bed.group("teachers", "tina"), "edu.school", "powerAdm")

@@ -141,6 +141,7 @@ class DirectoryForm(Form):
     preset = s.ChoiceField(choices=list(directories.PRESETS), required=False, default="openldap")
     settings = Settings()
     secret = Text(max_length=1024, required=False, allow_blank=True, default="", write_only=True)
+    enabled = s.BooleanField(required=False, default=False, help_text="Whether people sign in by it.")
     role = Text(max_length=63, required=False, default="user")
     group = Text(max_length=_LONG, required=False, allow_null=True, default=None)
     units = Text(max_length=_LONG, required=False, allow_null=True, default=None)
@@ -190,7 +191,7 @@ class Directories(Endpoint):
     @says(DirectoryShape, 201, sends=DirectoryForm, parameters=[KEY], tag=TAG, operation_id="directories_add")
     @once
     def post(self, _request: Request) -> Response:
-        """Add a directory (administrators)."""
+        """Add a directory (administrators). Nobody signs in by it before it is enabled: test it first."""
         sent = self.sent(DirectoryForm)
         return Response(directory_pictures.directory(directories.add(self.account, sent.pop("name"), sent.pop("preset"), sent.pop("settings"), **sent)), 201)
 

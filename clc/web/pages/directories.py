@@ -65,7 +65,7 @@ def add(request: HttpRequest) -> HttpResponse:
     if preset != "oidc":
         given["base"] = values.get("base", "").strip()
     row = directories.add(request.user, values.get("name", "").strip(), preset, given, secret=request.POST.get(_SECRET, "")[:1024])
-    messages.success(request, gettext("The directory %(name)s is added. Test it, and say where its people belong.") % {"name": row.name})
+    messages.success(request, gettext("The directory %(name)s is added. Test it, say where its people belong, then turn it on.") % {"name": row.name})
     return go(request, reverse("directory", args=[row.name]))
 
 
