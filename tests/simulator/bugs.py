@@ -167,7 +167,7 @@ def _wanted_not_synced() -> list[Patch]:
     return [(wanted, "write_atomic", write)]
 
 
-@bug("a flow that ended while its role died is not finished", 4, ("crash_committed",))
+@bug("a flow that ended while its role died is not finished", 32, ("crash_committed",))
 def _pending_forgotten() -> list[Patch]:
     real = flows.look_after
 
@@ -222,7 +222,7 @@ def _placed_again() -> list[Patch]:
     return [(placements, "place", place)]
 
 
-@bug("a node that is silent counts as empty, and its guests are placed elsewhere", 24, ("cut",), ("run", "stop", "start", "start"), 3)
+@bug("a node that is silent counts as empty, and its guests are placed elsewhere", 23, ("cut",), ("run", "stop", "start", "start"), 3)
 def _silent_node_replaced() -> list[Patch]:
     place = placements.place
 
@@ -261,7 +261,7 @@ def _lost_is_done() -> list[Patch]:
 # ---- nodes
 
 
-@bug("what could not be wiped at once is never wiped", 1, ("hypervisor_refuses", "crash_at"))
+@bug("what could not be wiped at once is never wiped", 14, ("hypervisor_refuses", "crash_at"))
 def _half_wiped() -> list[Patch]:
     real = Domains._look
 
