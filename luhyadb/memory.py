@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections, models, transaction
@@ -16,7 +16,10 @@ from luhyaapi.errors import Bug, Unavailable
 _role: contextvars.ContextVar[str | None] = contextvars.ContextVar("educloud_role", default=None)
 _working: contextvars.ContextVar[str | None] = contextvars.ContextVar("educloud_working", default=None)
 _failures: contextvars.ContextVar[list[Exception] | None] = contextvars.ContextVar("educloud_failures", default=None)
+T = TypeVar("T")
 BOTH = "both"
+_DEADLOCK, _DEADLOCKS = 1213, 8
+"""What MariaDB says of one (ER_LOCK_DEADLOCK), and how often it is tried again."""
 AWAY = (OperationalError, InterfaceError)
 """The database is gone, is full, or chose this transaction to break a deadlock: nothing of it happened, later it may."""
 errors.learn(AWAY, lambda error: Unavailable("busy", "The database does not take it now", str(error)[:200]))
@@ -80,6 +83,17 @@ def atomic() -> Iterator[None]:
         _failures.reset(token)
     if failures:
         raise failures[0]
+
+
+def unlocked(work: Callable[[], T]) -> T:
+    """Do a transaction of its own, again when the database chose it to break a deadlock: nothing of it happened then."""
+    for _ in range(_DEADLOCKS):
+        try:
+            return work()
+        except OperationalError as e:
+            if e.args[:1] != (_DEADLOCK,) or connections[alias()].in_atomic_block:
+                raise
+    return work()
 
 
 def on_commit(call: Callable[..., object]) -> None:

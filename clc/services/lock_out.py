@@ -90,6 +90,10 @@ def _begin(name: str, address: str) -> dict[Key, Bound]:
     now, first_s = clock.now(), settings.EDUCLOUD.accounts.wait_s
     bounds = _bounds(name, address)
     _refuse_early(bounds, _rows(bounds), now)  # most of a flood ends here, and writes nothing
+    return memory.unlocked(lambda: _count(bounds, now, first_s))
+
+
+def _count(bounds: dict[Key, Bound], now: float, first_s: float) -> dict[Key, Bound]:
     with memory.atomic():
         for key in bounds:
             Guess.objects.get_or_create(name=key[0], address=key[1])
@@ -121,6 +125,10 @@ def _refuse_early(bounds: dict[Key, Bound], rows: dict[Key, Guess], now: float) 
 
 
 def _take_back(counted: dict[Key, Bound]) -> None:
+    memory.unlocked(lambda: _taken_back(counted))
+
+
+def _taken_back(counted: dict[Key, Bound]) -> None:
     with memory.atomic():
         for key, row in _rows(counted, lock=True).items():
             if key in counted and row.count >= 1:
