@@ -15,12 +15,8 @@ from hypothesis import strategies as st
 from schemathesis.core import NOT_SET
 from schemathesis.transport.serialization import Binary
 
-from clc.web.api import store
-from luhyaapi import clock
-from luhyaapi.clock import ManualClock
-from tests.support import fake_directory, store_door
 from tests.support.many import many
-from tests.support.school import MARK, School
+from tests.support.school import MARK, behind_doors
 
 ASKERS = ("pupil", "maker", "teacher", "root")
 _LITTLE = settings(max_examples=many(4), database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
@@ -37,14 +33,8 @@ def described():
 
 @pytest.fixture
 def school(world, admin, tmp_path, monkeypatch):
-    way, _ = store_door.behind_api(tmp_path)
-    monkeypatch.setattr(store, "transport", [lambda: way])
-    bed = fake_directory.Bed(bind_secret="")
-    bed.person("reader", "quiet river")
-    fake_directory.registered(monkeypatch, bed)
-    before = clock.use(ManualClock(clock.now()))
-    yield School(world, admin)
-    clock.use(before)
+    with behind_doors(world, admin, tmp_path, monkeypatch) as one:
+        yield one
 
 
 def call(client: Any, case: Any) -> tuple[int, str]:

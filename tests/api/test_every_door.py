@@ -11,12 +11,8 @@ from django.db import transaction
 from drf_spectacular.generators import SchemaGenerator
 
 from clc.services import access_roles, builds
-from clc.web.api import store
-from luhyaapi import clock
-from luhyaapi.clock import ManualClock
-from tests.support import fake_directory, store_door
 from tests.support.doors import THINGS, Door, asked, doors
-from tests.support.school import MARK, School
+from tests.support.school import MARK, behind_doors
 
 ASKERS = ("nobody", "pupil", "maker", "teacher", "root")
 YES, FORBIDDEN, HIDDEN, STRANGER, WRONG = "yes", 403, 404, 401, 422
@@ -81,14 +77,8 @@ def made_up(words: dict[str, str]) -> dict[str, str]:
 
 @pytest.fixture
 def school(world, admin, tmp_path, monkeypatch):
-    way, _ = store_door.behind_api(tmp_path)
-    monkeypatch.setattr(store, "transport", [lambda: way])
-    bed = fake_directory.Bed(bind_secret="")
-    bed.person("reader", "quiet river")
-    fake_directory.registered(monkeypatch, bed)
-    before = clock.use(ManualClock(clock.now()))
-    yield School(world, admin)
-    clock.use(before)
+    with behind_doors(world, admin, tmp_path, monkeypatch) as one:
+        yield one
 
 
 @pytest.mark.parametrize("asker", ASKERS)

@@ -8,13 +8,9 @@ from django.urls import get_resolver
 from rest_framework.test import APIClient
 
 from clc.services import access_roles, builds, grants, groups, people
-from clc.web.api import store
-from luhyaapi import clock
-from luhyaapi.clock import ManualClock
 from luhyadb.models import Account, Event, Group, Instance
-from tests.support import store_door
 from tests.support.doors import asked, doors, filled
-from tests.support.school import HERE, School
+from tests.support.school import HERE, School, behind_doors
 
 NOT_THEIRS = {
     "owner": "root", "owner_id": 1, "account": "root", "is_admin": True, "is_staff": True, "access_role": "superAdm", "group_id": "grp-00000000",
@@ -25,11 +21,8 @@ FIELDS = {"owner": ("elastic", "reservations"), "state": ()}
 
 @pytest.fixture
 def school(world, admin, tmp_path, monkeypatch):
-    way, _ = store_door.behind_api(tmp_path)
-    monkeypatch.setattr(store, "transport", [lambda: way])
-    before = clock.use(ManualClock(clock.now()))
-    yield School(world, admin)
-    clock.use(before)
+    with behind_doors(world, admin, tmp_path, monkeypatch) as one:
+        yield one
 
 
 def _words(school: School) -> dict[str, str]:

@@ -29,6 +29,8 @@ def run(budget: Budget, given: argparse.Namespace) -> Tally:
     found, times = Tally("rights"), given.times or max(round(budget.seconds * given.jobs / _SECONDS_A_TIME), 1)
     with tempfile.TemporaryDirectory() as folder:
         for point, test in QUESTIONS.items():
+            if given.point and point not in given.point:
+                continue
             told = Path(folder) / "told.xml"
             words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", str(given.jobs), "--dist", "worksteal", f"--junitxml={told}", test]
             done = subprocess.run([sys.executable, *words], cwd=ROOT, env={**os.environ, TIMES: str(times)}, stdout=sys.stderr, check=False)
@@ -50,6 +52,7 @@ def counted(point: str, test: str, told: Path, found: Tally) -> None:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What this kind may be told."""
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--point", action="append", choices=list(QUESTIONS), help="only this; may be given again")
     parser.add_argument("--times", type=int, default=0, help="how often; 0: as fits into the time")
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
 
 from cc.role import ROLE
 from clc.services import rules
+from clc.web.api import store
 from luhyaapi import clock, ids
+from luhyaapi.clock import ManualClock
 from luhyaapi.contracts.specs import UploadPart
 from luhyaapi.contracts.vocabulary import Kind, Part, Verb
 from luhyadb.models import (
@@ -33,6 +40,7 @@ from luhyadb.models import (
     Upload,
     Workspace,
 )
+from tests.support import fake_directory, store_door
 from tests.support.clc_world import World, sha256
 from tests.support.fake_directory import BASE
 
@@ -132,3 +140,16 @@ class School:
         return letters.keep(self.cluster.pk, Dead(b"{}", "q", "failed at it", 5)).letter
 
 
+@contextlib.contextmanager
+def behind_doors(world: World, root: Account, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[School]:
+    """The school, with an image store behind the API, a directory that answers, and a clock that moves when told."""
+    way, _ = store_door.behind_api(folder)
+    monkeypatch.setattr(store, "transport", [lambda: way])
+    bed = fake_directory.Bed(bind_secret="")
+    bed.person("reader", "quiet river")
+    fake_directory.registered(monkeypatch, bed)
+    before = clock.use(ManualClock(clock.now()))
+    try:
+        yield School(world, root)
+    finally:
+        clock.use(before)
