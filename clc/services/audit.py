@@ -5,6 +5,8 @@ Only the beat of the CLC seals and removes; a row locked for it keeps two of the
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
@@ -29,8 +31,7 @@ def tend() -> None:
     _seal_all(_IN_ONE_BEAT)
     if abs(clock.now() - _chain().noted_at) < _DAY_S:
         return
-    with memory.atomic():
-        row = _locked()
+    with _turn() as row:
         row.noted_at = clock.now()
         row.save(update_fields=["noted_at"])
     while remove_old() == _REMOVED_AT_ONCE:
@@ -49,8 +50,7 @@ def seal() -> int:
     """Give committed events their numbers and digests, in the order of their ids, at most a thousand; how many."""
     if not unsealed().exists():
         return 0
-    with memory.atomic():
-        row = _locked()
+    with _turn() as row:
         found = list(unsealed().order_by("id")[:AT_ONCE])
         for event in found:
             event.number = row.number + 1
@@ -80,9 +80,15 @@ def _chain() -> Chain:
     return Chain.objects.filter(pk=1).first() or Chain(pk=1)
 
 
-def _locked() -> Chain:
+@contextlib.contextmanager
+def _turn() -> Iterator[Chain]:
+    """A transaction in which nobody else seals or removes.
+
+    The row is made before it: on MariaDB two who make it at once both hold a part of its lock, and then neither gets the whole.
+    """
     Chain.objects.get_or_create(pk=1)
-    return Chain.objects.select_for_update().get(pk=1)
+    with memory.atomic():
+        yield Chain.objects.select_for_update().get(pk=1)
 
 
 def head() -> Head:
@@ -102,8 +108,7 @@ def remove_old() -> int:
     keep_s = settings.EDUCLOUD.audit.keep_days * _DAY_S
     if not keep_s:
         return 0
-    with memory.atomic():
-        row = _locked()
+    with _turn() as row:
         first = row.anchor_number + 1
         upto = min(row.anchor_number + _REMOVED_AT_ONCE, row.number - 1)
         sealed = Event.objects.filter(number__gte=first, number__lte=upto).order_by("number")

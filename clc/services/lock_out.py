@@ -94,9 +94,9 @@ def _begin(name: str, address: str) -> dict[Key, Bound]:
 
 
 def _count(bounds: dict[Key, Bound], now: float, first_s: float) -> dict[Key, Bound]:
+    for key in bounds:  # outside of the transaction: see the chain of the audit
+        Guess.objects.get_or_create(name=key[0], address=key[1])
     with memory.atomic():
-        for key in bounds:
-            Guess.objects.get_or_create(name=key[0], address=key[1])
         rows = _rows(bounds, lock=True)
         counted = _refuse_early(bounds, rows, now)
         for key, bound in counted.items():
