@@ -6,53 +6,38 @@ up. What cannot be written down so is asked Django's own way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import EmptyResultSet, FullResultSet
 from django.db import connections, transaction
-from django.db.models import Manager, Model
-from django.db.models.query import MAX_GET_RESULTS, FlatValuesListIterable, QuerySet, ValuesListIterable
-from django.db.models.sql import InsertQuery, UpdateQuery
+from django.db.models import Exists, Manager, Model, Q
+from django.db.models.query import QuerySet
 
-Spec = tuple[tuple[str, str], ...]
-"""Each key with what was given for it: one letter for each value (text, integer, real), in brackets for a list; or a constant."""
+from tests.simulator import compiled
+from tests.simulator.compiled import Kind, NotSoError, Spec, Statement
+
 _LETTERS = {str: "t", int: "i", float: "r"}
-_TAGS: dict[str, Callable[[int], Any]] = {"t": "\x01{}\x01".format, "i": lambda n: 10**12 + 1000 * n, "r": lambda n: 10.0**12 + 1000 * n + 0.5}
-_CONSTANTS = {"None": None, "True": True, "False": False}
-
-
-class NotSoError(Exception):
-    """It cannot be prepared."""
-
-
-@dataclass(frozen=True)
-class Statement:
-    """``sources`` says of each parameter which value it is and what makes it of that, or which constant."""
-
-    sql: str
-    sources: tuple[tuple[int, Any], ...]
-    decode: Callable[[Any, str, list[Any]], list[Any]] | None = None
-
-    def parameters(self, given: tuple[Any, ...]) -> list[Any]:
-        """Of these values."""
-        return [made if n < 0 else given[n] if made is None else made(given[n]) for n, made in self.sources]
-
-
+_NOTHING = Statement("", ())
+"""What can have no rows is not even asked."""
 _statements: dict[Any, Statement | None] = {}
 
 
 @contextmanager
 def installed() -> Iterator[None]:
     """Every manager asks so while this is open."""
-    before = Manager._queryset_class
-    Manager._queryset_class = Asking
+    before, exists = Manager._queryset_class, Exists.__init__
+
+    def remember(self: Exists, queryset: Any, **kwargs: Any) -> None:
+        self.__dict__["asking"] = queryset._with("", ()) if isinstance(queryset, Asking) and queryset._is_plain and not kwargs else None
+        exists(self, queryset, **kwargs)
+
+    Manager._queryset_class, Exists.__init__ = Asking, remember  # type: ignore[method-assign]
     try:
         yield
     finally:
-        Manager._queryset_class = before
+        Manager._queryset_class, Exists.__init__ = before, exists  # type: ignore[method-assign]
 
 
 class Asking(QuerySet):
@@ -68,7 +53,7 @@ class Asking(QuerySet):
     @property
     def query(self) -> Any:
         if self._query is None:
-            real = _replay(self, self._given)
+            real = compiled.replay(self, self._given)
             self._query, self._iterable_class, self._fields, self._asked = real._query, real._iterable_class, real._fields, None
         return QuerySet.query.fget(self)
 
@@ -98,9 +83,9 @@ class Asking(QuerySet):
         return self._sieve("exclude", args, kwargs)
 
     def _sieve(self, verb: str, args: Any, kwargs: dict[str, Any]) -> Any:
-        if self._is_plain and not args and not self._defer_next_filter:
+        if self._is_plain and not self._defer_next_filter:
             with suppress(NotSoError):
-                return self._with(verb, *_spec(kwargs))
+                return self._with(verb, *_spec((*args, *kwargs.items())))
         return getattr(super(), verb)(*args, **kwargs)
 
     def order_by(self, *names: Any) -> Any:
@@ -110,6 +95,25 @@ class Asking(QuerySet):
     def values_list(self, *fields: Any, flat: bool = False, named: bool = False) -> Any:
         plain = self._is_plain and not named and all(isinstance(f, str) for f in fields)
         return self._with("values_list", (fields, flat)) if plain else super().values_list(*fields, flat=flat, named=named)
+
+    def _named(self, verb: str, names: tuple[Any, ...]) -> Any:
+        plain = self._is_plain and names and all(isinstance(n, str) for n in names)
+        return self._with(verb, names) if plain else getattr(super(), verb)(*names)
+
+    def values(self, *fields: Any, **expressions: Any) -> Any:
+        return super().values(*fields, **expressions) if expressions else self._named("values", fields)
+
+    def only(self, *fields: Any) -> Any:
+        return self._named("only", fields)
+
+    def select_related(self, *fields: Any) -> Any:
+        return self._named("select_related", fields)
+
+    def __getitem__(self, wanted: Any) -> Any:
+        plain = self._is_plain and self._result_cache is None and isinstance(wanted, slice) and wanted.step is None
+        if not plain or any(n is not None and n < 0 for n in (wanted.start, wanted.stop)):
+            return super().__getitem__(wanted)
+        return self._with("__getitem__", (wanted.start, wanted.stop))
 
     def select_for_update(self, *args: Any, **kwargs: Any) -> Any:
         if not self._is_plain or args or kwargs:
@@ -134,8 +138,11 @@ class Asking(QuerySet):
         key = self.model, how, self._asked
         if key not in _statements:
             _statements[key] = None
-            with suppress(NotSoError, EmptyResultSet, FullResultSet):
-                _statements[key] = make()
+            try:
+                with suppress(NotSoError, FullResultSet):
+                    _statements[key] = make()
+            except EmptyResultSet:
+                _statements[key] = _NOTHING if isinstance(how, str) else None
         return _statements[key]
 
     def _rows(self, how: str) -> list[Any] | None:
@@ -143,9 +150,11 @@ class Asking(QuerySet):
         if not self._is_plain or self._result_cache is not None:
             return None
         db = self.db
-        statement = self._statement(how, lambda: _select(self, db, how))
+        statement = self._statement(how, lambda: compiled.select(self, db, how))
         if statement is None:
             return None
+        if statement is _NOTHING:
+            return [(0,)] if how == "count" else []
         connection = connections[db]
         connection.ensure_connection()
         connection.validate_no_broken_transaction()
@@ -208,7 +217,7 @@ class Asking(QuerySet):
         connection = connections[db]
         set_to = [(f, f.get_db_prep_save(value, connection)) for f, value in fields]
         how = "update", tuple((f.name, value is None) for f, value in set_to)
-        statement = self._statement(how, lambda: _updating(self, db, fields, [v for _, v in set_to if v is not None]))
+        statement = self._statement(how, lambda: compiled.updating(self, db, fields, [v for _, v in set_to if v is not None]))
         if statement is None:
             return None
         with connection.cursor() as cursor:
@@ -224,7 +233,7 @@ class Asking(QuerySet):
         connection = connections[db]
         values = [f.get_db_prep_save(f.pre_save(one, True), connection) for f in fields]
         how = "insert", tuple(f.name for f in fields), tuple(f.name for f in returning_fields or ())
-        statement = self._statement(how, lambda: _inserting(self.model, db, one, fields, returning_fields, values))
+        statement = self._statement(how, lambda: compiled.inserting(self.model, db, one, fields, returning_fields, values))
         if statement is None:
             return super()._insert(objs, fields, returning_fields, raw, using, **more)
         with connection.cursor() as cursor:
@@ -235,20 +244,48 @@ class Asking(QuerySet):
 _NO_QUERY: Any = object()
 
 
-def _spec(kwargs: dict[str, Any]) -> tuple[Spec, tuple[Any, ...]]:
+def _spec(conditions: Iterable[Any]) -> tuple[Spec, tuple[Any, ...]]:
     """The shape of some conditions, and their values. Raises NotSoError."""
-    spec, values = [], []
-    for key, given in kwargs.items():
-        value = given.pk if isinstance(given, Model) and "__" not in key else given
-        if value is None or value is True or value is False:
-            spec.append((key, str(value)))
-        elif isinstance(value, list | tuple | set | frozenset):
-            spec.append((key, f"[{''.join(map(_letter, value))}]"))
-            values += value
+    spec: list[tuple[Any, ...]] = []
+    values: list[Any] = []
+    for each in conditions:
+        if isinstance(each, Q):
+            inner, given = _spec(each.children)
+            spec.append(("", "q", each.connector, each.negated, inner))
+            values += given
+        elif isinstance(each, Exists) and (asking := each.__dict__.get("asking")) is not None and not getattr(each, "extra", None):
+            spec.append(("", "exists", *_question(asking)))
+            values += asking._given
+        elif isinstance(each, tuple):
+            spec.append((each[0], _kind(each[0], each[1], values)))
         else:
-            spec.append((key, _letter(value)))
-            values.append(value)
+            raise NotSoError
     return tuple(spec), tuple(values)
+
+
+def _kind(key: str, given: Any, values: list[Any]) -> Kind:
+    """What was given for a key; its values are added to those."""
+    value = given.pk if isinstance(given, Model) and "__" not in key else given
+    if value is None or value is True or value is False:
+        return str(value)
+    if isinstance(value, Asking):
+        asked = _question(value)
+        values += value._given
+        return asked
+    if isinstance(value, list | tuple | set | frozenset | dict):
+        letters = "".join(map(_letter, value))
+        values += value
+        return f"[{letters}]"
+    letter = _letter(value)
+    values.append(value)
+    return letter
+
+
+def _question(asking: Asking) -> tuple[Any, ...]:
+    """A question inside another. Raises NotSoError."""
+    if not asking._is_plain or asking._db is not None or asking._result_cache is not None:
+        raise NotSoError
+    return asking.model, asking._asked
 
 
 def _letter(value: Any) -> str:
@@ -261,139 +298,3 @@ def _letter(value: Any) -> str:
 
 def _plain(fields: list[tuple[Any, Any]]) -> bool:
     return not any(hasattr(v, "resolve_expression") or hasattr(v, "prepare_database_save") or hasattr(f, "get_placeholder") for f, v in fields)
-
-
-def _replay(asking: Asking, values: tuple[Any, ...]) -> QuerySet:
-    """The question as Django's own, with these values."""
-    real, left = QuerySet(asking.model, using=asking._db, hints=asking._hints), list(values)
-    for verb, spec in asking._asked:
-        if verb in ("filter", "exclude"):
-            real = getattr(real, verb)(**{key: _take(kind, left) for key, kind in spec})
-        elif verb == "values_list":
-            real = real.values_list(*spec[0], flat=spec[1])
-        else:
-            real = getattr(real, verb)(*spec)
-    real._for_write = asking._for_write
-    return real
-
-
-def _take(kind: str, left: list[Any]) -> Any:
-    if kind in _CONSTANTS:
-        return _CONSTANTS[kind]
-    if kind.startswith("["):
-        return [left.pop(0) for _ in kind[1:-1]]
-    return left.pop(0)
-
-
-def _tagged(asking: Asking) -> tuple[QuerySet, list[Any]]:
-    """The question with values that are known again among the parameters."""
-    kinds = [k for verb, spec in asking._asked if verb in ("filter", "exclude") for _, k in spec if k not in _CONSTANTS]
-    tags = [_TAGS[letter](n) for n, letter in enumerate("".join(kinds).replace("[", "").replace("]", ""))]
-    return _replay(asking, tuple(tags)), tags
-
-
-def _sources(parameters: Any, tags: list[Any]) -> tuple[tuple[int, Any], ...]:
-    """Which value each parameter is. Raises NotSoError when a value is none of them."""
-    found: list[tuple[int, Any]] = []
-    for each in parameters:
-        same = [n for n, tag in enumerate(tags) if type(tag) is type(each) and tag == each]
-        made = [(n, kind) for n, tag in enumerate(tags) for kind in (str, float) if type(each) is kind and _is_made(tag, kind, each)]
-        found.append((same[0], None) if same else made[0] if made else (-1, each))
-    if {n for n, _ in found if n >= 0} != set(range(len(tags))):
-        raise NotSoError
-    return tuple(found)
-
-
-def _is_made(tag: Any, kind: Any, each: Any) -> bool:
-    with suppress(ValueError):
-        return bool(kind(tag) == each)
-    return False
-
-
-def _select(asking: Asking, db: str, how: str) -> Statement:
-    real, tags = _tagged(asking)
-    if how == "count":
-        return _counting(real, db, tags)
-    if how == "first" and not real.ordered:
-        real = real.order_by("pk")
-    elif how == "get":
-        real = real.order_by()
-    if how in ("first", "get"):
-        real.query.set_limits(high=1 if how == "first" else MAX_GET_RESULTS)
-    compiler = (real.query.exists() if how == "exists" else real.query).get_compiler(db)
-    sql, parameters = compiler.as_sql()
-    return Statement(_asked_raw(sql), _sources(parameters, tags), None if how == "exists" else _decoder(real, compiler))
-
-
-def _asked_raw(sql: str) -> str:
-    """As SQLite itself takes it: what only reads goes straight to it, for nobody dies while reading."""
-    return sql.replace("%s", "?").replace("%%", "%")
-
-
-def _counting(real: QuerySet, db: str, tags: list[Any]) -> Statement:
-    heard: list[tuple[str, Any]] = []
-
-    def listen(execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
-        heard.append((sql, parameters))
-        return execute(sql, parameters, many, context)
-
-    with connections[db].execute_wrapper(listen):
-        real.count()
-    if len(heard) != 1:
-        raise NotSoError
-    return Statement(_asked_raw(heard[0][0]), _sources(heard[0][1], tags))
-
-
-def _decoder(real: QuerySet, compiler: Any) -> Callable[[Any, str, list[Any]], list[Any]]:
-    """What makes rows what the question asked for."""
-    columns = [s[0] for s in compiler.select[: compiler.col_count]]
-    converters = list(compiler.get_converters(columns).items())
-    flat, listed = real._iterable_class is FlatValuesListIterable, real._iterable_class is ValuesListIterable
-    if compiler.has_composite_fields(columns) or (compiler.annotation_col_map and not flat and not listed):
-        raise NotSoError
-    model = real.model
-    names = [] if flat or listed else [f[0].target.attname for f in compiler.select]
-
-    def decode(connection: Any, db: str, rows: list[Any]) -> list[Any]:
-        if converters:
-            rows = [_converted(connection, row, converters) for row in rows]
-        if flat:
-            return [row[0] for row in rows]
-        if listed:
-            return [tuple(row) for row in rows]
-        return [model.from_db(db, names, row) for row in rows]
-
-    return decode
-
-
-def _converted(connection: Any, row: Any, converters: list[Any]) -> list[Any]:
-    made = list(row)
-    for n, (chain, column) in converters:
-        for convert in chain:
-            made[n] = convert(made[n], column, connection)
-    return made
-
-
-def _updating(asking: Asking, db: str, fields: list[tuple[Any, Any]], set_to: list[Any]) -> Statement:
-    real, tags = _tagged(asking)
-    query = real.query.chain(UpdateQuery)
-    query.add_update_fields([(f, None, v) for f, v in fields])
-    query.annotations = {}
-    query.clear_select_clause()
-    sql, parameters = query.get_compiler(db).as_sql()
-    if query.related_updates or "SELECT" in sql or list(parameters[: len(set_to)]) != set_to:
-        raise NotSoError
-    return Statement(sql, _sources(parameters[len(set_to):], tags))
-
-
-def _inserting(model: Any, db: str, one: Any, fields: Any, returning: Any, values: list[Any]) -> Statement:
-    query = InsertQuery(model)
-    query.insert_values(fields, [one])
-    compiler = query.get_compiler(using=db)
-    compiler.returning_fields = returning
-    statements = compiler.as_sql()
-    if len(statements) != 1 or list(statements[0][1]) != values or compiler.returning_params:
-        raise NotSoError
-    if compiler.get_converters([f.get_col(model._meta.db_table) for f in returning or ()]):
-        raise NotSoError
-    return Statement(statements[0][0], ())
