@@ -187,6 +187,7 @@ def _settle(office: Office, run: FlowRun, steps: tuple[Step, ...]) -> None:
     if (run.back and run.step < 0) or (not run.back and run.step >= len(steps)):
         run.step = max(run.step, 0)
         run.ended_at = clock.now()
+        placements.settle(run.instance)
         _report(office, run)
         memory.on_commit(lambda: _end(office, run))
 
@@ -246,8 +247,6 @@ def cancel(office: Office, task: str) -> int:
 
 
 def _receiver(run: FlowRun) -> str:
-    from cc.services import placements
-
     place = placements.find(run.instance)
     return place.node if place else ""
 

@@ -123,7 +123,7 @@ def want(instance: str, state: InstanceState, gen: int) -> None:
 
 def found(report: InstanceFacts) -> None:
     """What its node says, which is the truth; only while a flow is under way the flow knows better what is wanted."""
-    changes = {"found": report.state}
+    changes: dict[str, Any] = {"found": report.state, "found_gen": report.gen}
     if not FlowRun.objects.filter(instance=report.instance, ended_at=0).exists():
         changes["wanted"] = _wanted_when(report.state)
         _turn_if(Placement.objects.filter(pk=report.instance).exclude(wanted=changes["wanted"]).exists())
@@ -136,6 +136,13 @@ def want_as_found(instance: str) -> None:
     if row is not None:
         _turn_if(row.wanted != _wanted_when(row.found))
         Placement.objects.filter(pk=instance).update(wanted=_wanted_when(row.found))
+
+
+def settle(instance: str) -> None:
+    """No flow is under way any more: what its node said after that order was done, and is not said again, holds."""
+    row = find(instance)
+    if row is not None and row.found_gen >= max(row.gen, 1):
+        want_as_found(instance)
 
 
 def _turn_if(changes: bool) -> None:

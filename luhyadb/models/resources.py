@@ -36,6 +36,7 @@ class Placement(Table):
     gen = models.PositiveIntegerField(default=0)
     wanted = word(InstanceState, default=InstanceState.RUNNING)
     found = word(InstanceState, default=InstanceState.DEFINED)
+    found_gen = models.PositiveIntegerField(default=0, help_text="after the order of which generation its node said that")
     spec = models.JSONField()
     cpus = models.PositiveIntegerField()
     memory_mib = models.PositiveIntegerField()

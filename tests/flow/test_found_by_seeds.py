@@ -363,15 +363,18 @@ def test_a_place_that_was_taken_back_is_known_though_the_news_of_it_got_lost(clo
     cloud.rest()
 
 
-def test_a_guest_that_ends_before_the_news_of_its_start_is_known_to_have_ended(cloud):
+@pytest.mark.parametrize(("late", "step"), [("cc", ""), ("nc1", "#boot")])
+def test_a_guest_that_ends_before_the_news_of_its_start_is_known_to_have_ended(cloud, late, step):
+    """Also to its cluster, which would keep its memory for it."""
+    cloud.drain_by_order("nc2")
     held = []
 
     def weather(direction, host, message):
         envelope = opened(message)
-        if (direction, envelope["kind"], host) == ("up", "outcome", cloud.role("cc").agent.me):
+        if (direction, envelope["kind"], host) == ("up", "outcome", cloud.p.known[late][0].host) and step in envelope["subject"]:
             held.append((direction, host, message))
             return []
-        return [] if envelope["kind"] == "instance/facts" and json.loads(envelope["body"])["state"] == "running" else [message]
+        return [] if late == "cc" and envelope["kind"] == "instance/facts" and json.loads(envelope["body"])["state"] == "running" else [message]
 
     cloud.tap(weather)
     one, task = cloud.ask()
@@ -386,6 +389,8 @@ def test_a_guest_that_ends_before_the_news_of_its_start_is_known_to_have_ended(c
     _heal(cloud)
     assert cloud.task(task) == ("done", None)
     assert cloud.state(one) == "stopped"
+    with memory.of("cc"):
+        assert Placement.objects.get(pk=one).wanted == "stopped"
     cloud.rest()
 
 
