@@ -253,10 +253,11 @@ def verbs_on(account: Account, rows: Iterable[M]) -> dict[Any, frozenset[Verb]]:
     return found
 
 
-def why_not(account: Account, row: Model, verb: Verb) -> str:
-    """What an account may do with a resource it sees, in words."""
+def why_not(account: Account, row: Model, verb: Verb, *, of_another: bool = False) -> str:
+    """What an account may do with a resource, in words to itself; ``of_another``: to somebody else."""
     may = [str(each) for each in (Verb.READ, Verb.WRITE, Verb.EXECUTE, Verb.DELETE) if reasons(account, row, each)]
-    return f"you have {', '.join(may)} of it, and not {verb}" if may else f"nothing gives you {verb} of it"
+    they, them = (f"{account.username} has", account.username) if of_another else ("you have", "you")
+    return f"{they} {', '.join(may)} of it, and not {verb}" if may else f"nothing gives {them} {verb} of it"
 
 
 def who(row: Host | Image | Instance, verb: Verb) -> QuerySet[Account]:

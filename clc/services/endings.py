@@ -159,7 +159,8 @@ def _tend_budgets() -> None:
         with memory.atomic():
             if news := budgets.note(each):
                 noun, subject = ("user", str(row.account_id)) if row.account_id else ("group", row.group_id)
-                events.record(noun, subject, f"budget {news}", owner_id=row.account_id, name=each.of, counted=row.counted, used=round(each.used, 1),
+                what = "budget spent" if news == "spent" else "budget near"
+                events.record(noun, subject, what, owner_id=row.account_id, name=each.of, counted=row.counted, used=round(each.used, 1),
                               hours=int(row.hours))
         if 0 < budgets.grace_over(row) <= clock.now():
             _stop_under(budgets.under(row).filter(state__in=_ON).order_by("changed_at", "pk"))

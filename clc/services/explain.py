@@ -35,10 +35,10 @@ def about(account: Account, username: str) -> Account:
     return account if username in ("", account.username, people.MYSELF) else people.find(account, username)
 
 
-def why(whom: Account, row: Image | Instance, verb: Verb) -> tuple[list[scope.Reason], str]:
-    """Every reason for which somebody may do that, and in words why not if there is none."""
+def why(asker: Account, whom: Account, row: Image | Instance, verb: Verb) -> tuple[list[scope.Reason], str]:
+    """Every reason for which somebody may do that, and in words to ``asker`` why not if there is none."""
     found = scope.reasons(whom, row, verb)
-    return found, "" if found else scope.why_not(whom, row, verb)
+    return found, "" if found else scope.why_not(whom, row, verb, of_another=whom.pk != asker.pk)
 
 
 def who(account: Account, row: Image | Instance, verb: Verb) -> QuerySet[Account]:

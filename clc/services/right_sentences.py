@@ -21,6 +21,8 @@ RIGHTS = (
     _("Ask whoever manages its group."),
     _("you have {} of it, and not {}"),
     _("nothing gives you {} of it"),
+    _("{} has {} of it, and not {}"),
+    _("nothing gives {} {} of it"),
     _("The path of a group is not possible"),
     _("Give a path like edu.school.class."),
     _("it has {} signs; {} are possible"),

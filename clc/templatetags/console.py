@@ -303,6 +303,15 @@ def moment(stamp: object) -> SafeString | str:
     return format_html('<time datetime="{}">{}</time>', when.isoformat(), f"{timezone.localtime(when):%Y-%m-%d %H:%M}") if when else "–"
 
 
+def until(stamp: object) -> SafeString | str:
+    """When something ends: the last day when it ends with a day, else the moment."""
+    when = _when(stamp)
+    local = timezone.localtime(when) if when else None
+    if when is None or local is None or (local.hour, local.minute, local.second) != (0, 0, 0):
+        return moment(stamp)
+    return format_html('<time datetime="{}">{}</time>', when.isoformat(), f"{local - dt.timedelta(days=1):%Y-%m-%d}")
+
+
 def heard(seconds: object) -> SafeString | str:
     """An age in seconds (``last_heartbeat_age_s``) as a ticking age; ``never`` where there is none."""
     if not isinstance(seconds, int | float):
@@ -346,5 +355,5 @@ def first_ip(nics: object) -> str:
 
 for _filter in (label, said, state_icon, size, percent, fullness, short, get, first_ip, at_most, counted_label):
     register.filter(_filter)
-for _tag in (icon, pill, words, age, moment, heard, took):
+for _tag in (icon, pill, words, age, moment, until, heard, took):
     register.simple_tag(_tag)

@@ -144,7 +144,8 @@ def test_numbered_accounts(school):
     form = {"way": "numbered", "prefix": "pupil-", "first": "1", "last": "12", "group": "edu.a.one", "role": "user"}
     teacher = browser(school["tina"])
     assert "12 to add" in teacher.post("/people/import/", form).content.decode()
-    teacher.post("/people/import/", form | {"make": "1"})
+    made = teacher.post("/people/import/", form | {"make": "1"}).content.decode()
+    assert made.count("http://testserver/portal/") == 12, "each slip says where one signs in"
     assert Account.objects.filter(username__startswith="pupil-", group__path="edu.a.one", must_change_password=True).count() == 12
 
 

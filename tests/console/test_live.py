@@ -602,6 +602,12 @@ def test_the_log_says_why_not(cast, machine):
     assert (told.actor, str(told.via), told.owner) == (cast.ann, "live", cast.ann)
 
 
+def test_the_log_of_what_can_be_no_instance_is_not_there(cast, client):
+    client.force_login(cast.ann)
+    answer = client.get(f"/api/v1/instances/{'x' * 64}/log/")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
 def test_requests_are_sorted(cast):
     for path in ("/api/v1/events", "/api/v1/events/", "/api/v1/instances/ins-00000001/log/"):
         assert Live.serves({"type": "http", "path": path})

@@ -138,7 +138,7 @@ def test_why_somebody_may_is_told_on_their_page(school, pauls):
     assert "it is theirs" in text
     text = page_of(school["head"])(f"/people/of/pia/?kind=instance&subject={pauls.pk}&verb=read")[1]
     assert "pia may not: See pauls" in text
-    assert "nothing gives you read of it" in text
+    assert "nothing gives pia read of it" in text
     for wrong, said in (("kind=instance&subject=nosuch&verb=read", "There is no instance 'nosuch'"),
                         ("kind=ship&subject=x&verb=read", "A kind is not possible"), ("kind=image&subject=x&verb=fly", "A verb is not possible")):
         code, text = show(f"/people/of/paul/?{wrong}")

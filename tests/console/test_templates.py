@@ -285,7 +285,7 @@ def test_sizes(number: object, shown: str) -> None:
 
 
 def test_shares_and_spans_bear_nonsense() -> None:
-    from clc.templatetags.console import age, first_ip, get, heard, percent, took
+    from clc.templatetags.console import age, first_ip, get, heard, percent, took, until
 
     assert [percent(1, 4), percent(None, 4), percent(1, 0), percent(9, 4), percent(-1, 4)] == [25, 0, 0, 100, 0]
     with translation.override("en"):
@@ -294,6 +294,9 @@ def test_shares_and_spans_bear_nonsense() -> None:
         assert took(None, None) == ""
         assert took("2027-01-15T08:00:00Z", "2027-01-15T08:03:10Z") == "3 min 10 s"
         assert "just now" in heard(1.5)
+        assert until(None) == "–"
+        assert ">2030-01-31<" in until("2030-02-01T00:00:00Z"), "the last day, for what ends with it"
+        assert ">2030-02-01 08:30<" in until("2030-02-01T08:30:00Z")
     assert first_ip(None) == ""
     assert first_ip([{"ip": ""}, {"ip": "10.0.0.2"}]) == "10.0.0.2"
     assert get(None, "x") == ""

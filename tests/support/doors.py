@@ -106,7 +106,7 @@ POST    instances/{instance}/forwards/                      instance-write
 GET     instances/{instance}/forwards/{forward}/            instance-read
 DELETE  instances/{instance}/forwards/{forward}/            instance-write
 PUT     instances/{instance}/groups/                        instance-write
-GET     instances/{instance}/log/                           signed-in           503
+GET     instances/{instance}/log/                           instance-read       503
 POST    instances/{instance}/network-check/                 instance-execute    409
 POST    instances/{instance}/reboot/                        instance-execute
 GET     instances/{instance}/remote-desktop/                instance-execute    409

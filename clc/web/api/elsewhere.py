@@ -6,6 +6,7 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from clc.services import instances
 from clc.web.api.endpoint import Endpoint
 from clc.web.api.shapes import TEXT, says
 from luhyaapi.errors import Unavailable
@@ -21,7 +22,7 @@ class Log(Endpoint):
     @says({(200, "text/plain"): TEXT}, tag="instances", operation_id="instances_log")
     def get(self, _request: Request, instance: str) -> Response:
         """Read what the guest wrote on its serial console, as its node has it now."""
-        del instance
+        instances.resolve(self.account, instance)
         raise _elsewhere()
 
 

@@ -182,7 +182,7 @@ class Why(Endpoint):
         asked = {name: request.query_params.get(name, "")[:100] for name in ("kind", "subject", "verb", "user")}
         whom, verb = explain.about(self.account, asked["user"]), explain.verb_of(asked["verb"])
         row = explain.subject(self.account, asked["kind"], asked["subject"])
-        found, why_not = explain.why(whom, row, verb)
+        found, why_not = explain.why(self.account, whom, row, verb)
         return Response({"user": whom.username, "kind": asked["kind"], "subject": row.pk, "verb": str(verb), "allowed": bool(found),
                          "reasons": right_pictures.reasons(found), "why_not": why_not})
 

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -39,6 +40,7 @@ def bring_in(request: HttpRequest) -> HttpResponse:
             if error.code == "forbidden":
                 refusals.forbidden(request.path, error)
     return show(request, "people/import.html", status, form=form, refused=form.error, home_group=groups.shown(request.user.group.path),
+                sign_in_at=request.build_absolute_uri(reverse("portal")),
                 is_numbered=form.values.get("way") == "numbered", **rights.choices(request, Verb.CREATE), **told)
 
 

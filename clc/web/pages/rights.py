@@ -50,5 +50,5 @@ def why(request: HttpRequest, whom: Account) -> Shown:
         row = explain.subject(request.user, form.values["kind"], form.values["subject"])
     except Refused as error:
         return shown | {"error": error.wire()}
-    found, why_not = explain.why(whom, row, verb)
+    found, why_not = explain.why(request.user, whom, row, verb)
     return shown | {"answer": {"allowed": bool(found), "reasons": reasons(found), "why_not": why_not, "verb": verb, "name": row.name}}

@@ -28,7 +28,7 @@ def card(request: HttpRequest, noun: str, row: Image | Instance) -> Shown:
     """What the card "Sharing" shows to who may change it."""
     shown = [{"id": each.pk, "verb": Verb(each.verb), "with": _with(each), "is_group": each.account is None} for each in shares.of(row)[:_SHOWN_SHARES]]
     return {"shares": shown, "share_at": reverse(f"{noun}_share", args=[row.pk]), "who_at": reverse(f"{noun}_who", args=[row.pk]),
-            "unshare": f"{noun}_unshare", "of": row.pk, "group_paths": rights.group_paths(request, Verb.READ)}
+            "unshare": f"{noun}_unshare", "of": row.pk, "group": groups.shown(row.group.path), "group_paths": rights.group_paths(request, Verb.READ)}
 
 
 def _with(row: Share) -> str:
