@@ -722,6 +722,7 @@ def pages() -> dict[str, tuple[str, str, dict[str, Any]]]:
         **sign_in_samples.pages(stamp, FORM),
         **directory_samples.pages(FORM),
         "portal": ("portal/home.html", "", {"rows": one[:5], "images": images()[:3]}),
+        "portal-nothing-left": ("portal/home.html", "", {"rows": one[:5], "images": images()[:3], **limit_samples.LEFT}),
         "portal-none": ("portal/home.html", "", {"rows": [], "images": []}),
         "error": (
             "error.html",

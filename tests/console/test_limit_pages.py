@@ -109,6 +109,9 @@ def test_the_form_that_runs_machines_says_what_is_left(school, world, admin):
     page = shown(client, "/instances/run/")
     assert "nothing is left of Machines" in page
     assert re.search(r"<button[^>]*disabled>", page)
+    page = shown(client, "/portal/")
+    assert "nothing is left of Machines" in page
+    assert re.search(r"<button[^>]* disabled[^>]*Run tiny", page)
     refused = client.post("/instances/run/", {"image": "tiny"})
     assert "The limit of paul is reached" in shown(client, refused["Location"])
 

@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from clc.services import expiry
 from clc.web.listing import listed
 from clc.web.page import page, show
-from clc.web.pages import words
+from clc.web.pages import limits, words
 from clc.web.pages.instances import runnable_images
 from luhyaapi.contracts.vocabulary import InstanceState
 from luhyadb import scope
@@ -22,5 +22,5 @@ def home(request: HttpRequest) -> HttpResponse:
     mine = mine.filter(owner=request.user).exclude(state=InstanceState.DELETED)
     found = listed(request, mine, "-created_at", "id", size=24)
     return show(request, "portal/home.html", rows=words.instances(found.rows), images=runnable_images(request),
-                soon=expiry.soon(request.user),
+                soon=expiry.soon(request.user), **limits.left(request),
                 next_url=found.next_url, previous_url=found.previous_url)
