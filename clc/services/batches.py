@@ -109,6 +109,7 @@ def look(by: Account, lines: Sequence[Line], group: str = "", role: str = "user"
     offices: dict[tuple[str, str], people.Place | Refused] = {}
     looked: list[Looked] = []
     new: dict[str, None] = {}
+    admins = {a.pk for a in there.values() if a.is_staff and a.is_active and not a.is_service}
     for line in lines:
         known, what = there.get(line.username.casefold()), line.role or role
         where = line.group or group or (known.group.path if known else default)
@@ -120,7 +121,12 @@ def look(by: Account, lines: Sequence[Line], group: str = "", role: str = "user"
                 raise Refused("invalid", f"line {before} has the same name")
             new |= dict.fromkeys(_missing(path, new))
             place = _office(by, path, what, new, offices)
-            looked.append(_becomes(by, line, known, path, place))
+            became = _becomes(by, line, known, path, place)
+            if known and known.pk in admins and place.role.pk != people.ALL:
+                if len(admins) == 1:
+                    raise people.last_admin(known)
+                admins.discard(known.pk)
+            looked.append(became)
         except Refused as e:
             looked.append(Looked(line, Action.WRONG, f"{e.what}: {e.why}" if e.why else e.what))
     return Batch(looked, sorted(new))

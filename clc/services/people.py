@@ -159,6 +159,11 @@ def allowed_place(by: Account | None, role: str, group: str) -> Place:
     return Place(given, where.pk, where.path)
 
 
+def last_admin(account: Account) -> Refused:
+    """Why the only administrator gets no smaller role."""
+    return Refused("state", "The last administrator stays one", f"nobody else could manage this cloud than {account.username}")
+
+
 def place(by: Account, username: str, role: str = "", group: str = "") -> Account:
     """Have somebody belong to another group, or have another access role over it; what they own stays where it is.
 
@@ -172,7 +177,7 @@ def place(by: Account, username: str, role: str = "", group: str = "") -> Accoun
         if not by.is_admin:
             grants.check_within(by, account.access_role, account.group)
         if admins == {account.pk} and where.role.pk != ALL:
-            raise Refused("state", "The last administrator stays one", f"nobody else could manage this cloud than {account.username}")
+            raise last_admin(account)
         before = {"role": account.access_role_id, "group": account.group.path}
         account.is_staff, account.group_id, account.access_role = where.role.pk == ALL, where.group, where.role
         account.save(update_fields=["is_staff", "group", "access_role"])

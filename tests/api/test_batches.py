@@ -85,6 +85,16 @@ def test_tables_of_other_programs_are_read(school, data):
     assert batches.look(school, [line]).looked[0].action is batches.Action.ADD
 
 
+def test_the_last_administrator_stays_one_and_that_is_told_before(school):
+    rows = [f"{school.username},edu.school,user", "tina,edu.school,powerAdm"]
+    looked = batches.look(school, batches.table("\n".join(["username,group,role", *rows])))
+    assert acts(looked) == [(school.username, "wrong"), ("tina", "add")]
+    assert "The last administrator stays one" in looked.looked[0].why
+    people.add(None, "vera", "quiet-river-9041", "superAdm")
+    looked = batches.look(school, batches.table("\n".join(["username,group,role", *rows, "vera,edu.school,user"])))
+    assert acts(looked) == [(school.username, "move"), ("tina", "add"), ("vera", "wrong")], "one of the two may"
+
+
 def test_a_row_of_numbers(school):
     assert [line.username for line in batches.numbered("pupil-", 8, 11)] == ["pupil-08", "pupil-09", "pupil-10", "pupil-11"]
     batches.carry_out(school, batches.numbered("pupil-", 1, 3), "edu.school")

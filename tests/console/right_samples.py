@@ -78,8 +78,8 @@ SHARING: dict[str, Any] = {
         {"id": "shr-00000001", "verb": Verb.READ, "with": "everybody", "is_group": True},
         {"id": "shr-00000002", "verb": Verb.EXECUTE, "with": "student-07", "is_group": False},
     ],
-    "share_at": "/images/img-5e20b101/shares/add/", "who_at": "/images/img-5e20b101/shares/who/", "unshare": "image_unshare", "of": "img-5e20b101", "group": "edu.longyou",
-    "group_paths": CHOICES["group_paths"],
+    "share_at": "/images/img-5e20b101/shares/add/", "who_at": "/images/img-5e20b101/shares/who/", "unshare": "image_unshare", "of": "img-5e20b101",
+    "group": "edu.longyou", "group_paths": CHOICES["group_paths"],
 }
 WHO: dict[str, Any] = {
     "rows": [{"username": "admin", "is_managed": False, "reasons": REASONS[:1]}, {"username": "tina", "is_managed": True, "reasons": REASONS[1:]}],
