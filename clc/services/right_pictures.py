@@ -20,10 +20,11 @@ _NAMED_OVER, _NAMED = 200, 5
 """How many people with a role over a group are looked at for their names, and how many of each role there are named."""
 
 
-def groups(rows: Iterable[Group]) -> list[Picture]:
-    """Groups by path, with how many people belong to each itself."""
+def groups(by: Account, rows: Iterable[Group]) -> list[Picture]:
+    """Groups by path, with how many people whom somebody sees belong to each itself."""
     known = list(rows)
-    many = dict(Account.objects.filter(group__in=known, is_active=True).order_by().values("group").annotate(n=Count("pk")).values_list("group", "n"))
+    seen = scope.visible_to(by, Account).filter(group__in=known, is_active=True)
+    many = dict(seen.order_by().values("group").annotate(n=Count("pk")).values_list("group", "n"))
     return [{"id": row.pk, "path": row.path, "people": many.get(row.pk, 0), "takes_requests": row.takes_requests,
              "created_at": when(row.created_at)} for row in known]
 
@@ -56,13 +57,14 @@ def over(by: Account, row: Group) -> list[Picture]:
     ]
 
 
-def roles(rows: Iterable[AccessRole]) -> list[Picture]:
-    """Access roles, with how many people have each somewhere."""
+def roles(by: Account, rows: Iterable[AccessRole]) -> list[Picture]:
+    """Access roles, with how many people whom somebody sees have each somewhere."""
     known = list(rows)
     prefetch_related_objects(known, "permissions")
     holders = {row.pk: 0 for row in known}
-    own = Account.objects.filter(access_role__in=known, is_active=True).order_by().values_list("access_role").annotate(n=Count("pk"))
-    beside = Grant.objects.filter(role__in=known, account__is_active=True).exclude(account__access_role=F("role")).order_by().values_list("role")
+    seen = scope.visible_to(by, Account).filter(is_active=True)
+    own = seen.filter(access_role__in=known).order_by().values_list("access_role").annotate(n=Count("pk"))
+    beside = Grant.objects.filter(role__in=known, account__in=seen.values("pk")).exclude(account__access_role=F("role")).order_by().values_list("role")
     for name, many in (*own, *beside.annotate(n=Count("account", distinct=True))):
         holders[name] += many
     return [

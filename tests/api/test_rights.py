@@ -105,6 +105,16 @@ def test_what_everybody_may_use_from_the_start_can_be_shared_no_more(world, api,
     assert _seen(api(school["pia"]), "images") == []
 
 
+def test_of_people_those_are_counted_whom_one_sees(api, admin, school):
+    def counts(name, noun):
+        key = "path" if noun == "groups" else "name"
+        return {each[key]: each["people"] for each in api(school.get(name, admin)).get(f"{API}{noun}/").json()["results"]}
+
+    assert counts("tina", "groups") == {"": 0, "edu": 0, "edu.a": 0, "edu.a.class1": 2}, "of those above nobody"
+    assert counts("head", "groups")["edu.a.class2"] == 1
+    assert [counts(name, "access-roles")["powerAdm"] for name in ("paul", "tina", "head", "admin")] == [0, 1, 2, 3]
+
+
 def test_nobody_gives_more_than_they_have(api, admin, school):
     tina = api(school["tina"])
     for user, role, group, status in (

@@ -153,4 +153,4 @@ class Takes(Endpoint):
     @says(GroupShape, sends=TakesForm, tag=TAG, operation_id="groups_take_requests")
     def put(self, _request: Request, group: str) -> Response:
         """Open a group to requests for accounts, or close it; none is open at first (administrators)."""
-        return Response(right_pictures.groups([groups.take_requests(self.account, group, on=self.sent(TakesForm)["on"])])[0])
+        return Response(right_pictures.groups(self.account, [groups.take_requests(self.account, group, on=self.sent(TakesForm)["on"])])[0])

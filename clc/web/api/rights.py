@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar
 
 from drf_spectacular.utils import OpenApiParameter
@@ -50,13 +51,13 @@ class Groups(Endpoint):
     def get(self, request: Request) -> Response:
         """List the groups one sees, by path: one's own and those above it, and those whose people one manages."""
         rows = narrowed(request, scope.visible_to(self.account, Group), self.filters)
-        return page(request, rows, right_pictures.groups, by="path", newest=False, is_text=True)
+        return page(request, rows, functools.partial(right_pictures.groups, self.account), by="path", newest=False, is_text=True)
 
     @says(GroupShape, 201, sends=PathForm, parameters=[KEY], tag=TAG, operation_id="groups_create")
     @once
     def post(self, _request: Request) -> Response:
         """Make a group below one that is there."""
-        return Response(right_pictures.groups([groups.create(self.account, self.sent(PathForm)["path"])])[0], 201)
+        return Response(right_pictures.groups(self.account, [groups.create(self.account, self.sent(PathForm)["path"])])[0], 201)
 
 
 class OneGroup(Endpoint):
@@ -65,12 +66,12 @@ class OneGroup(Endpoint):
     @says(GroupShape, tag=TAG, operation_id="groups_show")
     def get(self, _request: Request, group: str) -> Response:
         """Show a group."""
-        return Response(right_pictures.groups([groups.resolve(self.account, group)])[0])
+        return Response(right_pictures.groups(self.account, [groups.resolve(self.account, group)])[0])
 
     @says(GroupShape, sends=PathForm, tag=TAG, operation_id="groups_move")
     def patch(self, _request: Request, group: str) -> Response:
         """Rename or move a group with all below it; people and resources stay in it."""
-        return Response(right_pictures.groups([groups.move(self.account, group, self.sent(PathForm)["path"])])[0])
+        return Response(right_pictures.groups(self.account, [groups.move(self.account, group, self.sent(PathForm)["path"])])[0])
 
     @says(None, 204, tag=TAG, operation_id="groups_delete")
     def delete(self, _request: Request, group: str) -> Response:
@@ -85,13 +86,13 @@ class AccessRoles(Endpoint):
     @says(many("AccessRole", AccessRoleShape), tag=TAG, operation_id="access_roles_list")
     def get(self, _request: Request) -> Response:
         """List access roles."""
-        return Response({"results": right_pictures.roles(access_roles.known()), "next": None})
+        return Response({"results": right_pictures.roles(self.account, access_roles.known()), "next": None})
 
     @says(AccessRoleShape, 201, sends=AccessRoleForm, parameters=[KEY], tag=TAG, operation_id="access_roles_create")
     @once
     def post(self, _request: Request) -> Response:
         """Make an access role of one's own (administrators)."""
-        return Response(right_pictures.roles([access_roles.create(self.account, **self.sent(AccessRoleForm))])[0], 201)
+        return Response(right_pictures.roles(self.account, [access_roles.create(self.account, **self.sent(AccessRoleForm))])[0], 201)
 
 
 class OneAccessRole(Endpoint):
@@ -100,12 +101,12 @@ class OneAccessRole(Endpoint):
     @says(AccessRoleShape, tag=TAG, operation_id="access_roles_show")
     def get(self, _request: Request, role: str) -> Response:
         """Show an access role."""
-        return Response(right_pictures.roles([access_roles.find(role)])[0])
+        return Response(right_pictures.roles(self.account, [access_roles.find(role)])[0])
 
     @says(AccessRoleShape, sends=PermissionsForm, tag=TAG, operation_id="access_roles_set")
     def put(self, _request: Request, role: str) -> Response:
         """Give an access role other permissions, for all who have it, at once (administrators)."""
-        return Response(right_pictures.roles([access_roles.change(self.account, role, self.sent(PermissionsForm)["permissions"])])[0])
+        return Response(right_pictures.roles(self.account, [access_roles.change(self.account, role, self.sent(PermissionsForm)["permissions"])])[0])
 
     @says(None, 204, tag=TAG, operation_id="access_roles_delete")
     def delete(self, _request: Request, role: str) -> Response:

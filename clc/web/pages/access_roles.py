@@ -41,7 +41,7 @@ def index(request: HttpRequest) -> HttpResponse:
     """All of them, and for administrators a form for one more."""
     found = listed(request, access_roles.known(), "name")
     rows = [each | {"given": [{"kind": Kind(kind), "verbs": [Verb(verb) for verb in verbs]} for kind, verbs in each["permissions"].items()]}
-            for each in right_pictures.roles(found.rows)]
+            for each in right_pictures.roles(request.user, found.rows)]
     return show(request, "rights/roles.html", rows=rows, next_url=found.next_url, previous_url=found.previous_url, verbs=list(Verb),
                 matrix=_matrix(_chosen(form_of(request).values)))
 
@@ -64,7 +64,7 @@ def detail(request: HttpRequest, ident: str) -> HttpResponse:
     own = scope.visible_to(me, Account).filter(access_role=row, is_active=True).select_related("group").order_by("username")
     holders = [{"username": each.username, "group": groups.shown(each.group.path), "given": False} for each in own[:_SHOWN_PEOPLE]]
     holders += [{"username": each.account.username, "group": groups.shown(each.group.path), "given": True} for each in given[:_SHOWN_PEOPLE]]
-    shown = right_pictures.roles([row])[0]
+    shown = right_pictures.roles(request.user, [row])[0]
     return show(request, "rights/role.html", role=shown, holders=holders, verbs=list(Verb), may_change=me.is_admin and not row.ready_made,
                 matrix=_matrix(_chosen(values) if values else shown["permissions"]), command=f"educloud access-role give {row.pk} USER PATH")
 
