@@ -121,7 +121,16 @@ def _ended(
                 _end_group(child)
                 if stop:
                     raise Refused("cancelled", f"{name} was cancelled") from None
-                raise Failed("timeout", f"{name} did not end in {timeout_s:.0f} s") from None
+                raise Failed("timeout", f"{name} did not end in {timeout_s:.0f} s", _last_words(child)) from None
+
+
+def _last_words(child: subprocess.Popen[bytes]) -> str:
+    """What a program that was ended had said of itself; nothing when somebody else holds its output open."""
+    try:
+        _, err = child.communicate(timeout=1)
+    except (subprocess.TimeoutExpired, ValueError):
+        return ""
+    return (err or b"")[-_KEEP:].decode("utf-8", "replace").strip()
 
 
 def spawn(argv: Sequence[str | Path], *, output: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> int:

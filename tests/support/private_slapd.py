@@ -177,6 +177,11 @@ class Bed:
         self.add(dn, objectClass="groupOfNames", cn=name, member=[self._dn(each) for each in members])
         return dn
 
+    @property
+    def said(self) -> Path:
+        """What it was asked and answered, a line each."""
+        return self.home / "said"
+
     def clear(self) -> None:
         """Nobody is left but the reader."""
         with self.line() as line:
@@ -188,11 +193,12 @@ class Bed:
 
     def start(self) -> None:
         sock = str(self.home / "sock").replace("/", "%2F")
-        self.process = subprocess.Popen(
-            ["/usr/sbin/slapd", "-d", "0", "-f", self.home / "slapd.conf", "-h",
-             f"ldap://127.0.0.1:{self.port}/ ldaps://127.0.0.1:{self.tls_port}/ ldapi://{sock}/"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )
+        with self.said.open("ab") as said:
+            self.process = subprocess.Popen(
+                ["/usr/sbin/slapd", "-d", "stats", "-f", self.home / "slapd.conf", "-h",
+                 f"ldap://127.0.0.1:{self.port}/ ldaps://127.0.0.1:{self.tls_port}/ ldapi://{sock}/"],
+                stdout=subprocess.DEVNULL, stderr=said,
+            )
         until = time.monotonic() + _READY_S
         while True:
             try:

@@ -51,6 +51,12 @@ def test_a_program_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None
     assert all(_gone(int(p)) for p in pids.read_text().split())
 
 
+def test_one_that_does_not_end_is_told_with_its_last_words():
+    with pytest.raises(Failed) as e:
+        process.run(["sh", "-c", "echo waiting for the lock >&2; sleep 60"], timeout_s=0.5)
+    assert (e.value.code, e.value.why) == ("timeout", "waiting for the lock")
+
+
 def test_a_child_that_left_with_the_output_does_not_hold_us(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     with pytest.raises(Failed) as e:
