@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import select
 import sys
 import threading
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from deploy.cli import api, output
@@ -17,10 +18,11 @@ from luhyaapi import clock
 from luhyaapi.errors import Refused, Trouble, Unavailable
 
 if TYPE_CHECKING:
-    from websockets.sync.client import ClientConnection
+    from websockets.asyncio.client import ClientConnection
 
     from deploy.cli.session import Session
 
+T = TypeVar("T")
 LEAVE = b"\x1d"
 """Ctrl-]."""
 _PIECE = 64 * 1024
@@ -30,24 +32,75 @@ _LAST_WORDS_S = 2.0
 _DONE, _NOT_SIGNED_IN, _REFUSED, _SILENT = 1000, 4401, 4403, 4408
 
 
+class Line:
+    """A websocket in a loop of its own, for callers that wait.
+
+    The library's own client for such callers reads in one thread and writes in another: over TLS, which is not safe for two, one in a hundred
+    openings hung for ever.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="line", daemon=True)
+        self._thread.start()
+        self._socket: ClientConnection | None = None
+
+    def open(self, url: str, **how: Any) -> None:
+        """As ``websockets.asyncio.client.connect``."""
+        from websockets.asyncio.client import connect
+
+        async def connected() -> ClientConnection:
+            return await connect(url, **how)
+
+        self._socket = self._done(connected())
+
+    def recv(self, timeout: float | None = None) -> str | bytes:
+        """The next piece. Raises TimeoutError, ConnectionClosed."""
+
+        async def next_piece() -> str | bytes:
+            async with asyncio.timeout(timeout):
+                return await self._open.recv()
+
+        return self._done(next_piece())
+
+    def send(self, piece: str | bytes) -> None:
+        """Raises ConnectionClosed."""
+        self._done(self._open.send(piece))
+
+    def close(self) -> None:
+        """The end of it; a line that is closed or was never opened stays as it is."""
+        if self._socket is not None:
+            self._done(self._socket.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    @property
+    def _open(self) -> ClientConnection:
+        assert self._socket is not None  # noqa: S101 - who has a line has opened it
+        return self._socket
+
+    def _done(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
 @contextlib.contextmanager
-def opened(session: Session, where: str, body: dict[str, Any] | None = None) -> Iterator[ClientConnection]:
+def opened(session: Session, where: str, body: dict[str, Any] | None = None) -> Iterator[Line]:
     """The websocket of the ticket that a POST to ``where`` gives. Raises what the API answers, Unreachable."""
     from websockets.exceptions import InvalidHandshake, InvalidURI
-    from websockets.sync.client import connect
     from websockets.typing import Subprotocol
 
     base = session.api.context
     url = address(base.url, str(session.api.post(where, body)["url"]))
-    try:
-        socket = connect(
-            url, additional_headers={"Authorization": f"Bearer {base.token}"}, subprotocols=[Subprotocol("binary")], compression=None, max_size=None,
-            ssl=session.api.trust() or None, open_timeout=_OPEN_WITHIN_S, proxy=None if api.loopback(base.url) else True,
-        )
-    except (OSError, InvalidHandshake, InvalidURI) as e:
-        raise api.Unreachable(base.url, str(e)) from e
-    with socket:
-        yield socket
+    with contextlib.closing(Line()) as line:
+        try:
+            line.open(
+                url, additional_headers={"Authorization": f"Bearer {base.token}"}, subprotocols=[Subprotocol("binary")], compression=None,
+                max_size=None, ssl=session.api.trust() or None, open_timeout=_OPEN_WITHIN_S, proxy=None if api.loopback(base.url) else True,
+            )
+        except (OSError, InvalidHandshake, InvalidURI) as e:
+            raise api.Unreachable(base.url, str(e)) from e
+        yield line
 
 
 def address(base: str, where: str) -> str:
@@ -71,7 +124,7 @@ def ended(code: int, reason: str) -> Trouble | None:
     return Unavailable("interrupted", what or "The line to the cloud was cut", why or (f"websocket {code}" if code else ""), hint="Open it again.")
 
 
-def joined(socket: ClientConnection, *, leave: bytes = b"", lingers_s: float | None = None) -> None:
+def joined(socket: Line, *, leave: bytes = b"", lingers_s: float | None = None) -> None:
     """Move bytes between the line and standard input and output until either ends.
 
     On a terminal the output is shown as far as it only draws, and ``leave`` typed alone ends the line. When the input ends, the
@@ -89,7 +142,7 @@ def joined(socket: ClientConnection, *, leave: bytes = b"", lingers_s: float | N
             _write(guard.restore())
 
 
-def _show(socket: ClientConnection, typing: _Typing, guard: Guarded | None, lingers_s: float | None) -> None:
+def _show(socket: Line, typing: _Typing, guard: Guarded | None, lingers_s: float | None) -> None:
     from websockets.exceptions import ConnectionClosed
 
     heard_at = clock.monotonic()
@@ -117,7 +170,7 @@ def _write(data: bytes) -> None:
 class _Typing:
     """What comes in on standard input goes to the line; a thread of its own."""
 
-    def __init__(self, socket: ClientConnection, leave: bytes) -> None:
+    def __init__(self, socket: Line, leave: bytes) -> None:
         self._socket = socket
         self._leave = leave
         self._stop = threading.Event()
@@ -165,7 +218,7 @@ def raw() -> Iterator[bool]:
         termios.tcsetattr(sys.stdin, termios.TCSAFLUSH, before)
 
 
-def console(socket: ClientConnection, name: str) -> None:
+def console(socket: Line, name: str) -> None:
     """A serial console on this terminal, ended by Ctrl-]; or on pipes, ended some seconds after the last word. Raises as :func:`joined`."""
     if sys.stdin.isatty():
         output.note(f"The serial console of {name}. Ctrl-] ends it.")

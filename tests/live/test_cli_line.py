@@ -1,16 +1,22 @@
 """The client's line to a guest: real websockets and a real terminal against a small cloud that echoes."""
 
+import asyncio
+import contextlib
 import json
 import os
 import pty
+import queue
 import select
+import ssl
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from websockets.asyncio.server import serve as asyncio_serve
 from websockets.sync.server import serve
 
 from deploy.cli import line
@@ -135,3 +141,62 @@ def test_a_terminal_is_raw_guarded_and_left_by_its_key(cloud):
 ])
 def test_the_line_goes_to_the_cloud_that_was_chosen(base, where, found):
     assert line.address(base, where) == found
+
+
+@pytest.fixture
+def secured(tmp_path):
+    """The address of an echo over TLS, and what trusts it."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run([
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=line",
+        "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate,
+    ], check=True, capture_output=True)
+    proves = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    proves.load_cert_chain(certificate, key)
+    loop, at = asyncio.new_event_loop(), queue.SimpleQueue()
+
+    async def echo(ws):
+        async for piece in ws:
+            await ws.send(piece)
+
+    async def served():
+        async with asyncio_serve(echo, "127.0.0.1", 0, ssl=proves) as server:
+            at.put(server.sockets[0].getsockname()[1])
+            await ended.wait()
+
+    ended = asyncio.Event()
+    thread = threading.Thread(target=loop.run_until_complete, args=(served(),))
+    thread.start()
+    yield f"wss://127.0.0.1:{at.get(timeout=10)}/", ssl.create_default_context(cafile=str(certificate))
+    loop.call_soon_threadsafe(ended.set)
+    thread.join()
+    loop.close()
+
+
+def test_every_one_of_many_opens_over_tls(secured):
+    """The library's client of two threads hung in some of a hundred."""
+    address, trust = secured
+
+    def spoken(n):
+        with contextlib.closing(line.Line()) as one:
+            one.open(address, ssl=trust, open_timeout=20)
+            one.send(str(n))
+            return one.recv(20)
+
+    with ThreadPoolExecutor(8) as beside:
+        assert list(beside.map(spoken, range(400))) == [str(n) for n in range(400)]
+
+
+def test_a_line_waits_as_long_as_it_was_told(secured):
+    address, trust = secured
+    with contextlib.closing(line.Line()) as one:
+        one.open(address, ssl=trust)
+        with pytest.raises(TimeoutError):
+            one.recv(0.05)
+        one.send(b"late")
+        assert one.recv(20) == b"late", "what comes after that is not lost"
+
+
+def test_a_line_that_is_not_let_in_is_closed_all_the_same():
+    with contextlib.closing(line.Line()) as one, pytest.raises(ConnectionRefusedError):
+        one.open("ws://127.0.0.1:1/")
