@@ -174,6 +174,8 @@ STORE = (
     _("it cannot be opened ({})"),
     _("it is based on another file or encrypted"),
     _("qemu-img was killed"),
+    _("qemu-img got no further thread"),
+    _("Try again when the host of the store has less to do."),
     _("not by us; perhaps memory was short"),
     _("The image could not be converted"),
     _("it is cut off"),

@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from luhyaapi import sandbox
 from luhyaapi.contracts.vocabulary import DiskFormat
 from luhyaapi.errors import Failed, Refused
-from tests.support import disks, vmware
+from tests.support import disks, scratch, vmware
 from tests.support.conversions import converted, refused, tried
 from tests.support.disks import MIB, PACK, made, ovf, tar
 from walrus.services import qemu_img as enclosed
@@ -237,6 +238,31 @@ def test_late_and_too_large_are_refused(tmp_path, originals):
         enclosed.convert(tmp_path / "x", "qcow2", tmp_path / "out", 4096, lambda: False)
     assert (late.value.why, killed.value.why, "File too large" in large.value.why) == ("late", "killed", True)
     assert (tmp_path / "out").stat().st_size == 2 * MIB
+
+
+def test_too_few_threads_are_not_the_files_fault(originals):
+    """The kernel counts those of an account without rights only."""
+    disk = scratch.folder("threads") / "x"
+    disk.write_bytes(originals["qcow2"])
+    disk.parent.chmod(0o755)
+    code = textwrap.dedent(f"""
+        from pathlib import Path
+        from luhyaapi import sandbox
+        from luhyaapi.errors import Trouble
+        from walrus.services import qemu_img
+        for processes in (1, 128):
+            try:
+                qemu_img._run(["check", "-f", "qcow2", "/disk"], Path({str(disk)!r}), "late", None, limits=sandbox.Limits(processes=processes))
+                print("done")
+            except Trouble as e:
+                print(e.code, e.why if e.what != "qemu-img got no further thread" else "")
+    """)
+    done = subprocess.run(
+        ["setpriv", "--reuid=64123", "--regid=64123", "--clear-groups", "--no-new-privs", "--bounding-set=-all", sys.executable, "-c", code],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )
+    shutil.rmtree(disk.parent)
+    assert done.stdout.split() == ["program", "done"], done.stdout + done.stderr
 
 
 def test_somebody_elses_kill_is_not_the_files_fault(tmp_path, originals):

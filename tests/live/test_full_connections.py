@@ -18,7 +18,7 @@ from tests.support.edge_bed import HOST, IPS, OUT, PUBLIC, A, Bed, alive
 pytestmark = pytest.mark.live
 WEB = Forward(protocol=Protocol.TCP, address=PUBLIC, port=8080, to=IPS[A], to_port=80)
 DESK = Segment(name="desk", bridge="br0", subnets=(edge_bed.SUBNET, edge_bed.SUBNET6), gateway=True)
-_LAST_S = 8
+_LAST_S = 20
 
 
 @pytest.fixture

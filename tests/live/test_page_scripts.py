@@ -323,6 +323,26 @@ def test_a_page_of_another_state_comes_anew_with_what_was_typed(site):
     see(page)
 
 
+def test_a_page_of_another_state_does_not_call_off_what_was_clicked(site):
+    page, pages = site
+    watch = '<span hidden id="watch" data-live="instance:i" data-live-url="/watch" data-live-reload data-state="%s"></span>'
+    pages["/first"] = [FRAME % (watch % "running" + '<a href="/next">next</a>' + SCRIPTS), FRAME % "<p>loaded anew</p>"]
+    pages["/watch"] = watch % "stopped"
+    slow = []
+
+    def hold(route):
+        slow.append(route)
+
+    page.route(HERE + "/next", hold)
+    page.goto(HERE + "/first")
+    page.get_by_text("next").click(no_wait_after=True)
+    with page.expect_response(HERE + "/watch", timeout=9_000):
+        pages["/events"] = event("instance", "i")
+    page.wait_for_timeout(300)
+    slow[0].fulfill(body="<p>arrived</p>", content_type="text/html")
+    expect(page.get_by_text("arrived")).to_be_visible()
+
+
 def test_what_a_refused_form_shows_again_outlives_another_language(site):
     page, pages = site
     pages["/"] = [FRAME.replace("<body", "<body data-refilled") % (FORM % "a new editor" + STOP + SCRIPTS), FRAME % (FORM % "" + SCRIPTS)]

@@ -21,6 +21,7 @@ _CHECKED = frozenset(("qcow2", "vmdk", "vdi", "vhdx"))
 _LEAKED = 3
 _TOO_MUCH = {128 + s for s in (signal.SIGXCPU, signal.SIGXFSZ)}
 _KILLED = 128 + signal.SIGKILL
+_SHORT = "Resource temporarily unavailable"
 _FULL = ("No space left on device", "Disk quota exceeded")
 
 
@@ -84,6 +85,8 @@ def _run(
         raise refused(late)
     if done.code == _KILLED:
         raise Failed("program", "qemu-img was killed", "not by us; perhaps memory was short")
+    if done.code != 0 and _last(done) == _SHORT:
+        raise Failed("program", "qemu-img got no further thread", _SHORT, hint="Try again when the host of the store has less to do.")
     return done
 
 

@@ -3,6 +3,7 @@
   const ROW_MS = 150;
   const LIST_MS = 400;
   const POLL_MS = 5000;
+  const LEAVE_MS = 10000;
   const RETRY_MS = 30000;
   const NOUNS = ["instance", "task", "host", "image", "workspace"];
   const LISTS = { instance: "instances", task: "tasks", host: "hosts", image: "images", workspace: "workspaces" };
@@ -16,6 +17,11 @@
   // A page being typed in, a chosen menu or a dialog must not be pulled away from under the hand.
   const inUse = (element) => element.contains(document.activeElement) && document.activeElement.matches("input, textarea, select")
     || element.querySelector("details.menu[open]") !== null || document.querySelector("dialog[open]") !== null;
+
+  // A reload would call off what somebody has just clicked on. A download leaves the page where it is, so it is for a while only.
+  let left = -LEAVE_MS;
+  window.addEventListener("beforeunload", () => { left = performance.now(); });
+  const leaving = () => performance.now() - left < LEAVE_MS;
 
   const typing = (element) => "liveReload" in element.dataset && document.activeElement.matches("input, textarea, select");
 
@@ -32,7 +38,7 @@
       // Another state is another page: its screen, its forms.
       const now = document.getElementById(id);
       if (now && "liveReload" in now.dataset && now.dataset.state !== state) {
-        if (!typing(now)) { location.reload(); return; }
+        if (!typing(now) && !leaving()) { location.reload(); return; }
         now.dataset.state = state;
         later(now, 1500);
       }
