@@ -138,6 +138,7 @@ def test_one_that_was_stopped_before_it_was_done_is_offline_again(node):
 
 def test_another_process_of_the_node_listens_on(node, tmp_path):
     node.start(first_boot_offline=True)
+    assert soon(lambda: not node.domains._first_boots._heard), "the one before hears nothing of it"
     node.driver.say_done(ONE)
     again = Node(tmp_path)
     again.domains.reconcile(set())
