@@ -40,8 +40,8 @@ class Line:
     """
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="line", daemon=True)
+        self._loop, self._ended = asyncio.new_event_loop(), asyncio.Event()
+        self._thread = threading.Thread(target=self._live, name="line", daemon=True)
         self._thread.start()
         self._socket: ClientConnection | None = None
 
@@ -69,11 +69,17 @@ class Line:
 
     def close(self) -> None:
         """The end of it; a line that is closed or was never opened stays as it is."""
-        if self._socket is not None:
-            self._done(self._socket.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        try:
+            if self._socket is not None:
+                self._done(self._socket.close())
+        finally:
+            self._loop.call_soon_threadsafe(self._ended.set)
+            self._thread.join()
+
+    def _live(self) -> None:
+        # at its end it calls off what is under way, such as an opening somebody has interrupted
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._ended.wait())
 
     @property
     def _open(self) -> ClientConnection:
