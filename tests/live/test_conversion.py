@@ -90,7 +90,7 @@ def test_holes_are_not_looked_through(tmp_path, store):
         file.write(b"in the middle")
     began = time.monotonic()
     assert to_raw(source, store / "disk", largest_mib=1 << 20).size == 1 << 40
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert (store / "disk").stat().st_blocks * 512 < 2 * MIB
     with (store / "disk").open("rb") as file:
         file.seek((1 << 39) + 5)

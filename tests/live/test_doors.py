@@ -289,7 +289,7 @@ def test_fetching_over_a_wire_that_keeps_breaking(door, tmp_path):
     wire.listener.close()
     assert path.read_bytes() == CONTENT
     assert wire.connections == 4
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
 
 
 def test_a_door_that_comes_back_is_found_again(store, tmp_path):

@@ -178,7 +178,7 @@ def test_a_hung_libvirt_is_unavailable_until_it_goes_on(private: PrivateLibvirtd
             before = clock.monotonic()
             with pytest.raises(Unavailable):
                 driver.list()
-            assert clock.monotonic() - before < 3
+            assert clock.monotonic() - before < 20
     finally:
         os.kill(daemon, signal.SIGCONT)
     assert soon(lambda: answers(driver))

@@ -77,7 +77,7 @@ def test_nothing_is_read_without_end(port: int) -> None:
 def test_who_is_too_slow_is_let_go(port: int, request_: bytes) -> None:
     began = clock.monotonic()
     assert say(port, request_) == (0, "")
-    assert clock.monotonic() - began < 3
+    assert clock.monotonic() - began < 5
 
 
 def test_one_guest_has_few_connections_and_gets_them_back(port: int) -> None:

@@ -112,7 +112,7 @@ def test_a_node_that_has_nothing_says_so_after_a_moment(cluster):
     with pytest.raises(Refused) as refused:
         ask(cluster.near(NODES[0], NODES[1]))
     assert refused.value.code == "not_found"
-    assert growing.PATIENCE_S <= time.monotonic() - begun < growing.PATIENCE_S + 5
+    assert growing.PATIENCE_S <= time.monotonic() - begun < growing.PATIENCE_S + 20
 
 
 def answers():

@@ -200,7 +200,7 @@ def test_it_ends_in_time_and_when_asked(tmp_path):
         inside("import time; time.sleep(60)", cancelled=lambda: True)
     assert (late.value.code, asked.value.code) == ("timeout", "cancelled")
     assert late.value.what.startswith("python3"), "not the walls"
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 50
 
 
 def test_it_ends_with_us(tmp_path):

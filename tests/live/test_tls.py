@@ -105,7 +105,7 @@ def test_silent_and_plain_peers_delay_nobody(house):
             plain.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
             began = clock.monotonic()
             assert asked(door, trusted).status_code == 200
-            assert clock.monotonic() - began < 2
+            assert clock.monotonic() - began < 5
             assert b"healthz" not in plain.recv(1000)
     finally:
         for sock in mute:

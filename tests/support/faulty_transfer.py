@@ -72,6 +72,7 @@ class Uplink:
     """One host among many: gives what its giver has, as it comes, at most ``rate`` bytes a second to all together (0: any).
 
     ``dead``: it is cut off; ``dies_at``: once it sent so many bytes; ``stalls_at``: from there on it sends nothing, and holds the line.
+    ``whole``: says whether the host itself has all of the file; what was sent before is counted in ``early``.
     """
 
     giver: giver.Giver
@@ -80,6 +81,8 @@ class Uplink:
     stalls_at: int = -1
     dead: bool = False
     sent: int = 0
+    early: int = 0
+    whole: Callable[[], bool] = lambda: True
     asked: list[str] = field(default_factory=list)
     schemes: frozenset[str] = frozenset()
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -96,6 +99,7 @@ class Uplink:
                 self._pace(len(piece))
                 self._check(stopped)
                 self.sent += len(piece)
+                self.early += 0 if self.whole() else len(piece)
                 take(piece)
 
     def _pace(self, size: int) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import ipaddress
+import re
 import shutil
 import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from tests.support import scratch
 BASE = "dc=school,dc=test"
 ROOT, ROOT_SECRET = f"cn=root,{BASE}", "slapd root"
 _READY_S = 15.0
+_SAID = re.compile(r"conn=(?P<line>\d+) (?:fd|op)=(?P<step>\d+) (?:SEARCH )?(?P<what>ACCEPT|closed|BIND|SRCH|RESULT tag=\d+ err=\d+)")
 _CONFIG = """
 include /etc/ldap/schema/core.schema
 include /etc/ldap/schema/cosine.schema
@@ -181,6 +183,22 @@ class Bed:
     def said(self) -> Path:
         """What it was asked and answered, a line each."""
         return self.home / "said"
+
+    def asked_by(self, act: Callable[[], None]) -> list[str]:
+        """What is asked and answered on the lines that are opened meanwhile, sorted: it is written a little later, by many threads."""
+        before = len(self.said.read_text())
+        act()
+        until = time.monotonic() + _READY_S
+        while True:
+            said = [(found["line"], found["step"], found["what"]) for found in _SAID.finditer(self.said.read_text()[before:])]
+            opened = {line for line, _, what in said if what == "ACCEPT"}
+            own = [each for each in said if each[0] in opened]
+            asked = {each[:2] for each in own if each[2] in ("BIND", "SRCH")}
+            answered = {each[:2] for each in own if each[2].startswith("RESULT")}
+            if asked and asked == answered and opened == {line for line, _, what in own if what == "closed"}:
+                return sorted(what for *_, what in own)
+            assert time.monotonic() < until, said
+            time.sleep(0.02)
 
     def clear(self) -> None:
         """Nobody is left but the reader."""

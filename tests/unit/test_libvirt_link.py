@@ -69,7 +69,7 @@ def test_a_hanging_call_hangs_nobody_and_many_are_not_piled_up(link: Link) -> No
         before = clock.monotonic()
         with pytest.raises(Unavailable, match="hang"):
             link.ask(domains, what="listed")
-        assert clock.monotonic() - before < 1
+        assert clock.monotonic() - before < 4
     finally:
         go_on.set()
     until = clock.monotonic() + 5

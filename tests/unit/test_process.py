@@ -105,7 +105,7 @@ def test_a_cancelled_program_ends_soon() -> None:
     with pytest.raises(Refused) as e:
         process.run(["sleep", "60"], timeout_s=30, cancelled=lambda: clock.monotonic() - begin > 0.1)
     assert e.value.code == "cancelled"
-    assert clock.monotonic() - begin < 5
+    assert clock.monotonic() - begin < 20
 
 
 def test_big_output_and_input_do_not_block() -> None:

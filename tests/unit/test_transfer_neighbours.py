@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import random
@@ -51,7 +52,7 @@ class Row:
         return fetch(self.caches[name], self.blob, f"{last}://x/blobs/{SHA256}", "t", neighbours=[source(n) for n in neighbours], **more)
 
     def together(self, chain, **more):
-        """Each takes from the two before it; the seconds until all have it."""
+        """Each takes from the two before it, until all have it."""
         trouble = []
 
         def one(n):
@@ -61,7 +62,6 @@ class Row:
                 trouble.append(e)
 
         threads = [threading.Thread(target=one, args=(n,)) for n in range(len(chain))]
-        begun = time.monotonic()
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -70,7 +70,10 @@ class Row:
         for name in chain:
             assert self.caches[name].path(SHA256).read_bytes() == CONTENT, name
             assert list((self.caches[name].folder / "parts").iterdir()) == []
-        return time.monotonic() - begun
+
+
+def has(cache):
+    return cache.path(SHA256) is not None
 
 
 def source(name):
@@ -234,7 +237,7 @@ def test_an_answer_ends_when_nothing_comes(tmp_path):
     half.add([3, 4])
     begun = time.monotonic()
     assert len(list(half.frames(range(10), 0.1))) == 1
-    assert 0.1 <= time.monotonic() - begun < 2
+    assert 0.1 <= time.monotonic() - begun < 20
     growing.end(tmp_path, SHA256, half)
     assert list(half.frames(range(10), 5)) == []
     assert growing.of(tmp_path, SHA256) is None
@@ -284,19 +287,15 @@ def _spread(row, rate, **more):
 
 
 @pytest.mark.walk
-def test_eight_in_a_row_take_hardly_longer_than_one(row):
+def test_eight_in_a_row_pass_on_what_they_do_not_have_whole(row):
     rate = 6e6
-    row.lines["boss"].rate = rate
-    begun = time.monotonic()
-    row.fetch("me")
-    alone = time.monotonic() - begun
-    row.lines["boss"].sent = 0
     _spread(row, rate)
-    seconds = row.together(NODES)
-    copies = row.lines["boss"].sent / len(CONTENT)
-    print(f"one {alone:.2f} s, eight {seconds:.2f} s: {seconds / alone:.2f} times; {copies:.2f} copies")
-    assert copies < 1.2
-    assert seconds < 4 * alone, "all from one it would be eight times; of a file of this size most is the way of its first frame"
+    for name in NODES:
+        row.lines[name].whole = functools.partial(has, row.caches[name])
+    row.together(NODES)
+    assert row.lines["boss"].sent / len(CONTENT) < 1.2, "copies"
+    early = [name for name in NODES if row.lines[name].early > len(CONTENT) / 8]
+    assert len(early) > len(NODES) / 2, {name: row.lines[name].early / len(CONTENT) for name in NODES}
 
 
 @pytest.mark.walk
@@ -341,5 +340,5 @@ def test_who_waits_for_its_pace_can_be_stopped():
     stop.set()
     begun = time.monotonic()
     assert pace.wait(10**6, stop) == pytest.approx(8, abs=0.1)
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 6
     assert Pace().wait(10**9, stop) == 0

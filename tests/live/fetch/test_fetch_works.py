@@ -125,7 +125,7 @@ def test_it_can_be_cancelled(serve, get):
     server = serve(silent)
     begun = time.monotonic()
     refused("cancelled", get, server.url(), cancelled=stop.is_set)
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 9
     over.set()
 
 
