@@ -20,7 +20,8 @@ reset: profile ## Like down, and delete the state; Debian packages and .venv sta
 	@if [ -x $(PYTHON) ]; then $(PYTHON) -m deploy.host reset; else echo "nothing to do: nothing is installed here"; fi
 
 test: install-test ## The whole suite with real services and guests; installs what it needs
-	@$(PYTHON) -m tests.suite
+	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not live"
+	@$(PYTHON) -m pytest -q -n 2 --dist loadscope -m live
 
 quick: dev ## The fast part: in-process, no sockets, about a minute
 	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not live and not walk" $(QUICK)
