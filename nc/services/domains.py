@@ -47,7 +47,8 @@ class Domains:
         self._turns = Turns()
         self._told: dict[str, tuple[str, int, int, bool]] = {}
         self._failed: dict[str, Fault] = {}
-        self._watched = False
+        self._compared = False
+        self._watched: set[str] = set()
         self._fetched: dict[tuple[str, str], float] = {}
         self.wanted = WantedFiles(settings.host.state / "instances")
         self.guards = Guards(hands.network, self.wanted, settings.host.state / "edge.json")
@@ -168,6 +169,7 @@ class Domains:
         self.wanted.forget(instance)
         self._told.pop(instance, None)
         self._failed.pop(instance, None)
+        self._watched.discard(instance)
         self._connected.discard(instance)
 
     def screen(self, instance: str) -> stream.Local:
@@ -257,12 +259,12 @@ class Domains:
 
     def reconcile(self, busy: set[str]) -> None:
         """Look at every instance that no order is about; the first time, start what should run."""
-        if not self._watched:
+        if not self._compared:
             self.standing.resume()
         self.standing.settle()
         found = self._found()
         self._serve()
-        if not self._watched:
+        if not self._compared:
             # each boot takes a while, and the last ones shall not pass for running until then
             self._greet(found, busy)
         asked_at = clock.monotonic()
@@ -271,7 +273,7 @@ class Domains:
                 with self._turns.look(instance) as is_ours:
                     if is_ours:
                         self._look(instance, self._there(instance, found, asked_at))
-        self._watched = True
+        self._compared = True
         self.wanted.seen()
         known = set(self.wanted.all()) | busy
         self.strangers = tuple(sorted(i for i, d in found.items() if i not in known and d.state is DomainState.RUNNING))
@@ -332,11 +334,13 @@ class Domains:
 
     def _fell(self, wanted: Wanted, found: DomainFacts) -> tuple[Wanted, DomainFacts]:
         """A guest that should run does not: it ended by itself while watched, or it crashed, or the host was away."""
-        if self._watched and found.state is DomainState.STOPPED and wanted.spec.instance not in self._failed:
+        # one that could not be looked at so far, because somebody else had its turn, was not watched
+        is_watched = wanted.spec.instance in self._watched
+        if is_watched and found.state is DomainState.STOPPED and wanted.spec.instance not in self._failed:
             return self.wanted.write(wanted.model_copy(update={"state": InstanceState.STOPPED})), found
         now = clock.now()
         recent = tuple(t for t in wanted.restarts if now - t < RESTARTS_WITHIN_S)
-        if self._watched:
+        if is_watched:
             if len(recent) >= RESTARTS:
                 return wanted, found
             wanted = self.wanted.write(wanted.model_copy(update={"restarts": (*recent, now)}))
@@ -362,7 +366,7 @@ class Domains:
         Until then the boss has what was told before this process, or the whole host, went away.
         """
         self.tell_all()
-        if self._watched:
+        if self._compared:
             return
         try:
             self._greet(self._found(), busy)
@@ -400,7 +404,7 @@ class Domains:
         spec = wanted.spec
         if self._told.get(spec.instance) in (_mark(InstanceState.STARTING, wanted), _mark(InstanceState.FAILED, wanted)):
             return
-        why = "its guest ended unexpectedly" if self._watched else "its node was away"
+        why = "its guest ended unexpectedly" if spec.instance in self._watched else "its node was away"
         trouble = Unavailable("interrupted", "The guest is started again", why)
         self._tell(InstanceFacts(
             instance=spec.instance, state=InstanceState.STARTING, node=self._node, nics=spec.nics, fence=wanted.fence,
@@ -410,6 +414,7 @@ class Domains:
 
     def _report(self, wanted: Wanted, found: DomainFacts) -> None:
         facts = self._facts(wanted, found)
+        self._watched.add(facts.instance)
         mark = _mark(facts.state, wanted)
         if self._told.get(facts.instance) != mark:
             self._tell(facts)

@@ -64,8 +64,8 @@ class Node:
         blob = Blob(part=Part.KERNEL, sha256=digest, index=digest, size=6, format=DiskFormat.RAW)
         self.image = ImageRef(image="img-00000001", version=1, blobs=(blob,), cmdline="")
         self.driver, self.network, self.told, self.gen = Held(state / "fake"), FakeNetwork(state / "fake"), [], 0
-        settings = conf.Settings(host={"state": state})
-        self.domains = Domains(settings, Hands(self.driver, self.network, cache), "nc-00000001", self.told.append)
+        self.settings, self.hands = conf.Settings(host={"state": state}), Hands(self.driver, self.network, cache)
+        self.domains = Domains(self.settings, self.hands, "nc-00000001", self.told.append)
         self.domains.reconcile(set())
 
     def start(self, **over):
@@ -182,6 +182,31 @@ def test_half_a_file_that_somebody_died_over_is_gone_at_the_next_start(node, tmp
 def _spec(node, number, version=1):
     image = node.image.model_copy(update={"version": version})
     return MachineSpec(instance=ONE, name="trial", cpus=1, memory_mib=96, image=image, display_port=8700, disk=number)
+
+
+def test_one_whose_turn_others_have_at_the_first_comparison_is_started_at_the_next(node, beside):
+    """The greeting of a host that lost its power tells of each instance while all are compared."""
+    node.start()
+    node.driver.end(ONE)
+    reached, let_go = threading.Event(), threading.Event()
+
+    def tell(facts):
+        node.told.append(facts)
+        reached.set()
+        assert let_go.wait(PATIENCE_S)
+
+    back = Domains(node.settings, node.hands, "nc-00000001", tell)
+    greeting = beside(back.greet, set())
+    assert reached.wait(PATIENCE_S)
+    back.reconcile(set())
+    let_go.set()
+    greeting.result(PATIENCE_S)
+    back.reconcile(set())
+    assert node.driver.inspect(ONE).state is DomainState.RUNNING
+    assert node.states == [InstanceState.RUNNING, InstanceState.STARTING, InstanceState.RUNNING]
+    node.driver.end(ONE)
+    back.reconcile(set())
+    assert node.states[-1] == InstanceState.STOPPED, "it is watched now"
 
 
 def test_a_system_disk_is_not_gone_back_to(tmp_path):
