@@ -19,7 +19,7 @@ from deploy.testbed.bed import Bed
 from luhyaapi import clock
 from luhyaapi.errors import Failed
 
-WAIT_S = 2.0
+WAIT_S = 4.0
 _GUEST_S = 120.0
 DOORS = (22, 53, 80, 81, 111, 443, 3389, 4369, 5671, 5672, 5900, *range(8600, 8616), 8700, 8701, 11211, 15672, 16509, *range(20000, 20004), 25672)
 """Ports a cloud has, or might leave open: services, its own doors, screens of guests, and the first that a cluster lends."""
@@ -64,7 +64,7 @@ def from_guest(bed: Bed, instance: str, where: Mapping[str, str], ports: Collect
     """The same from within a ``tiny`` guest: typed at its serial console, read from its log. Raises Failed(timeout)."""
     mark = f"scan{clock.monotonic():.3f}".replace(".", "")
     # In a shell of its own, which says nothing of the jobs that end.
-    each = "(nc -w 2 $a $p -e true && echo $m $a $p) 2>/dev/null &"
+    each = "(nc -w 8 $a $p -e true && echo $m $a $p) 2>/dev/null &"
     typed = f"(m={mark}; for a in {' '.join(where.values())}; do for p in {' '.join(map(str, ports))}; do {each} done; done; wait; echo $m over)\n"
     bed.run(bed.front.name, [bed.program, "instance", "console", instance], stdin=typed.encode(), timeout_s=_GUEST_S)
     until = clock.monotonic() + _GUEST_S
