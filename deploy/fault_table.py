@@ -179,9 +179,8 @@ FAULTS = (
     Row(
         "F14", "The broker's data are lost",
         "The bosses say again what is open.",
-        (f"{_FAULTS}::test_each_message_of_run_and_delete",),
-        (),
-        "Each message lost on its own is tried; an emptied broker is not yet.",
+        (f"{_FAULTS}::test_a_broker_that_lost_all_it_held_after_each_round", f"{_FAULTS}::test_each_message_of_run_and_delete"),
+        ("seeds",),
     ),
     Row(
         "F15", "A network is cut both ways",

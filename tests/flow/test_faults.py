@@ -136,3 +136,24 @@ def test_a_storm_without_a_pattern(cloud):
     cloud.long(630)
     assert {cloud.task(t) for t in tasks} == {("done", None)}
     cloud.rest()
+
+
+@pytest.mark.walk
+@pytest.mark.parametrize("boss", ["clc", "cc"])
+@pytest.mark.parametrize("verb", ["run", "stop", "delete"])
+def test_a_broker_that_lost_all_it_held_after_each_round(cloud, boss, verb):
+    """What was confirmed to its sender is gone with the broker's data."""
+    me = cloud.p.houses[boss].agent.me
+    lost = []
+    for n in range(40):
+        one = "" if verb == "run" else cloud.do()
+        one, task = cloud.ask(verb, one)
+        moved = all(cloud.p.step() for _ in range(n))
+        lost.append(cloud.wire.lose(me))
+        cloud.until_rest()
+        assert cloud.task(task) == ("done", None), n
+        assert cloud.state(one) == ENDS[verb], n
+        cloud.rest()
+        if not moved:
+            break
+    assert any(lost), "it held something at some round"
