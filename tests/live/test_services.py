@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from pymemcache.client.base import Client
 
@@ -142,9 +143,9 @@ def test_a_guest_survives_libvirt_and_the_supervisor_and_dies_fast(cloud, tmp_pa
     assert soon(lambda: supervision.pid("libvirtd") not in (0, libvirtd))
     assert soon(lambda: libvirt_answers(cloud))
     assert guests.running(cloud) == ["survivor"]
-
+    assert psutil.Process(guest).ppid() == guests.number(cloud.supervisor / "supervisor.pid"), "who reaps it at once"
     guests.virsh(cloud, "destroy", "survivor")
-    assert not Path(f"/proc/{guest}").exists(), "somebody reaps it"
+    assert not Path(f"/proc/{guest}").exists()
 
     guest = create_guest(cloud, tmp_path)
     services = {program: supervision.pid(program) for program in plan.SERVICES}
