@@ -58,5 +58,4 @@ def make(office: Office) -> Door:
         route("GET", "/cc/api/1.0/join/(?P<request>[A-Za-z0-9_-]{20,64})/?", fetch),
         *block_routes("cc", _Giver(office), authorize),
         *draft_routes("cc", Ascent(office), authorize),
-    ], ready=lambda: [] if office.agent.up and office.agent.up.is_connected() else ["not connected to the CLC"],
-       secured=tls.doors(host))
+    ], ready=office.agent.unconnected, secured=tls.doors(host))

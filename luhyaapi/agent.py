@@ -96,6 +96,11 @@ class Agent:
 
     # ---- up
 
+    def unconnected(self) -> list[str]:
+        """Why the boss is not reached now, at most one sentence; none when it is."""
+        why = self.up.trouble() if self.up else "it has no way there"
+        return [f"not connected to the {(self.shape.boss or '').upper()}: {why}"] if why else []
+
     def boss_key(self, sender: str) -> Ed25519PublicKey | None:
         """The key that orders must be signed with."""
         return self._boss_key if sender == self.boss else None

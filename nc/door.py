@@ -37,5 +37,4 @@ def authorize(office: Office, ticket: str, sha256: str, action: str) -> None:
 
 
 def _reasons(office: Office) -> list[str]:
-    connected = office.agent.up is not None and office.agent.up.is_connected()
-    return [why for why in ("" if connected else "not connected to the CC", office.trouble) if why]
+    return [*office.agent.unconnected(), *filter(None, [office.trouble])]

@@ -10,4 +10,4 @@ def make(office: Office) -> Door:
     """The door, not yet open."""
     host = office.agent.settings.host
     return Door("sc", host.listen, host.door_port, [],
-                ready=lambda: [] if office.agent.up and office.agent.up.is_connected() else ["not connected to the CC"])
+                ready=office.agent.unconnected)

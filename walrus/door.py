@@ -45,5 +45,4 @@ def make(office: Office) -> Door:
 
 
 def _lacking(office: Office) -> list[str]:
-    up = office.agent.up
-    return [*([] if up and up.is_connected() else ["not connected to the CLC"]), *filter(None, [office.objects.trouble])]
+    return [*office.agent.unconnected(), *filter(None, [office.objects.trouble])]

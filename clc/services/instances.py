@@ -435,13 +435,15 @@ def _follow(task: Task, report: Outcome) -> None:
     if report.error is None and task.kind == InstanceDelete.kind:
         move(row, "deleted")  # also when another order was given since: nothing is left of it
         return
-    if row.task != task.id:
-        return
-    place = report.place
-    if place is not None and place.instance == row.pk and place.node != row.node:
+    place, is_newest = report.place, row.task == task.id
+    if place is not None and place.instance == row.pk and place.node != row.node and (is_newest or not row.node):
         # the cluster said so before, and that was lost on its way
         _placed(place)
         row.refresh_from_db()
+        if not is_newest:
+            _ask_its_node(row)  # what it said meanwhile was not believed
+    if not is_newest:
+        return
     if report.error is not None:
         _came_to_nothing(row, task, report.error)
         return

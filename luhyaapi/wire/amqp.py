@@ -45,6 +45,7 @@ _EARS_EVERY_S = 20.0
 _STOP_S = 1.0
 _HELD_S = 1.0
 _AFTER_FAILURE_S = 0.5
+_TWICE = "another connection has this host's identity: an older one of ours that the broker has not missed yet, or a machine with a copy of it"
 _DOWN = (OSError, AMQPError, KombuError, pika.exceptions.AMQPError, TimeoutError)
 
 
@@ -60,8 +61,19 @@ class QuietConsumer(CeleryConsumer):  # type: ignore[misc]
         ]
 
 
+class _OwnQueue(kombu.Queue):  # type: ignore[misc]
+    """Read by one alone: of two machines with one identity each would get every other order."""
+
+    def consume(  # type: ignore[no-untyped-def]  # noqa: D102
+        self, consumer_tag="", callback=None, no_ack=None, nowait=False, on_cancel=None,  # noqa: ANN001, FBT002
+    ):
+        return self.channel.basic_consume(
+            queue=self.name, no_ack=bool(no_ack), consumer_tag=consumer_tag, callback=callback, nowait=nowait, exclusive=True, on_cancel=on_cancel,
+        )
+
+
 def _queue(name: str) -> kombu.Queue:
-    return kombu.Queue(name, exchange="", routing_key=name, no_declare=True, queue_arguments=dict(_QUORUM))
+    return _OwnQueue(name, exchange="", routing_key=name, no_declare=True, queue_arguments=dict(_QUORUM))
 
 
 def _secured(trusted: Trust | None) -> dict[str, Any] | None:
@@ -146,7 +158,11 @@ class _Publisher:
 
 
 class AmqpUpLink:
-    """A child's end: a Celery worker on its two queues, a publisher to its own exchange."""
+    """A child's end: a Celery worker on its two queues, a publisher to its own exchange.
+
+    The two queues have one reader, so whoever reads them is the host of that identity. A second machine with a copy of it says
+    nothing, waits, and takes the place once it is free.
+    """
 
     def __init__(self, url: str, me: str, trusted: Trust | None = None) -> None:
         self._me = me
@@ -156,13 +172,15 @@ class AmqpUpLink:
         self._worker: Any = None
         self._thread: threading.Thread | None = None
         self._connected = threading.Event()
+        self._reading = threading.Event()
+        self._trouble = ""
         self._stopping = threading.Event()
         self._was_deaf = False
 
     def start(self, on_command: OnCommand, on_connect: Callable[[], None]) -> None:
         app = self._app
 
-        @app.task(name=TASK)  # type: ignore[untyped-decorator]
+        @app.task(name=TASK, shared=False)  # type: ignore[untyped-decorator]
         def execute(message: str) -> None:
             try:
                 on_command(message.encode())
@@ -174,25 +192,50 @@ class AmqpUpLink:
         queues = [_queue(topology.command_queue(self._me, control=c)) for c in (True, False)]
         app.conf.task_queues = queues
         app.conf.task_default_queue = queues[1].name
-        self._thread = threading.Thread(target=self._work, args=(on_connect,), name="celery", daemon=True)
-        self._thread.start()
+        names = [queue.name for queue in queues]
         self._greeter = Loop("greeter", lambda: self._greet(on_connect), 1.0).start()
-        self._ears = Loop("ears", lambda: self._look_for_ears([queue.name for queue in queues]), _EARS_EVERY_S).start()
+        self._ears = Loop("ears", lambda: self._look_for_ears(names), _EARS_EVERY_S).start()
+        self._thread = threading.Thread(target=self._work, args=(names,), name="celery", daemon=True)
+        self._thread.start()
 
-    def _work(self, _on_connect: Callable[[], None]) -> None:
+    def _work(self, queues: list[str]) -> None:
         while not self._stopping.is_set():
             try:
-                self._worker = self._app.WorkController(
-                    app=self._app, pool_cls="threads", concurrency=1, loglevel="ERROR", hostname=f"educloud@{self._me}",
-                    without_heartbeat=True, without_gossip=True, without_mingle=True,
-                )
-                self._worker.start()
+                self._tell(_TWICE if any(self._readers(queues)) else "")
+                if not self._trouble:
+                    self._worker = self._app.WorkController(
+                        app=self._app, pool_cls="threads", concurrency=1, loglevel="ERROR", hostname=f"educloud@{self._me}",
+                        without_heartbeat=True, without_gossip=True, without_mingle=True, ready_callback=self._begin,
+                    )
+                    self._worker.start()
+            except (Refused, Unavailable) as e:
+                self._tell(e.why or e.what)
             except Exception as e:
                 _log.warning("command consumer ended, starts again", why=f"{type(e).__name__}: {e}")
+            self._reading.clear()
             clock.wait(self._stopping, _AGAIN_S)
+
+    def _readers(self, queues: list[str]) -> list[int]:
+        """How many read each queue. Raises Refused(not_found) before the boss made them, Unavailable(broker_down)."""
+        with self._publisher.producer() as producer:
+            return [producer.channel.queue_declare(queue, passive=True).consumer_count for queue in queues]
+
+    def _begin(self, _consumer: object) -> None:
+        """The broker let us read, and nobody else."""
+        self._connected.clear()
+        self._reading.set()
+        self._greeter.wake()
+
+    def _tell(self, trouble: str) -> None:
+        """The same trouble again and again is one line."""
+        if trouble not in ("", self._trouble):
+            _log.warning("orders are not read yet", why=trouble)
+        self._trouble = trouble
 
     def _greet(self, on_connect: Callable[[], None]) -> None:
         """Says hello once per connection: the publisher's connection stands for the broker's life."""
+        if not self._reading.is_set():
+            return
         connection = self._publisher._connection  # noqa: SLF001 - same module
         if connection is not None and connection.connected and self._connected.is_set():
             return
@@ -205,8 +248,7 @@ class AmqpUpLink:
     def _look_for_ears(self, queues: list[str]) -> None:
         """Where the broker says twice that nobody consumes, who believes to is cut off, and connects anew: else it would be deaf for ever."""
         try:
-            with self._publisher.producer() as producer:
-                is_deaf = not all(producer.channel.queue_declare(queue, passive=True).consumer_count for queue in queues)
+            is_deaf = not all(self._readers(queues))
         except (Refused, Unavailable):
             return  # no queue, or no broker: who connects finds that out
         if is_deaf and self._was_deaf:
@@ -222,6 +264,8 @@ class AmqpUpLink:
                 sock.shutdown(socket.SHUT_RDWR)
 
     def report(self, message: bytes, *, durable: bool) -> None:
+        if not self._reading.is_set():
+            raise Unavailable("broker_down", "The boss's broker does not let us read our orders yet", self._trouble)
         try:
             with self._publisher.producer() as producer:
                 producer.publish(
@@ -236,7 +280,10 @@ class AmqpUpLink:
             raise
 
     def is_connected(self) -> bool:
-        return self._connected.is_set()
+        return self._connected.is_set() and self._reading.is_set()
+
+    def trouble(self) -> str:
+        return "" if self.is_connected() else self._trouble or "nothing was heard of its broker yet"
 
     def stop(self) -> None:
         self._stopping.set()

@@ -46,6 +46,9 @@ class UpLink(Protocol):
         """Returns when the broker has it. Raises Unavailable(broker_down)."""
 
     def is_connected(self) -> bool: ...
+    def trouble(self) -> str:
+        """Why it is not connected; empty when it is."""
+
     def stop(self) -> None: ...
 
 

@@ -210,6 +210,9 @@ class MemoryUpLink:
     def is_connected(self) -> bool:
         return self._wire.reaches(self._me)
 
+    def trouble(self) -> str:
+        return "" if self.is_connected() else "the boss does not answer"
+
     def stop(self) -> None:
         for held in (self._wire._commands_to, self._wire._connects, self._wire._greet):  # noqa: SLF001
             held.pop(self._me, None)

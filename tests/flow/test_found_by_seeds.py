@@ -7,6 +7,7 @@ import pytest
 from cc.services import children
 from clc.services import deletes, hosts, images, instances, own, remains, tasks
 from luhyaapi import ids
+from luhyaapi.contracts.commands import InstanceStop
 from luhyaapi.errors import Failed, Refused
 from luhyadb import memory, outbox
 from luhyadb.models import Child, Host, ImageVersion, Instance, Placement
@@ -474,6 +475,23 @@ def test_the_outcome_tells_where_an_instance_is_when_the_news_of_its_place_were_
     faults.always.clear()
     _heal(cloud)
     cloud.do("delete", one)
+    cloud.rest()
+
+
+def test_the_end_of_a_run_tells_where_it_is_also_when_a_stop_was_asked_for_since_and_never_had_its_turn(cloud):
+    """Else its guest runs for ever, and its owner sees an instance that failed and is nowhere."""
+    cloud.warm()
+    cloud.tap(lambda _d, _h, m: [] if opened(m)["kind"] in ("domain/start", "placement/facts") else [m])
+    one, run = cloud.ask()
+    cloud.p.settle()
+    _, stop = cloud.ask("stop", one)
+    cloud.p.pass_time(InstanceStop.timeout_s + 20)
+    assert (cloud.task(run)[0], cloud.task(stop)) == ("running", ("failed", "busy"))
+    assert (cloud.state(one), Instance.objects.get(pk=one).node) == ("failed", "")
+    cloud.tap(lambda _d, _h, m: [m])
+    cloud.until_rest()
+    assert cloud.task(run)[0] == "done"
+    assert cloud.state(one) == "running"
     cloud.rest()
 
 

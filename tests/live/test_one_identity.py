@@ -1,0 +1,118 @@
+"""Two machines with one identity at a real broker: one is obeyed and believed, the other waits in silence and says why."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from luhyaapi.errors import Unavailable
+from luhyaapi.wire.amqp import AmqpDownLink, AmqpUpLink
+from tests.support import private_broker
+
+pytestmark = pytest.mark.live
+BASE = "19800"
+ROOT = Path(__file__).resolve().parents[2]
+BOSS, CHILD = "cc-00000001", "nc-0000000a"
+ORDERS = 20
+OTHER = """
+import sys, threading
+from luhyaapi.errors import Unavailable
+from luhyaapi.wire.amqp import AmqpUpLink
+up = AmqpUpLink(sys.argv[1], sys.argv[2])
+up.start(lambda order: print("order", order.decode(), flush=True), lambda: print("connected", flush=True))
+for line in sys.stdin:
+    try:
+        up.report(b"from the other", durable=True)
+        print("reported", flush=True)
+    except Unavailable as e:
+        print("refused", up.trouble(), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def link():
+    with private_broker.services(BASE, "cc") as made:
+        yield AmqpDownLink(private_broker.broker_of(made, "cc"), BOSS, children=list)
+
+
+class Other:
+    """The second machine: a process of its own with the same account."""
+
+    def __init__(self, url):
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", OTHER, url, CHILD], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )
+
+    def asked_to_report(self):
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return self.said()
+
+    def said(self):
+        return self._process.stdout.readline().strip()
+
+    def die(self):
+        self._process.kill()
+        self._process.wait()
+
+
+def soon(true, patience_s=60):
+    until = time.monotonic() + patience_s
+    while not true() and time.monotonic() < until:
+        time.sleep(0.05)
+    return true()
+
+
+def test_the_second_waits_in_silence_and_takes_over_when_the_first_is_gone(link):
+    account = link.admit(CHILD)
+    reports, heard, hellos = [], [], []
+    link.start(lambda batch: [reports.append(message) for _, message in batch])
+    first = AmqpUpLink(account.url, CHILD)
+    other = None
+    try:
+        first.start(heard.append, lambda: hellos.append(1))
+        assert soon(first.is_connected)
+        assert (first.trouble(), hellos) == ("", [1])
+        other = Other(account.url)
+        assert soon(lambda: "copy" in other.asked_to_report())
+        for n in range(ORDERS):
+            link.command(CHILD, b"%d" % n, control=bool(n % 2))
+        assert soon(lambda: len(heard) == ORDERS)
+        first.report(b"from the first", durable=True)
+        assert other.asked_to_report().startswith("refused another connection has this host's identity")
+        assert soon(lambda: reports)
+        assert reports == [b"from the first"]
+
+        first.stop()
+        assert other.said() == "connected"
+        link.command(CHILD, b"last", control=False)
+        assert other.said() == "order last"
+        assert other.asked_to_report() == "reported"
+        with pytest.raises(Unavailable):
+            first.report(b"too late", durable=True)
+        assert soon(lambda: len(reports) == 2)
+        assert reports[1] == b"from the other"
+    finally:
+        first.stop()
+        if other:
+            other.die()
+        link.stop()
+
+
+def test_who_was_cut_off_is_let_in_again_by_itself(link):
+    account = link.admit(CHILD)
+    heard, hellos = [], []
+    link.start(lambda batch: [None for _ in batch])
+    child = AmqpUpLink(account.url, CHILD)
+    try:
+        child.start(heard.append, lambda: hellos.append(1))
+        assert soon(child.is_connected)
+        child._cut()
+        assert soon(lambda: len(hellos) == 2), "it says hello again"
+        link.command(CHILD, b"one", control=False)
+        assert soon(lambda: heard == [b"one"])
+    finally:
+        child.stop()
+        link.stop()
