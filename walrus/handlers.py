@@ -37,7 +37,7 @@ class AdoptImage(Handler[ImageAdopt]):
         return Done({"blobs": published.blobs, "parts": published.parts})
 
     def undo(self, job: Job, command: ImageAdopt) -> None:
-        job.services.library.drafts.abandon(command.draft)
+        job.services.library.drop(command.draft)
 
 
 @handles(ImageImport)

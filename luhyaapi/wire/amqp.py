@@ -64,9 +64,7 @@ class QuietConsumer(CeleryConsumer):  # type: ignore[misc]
 class _OwnQueue(kombu.Queue):  # type: ignore[misc]
     """Read by one alone: of two machines with one identity each would get every other order."""
 
-    def consume(  # type: ignore[no-untyped-def]  # noqa: D102
-        self, consumer_tag="", callback=None, no_ack=None, nowait=False, on_cancel=None,  # noqa: ANN001, FBT002
-    ):
+    def consume(self, consumer_tag="", callback=None, no_ack=None, nowait=False, on_cancel=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         return self.channel.basic_consume(
             queue=self.name, no_ack=bool(no_ack), consumer_tag=consumer_tag, callback=callback, nowait=nowait, exclusive=True, on_cancel=on_cancel,
         )
@@ -189,6 +187,7 @@ class AmqpUpLink:
                 clock.sleep(1)
                 raise Reject(str(e), requeue=True) from e
 
+        app.set_default()  # where the threads of its pool look for the task
         queues = [_queue(topology.command_queue(self._me, control=c)) for c in (True, False)]
         app.conf.task_queues = queues
         app.conf.task_default_queue = queues[1].name

@@ -14,8 +14,9 @@ from luhyaapi.transfer.base import Cancelled
 from luhyaapi.transfer.fetch.fetcher import fetch_url, is_begun
 from luhyaapi.transfer.fetch.rules import Rules
 from walrus.services.blockstore import BlockStore
-from walrus.services.library import Library, Published
+from walrus.services.library import Library
 from walrus.services.publishing import Tell
+from walrus.services.receipts import Published
 from walrus.services.verdict import cut_off
 
 _LOOK_S = 1.0

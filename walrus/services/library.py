@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Protocol
 
 from luhyaapi import clock, log
-from luhyaapi.contracts.base import Model
 from luhyaapi.contracts.specs import MIB, Blob, PartFacts, UploadPart
 from luhyaapi.contracts.vocabulary import Part
 from luhyaapi.errors import Failed, Refused, Unavailable
@@ -26,6 +25,7 @@ from walrus.services.blockstore import BlockStore
 from walrus.services.drafts import Drafts
 from walrus.services.inspection import LARGEST_MIB
 from walrus.services.publishing import Ready, Tell, make_ready
+from walrus.services.receipts import Published, Receipts
 
 _log = log.get(__name__)
 _ID = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -41,13 +41,6 @@ class Stream(Protocol):
         """At most ``size`` bytes; empty at the end."""
 
 
-class Published(Model):
-    """The files of a version as they are kept, and what became of each on its way."""
-
-    blobs: tuple[Blob, ...]
-    parts: tuple[PartFacts, ...]
-
-
 class Library:
     """Uploads below ``folder``, finished images in ``store``. Safe for several threads.
 
@@ -56,12 +49,11 @@ class Library:
 
     def __init__(self, folder: Path, store: BlockStore, *, largest_mib: int = LARGEST_MIB) -> None:
         self._uploads = folder / "uploads"
-        self._receipts = folder / "published"
-        for each in (self._uploads, self._receipts):
-            each.mkdir(parents=True, exist_ok=True)
+        self._uploads.mkdir(parents=True, exist_ok=True)
         for half in self._uploads.glob(".*"):  # begun by a process that died
             shutil.rmtree(half, ignore_errors=True)
         self._store = store
+        self._receipts = Receipts(folder, store)
         self._largest_mib = largest_mib
         self.drafts = Drafts(folder / "drafts", store, largest_mib)
 
@@ -73,7 +65,7 @@ class Library:
         """
         wanted = self._checked(parts)
         folder = self._folder(upload_id)
-        if self._receipt(upload_id).is_file():
+        if self._receipts.has(upload_id):
             raise Refused("state", "This upload is published already")
         if folder.is_dir():
             if self._sizes(upload_id) != wanted:
@@ -117,8 +109,16 @@ class Library:
         return {part: _size(folder / f"{part}.part") for part in self._sizes(upload_id)}
 
     def abandon(self, upload_id: str) -> None:
-        """Forget an upload; harmless when there is none."""
-        shutil.rmtree(self._folder(upload_id), ignore_errors=True)
+        """Forget an upload, and what a publish that came to nothing brought of it; harmless when there is none."""
+        folder = self._folder(upload_id)
+        self._receipts.give_back(upload_id)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def drop(self, draft: str) -> None:
+        """The same of a draft."""
+        self.drafts.abandon(draft)
+        if _ID.fullmatch(draft):
+            self._receipts.give_back(draft)
 
     def publish(
         self, upload_id: str, parts: Sequence[UploadPart], *, cancelled: Cancelled = never, tell: Tell = lambda *_: None,
@@ -141,9 +141,11 @@ class Library:
                     if file.is_file():
                         quiet.enter_context(_alone(file))
                 if not published:
-                    stopped, before = self._watched(cancelled), set(self._store.sha256s())
-                    published = self._kept(self._made_ready(folder, parts, stopped, tell), stopped, tell)
-                    self._write_receipt(upload_id, published, before)
+                    stopped = self._watched(cancelled)
+                    files = self._made_ready(folder, parts, stopped, tell)
+                    self._receipts.expect(upload_id, (file.sha256 for file in files))
+                    published = self._kept(files, stopped, tell)
+                    self._receipts.write(upload_id, published)
         except (Refused, Failed) as e:
             _log.info("upload refused", upload=upload_id, code=e.code, why=e.why)
             self.abandon(upload_id)
@@ -160,28 +162,25 @@ class Library:
         if not self.drafts.has(draft) and (published := self.published(draft)):
             return published
         found = self.drafts.find(draft)
-        before = set(self._store.sha256s())
-        sha256 = self._store.sha256_of(found.index, cancelled=cancelled, on_progress=partial(tell, "check"))
-        self._store.keep(sha256, found.index)
-        size = found.index.size
-        published = Published(
-            blobs=(Blob(part=Part.DISK, sha256=sha256, index=found.index.name, size=size, virtual_size=size),),
-            parts=(PartFacts(part=Part.DISK, filled=found.index.filled(), added=found.grew),),
-        )
-        self._write_receipt(draft, published, before)
+        try:
+            sha256 = self._store.sha256_of(found.index, cancelled=cancelled, on_progress=partial(tell, "check"))
+            self._receipts.expect(draft, (sha256,))
+            self._store.keep(sha256, found.index)
+            size = found.index.size
+            published = Published(
+                blobs=(Blob(part=Part.DISK, sha256=sha256, index=found.index.name, size=size, virtual_size=size),),
+                parts=(PartFacts(part=Part.DISK, filled=found.index.filled(), added=found.grew),),
+            )
+            self._receipts.write(draft, published)
+        except (Refused, Failed):
+            self._receipts.give_back(draft)
+            raise
         self.drafts.abandon(draft)
         return published
 
     def published(self, upload_id: str) -> Published | None:
         """What an earlier publish of this upload found, if all of it is still here."""
-        try:
-            published = Published.model_validate_json(self._receipt(upload_id).read_bytes())
-        except (OSError, ValueError):
-            return None
-        if all(self._store.has(b.sha256) for b in published.blobs):
-            return published
-        self._receipt(upload_id).unlink(missing_ok=True)
-        return None
+        return self._receipts.published(self._folder(upload_id).name)
 
     def delete(self, blobs: Sequence[Blob], keep: set[str]) -> int:
         """Remove these blobs, except the digests in ``keep`` that other versions need; how many went."""
@@ -195,9 +194,7 @@ class Library:
         old = [folder for folder in self._uploads.iterdir() if _latest(folder) < before]
         for folder in old:
             shutil.rmtree(folder, ignore_errors=True)
-        for receipt in self._receipts.iterdir():
-            if receipt.stat().st_mtime < before:
-                receipt.unlink(missing_ok=True)
+        self._receipts.sweep(before)
         return sorted([*(folder.name for folder in old), *self.drafts.sweep(idle_s)])
 
     def _begin(self, folder: Path, wanted: dict[str, int]) -> None:
@@ -250,14 +247,7 @@ class Library:
         ]
 
     def _kept(self, files: list[Ready], cancelled: Cancelled, tell: Tell) -> Published:
-        """Have all files in the store, or none."""
-        fresh = [file.sha256 for file in files if not self._store.has(file.sha256)]
-        try:
-            kept = [(file, self._store.add(file.path, file.sha256, cancelled=cancelled, on_progress=partial(tell, "store"))) for file in files]
-        except (Refused, Failed):
-            for sha256 in fresh:
-                self._store.remove(sha256)
-            raise
+        kept = [(file, self._store.add(file.path, file.sha256, cancelled=cancelled, on_progress=partial(tell, "store"))) for file in files]
         return Published(
             blobs=tuple(
                 Blob(part=file.announced.part, sha256=file.sha256, index=added.index.name, size=added.index.size, virtual_size=file.virtual_size)
@@ -268,29 +258,6 @@ class Library:
                 for file, added in kept
             ),
         )
-
-    def _receipt(self, upload_id: str) -> Path:
-        return self._receipts / f"{self._folder(upload_id).name}.json"
-
-    def _write_receipt(self, upload_id: str, published: Published, before: set[str]) -> None:
-        """Remember what was found, before the upload goes: a second publish says the same.
-
-        Raises Failed(disk_full); then of its files only those stay that were here ``before``.
-        """
-        receipt = self._receipt(upload_id)
-        fresh = receipt.with_suffix(f".{os.getpid()}")
-        try:
-            with fresh.open("w", encoding="ascii") as file:
-                file.write(published.model_dump_json())
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.rename(receipt)
-            sync_folder(self._receipts)
-        except OSError as e:
-            fresh.unlink(missing_ok=True)
-            for sha256 in {blob.sha256 for blob in published.blobs} - before:
-                self._store.remove(sha256)
-            raise Failed("disk_full", "The image could not be stored", str(e)) from e
 
     def _folder(self, upload_id: str) -> Path:
         if not _ID.fullmatch(upload_id):
