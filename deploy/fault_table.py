@@ -381,10 +381,13 @@ FAULTS = (
     ),
     Row(
         "F41", "A node is cloned",
-        "The second one is not let in.",
-        ("tests/api/test_joining.py::test_the_same_request_with_another_key_is_refused",),
+        "The second one is not let in: it starts nothing and says nothing.",
+        (
+            "tests/api/test_joining.py::test_the_same_request_with_another_key_is_refused",
+            "tests/unit/test_marks.py::test_a_copy_is_refused_with_what_to_do",
+            "tests/live/test_one_identity.py::test_the_second_waits_in_silence_and_takes_over_when_the_first_is_gone",
+        ),
         (),
-        "Two machines with one identity folder at once are not run yet.",
     ),
     Row(
         "F42", "A host that was woken never comes",

@@ -125,11 +125,12 @@ def _clc(settings: Settings):  # type: ignore[no-untyped-def]  # noqa: ANN202 - 
 
 def _child(settings: Settings, stop: threading.Event):  # type: ignore[no-untyped-def]  # noqa: ANN202
     from deploy.roles import ROLES, Links
+    from luhyaapi import facts
     from luhyaapi.wire import joining, tls
     from luhyaapi.wire.amqp import AmqpDownLink, AmqpUpLink
 
     try:
-        own = joining.membership(settings, stop.is_set)
+        own = joining.membership(settings, stop.is_set, facts.marks())
     except Trouble as e:
         if e.code == "interrupted":
             return None

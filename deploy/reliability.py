@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ Ledger = dict[str, dict[str, dict[str, Any]]]
 _HEAD = """\
 What is promised when things break, the tests that show it, and how often it was tried. `make soak MINUTES=N` runs more and adds
 to `docs/ledger.json`; nobody edits counts by hand. After N runs without a failure the rate of failures is, with 95 % confidence,
-below 3/N; where something failed, the entry says so and what repeats it. Failures stay counted also after they were mended.
+below 3/N. What failed stays counted also after it was mended; `make soak ONLY=replays` runs it again with the program as it is now.
 """
 
 
@@ -39,32 +40,48 @@ def _table(rows: tuple[Row, ...], ledger: Ledger, title: str = "What happens") -
 
 
 def _runs(row: Row, ledger: Ledger) -> str:
-    runs, failures = counted(row, ledger)
-    words = []
-    if row.counted:
-        words.append(bound(runs, failures))
+    words = [bound(counted(row, ledger))] if row.counted else []
     if row.gap:
         words.append(row.gap)
     return " ".join(words) or "by its tests only"
 
 
-def counted(row: Row, ledger: Ledger) -> tuple[int, int]:
-    """Runs and failures of the ledger that count for a row."""
-    runs = failures = 0
+@dataclass(frozen=True)
+class Counts:
+    """Of one or several points: all ``runs``, ``failures`` among them, of which so many are ``mended`` and pass now, and the runs ``since`` the last."""
+
+    runs: int = 0
+    failures: int = 0
+    mended: int = 0
+    since: int = 0
+
+    def plus(self, entry: dict[str, Any]) -> Counts:
+        """With those of one point more."""
+        return Counts(
+            self.runs + int(entry["runs"]), self.failures + int(entry["failures"]), self.mended + len(entry.get("mended", [])),
+            self.since + int(entry.get("since", 0) if entry["failures"] else entry["runs"]),
+        )
+
+
+def counted(row: Row, ledger: Ledger) -> Counts:
+    """What the ledger counts for a row."""
+    found = Counts()
     for name in row.counted:
         kind, _, beginning = name.partition("/")
         for point, entry in ledger.get(kind, {}).items():
             if point.startswith(beginning) or (beginning == "frozen" and point.endswith("frozen")):
-                runs, failures = runs + int(entry["runs"]), failures + int(entry["failures"])
-    return runs, failures
+                found = found.plus(entry)
+    return found
 
 
-def bound(runs: int, failures: int) -> str:
+def bound(counts: Counts) -> str:
     """In words what so many runs tell."""
+    runs = counts.runs
     if not runs:
         return "not run yet"
-    if failures:
-        return f"{failures} of {runs:,} failed"
+    if counts.failures:
+        which = "each of them" if counts.mended == counts.failures else f"{counts.mended} of them"
+        return f"{counts.failures} of {runs:,} failed, {which} was mended and passes now; 0 of the {counts.since:,} since failed"
     return f"0 of {runs:,} failed: rate below {3 / runs:.2g}" if runs > 3 else f"0 of {runs} failed"
 
 
@@ -72,5 +89,10 @@ def _all(ledger: Ledger) -> list[str]:
     lines = ["| Kind | Point or shape | Runs | Failures | Last | Machine |", "|---|---|---|---|---|---|"]
     for kind, points in sorted(ledger.items()):
         for point, entry in sorted(points.items()):
-            lines.append(f"| {kind} | {point} | {entry['runs']:,} | {entry['failures']} | {entry['last']} | {entry['machine']} |")
+            lines.append(f"| {kind} | {point} | {entry['runs']:,} | {_failures(entry)} | {entry['last']} | {entry['machine']} |")
     return lines
+
+
+def _failures(entry: dict[str, Any]) -> str:
+    mended = len(entry.get("mended", []))
+    return f"{entry['failures']}, {mended} pass now" if mended else str(entry["failures"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from clc.services import own, pictures
 from deploy.roles import ROLES, House, Links
-from luhyaapi import clock, conf, log
+from luhyaapi import clock, conf, facts, log
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.vocabulary import HostState, Role
 from luhyaapi.errors import Trouble
@@ -81,7 +81,7 @@ class Together:
                 os._exit(1)
 
     def _join(self, settings: Settings) -> None:
-        granted = joining.membership(settings, self._stopped.is_set)
+        granted = joining.membership(settings, self._stopped.is_set, facts.marks())
         down = None
         if settings.host.role is Role.CC:
             down = MemoryDownLink(self._wire, granted.host)

@@ -19,6 +19,9 @@ from luhyaapi.role import RoleShape
 from luhyaapi.wire.signing import refusals
 
 CPUS_PER_REAL_ONE = 32
+_BOARD, _CARDS = Path("/sys/class/dmi/id/product_uuid"), Path("/sys/class/net")
+_NOBODYS = ("03000200-0400-0500-0006-000700080009", "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff")
+"""What boards say whose maker gave them no number."""
 _MIB = 1024 * 1024
 
 
@@ -64,6 +67,12 @@ class Machine:
         """What this process takes of the memory."""
         return int(psutil.Process().memory_info().rss)
 
+    def marks(self) -> frozenset[str]:
+        """Numbers of its board and of its network cards, those that can be read: no other machine has one of them."""
+        board = _line(_BOARD).lower()
+        cards = {_line(card / "address") for card in _CARDS.glob("*") if (card / "device").exists()}
+        return frozenset(({f"board {board}"} if board and board not in _NOBODYS else set()) | {f"card {a}" for a in cards if a.strip("0:")})
+
 
 _machine = Machine()
 
@@ -73,6 +82,18 @@ def use(machine: Machine) -> Machine:
     global _machine  # the one seam through which the machine enters the program
     before, _machine = _machine, machine
     return before
+
+
+def marks() -> frozenset[str]:
+    """What only this machine has; empty where nothing of it can be read."""
+    return _machine.marks()
+
+
+def _line(file: Path) -> str:
+    try:
+        return file.read_text("ascii").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def boot_id() -> str:

@@ -98,6 +98,8 @@ STORE = (
     _("Checking the image was cancelled"),
     _("The blocks were just being put in order"),
     _("The image could not be stored"),
+    _("A file of the image went meanwhile"),
+    _("it is brought again"),
     _("Storing the image was cancelled"),
     _("Comparing was cancelled"),
     _("the disk in it has {} MiB, and at most {} MiB are allowed"),

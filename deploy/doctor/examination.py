@@ -182,6 +182,7 @@ def _of_role(site: Site, role: Role) -> Iterator[Finding]:
             file = role.path("boss", "token_file")
             yield running.joined(role.name, host=probes.membership(identity).get("host", ""),
                                  has_token=bool(file and probes.text(file).strip()), token_file=str(file or ""))
+            yield from running.machine(role.name, *probes.of_another_machine(identity))
         if times := probes.validity(identity / "certificate.pem"):
             yield running.certificate(role.name, *times, clock.now())
     if door := str(role.get("boss", "door")):

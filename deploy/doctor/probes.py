@@ -239,6 +239,15 @@ def supervisor_states(plan: Any) -> dict[str, str] | None:
         return None
 
 
+def of_another_machine(folder: Path) -> tuple[str, str]:
+    """Why an identity is another machine's, and what to do; empty when it may be this one's."""
+    from luhyaapi import facts
+    from luhyaapi.wire import joining
+
+    why = joining.of_another(folder, facts.marks())
+    return why, joining.what_to_do(folder) if why else ""
+
+
 def membership(folder: Path) -> dict[str, str]:
     """What a role was given when it joined; nothing before, or where it cannot be read."""
     try:

@@ -72,6 +72,11 @@ def joined(role: str, *, host: str, has_token: bool, token_file: str) -> Finding
                 f"Make one: educloud host token --role {role}; put it into that file.")
 
 
+def machine(role: str, why: str, step: str) -> list[Finding]:
+    """Whether a role's identity is of this machine; ``why`` it is another's, empty when it may be this one's."""
+    return [fail(role, "Its identity belongs to another machine", why, step)] if why else []
+
+
 def certificate(role: str, begins_s: float, ends_s: float, now_s: float) -> Finding:
     """How long a role's certificate is valid; times in seconds since 1970."""
     days = int((ends_s - now_s) // _DAY_S)

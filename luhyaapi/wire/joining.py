@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import httpx
@@ -26,17 +27,26 @@ from luhyaapi.wire.topology import boss_of
 
 _log = log.get(__name__)
 ASK_EVERY_S = 1.0
+MACHINE_FILE = "machine.json"
+BOARD = "board "
+"""What the mark of a board begins with."""
 _REACHED = (Role.CC, Role.WALRUS, Role.NC)
 """Roles whose doors other hosts come to."""
 
 
-def membership(settings: Settings, stopped: Callable[[], bool] = lambda: False) -> Membership:
-    """What this host holds, joining first where needed; waits as long as it takes. Raises Refused when turned away."""
+def membership(settings: Settings, stopped: Callable[[], bool] = lambda: False, marks: AbstractSet[str] = frozenset()) -> Membership:
+    """What this host holds, joining first where needed; waits as long as it takes. ``marks``: what only this machine has.
+
+    Raises Refused when turned away, and Refused(conflict) for the identity of another machine.
+    """
     folder = settings.host.identity
     told = ""
     while True:
         held = Membership.load(folder)
         if held is not None:
+            if why := of_another(folder, marks):
+                raise Refused("conflict", "This identity belongs to another machine", why, hint=what_to_do(folder))
+            _remember(folder, marks)
             return held
         if stopped():
             raise Unavailable("interrupted", "The role stops before it joined")
@@ -54,6 +64,39 @@ def membership(settings: Settings, stopped: Callable[[], bool] = lambda: False) 
             _log.info("joining", why=why)
             told = why
         clock.sleep(ASK_EVERY_S)
+
+
+def of_another(folder: Path, marks: AbstractSet[str]) -> str:
+    """Why an identity is not of the machine with these marks; empty when it may be.
+
+    One mark in common is enough: cards and boards are replaced. Where the board cannot be read nothing is said, since a card alone is
+    replaced too easily; the broker lets in one of two then.
+    """
+    known = _marks_in(folder)
+    if known & marks or not all(any(mark.startswith(BOARD) for mark in each) for each in (known, marks)):
+        return ""
+    return f"it was used on the machine with {', '.join(sorted(known))}; here is {', '.join(sorted(marks))}"
+
+
+def what_to_do(folder: Path) -> str:
+    """The next step of whoever has the identity of another machine."""
+    return (
+        f"A copy of a host joins anew: empty {folder} and the state beside it, and give it a token. "
+        f"If this is that host and its old machine is gone for good, remove {folder / MACHINE_FILE}."
+    )
+
+
+def _marks_in(folder: Path) -> set[str]:
+    try:
+        known = json.loads((folder / MACHINE_FILE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return set()
+    return set(map(str, known)) if isinstance(known, list) else set()
+
+
+def _remember(folder: Path, marks: AbstractSet[str]) -> None:
+    if marks and marks != _marks_in(folder):
+        files.write_atomic(folder / MACHINE_FILE, json.dumps(sorted(marks)).encode())
 
 
 def _ask(settings: Settings, folder: Path) -> Membership | None:

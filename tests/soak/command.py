@@ -19,7 +19,8 @@ _GRACE_S = 900.0
 SHARES = {"walks": 1.5, "seeds": 3.0, "allocations": 1.5, "starts": 0.5, "crashes": 2.0, "images": 1.5, "attacks": 1.0, "rights": 1.5, "bed": 4.0}
 """How the minutes are shared out. ``bed`` is kills, cuts, freezes and real guests, on one bed."""
 OF_BED = ("kills", "cuts", "faults", "guests")
-ONLY = ("seeds", "kills", "cuts", "starts", "allocations", "guests", "crashes", "faults", "walks", "images", "attacks", "rights")
+ONLY = ("seeds", "kills", "cuts", "starts", "allocations", "guests", "crashes", "faults", "walks", "images", "attacks", "rights", "replays")
+"""``replays``: the seeds that failed once, with the program as it is now."""
 
 
 def main(argv: list[str]) -> int:
@@ -51,7 +52,7 @@ def plan(only: list[str] | None, seconds: float, jobs: int = 2) -> list[list[str
     on_bed = [kind for kind in OF_BED if kind in asked]
     shares = {kind: share for kind, share in SHARES.items() if kind in asked or (kind == "bed" and on_bed)}
     whole = sum(shares.values())
-    programs: list[list[str]] = []
+    programs = [["tests.soak.seeds", f"--seconds={seconds:.0f}", "--again"]] if "replays" in asked else []
     for kind, share in shares.items():
         time_s = seconds * share / whole
         if kind == "seeds":

@@ -18,7 +18,7 @@ from tests.soak.tally import Failure, Tally
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docs/ledger.json"
-REPLAYS_KEPT = 20
+REPLAYS_KEPT = 200
 
 
 def machine() -> str:
@@ -41,6 +41,7 @@ def add(tally: Tally, file: Path = FILE) -> None:
                 runs, failed = _new(entry, tally.spans[point], failed)
             entry["runs"] += runs
             entry["failures"] += len(failed)
+            entry["since"] = 0 if failed else entry.get("since", 0) + runs
             entry |= {"last": today, "machine": where}
             if failed:
                 entry["replays"] = [*entry.get("replays", []), *(f.replay for f in failed)][-REPLAYS_KEPT:]
@@ -51,7 +52,16 @@ def _new(entry: dict[str, Any], ran: list[Span], failed: list[Failure]) -> tuple
     before = spans.read(entry.get("spans", ""))
     both = spans.merged([*before, *ran])
     entry["spans"] = spans.write(both)
-    return spans.size(both) - spans.size(before), [f for f in failed if f.replay not in entry.get("replays", [])]
+    known, fails = entry.get("replays", []), {f.replay for f in failed}
+    passed = {replay for replay in known if number(replay) in spans.numbers(ran) and replay not in fails}
+    if mended := sorted((set(entry.get("mended", [])) | passed) - fails, key=number):
+        entry["mended"] = mended
+    return spans.size(both) - spans.size(before), [f for f in failed if f.replay not in known]
+
+
+def number(replay: str) -> int:
+    """The number of a run, which its command line ends with."""
+    return int(replay.rpartition(" ")[2])
 
 
 @contextmanager

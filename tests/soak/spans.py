@@ -28,6 +28,11 @@ def size(spans: Iterable[Span]) -> int:
     return sum(end - first for first, end in spans)
 
 
+def numbers(spans: Iterable[Span]) -> set[int]:
+    """All that are in spans."""
+    return {n for first, end in spans for n in range(first, end)}
+
+
 def read(text: str) -> list[Span]:
     """What :func:`write` wrote."""
     return merged((int(first), int(end)) for first, _, end in (word.partition(":") for word in text.split()))

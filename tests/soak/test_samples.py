@@ -85,7 +85,7 @@ def test_the_ledger_only_grows(tmp_path):
     ledger.add(one, file)
     entry = json.loads(file.read_text())["kills"]["node1 nc killed"]
     assert (entry["runs"], entry["failures"], entry["replays"]) == (6, 1, ["again"])
-    assert set(entry) == {"runs", "failures", "replays", "last", "machine"}
+    assert set(entry) == {"runs", "failures", "replays", "since", "last", "machine"}
 
 
 def test_a_seed_is_counted_once(tmp_path):
@@ -95,8 +95,30 @@ def test_a_seed_is_counted_once(tmp_path):
         form = {"seeds": end - first, "spans": f"{first}:{end}", "failed": failed, "seconds": 1}
         ledger.add(seeds.counted(form), file)
     entry = json.loads(file.read_text())["seeds"]["seeds"]
-    assert (entry["runs"], entry["failures"], entry["spans"]) == (160, 1, "0:150 500:510")
+    assert (entry["runs"], entry["failures"], entry["spans"], entry["since"]) == (160, 1, "0:150 500:510", 10)
     assert seeds.first_new(file) == 150
+
+
+def test_a_seed_that_was_mended_is_told_as_long_as_it_passes(tmp_path):
+    file = tmp_path / "ledger.json"
+    told = []
+    for failed in ([60, 70], [70], [], [60]):
+        form = {"seeds": 20, "spans": "60:80", "failed": failed, "seconds": 1}
+        ledger.add(seeds.counted(form), file)
+        entry = json.loads(file.read_text())["seeds"]["seeds"]
+        told.append([ledger.number(replay) for replay in entry.get("mended", [])])
+        assert (entry["runs"], entry["failures"]) == (20, 2)
+    assert told == [[], [60], [60, 70], [70]]
+
+
+def test_seeds_that_failed_once_run_again(tmp_path):
+    file = tmp_path / "ledger.json"
+    assert seeds.again(file).runs.total() == 0
+    ledger.add(seeds.counted({"seeds": 10, "spans": "0:10", "failed": [3, 7], "seconds": 1}), file)
+    ledger.add(seeds.again(file), file)
+    entry = json.loads(file.read_text())["seeds"]["seeds"]
+    assert [ledger.number(replay) for replay in entry["mended"]] == [3, 7]
+    assert (entry["runs"], entry["failures"]) == (10, 2)
 
 
 def test_spans_of_jobs_that_stopped_apart():
@@ -193,7 +215,10 @@ def test_counts_of_a_row_come_from_the_ledger():
     row = fault_table.Row("F", "", "", (), ("kills/node1 nc", "cuts"))
     kills = {"node1 nc killed": {"runs": 5, "failures": 0}, "head cc killed": {"runs": 9, "failures": 1}}
     counts = {"kills": kills, "cuts": {"store": {"runs": 2, "failures": 0}}}
-    assert reliability.counted(row, counts) == (7, 0)
-    assert reliability.bound(300, 0) == "0 of 300 failed: rate below 0.01"
-    assert reliability.bound(300, 2) == "2 of 300 failed"
-    assert reliability.bound(0, 0) == "not run yet"
+    assert reliability.counted(row, counts) == reliability.Counts(7, since=7)
+    again = {"kills": {"node1 nc killed": {"runs": 9, "failures": 2, "mended": ["a 1"], "since": 3}}, "cuts": {}}
+    assert reliability.counted(row, again) == reliability.Counts(9, 2, 1, 3)
+    assert reliability.bound(reliability.Counts(300)) == "0 of 300 failed: rate below 0.01"
+    assert reliability.bound(reliability.Counts(300, 2, 1, 8)) == "2 of 300 failed, 1 of them was mended and passes now; 0 of the 8 since failed"
+    assert reliability.bound(reliability.Counts(300, 2, 2, 8)) == "2 of 300 failed, each of them was mended and passes now; 0 of the 8 since failed"
+    assert reliability.bound(reliability.Counts()) == "not run yet"
