@@ -149,9 +149,11 @@ FAULTS = (
     Row(
         "F10", "The database says no, or dies",
         "Nothing of the step happened and it is tried again; a user is told to come back.",
-        ("tests/flow/test_database.py::test_each_statement_of_a_run_fails_once",),
-        (),
-        "A killed MariaDB server under load is not run yet: a cloud runs on SQLite by default.",
+        (
+            "tests/flow/test_database.py::test_each_statement_of_a_run_fails_once",
+            "tests/live/test_mariadb.py::test_a_server_that_is_killed_again_and_again_loses_nothing",
+        ),
+        ("allocations/server killed",),
     ),
     Row(
         "F11", "The broker is away",
@@ -159,9 +161,9 @@ FAULTS = (
         (
             f"{_TROUBLE}::test_the_broker_goes_away_at_any_moment",
             "tests/unit/test_outbox.py::test_a_broker_that_is_away_leaves_everything_in_order",
+            "tests/live/test_broker_links.py::test_a_broker_without_room_takes_nothing_and_loses_nothing",
         ),
         ("faults/broker away", "kills/front broker", "kills/head broker"),
-        "The broker's own alarms for memory and disk are not set off yet.",
     ),
     Row(
         "F12", "The board is emptied or dies",
@@ -385,7 +387,7 @@ FAULTS = (
         (
             "tests/api/test_joining.py::test_the_same_request_with_another_key_is_refused",
             "tests/unit/test_marks.py::test_a_copy_is_refused_with_what_to_do",
-            "tests/live/test_one_identity.py::test_the_second_waits_in_silence_and_takes_over_when_the_first_is_gone",
+            "tests/live/test_broker_links.py::test_the_second_waits_in_silence_and_takes_over_when_the_first_is_gone",
         ),
         (),
     ),

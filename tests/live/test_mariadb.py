@@ -1,5 +1,6 @@
 """MariaDB by one setting: the tables are made, and the services work on it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -355,3 +356,13 @@ def test_of_many_who_decide_and_sign_in_at_once_one_does(database, tmp_path):
     subprocess.run([sys.executable, "-m", "deploy.admin", "migrate"], cwd=ROOT, env=mine, check=True)
     done = subprocess.run([sys.executable, "-c", DECIDE], cwd=ROOT, env=mine, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "works", done.stdout + done.stderr
+
+
+def test_a_server_that_is_killed_again_and_again_loses_nothing():
+    """Who takes and gives back leases meanwhile connects anew by itself; what was told to be taken is held."""
+    words = ["-m", "tests.soak.allocations", "--database=mariadb", "--kill-server", "--takers=4", "--seconds=9", "--seed=1"]
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert (done.returncode, told["failures"]) == (0, []), done.stderr
+    assert told["runs"]["server killed"] >= 1
+    assert told["runs"]["4 takers on mariadb"] > 20

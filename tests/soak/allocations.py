@@ -1,4 +1,4 @@
-"""Many processes take and give back leases in one database while some of them are killed: nothing twice, nothing leaked."""
+"""Many processes take and give back leases in one database while some of them, or the server, are killed: nothing twice, nothing leaked."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ _KILL_EVERY_S = 0.25
 _SWEEP_EVERY_S = 0.05
 _LOST_RELEASE = 0.1
 _PATIENCE_S = 60.0
+_SERVER_LIVES_S = 2.0
 """Killed processes leave what they wrote in the kernel: waiting for a real disk would only make runs fewer."""
 
 
@@ -71,7 +72,7 @@ def _take(ground: Ground, instance: str) -> tuple[str, ...]:
     from luhyadb import memory
     from luhyadb.models import Placement
 
-    with memory.of("cc"), memory.atomic():
+    with memory.thread_of("cc"), memory.atomic():
         (nic,), port = leases.take(CLUSTER, ground.network, instance, "lab")
         Placement.objects.create(instance=instance, node="nc-00000001", spec={}, cpus=1, memory_mib=64)
     return nic.ip, nic.mac, str(port)
@@ -83,7 +84,7 @@ def _give_back(instance: str, *, told: bool) -> None:
     from luhyadb import memory
     from luhyadb.models import Placement
 
-    with memory.of("cc"), memory.atomic():
+    with memory.thread_of("cc"), memory.atomic():
         if told:
             leases.give_back(instance)
         Placement.objects.filter(pk=instance).delete()
@@ -93,7 +94,7 @@ def _holds(instance: str, ip: str, port: str) -> bool:
     from luhyadb import memory
     from luhyadb.models import AddressLease, PortLease
 
-    with memory.of("cc"):
+    with memory.thread_of("cc"):
         address = AddressLease.objects.filter(instance=instance, ip=ip).exists()
         return address and PortLease.objects.filter(instance=instance, port=int(port)).exists()
 
@@ -109,8 +110,11 @@ def _taker(ground: Ground, life: int, chance: random.Random) -> None:
         instance = f"ins-{life:04x}{n:04x}"
         try:
             things = _take(ground, instance)
-        except (Unavailable, *memory.AWAY):
+        except Unavailable:
             time.sleep(0.02)
+            continue
+        except memory.AWAY:
+            again(lambda one=instance: _give_back(one, told=True))  # a server that died may have had it done
             continue
         except Exception as error:
             ground.log.write("!", instance, f"take: {type(error).__name__}: {error}".replace("\n", " "))
@@ -138,14 +142,18 @@ def again(work: Callable[[], Any]) -> Any:
             time.sleep(0.02)
 
 
-def _sweeper(ground: Ground) -> None:
+def _swept() -> None:
     from cc.services import placements
     from luhyadb import memory
 
+    with memory.thread_of("cc"):
+        placements.sweep()
+
+
+def _sweeper(ground: Ground) -> None:
     while not ground.over:
         try:
-            with memory.of("cc"):
-                again(placements.sweep)
+            again(_swept)
         except Exception as error:
             ground.log.write("!", "sweep", f"{type(error).__name__}: {error}".replace("\n", " "))
         time.sleep(_SWEEP_EVERY_S)
@@ -156,10 +164,13 @@ def _bury(ground: Ground, life: int) -> None:
     from luhyadb import memory
     from luhyadb.models import Placement
 
-    with memory.of("cc"):
-        for instance in Placement.objects.filter(pk__startswith=f"ins-{life:04x}").values_list("pk", flat=True):
-            ground.log.write("-", instance)
-            again(Placement.objects.filter(pk=instance).delete)
+    def held() -> list[str]:
+        with memory.thread_of("cc"):
+            return list(Placement.objects.filter(pk__startswith=f"ins-{life:04x}").values_list("pk", flat=True))
+
+    for instance in again(held):
+        ground.log.write("-", instance)
+        again(lambda one=instance: _give_back(one, told=False))
 
 
 def fork(work: Any, *words: Any) -> int:
@@ -175,8 +186,8 @@ def fork(work: Any, *words: Any) -> int:
         os._exit(code)
 
 
-def _drive(ground: Ground, budget: Budget, takers: int, most: int) -> int:
-    """Have takers at work, kill one now and then; how many were killed. All are gone at the end."""
+def _drive(ground: Ground, budget: Budget, takers: int, most: int, server: private_mariadb.Server | None = None) -> tuple[int, int]:
+    """Have takers at work, kill one now and then, and the server if one is given; how often each. All takers are gone at the end."""
     from django.db import connections
 
     connections.close_all()
@@ -192,7 +203,7 @@ def _drive(ground: Ground, budget: Budget, takers: int, most: int) -> int:
     sweeper = fork(_sweeper, ground)
     for _ in range(takers):
         bear()
-    killed = 0
+    killed, deaths, lives_until = 0, 0, time.monotonic() + _SERVER_LIVES_S
     while budget.left() > 0 and (not most or _lines(ground.file) < 2 * most):
         time.sleep(budget.chance.uniform(0, 2 * _KILL_EVERY_S))
         victim = budget.chance.choice(sorted(lives))
@@ -201,12 +212,17 @@ def _drive(ground: Ground, budget: Budget, takers: int, most: int) -> int:
         _bury(ground, lives.pop(victim))
         killed += 1
         bear()
+        if server and time.monotonic() > lives_until:
+            server.kill()
+            time.sleep(budget.chance.uniform(0, 0.3))
+            server.start()
+            deaths, lives_until = deaths + 1, time.monotonic() + budget.chance.uniform(0.5, 1.5) * _SERVER_LIVES_S
     ground.flag[0] = 1
     wait_for([*lives, sweeper])
     # A server may still have ended a transaction of somebody who was dead when we looked.
     for life in range(born + 1):
         _bury(ground, life)
-    return killed
+    return killed, deaths
 
 
 def _lines(file: Path) -> int:
@@ -241,34 +257,37 @@ def _leaked() -> list[str]:
 
 def run(budget: Budget, given: argparse.Namespace) -> Tally:
     """One run on one database."""
-    return on(given.database, lambda folder, url: _run(budget, given, folder, url))
+    return on(given.database, lambda folder, url, server: _run(budget, given, folder, url, server))
 
 
-def on(database: str, work: Callable[[Path, str], Tally]) -> Tally:
-    """With a folder and a database that are gone afterwards; its URL, or ``sqlite``."""
+def on(database: str, work: Callable[[Path, str, private_mariadb.Server | None], Tally]) -> Tally:
+    """With a folder and a database that are gone afterwards; its URL, or ``sqlite``, and its server where it has one."""
     folder = scratch.folder("allocations")
     try:
         if database == "mariadb":
             with private_mariadb.server("cc") as server:
                 shutil.copy(server.password, folder / "password")
-                return work(folder, server.url("cc"))
-        return work(folder, "sqlite")
+                return work(folder, server.url("cc"), server)
+        return work(folder, "sqlite", None)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(budget: Budget, given: argparse.Namespace, folder: Path, database: str) -> Tally:
+def _run(budget: Budget, given: argparse.Namespace, folder: Path, database: str, server: private_mariadb.Server | None) -> Tally:
     prepare(folder, database)
     ground = Ground(folder)
     began = time.monotonic()
     budget.began = began
-    killed = _drive(ground, budget, given.takers, given.most)
+    killed, deaths = _drive(ground, budget, given.takers, given.most, server if given.kill_server else None)
     took = time.monotonic() - began
     verdict, point = judge(ground.file, REST_S), f"{given.takers} takers on {given.database}"
     found = Tally("allocations")
     found.count(point, verdict.taken)
+    if given.kill_server:
+        found.count("server killed", deaths)
     found.figures = {"per_s": verdict.taken / took, "killed": killed}
     again = f"python -m tests.soak.allocations --database {given.database} --takers {given.takers} --seconds {took:.0f} --seed {budget.seed}"
+    again += " --kill-server" if given.kill_server else ""
     for what, stories in (("twice", verdict.twice), ("early", verdict.early), ("trouble", verdict.trouble), ("leaked", _leaked())):
         if stories:
             found.fail(point, f"{what} {len(stories)} times, first: {stories[0]}", again)
@@ -279,6 +298,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """What these kinds may be told."""
     parser.add_argument("--database", choices=("sqlite", "mariadb"), default="sqlite")
     parser.add_argument("--takers", type=int, default=32)
+    parser.add_argument("--kill-server", action="store_true", help="also kill MariaDB every few seconds, and start it again")
     parser.add_argument("--most", type=int, default=0, help="end after about that many; 0: only by time")
 
 

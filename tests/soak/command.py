@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
 
 
 def plan(only: list[str] | None, seconds: float, jobs: int = 2) -> list[list[str]]:
-    """The programs to run, in turn. Allocations run on both databases, half of their time each."""
+    """The programs to run, in turn. Allocations run on both databases, and once more on one that is killed."""
     asked = only or ["walks", "seeds", "allocations", "starts", "crashes", "images", "rights", *OF_BED]
     on_bed = [kind for kind in OF_BED if kind in asked]
     shares = {kind: share for kind, share in SHARES.items() if kind in asked or (kind == "bed" and on_bed)}
@@ -58,7 +58,8 @@ def plan(only: list[str] | None, seconds: float, jobs: int = 2) -> list[list[str
         if kind == "seeds":
             programs.append(["tests.soak.seeds", f"--seconds={time_s:.0f}", f"--jobs={jobs}"])
         elif kind == "allocations":
-            programs += [["tests.soak.allocations", f"--seconds={time_s / 2:.0f}", f"--database={d}"] for d in ("sqlite", "mariadb")]
+            each = ["--database=sqlite"], ["--database=mariadb"], ["--database=mariadb", "--kill-server", "--takers=8"]
+            programs += [["tests.soak.allocations", f"--seconds={time_s / 3:.0f}", *words] for words in each]
         elif kind == "bed":
             programs.append(["tests.soak.bed_runs", f"--seconds={time_s:.0f}", *(f"--kind={kind}" for kind in on_bed)])
         else:

@@ -61,7 +61,7 @@ def _taker(ground: Ground, naive: Naive, life: int, chance: random.Random) -> No
 
 def run(budget: Budget, given: argparse.Namespace) -> Tally:
     """So many takers for so long; nobody is killed. How often a thing was held twice is a figure, and no failure."""
-    return allocations.on(given.database, lambda folder, url: _run(budget, given, folder, url))
+    return allocations.on(given.database, lambda folder, url, _server: _run(budget, given, folder, url))
 
 
 def _run(budget: Budget, given: argparse.Namespace, folder: Path, url: str) -> Tally:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.host import plan
+from deploy.host import configs, plan
 from deploy.host.down import down
 from deploy.host.up import services_up
 from luhyaapi.conf import Broker
@@ -32,6 +33,12 @@ def services(port_base: str, *roles: str) -> Iterator[plan.Plan]:
     finally:
         down(made)
         shutil.rmtree(home)
+
+
+def control(made: plan.Plan, *words: str) -> None:
+    """As an operator's ``rabbitmqctl`` there."""
+    environ = {**configs._broker_environ(made), "HOME": str(made.home / "broker"), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    subprocess.run(["/usr/lib/rabbitmq/bin/rabbitmqctl", "-q", *words], env=environ, check=True, capture_output=True, timeout=60)
 
 
 def broker_of(made: plan.Plan, boss: str) -> Broker:

@@ -16,12 +16,13 @@ _SECRET = "lent-for-a-test-only"
 _READY_S = 20.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Server:
     """``password`` is the file with the password of every account; an account is called as its database."""
 
     home: Path
     port: int
+    _process: subprocess.Popen[bytes] | None = None
 
     @property
     def password(self) -> Path:
@@ -30,6 +31,30 @@ class Server:
     def url(self, name: str) -> str:
         """As ``database.url`` in the settings."""
         return f"mysql://{name}@127.0.0.1:{self.port}/{name}"
+
+    @property
+    def base(self) -> list[str]:
+        return ["--no-defaults", f"--datadir={self.home}/data", "--user=mysql"]
+
+    def start(self) -> None:
+        """Returns once it answers."""
+        self._process = subprocess.Popen(
+            ["mariadbd", *self.base, f"--port={self.port}", "--bind-address=127.0.0.1", f"--socket={self.home}/sock", f"--pid-file={self.home}/pid"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        _wait(self)
+
+    def kill(self) -> None:
+        """As ``kill -9``."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(30)
+
+    def stop(self) -> None:
+        """In order."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(30)
 
     def say(self, sql: str) -> str:
         """Statements as the server's own root; its answer, without headings."""
@@ -49,22 +74,16 @@ def server(*names: str) -> Iterator[Server]:
     home = scratch.folder("maria")
     home.chmod(0o755)
     subprocess.run(["chown", "mysql", home], check=True)
-    base = ["--no-defaults", f"--datadir={home}/data", "--user=mysql"]
-    subprocess.run(["mariadb-install-db", *base, "--auth-root-authentication-method=normal", "--skip-test-db"], check=True, capture_output=True)
     made = Server(home, _free_port())
-    process = subprocess.Popen(
-        ["mariadbd", *base, f"--port={made.port}", "--bind-address=127.0.0.1", f"--socket={home}/sock", f"--pid-file={home}/pid"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )
+    subprocess.run(["mariadb-install-db", *made.base, "--auth-root-authentication-method=normal", "--skip-test-db"], check=True, capture_output=True)
     try:
-        _wait(made)
+        made.start()
         made.password.write_text(_SECRET + "\n")
         for name in names:
             made.say(f"create database {name} character set utf8mb4; grant all on {name}.* to {name}@'127.0.0.1' identified by '{_SECRET}';")
         yield made
     finally:
-        process.terminate()
-        process.wait(30)
+        made.stop()
         subprocess.run(["rm", "-rf", home], check=True)
 
 

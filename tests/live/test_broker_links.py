@@ -1,4 +1,4 @@
-"""Two machines with one identity at a real broker: one is obeyed and believed, the other waits in silence and says why."""
+"""Both ends of the wire at a real broker: a second machine with one identity waits in silence, and a broker without room loses nothing."""
 
 import subprocess
 import sys
@@ -31,10 +31,22 @@ for line in sys.stdin:
 """
 
 
+ROOM = {"memory": ("set_vm_memory_high_watermark", "0.4"), "disk": ("set_disk_free_limit", "50MB")}
+NO_ROOM = {"memory": ("set_vm_memory_high_watermark", "absolute", "1MB"), "disk": ("set_disk_free_limit", "1000TB")}
+
+
 @pytest.fixture(scope="module")
-def link():
+def cloud():
     with private_broker.services(BASE, "cc") as made:
-        yield AmqpDownLink(private_broker.broker_of(made, "cc"), BOSS, children=list)
+        yield made
+
+
+@pytest.fixture
+def link(cloud):
+    made = AmqpDownLink(private_broker.broker_of(cloud, "cc"), BOSS, children=list)
+    yield made
+    made.stop()
+    made.remove(CHILD)
 
 
 class Other:
@@ -98,7 +110,6 @@ def test_the_second_waits_in_silence_and_takes_over_when_the_first_is_gone(link)
         first.stop()
         if other:
             other.die()
-        link.stop()
 
 
 def test_who_was_cut_off_is_let_in_again_by_itself(link):
@@ -115,4 +126,37 @@ def test_who_was_cut_off_is_let_in_again_by_itself(link):
         assert soon(lambda: heard == [b"one"])
     finally:
         child.stop()
-        link.stop()
+
+
+@pytest.mark.parametrize("lacking", ["memory", "disk"])
+def test_a_broker_without_room_takes_nothing_and_loses_nothing(cloud, link, lacking):
+    """Who publishes hears so within seconds, and goes on by itself once there is room."""
+    account = link.admit(CHILD)
+    heard, reports = [], []
+    link.start(lambda batch: [reports.append(message) for _, message in batch])
+    child = AmqpUpLink(account.url, CHILD)
+    try:
+        child.start(heard.append, lambda: None)
+        assert soon(child.is_connected)
+        assert soon(link.is_connected)
+        private_broker.control(cloud, *NO_ROOM[lacking])
+        for publish in (lambda: link.command(CHILD, b"refused", control=False), lambda: child.report(b"refused", durable=True)):
+            with pytest.raises(Unavailable) as e:
+                publish()
+            assert e.value.code == "broker_down"
+        private_broker.control(cloud, *ROOM[lacking])
+        assert soon(lambda: _taken(lambda: link.command(CHILD, b"one", control=False)))
+        assert soon(lambda: _taken(lambda: child.report(b"two", durable=True)))
+        assert soon(lambda: b"one" in heard)
+        assert soon(lambda: b"two" in reports)
+    finally:
+        private_broker.control(cloud, *ROOM[lacking])
+        child.stop()
+
+
+def _taken(publish):
+    try:
+        publish()
+    except Unavailable:
+        return False
+    return True
