@@ -81,7 +81,8 @@ def bound(counts: Counts) -> str:
         return "not run yet"
     if counts.failures:
         which = "each of them" if counts.mended == counts.failures else f"{counts.mended} of them"
-        return f"{counts.failures} of {runs:,} failed, {which} was mended and passes now; 0 of the {counts.since:,} since failed"
+        mended = f", {which} was mended and passes now" if counts.mended else ""
+        return f"{counts.failures} of {runs:,} failed{mended}; 0 of the {counts.since:,} since"
     return f"0 of {runs:,} failed: rate below {3 / runs:.2g}" if runs > 3 else f"0 of {runs} failed"
 
 

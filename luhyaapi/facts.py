@@ -68,7 +68,7 @@ class Machine:
         return int(psutil.Process().memory_info().rss)
 
     def marks(self) -> frozenset[str]:
-        """Numbers of its board and of its network cards, those that can be read: no other machine has one of them."""
+        """Numbers of its board and of its network cards, those that can be read."""
         board = _line(_BOARD).lower()
         cards = {_line(card / "address") for card in _CARDS.glob("*") if (card / "device").exists()}
         return frozenset(({f"board {board}"} if board and board not in _NOBODYS else set()) | {f"card {a}" for a in cards if a.strip("0:")})
@@ -85,7 +85,7 @@ def use(machine: Machine) -> Machine:
 
 
 def marks() -> frozenset[str]:
-    """What only this machine has; empty where nothing of it can be read."""
+    """By what this machine is told from others; empty where nothing of it can be read."""
     return _machine.marks()
 
 

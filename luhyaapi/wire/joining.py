@@ -28,8 +28,8 @@ from luhyaapi.wire.topology import boss_of
 _log = log.get(__name__)
 ASK_EVERY_S = 1.0
 MACHINE_FILE = "machine.json"
-BOARD = "board "
-"""What the mark of a board begins with."""
+BOARD, CARD = "board ", "card "
+"""What the marks of boards and cards begin with."""
 _REACHED = (Role.CC, Role.WALRUS, Role.NC)
 """Roles whose doors other hosts come to."""
 
@@ -69,11 +69,11 @@ def membership(settings: Settings, stopped: Callable[[], bool] = lambda: False, 
 def of_another(folder: Path, marks: AbstractSet[str]) -> str:
     """Why an identity is not of the machine with these marks; empty when it may be.
 
-    One mark in common is enough: cards and boards are replaced. Where the board cannot be read nothing is said, since a card alone is
-    replaced too easily; the broker lets in one of two then.
+    One mark in common is enough: cards and boards are replaced. The address of a virtual card is none, since a copy of its machine
+    keeps it. Where a board cannot be read nothing is said, and the broker lets in one of two.
     """
     known = _marks_in(folder)
-    if known & marks or not all(any(mark.startswith(BOARD) for mark in each) for each in (known, marks)):
+    if not (_boards(known) and _boards(marks)) or any(not _is_virtual(mark) for mark in known & marks):
         return ""
     return f"it was used on the machine with {', '.join(sorted(known))}; here is {', '.join(sorted(marks))}"
 
@@ -95,8 +95,23 @@ def _marks_in(folder: Path) -> set[str]:
 
 
 def _remember(folder: Path, marks: AbstractSet[str]) -> None:
-    if marks and marks != _marks_in(folder):
-        files.write_atomic(folder / MACHINE_FILE, json.dumps(sorted(marks)).encode())
+    """Whose board we may not read now keeps the one that was known. A disk without room must keep no host from starting."""
+    known = _marks_in(folder)
+    now = set(marks) if _boards(marks) else marks | _boards(known)
+    if marks and now != known:
+        try:
+            files.write_atomic(folder / MACHINE_FILE, json.dumps(sorted(now)).encode())
+        except OSError as e:
+            _log.warning("the marks of this machine are not remembered", why=str(e))
+
+
+def _boards(marks: AbstractSet[str]) -> set[str]:
+    return {mark for mark in marks if mark.startswith(BOARD)}
+
+
+def _is_virtual(mark: str) -> bool:
+    """Whether a mark is the address of a card that no maker gave it: the second of its bits says so (IEEE 802)."""
+    return mark.startswith(CARD) and mark[len(CARD) + 1 : len(CARD) + 2] in tuple("2367abef")
 
 
 def _ask(settings: Settings, folder: Path) -> Membership | None:

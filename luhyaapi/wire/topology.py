@@ -40,6 +40,11 @@ def command_queue(host: str, *, control: bool = False) -> str:
     return f"{'ctl' if control else 'cmd'}.{host}.{VERSION}"
 
 
+def seat(host: str) -> str:
+    """The queue without messages that one alone may read: whoever does is that host."""
+    return f"seat.{host}.{VERSION}"
+
+
 def out_exchange(host: str) -> str:
     """The exchange only that host may write to: the broker itself proves the sender."""
     return f"out.{host}.{VERSION}"

@@ -91,10 +91,10 @@ def test_a_module_without_a_layer_breaks_the_contract(drawer: str, contract: str
 
 
 DOORS = {
-    "celery": ("luhyaapi.wire.amqp",),
-    "kombu": ("luhyaapi.wire.amqp",),
-    "pika": ("luhyaapi.wire.amqp",),
-    "amqp": ("luhyaapi.wire.amqp",),
+    "celery": ("luhyaapi.wire.amqp.broker", "luhyaapi.wire.amqp.up"),
+    "kombu": ("luhyaapi.wire.amqp.broker",),
+    "pika": ("luhyaapi.wire.amqp.broker", "luhyaapi.wire.amqp.down"),
+    "amqp": ("luhyaapi.wire.amqp.broker",),
     "pymemcache": ("luhyaapi.status.board",),
     "sqlite3": ("luhyaapi.journal", "walrus.services.packs"),
     "subprocess": ("luhyaapi.process",),

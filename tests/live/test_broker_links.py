@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from luhyaapi.errors import Unavailable
@@ -20,6 +22,8 @@ OTHER = """
 import sys, threading
 from luhyaapi.errors import Unavailable
 from luhyaapi.wire.amqp import AmqpUpLink
+if sys.argv[3] == "blind":
+    AmqpUpLink._is_free = lambda self: True
 up = AmqpUpLink(sys.argv[1], sys.argv[2])
 up.start(lambda order: print("order", order.decode(), flush=True), lambda: print("connected", flush=True))
 for line in sys.stdin:
@@ -32,7 +36,7 @@ for line in sys.stdin:
 
 
 ROOM = {"memory": ("set_vm_memory_high_watermark", "0.4"), "disk": ("set_disk_free_limit", "50MB")}
-NO_ROOM = {"memory": ("set_vm_memory_high_watermark", "absolute", "1MB"), "disk": ("set_disk_free_limit", "1000TB")}
+NO_ROOM = {"memory": ("set_vm_memory_high_watermark", "absolute", "1MB"), "disk": ("set_disk_free_limit", "900GB")}
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +56,9 @@ def link(cloud):
 class Other:
     """The second machine: a process of its own with the same account."""
 
-    def __init__(self, url):
+    def __init__(self, url, how=""):
         self._process = subprocess.Popen(
-            [sys.executable, "-c", OTHER, url, CHILD], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            [sys.executable, "-c", OTHER, url, CHILD, how], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )
 
     def asked_to_report(self):
@@ -102,8 +106,6 @@ def test_the_second_waits_in_silence_and_takes_over_when_the_first_is_gone(link)
         link.command(CHILD, b"last", control=False)
         assert other.said() == "order last"
         assert other.asked_to_report() == "reported"
-        with pytest.raises(Unavailable):
-            first.report(b"too late", durable=True)
         assert soon(lambda: len(reports) == 2)
         assert reports[1] == b"from the other"
     finally:
@@ -112,20 +114,50 @@ def test_the_second_waits_in_silence_and_takes_over_when_the_first_is_gone(link)
             other.die()
 
 
-def test_who_was_cut_off_is_let_in_again_by_itself(link):
+def test_two_that_look_at_the_same_moment_are_not_both_let_in(link):
+    """Who does not even look is refused by the broker."""
     account = link.admit(CHILD)
-    heard, hellos = [], []
+    heard = []
+    link.start(lambda batch: [None for _ in batch])
+    first = AmqpUpLink(account.url, CHILD)
+    other = None
+    try:
+        first.start(heard.append, lambda: None)
+        assert soon(first.is_connected)
+        other = Other(account.url, "blind")
+        for n in range(3):
+            time.sleep(1)
+            assert other.asked_to_report().startswith("refused")
+            for order in range(ORDERS):
+                link.command(CHILD, b"%d.%d" % (n, order), control=bool(order % 2))
+        assert soon(lambda: len(heard) == 3 * ORDERS)
+        assert len(set(heard)) == 3 * ORDERS
+    finally:
+        first.stop()
+        if other:
+            other.die()
+
+
+@pytest.mark.parametrize("copies", [0, 1])
+def test_who_was_cut_off_is_let_in_again_by_itself_before_a_copy_is(link, copies):
+    account = link.admit(CHILD)
+    heard, hellos, others = [], [], []
     link.start(lambda batch: [None for _ in batch])
     child = AmqpUpLink(account.url, CHILD)
     try:
         child.start(heard.append, lambda: hellos.append(1))
         assert soon(child.is_connected)
-        child._cut()
-        assert soon(lambda: len(hellos) == 2), "it says hello again"
+        others = [Other(account.url) for _ in range(copies)]
+        assert all(soon(lambda other=other: "copy" in other.asked_to_report()) for other in others)
+        for cuts in range(1, 4):
+            child._cut()
+            assert soon(lambda cuts=cuts: len(hellos) == 1 + cuts), "it says hello again"
         link.command(CHILD, b"one", control=False)
         assert soon(lambda: heard == [b"one"])
     finally:
         child.stop()
+        for other in others:
+            other.die()
 
 
 @pytest.mark.parametrize("lacking", ["memory", "disk"])
@@ -152,6 +184,35 @@ def test_a_broker_without_room_takes_nothing_and_loses_nothing(cloud, link, lack
     finally:
         private_broker.control(cloud, *ROOM[lacking])
         child.stop()
+
+
+def test_a_broker_that_stands_still_holds_up_nobody_for_ever(cloud, link):
+    account = link.admit(CHILD)
+    link.start(lambda batch: [None for _ in batch])
+    child = AmqpUpLink(account.url, CHILD)
+    beam = next(process for process in psutil.process_iter(["cmdline"]) if any(str(cloud.home) in word for word in process.info["cmdline"] or ())
+                and "beam" in process.name())
+    try:
+        child.start(lambda _order: None, lambda: None)
+        assert soon(child.is_connected)
+        beam.suspend()
+        asked = []
+        asking = threading.Thread(target=lambda: asked.append(_fails(lambda: child._readers([child._seat]))), daemon=True)
+        asking.start()
+        asking.join(60)
+        assert asked == [True]
+    finally:
+        beam.resume()
+        assert soon(child.is_connected)
+        child.stop()
+
+
+def _fails(work):
+    try:
+        work()
+    except Unavailable:
+        return True
+    return False
 
 
 def _taken(publish):

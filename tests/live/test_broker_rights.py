@@ -53,11 +53,14 @@ def may(url: str, act: Callable) -> bool:
 def test_a_child_does_its_own_work(account):
     assert may(account, lambda c: c.basic_get(f"cmd.{MINE}.v1"))
     assert may(account, lambda c: c.basic_get(f"ctl.{MINE}.v1"))
+    assert may(account, lambda c: c.basic_consume(f"seat.{MINE}.v1", print, exclusive=True))
     assert may(account, lambda c: c.basic_publish(f"out.{MINE}.v1", "", b"x", mandatory=True))
 
 
 @pytest.mark.parametrize("act", [
     lambda c: c.basic_get(f"cmd.{OTHER}.v1"),
+    lambda c: c.basic_consume(f"seat.{OTHER}.v1", print),
+    lambda c: c.basic_publish("", f"seat.{MINE}.v1", b"x", mandatory=True),
     lambda c: c.basic_get(f"rep.{BOSS}.v1"),
     lambda c: c.basic_get(f"dead.{BOSS}.v1"),
     lambda c: c.queue_declare("mine"),

@@ -6,8 +6,7 @@ import pika
 import pytest
 
 from luhyaapi.errors import Unavailable
-from luhyaapi.wire import amqp
-from luhyaapi.wire.amqp import AmqpDownLink, AmqpUpLink
+from luhyaapi.wire.amqp import AmqpDownLink, AmqpUpLink, up
 from luhyaapi.wire.topology import out_exchange, report_queue
 from tests.support import private_broker
 
@@ -127,7 +126,7 @@ def test_one_that_fails_dies_alone(boss, order):
 
 
 def test_a_child_that_is_connected_and_hears_nothing_connects_anew(boss, monkeypatch):
-    monkeypatch.setattr(amqp, "_EARS_EVERY_S", 0.3)
+    monkeypatch.setattr(up, "_EARS_EVERY_S", 0.3)
     boss.link.start(boss.take)
     assert soon(boss.link.is_connected)
     heard = []

@@ -28,6 +28,8 @@ _SWEEP_EVERY_S = 0.05
 _LOST_RELEASE = 0.1
 _PATIENCE_S = 60.0
 _SERVER_LIVES_S = 2.0
+KILLED = "server killed"
+"""The point of a run whose server is killed: its deaths, and whatever goes wrong."""
 """Killed processes leave what they wrote in the kernel: waiting for a real disk would only make runs fewer."""
 
 
@@ -204,21 +206,23 @@ def _drive(ground: Ground, budget: Budget, takers: int, most: int, server: priva
     for _ in range(takers):
         bear()
     killed, deaths, lives_until = 0, 0, time.monotonic() + _SERVER_LIVES_S
-    while budget.left() > 0 and (not most or _lines(ground.file) < 2 * most):
-        time.sleep(budget.chance.uniform(0, 2 * _KILL_EVERY_S))
-        victim = budget.chance.choice(sorted(lives))
-        os.kill(victim, signal.SIGKILL)
-        os.waitpid(victim, 0)
-        _bury(ground, lives.pop(victim))
-        killed += 1
-        bear()
-        if server and time.monotonic() > lives_until:
-            server.kill()
-            time.sleep(budget.chance.uniform(0, 0.3))
-            server.start()
-            deaths, lives_until = deaths + 1, time.monotonic() + budget.chance.uniform(0.5, 1.5) * _SERVER_LIVES_S
-    ground.flag[0] = 1
-    wait_for([*lives, sweeper])
+    try:
+        while budget.left() > 0 and (not most or _lines(ground.file) < 2 * most):
+            time.sleep(budget.chance.uniform(0, 2 * _KILL_EVERY_S))
+            victim = budget.chance.choice(sorted(lives))
+            os.kill(victim, signal.SIGKILL)
+            os.waitpid(victim, 0)
+            _bury(ground, lives.pop(victim))
+            killed += 1
+            bear()
+            if server and time.monotonic() > lives_until:
+                server.kill()
+                time.sleep(budget.chance.uniform(0, 0.3))
+                server.start()
+                deaths, lives_until = deaths + 1, time.monotonic() + budget.chance.uniform(0.5, 1.5) * _SERVER_LIVES_S
+    finally:
+        ground.flag[0] = 1
+        wait_for([*lives, sweeper])
     # A server may still have ended a transaction of somebody who was dead when we looked.
     for life in range(born + 1):
         _bury(ground, life)
@@ -283,8 +287,9 @@ def _run(budget: Budget, given: argparse.Namespace, folder: Path, database: str,
     verdict, point = judge(ground.file, REST_S), f"{given.takers} takers on {given.database}"
     found = Tally("allocations")
     found.count(point, verdict.taken)
+    point = KILLED if given.kill_server else point
     if given.kill_server:
-        found.count("server killed", deaths)
+        found.count(KILLED, deaths)
     found.figures = {"per_s": verdict.taken / took, "killed": killed}
     again = f"python -m tests.soak.allocations --database {given.database} --takers {given.takers} --seconds {took:.0f} --seed {budget.seed}"
     again += " --kill-server" if given.kill_server else ""

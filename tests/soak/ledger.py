@@ -37,11 +37,12 @@ def add(tally: Tally, file: Path = FILE) -> None:
             entry: dict[str, Any] = points.setdefault(point, {"runs": 0, "failures": 0})
             failed = [f for f in tally.failures if f.point == point]
             runs = tally.runs[point]
+            fails_again = {f.replay for f in failed} & set(entry.get("mended", []))
             if point in tally.spans:
                 runs, failed = _new(entry, tally.spans[point], failed)
             entry["runs"] += runs
             entry["failures"] += len(failed)
-            entry["since"] = 0 if failed else entry.get("since", 0) + runs
+            entry["since"] = 0 if failed or fails_again else entry.get("since", 0) + runs
             entry |= {"last": today, "machine": where}
             if failed:
                 entry["replays"] = [*entry.get("replays", []), *(f.replay for f in failed)][-REPLAYS_KEPT:]
@@ -54,8 +55,8 @@ def _new(entry: dict[str, Any], ran: list[Span], failed: list[Failure]) -> tuple
     entry["spans"] = spans.write(both)
     known, fails = entry.get("replays", []), {f.replay for f in failed}
     passed = {replay for replay in known if number(replay) in spans.numbers(ran) and replay not in fails}
-    if mended := sorted((set(entry.get("mended", [])) | passed) - fails, key=number):
-        entry["mended"] = mended
+    if "mended" in entry or passed:
+        entry["mended"] = sorted((set(entry.get("mended", [])) | passed) - fails, key=number)
     return spans.size(both) - spans.size(before), [f for f in failed if f.replay not in known]
 
 

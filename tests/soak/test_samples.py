@@ -109,16 +109,17 @@ def test_a_seed_that_was_mended_is_told_as_long_as_it_passes(tmp_path):
         told.append([ledger.number(replay) for replay in entry.get("mended", [])])
         assert (entry["runs"], entry["failures"]) == (20, 2)
     assert told == [[], [60], [60, 70], [70]]
+    assert entry["since"] == 0
 
 
 def test_seeds_that_failed_once_run_again(tmp_path):
     file = tmp_path / "ledger.json"
     assert seeds.again(file).runs.total() == 0
-    ledger.add(seeds.counted({"seeds": 10, "spans": "0:10", "failed": [3, 7], "seconds": 1}), file)
+    ledger.add(seeds.counted({"seeds": 10, "spans": "0:10", "failed": [3], "seconds": 1}), file)
     ledger.add(seeds.again(file), file)
     entry = json.loads(file.read_text())["seeds"]["seeds"]
-    assert [ledger.number(replay) for replay in entry["mended"]] == [3, 7]
-    assert (entry["runs"], entry["failures"]) == (10, 2)
+    assert [ledger.number(replay) for replay in entry["mended"]] == [3]
+    assert (entry["runs"], entry["failures"]) == (10, 1)
 
 
 def test_spans_of_jobs_that_stopped_apart():
@@ -219,6 +220,6 @@ def test_counts_of_a_row_come_from_the_ledger():
     again = {"kills": {"node1 nc killed": {"runs": 9, "failures": 2, "mended": ["a 1"], "since": 3}}, "cuts": {}}
     assert reliability.counted(row, again) == reliability.Counts(9, 2, 1, 3)
     assert reliability.bound(reliability.Counts(300)) == "0 of 300 failed: rate below 0.01"
-    assert reliability.bound(reliability.Counts(300, 2, 1, 8)) == "2 of 300 failed, 1 of them was mended and passes now; 0 of the 8 since failed"
-    assert reliability.bound(reliability.Counts(300, 2, 2, 8)) == "2 of 300 failed, each of them was mended and passes now; 0 of the 8 since failed"
+    assert reliability.bound(reliability.Counts(300, 2, 1, 8)) == "2 of 300 failed, 1 of them was mended and passes now; 0 of the 8 since"
+    assert reliability.bound(reliability.Counts(300, 2, 2, 8)) == "2 of 300 failed, each of them was mended and passes now; 0 of the 8 since"
     assert reliability.bound(reliability.Counts()) == "not run yet"

@@ -10,9 +10,10 @@ from luhyaapi.wire import joining
 from luhyaapi.wire.identity import Membership
 from luhyaapi.wire.joining import MACHINE_FILE, membership, of_another
 
-OURS = frozenset({"board 11", "card 02:00:00:00:00:01"})
-COPY = frozenset({"board 22", "card 02:00:00:00:00:02"})
-REPAIRED = frozenset({"board 33", "card 02:00:00:00:00:01"})
+OURS = frozenset({"board 11", "card 00:16:00:00:00:01", "card 52:54:00:12:34:56"})
+COPY = frozenset({"board 22", "card 00:16:00:00:00:02"})
+REPAIRED = frozenset({"board 33", "card 00:16:00:00:00:01"})
+VIRTUAL_COPY = frozenset({"board 44", "card 52:54:00:12:34:56"})
 
 
 @pytest.fixture
@@ -34,6 +35,8 @@ def test_it_remembers_its_machine_and_is_at_home_there(joined):
 def test_a_copy_is_refused_with_what_to_do(joined):
     mine, folder = joined
     membership(mine, marks=OURS)
+    with pytest.raises(Refused):
+        membership(mine, marks=VIRTUAL_COPY)
     with pytest.raises(Refused) as e:
         membership(mine, marks=COPY)
     assert e.value.code == "conflict"
@@ -47,10 +50,26 @@ def test_a_copy_is_refused_with_what_to_do(joined):
 
 def test_parts_may_be_replaced_one_after_the_other(joined):
     mine, _ = joined
-    for marks in (OURS, REPAIRED, frozenset({"board 33", "card 02:00:00:00:00:09"})):
+    for marks in (OURS, REPAIRED, frozenset({"board 33", "card 00:16:00:00:00:09"})):
         assert membership(mine, marks=marks).host == "nc-1"
     with pytest.raises(Refused):
         membership(mine, marks=OURS)
+
+
+def test_an_account_that_may_not_read_the_board_forgets_it_not(joined):
+    mine, folder = joined
+    membership(mine, marks=OURS)
+    membership(mine, marks=frozenset({"card 00:16:00:00:00:07"}))
+    assert set(json.loads((folder / MACHINE_FILE).read_text())) == {"board 11", "card 00:16:00:00:00:07"}
+    with pytest.raises(Refused):
+        membership(mine, marks=COPY)
+
+
+def test_a_disk_without_room_keeps_no_host_from_starting(joined, monkeypatch):
+    mine, folder = joined
+    monkeypatch.setattr(joining.files, "write_atomic", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    assert membership(mine, marks=OURS).host == "nc-1"
+    assert not (folder / MACHINE_FILE).exists()
 
 
 @pytest.mark.parametrize("known", ["", "[", '{"board 1": 1}', "[]"])

@@ -156,13 +156,58 @@ def test_half_a_note_is_gone_at_the_next_start(hall, tmp_path):
     assert not half.exists()
 
 
-def test_old_notes_and_receipts_are_swept_and_nothing_of_the_store_with_them(hall, tmp_path):
+def old(*files):
+    past = clock.now() - 100
+    for file in files:
+        os.utime(file, (past, past))
+
+
+def test_what_nobody_goes_on_with_is_swept_and_what_is_published_stays(hall, tmp_path):
     hall.dies_publishing("one")
     hall.upload("two", OTHER)
     hall.publish("two", OTHER)
-    past = clock.now() - 100
-    for file in (*(tmp_path / "bringing").iterdir(), *(tmp_path / "published").iterdir()):
-        os.utime(file, (past, past))
+    old(*(tmp_path / "bringing").iterdir(), *(tmp_path / "published").iterdir())
     hall.library.sweep(50)
     assert [*(tmp_path / "bringing").iterdir(), *(tmp_path / "published").iterdir()] == []
-    assert len(hall.store.sha256s()) == 2
+    assert hall.store.sha256s() == [hashlib.sha256(OTHER).hexdigest()]
+
+
+def test_what_was_published_since_stays_when_all_of_it_is_swept_at_once(hall, tmp_path):
+    hall.dies_publishing("one")
+    hall.upload("two")
+    hall.publish("two")
+    old(*(tmp_path / "bringing").iterdir(), *(tmp_path / "published").iterdir())
+    hall.library.sweep(50)
+    hall.library.abandon("one")
+    assert len(hall.store.sha256s()) == 1
+
+
+def test_a_store_that_is_away_is_asked_again_with_the_next_sweep(hall, tmp_path, monkeypatch):
+    hall.dies_publishing("one")
+    old(*(tmp_path / "bringing").iterdir())
+
+    def away(_sha256):
+        raise Unavailable("transfer", "The store of objects does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hall.store, "remove", away)
+        with pytest.raises(Unavailable):
+            hall.library.sweep(50)
+    hall.library.sweep(50)
+    assert hall.store.sha256s() == []
+
+
+def test_a_receipt_that_cannot_be_read_protects_what_it_may_name(hall, tmp_path):
+    hall.dies_publishing("one")
+    (tmp_path / "published" / "two.json").write_text("{")
+    hall.library.abandon("one")
+    assert len(hall.store.sha256s()) == 1
+
+
+def test_a_note_forgets_what_somebody_else_published_since(hall):
+    sha256 = hashlib.sha256(KERNEL).hexdigest()
+    hall.dies_publishing("one")
+    hall.upload("two")
+    hall.publish("two")
+    hall.library._receipts.expect("one", [sha256, "b" * 64])
+    assert hall.library._receipts._noted("one") == {"b" * 64}

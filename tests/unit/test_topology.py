@@ -57,9 +57,9 @@ def test_names_are_versioned_apart_and_reversible() -> None:
     host = ids.new("nc")
     names = [
         topology.command_queue(host), topology.command_queue(host, control=True), topology.out_exchange(host),
-        topology.report_queue(host), topology.dead_queue(host),
+        topology.report_queue(host), topology.dead_queue(host), topology.seat(host),
     ]
-    assert len(set(names)) == 5
+    assert len(set(names)) == 6
     assert all(n.endswith(f".{topology.VERSION}") and host in n for n in names)
     assert topology.host_of_exchange(topology.out_exchange(host)) == host
 

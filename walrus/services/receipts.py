@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from luhyaapi.contracts.base import Model
@@ -40,12 +41,15 @@ class Receipts:
 
     def expect(self, ident: str, sha256s: Iterable[str]) -> None:
         """Note which of these files the store does not have: they are brought now. Raises Failed(disk_full)."""
-        fresh = {sha256 for sha256 in sha256s if not self._store.has(sha256)} - (noted := self._noted(ident))
-        if fresh:
-            try:
-                write_atomic(self._note(ident), json.dumps(sorted(fresh | noted)).encode())
-            except OSError as e:
-                raise Failed("disk_full", "The image could not be stored", str(e)) from e
+        with self._lock:
+            noted = self._noted(ident)
+            fresh = {sha256 for sha256 in sha256s if not self._store.has(sha256)}
+            ours = (noted | fresh) - self._published(noted)
+            if ours != noted:
+                try:
+                    write_atomic(self._note(ident), json.dumps(sorted(ours)).encode())
+                except OSError as e:
+                    raise Failed("disk_full", "The image could not be stored", str(e)) from e
 
     def has(self, ident: str) -> bool:
         """Whether it was published."""
@@ -85,16 +89,37 @@ class Receipts:
     def give_back(self, ident: str) -> None:
         """It comes to nothing: what it brought goes, but for what is published."""
         with self._lock:
-            noted = self._noted(ident)
-            for sha256 in noted - {b.sha256 for published in self._all() for b in published.blobs}:
-                self._store.remove(sha256)
-            self._note(ident).unlink(missing_ok=True)
+            self._give_back(ident)
 
     def sweep(self, before: float) -> None:
-        """Forget what is older than that moment (seconds since 1970)."""
-        for file in (*self._told.iterdir(), *self._notes.iterdir()):
-            if file.stat().st_mtime < before:
-                file.unlink(missing_ok=True)
+        """Forget what is older than that moment (seconds since 1970); what was brought and never published goes.
+
+        Notes first: the receipt of who published the same since is younger than the note.
+        """
+        with self._lock:
+            for note in self._notes.glob("*.json"):
+                if _age(note) < before:
+                    self._give_back(note.stem)
+            for file in self._told.iterdir():
+                if _age(file) < before:
+                    file.unlink(missing_ok=True)
+
+    def _give_back(self, ident: str) -> None:
+        noted = self._noted(ident)
+        for sha256 in noted - self._published(noted):
+            self._store.remove(sha256)
+        self._note(ident).unlink(missing_ok=True)
+
+    def _published(self, sha256s: set[str]) -> set[str]:
+        """Those that a receipt names. One that cannot be read may name them all."""
+        found = set[str]()
+        for file in self._told.glob("*.json") if sha256s else ():
+            with contextlib.suppress(FileNotFoundError):
+                try:
+                    found |= {b.sha256 for b in Published.model_validate_json(file.read_bytes()).blobs}
+                except ValueError:
+                    return sha256s
+        return found
 
     def _file(self, ident: str) -> Path:
         return self._told / f"{ident}.json"
@@ -108,12 +133,16 @@ class Receipts:
         except (OSError, ValueError):
             return set()
 
-    def _all(self) -> Iterator[Published]:
-        yield from filter(None, map(_read, self._told.glob("*.json")))
-
 
 def _read(file: Path) -> Published | None:
     try:
         return Published.model_validate_json(file.read_bytes())
     except (OSError, ValueError):
         return None
+
+
+def _age(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:  # it went meanwhile
+        return float("inf")
