@@ -147,19 +147,17 @@ class DnsmasqNetwork:
         """The bridge up with the gateway's address as its only one, and one of IPv6 if the network has that; its index."""
         wanted, wanted6 = f"{plan.gateway}/{subnet.prefixlen}", told.own6(plan)
         link = _look(plan.bridge)
-        if link and self._foreign(link, wanted):
-            raise Failed(
-                "network", f"The bridge {plan.bridge} is somebody else's",
-                f"{link.alias or ', '.join(link.ips) or 'it is no bridge'}; choose another name in network.bridge",
-            )
+        self._refuse_foreign(plan.bridge, link, wanted)
         if link and link.up and link.ips == (wanted,) and link.ip6s == wanted6 and link.alias == self._alias:
             return link.index
         _refuse_overlap(plan.bridge, [subnet, *([ipaddress.IPv6Network(plan.subnet6)] if plan.subnet6 else [])])
+        is_made_here = link is None and _add_bridge(plan.bridge)
+        if link is None and not is_made_here:
+            self._refuse_foreign(plan.bridge, _look(plan.bridge), wanted)
         try:
-            if link is None:
+            if not (link and link.alias == self._alias):
                 # A fixed address of its own: else the bridge takes a guest's, and every guest's gateway changes with it.
-                _ip("link", "add", "name", plan.bridge, "address", subnets.bridge_mac(plan.gateway), "type", "bridge", "stp_state", "0", "forward_delay", "0")
-            _ip("link", "set", "dev", plan.bridge, "alias", self._alias)
+                _ip("link", "set", "dev", plan.bridge, "address", subnets.bridge_mac(plan.gateway), "alias", self._alias)
             for other in set(link.ips if link else ()) - {wanted}:
                 _ip("address", "del", other, "dev", plan.bridge)
             _ip("address", "replace", wanted, "dev", plan.bridge)
@@ -170,7 +168,7 @@ class DnsmasqNetwork:
             for each in wanted6:
                 _ip("address", "replace", each, "dev", plan.bridge, "nodad")
         except Failed:
-            if link is None and _look(plan.bridge):
+            if is_made_here and _look(plan.bridge):
                 _ip("link", "del", "dev", plan.bridge)
             raise
         made = _look(plan.bridge)
@@ -187,6 +185,13 @@ class DnsmasqNetwork:
             raise Failed("network", f"This host has no address of {subnet}", "so it cannot serve DHCP there",
                          hint="Give the cluster's host an address in the campus network.")
         return name, link.index
+
+    def _refuse_foreign(self, bridge: str, link: _Link | None, wanted: str) -> None:
+        if link and self._foreign(link, wanted):
+            raise Failed(
+                "network", f"The bridge {bridge} is somebody else's",
+                f"{link.alias or ', '.join(link.ips) or 'it is no bridge'}; choose another name in network.bridge",
+            )
 
     def _foreign(self, link: _Link, wanted: str) -> bool:
         if not link.bridge:
@@ -327,6 +332,17 @@ def _ip(*words: str) -> str:
         if e.code != "program":
             raise
         raise Failed("network", "The bridge could not be set up", f"ip {' '.join(words)}: {e.why}") from e
+
+
+def _add_bridge(bridge: str) -> bool:
+    """Whether it was made here; a node on the same host may have made it in this moment, and have guests on it."""
+    try:
+        _ip("link", "add", "name", bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0")
+    except Failed as e:
+        if "File exists" not in e.why:
+            raise
+        return False
+    return True
 
 
 def _look(device: str) -> _Link | None:

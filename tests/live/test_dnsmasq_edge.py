@@ -13,6 +13,7 @@ import pytest
 from pyroute2 import netns
 
 from luhyaapi import clock, process, subnets
+from luhyaapi.edge import dnsmasq
 from luhyaapi.edge.dnsmasq import DnsmasqNetwork
 from luhyaapi.edge.networks import EdgeLease, EdgeNetwork
 from luhyaapi.errors import Failed
@@ -316,6 +317,34 @@ def test_guests_coming_and_going_do_not_change_the_gateways_card(edge: DnsmasqNe
     guests.connect()
     ip("link", "set", "tap0", "address", "00:00:00:00:00:01")
     assert process.run(["ip", "-br", "link", "show", BRIDGE], timeout_s=5).text.split()[2] == before
+
+
+@pytest.mark.parametrize("then", ["all goes well", "something fails"])
+def test_a_bridge_that_a_node_makes_in_the_same_moment_is_shared_and_never_removed(edge: DnsmasqNetwork, guests: Guests, monkeypatch, then: str) -> None:
+    """The node may have a guest on it by then."""
+    real, seen = dnsmasq._look, []
+
+    def late(device: str):
+        seen.append(real(device))
+        if len(seen) == 1:
+            ip("link", "add", BRIDGE, "type", "bridge")
+            guests.connect()
+        return seen[-1]
+
+    def no(*_args, **_more):
+        raise Failed("network", "The kernel said no")
+
+    monkeypatch.setattr(dnsmasq, "_look", late)
+    if then == "something fails":
+        with monkeypatch.context() as patch:
+            patch.setattr(dnsmasq, "_set_ipv6", no)
+            with pytest.raises(Failed):
+                edge.apply(plan(lease(A, "10.77.0.10")))
+        assert real(BRIDGE) is not None
+    edge.apply(plan(lease(A, "10.77.0.10")))
+    assert guests.ask(A)[:1] == ["10.77.0.10"]
+    shown = process.run(["ip", "link", "show", BRIDGE], timeout_s=5).text
+    assert subnets.bridge_mac("10.77.0.1") in shown
 
 
 def test_down_leaves_nothing(edge: DnsmasqNetwork, guests: Guests, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pika
 from amqp.exceptions import AMQPError, ChannelError, MessageNacked
 from celery import Celery
 from celery.worker.consumer import Consumer as CeleryConsumer
+from kombu.asynchronous import set_event_loop
 from kombu.exceptions import KombuError
 
 from luhyaapi.errors import Refused, Unavailable
@@ -91,6 +92,11 @@ def celery_app(url: str, trusted: Trust | None = None) -> Celery:
         accept_content=["json"],
     )
     return app
+
+
+def forget_loop() -> None:
+    """Have the next worker begin with an event loop of its own: one whose closing failed half-way stays the current one, and is deaf."""
+    set_event_loop(None)
 
 
 class Publisher:

@@ -15,7 +15,7 @@ from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.process import Loop
 from luhyaapi.transfer.base import Trust
 from luhyaapi.wire import topology
-from luhyaapi.wire.amqp.broker import CONFIRM_S, TASK, Publisher, celery_app, queue_of, seat_of
+from luhyaapi.wire.amqp.broker import CONFIRM_S, TASK, Publisher, celery_app, forget_loop, queue_of, seat_of
 from luhyaapi.wire.link import OnCommand
 
 _log = log.get(__name__)
@@ -75,6 +75,7 @@ class AmqpUpLink:
         while not self._stopping.is_set():
             try:
                 if self._is_free():
+                    forget_loop()
                     self._worker = self._app.WorkController(
                         app=self._app, pool_cls="threads", concurrency=1, loglevel="ERROR", hostname=f"educloud@{self._me}",
                         without_heartbeat=True, without_gossip=True, without_mingle=True, ready_callback=self._sit,
