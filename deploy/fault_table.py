@@ -348,8 +348,7 @@ FAULTS = (
         "F36", "A clock jumps",
         "Only what is called fresh changes, nothing runs twice.",
         ("tests/unit/test_signing.py::test_a_clock_a_little_ahead_is_no_harm",),
-        ("seeds",),
-        "Clocks jump in the simulator; on the bed not, which would need libfaketime.",
+        ("seeds", "faults/clock of a host jumps"),
     ),
     Row(
         "F37", "A program stands still longer than its time, and wakes",
