@@ -75,7 +75,8 @@ def test_a_child_does_its_own_work(account):
     lambda c: c.basic_publish(f"out.{OTHER}.v1", "", b"x", mandatory=True),
     lambda c: c.basic_publish("amq.topic", "", b"x", mandatory=True),
 ], ids=[
-    "read another's orders", "sit on another's seat", "write to its seat", "read the boss's reports", "read dead letters", "declare", "declare without a name", "declare a look-alike",
+    "read another's orders", "sit on another's seat", "write to its seat", "read the boss's reports", "read dead letters",
+    "declare", "declare without a name", "declare a look-alike",
     "declare an exchange", "bind to another", "bind to itself", "delete", "write own orders", "write another's orders",
     "speak as another", "write elsewhere",
 ])
