@@ -22,8 +22,6 @@ STATE = Path(tempfile.mkdtemp(prefix="educloud-test-"))
 _OWNER = os.getpid()
 DATABASES = ["default", "cc"]
 _ONE_CLOUD = "tests/live/cloud/"
-_LONG = (_ONE_CLOUD, *(f"tests/live/test_{name}.py" for name in ("bed", "profiles", "bed_clusters", "network_doctor", "conversion", "openldap")))
-"""These begin first, the longest before the others: else one process ends with them while another has nothing left to do."""
 _WORLDLY = {"db", "transactional_db", "world", "admin", "user", "other", "api", "client", "admin_client", "rf_page"}
 
 _ENVIRONMENT = {
@@ -94,8 +92,7 @@ _settle()
 
 
 def pytest_collection_modifyitems(items):
-    """A test that takes a fixture of the world has both databases; what takes long comes first."""
-    items.sort(key=lambda item: next((n for n, begins in enumerate(_LONG) if item.nodeid.startswith(begins)), len(_LONG)))
+    """A test that takes a fixture of the world has both databases."""
     for item in items:
         if _WORLDLY & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker("django_db"):
             item.add_marker(pytest.mark.django_db(databases=DATABASES))
@@ -111,7 +108,6 @@ class _BesideEachOther(LoadScopeScheduling):
 
 def pytest_xdist_make_scheduler(config, log):
     """How ``--dist loadscope`` hands tests out."""
-    config.option.loadscopereorder = False  # a file with many tests is not one that takes long
     return _BesideEachOther(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
