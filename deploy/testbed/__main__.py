@@ -1,4 +1,5 @@
-"""``python -m deploy.testbed VERB``: up, down, list, heal; shell, off, on HOST; cut HOST NETWORK [sends|hears]; clock HOST SECONDS.
+"""``python -m deploy.testbed VERB``: up, down, list, shell HOST, cut HOST NETWORK [sends|hears], heal, off HOST, on HOST,
+clock HOST SECONDS.
 
 ``--hosts FILE up`` brings up another bed than the five hosts; what is done to it later goes by the description it was made from.
 """
