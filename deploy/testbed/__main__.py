@@ -1,5 +1,4 @@
-"""``python -m deploy.testbed VERB``: up, down, list, shell HOST, cut HOST NETWORK [sends|hears], heal, off HOST, on HOST,
-clock HOST SECONDS.
+"""``python -m deploy.testbed VERB``: up, down, list, shell HOST, cut HOST NETWORK [sends|hears], heal, off HOST, on HOST.
 
 ``--hosts FILE up`` brings up another bed than the five hosts; what is done to it later goes by the description it was made from.
 """
@@ -12,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.testbed import clocks, description
+from deploy.testbed import description
 from deploy.testbed.bed import Bed
 from luhyaapi import log
 from luhyaapi.errors import CODES, Refused, Trouble
@@ -36,9 +35,6 @@ def main(argv: list[str]) -> int:
     cut.add_argument("host")
     cut.add_argument("network")
     cut.add_argument("way", nargs="?", choices=("both", "sends", "hears"), default="both")
-    clock = verbs.add_parser("clock")
-    clock.add_argument("host")
-    clock.add_argument("ahead_s", type=int)
     given = parser.parse_args(argv)
     log.setup("WARNING")
     try:
@@ -70,7 +66,6 @@ def _do(bed: Bed, given: argparse.Namespace) -> None:
         "up": lambda: _up(bed, given.hosts), "down": bed.destroy, "list": lambda: _list(bed), "shell": lambda: _shell(bed, host),
         "cut": lambda: bed.switch.cut(bed.description.hosts[host], given.network, sends=given.way != "hears", hears=given.way != "sends"),
         "heal": bed.switch.heal, "off": lambda: bed.power_off(host), "on": lambda: _on(bed, host),
-        "clock": lambda: _clock(bed, host, given.ahead_s),
     }
     verbs[given.verb]()
 
@@ -86,11 +81,6 @@ def _up(bed: Bed, file: Path) -> None:
 def _on(bed: Bed, host: str) -> None:
     bed.power_on(host)
     bed.make(host, "up")
-
-
-def _clock(bed: Bed, host: str, ahead_s: int) -> None:
-    clocks.wind(bed, host)
-    clocks.put(bed, host, ahead_s)
 
 
 def _list(bed: Bed) -> None:

@@ -70,11 +70,11 @@ def frozen(bed: Bed, host: str, program: str) -> Iterator[None]:
 @contextlib.contextmanager
 def stopped(bed: Bed, host: str, program: str) -> Iterator[None]:
     """As an operator stops a service: its supervisor ends it and starts it again only afterwards."""
-    supervise(bed, host, "stop", program)
+    _supervise(bed, host, "stop", program)
     try:
         yield
     finally:
-        supervise(bed, host, "start", program)
+        _supervise(bed, host, "start", program)
 
 
 @contextlib.contextmanager
@@ -100,6 +100,5 @@ def _signal(bed: Bed, host: str, program: str, sign: signal.Signals) -> None:
         os.kill(pid, sign)
 
 
-def supervise(bed: Bed, host: str, verb: str, program: str) -> None:
-    """``supervisorctl`` of a host: start, stop or restart a program."""
+def _supervise(bed: Bed, host: str, verb: str, program: str) -> None:
     bed.run(host, [ROOT / ".venv/bin/supervisorctl", "-s", f"unix://{SUPERVISOR}", verb, program], timeout_s=_PATIENCE_S)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from deploy.testbed import clocks, description, kills
+from deploy.testbed import description, kills
 from deploy.testbed.bed import ROOT, Bed
 from luhyaapi import log
 from luhyaapi.errors import Trouble
@@ -146,28 +146,8 @@ def without_power(case: Case, _seconds: float) -> str:
     return "node without power"
 
 
-def clock_jumps(case: Case, seconds: float) -> str:
-    """The clock of a host is hours ahead or back for a while, and right again."""
-    bed, chance = case.bed, case.chance
-    host = chance.choice(("front", "head", "node1", "node2"))
-    clocks.wind(bed, host)
-    case.rest()
-    case.patiently(case.ask)
-    clocks.put(bed, host, chance.choice((-6 * 3600, -3600, -120, 120, 3600, 86400)))
-    try:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            with contextlib.suppress(Trouble, ValueError):
-                case.ask()
-            assert all(len(nodes) == 1 for nodes in guests(bed).values()), f"runs twice: {guests(bed)}"
-            time.sleep(chance.uniform(2, 5))
-    finally:
-        clocks.put(bed, host, 0)
-    return "clock of a host jumps"
-
-
 FAULTS: tuple[tuple[Callable[[Case, float], str], float], ...] = (
-    (disk_full, 0), (broker_away, 30), (without_power, 0), (hypervisor_frozen, 60), (board_killed, 0), (clock_jumps, 20),
+    (disk_full, 0), (broker_away, 30), (without_power, 0), (hypervisor_frozen, 60), (board_killed, 0),
 )
 
 
