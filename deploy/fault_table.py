@@ -349,7 +349,7 @@ FAULTS = (
         "Only what is called fresh changes, nothing runs twice.",
         ("tests/unit/test_signing.py::test_a_clock_a_little_ahead_is_no_harm",),
         ("seeds",),
-        "Clocks jump in the simulator; on the bed not, which would need libfaketime.",
+        "Clocks jump in the simulator. On the bed not: once a clock has jumped under libfaketime 0.9.10, Python's own sleep fails there (EINVAL).",
     ),
     Row(
         "F37", "A program stands still longer than its time, and wakes",
