@@ -114,6 +114,18 @@ def test_the_second_waits_in_silence_and_takes_over_when_the_first_is_gone(link)
             other.die()
 
 
+def test_who_was_admitted_by_an_earlier_version_is_let_in(link):
+    account = link.admit(CHILD)
+    link._api("PUT", f"permissions/cc/{CHILD}", {"configure": "^$", "write": "^out", "read": r"^(cmd|ctl)\.nc\-0000000a\.v1$"})
+    link.start(lambda batch: [None for _ in batch])
+    child = AmqpUpLink(account.url, CHILD)
+    try:
+        child.start(lambda _order: None, lambda: None)
+        assert soon(child.is_connected)
+    finally:
+        child.stop()
+
+
 def test_two_that_look_at_the_same_moment_are_not_both_let_in(link):
     """Who does not even look is refused by the broker."""
     account = link.admit(CHILD)

@@ -186,16 +186,15 @@ class AmqpDownLink:
         return Account(self._address(child, password, self._conf.address, "amqps"), self._conf.name or self._me)
 
     def _permit(self, child: str) -> None:
-        own = child.replace("-", "\\-")
-        self._api("PUT", f"permissions/{quote(self._conf.vhost, safe='')}/{child}", {
-            "configure": "^$", "write": rf"^out\.{own}\.v1$", "read": rf"^(cmd|ctl|seat)\.{own}\.v1$",
-        })
+        self._api("PUT", f"permissions/{quote(self._conf.vhost, safe='')}/{child}", _rights(child))
 
     def _permit_all(self) -> None:
         """Who was admitted by an earlier version may read what there was not then."""
         try:
-            for child in self._children():
-                self._permit(child)
+            for account in self._api("GET", f"vhosts/{quote(self._conf.vhost, safe='')}/permissions").json():
+                child = str(account["user"])
+                if account["read"].startswith("^(cmd|ctl") and account["read"] != _rights(child)["read"]:
+                    self._permit(child)
         except (Failed, Unavailable) as e:
             _log.warning("accounts of the broker are as they were", why=str(e))
 
@@ -207,16 +206,17 @@ class AmqpDownLink:
         self._api("DELETE", f"queues/{vhost}/{topology.seat(child)}", missing_ok=True)
         self._api("DELETE", f"exchanges/{vhost}/{topology.out_exchange(child)}", missing_ok=True)
 
-    def _api(self, method: str, path: str, body: dict[str, Any] | None = None, *, missing_ok: bool = False) -> None:
+    def _api(self, method: str, path: str, body: dict[str, Any] | None = None, *, missing_ok: bool = False) -> httpx.Response:
         url = f"http://{self._conf.host}:{self._conf.admin_port}/api/{path}"
         try:
             answer = httpx.request(method, url, json=body, auth=self._auth, timeout=10)
         except httpx.HTTPError as e:
             raise Unavailable("broker_down", "The broker's management does not answer", str(e)) from e
         if answer.status_code == 404 and missing_ok:
-            return
+            return answer
         if answer.is_error:
             raise Failed("program", "The broker refused", f"{method} {path.split('/', maxsplit=1)[0]}: {answer.status_code}")
+        return answer
 
     def is_connected(self) -> bool:
         return self._connected.is_set()
@@ -229,3 +229,9 @@ class AmqpDownLink:
         if self._consuming:
             self._consuming.stop()
         self._publisher.close()
+
+
+def _rights(child: str) -> dict[str, str]:
+    """What a child's account may, as the broker's own patterns."""
+    own = child.replace("-", "\\-")
+    return {"configure": "^$", "write": rf"^out\.{own}\.v1$", "read": rf"^(cmd|ctl|seat)\.{own}\.v1$"}
