@@ -326,7 +326,8 @@ def _placed(report: PlacementFacts) -> None:
         reached.unplaced(row)
     if report.node and row.state == InstanceState.QUEUED and row.task == report.task:
         move(row, "placed")
-    if not report.node and row.state in (InstanceState.RUNNING, InstanceState.UNKNOWN):
+    is_settled = row.state in (InstanceState.RUNNING, InstanceState.UNKNOWN) or (row.state == InstanceState.STARTING and not tasks.is_open(row.task))
+    if not report.node and is_settled:
         move(row, "seen_stopped", wanted=InstanceState.STOPPED)  # its run was taken back
     row.refresh_from_db()
     if (row.error or {}).get("code") == "cancelled" and not tasks.is_open(row.task):

@@ -8,6 +8,7 @@ from cc.services import children
 from clc.services import deletes, hosts, images, instances, own, remains, tasks
 from luhyaapi import ids
 from luhyaapi.contracts.commands import InstanceStop
+from luhyaapi.contracts.reports import InstanceFacts
 from luhyaapi.errors import Failed, Refused
 from luhyadb import memory, outbox
 from luhyadb.models import Child, Host, ImageVersion, Instance, Placement
@@ -492,6 +493,30 @@ def test_the_end_of_a_run_tells_where_it_is_also_when_a_stop_was_asked_for_since
     cloud.until_rest()
     assert cloud.task(run)[0] == "done"
     assert cloud.state(one) == "running"
+    cloud.rest()
+
+
+def test_a_place_that_was_taken_back_ends_what_its_node_called_starting(cloud):
+    """Its delete was cancelled, its run was being taken back, and its node came back from a power cut in between."""
+    cloud.warm()
+    cloud.drain_by_order("nc2")
+    node = cloud.p.known["nc1"][0].host
+    cloud.tap(lambda _d, _h, m: [] if opened(m)["to"] == node else [m])
+    one, run = cloud.ask()
+    cloud.p.settle()
+    _, delete = cloud.ask("delete", one)
+    cloud.p.settle()
+    tasks.cancel(cloud.user, delete)
+    cloud.p.settle()
+    cloud.p.pass_time(200)
+    assert cloud.task(delete)[0] == "cancelled"
+    instances.found(InstanceFacts(instance=one, state="starting", node=node, gen=1))
+    assert cloud.state(one) == "starting"
+    _heal(cloud)
+    cloud.until_rest()
+    assert cloud.task(run)[0] == "cancelled"
+    assert cloud.state(one) == "stopped"
+    cloud.do("delete", one)
     cloud.rest()
 
 
