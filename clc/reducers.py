@@ -11,7 +11,7 @@ from clc.services import (
     forwards,
     hosts,
     images,
-    instances,
+    instance_reports,
     leases,
     probes,
     tasks,
@@ -65,7 +65,7 @@ def progress(office: Office, reports: Mapping[str, Progress]) -> None:
 @reduces(InstanceFacts)
 def instance_facts(_office: Office, _envelope: Envelope, report: InstanceFacts) -> None:
     """How an instance is on its node."""
-    instances.found(report)
+    instance_reports.found(report)
 
 
 @reduces(ProbeFacts)
@@ -89,7 +89,7 @@ def conflict_facts(_office: Office, _envelope: Envelope, report: ConflictFacts) 
 @reduces(PlacementFacts)
 def placement_facts(_office: Office, _envelope: Envelope, report: PlacementFacts) -> None:
     """Where an instance was placed."""
-    instances.placed(report)
+    instance_reports.placed(report)
 
 
 @reduces(AccessFacts)
@@ -132,4 +132,4 @@ def outcome(_office: Office, _envelope: Envelope, report: Outcome) -> None:
     elif task.kind.startswith("image/"):
         images.ended(task, report)
     else:
-        instances.ended(task, report)
+        instance_reports.ended(task, report)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from clc.services import events, hosts, images, instances, sizes, tasks
+from clc.services import events, hosts, images, instance_reports, instances, sizes, tasks
 from clc.services.own import own
 from luhyaapi import clock, ids, log
 from luhyaapi.contracts.commands import ImageAdopt, InstanceSubmit
@@ -175,7 +175,7 @@ def ended(task: Task, report: Outcome) -> None:
     """One of its orders ended."""
     space = Workspace.objects.select_related("instance", "base__image", "owner").get(instance=task.subject)
     if task.kind == tasks.PREPARE or space.version_id is None:
-        instances.ended(task, report)
+        instance_reports.ended(task, report)
     if space.state in WORKSPACE.final or space.task != task.pk:
         images.forget(report.blobs, space.base.image_id)  # what was stored for nobody
         if task.state not in TASK.final:

@@ -5,7 +5,18 @@ import json
 import pytest
 
 from cc.role import ROLE
-from clc.services import belongings, deletes, departures, elastic, instances, people, pictures, quotas, workspaces
+from clc.services import (
+    belongings,
+    deletes,
+    departures,
+    elastic,
+    instance_reports,
+    instances,
+    people,
+    pictures,
+    quotas,
+    workspaces,
+)
 from luhyaapi import clock
 from luhyaapi.contracts.reports import Outcome
 from luhyaapi.errors import Refused
@@ -59,7 +70,7 @@ def ended(task, **error):
     report = Outcome(task=task.pk, command=task.command, **error)
     found = tasks.ended(report)
     if found:
-        instances.ended(found, report)
+        instance_reports.ended(found, report)
 
 
 def finish_deletes():

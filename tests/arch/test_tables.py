@@ -20,6 +20,7 @@ WRITES = {
 FURTHER_WRITERS: dict[str, dict[str, str]] = {
     "Account": {"clc.services.directory_people": "accounts of a directory are made and brought up to date as it says"},
     "DirectoryAccount": {"clc.services.directory_links": "somebody here said whether an account is active"},
+    "Instance": {"clc.services.instance_reports": "what hosts say of it, beside what people order"},
     "IdempotencyKey": {"clc.web.api.once": "the key is taken and answered around the view, in the view's own request"},
 }
 """Table -> module -> why it may write beside the writer the table names."""

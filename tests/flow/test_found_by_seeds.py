@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cc.services import children
-from clc.services import deletes, hosts, images, instances, own, remains, tasks
+from clc.services import deletes, hosts, images, instance_reports, instances, own, remains, tasks
 from luhyaapi import ids
 from luhyaapi.contracts.commands import InstanceStop
 from luhyaapi.contracts.reports import InstanceFacts
@@ -510,7 +510,7 @@ def test_a_place_that_was_taken_back_ends_what_its_node_called_starting(cloud):
     cloud.p.settle()
     cloud.p.pass_time(200)
     assert cloud.task(delete)[0] == "cancelled"
-    instances.found(InstanceFacts(instance=one, state="starting", node=node, gen=1))
+    instance_reports.found(InstanceFacts(instance=one, state="starting", node=node, gen=1))
     assert cloud.state(one) == "starting"
     _heal(cloud)
     cloud.until_rest()
