@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections, models, transaction
@@ -17,6 +18,7 @@ _role: contextvars.ContextVar[str | None] = contextvars.ContextVar("educloud_rol
 _working: contextvars.ContextVar[str | None] = contextvars.ContextVar("educloud_working", default=None)
 _failures: contextvars.ContextVar[list[Exception] | None] = contextvars.ContextVar("educloud_failures", default=None)
 T = TypeVar("T")
+P = ParamSpec("P")
 BOTH = "both"
 _DEADLOCK, _DEADLOCKS = 1213, 8
 """What MariaDB says of one (ER_LOCK_DEADLOCK), and how often it is tried again."""
@@ -94,6 +96,20 @@ def unlocked(work: Callable[[], T]) -> T:
             if e.args[:1] != (_DEADLOCK,) or connections[alias()].in_atomic_block:
                 raise
     return work()
+
+
+def whole(work: Callable[P, T]) -> Callable[P, T]:
+    """It happens in one transaction, and is done again when the database chose it to break a deadlock."""
+
+    @functools.wraps(work)
+    def done(*args: P.args, **kwargs: P.kwargs) -> T:
+        def once() -> T:
+            with atomic():
+                return work(*args, **kwargs)
+
+        return unlocked(once)
+
+    return done
 
 
 def on_commit(call: Callable[..., object]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from clc.services import cards, hosts, images, instances, queue, tasks
 from clc.services.own import own
-from luhyaapi import clock
+from luhyaapi import clock, log
 from luhyaapi.contracts.commands import InstanceRestore, InstanceRun
 from luhyaapi.contracts.reports import Outcome
 from luhyaapi.contracts.vocabulary import InstanceState, Persistence, Role, TaskState, Usage
@@ -14,6 +14,7 @@ from luhyadb import memory
 from luhyadb.models import Gate, Host, Instance, Turn
 
 _TICKET_LIFE_S = 6 * 3600.0
+_log = log.get(__name__)
 _TAKES_NOTHING = (InstanceState.DELETED, InstanceState.STOPPED, InstanceState.FAILED)
 
 
@@ -34,16 +35,33 @@ def admit() -> int:
                 open_.remove(gate)
                 continue
             if queue.hand(turn, gate.pk):
-                _hand_down(turn, gate.pk, store)
-                used[gate.pk] += 1
-                handed += 1
+                if _handed_down(turn, gate.pk, store):
+                    used[gate.pk] += 1
+                    handed += 1
                 if queue.is_empty():
                     break
     return handed
 
 
+def _handed_down(turn: Turn, cluster: str, store: Host) -> bool:
+    """False: that one cannot be given to anybody, and ends; those behind it are not held up."""
+    try:
+        with memory.atomic():
+            _hand_down(turn, cluster, store)
+    except Refused as e:
+        _log.warning("a run whose turn it was cannot be given to its cluster", task=turn.task_id, cluster=cluster, why=str(e))
+        queue.forget(turn.task_id)
+        turn.task.refresh_from_db()
+        instances.gave_up(turn.task, e)
+        return False
+    return True
+
+
 def _hand_down(turn: Turn, cluster: str, store: Host) -> None:
+    instances.held(None, turn.task.subject)
     row = Instance.objects.select_related("owner", "image__image").get(pk=turn.task.subject)
+    if row.state == InstanceState.DELETED or row.task != turn.task_id:
+        raise Refused("state", "This run is not wanted any more", f"its instance is {row.state}")
     ref = images.reference(turn.image or row.image)
     ticket = make_ticket(own().key, {"get": [b.sha256 for b in ref.blobs], "to": cluster}, _TICKET_LIFE_S)
     if turn.image is not None:
@@ -76,11 +94,9 @@ def put_back(report: Outcome) -> bool:
         return False
     queue.refuse(turn, report.error.what, report.error.why)
     instances.goes_to(row.pk, turn.cluster)
-    if is_cancelled:
+    if is_cancelled or not tasks.wait(turn.task, turn.until, report.error.what):
         queue.forget(turn.task_id)
         instances.gave_up(turn.task, Refused("cancelled", "It was cancelled"))
-    else:
-        tasks.wait(turn.task, turn.until, report.error.what)
     admit()  # somebody smaller, or another cluster
     return True
 

@@ -126,7 +126,7 @@ def approve(account: Account, host_id: str) -> Host:
     """Let a waiting host in."""
     scope.require_admin(account)
     with memory.atomic():
-        host = scope.one(account, Host, pk=host_id)
+        host = _held(account, host_id)
         if host.state != HostState.NEW:
             raise Refused("state", f"{host.name} does not wait for approval", f"it is {host.state}")
         admit(host)
@@ -135,7 +135,7 @@ def approve(account: Account, host_id: str) -> Host:
 
 def hello(report: Hello) -> None:
     """A host started or reconnected."""
-    host = Host.objects.filter(pk=report.host).exclude(state=HostState.RETIRED).first()
+    host = Host.objects.select_for_update().filter(pk=report.host).exclude(state=HostState.RETIRED).first()
     if host is None or host.role != report.role:
         _log.warning("hello of an unknown host", host=report.host)
         return
@@ -187,14 +187,21 @@ def _part(host: str) -> float:
 
 def awake(last_heard: dict[str, float], limit_s: float) -> None:
     """A silent host that was heard again is up again."""
-    for host in Host.objects.filter(state__in=[HostState.SILENT, HostState.DOWN]):
-        if clock.now() - last_heard.get(host.pk, 0) <= limit_s:
-            _back(host, last_heard=last_heard[host.pk])
+    for pk in _quiet().values_list("pk", flat=True):
+        if clock.now() - last_heard.get(pk, 0) <= limit_s:
+            _back(pk, last_heard=last_heard[pk])
 
 
-def _back(host: Host, **changes: Any) -> None:
+def _quiet() -> QuerySet[Host]:
+    return Host.objects.filter(state__in=[HostState.SILENT, HostState.DOWN])
+
+
+def _back(pk: str, **changes: Any) -> None:
     """Heard again; what became of its instances meanwhile it is asked to say."""
     with memory.atomic():
+        host = _quiet().select_for_update().filter(pk=pk).first()
+        if host is None:
+            return  # it was removed in this moment
         _move(host, "hello", **changes)
         _ask(host)
         queue.freed(host.boss)
@@ -240,11 +247,14 @@ def silence(last_heard: dict[str, float], limit_s: float, listening_since: float
     rows = Host.objects.filter(state__in=[HostState.UP, HostState.DRAINING]).exclude(pk=own().id)
     before = clock.now() - limit_s
     quiet = [pk for pk, saved in rows.values_list("pk", "last_heard") if max(last_heard.get(pk, 0), saved, listening_since) < before]
-    for host in rows.filter(pk__in=quiet[:_AT_ONCE]):
+    for pk in quiet[:_AT_ONCE]:
         with memory.atomic():
+            host = rows.select_for_update().filter(pk=pk).first()
+            if host is None:
+                continue  # it was removed in this moment
             _move(host, "silence")
             _forget_guests(host)
-        gone.append(host.pk)
+        gone.append(pk)
     return gone
 
 
@@ -262,7 +272,7 @@ def drain(account: Account, host_id: str, *, on: bool) -> Host:
     """Place nothing new there, or again."""
     scope.require_admin(account)
     with memory.atomic():
-        host = scope.one(account, Host, pk=host_id)
+        host = _held(account, host_id)
         if host.role != Role.NC:
             raise Refused("invalid", "Only a node can be drained", f"{host.name} is a {host.role}")
         _move(host, "drain" if on else "resume", drained=on)
@@ -303,7 +313,7 @@ def remove(account: Account, host_id: str) -> Host:
     """Forget a host that runs nothing any more. Raises Refused(state) while it has guests or children."""
     scope.require_admin(account)
     with memory.atomic():
-        host = scope.one(account, Host, pk=host_id)
+        host = _held(account, host_id)
         if host.id == own().id:
             raise Refused("state", "The cloud controller cannot remove itself")
         guests = Instance.objects.filter(node=host.id).exclude(state=InstanceState.DELETED).count()
@@ -355,11 +365,18 @@ def close_accounts(down: DownLink) -> int:
     return closed
 
 
+def _held(account: Account, host_id: str) -> Host:
+    """The host as it is, which nobody else changes until this transaction ends."""
+    return Host.objects.select_for_update().get(pk=scope.one(account, Host, pk=host_id).pk)
+
+
 def _move(host: Host, event: str, **changes: Any) -> None:
+    """Move a host by its life cycle, by compare and set. Raises Refused(state), Refused(conflict) when it was moved at the same moment."""
     new = HOST.advance(host.state, event)
     if event == "hello" and host.drained:
         new = HOST.advance(new, "drain")
-    Host.objects.filter(pk=host.pk).update(state=new, **changes)
+    if not Host.objects.filter(pk=host.pk, state=host.state).update(state=new, **changes):
+        raise Refused("conflict", "This host changed at the same moment", f"it was {host.state}", hint="Try again.")
     if new != host.state:
         events.record("host", host.pk, f"host {new}", host=host.pk, before={"state": host.state}, after={"state": new})
     host.refresh_from_db()

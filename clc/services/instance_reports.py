@@ -22,8 +22,13 @@ def placed(report: PlacementFacts) -> None:
     admission.admit()
 
 
+def _held(ident: str) -> Instance | None:
+    """As it is; nobody orders anything about it until this transaction ends."""
+    return Instance.objects.select_for_update().filter(pk=ident).first()
+
+
 def _placed(report: PlacementFacts) -> None:
-    row = Instance.objects.filter(pk=report.instance).first()
+    row = _held(report.instance)
     if row is None or row.state == InstanceState.DELETED:
         return
     Instance.objects.filter(pk=row.pk).update(
@@ -57,7 +62,7 @@ _SEEN = {
 
 def found(report: InstanceFacts) -> None:
     """What its node says of an instance; while an order is under way, only what the order leads to."""
-    row = Instance.objects.select_related("image").filter(pk=report.instance).first()
+    row = _held(report.instance)
     _stands_on(row, report)
     if row is not None and report.state == InstanceState.DELETED:
         report = _gone(row, report)
@@ -145,7 +150,7 @@ def ended(task: Task, report: Outcome) -> None:
 
 
 def _follow(task: Task, report: Outcome) -> None:
-    row = Instance.objects.filter(pk=task.subject).first()
+    row = _held(task.subject)
     if row is None or row.state == InstanceState.DELETED:
         return
     if report.error is None and task.kind == InstanceDelete.kind:

@@ -45,35 +45,35 @@ _FIRST = 1
 """The generation of an instance that was told nothing but its first run."""
 
 
+@memory.whole
 def run(account: Account, ask: Ask) -> list[Instance]:
     """New instances, each with its task; they wait in the queue. Raises Refused(invalid | not_found | exists | quota), Unavailable(no_capacity)."""
     asked = instance_asks.read(account, ask)
     version, count = asked.version, asked.count
-    with memory.atomic():
-        people.require_active(account)
-        images.hold(version)
-        sizes.check_possible(asked.cpus, asked.memory_mib, asked.data_disk_mib)
-        queue.check(account, count)
-        quotas.check_machines(account, count, asked.cpus, asked.memory_mib, asked.data_disk_mib)
-        budgets.check(account, account.group_id)
-        ends = expiry.for_new(account, ask.expires)
-        made = []
-        for n in range(count):
-            ident = ids.new("ins")
-            name = instance_asks.name(account, ask.name, n if count > 1 else None, version.image.name, ident)
-            now = clock.now()
-            row = Instance.objects.create(
-                id=ident, name=name, live_name=name, owner=account, group_id=account.group_id, usage=asked.kind, image=version, cpus=asked.cpus,
-                memory_mib=asked.memory_mib, ssh_keys=asked.keys, user_data=asked.user_data, persistence=asked.persistence, data_disk_mib=asked.data_disk_mib,
-                first_boot_offline=asked.first_boot_offline, created_at=now, changed_at=now,
-            )
-            cards.plug(row, asked.cards)
-            security_groups.join(row, asked.groups)
-            expiry.give(row, ends, account.username)
-            events.record("instance", ident, "instance defined", owner=account, name=name)
-            made.append(_enqueue(row, InstanceRun.kind))
-        admission.admit()
-        clusters = dict(Instance.objects.filter(pk__in=[row.pk for row in made]).values_list("pk", "cluster"))
+    people.require_active(account)
+    images.hold(version)
+    sizes.check_possible(asked.cpus, asked.memory_mib, asked.data_disk_mib)
+    queue.check(account, count)
+    quotas.check_machines(account, count, asked.cpus, asked.memory_mib, asked.data_disk_mib)
+    budgets.check(account, account.group_id)
+    ends = expiry.for_new(account, ask.expires)
+    made = []
+    for n in range(count):
+        ident = ids.new("ins")
+        name = instance_asks.name(account, ask.name, n if count > 1 else None, version.image.name, ident)
+        now = clock.now()
+        row = Instance.objects.create(
+            id=ident, name=name, live_name=name, owner=account, group_id=account.group_id, usage=asked.kind, image=version, cpus=asked.cpus,
+            memory_mib=asked.memory_mib, ssh_keys=asked.keys, user_data=asked.user_data, persistence=asked.persistence, data_disk_mib=asked.data_disk_mib,
+            first_boot_offline=asked.first_boot_offline, created_at=now, changed_at=now,
+        )
+        cards.plug(row, asked.cards)
+        security_groups.join(row, asked.groups)
+        expiry.give(row, ends, account.username)
+        events.record("instance", ident, "instance defined", owner=account, name=name)
+        made.append(_enqueue(row, InstanceRun.kind))
+    admission.admit()
+    clusters = dict(Instance.objects.filter(pk__in=[row.pk for row in made]).values_list("pk", "cluster"))
     for row in made:
         row.cluster = clusters[row.pk]
     return made
@@ -101,6 +101,7 @@ def prepare(account: Account, version: ImageVersion, name: str, cpus: int, memor
 
 def submit(row: Instance, task: Task, command: InstanceSubmit) -> None:
     """Have its cluster stop it and push its disk up. Raises Refused(state), Unavailable(host_silent)."""
+    row = held(None, row.pk)
     if row.state not in (InstanceState.RUNNING, InstanceState.STOPPED):
         raise Refused("state", "The disk cannot be submitted now", f"its instance is {row.state}")
     cluster = _cluster(row)
@@ -177,23 +178,23 @@ def ask_its_node(row: Instance) -> None:
         hosts.ask(row.node)
 
 
+@memory.whole
 def start(account: Account, ident: str) -> Instance:
     """Run a stopped instance again, in its place. Raises Refused(state | quota), Unavailable(no_capacity | host_silent)."""
-    with memory.atomic():
-        row = scope.one(account, Instance, Verb.EXECUTE, pk=ident)
-        INSTANCE.advance(row.state, "start")
-        if row.wanted == InstanceState.DELETED:
-            raise Refused("state", "This instance cannot start now", "it is being deleted, and its disk may be gone already")
-        if queue.waits(row.task):
-            raise Refused("state", "This instance cannot start now", "it waits for a new system disk", hint="Wait for that task, or cancel it.")
-        if row.node:
-            _cluster(row)
-        expiry.check_may_start(row)
-        budgets.check(row.owner, row.group_id)
-        queue.check(row.owner, 1)
-        _enqueue(row, _START)
-        admission.admit()
-        row.refresh_from_db()
+    row = held(account, ident, Verb.EXECUTE)
+    INSTANCE.advance(row.state, "start")
+    if row.wanted == InstanceState.DELETED:
+        raise Refused("state", "This instance cannot start now", "it is being deleted, and its disk may be gone already")
+    if queue.waits(row.task):
+        raise Refused("state", "This instance cannot start now", "it waits for a new system disk", hint="Wait for that task, or cancel it.")
+    if row.node:
+        _cluster(row)
+    expiry.check_may_start(row)
+    budgets.check(row.owner, row.group_id)
+    queue.check(row.owner, 1)
+    _enqueue(row, _START)
+    admission.admit()
+    row.refresh_from_db()
     return row
 
 
@@ -221,14 +222,15 @@ def connect(account: Account, ident: str) -> Instance:
     return _order(account, ident, "connect", InstanceState.RUNNING, InstanceConnect(instance=ident))
 
 
+@memory.whole
 def delete(account: Account | None, ident: str) -> Instance:
     """Leave nothing of an instance; wins over whatever is going on with it. None: the cloud itself asks."""
-    with memory.atomic():
-        return end(_of(account, ident, Verb.DELETE))
+    return end(held(account, ident, Verb.DELETE))
 
 
 def end(row: Instance) -> Instance:
     """As :func:`delete`, for whoever was asked before: its owner may be no more. In a transaction of the caller's."""
+    row = held(None, row.pk)
     if open_ := Workspace.objects.filter(instance=row).exclude(state__in=WORKSPACE.final).first():
         raise Refused("state", "This instance cannot be deleted", f"the workspace {open_.pk} works in it", hint="Abandon the workspace, or submit it.")
     if row.state != InstanceState.DELETED and not _is_waiting(row):
@@ -238,13 +240,15 @@ def end(row: Instance) -> Instance:
     return _given(row, "delete", InstanceState.DELETED, InstanceDelete(instance=row.pk))
 
 
-def _of(account: Account | None, ident: str, verb: Verb) -> Instance:
-    return scope.one(account, Instance, verb, pk=ident) if account else Instance.objects.get(pk=ident)
+def held(account: Account | None, ident: str, verb: Verb = Verb.READ) -> Instance:
+    """The instance as it is, which nobody else changes until this transaction ends. Raises Refused(not_found | forbidden)."""
+    pk = scope.one(account, Instance, verb, pk=ident).pk if account else ident
+    return Instance.objects.select_for_update().get(pk=pk)
 
 
+@memory.whole
 def _order(account: Account | None, ident: str, event: str, wanted: InstanceState, command: Any) -> Instance:
-    with memory.atomic():
-        return _given(_of(account, ident, Verb.EXECUTE), event, wanted, command)
+    return _given(held(account, ident, Verb.EXECUTE), event, wanted, command)
 
 
 def _given(row: Instance, event: str, wanted: InstanceState, command: Any) -> Instance:

@@ -30,7 +30,7 @@ def restore(account: Account, ident: str, version: str = "") -> Instance:
     """
     with memory.atomic():
         people.require_active(account)
-        row = scope.one(account, Instance, Verb.WRITE, pk=ident)
+        row = instances.held(account, ident, Verb.WRITE)
         if why := _why_not(row):
             raise Refused("state", "This instance cannot be restored now", why)
         _await(row, _version(row, version))
@@ -45,7 +45,8 @@ def renew(account: Account, text: str, *, transient_only: bool = False) -> Renew
         people.require_active(account)
         newest = images.runnable(account, images.resolve(account, text).pk)
         begun, passed_over = [], []
-        for row in outdated(account, newest):
+        for seen in outdated(account, newest):
+            row = instances.held(None, seen.pk)
             if transient_only and row.persistence != Persistence.TRANSIENT:
                 continue
             if _why_not(row):

@@ -68,13 +68,17 @@ def receivers(**by: str) -> set[str]:
     return found or set(TaskOrder.objects.filter(**parts).values_list("receiver", flat=True))
 
 
-def wait(task: Task, until: float, why: str) -> None:
-    """Its order was refused and is given again later, at the latest at ``until``; told the first time."""
+def wait(task: Task, until: float, why: str) -> bool:
+    """Its order was refused and is given again later, at the latest at ``until``; told the first time. False: it was cancelled at the same moment."""
     is_first = task.command.endswith(".0")
     TASK.advance(task.state, "wait")
-    Task.objects.filter(pk=task.pk).update(state=TaskState.QUEUED, command="", order="", receiver="", phase="", deadline=until + _SLACK_S)
+    changes = {"state": TaskState.QUEUED, "command": "", "order": "", "receiver": "", "phase": "", "deadline": until + _SLACK_S}
+    if not Task.objects.filter(pk=task.pk, state=task.state).update(**changes):
+        task.refresh_from_db()
+        return False
     if is_first:
         events.record("task", task.pk, "waits for room", owner_id=task.owner_id, task=task.pk, why=why)
+    return True
 
 
 def advance(task: Task, event: str, *, what: str = "", **changes: Any) -> Task:
@@ -166,23 +170,25 @@ def _is_news(row: TaskStep, told: StepFacts) -> bool:
     return before != (row.state, row.host, row.note, row.started_at, row.ended_at)
 
 
+@memory.whole
 def cancel(account: Account, task_id: str) -> Task:
     """Ask for a task to be undone; its own Outcome decides how it ended. Raises Refused(not_found | state)."""
-    with memory.atomic():
-        return withdraw(scope.one(account, Task, Verb.EXECUTE, pk=task_id))
+    return withdraw(scope.one(account, Task, Verb.EXECUTE, pk=task_id))
 
 
 def withdraw(task: Task) -> Task:
     """As :func:`cancel`, for whoever was asked before. In a transaction of the caller's."""
-    if queue.leave(task.pk):
-        from clc.services import instances
+    while not queue.leave(task.pk):
+        before = task.state
+        task = advance(task, "cancel", what="cancel asked")
+        if task.state == TaskState.CANCELLING:
+            if before != TaskState.CANCELLING:
+                _tell_cancel(task)
+            return task
+        # it came back into the queue, or ended, in this very moment
+    from clc.services import instances
 
-        return instances.gave_up(task, Refused("cancelled", "It was cancelled"))
-    before = task.state
-    task = advance(task, "cancel", what="cancel asked")
-    if before != TaskState.CANCELLING:
-        _tell_cancel(task)
-    return task
+    return instances.gave_up(task, Refused("cancelled", "It was cancelled"))
 
 
 def hand_over(of: Account, to: Account) -> None:

@@ -178,6 +178,66 @@ def test_fifty_at_once_never_pass_a_limit_and_use_it_up(database, tmp_path, kind
     assert done.stdout.strip() == "works", done.stdout + done.stderr
 
 
+RACE = """
+import threading
+import django; django.setup()
+from django.db import connections
+from clc.services import groups, instance_reports, instances, people
+from luhyaapi import clock, ids
+from luhyaapi.contracts.reports import InstanceFacts
+from luhyaapi.errors import Refused
+from luhyadb import memory
+from luhyadb.models import Host, Image, ImageVersion, Instance, Task, Turn
+admin = people.add(None, "racer", "quiet-river-9041", "superAdm")
+for name, boss in (("cc-0000000e", ""), ("nc-0000000e", "cc-0000000e")):
+    Host.objects.create(id=name, role=name[:2], name=name, boss=boss, state="up", last_heard=clock.now(), created_at=0)
+image = Image.objects.create(id="img-0000000e", name="raced", live_name="raced", owner=admin, created_at=0)
+version = ImageVersion.objects.create(image=image, version=1, state="published", created_at=0, blobs=[
+    {"part": "kernel", "sha256": "1" * 64, "index": "2" * 64, "size": 1, "format": "raw", "virtual_size": 0}])
+troubles = []
+def at_once(*calls):
+    done, gate = [], threading.Barrier(len(calls))
+    def work(call):
+        gate.wait()
+        try:
+            with memory.of("clc"):
+                done.append(call())
+        except Refused:
+            pass
+        except Exception as e:
+            troubles.append(repr(e))
+        connections.close_all()
+    threads = [threading.Thread(target=work, args=(call,)) for call in calls]
+    [t.start() for t in threads]; [t.join() for t in threads]
+    return len(done)
+def heard(row):
+    with memory.atomic():
+        instance_reports.found(InstanceFacts(instance=row.pk, state="stopped", node="nc-0000000e"))
+for n in range(40):
+    row = Instance.objects.create(id=ids.new("ins"), name=f"r{n}", live_name=f"r{n}", owner=admin, group=admin.group, usage="desktop", image=version, cpus=1,
+        memory_mib=64, state="stopped", wanted="stopped", node="nc-0000000e", cluster="cc-0000000e", created_at=0, changed_at=0)
+    start = lambda: instances.start(admin, row.pk)
+    assert at_once(start, lambda: heard(row), start) == 2, "two starts were taken"
+    row.refresh_from_db()
+    assert (row.state, row.wanted) == ("queued", "running"), (row.state, row.wanted)
+    assert Turn.objects.filter(task__subject=row.pk).count() == 1
+    at_once(lambda: instances.delete(admin, row.pk), lambda: heard(row), start)
+    assert not Turn.objects.filter(task__subject=row.pk).exists()
+    row.refresh_from_db()
+    assert row.wanted == "deleted", (row.state, row.wanted)
+assert not troubles, troubles[:3]
+print("works")
+"""
+
+
+def test_who_orders_at_the_same_moment_is_one_after_the_other(database, tmp_path):
+    """Else a start that was taken makes a disk and boots nothing, or a place is taken for what is deleted."""
+    mine = environ(database, "clc", tmp_path)
+    subprocess.run([sys.executable, "-m", "deploy.admin", "migrate"], cwd=ROOT, env=mine, check=True)
+    done = subprocess.run([sys.executable, "-c", RACE], cwd=ROOT, env=mine, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "works", done.stdout + done.stderr
+
+
 SEAL = """
 import json, threading
 import django; django.setup()
