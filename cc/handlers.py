@@ -10,6 +10,7 @@ from cc.services import (
     flows,
     lent,
     library,
+    losses,
     networks,
     placements,
     prefetches,
@@ -25,6 +26,7 @@ from luhyaapi.contracts.commands import (
     EdgeApply,
     HostAdmit,
     HostDrain,
+    HostLost,
     HostRefresh,
     HostRefuse,
     HostRemove,
@@ -223,6 +225,14 @@ class RemoveHost(Handler[HostRemove]):
 
     def run(self, job: Job, command: HostRemove) -> None:
         children.remove(job.services, command.host)
+
+
+@handles(HostLost)
+class LoseHost(Handler[HostLost]):
+    """Forget a child and all that was placed there."""
+
+    def run(self, job: Job, command: HostLost) -> None:
+        losses.host_lost(job.services, command.host)
 
 
 @handles(HostDrain)

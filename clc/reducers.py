@@ -7,15 +7,13 @@ from collections.abc import Mapping
 from clc.services import (
     access,
     admission,
-    comparisons,
     forwards,
     hosts,
-    images,
     instance_reports,
     leases,
+    outcomes,
     probes,
     tasks,
-    workspaces,
 )
 from clc.services.office import Office
 from luhyaapi import ids
@@ -120,16 +118,4 @@ def letter_facts(_office: Office, _envelope: Envelope, report: LetterFacts) -> N
 @reduces(Outcome)
 def outcome(_office: Office, _envelope: Envelope, report: Outcome) -> None:
     """A task's own order ended, or its run has to wait."""
-    if admission.put_back(report):
-        return
-    task = tasks.ended(report)
-    if task is None:
-        return
-    if task.kind in (tasks.PREPARE, tasks.SUBMIT):
-        workspaces.ended(task, report)
-    elif task.kind == comparisons.KIND:
-        comparisons.ended(task, report)
-    elif task.kind.startswith("image/"):
-        images.ended(task, report)
-    else:
-        instance_reports.ended(task, report)
+    outcomes.heard(report)

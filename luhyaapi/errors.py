@@ -52,6 +52,7 @@ CODES: dict[str, Code] = {
         Code("transfer", "unavailable", "The bytes did not arrive", "It resumes by itself; check the network between the two hosts.", 503, 1),
         Code("hypervisor_down", "unavailable", "The hypervisor does not answer", "Start libvirt on that node; `educloud doctor` tells more.", 503, 1),
         Code("hypervisor", "failed", "The hypervisor said no", "Read the reason; fix the node or choose another machine size.", 502, 1),
+        Code("host_lost", "failed", "Its host is gone for good", "Start it: it begins anew from its image; or delete it.", 502, 1),
         Code("network", "failed", "The network could not be set up", "Read the reason; `educloud doctor` on that host tells more.", 502, 1),
         Code("disk_full", "failed", "No space left", "Free space on that host, then try again.", 502, 6),
         Code("guest", "failed", "The guest did not do it", "Look at its screen and console log.", 502, 1),

@@ -21,7 +21,7 @@ from luhyaapi.errors import Refused
 from luhyaapi.files import write_atomic
 from luhyaapi.wire import identity
 from luhyadb import memory
-from luhyadb.models import Child
+from luhyadb.models import Child, Placement
 
 _log = log.get(__name__)
 _NAME = TypeAdapter(Name)
@@ -96,12 +96,22 @@ def refuse(office: Office, request: str, why: str) -> None:
 
 
 def remove(office: Office, host: str) -> None:
-    """Forget a child; its account and queues go too."""
-    if office.agent.down is not None:
-        office.agent.down.remove(host)
+    """Forget a child; its account and queues go too. Raises Refused(state) while something is placed there; nothing new is, then."""
+    drain(host, on=True)
+    with memory.atomic():
+        pool.alone()
+        if placed := Placement.objects.filter(node=host).count():
+            raise Refused("state", "This host is still in use", f"{placed} instances have their place there")
+    forget(office, host)
     with memory.atomic():
         pool.turn()
         Child.objects.filter(pk=host).delete()
+
+
+def forget(office: Office, host: str) -> None:
+    """Its account and queues go, and what is known of it."""
+    if office.agent.down is not None:
+        office.agent.down.remove(host)
     office.forget(host)
 
 

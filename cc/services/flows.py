@@ -14,7 +14,7 @@ from cc.services.office import Office
 from luhyaapi import clock, log
 from luhyaapi.command.send import compose, stamp
 from luhyaapi.contracts.base import Command, Envelope
-from luhyaapi.contracts.commands import COMMANDS, TaskCancel
+from luhyaapi.contracts.commands import COMMANDS, InstanceDelete, TaskCancel
 from luhyaapi.contracts.reports import Outcome, TaskSteps
 from luhyaapi.contracts.specs import StepFacts
 from luhyaapi.errors import Bug, Failed, Refused, Trouble, from_wire, of
@@ -244,6 +244,16 @@ def cancel(office: Office, task: str) -> int:
         turned += 1
         memory.on_commit(lambda run=run: go(office, run.command))
     return turned
+
+
+def lose(office: Office, instance: str, host: str) -> None:
+    """The open flows of an instance whose machine is gone for good end now; a delete is done by that. In a transaction of the caller's."""
+    for run in FlowRun.objects.select_for_update().filter(instance=instance, ended_at=0):
+        is_done = run.kind == InstanceDelete.kind
+        run.error = None if is_done else Failed("host_lost", "Its host is gone for good", host).wire()
+        run.waiting, run.ended_at = "", clock.now()
+        run.save()
+        memory.on_commit(lambda run=run: _end(office, run))
 
 
 def _receiver(run: FlowRun) -> str:

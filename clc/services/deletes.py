@@ -20,7 +20,9 @@ def again() -> int:
     before = clock.now() - _AGAIN_S
     halfway = Instance.objects.filter(wanted=InstanceState.DELETED, changed_at__lt=before).exclude(state=InstanceState.DELETED)
     there = Host.objects.filter(state__in=[HostState.UP, HostState.DRAINING]).values("pk")
-    rows = [row for row in halfway.filter(Q(node__in=there) | Q(node="", cluster__in=there)) if not tasks.is_open(row.task)]
+    away = Host.objects.filter(state__in=[HostState.SILENT, HostState.DOWN]).values("pk")
+    # a node that was removed in the same moment as something was placed there is heard by its cluster still
+    rows = [row for row in halfway.filter(Q(node__in=there) | Q(cluster__in=there)).exclude(node__in=away) if not tasks.is_open(row.task)]
     return sum(_again(row) for row in rows)
 
 

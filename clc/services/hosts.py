@@ -15,7 +15,7 @@ from clc.services.own import own
 from clc.services.sentences import counted
 from luhyaapi import clock, ids, log
 from luhyaapi.contracts.base import Command
-from luhyaapi.contracts.commands import HostAdmit, HostDrain, HostRefresh, HostRefuse, HostRemove
+from luhyaapi.contracts.commands import HostAdmit, HostDrain, HostLost, HostRefresh, HostRefuse, HostRemove
 from luhyaapi.contracts.reports import Hello, JoinAsked
 from luhyaapi.contracts.vocabulary import HostState, InstanceState, Kind, Role
 from luhyaapi.errors import Refused
@@ -321,13 +321,40 @@ def remove(account: Account, host_id: str) -> Host:
         if guests or children:
             users = " and ".join(counted(n, noun) for n, noun in ((guests, "instance"), (children, "host")) if n)
             raise Refused("state", f"{host.name} is still in use", f"needed by {users}",
-                          hint="Delete or move them first; drain keeps new ones away.")
+                          hint="Delete them first; drain keeps new ones away. If its machine is gone for good: `educloud host remove --lost`.")
         was_new = host.state == HostState.NEW
         _move(host, "retire")
         if host.boss != own().id:
             order = HostRefuse(request=host.request, why="removed") if was_new else HostRemove(host=host.id)
             outbox.send(order, host.boss, sender=own().id, task=ids.new("tsk"), deadline=clock.now() + TOKEN_LIFE_S)
     return host
+
+
+def lose(account: Account, host_id: str) -> Host:
+    """Remove a host by the word that its machine is gone for good; its cluster is told. In a transaction of the caller's.
+
+    Raises Refused(forbidden | not_found), Refused(state) for the CLC, for one that is heard of, and for one with hosts below it.
+    """
+    scope.require_admin(account)
+    host = _held(account, host_id)
+    if host.state not in (HostState.SILENT, HostState.DOWN, HostState.RETIRED):
+        raise Refused("state", f"{host.name} is not lost", f"it is {host.state}",
+                      hint="Only a silent host can be given up; one that answers is drained, and removed when nothing is on it.")
+    if below := Host.objects.filter(boss=host.id).exclude(state=HostState.RETIRED).count():
+        raise Refused("state", f"{host.name} is still in use", f"needed by {counted(below, 'host')}", hint="Remove those first.")
+    if host.state == HostState.RETIRED:
+        Host.objects.filter(pk=host.pk).update(lost=True)
+    else:
+        _move(host, "retire", lost=True)
+    events.record("host", host.pk, "host lost", host=host.pk, name=host.name)
+    if host.boss != own().id:
+        outbox.send(HostLost(host=host.id), host.boss, sender=own().id, task=ids.new("tsk"), deadline=clock.now() + TOKEN_LIFE_S)
+    return host
+
+
+def lost(host_id: str) -> Host | None:
+    """The host with that id, if its machine is gone for good."""
+    return Host.objects.filter(pk=host_id, lost=True).first() if host_id else None
 
 
 def repair(pictures: dict[str, dict[str, Any]]) -> int:
@@ -349,7 +376,8 @@ def repair(pictures: dict[str, dict[str, Any]]) -> int:
 def _missing(host: Host, children: dict[str, bool]) -> Command | None:
     """The order a cluster that has these children (draining or not) has not heard about a host."""
     if host.state == HostState.RETIRED:
-        return HostRemove(host=host.pk) if host.pk in children else None
+        forget = HostLost if host.lost else HostRemove
+        return forget(host=host.pk) if host.pk in children else None
     if host.pk not in children:
         return _admission(host) if host.certificate else None
     return HostDrain(host=host.pk, on=host.drained) if children[host.pk] != host.drained else None

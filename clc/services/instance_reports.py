@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clc.services import admission, events, instances, queue, reached, tasks
+from clc.services import admission, events, hosts, instances, queue, reached, tasks
 from luhyaapi import clock
 from luhyaapi.contracts.commands import InstanceDelete, InstanceRestore, InstanceStop
 from luhyaapi.contracts.reports import InstanceFacts, Outcome, PlacementFacts
@@ -30,6 +30,10 @@ def _held(ident: str) -> Instance | None:
 def _placed(report: PlacementFacts) -> None:
     row = _held(report.instance)
     if row is None or row.state == InstanceState.DELETED:
+        return
+    lost = hosts.lost(row.node) if not report.node else None
+    if lost is not None and row.state not in (InstanceState.QUEUED, InstanceState.STARTING, InstanceState.STOPPING):
+        instances.lose_place(row.pk, lost)
         return
     Instance.objects.filter(pk=row.pk).update(
         node=report.node, nics=[n.model_dump() for n in report.nics], display_port=report.display.port, why=report.why,
@@ -75,7 +79,7 @@ def found(report: InstanceFacts) -> None:
         if not is_old:
             Instance.objects.filter(pk=row.pk).exclude(contradicted=InstanceState.DELETED).update(contradicted=report.state)
         return
-    if not row.node and report.gen <= row.gen and (is_old or _came_back(row)):
+    if not row.node and report.gen <= row.gen and (is_old or _came_back(row) or hosts.lost(report.node)):
         return  # it was said before its place was taken back, and came late
     changes = _learned(report)
     if row.wanted == InstanceState.DELETED:

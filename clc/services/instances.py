@@ -36,7 +36,7 @@ from luhyaapi.contracts.commands import (
     InstanceSubmit,
 )
 from luhyaapi.contracts.vocabulary import InstanceState, Verb
-from luhyaapi.errors import Refused, Trouble, Unavailable
+from luhyaapi.errors import Failed, Refused, Trouble, Unavailable
 from luhyaapi.machines import INSTANCE, WORKSPACE
 from luhyadb import memory, scope
 from luhyadb.models import Account, Group, Host, ImageVersion, Instance, Task, Workspace
@@ -161,6 +161,25 @@ def gave_up(task: Task, error: Trouble) -> Task:
 
         workspaces.gave_up(task)
     return task
+
+
+def host_lost(host: Host) -> Failed:
+    """What ends what was on a machine that is gone for good."""
+    return Failed("host_lost", "Its host is gone for good, and its disk with it", host.name)
+
+
+def lose_place(ident: str, host: Host) -> None:
+    """It has no place any more, for its machine is gone for good; what was being deleted is deleted by that. In a transaction of the caller's."""
+    row = held(None, ident)
+    if row.state == InstanceState.DELETED:
+        return
+    reached.unplaced(row)
+    if row.wanted == InstanceState.DELETED:
+        move(row, "deleted")
+        return
+    # a generation of its own: what was said of it before is old
+    move(row, "fail" if row.state == InstanceState.QUEUED else "seen_failed", wanted=InstanceState.STOPPED, error=host_lost(host).wire(), gen=row.gen + 1,
+         node="", cluster="", nics=[], display_port=0)
 
 
 def hand_over(of: Account, to: Account) -> None:

@@ -97,11 +97,16 @@ def resume(session: Session, host: HostName) -> None:
 
 
 @verb(app, "remove")
-def remove(session: Session, host: HostName, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+def remove(
+    session: Session, host: HostName,
+    lost: Annotated[bool, typer.Option("--lost", help="Its machine and disks are gone for good: what was on it fails, and can begin anew.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
     """Remove a host from the cloud; it must join anew to come back."""
-    where = api.path("hosts", host)
-    output.confirm(f"Removing the host {host}", yes=yes, terminal=session.terminal)
-    answer = session.api.delete(where) or {"id": host, "state": "retired"}
+    doing = f"Removing the host {host}, and giving up all that was on it," if lost else f"Removing the host {host}"
+    output.confirm(doing, yes=yes, terminal=session.terminal)
+    answer = session.api.post(api.path("hosts", host, "lost")) if lost else session.api.delete(api.path("hosts", host))
+    answer = answer or {"id": host, "state": "retired"}
     if session.json:
         output.document(answer)
     else:

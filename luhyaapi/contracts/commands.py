@@ -321,6 +321,13 @@ class HostRemove(Command):
     host: HostId
 
 
+class HostLost(Command):
+    """Forget a child whose machine is gone for good, by an administrator's word: what was placed there has no place any more."""
+
+    to, timeout_s = Role.CC, 60
+    host: HostId
+
+
 class HostDrain(Command):
     """Place nothing new on a host (``on``), or place there again."""
 

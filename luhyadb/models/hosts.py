@@ -17,6 +17,7 @@ class Host(Table):
     name = models.CharField(max_length=63)
     state = word(HostState, default=HostState.NEW)
     drained = models.BooleanField(default=False, help_text="an administrator wants nothing new there, also while it is silent")
+    lost = models.BooleanField(default=False, help_text="an administrator said that its machine is gone for good")
     group = models.ForeignKey(Group, models.PROTECT, default=EVERYBODY)
     boss = models.CharField(max_length=20, default="", blank=True, db_index=True)
     address = models.CharField(max_length=100, default="", blank=True)

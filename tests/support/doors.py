@@ -73,6 +73,7 @@ GET     hosts/{host}/                                       host
 PATCH   hosts/{host}/                                       host
 DELETE  hosts/{host}/                                       host                409
 POST    hosts/{host}/drain/                                 host
+POST    hosts/{host}/lost/                                  host                409
 POST    hosts/{host}/refresh/                               host
 POST    hosts/{host}/resume/                                host                409
 POST    hosts/{newcomer}/approve/                           host                422

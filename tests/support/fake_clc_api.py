@@ -215,6 +215,12 @@ class FakeCloud:
         host["state"] = {"approve": "up", "drain": "draining", "resume": "up"}.get(action, host["state"])
         return 200, host
 
+    @_route("POST", "hosts/([^/]+)/lost/")
+    def host_lost(self, request: Request, name: str) -> tuple[int, Any]:
+        host = self._one(self.hosts, name)
+        del self.hosts[host["id"]]
+        return 200, host | {"state": "retired"}
+
     @_route("DELETE", "hosts/([^/]+)/")
     def host_remove(self, request: Request, name: str) -> tuple[int, Any]:
         del self.hosts[self._one(self.hosts, name)["id"]]

@@ -93,7 +93,11 @@ class World:
         """The name of the node an instance is placed on, or an empty text."""
         with memory.of("cc"):
             row = Placement.objects.filter(pk=instance).first()
-        return next((n for n in NODES if row and self.p.houses[n].agent.me == row.node), "")
+        return next((n for n in self._there() if row and self.p.houses[n].agent.me == row.node), "")
+
+    def _there(self) -> list[str]:
+        """The nodes whose machine is on."""
+        return [name for name in NODES if name in self.p.houses]
 
     def ask(self, verb: str = "run", ident: str = "", **more) -> tuple[str, str]:
         """Ask for something without letting anything happen; instance and task."""
@@ -173,7 +177,7 @@ class World:
     def domains(self) -> dict[str, list[tuple[str, DomainState]]]:
         """Every domain of every node, by instance."""
         found: dict[str, list[tuple[str, DomainState]]] = {}
-        for name in NODES:
+        for name in self._there():
             for facts in self.p.hypervisor(name).list():
                 found.setdefault(facts.instance, []).append((name, facts.state))
         return found
@@ -207,7 +211,7 @@ class World:
         assert holders == ports == sorted(places), "each placement has one address and one port, and nobody else"
         plan = self.role("cc").edge.found()
         assert sorted(lease.instance for network in plan.networks for lease in network.leases if lease.instance) == served, "DHCP knows the leases"
-        folders = {i: n for n in NODES for i in self.role(n).domains.wanted.all()}
+        folders = {i: n for n in self._there() for i in self.role(n).domains.wanted.all()}
         assert set(folders) <= set(places), "no folder without a placement"
         assert set(domains) <= set(places), "no domain without a placement"
         for row in Instance.objects.all():
@@ -218,7 +222,7 @@ class World:
         assert len(domains) <= 1, f"{row.pk} lives on several nodes: {domains}"
         if row.state == "deleted":
             assert place is None, f"{row.pk} is deleted and has a place"
-            for name in NODES:
+            for name in self._there():
                 services = self.role(name)
                 assert not services.domains.wanted.folder(row.pk).exists()
                 assert row.pk not in str(services.cache.pins())

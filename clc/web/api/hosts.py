@@ -8,7 +8,7 @@ from typing import ClassVar
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from clc.services import hosts, pictures
+from clc.services import hosts, losses, pictures
 from clc.web.api.endpoint import Endpoint
 from clc.web.api.once import once
 from clc.web.api.shapes import KEY, HostShape, TokenShape, asks, listed, says
@@ -111,5 +111,6 @@ def _acts(verb: str, says_: str, act: Callable[[Account, str], Host]) -> type[En
 
 Approve = _acts("approve", "Let a waiting host in.", hosts.approve)
 Refresh = _acts("refresh", "Have a host send all its facts now.", hosts.refresh)
+Lost = _acts("lost", "Remove a silent host whose machine is gone for good: its instances fail with that reason, and may begin anew.", losses.lost)
 Drain = _acts("drain", "Place nothing new on a node.", lambda account, host: hosts.drain(account, host, on=True))
 Resume = _acts("resume", "Place instances on a drained node again.", lambda account, host: hosts.drain(account, host, on=False))

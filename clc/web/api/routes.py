@@ -80,6 +80,7 @@ api = [
     path("hosts/<str:host>/", hosts.OneHost.as_view()),
     path("hosts/<str:host>/approve/", hosts.Approve.as_view()),
     path("hosts/<str:host>/refresh/", hosts.Refresh.as_view()),
+    path("hosts/<str:host>/lost/", hosts.Lost.as_view()),
     path("hosts/<str:host>/drain/", hosts.Drain.as_view()),
     path("hosts/<str:host>/resume/", hosts.Resume.as_view()),
     path("images/", images.Images.as_view()),

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from clc.services import groups, hosts
+from clc.services import groups, hosts, losses
 from clc.web.listing import filters, listed, matching
 from clc.web.page import Form, go, page, show
 from clc.web.pages import rights, words
@@ -79,17 +79,17 @@ def place(request: HttpRequest, ident: str) -> HttpResponse:
     return go(request, reverse("host", args=[found.pk]))
 
 
-_VERBS = ("approve", "refresh", "drain", "resume", "remove")
+_VERBS = ("approve", "refresh", "drain", "resume", "remove", "lost")
 
 
 @page("hosts/<str:ident>/<str:verb>/", "host_action", admin_only=True, under="hosts", methods=("POST",), back="host")
 def action(request: HttpRequest, ident: str, verb: str) -> HttpResponse:
-    """Approve, refresh, drain, resume or remove it."""
+    """Approve, refresh, drain, resume, remove it, or give it up."""
     found = scope.one(request.user, Host, pk=ident)
     if verb not in _VERBS:
         raise Refused("not_found", "There is nothing at this address")
     messages.success(request, _act(request, found, verb))
-    return go(request, reverse("hosts") if verb == "remove" else reverse("host", args=[ident]))
+    return go(request, reverse("hosts") if verb in ("remove", "lost") else reverse("host", args=[ident]))
 
 
 def _act(request: HttpRequest, found: Host, verb: str) -> str:
@@ -104,6 +104,9 @@ def _act(request: HttpRequest, found: Host, verb: str) -> str:
         case "remove":
             hosts.remove(me, found.pk)
             return str(gettext("%(name)s is removed") % name)
+        case "lost":
+            losses.lost(me, found.pk)
+            return str(gettext("%(name)s is removed, and what was on it is given up") % name)
         case _:
             hosts.drain(me, found.pk, on=verb == "drain")
             said = gettext("%(name)s takes no new machine") if verb == "drain" else gettext("%(name)s takes machines again")
