@@ -32,7 +32,8 @@ lint: dev ## Lint, types, import contract
 	@.venv/bin/lint-imports
 
 doctor: ## What is missing or wrong on this machine and what to do; works before `make up` too
-	@if [ -x $(PYTHON) ] && $(PYTHON) -c 'import typer, httpx' 2>/dev/null; then $(PYTHON) -m deploy.cli.main doctor; else python3 -m deploy.doctor; fi
+	@if $(PYTHON) -c 'import typer, httpx' 2>/dev/null; then $(PYTHON) -m deploy.cli.main doctor; \
+	elif [ -x $(PYTHON) ]; then $(PYTHON) -m deploy.doctor; else python3 -m deploy.doctor; fi
 
 bench: dev ## Benchmarks, all or NAME=start|up|many|overload|...: a table and bench/results/<name>.json
 	@$(PYTHON) -m bench.run $(NAME)
