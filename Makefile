@@ -38,7 +38,7 @@ doctor: ## What is missing or wrong on this machine and what to do; works before
 bench: dev ## Benchmarks, all or NAME=start|up|many|overload|...: a table and bench/results/<name>.json
 	@$(PYTHON) -m bench.run $(NAME)
 
-soak: install-test ## Kill, cut, freeze and flood it for MINUTES=10 (ONLY=images, attacks, seeds...); a table, and counts for docs/ledger.json
+soak: install-test ## Kill, cut, freeze and flood it for MINUTES=10 (ONLY="images attacks": these kinds); a table, and counts for docs/ledger.json
 	@code=0; $(PYTHON) -m tests.soak --minutes $(MINUTES) $(ONLY:%=--only %) || code=$$?; $(PYTHON) -m deploy.generate docs; exit $$code
 
 client: ## The command line client alone, for a machine that only uses a cloud

@@ -161,11 +161,14 @@ def settings() -> str:
     parts = [
         "# Settings\n", _NOTE,
         "Each role reads its own TOML file, named by `EDUCLOUD_CONFIG`. Where `make up` writes that file, what you choose yourself goes",
-        "beside it, into `<role>.local.toml`: it wins and is never touched. `EDUCLOUD_<GROUP>__<FIELD>` in the environment wins over both.",
+        "beside it, into `<role>.local.toml`: it wins and is never touched. A role that is started by hand, or by a unit of its own, takes",
+        "`EDUCLOUD_<GROUP>__<FIELD>` from its environment before either file; one that `make up` starts has an environment of its own.",
         "Secrets are never values: a setting names the file that holds one.\n",
         "## make up\n", "What `make up` takes from the environment to write the files of the roles. It remembers `PROFILE`, `EDUCLOUD_ROLES`,",
         f"`EDUCLOUD_SUBNET`, `EDUCLOUD_UPLINK` and `LISTEN`; `home`, `port_base` and `subnet` may stand in `{plan.CONFIG_FILE}` instead.\n",
-        "| Variable | Meaning |", "|---|---|", *(f"| `{name}` | {meaning} |" for name, meaning in plan.ENVIRONMENT.items()), "",
+        "| Variable | Meaning |", "|---|---|", *(f"| `{name}` | {meaning} |" for name, meaning in plan.ENVIRONMENT.items()),
+        "\n`EDUCLOUD_UPLINK=none` takes the card out again. Without root, `EDUCLOUD_PACKAGES` names a folder for unpacked Debian packages that several",
+        "clouds share and no reset deletes, and `EDUCLOUD_UNPACK=all` unpacks also what is installed.\n",
     ]
     for group, field in conf.Settings.model_fields.items():
         model = field.annotation
