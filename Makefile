@@ -8,7 +8,7 @@ QUICK = $(addprefix tests/,arch contract unit conformance api console)
 ONLY ?=
 export PROFILE EDUCLOUD_HOME EDUCLOUD_PORT_BASE EDUCLOUD_SUBNET EDUCLOUD_DEMO EDUCLOUD_UPLINK EDUCLOUD_ROLES LISTEN ROLE BOSS TOKEN TOKEN_FILE
 .DEFAULT_GOAL := help
-.PHONY: doctor join soak samples generated up down reset test quick lint bench help install install-test dev profile
+.PHONY: client doctor join soak samples generated up down reset test quick lint bench help install install-test dev profile
 
 up: profile install ## Install what is missing and start the cloud; ends when the first image is ready
 	@$(PYTHON) -m deploy.host up
@@ -32,13 +32,20 @@ lint: dev ## Lint, types, import contract
 	@.venv/bin/lint-imports
 
 doctor: ## What is missing or wrong on this machine and what to do; works before `make up` too
-	@if [ -x $(PYTHON) ] && $(PYTHON) -c 'import typer, httpx' 2>/dev/null; then $(PYTHON) -m deploy.cli.main doctor; else python3 -m deploy.doctor; fi
+	@if $(PYTHON) -c 'import typer, httpx' 2>/dev/null; then $(PYTHON) -m deploy.cli.main doctor; \
+	elif [ -x $(PYTHON) ]; then $(PYTHON) -m deploy.doctor; else python3 -m deploy.doctor; fi
 
 bench: dev ## Benchmarks, all or NAME=start|up|many|overload|...: a table and bench/results/<name>.json
 	@$(PYTHON) -m bench.run $(NAME)
 
-soak: install-test ## Kill, cut, freeze and flood it for MINUTES=10 (ONLY=images, attacks, seeds...); a table, and counts for docs/ledger.json
+soak: install-test ## Kill, cut, freeze and flood it for MINUTES=10 (ONLY="images attacks": these kinds); a table, and counts for docs/ledger.json
 	@code=0; $(PYTHON) -m tests.soak --minutes $(MINUTES) $(ONLY:%=--only %) || code=$$?; $(PYTHON) -m deploy.generate docs; exit $$code
+
+client: ## The command line client alone, for a machine that only uses a cloud
+	@[ -x $(PYTHON) ] || python3 -m venv .venv
+	@$(PYTHON) deploy/lock.py client >.venv/client.txt
+	@$(PYTHON) -m pip install -q --disable-pip-version-check --require-hashes -r .venv/client.txt
+	@$(PYTHON) -m pip install -q --disable-pip-version-check --no-deps -e .
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done

@@ -161,11 +161,14 @@ def settings() -> str:
     parts = [
         "# Settings\n", _NOTE,
         "Each role reads its own TOML file, named by `EDUCLOUD_CONFIG`. Where `make up` writes that file, what you choose yourself goes",
-        "beside it, into `<role>.local.toml`: it wins and is never touched. `EDUCLOUD_<GROUP>__<FIELD>` in the environment wins over both.",
+        "beside it, into `<role>.local.toml`: it wins and is never touched. A role that is started by hand, or by a unit of its own, takes",
+        "`EDUCLOUD_<GROUP>__<FIELD>` from its environment before either file; one that `make up` starts has an environment of its own.",
         "Secrets are never values: a setting names the file that holds one.\n",
         "## make up\n", "What `make up` takes from the environment to write the files of the roles. It remembers `PROFILE`, `EDUCLOUD_ROLES`,",
         f"`EDUCLOUD_SUBNET`, `EDUCLOUD_UPLINK` and `LISTEN`; `home`, `port_base` and `subnet` may stand in `{plan.CONFIG_FILE}` instead.\n",
-        "| Variable | Meaning |", "|---|---|", *(f"| `{name}` | {meaning} |" for name, meaning in plan.ENVIRONMENT.items()), "",
+        "| Variable | Meaning |", "|---|---|", *(f"| `{name}` | {meaning} |" for name, meaning in plan.ENVIRONMENT.items()),
+        "\n`EDUCLOUD_UPLINK=none` takes the card out again. Without root, `EDUCLOUD_PACKAGES` names a folder for unpacked Debian packages that several",
+        "clouds share and no reset deletes, and `EDUCLOUD_UNPACK=all` unpacks also what is installed.\n",
     ]
     for group, field in conf.Settings.model_fields.items():
         model = field.annotation
@@ -267,12 +270,20 @@ _THINGS = (
     ("origin", "来源", "the address or host that a change came from"), ("chain", "链", "the lines of the audit, each with the digest of the one before it"),
     ("seal", "封存", "give an event its number and digest in the chain"), ("head", "链头", "number and digest of the chain's last line, to be noted elsewhere"),
     ("lane", "分支线", "a column of the lineage: versions that follow each other share one"),
-    ("limit", "上限", "at most so much of something, of a group or a person"),
+    ("limit", "上限", "at most so much of something, of a group or a person; `educloud quota` sets it"),
     ("expiry", "到期", "the moment a machine is stopped at by itself; addresses are lent, they do not expire"),
     ("expiry rule", "到期规则", "how long machines of a group are there, usually and at most"),
     ("term", "学期", "the days a budget is for"),
     ("budget", "预算", "at most so many hours of running in a term"),
     ("holding", "占用记录", "who has had a public address, and when"),
+    ("public address", "公网地址", "an address of the outside that leads to an instance"),
+    ("forward", "端口转发", "a port of the cluster, or of a node, that leads to a guest's"),
+    ("security group", "安全组", "named security rules that several instances have"),
+    ("directory", "目录服务", "where an organization has its people already: LDAP, Active Directory, OpenID Connect"),
+    ("access role", "访问角色", "named verbs over kinds of resources; not one of the five roles"),
+    ("grant", "授权", "an access role that somebody has over a group and all below it"),
+    ("share", "共享", "a right over a single resource, of a person or a group"),
+    ("seat", "席位", "the right to read a host's orders, which one machine has at a time (ADR 0032)"),
 )
 
 

@@ -1,4 +1,4 @@
-"""What some roles, or a profile, need of requirements.txt, with its hashes: ``python deploy/lock.py nc cc`` prints it. Standard library only."""
+"""What some roles, the client, or a profile, need of requirements.txt, with its hashes: ``python deploy/lock.py nc cc`` prints it. Standard library only."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ ROOTS = {
     "cc": _SHARED | _BLOCKS | _REMEMBERS,
     "nc": _SHARED | _BLOCKS | {"libvirt-python", "lxml", "pycdlib"},
     "sc": _SHARED,
+    "client": {"typer", "httpx", "websockets"},
 }
-"""The packages a role's own code imports. The CLC needs the whole lock."""
+"""The packages a role's own code imports, and that of the command line client. The CLC needs the whole lock."""
 COMPILED = {"mysqlclient", "libvirt-python", "python-ldap"}
 """What has no wheel and takes a compiler: without root MariaDB is not used, libvirt's binding comes from Debian's package, and LDAP's too if wanted."""
 PROFILES = ("rootless", "demo")

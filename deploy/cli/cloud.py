@@ -144,7 +144,7 @@ def _of_cloud(session: Session) -> list[Finding]:
     for part in answer.get("parts") or []:
         name, line = str(part.get("name")), str(part.get("line"))
         if part.get("health") == "bad":
-            found.append(fail(name, "The cloud says it is down", line, "Run `educloud doctor` on the host it is on."))
+            found.append(fail(name, "The cloud says it is down", line, "Run `make doctor` on the host it is on."))
         elif part.get("health") == "warn":
             found.append(warn(name, "The cloud says it needs a look", line, "Look at `educloud status` and `educloud host list`."))
     is_board_up = not any((p.get("name"), p.get("health")) == ("board", "bad") for p in answer.get("parts") or [])

@@ -12,7 +12,7 @@ from pathlib import Path
 from deploy import lock
 from deploy.doctor import machine, probes, running
 from deploy.doctor.finding import Finding, fail, warn
-from deploy.doctor.site import ETC, Role, Site, look
+from deploy.doctor.site import ETC, Role, Site, local, look
 from deploy.host import plan as plans
 from deploy.host import profiles, tools
 from luhyaapi import clock
@@ -53,7 +53,7 @@ def examine(environ: Mapping[str, str], etc: Path = ETC) -> list[Finding]:
     if all(map(find_spec, _NEEDED_TO_LOOK)):
         return [*found, *_of_running(site)]
     return [*found, warn("running", "What runs was not looked at", "this Python has not the packages to look with",
-                         "Run `educloud doctor`, or `make doctor`, once they are installed.")]
+                         "Run `make doctor` once they are installed.")]
 
 
 def _of_machine(site: Site) -> Iterator[Finding]:
@@ -102,13 +102,14 @@ def _elsewhere(site: Site) -> set[str]:
 
 
 def _of_setup(site: Site) -> Iterator[Finding]:
-    if os.geteuid() != 0 and site.plan.profile.is_roots:
-        yield warn("rights", "Not everything could be looked at", "secrets and programs of the roles are root's to see", "Run it as root.")
-    if not site.roles:
+    if site.closed or (os.geteuid() != 0 and site.plan.profile.is_roots):
+        whose = f"the configuration of {', '.join(site.closed)}" if site.closed else "secrets and programs of the roles"
+        yield warn("rights", "Not everything could be looked at", f"{whose} may not be read by this user", "Run it as root.")
+    if not site.names_set_up:
         yield warn("roles", "No role is set up on this machine", f"neither below {site.plan.home} nor in {ETC}",
                    "`make up` makes a whole cloud here.")
     for role in site.roles:
-        yield running.config(role.name, str(role.file), role.trouble)
+        yield running.config(role.name, " and ".join(map(str, (role.file, *([local(role.file)] if role.own else [])))), role.trouble)
     yield from machine.secrets(probes.modes(p for r in site.roles for p in _secrets(r)))
 
 
@@ -123,15 +124,16 @@ def _of_running(site: Site) -> Iterator[Finding]:
     walls = tools.at(site.plan, "/usr/bin/bwrap")
     if "walrus" in site.names and not site.plan.profile.is_simulated and Path(walls).exists():
         yield machine.enclosure(probes.enclosure(walls, tools.environ(site.plan)))
-    if site.is_one_host_cloud or not site.roles:
+    is_ours = site.is_one_host_cloud and not site.closed  # of another user's cloud neither programs nor the supervisor are seen
+    if is_ours or not site.names_set_up:
         yield _ports(site)
-    if site.is_one_host_cloud:
+    if is_ours:
         logs = {program: str(site.plan.log(program)) for program in site.plan.programs}
         yield from running.supervisor(probes.supervisor_states(site.plan), logs)
     sound = [r for r in site.roles if not r.trouble]
     for role in sound:
         if trouble := probes.config_trouble(role.file):
-            yield running.config(role.name, str(role.file), trouble)
+            yield running.config(role.name, str(role.where(trouble)), trouble)
     yield from _services(site, sound)
     for role in sound:
         yield from _of_role(site, role)
@@ -183,7 +185,8 @@ def _of_role(site: Site, role: Role) -> Iterator[Finding]:
             yield running.joined(role.name, host=probes.membership(identity).get("host", ""),
                                  has_token=bool(file and probes.text(file).strip()), token_file=str(file or ""))
             yield from running.machine(role.name, *probes.of_another_machine(identity))
-        if times := probes.validity(identity / "certificate.pem"):
-            yield running.certificate(role.name, *times, clock.now())
+        shown = identity / "tls.pem"
+        if role.get("host", "tls") and (times := probes.validity(shown)):
+            yield running.certificate(role.name, str(shown), *times, clock.now())
     if door := str(role.get("boss", "door")):
         yield machine.clock_offset(door, probes.offset_s(door, clock.now()))

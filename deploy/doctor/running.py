@@ -77,16 +77,20 @@ def machine(role: str, why: str, step: str) -> list[Finding]:
     return [fail(role, "Its identity belongs to another machine", why, step)] if why else []
 
 
-def certificate(role: str, begins_s: float, ends_s: float, now_s: float) -> Finding:
-    """How long a role's certificate is valid; times in seconds since 1970."""
+def certificate(role: str, file: str, begins_s: float, ends_s: float, now_s: float) -> Finding:
+    """How long the certificate of a role's doors is valid; times in seconds since 1970. Its other one, for signatures, has no end that anybody asks for."""
     days = int((ends_s - now_s) // _DAY_S)
+    if role == "clc":
+        step = f"Remove {file}, then `make down` and `make up`: a new one is made."
+    else:
+        step = f"`educloud host remove` it once nothing runs on it and no host is below it, and have {role} join anew."
     if now_s < begins_s:
-        return fail(role, "Its certificate is not valid yet", "it begins later than this clock shows", "Set the clock of this machine.")
+        return fail(role, "The certificate of its doors is not valid yet", "it begins later than this clock shows", "Set the clock of this machine.")
     if now_s >= ends_s:
-        return fail(role, "Its certificate has expired", f"{-days} days ago", f"Remove the host and have {role} join anew.")
+        return fail(role, "The certificate of its doors has expired", f"{-days} days ago; nobody connects to them", step)
     if days < _LOW_DAYS:
-        return warn(role, f"its certificate ends in {days} days", "afterwards nobody believes it", f"Remove the host and have {role} join anew in time.")
-    return ok(role, f"its certificate is valid for {days} days")
+        return warn(role, f"the certificate of its doors ends in {days} days", "afterwards nobody connects to them", step)
+    return ok(role, f"the certificate of its doors is valid for {days} days")
 
 
 def heartbeats(hosts: Sequence[Mapping[str, object]], *, is_board_up: bool = True) -> list[Finding]:
@@ -98,7 +102,7 @@ def heartbeats(hosts: Sequence[Mapping[str, object]], *, is_board_up: bool = Tru
         if state == "new":
             found.append(warn("heartbeat", f"{name} waits for approval", heard, f"educloud host approve {host.get('id')}"))
         elif state in ("silent", "down") or age_s is None:
-            found.append(fail("heartbeat", f"{name} is {state}", heard, "Start that host or its role; run `educloud doctor` there."))
+            found.append(fail("heartbeat", f"{name} is {state}", heard, "Start that host or its role; run `make doctor` there."))
         elif isinstance(age_s, int | float) and age_s > _BEATS_LATE_S and is_board_up:
             found.append(warn("heartbeat", f"{name} is late", heard, "Look at the load of that host and of the broker."))
         else:

@@ -12,6 +12,8 @@ from pathlib import Path
 from luhyaapi.process import run
 
 OWN = ("etc", "var/lib", "root", "home")
+CLOUD = ("etc/educloud", "var/lib/educloud", "root/.config/educloud")
+"""Where this machine's own cloud is, which no host of the bed may see."""
 READY = "the host is up"
 _MOUNT_S = 20
 
@@ -23,6 +25,9 @@ def main(folder: Path) -> None:
         upper, work = folder / "files" / path, folder / "work" / path
         for each in (upper, work):
             each.mkdir(parents=True, exist_ok=True)
+        for hidden in CLOUD:
+            if hidden.startswith(path):
+                _hide(Path("/", hidden), folder / "files" / hidden)
         _mount("-t", "overlay", "overlay", "-o", f"lowerdir=/{path},upperdir={upper},workdir={work}", f"/{path}")
     _mount("-t", "tmpfs", "tmpfs", "/run")
     Path("/run/lock").mkdir()
@@ -36,6 +41,13 @@ def main(folder: Path) -> None:
     while True:
         _reap()
         signal.pause()
+
+
+def _hide(lower: Path, upper: Path) -> None:
+    """Of a folder of the machine nothing is seen through the overlay, only what the host itself has in its place."""
+    if lower.exists():
+        upper.mkdir(parents=True, exist_ok=True)
+        os.setxattr(upper, "trusted.overlay.opaque", b"y")
 
 
 def _new_boot() -> None:

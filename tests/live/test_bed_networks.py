@@ -5,9 +5,12 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
+import psutil
 import pytest
 
 from deploy.testbed import description, scan
+from deploy.testbed.bed import ROOT
+from deploy.testbed.init import READY
 from luhyaapi import process
 from luhyaapi.errors import Refused
 from tests.support.bed_sight import built
@@ -108,3 +111,36 @@ def test_nothing_is_left_of_a_bed(two):
     assert not any(map(process.alive, pids))
     assert not folder.exists()
     assert bed.switch.namespace not in process.run(["ip", "netns"], timeout_s=5).text
+
+
+# a machine with a cloud of its own, whose folders the hosts' lie over
+_MACHINE = 'mount -t tmpfs tmpfs /var/lib && mkdir -p /var/lib/educloud/clc /var/lib/other && echo secret > /var/lib/educloud/clc/key && exec "$@"'
+
+
+def test_a_host_sees_nothing_of_the_machines_own_cloud(tmp_path):
+    host, log = tmp_path / "front", tmp_path / "log"
+
+    def boot():
+        log.write_text("")
+        own = ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
+        booting = [*own, sys.executable, "-m", "deploy.testbed.init", host]
+        outer = process.spawn(["unshare", "--mount", "sh", "-c", _MACHINE, "sh", *booting], output=log, cwd=ROOT)
+        until = time.monotonic() + 20
+        while READY not in log.read_text() and time.monotonic() < until:
+            time.sleep(0.05)
+        assert READY in log.read_text()
+        (inner,) = psutil.Process(outer).children()
+        return inner, Path(f"/proc/{inner.pid}/root/var/lib")
+
+    inner, seen_there = boot()
+    try:
+        assert (seen_there / "other").is_dir()
+        assert list((seen_there / "educloud").iterdir()) == []
+        (seen_there / "educloud/own").write_text("kept")
+    finally:
+        process.end(inner.pid)
+    inner, seen_there = boot()
+    try:
+        assert [each.name for each in (seen_there / "educloud").iterdir()] == ["own"]
+    finally:
+        process.end(inner.pid)

@@ -2,17 +2,22 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
+from clc.services import own
 from deploy.doctor import __main__ as program
 from deploy.doctor import examination, machine, probes, running, site
 from deploy.doctor.finding import fail, ok, warn, worst
 from deploy.host import plan as plans
 from luhyaapi import conf
 from luhyaapi.edge import connections
+from luhyaapi.wire import identity
 from tests.support.cli_calls import Cli, cli_fixture
 
 _client = cli_fixture
@@ -75,10 +80,10 @@ JUDGED = {
     "joined": (running.joined("nc", host="nc-1", has_token=False, token_file=""), "ok"),
     "joined, waits": (running.joined("nc", host="", has_token=True, token_file="t"), "warn"),
     "joined, without a token": (running.joined("nc", host="", has_token=False, token_file="t"), "fail"),
-    "certificate": (running.certificate("nc", 0, 400 * DAY_S, 10 * DAY_S), "ok"),
-    "certificate, ends soon": (running.certificate("nc", 0, 20 * DAY_S, 10 * DAY_S), "warn"),
-    "certificate, ended": (running.certificate("nc", 0, 5 * DAY_S, 10 * DAY_S), "fail"),
-    "certificate, of tomorrow": (running.certificate("nc", 11 * DAY_S, 400 * DAY_S, 10 * DAY_S), "fail"),
+    "certificate": (running.certificate("nc", "tls.pem", 0, 400 * DAY_S, 10 * DAY_S), "ok"),
+    "certificate, ends soon": (running.certificate("nc", "tls.pem", 0, 20 * DAY_S, 10 * DAY_S), "warn"),
+    "certificate, ended": (running.certificate("nc", "tls.pem", 0, 5 * DAY_S, 10 * DAY_S), "fail"),
+    "certificate, of tomorrow": (running.certificate("nc", "tls.pem", 11 * DAY_S, 400 * DAY_S, 10 * DAY_S), "fail"),
 }
 
 
@@ -174,6 +179,68 @@ def test_roles_are_found_where_make_up_and_where_people_put_them(tmp_path, tmp_p
     assert "TOMLDecodeError" in nc.trouble
     assert found.names == {"cc", "nc"}
     assert not found.is_one_host_cloud
+
+
+def test_what_an_operator_set_wins_and_is_named_by_its_file(tmp_path):
+    (tmp_path / "clc.toml").write_text('host = 1\n[console]\nport = 8600\nsecret_file = "/a"\n[broker]\nport = 8610\n')
+    theirs = tmp_path / "clc.local.toml"
+    theirs.write_text('[console]\nport = 8443\ncertificate = "/own.pem"\n')
+    (clc,) = site.look(a_plan(tmp_path / "none"), tmp_path).roles
+    assert clc.door("console", "port") == "https://127.0.0.1:8443"
+    assert (str(clc.path("console", "secret_file")), clc.get("broker", "port"), clc.get("board", "port")) == ("/a", 8610, 8614)
+    assert clc.where("1 error\nconsole.certificate\n  no") == clc.where("console\n  both are needed") == theirs
+    assert clc.where("1 error\nbroker.port\n  no") == clc.where() == tmp_path / "clc.toml"
+    found = list(examination._of_setup(site.look(a_plan(tmp_path / "none"), tmp_path)))
+    assert f"clc.toml and {theirs}" in next(f.what for f in found if f.name == "clc")
+    theirs.write_text("[console\n")
+    (clc,) = site.look(a_plan(tmp_path / "none"), tmp_path).roles
+    assert (clc.file, "TOMLDecodeError" in clc.trouble) == (theirs, True)
+
+
+def test_what_only_others_may_look_at_is_not_taken_for_absent():
+    home = Path(tempfile.mkdtemp())  # not below a folder of the tests, which is closed itself
+    home.chmod(0o755)
+    for closed in ("clc", "supervisor"):
+        (home / closed).mkdir(mode=0o700)
+    (home / ".educloud").write_text("full\n")
+    (home / "clc/clc.toml").write_text("")
+    (home / "supervisor/supervisord.conf").write_text("")
+    there, plan = os.geteuid(), a_plan(home)
+    try:
+        if there == 0:
+            os.seteuid(65534)
+        else:
+            (home / "clc").chmod(0)
+        found = site.look(plan, home / "etc")
+        assert (found.roles, found.closed, found.names, found.is_one_host_cloud) == ((), ("clc",), {"clc"}, True)
+        said = [*examination._of_setup(found), *examination._of_running(found)]
+    finally:
+        os.seteuid(there)
+        (home / "clc").chmod(0o700)
+        shutil.rmtree(home)
+    assert [(f.name, f.health, f.next) for f in said] == [("rights", "warn", "Run it as root.")]
+    assert "the configuration of clc" in said[0].why
+
+
+def test_an_own_certificate_that_ends_is_made_anew_by_what_is_said(tmp_path):
+    own.make(tmp_path)
+    own.make_tls(tmp_path, {"localhost"})
+    shown = tmp_path / "identity/tls.pem"
+    begins_s, ends_s = probes.validity(shown)
+    found = running.certificate("clc", str(shown), begins_s, ends_s, ends_s - DAY_S)
+    assert f"Remove {shown}, then `make down` and `make up`" in found.next
+    before = shown.read_text()
+    shown.unlink()
+    own.make_tls(tmp_path, {"localhost"})
+    assert shown.read_text() != before
+    assert "host remove" in running.certificate("cc", "tls.pem", 0, DAY_S, DAY_S).next
+
+
+def test_the_end_of_a_signing_certificate_is_nobodys_concern(tmp_path, monkeypatch):
+    made = own.make(tmp_path)
+    monkeypatch.setattr(identity, "_YEARS", 0)
+    ended = identity.certify(made.authority_key, made.authority, identity.request(made.key, "nc-00000001"), "nc-00000001")
+    assert identity.public_key(ended, made.authority).public_bytes_raw() == made.key.public_key().public_bytes_raw()
 
 
 def test_defaults_are_those_of_the_roles():
@@ -295,3 +362,14 @@ def test_what_the_cloud_says_is_told(cli: Cli) -> None:
     found = cli("doctor", "--json")
     assert found.code == 1
     assert [f["health"] for f in found.json if f["name"] in ("broker", "nc", "heartbeat")] == ["fail", "warn", "fail"]
+
+
+def test_make_doctor_runs_in_an_environment_without_the_client(tmp_path):
+    """A role that joins is installed without it; what it has is enough to look at what runs."""
+    shutil.copy(examination.ROOT / "Makefile", tmp_path)
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 1\necho "$@"\n')
+    python.chmod(0o755)
+    ended = subprocess.run(["make", "-s", "doctor"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout == "-m deploy.doctor\n"

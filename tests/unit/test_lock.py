@@ -17,6 +17,8 @@ IMPORTS = {
     "nc": "nc.role, nc.door, nc.beat, nc.drivers.libvirt_hypervisor, nc.drivers.bridge_network, luhyaapi.wire.amqp, luhyaapi.wire.joining, "
           "deploy.processes",
     "sc": "sc.role, sc.door, sc.beat, luhyaapi.wire.amqp, luhyaapi.wire.joining, deploy.processes",
+    "client": "httpx, websockets.asyncio.client, deploy.doctor.examination, deploy.doctor.__main__, "
+              + ", ".join(f"deploy.cli.{file.stem}" for file in sorted((ROOT / "deploy/cli").glob("[a-z]*.py"))),
 }
 
 
@@ -43,12 +45,12 @@ import {imports}
 @pytest.mark.parametrize("role", sorted(IMPORTS))
 @pytest.mark.walk
 def test_it_is_enough(role):
-    """The role starts where everything outside its part of the lock is not installed."""
+    """The role, or the client, starts where everything outside its part of the lock is not installed."""
     kept = names(lock.needed(role)) | {"educloud"}
     absent = sorted(top for top, owners in packages_distributions().items()
                     if not {o.lower().replace("_", "-").replace(".", "-") for o in owners} & kept)
     assert "django" in absent
-    code = WITHOUT.format(absent=absent, imports=f"{IMPORTS[role]}, {HOST}")
+    code = WITHOUT.format(absent=absent, imports=IMPORTS[role] + ("" if role == "client" else f", {HOST}"))
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-1500:]
 
