@@ -104,8 +104,13 @@ def remove(office: Office, host: str) -> None:
             raise Refused("state", "This host is still in use", f"{placed} instances have their place there")
     forget(office, host)
     with memory.atomic():
-        pool.turn()
-        Child.objects.filter(pk=host).delete()
+        delete(host)
+
+
+def delete(host: str) -> None:
+    """No host of ours any more. In a transaction of the caller's."""
+    pool.turn()
+    Child.objects.filter(pk=host).delete()
 
 
 def forget(office: Office, host: str) -> None:

@@ -6,7 +6,7 @@ from cc.services import children, flows, placements, pool
 from cc.services.office import Office
 from luhyaapi import log
 from luhyadb import memory
-from luhyadb.models import Child, Placement
+from luhyadb.models import Placement
 
 _log = log.get(__name__)
 
@@ -17,10 +17,9 @@ def host_lost(office: Office, host: str) -> None:
     children.forget(office, host)
     with memory.atomic():
         pool.alone()
-        pool.turn()
         given_up = list(Placement.objects.filter(node=host).values_list("pk", flat=True))
         for instance in given_up:
             flows.lose(office, instance, host)
             placements.release(office, instance, "")
-        Child.objects.filter(pk=host).delete()
+        children.delete(host)
     _log.warning("a host is lost, and what was placed there", host=host, instances=len(given_up))

@@ -133,7 +133,7 @@ SENTENCES = (
     _("The cloud controller cannot remove itself"),
     _("{} is still in use"),
     _("needed by {}"),
-    _("Delete or move them first; drain keeps new ones away."),
+    _("Delete them first; drain keeps new ones away. If its machine is gone for good: `educloud host remove --lost`."),
     _("The parts make no image"),
     _("give a disk, or a kernel with or without initrd and disk"),
     _("The name is not possible"),

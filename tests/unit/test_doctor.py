@@ -185,15 +185,15 @@ def test_what_an_operator_set_wins_and_is_named_by_its_file(tmp_path):
     (tmp_path / "clc.toml").write_text('host = 1\n[console]\nport = 8600\nsecret_file = "/a"\n[broker]\nport = 8610\n')
     theirs = tmp_path / "clc.local.toml"
     theirs.write_text('[console]\nport = 8443\ncertificate = "/own.pem"\n')
-    (clc,) = site.look(a_plan(tmp_path / "none"), tmp_path).roles
+    (clc,) = site.look(a_plan(Path("/none/none")), tmp_path).roles
     assert clc.door("console", "port") == "https://127.0.0.1:8443"
     assert (str(clc.path("console", "secret_file")), clc.get("broker", "port"), clc.get("board", "port")) == ("/a", 8610, 8614)
     assert clc.where("1 error\nconsole.certificate\n  no") == clc.where("console\n  both are needed") == theirs
     assert clc.where("1 error\nbroker.port\n  no") == clc.where() == tmp_path / "clc.toml"
-    found = list(examination._of_setup(site.look(a_plan(tmp_path / "none"), tmp_path)))
+    found = list(examination._of_setup(site.look(a_plan(Path("/none/none")), tmp_path)))
     assert f"clc.toml and {theirs}" in next(f.what for f in found if f.name == "clc")
     theirs.write_text("[console\n")
-    (clc,) = site.look(a_plan(tmp_path / "none"), tmp_path).roles
+    (clc,) = site.look(a_plan(Path("/none/none")), tmp_path).roles
     assert (clc.file, "TOMLDecodeError" in clc.trouble) == (theirs, True)
 
 
