@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from luhyaapi.errors import Unavailable
+from luhyaapi.wire import topology
 from luhyaapi.wire.amqp import AmqpDownLink, AmqpUpLink
 from tests.support import private_broker
 
@@ -170,6 +171,27 @@ def test_who_was_cut_off_is_let_in_again_by_itself_before_a_copy_is(link, copies
         child.stop()
         for other in others:
             other.die()
+
+
+@pytest.mark.parametrize("queue", [topology.report_queue, topology.dead_queue], ids=["reports", "dead letters"])
+def test_a_boss_whose_queue_was_taken_away_makes_it_anew_and_hears(link, queue):
+    """The broker says so without closing anything: a boss that goes on listening to nothing calls all its hosts silent."""
+    heard = []
+    link.start(lambda batch: [heard.append(message) for _, message in batch])
+    account = link.admit(CHILD)
+    child = AmqpUpLink(account.url, CHILD)
+    try:
+        child.start(lambda _order: None, lambda: None)
+        assert soon(child.is_connected)
+        assert soon(link.is_connected)
+        since = link.listening_since()
+        link._api("DELETE", f"queues/cc/{queue(BOSS)}")
+        assert soon(lambda: (link.listening_since() or 0) > since)
+        link.admit(CHILD)
+        child.report(b"still there", durable=True)
+        assert soon(lambda: heard == [b"still there"])
+    finally:
+        child.stop()
 
 
 @pytest.mark.parametrize("lacking", ["memory", "disk"])

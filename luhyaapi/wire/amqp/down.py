@@ -75,6 +75,8 @@ class AmqpDownLink:
             _log.info("consuming reports")
             while not self._stopping.is_set():
                 connection.process_data_events(time_limit=0.5)
+                if not (channel.consumer_tags and letters.consumer_tags):
+                    raise Unavailable("broker_down", "The broker took a queue away")  # it says so without closing anything
                 if waiting:
                     self._gather(connection, waiting)
                     self._deliver(connection, on_reports, channel, waiting.taken())
