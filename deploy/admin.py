@@ -1,4 +1,4 @@
-"""What the installation does inside a role: ``python -m deploy.admin migrate|certify|create-admin|join-token|client-context``."""
+"""What the installation does inside a role: ``python -m deploy.admin migrate|certify|create-admin|...``, see ``_VERBS``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from deploy.host.plan import bracketed
 from luhyaapi import conf, ids
 from luhyaapi.contracts.vocabulary import Role, Via
 from luhyaapi.errors import Trouble
+from luhyaapi.wire import identity, joining
 
 ADMIN = "admin"
 
@@ -25,7 +26,12 @@ def main(argv: list[str]) -> int:
     verbs.add_parser("create-admin").add_argument("--password-file", type=Path, required=True)
     verbs.add_parser("join-token").add_argument("--role", required=True)
     verbs.add_parser("client-context").add_argument("--file", type=Path, required=True)
+    verbs.add_parser("certify-door").add_argument("--host", required=True)
+    verbs.add_parser("tls-request")
     given = parser.parse_args(argv)
+    if given.verb == "tls-request":  # of any role, and a machine with a node alone has no Django
+        print(joining.tls_request(conf.load()))
+        return 0
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "deploy.settings")
     import django
 
@@ -34,7 +40,7 @@ def main(argv: list[str]) -> int:
 
     try:
         with origins.of(origins.Origin(Via.SHELL, os.uname().nodename)):
-            {"migrate": _migrate, "certify": _certify, "create-admin": _create_admin, "join-token": _join_token, "client-context": _context}[given.verb](given)
+            _VERBS[given.verb](given)
     except Trouble as e:
         sys.stderr.write(f"{e.what}\n{e.why}\n{e.hint}\n")
         return 1
@@ -97,6 +103,20 @@ def _context(given: argparse.Namespace) -> None:
     host = settings.host
     url = f"http{'s' if host.tls else ''}://{bracketed(host.address)}:{settings.console.port}"
     contexts.save(contexts.Context("local", url, tokens.signed_in(account)[1], user=account.username), given.file)
+
+
+def _certify_door(given: argparse.Namespace) -> None:
+    """Sign what :func:`joining.tls_request` says on standard input: a host that joined gets a certificate for its doors."""
+    from clc.services import own
+
+    me = own.load(conf.load().host.state)
+    print(identity.certify_tls(me.authority_key, me.authority, sys.stdin.read(), given.host), end="")
+
+
+_VERBS = {
+    "migrate": _migrate, "certify": _certify, "create-admin": _create_admin, "join-token": _join_token, "client-context": _context,
+    "certify-door": _certify_door,
+}
 
 
 if __name__ == "__main__":

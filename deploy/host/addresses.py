@@ -21,16 +21,31 @@ def listening(wanted: str, kept: Choices) -> Choices:
     if not wanted:
         return kept
     if wanted in ("localhost", LOOPBACK):
-        return dataclasses.replace(kept, listen=LOOPBACK, address=LOOPBACK)
+        if any(door.startswith("https:") for door in kept.bosses.values()):
+            raise Refused("invalid", f"LISTEN={wanted} cannot be used", "the roles here belong to a cloud on other hosts, which reach them",
+                          hint="Leave LISTEN out, or take away what joined: make reset.")
+        return _at(kept, LOOPBACK, LOOPBACK)
     try:
         address = ipaddress.ip_address(wanted)
     except ValueError as e:
         raise Refused("invalid", f"LISTEN={wanted} cannot be used", str(e), hint=_HOW) from e
     if address.is_unspecified:
-        return dataclasses.replace(kept, listen=str(address), address=outward())
+        return _at(kept, str(address), outward())
     if str(address) not in _own() or address.is_loopback:
         raise Refused("invalid", f"LISTEN={wanted} cannot be used", "no network card of this machine has that address", hint=_HOW)
-    return dataclasses.replace(kept, listen=str(address), address=str(address))
+    return _at(kept, str(address), str(address))
+
+
+def _at(kept: Choices, listen: str, address: str) -> Choices:
+    """With these addresses; a boss on this very host is found at the new one too."""
+    here = {role for role, door in kept.bosses.items() if BOSSES[role] in kept.bosses and boss_host(door) == kept.address}
+    bosses = {role: _moved(door, address) if role in here else door for role, door in kept.bosses.items()}
+    return dataclasses.replace(kept, listen=listen, address=address, bosses=bosses)
+
+
+def _moved(door: str, host: str) -> str:
+    parts = urlsplit(door)
+    return parts._replace(netloc=f"{bracketed(host)}:{parts.port}").geturl()
 
 
 def uplinked(wanted: str, choices: Choices) -> Choices:

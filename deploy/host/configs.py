@@ -45,7 +45,7 @@ def role(plan: Plan, name: str) -> str:
     if name in ("clc", "cc"):
         groups["host"]["stream_port"] = ports[f"{name}_stream"]
         if "broker" in plan.services:
-            groups["broker"] = _own_broker(plan, name)
+            groups["broker"] = own_broker(plan, name)
     if name in BOSSES:
         groups["boss"] = {"door": plan.boss_door(name), "token_file": plan.join_token(name)}
     if name == "clc":
@@ -60,7 +60,8 @@ def role(plan: Plan, name: str) -> str:
     return toml(groups)
 
 
-def _own_broker(plan: Plan, boss: str) -> dict[str, Any]:
+def own_broker(plan: Plan, boss: str) -> dict[str, Any]:
+    """How a boss of this host reaches the broker here, and by which ``address`` and ``name`` its children on other hosts do."""
     ports = plan.ports
     group = {
         "host": "127.0.0.1", "port": ports["amqp"], "admin_port": ports["management"],

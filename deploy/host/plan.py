@@ -29,7 +29,7 @@ ENVIRONMENT = {
     "EDUCLOUD_DEMO": "first images: `all`, `tiny` or `none`",
     "EDUCLOUD_ROLES": "`clc` and which others run on this host, parted by commas; all five",
     "EDUCLOUD_UPLINK": "network card, without an address of its own, by which guests reach the cluster's other hosts",
-    "LISTEN": "address of this host at which its doors open, with TLS; without it everything binds loopback",
+    "LISTEN": "address of this host at which its doors open, with TLS; `127.0.0.1` closes them; another one later: the roles of this host follow",
 }
 """What ``make up`` takes from the environment."""
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import httpx
 
-from deploy.host import account, checks, enclose, firsts, ground, tools, unpack
+from deploy.host import account, checks, enclose, firsts, ground, memberships, tools, unpack
 from deploy.host.firsts import phase
-from deploy.host.plan import LOOPBACK, REACHED, ROLES, Plan, bracketed
+from deploy.host.plan import LOOPBACK, REACHED, ROLES, Choices, Plan, bracketed
 from deploy.host.supervision import Supervision, last_words, tail
 from luhyaapi import clock, process
 from luhyaapi.contracts.vocabulary import Accelerator
@@ -43,12 +43,15 @@ def begin(plan: Plan) -> Supervision:
             unpack.bind_python(plan)
     with phase("folders, secrets, configuration"):
         checks.preconditions(plan)
-        changed = ground.prepare(plan)
+        changed = memberships.follow(plan, Choices.kept(plan.choices_file))
+        changed |= ground.prepare(plan)
         if plan.profile.is_unpacked:
             unpack.share_libvirt(plan)
         if plan.secured and "clc" in plan.roles:
             as_role(plan, "clc", "certify")
             changed |= ground.prepare(plan)
+        if "clc" in plan.roles:
+            changed |= memberships.renew(plan, as_role)
     supervision = Supervision(plan)
     with phase("supervisor"):
         _supervise(plan, supervision, changed)
@@ -89,6 +92,7 @@ def up(plan: Plan, environ: Mapping[str, str]) -> None:
     began = clock.monotonic()
     who = account.caller(environ)
     wanted = environ.get("EDUCLOUD_DEMO") or "all"
+    left = memberships.moved_from(plan, Choices.kept(plan.choices_file))
     supervision = begin(plan)
     with ThreadPoolExecutor(3) as beside:
         settled = beside.submit(_settle, plan, supervision, beside)
@@ -115,15 +119,17 @@ def up(plan: Plan, environ: Mapping[str, str]) -> None:
     print(f"console         {plan.console}")
     if plan.secured:
         print(f"authority       {plan.certified / identity.AUTHORITY_FILE} (browsers and clients elsewhere are told to trust it)")
+    if left:
+        print(f"moved           hosts that joined at {left} find it again by `make join ROLE=... BOSS={plan.choices.address}` there")
     print("administrator   admin")
     print(f"password file   {plan.admin_password}")
 
 
-def as_role(plan: Plan, role: str, *words: str, timeout_s: float = 120.0) -> str:
+def as_role(plan: Plan, role: str, *words: str, stdin: bytes = b"", timeout_s: float = 120.0) -> str:
     """Run ``python -m deploy.admin ...`` with a role's account and configuration; its standard output."""
     program = plan.programs_of(role)[0]
     enclosed: list[str | Path] = [plan.python, "-m", "deploy.host.enclose", plan.supervisor / f"{program}.json", "--"]
-    return process.run([*enclosed, plan.python, "-m", "deploy.admin", *words], timeout_s=timeout_s, cwd=plan.program).text
+    return process.run([*enclosed, plan.python, "-m", "deploy.admin", *words], timeout_s=timeout_s, cwd=plan.program, stdin=stdin).text
 
 
 def _settle(plan: Plan, supervision: Supervision, beside: Executor) -> None:
