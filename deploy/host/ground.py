@@ -9,16 +9,18 @@ import os
 import pwd
 import secrets
 import shutil
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deploy.host import configs, enclose
 from deploy.host.plan import ACTING, ALL_ROLES, Plan
 from deploy.host.profiles import MARK
 from luhyaapi import clock
-from luhyaapi.errors import Failed, Unavailable
+from luhyaapi.errors import Failed, Refused, Unavailable
 from luhyaapi.wire import identity
 
 _TOKEN_FRESH_S = 300
@@ -155,6 +157,18 @@ def prepare(plan: Plan, owner_of: Callable[[str], Owner] = owner) -> set[str]:
         if write(plan.config(role), configs.role(plan, role), owner_of(plan.user(role))):
             changed |= set(plan.programs_of(role))
     return changed
+
+
+def chosen(plan: Plan, role: str) -> dict[str, dict[str, Any]]:
+    """What the operator set for a role: group to field to value. Raises Refused(invalid)."""
+    file = plan.own_settings(role)
+    try:
+        groups = tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as e:
+        raise Refused("invalid", f"{file} cannot be read", str(e), hint="Correct it; nothing was changed.") from e
+    return {group: fields for group, fields in groups.items() if isinstance(fields, dict)}
 
 
 def _secret(path: Path, to: Owner) -> None:

@@ -277,6 +277,10 @@ class Plan:
         """A role's own configuration."""
         return self.home / role / f"{role}.toml"
 
+    def own_settings(self, role: str) -> Path:
+        """What the operator sets for a role, beside that."""
+        return self.config(role).with_suffix(".local.toml")
+
     def log(self, program: str) -> Path:
         """Where a program's output goes."""
         return self.folder(program) / "log" / f"{program}.log"

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from deploy.host import account, checks, enclose, firsts, ground, memberships, tools, unpack
+from deploy.host import account, checks, console, enclose, firsts, ground, memberships, tools, unpack
 from deploy.host.firsts import phase
 from deploy.host.plan import LOOPBACK, REACHED, ROLES, Choices, Plan, bracketed
 from deploy.host.supervision import Supervision, last_words, tail
@@ -116,8 +116,9 @@ def up(plan: Plan, environ: Mapping[str, str]) -> None:
     print(f"{clock.monotonic() - began:7.2f} s  in all", file=sys.stderr, flush=True)
     if plan.profile.is_simulated:
         print(f"notice          {SIMULATION}")
-    print(f"console         {plan.console}")
-    if plan.secured:
+    there = console.of(plan)
+    print(f"console         {there.url}/")
+    if plan.secured and not there.own:
         print(f"authority       {plan.certified / identity.AUTHORITY_FILE} (browsers and clients elsewhere are told to trust it)")
     if left:
         print(f"moved           hosts that joined at {left} find it again by `make join ROLE=... BOSS={plan.choices.address}` there")
@@ -223,7 +224,8 @@ def _until_roles_up(plan: Plan, who: account.Caller) -> None:
         if not missing:
             return
         if clock.monotonic() > until:
-            raise Failed("timeout", f"Not up after {_ROLES_PATIENCE_S:.0f} s: {', '.join(missing)}", _explain(plan, missing, seen, last))
+            raise Failed("timeout", f"Not up after {_ROLES_PATIENCE_S:.0f} s: {', '.join(missing)}", _explain(plan, missing, seen, last),
+                         hint=console.hint(plan))
         clock.sleep(0.5)
 
 
