@@ -163,8 +163,8 @@ def settings() -> str:
         "Each role reads its own TOML file, named by `EDUCLOUD_CONFIG`. Where `make up` writes that file, what you choose yourself goes",
         "beside it, into `<role>.local.toml`: it wins and is never touched. `EDUCLOUD_<GROUP>__<FIELD>` in the environment wins over both.",
         "Secrets are never values: a setting names the file that holds one.\n",
-        "## make up\n", "What `make up` takes from the environment to write the files of the roles. It remembers `PROFILE`, `EDUCLOUD_ROLES`,",
-        f"`EDUCLOUD_SUBNET`, `EDUCLOUD_UPLINK` and `LISTEN`; `home`, `port_base` and `subnet` may stand in `{plan.CONFIG_FILE}` instead.\n",
+        "## make up\n", "What `make up` takes from the environment to write the files of the roles. It remembers all of it",
+        f"but `EDUCLOUD_HOME`; `home`, `port_base` and `subnet` may stand in `{plan.CONFIG_FILE}` instead.\n",
         "| Variable | Meaning |", "|---|---|", *(f"| `{name}` | {meaning} |" for name, meaning in plan.ENVIRONMENT.items()), "",
     ]
     for group, field in conf.Settings.model_fields.items():

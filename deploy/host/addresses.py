@@ -12,6 +12,8 @@ import psutil
 from deploy.host.plan import BOSSES, LOOPBACK, ROLES, Choices, Ports, bracketed
 from luhyaapi.errors import Refused
 
+IMAGES = ("all", "tiny", "none")
+"""What the first images of a cloud may be."""
 _ELSEWHERE = "192.0.2.1"  # kept free for examples: only the way there is asked for, nothing is sent
 _HOW = "LISTEN=ADDRESS with an address of this machine, or 0.0.0.0 for all of them; 127.0.0.1 closes the doors again"
 
@@ -51,6 +53,13 @@ def _moved(door: str, host: str) -> str:
 def uplinked(wanted: str, choices: Choices) -> Choices:
     """The choices with EDUCLOUD_UPLINK as the user gave it now; empty: as it was, ``none``: no card."""
     return dataclasses.replace(choices, uplink="" if wanted == "none" else wanted) if wanted else choices
+
+
+def with_demo(wanted: str, choices: Choices) -> Choices:
+    """The choices with EDUCLOUD_DEMO as the user gave it now; empty: as it was. Raises Refused(invalid)."""
+    if wanted not in ("", *IMAGES):
+        raise Refused("invalid", f"EDUCLOUD_DEMO={wanted} cannot be used", f"there are {', '.join(IMAGES)}")
+    return dataclasses.replace(choices, demo=wanted) if wanted else choices
 
 
 def with_roles(wanted: str, choices: Choices) -> Choices:

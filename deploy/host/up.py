@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from deploy.host import account, checks, console, enclose, firsts, ground, memberships, tools, unpack
+from deploy.host import account, boot, checks, console, enclose, firsts, ground, memberships, tools, unpack
 from deploy.host.firsts import phase
 from deploy.host.plan import LOOPBACK, REACHED, ROLES, Choices, Plan, bracketed
 from deploy.host.supervision import Supervision, last_words, tail
@@ -91,7 +91,7 @@ def up(plan: Plan, environ: Mapping[str, str]) -> None:
     """The whole cloud runs, the administrator and the first image exist. Raises a Trouble that says what is missing."""
     began = clock.monotonic()
     who = account.caller(environ)
-    wanted = environ.get("EDUCLOUD_DEMO") or "all"
+    wanted = plan.choices.demo or "all"
     left = memberships.moved_from(plan, Choices.kept(plan.choices_file))
     supervision = begin(plan)
     with ThreadPoolExecutor(3) as beside:
@@ -109,9 +109,8 @@ def up(plan: Plan, environ: Mapping[str, str]) -> None:
         if not account.has_entry(plan, who):
             _client_context(plan, who)
     with phase("roles up"):
-        _until_roles_up(plan, who)
-    if "libvirtd" in plan.services:
-        open_kvm(plan, supervision)
+        _until_roles_up(plan, supervision, who)
+    boot.install(plan, environ)
     firsts.provide(plan, wanted, lambda *words, timeout_s, check=True: client(plan, who, *words, timeout_s=timeout_s, check=check), who.home)
     print(f"{clock.monotonic() - began:7.2f} s  in all", file=sys.stderr, flush=True)
     if plan.profile.is_simulated:
@@ -201,7 +200,7 @@ def broker_heard(document: Any) -> bool:
     return all(part.get("health") == "ok" for part in parts if part.get("name") == "broker")
 
 
-def _until_roles_up(plan: Plan, who: account.Caller) -> None:
+def _until_roles_up(plan: Plan, supervision: Supervision, who: account.Caller) -> None:
     until = clock.monotonic() + _ROLES_PATIENCE_S
     last, is_renewed = "", False
     while True:
@@ -220,6 +219,7 @@ def _until_roles_up(plan: Plan, who: account.Caller) -> None:
                 seen |= {"clc": "not at the broker yet"}
         except (Trouble, ValueError) as e:
             last = str(e)
+        open_kvm(plan, supervision)
         missing = [role for role in plan.roles if seen.get(role) != "up"]
         if not missing:
             return
@@ -240,19 +240,22 @@ def _explain(plan: Plan, missing: list[str], seen: dict[str, str], last: str) ->
 
 def open_kvm(plan: Plan, supervision: Supervision) -> None:
     """Let libvirt see /dev/kvm once the node proved it, which happens after libvirt's first start. Guests stay."""
-    if not enclose.proved(plan.accelerator_verdict):
+    if "libvirtd" not in plan.services or not enclose.proved(plan.accelerator_verdict):
         return
     if not plan.profile.is_roots:
         return  # it sees what its user may open
-    mounts = Path(f"/proc/{supervision.pid('libvirtd')}/mounts")
-    if " /dev/kvm " in mounts.read_text("utf-8"):
+    try:
+        mounts = Path(f"/proc/{supervision.pid('libvirtd')}/mounts").read_text("utf-8")
+    except OSError:
+        return  # about to start: it looks for the proof itself
+    if " /dev/kvm " in mounts:
         with phase("libvirt opened to the proved accelerator"):
             supervision.restart("libvirtd")
             _until_libvirt(plan, supervision)
 
 
-def not_ready(plan: Plan, role: str) -> str:
-    """Why a role of this host is not ready, by its own door; empty: it is."""
+def not_ready(plan: Plan, role: str) -> list[str]:
+    """Why a role of this host is not ready, by its own door; nothing: it is."""
     reached = plan.secured and role in REACHED
     folder = plan.home / role / "identity"
     trusted = tls.trust(folder, identity.role_name(role)) if reached else None
@@ -261,9 +264,9 @@ def not_ready(plan: Plan, role: str) -> str:
         with tls.http(trusted) as client:
             url = f"http{'s' if reached else ''}://{where}:{plan.ports[f'{role}_door']}/readyz"
             form = client.get(url, timeout=5, extensions=tls.asking(trusted)).json()
-        return "" if form.get("ready") else "; ".join(map(str, form.get("reasons", ["not ready"])))
+        return [] if form.get("ready") else [*map(str, form.get("reasons", []))] or ["not ready"]
     except (httpx.HTTPError, OSError, ValueError) as e:
-        return f"its door does not answer: {e}"
+        return [f"its door does not answer: {e}"]
 
 
 def _listens(port: int) -> bool:
