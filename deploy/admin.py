@@ -11,7 +11,7 @@ from pathlib import Path
 from deploy.host.plan import bracketed
 from luhyaapi import conf, ids
 from luhyaapi.contracts.vocabulary import Role, Via
-from luhyaapi.errors import Trouble
+from luhyaapi.errors import Trouble, Unavailable
 from luhyaapi.wire import identity, joining
 
 ADMIN = "admin"
@@ -21,6 +21,7 @@ def main(argv: list[str]) -> int:
     """Run one step; every step may be run again."""
     parser = argparse.ArgumentParser(prog="deploy.admin")
     verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("unsettled")
     verbs.add_parser("migrate")
     verbs.add_parser("certify")
     verbs.add_parser("create-admin").add_argument("--password-file", type=Path, required=True)
@@ -45,6 +46,31 @@ def main(argv: list[str]) -> int:
         sys.stderr.write(f"{e.what}\n{e.why}\n{e.hint}\n")
         return 1
     return 0
+
+
+def _unsettled(_given: argparse.Namespace) -> None:
+    """Print what the databases of this role lack, a line each; nothing: they are as this version wants them."""
+    from django.conf import settings as django_settings
+    from django.db import connections
+    from django.db.migrations.executor import MigrationExecutor
+
+    from luhyadb import memory
+    from luhyadb.models import Account, Host
+
+    settings = conf.load()
+    held = identity.Membership.load(settings.host.identity)
+    try:
+        for alias in django_settings.DATABASES:
+            executor = MigrationExecutor(connections[alias])
+            for lacking, _ in executor.migration_plan(executor.loader.graph.leaf_nodes()):
+                print(f"{alias} {lacking}")
+                return
+        if settings.host.role is Role.CLC and not (held and Host.objects.filter(pk=held.host).exists()):
+            print("the host of the CLC itself")
+        if settings.host.role is Role.CLC and not Account.objects.filter(is_staff=True).exists():
+            print("an administrator")
+    except memory.AWAY as e:
+        raise Unavailable("busy", "The database does not answer", str(e), hint="Start it, then `make up` again.") from e
 
 
 def _migrate(_given: argparse.Namespace) -> None:
@@ -114,7 +140,7 @@ def _certify_door(given: argparse.Namespace) -> None:
 
 
 _VERBS = {
-    "migrate": _migrate, "certify": _certify, "create-admin": _create_admin, "join-token": _join_token, "client-context": _context,
+    "unsettled": _unsettled, "migrate": _migrate, "certify": _certify, "create-admin": _create_admin, "join-token": _join_token, "client-context": _context,
     "certify-door": _certify_door,
 }
 

@@ -161,7 +161,8 @@ def settings() -> str:
     parts = [
         "# Settings\n", _NOTE,
         "Each role reads its own TOML file, named by `EDUCLOUD_CONFIG`. Where `make up` writes that file, what you choose yourself goes",
-        "beside it, into `<role>.local.toml`: it wins and is never touched. `EDUCLOUD_<GROUP>__<FIELD>` in the environment wins over both.",
+        "beside it, into `<role>.local.toml`: it wins, is never touched, and the next `make up` restarts the role with it.",
+        "`EDUCLOUD_<GROUP>__<FIELD>` in the environment wins over both.",
         "Secrets are never values: a setting names the file that holds one.\n",
         "## make up\n", "What `make up` takes from the environment to write the files of the roles. It remembers all of it",
         f"but `EDUCLOUD_HOME`; `home`, `port_base` and `subnet` may stand in `{plan.CONFIG_FILE}` instead.\n",

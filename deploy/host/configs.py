@@ -60,6 +60,21 @@ def role(plan: Plan, name: str) -> str:
     return toml(groups)
 
 
+OWNED = {
+    "host": ("role", "state", "listen", "door_port", "stream_port", "address", "tls"),
+    "boss": ("door", "token_file"),
+    "broker": ("host", "port", "admin_port", "vhost", "user", "password_file", "address", "name"),
+    "board": ("host", "port"),
+    "console": ("port", "secret_file", "simulation"),
+    "network": ("bridge", "subnet", "uplink", "display_first", "display_count", "forwarded", "forward_first"),
+}
+"""Settings in which programs of this host have to agree: no role can have its own. Group to fields."""
+CHOSEN_BY = {
+    "listen": "LISTEN", "address": "LISTEN", "tls": "LISTEN", "subnet": "EDUCLOUD_SUBNET", "uplink": "EDUCLOUD_UPLINK", "door": "make join BOSS=",
+}
+"""How such a setting is chosen for the host, where not by EDUCLOUD_PORT_BASE."""
+
+
 def own_broker(plan: Plan, boss: str) -> dict[str, Any]:
     """How a boss of this host reaches the broker here, and by which ``address`` and ``name`` its children on other hosts do."""
     ports = plan.ports

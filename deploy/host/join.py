@@ -83,7 +83,8 @@ def up_joined(plan: Plan, environ: Mapping[str, str]) -> None:
 def _start(plan: Plan, supervision: Supervision, role: str) -> None:
     if role == "nc":
         firsts.build(plan, "none")
-    if role == "cc":
+    if role == "cc" and up.unsettled(plan, "cc"):
+        supervision.stop(role)
         up.as_role(plan, "cc", "migrate")
     supervision.start(role)
 

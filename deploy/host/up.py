@@ -29,7 +29,7 @@ _ROLES_PATIENCE_S = 120.0
 
 
 def services_up(plan: Plan) -> Supervision:
-    """The services this host's roles need run and answer; also the part of ``up`` that needs no role."""
+    """The services this host's roles need run and answer; also the part of ``up`` that needs no role: one whose files changed stops."""
     supervision = begin(plan)
     start_services(plan, supervision)
     return supervision
@@ -83,8 +83,10 @@ def _supervise(plan: Plan, supervision: Supervision, changed: set[str]) -> None:
         supervision.launch()
         return
     running = {name for name, state in supervision.states().items() if state in ("RUNNING", "STARTING", "BACKOFF")}
-    with ThreadPoolExecutor(len(running) or 1) as beside:
-        list(beside.map(supervision.restart, sorted(changed & running)))
+    stale = running & (changed | ground.written_since(plan, supervision.started()))
+    with ThreadPoolExecutor(len(stale) or 1) as beside:
+        # A role starts later, when its database is as its program wants it.
+        list(beside.map(lambda name: supervision.stop(name) if name in plan.role_programs else supervision.restart(name), sorted(stale)))
 
 
 def up(plan: Plan, environ: Mapping[str, str]) -> None:
@@ -133,26 +135,25 @@ def as_role(plan: Plan, role: str, *words: str, stdin: bytes = b"", timeout_s: f
 
 
 def _settle(plan: Plan, supervision: Supervision, beside: Executor) -> None:
-    done = plan.supervisor / "settled"
-    stamp = _migrations(plan.program)
-    if not done.exists() or done.read_text("utf-8") != stamp:
+    is_apart = "cc" in plan.roles and plan.programs_of("cc") != plan.programs_of("clc")
+    cluster = beside.submit(unsettled, plan, "cc") if is_apart else None
+    if unsettled(plan, "clc") | bool(cluster and cluster.result()):
         # A schema changes under nobody: what runs on the old one stops first.
         for program in plan.role_programs:
             supervision.stop(program)
-        is_apart = "cc" in plan.roles and plan.programs_of("cc") != plan.programs_of("clc")
-        cluster = beside.submit(as_role, plan, "cc", "migrate") if is_apart else None
+        migrated = beside.submit(as_role, plan, "cc", "migrate") if is_apart else None
         as_role(plan, "clc", "migrate")
         as_role(plan, "clc", "create-admin", "--password-file", str(plan.admin_password))
-        if cluster:
-            cluster.result()
-        done.write_text(stamp, "utf-8")
+        if migrated:
+            migrated.result()
     for role in ground.join_tokens_missing(plan):
         token = as_role(plan, "clc", "join-token", "--role", role).strip().splitlines()[-1]
         ground.write(plan.join_token(role), token + "\n", ground.owner(plan.user(role)))
 
 
-def _migrations(program: Path) -> str:
-    return "\n".join(sorted(p.name for p in (program / "luhyadb" / "migrations").glob("*.py")))
+def unsettled(plan: Plan, role: str) -> bool:
+    """Whether a boss's database lacks what this version needs. It is asked itself: another one may have taken its place."""
+    return not plan.certificate(role).exists() or bool(as_role(plan, role, "unsettled").strip())
 
 
 def _client_context(plan: Plan, who: account.Caller) -> None:
