@@ -1,4 +1,4 @@
-"""What the installation does inside a role: ``python -m deploy.admin migrate|certify|create-admin|...``, see ``_VERBS``."""
+"""What the installation does inside a role: ``python -m deploy.admin migrate|certify|create-admin|...``, see :func:`main`."""
 
 from __future__ import annotations
 

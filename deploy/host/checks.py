@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from deploy.host import configs, enclose, ground, tools
+from deploy.host import configs, console, enclose, ground, tools
 from deploy.host.plan import Plan
 from luhyaapi.errors import Refused
 
@@ -46,7 +46,9 @@ def preconditions(plan: Plan) -> None:
 
 
 def settings(plan: Plan) -> None:
-    """Raises Refused(invalid) for what an operator cannot set for a role alone."""
+    """Raises Refused(invalid) for what an operator cannot set for a role alone, and for a certificate that is not there."""
+    if "clc" in plan.roles:
+        console.of(plan)
     for role in plan.roles:
         for group, fields in ground.chosen(plan, role).items():
             for field in sorted(set(fields) & set(configs.OWNED.get(group, ()))):

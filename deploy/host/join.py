@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.host import addresses, boot, firsts, ground, up
+from deploy.host import addresses, boot, firsts, ground, memberships, up
 from deploy.host.firsts import phase
 from deploy.host.plan import ACTING, LOOPBACK, REACHED, Choices, Plan
 from deploy.host.supervision import Supervision, tail
@@ -64,6 +64,7 @@ def running(plan: Plan, role: str) -> list[str]:
 
 def up_joined(plan: Plan, environ: Mapping[str, str]) -> None:
     """What has joined from this host runs. A boss that is away is waited for by the roles themselves."""
+    moved = memberships.moved(plan, Choices.kept(plan.choices_file))
     # A cluster's broker speaks TLS from when the cluster has its certificate.
     supervision = up.begin(plan)
     up.start_services(plan, supervision)
@@ -74,6 +75,8 @@ def up_joined(plan: Plan, environ: Mapping[str, str]) -> None:
         with phase(f"{role} up"):
             waits[role] = _until_ready(plan, supervision, role)
     boot.install(plan, environ)
+    if moved:
+        print(f"notice          {moved}")
     for role in plan.roles:
         print(f"{role:<15} runs for {plan.boss_door(role)}, log {plan.log(role)}")
         if waits[role]:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from deploy.host import addresses, configs, ground
-from deploy.host.plan import BOSSES, REACHED, Choices, Plan, bracketed
+from deploy.host.plan import BOSSES, LOOPBACK, REACHED, Choices, Plan, bracketed
 from luhyaapi.errors import Refused, Unavailable
 from luhyaapi.wire import identity, tls
 from luhyaapi.wire.identity import Membership
@@ -109,7 +109,9 @@ def _keep(plan: Plan, role: str, wanted: Membership, owner_of: _OwnerOf) -> None
     ground.write(folder / _FILE, json.dumps(wanted.__dict__), to)
 
 
-def moved_from(plan: Plan, before: Choices) -> str:
-    """The address at which other hosts found this one until now; empty when it is the same, or none came."""
-    was = before.address if before.listen != Choices().listen else ""
-    return was if was != plan.choices.address else ""
+def moved(plan: Plan, before: Choices) -> str:
+    """What hosts elsewhere that found this one at another address are to do; empty: nothing, it is the same, or none came."""
+    was, now = before.address, plan.choices.address
+    if before.listen == LOOPBACK or was == now or not {"clc", "cc"} & set(plan.roles):
+        return ""
+    return f"hosts that joined at {was} find this one again by `make join ROLE=... BOSS={now}` there"

@@ -94,7 +94,7 @@ def up(plan: Plan, environ: Mapping[str, str]) -> None:
     began = clock.monotonic()
     who = account.caller(environ)
     wanted = plan.choices.demo or "all"
-    left = memberships.moved_from(plan, Choices.kept(plan.choices_file))
+    moved = memberships.moved(plan, Choices.kept(plan.choices_file))
     supervision = begin(plan)
     with ThreadPoolExecutor(3) as beside:
         settled = beside.submit(_settle, plan, supervision, beside)
@@ -121,8 +121,8 @@ def up(plan: Plan, environ: Mapping[str, str]) -> None:
     print(f"console         {there.url}/")
     if plan.secured and not there.own:
         print(f"authority       {plan.certified / identity.AUTHORITY_FILE} (browsers and clients elsewhere are told to trust it)")
-    if left:
-        print(f"moved           hosts that joined at {left} find it again by `make join ROLE=... BOSS={plan.choices.address}` there")
+    if moved:
+        print(f"notice          {moved}")
     print("administrator   admin")
     print(f"password file   {plan.admin_password}")
 

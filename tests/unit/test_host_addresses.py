@@ -117,6 +117,8 @@ def test_a_host_that_joined_elsewhere_does_not_close_its_doors():
 
 def test_who_has_to_be_told_of_a_new_address(plan):
     opened = dataclasses.replace(plan, choices=OPEN)
-    assert memberships.moved_from(opened, Choices()) == "", "nobody came to loopback"
-    assert memberships.moved_from(opened, OPEN) == ""
-    assert memberships.moved_from(opened, Choices("10.0.0.9", "10.0.0.9")) == "10.0.0.9"
+    assert memberships.moved(opened, Choices()) == "", "nobody came to loopback"
+    assert memberships.moved(opened, OPEN) == ""
+    assert "10.0.0.9" in memberships.moved(opened, Choices("10.0.0.9", "10.0.0.9"))
+    assert "BOSS=10.0.0.1" in memberships.moved(opened, Choices("10.0.0.9", "10.0.0.9"))
+    assert memberships.moved(elsewhere(plan, "https://10.0.0.1:8603"), OPEN) == "", "nobody is below a node"

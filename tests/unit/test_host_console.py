@@ -6,7 +6,7 @@ import os
 import pytest
 
 from deploy.cli import contexts
-from deploy.host import account, console
+from deploy.host import account, checks, console
 from deploy.host.plan import Choices
 from luhyaapi.errors import Refused
 from tests.support.certificates import issue, pem
@@ -69,6 +69,8 @@ def test_one_that_cannot_be_read_is_named_and_keeps_no_reset_from_its_work(plan,
     with pytest.raises(Refused, match=r"console\.certificate") as e:
         console.of(plan)
     assert "clc.local.toml" in e.value.hint
+    with pytest.raises(Refused, match=r"console\.certificate"):
+        checks.settings(plan)
     who = account.Caller(tmp_path / "user", os.getuid(), os.getgid())
     contexts.save(contexts.Context("default", plan.console.rstrip("/"), "t"), who.config)
     account.drop_entry(plan, who)
