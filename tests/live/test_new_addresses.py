@@ -1,12 +1,17 @@
 """An address that changes, with real doors: a role speaks TLS later than it joined, a node follows its boss alone."""
 
 import dataclasses
+import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from clc.services import own
-from deploy.host import ground, memberships, up
-from deploy.host.plan import LOOPBACK, Choices
+from deploy.host import down, ground, memberships, up
+from deploy.host.plan import LOOPBACK, Choices, Ports
+from deploy.host.profiles import FULL
 from luhyaapi import conf
 from luhyaapi.conf import Settings
 from luhyaapi.errors import Refused, Unavailable
@@ -45,6 +50,36 @@ def test_a_door_opens_with_the_certificate_it_was_given_later(plan):
             assert client.get(f"https://127.0.0.1:{door.port}/healthz", extensions=tls.asking(trusted)).status_code == 200
     finally:
         door.stop()
+
+
+@pytest.fixture
+def full():
+    """Roles with accounts of their own, and a supervisor; no program runs."""
+    home = Path(tempfile.mkdtemp(prefix="edu"))
+    home.chmod(0o755)  # the accounts pass through it
+    made = dataclasses.replace(a_plan(home), profile=FULL, ports=Ports(27600), choices=Choices(roles=("clc", "walrus")))
+    try:
+        yield made
+    finally:
+        down.down(made)
+        shutil.rmtree(home)
+
+
+def test_what_make_up_begins_with_moves_the_roles_of_the_host(full):
+    up.begin(full)
+    up.as_role(full, "clc", "certify")
+    member(full, own.load(full.home / "clc"), "walrus")
+    folder, account = full.certificate("walrus").parent, ground.owner("educloud")
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, account.uid, account.gid)
+    up.begin(dataclasses.replace(full, choices=OPEN))
+    assert held(full, "walrus").broker.endswith("@10.0.0.1:27615/clc")
+    assert identity.names_in((folder / "tls.pem").read_text()) == {IDS["walrus"], "walrus.educloud"}
+    assert {path.stat().st_uid for path in folder.iterdir()} == {account.uid}
+    assert "ssl" in (full.home / "broker/rabbitmq.conf").read_text()
+    up.begin(full)
+    assert not held(full, "walrus").secured
+    assert "ssl" not in (full.home / "broker/rabbitmq.conf").read_text()
 
 
 @pytest.fixture
