@@ -47,8 +47,9 @@ def _run(verb: str) -> None:
             _alone(where)
             where = _with(where, addresses.listening(os.environ.get("LISTEN", ""), where.choices))
             where = _with(where, addresses.with_roles(os.environ.get("EDUCLOUD_ROLES", ""), where.choices))
+            where = _with(where, addresses.with_demo(os.environ.get("EDUCLOUD_DEMO", ""), where.choices))
             if where.choices.bosses:
-                up_joined(where)
+                up_joined(where, os.environ)
             else:
                 up(where, os.environ)
         elif verb == "services-up":

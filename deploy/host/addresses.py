@@ -12,6 +12,8 @@ import psutil
 from deploy.host.plan import BOSSES, LOOPBACK, ROLES, Choices, Ports, bracketed
 from luhyaapi.errors import Refused
 
+IMAGES = ("all", "tiny", "none")
+"""What the first images of a cloud may be."""
 _ELSEWHERE = "192.0.2.1"  # kept free for examples: only the way there is asked for, nothing is sent
 _HOW = "LISTEN=ADDRESS with an address of this machine, or 0.0.0.0 for all of them; 127.0.0.1 closes the doors again"
 
@@ -21,21 +23,43 @@ def listening(wanted: str, kept: Choices) -> Choices:
     if not wanted:
         return kept
     if wanted in ("localhost", LOOPBACK):
-        return dataclasses.replace(kept, listen=LOOPBACK, address=LOOPBACK)
+        if any(door.startswith("https:") for door in kept.bosses.values()):
+            raise Refused("invalid", f"LISTEN={wanted} cannot be used", "the roles here belong to a cloud on other hosts, which reach them",
+                          hint="Leave LISTEN out, or take away what joined: make reset.")
+        return _at(kept, LOOPBACK, LOOPBACK)
     try:
         address = ipaddress.ip_address(wanted)
     except ValueError as e:
         raise Refused("invalid", f"LISTEN={wanted} cannot be used", str(e), hint=_HOW) from e
     if address.is_unspecified:
-        return dataclasses.replace(kept, listen=str(address), address=outward())
+        return _at(kept, str(address), outward())
     if str(address) not in _own() or address.is_loopback:
         raise Refused("invalid", f"LISTEN={wanted} cannot be used", "no network card of this machine has that address", hint=_HOW)
-    return dataclasses.replace(kept, listen=str(address), address=str(address))
+    return _at(kept, str(address), str(address))
+
+
+def _at(kept: Choices, listen: str, address: str) -> Choices:
+    """With these addresses; a boss on this very host is found at the new one too."""
+    here = {role for role, door in kept.bosses.items() if BOSSES[role] in kept.bosses and boss_host(door) == kept.address}
+    bosses = {role: _moved(door, address) if role in here else door for role, door in kept.bosses.items()}
+    return dataclasses.replace(kept, listen=listen, address=address, bosses=bosses)
+
+
+def _moved(door: str, host: str) -> str:
+    parts = urlsplit(door)
+    return parts._replace(netloc=f"{bracketed(host)}:{parts.port}").geturl()
 
 
 def uplinked(wanted: str, choices: Choices) -> Choices:
     """The choices with EDUCLOUD_UPLINK as the user gave it now; empty: as it was, ``none``: no card."""
     return dataclasses.replace(choices, uplink="" if wanted == "none" else wanted) if wanted else choices
+
+
+def with_demo(wanted: str, choices: Choices) -> Choices:
+    """The choices with EDUCLOUD_DEMO as the user gave it now; empty: as it was. Raises Refused(invalid)."""
+    if wanted not in ("", *IMAGES):
+        raise Refused("invalid", f"EDUCLOUD_DEMO={wanted} cannot be used", f"there are {', '.join(IMAGES)}")
+    return dataclasses.replace(choices, demo=wanted) if wanted else choices
 
 
 def with_roles(wanted: str, choices: Choices) -> Choices:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from deploy.host import enclose, tools
+from deploy.host import configs, console, enclose, ground, tools
 from deploy.host.plan import Plan
 from luhyaapi.errors import Refused
 
@@ -31,6 +31,7 @@ def preconditions(plan: Plan) -> None:
     if missing := absent(plan):
         raise Refused("invalid", "Programs are not installed", ", ".join(missing), hint="`make up` (or `make join`) installs them.")
     _known()
+    settings(plan)
     if "broker" in plan.services:
         _localhost()
     free_mib = shutil.disk_usage(plan.home).free // 2**20
@@ -42,6 +43,18 @@ def preconditions(plan: Plan) -> None:
             "conflict", "Ports of this cloud are taken by somebody else", "; ".join(foreign),
             hint="Stop that program, or choose other ports by EDUCLOUD_PORT_BASE.",
         )
+
+
+def settings(plan: Plan) -> None:
+    """Raises Refused(invalid) for what an operator cannot set for a role alone, and for a certificate that is not there."""
+    if "clc" in plan.roles:
+        console.of(plan)
+    for role in plan.roles:
+        for group, fields in ground.chosen(plan, role).items():
+            for field in sorted(set(fields) & set(configs.OWNED.get(group, ()))):
+                by = configs.CHOSEN_BY.get(field, "EDUCLOUD_HOME and EDUCLOUD_PORT_BASE")
+                raise Refused("invalid", f"{plan.own_settings(role)} sets {group}.{field}", "`make up` chooses it for all programs of this host",
+                              hint=f"Take the line out; it follows from {by}. Nothing was changed.")
 
 
 def absent(plan: Plan) -> list[str]:

@@ -45,7 +45,7 @@ def role(plan: Plan, name: str) -> str:
     if name in ("clc", "cc"):
         groups["host"]["stream_port"] = ports[f"{name}_stream"]
         if "broker" in plan.services:
-            groups["broker"] = _own_broker(plan, name)
+            groups["broker"] = own_broker(plan, name)
     if name in BOSSES:
         groups["boss"] = {"door": plan.boss_door(name), "token_file": plan.join_token(name)}
     if name == "clc":
@@ -60,7 +60,23 @@ def role(plan: Plan, name: str) -> str:
     return toml(groups)
 
 
-def _own_broker(plan: Plan, boss: str) -> dict[str, Any]:
+OWNED = {
+    "host": ("role", "state", "listen", "door_port", "stream_port", "address", "tls"),
+    "boss": ("door", "token_file"),
+    "broker": ("host", "port", "admin_port", "vhost", "user", "password_file", "address", "name"),
+    "board": ("host", "port"),
+    "console": ("port", "secret_file", "simulation"),
+    "network": ("bridge", "subnet", "uplink", "display_first", "display_count", "forwarded", "forward_first"),
+}
+"""Settings in which programs of this host have to agree: no role can have its own. Group to fields."""
+CHOSEN_BY = {
+    "listen": "LISTEN", "address": "LISTEN", "tls": "LISTEN", "subnet": "EDUCLOUD_SUBNET", "uplink": "EDUCLOUD_UPLINK", "door": "make join BOSS=",
+}
+"""How such a setting is chosen for the host, where not by EDUCLOUD_PORT_BASE."""
+
+
+def own_broker(plan: Plan, boss: str) -> dict[str, Any]:
+    """How a boss of this host reaches the broker here, and by which ``address`` and ``name`` its children on other hosts do."""
     ports = plan.ports
     group = {
         "host": "127.0.0.1", "port": ports["amqp"], "admin_port": ports["management"],

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from deploy.host import account, enclose, guests
+from deploy.host import account, boot, enclose, guests
 from deploy.host.firsts import phase
 from deploy.host.plan import Plan
 from deploy.host.profiles import MARK
@@ -45,6 +45,7 @@ def reset(plan: Plan, environ: Mapping[str, str]) -> None:
     if any(plan.home.iterdir()) and not (plan.home / MARK).exists():
         raise Refused("invalid", f"{plan.home} is not a folder of eduCloud", "it has no mark of ours, so nothing was deleted")
     down(plan)
+    boot.remove(plan)
     account.drop_entry(plan, account.caller(environ))
     with phase("state deleted"):
         shutil.rmtree(plan.home)

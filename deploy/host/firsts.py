@@ -50,12 +50,18 @@ def build(plan: Plan, wanted: str) -> None:
 
 
 def provide(plan: Plan, wanted: str, client: Client, home: Path) -> None:
-    """Bring the first images into the cloud; ``wanted``: all, tiny or none. ``home`` is the calling user's."""
+    """Bring the first images into the cloud, each once: one that was deleted stays away. ``wanted``: all, tiny or none.
+
+    ``home`` is the calling user's.
+    """
     if wanted == "none":
         return
-    with phase("demonstration image tiny"):
-        if client("image", "show", "tiny", "--json", timeout_s=30, check=False).code != 0:
-            client(*_upload(plan), timeout_s=600)
+    brought = plan.supervisor / "demo-tiny"
+    if not brought.exists():
+        with phase("demonstration image tiny"):
+            if client("image", "show", "tiny", "--json", timeout_s=30, check=False).code != 0:
+                client(*_upload(plan), timeout_s=600)
+        brought.touch()
     done = plan.supervisor / "demo-debian"
     if wanted == "all" and "debian" in plan.profile.first_images and not done.exists() and not enclose.ours(str(plan.home), "demo"):
         print("image           debian is being built, which takes a minute or two: educloud task list", file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -9,20 +10,23 @@ import os
 import pwd
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deploy.host import configs, enclose
 from deploy.host.plan import ACTING, ALL_ROLES, Plan
 from deploy.host.profiles import MARK
 from luhyaapi import clock
-from luhyaapi.errors import Failed, Unavailable
+from luhyaapi.errors import Failed, Refused, Unavailable
 from luhyaapi.wire import identity
 
 _TOKEN_FRESH_S = 300
-_PARTS = ("luhyaapi", "luhyadb", "clc", "walrus", "cc", "nc", "sc")
+_PARTS = ("luhyaapi", "luhyadb", "clc", "walrus", "cc", "nc", "sc", "deploy")
+_KEEPER = "deploy/host/keeper.py"
 _SECRETS = (("clc", "broker-password"), ("cc", "broker-password"), ("clc", "session-secret"))
 
 
@@ -157,6 +161,18 @@ def prepare(plan: Plan, owner_of: Callable[[str], Owner] = owner) -> set[str]:
     return changed
 
 
+def chosen(plan: Plan, role: str) -> dict[str, dict[str, Any]]:
+    """What the operator set for a role: group to field to value. Raises Refused(invalid)."""
+    file = plan.own_settings(role)
+    try:
+        groups = tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as e:
+        raise Refused("invalid", f"{file} cannot be read", str(e), hint="Correct it; nothing was changed.") from e
+    return {group: fields for group, fields in groups.items() if isinstance(fields, dict)}
+
+
 def _secret(path: Path, to: Owner) -> None:
     write(path, read(path) or secrets.token_urlsafe(32) + "\n", to)
 
@@ -213,12 +229,37 @@ def _enclosures(plan: Plan, root: Owner) -> set[str]:
     changed = set()
     made_of = release(plan.program)
     for program in plan.programs:
-        spec = configs.enclosure(plan, program) | ({"release": made_of} if program in plan.role_programs else {})
+        spec = configs.enclosure(plan, program)
+        if program in plan.role_programs:
+            spec |= {"release": made_of, "settings": _settings_of(plan, program)}
         if write(plan.supervisor / f"{program}.json", json.dumps(spec, indent=1), root):
             changed.add(program)
-    if write(plan.supervisor / "supervisord.conf", configs.supervisor(plan), root):
+    # The supervisor is one of ours too; to start it anew stops everything, so only its own file counts.
+    keeper = hashlib.sha256((plan.program / _KEEPER).read_bytes()).hexdigest()[:16]
+    if write(plan.supervisor / "supervisord.conf", f"; {_KEEPER} {keeper}\n{configs.supervisor(plan)}", root):
         changed.add("supervisor")
     return changed
+
+
+def _settings_of(plan: Plan, program: str) -> str:
+    """What the operator set for the role, or roles, that a program is; another one after a change, and then it starts anew."""
+    digest = hashlib.sha256()
+    for role in plan.roles:
+        if program in plan.programs_of(role):
+            with contextlib.suppress(OSError):
+                digest.update(plan.own_settings(role).read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def written_since(plan: Plan, started: Mapping[str, int]) -> set[str]:
+    """The programs whose files were written after they started, since an earlier run was cut in between. ``started``: second of the epoch."""
+    files = {program: [plan.supervisor / f"{program}.json"] for program in plan.programs}
+    for role in plan.roles:
+        for program in plan.programs_of(role):
+            files[program].append(plan.config(role))
+    if "broker" in plan.services:
+        files["broker"].append(plan.home / "broker" / "rabbitmq.conf")
+    return {program for program, paths in files.items() if any(int(path.stat().st_mtime) > started.get(program, 0) for path in paths)}
 
 
 def join_tokens_missing(plan: Plan) -> list[str]:
@@ -237,9 +278,8 @@ def _is_fresh(path: Path) -> bool:
 def release(program: Path) -> str:
     """What the programs are made of, in a word: another one after an update, and then the roles start anew."""
     digest = hashlib.sha256()
-    for part in _PARTS:
-        for file in sorted((program / part).rglob("*")):
-            if file.suffix in (".py", ".html", ".mo", ".js", ".css"):
-                seen = file.stat()
-                digest.update(f"{file.relative_to(program)} {seen.st_size} {seen.st_mtime_ns}\n".encode())
+    files = [file for part in _PARTS for file in sorted((program / part).rglob("*")) if file.suffix in (".py", ".html", ".mo", ".js", ".css")]
+    for file in [*files, *program.glob("requirements.txt")]:
+        seen = file.stat()
+        digest.update(f"{file.relative_to(program)} {seen.st_size} {seen.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]

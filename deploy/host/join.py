@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.host import addresses, firsts, ground, up
+from deploy.host import addresses, boot, firsts, ground, memberships, up
 from deploy.host.firsts import phase
 from deploy.host.plan import ACTING, LOOPBACK, REACHED, Choices, Plan
 from deploy.host.supervision import Supervision, tail
@@ -18,6 +18,8 @@ from luhyaapi.errors import Failed, Refused, Unavailable
 
 _JOIN_PATIENCE_S = 600.0
 _UP_PATIENCE_S = 60.0
+_NO_BOSS = "not connected to"
+"""How a door says that its boss is away."""
 _USAGE = "make join ROLE=nc BOSS=ADDRESS TOKEN=... (or TOKEN_FILE=...)"
 
 
@@ -52,7 +54,7 @@ def join(plan: Plan, environ: Mapping[str, str]) -> None:
         _start(plan, supervision, each)
     with phase(f"{role} joined"):
         _until_joined(plan, supervision, role)
-    up_joined(plan)
+    up_joined(plan, environ)
 
 
 def running(plan: Plan, role: str) -> list[str]:
@@ -60,26 +62,32 @@ def running(plan: Plan, role: str) -> list[str]:
     return [each for each in plan.roles if each == role or plan.certificate(each).exists()]
 
 
-def up_joined(plan: Plan) -> None:
-    """What has joined from this host runs."""
+def up_joined(plan: Plan, environ: Mapping[str, str]) -> None:
+    """What has joined from this host runs. A boss that is away is waited for by the roles themselves."""
+    moved = memberships.moved(plan, Choices.kept(plan.choices_file))
     # A cluster's broker speaks TLS from when the cluster has its certificate.
     supervision = up.begin(plan)
     up.start_services(plan, supervision)
     for role in plan.roles:
         _start(plan, supervision, role)
+    waits = {}
     for role in plan.roles:
         with phase(f"{role} up"):
-            _until_ready(plan, supervision, role)
-    if "nc" in plan.roles:
-        up.open_kvm(plan, supervision)
+            waits[role] = _until_ready(plan, supervision, role)
+    boot.install(plan, environ)
+    if moved:
+        print(f"notice          {moved}")
     for role in plan.roles:
         print(f"{role:<15} runs for {plan.boss_door(role)}, log {plan.log(role)}")
+        if waits[role]:
+            print(f"notice          {role} is {waits[role]}. It goes on trying; where its boss has moved: make join ROLE={role} BOSS=ADDRESS")
 
 
 def _start(plan: Plan, supervision: Supervision, role: str) -> None:
     if role == "nc":
         firsts.build(plan, "none")
-    if role == "cc":
+    if role == "cc" and up.unsettled(plan, "cc"):
+        supervision.stop(role)
         up.as_role(plan, "cc", "migrate")
     supervision.start(role)
 
@@ -125,11 +133,19 @@ def _must_run(plan: Plan, supervision: Supervision, role: str) -> None:
         raise Failed("program", f"{role} cannot join", tail(plan.log(role)))
 
 
-def _until_ready(plan: Plan, supervision: Supervision, role: str) -> None:
-    until = clock.monotonic() + _UP_PATIENCE_S
-    while clock.monotonic() < until:
+def _until_ready(plan: Plan, supervision: Supervision, role: str, patience_s: float = _UP_PATIENCE_S) -> str:
+    """Wait for a role; why it goes on waiting for its boss, which may be away for longer; empty: it is up. Raises Failed."""
+    until = clock.monotonic() + patience_s
+    while True:
         _must_run(plan, supervision, role)
-        if (why := up.not_ready(plan, role)) == "":
-            return
+        # The proof needs no boss, and guests that stay here need what was proved.
+        up.open_kvm(plan, supervision)
+        why = up.not_ready(plan, role)
+        if not why:
+            return ""
+        if clock.monotonic() > until:
+            break
         clock.sleep(0.5)
-    raise Failed("timeout", f"{role} is not up after {_UP_PATIENCE_S:.0f} s", f"{why}\n{tail(plan.log(role))}")
+    if all(reason.startswith(_NO_BOSS) for reason in why):
+        return "; ".join(why)
+    raise Failed("timeout", f"{role} is not up after {patience_s:.0f} s", f"{'; '.join(why)}\n{tail(plan.log(role))}")

@@ -24,12 +24,12 @@ DISPLAY_COUNT = 400
 ENVIRONMENT = {
     "PROFILE": "`full` (default as root), `rootless` (default otherwise) or `demo`; a cloud remembers its own",
     "EDUCLOUD_HOME": "folder of the whole state; `/var/lib/educloud`, without root `~/.local/share/educloud`",
-    "EDUCLOUD_PORT_BASE": "first of its ports (8600): clouds with different ones run side by side",
+    "EDUCLOUD_PORT_BASE": "first of its ports (8600): clouds with different ones run side by side; it stays",
     "EDUCLOUD_SUBNET": "network of the guests, /16 to /28; told from the ports, so that two clouds differ",
-    "EDUCLOUD_DEMO": "first images: `all`, `tiny` or `none`",
+    "EDUCLOUD_DEMO": "first images: `all`, `tiny` or `none`; each is brought in once",
     "EDUCLOUD_ROLES": "`clc` and which others run on this host, parted by commas; all five",
     "EDUCLOUD_UPLINK": "network card, without an address of its own, by which guests reach the cluster's other hosts",
-    "LISTEN": "address of this host at which its doors open, with TLS; without it everything binds loopback",
+    "LISTEN": "address of this host at which its doors open, with TLS; `127.0.0.1` closes them; another one later: the roles of this host follow",
 }
 """What ``make up`` takes from the environment."""
 
@@ -86,7 +86,8 @@ class Choices:
     ``listen``: the address its doors bind; ``address``: the one others reach them at. ``bosses``: the roles that joined a
     cloud from here, each with its boss's door; none: this host has the CLC, with the other ``roles`` chosen for it (none
     chosen: all five). ``uplink``: the network card that takes guests to the cluster's other hosts. ``subnet``: the network of
-    the guests, where one was named.
+    the guests, where one was named. ``port_base``: the first of its ports, 0 before it was first up; it stays. ``demo``: the first
+    images, where they were named.
     """
 
     listen: str = LOOPBACK
@@ -95,6 +96,8 @@ class Choices:
     uplink: str = ""
     roles: tuple[str, ...] = ()
     subnet: str = ""
+    port_base: int = 0
+    demo: str = ""
 
     def text(self) -> str:
         """As it is kept."""
@@ -277,6 +280,10 @@ class Plan:
         """A role's own configuration."""
         return self.home / role / f"{role}.toml"
 
+    def own_settings(self, role: str) -> Path:
+        """What the operator sets for a role, beside that."""
+        return self.config(role).with_suffix(".local.toml")
+
     def log(self, program: str) -> Path:
         """Where a program's output goes."""
         return self.folder(program) / "log" / f"{program}.log"
@@ -302,19 +309,23 @@ def make(
     environ: Mapping[str, str], program: Path, python: Path, config_file: Path = CONFIG_FILE, runtime: tuple[Path, ...] = (),
     choices: Choices | None = None, profile: Profile = FULL, default_home: Path = DEFAULT_HOME,
 ) -> Plan:
-    """The plan from EDUCLOUD_HOME, EDUCLOUD_PORT_BASE, EDUCLOUD_SUBNET, else the file's ``home``, ``port_base``, ``subnet``, else the subnet kept.
+    """The plan from EDUCLOUD_HOME, EDUCLOUD_PORT_BASE, EDUCLOUD_SUBNET, else the file's ``home``, ``port_base``, ``subnet``, else what was kept.
 
-    ``choices`` not given are those kept in the home. Raises Refused(invalid) with the choice named.
+    ``choices`` not given are those kept in the home. Raises Refused(invalid) with the choice named, Refused(state) for other ports than the cloud's.
     """
     given = _file(config_file)
     home = Path(environ.get("EDUCLOUD_HOME") or str(given.get("home", default_home)))
-    base = _base(environ.get("EDUCLOUD_PORT_BASE") or str(given.get("port_base", DEFAULT_BASE)))
     if not home.is_absolute() or len(home.parts) < 3 or any(c in str(home) for c in "%\"'\\\n;, "):
         raise Refused("invalid", f"EDUCLOUD_HOME={home} cannot be used", "an absolute path of at least two plain names is needed")
     if len(str(home)) > profile.longest_home:
         raise Refused("invalid", f"EDUCLOUD_HOME={home} is too long", f"sockets live in it: at most {profile.longest_home} characters",
                       hint="Choose a shorter folder by EDUCLOUD_HOME.")
     kept = Choices.kept(home / "supervisor" / CHOICES) if choices is None else choices
+    base = _base(environ.get("EDUCLOUD_PORT_BASE") or str(given.get("port_base") or kept.port_base or DEFAULT_BASE))
+    if kept.port_base not in (0, base):
+        # Broker, bridge and memberships are named by it: with another one the cloud would begin with an empty broker.
+        raise Refused("state", f"EDUCLOUD_PORT_BASE={base} is not that of the cloud in {home}", f"it was made with {kept.port_base}, which stays",
+                      hint="Leave it out (also in the configuration file), or choose another folder by EDUCLOUD_HOME for another cloud.")
     told = environ.get("EDUCLOUD_SUBNET", "")
     subnet = told or str(given.get("subnet", "")) or kept.subnet or _subnet_of(base)
     try:
@@ -324,7 +335,7 @@ def make(
     if not 16 <= network.prefixlen <= 28:
         raise Refused("invalid", f"EDUCLOUD_SUBNET={subnet} has the wrong size", "between /16 and /28 is needed")
     # Guests have addresses of it: without being told again it stays the same.
-    kept = dataclasses.replace(kept, subnet=str(network)) if told else kept
+    kept = dataclasses.replace(kept, port_base=base, subnet=str(network) if told else kept.subnet)
     return Plan(home, Ports(base), str(network), program, python, runtime, kept, profile)
 
 

@@ -40,6 +40,10 @@ class Supervision:
         """Program to its state: RUNNING, STARTING, BACKOFF, STOPPED, ... Raises OSError when the supervisor is away."""
         return {row["name"]: row["statename"] for row in self._ask("getAllProcessInfo")}
 
+    def started(self) -> dict[str, int]:
+        """Program to the second of the epoch at which it was started last, 0: never. Raises OSError when the supervisor is away."""
+        return {row["name"]: int(row["start"]) for row in self._ask("getAllProcessInfo")}
+
     def pid(self, program: str) -> int:
         """The process number of a program, 0 when it does not run."""
         return int(self._ask("getProcessInfo", program)["pid"])

@@ -13,9 +13,9 @@ from typing import Any
 
 import httpx
 
-from deploy.host import account, checks, enclose, firsts, ground, tools, unpack
+from deploy.host import account, boot, checks, console, enclose, firsts, ground, memberships, tools, unpack
 from deploy.host.firsts import phase
-from deploy.host.plan import LOOPBACK, REACHED, ROLES, Plan, bracketed
+from deploy.host.plan import LOOPBACK, REACHED, ROLES, Choices, Plan, bracketed
 from deploy.host.supervision import Supervision, last_words, tail
 from luhyaapi import clock, process
 from luhyaapi.contracts.vocabulary import Accelerator
@@ -29,7 +29,7 @@ _ROLES_PATIENCE_S = 120.0
 
 
 def services_up(plan: Plan) -> Supervision:
-    """The services this host's roles need run and answer; also the part of ``up`` that needs no role."""
+    """The services this host's roles need run and answer; also the part of ``up`` that needs no role: one whose files changed stops."""
     supervision = begin(plan)
     start_services(plan, supervision)
     return supervision
@@ -43,12 +43,15 @@ def begin(plan: Plan) -> Supervision:
             unpack.bind_python(plan)
     with phase("folders, secrets, configuration"):
         checks.preconditions(plan)
-        changed = ground.prepare(plan)
+        changed = memberships.follow(plan, Choices.kept(plan.choices_file))
+        changed |= ground.prepare(plan)
         if plan.profile.is_unpacked:
             unpack.share_libvirt(plan)
         if plan.secured and "clc" in plan.roles:
             as_role(plan, "clc", "certify")
             changed |= ground.prepare(plan)
+        if "clc" in plan.roles:
+            changed |= memberships.renew(plan, as_role)
     supervision = Supervision(plan)
     with phase("supervisor"):
         _supervise(plan, supervision, changed)
@@ -80,15 +83,18 @@ def _supervise(plan: Plan, supervision: Supervision, changed: set[str]) -> None:
         supervision.launch()
         return
     running = {name for name, state in supervision.states().items() if state in ("RUNNING", "STARTING", "BACKOFF")}
-    with ThreadPoolExecutor(len(running) or 1) as beside:
-        list(beside.map(supervision.restart, sorted(changed & running)))
+    stale = running & (changed | ground.written_since(plan, supervision.started()))
+    with ThreadPoolExecutor(len(stale) or 1) as beside:
+        # A role starts later, when its database is as its program wants it.
+        list(beside.map(lambda name: supervision.stop(name) if name in plan.role_programs else supervision.restart(name), sorted(stale)))
 
 
 def up(plan: Plan, environ: Mapping[str, str]) -> None:
     """The whole cloud runs, the administrator and the first image exist. Raises a Trouble that says what is missing."""
     began = clock.monotonic()
     who = account.caller(environ)
-    wanted = environ.get("EDUCLOUD_DEMO") or "all"
+    wanted = plan.choices.demo or "all"
+    moved = memberships.moved(plan, Choices.kept(plan.choices_file))
     supervision = begin(plan)
     with ThreadPoolExecutor(3) as beside:
         settled = beside.submit(_settle, plan, supervision, beside)
@@ -105,48 +111,49 @@ def up(plan: Plan, environ: Mapping[str, str]) -> None:
         if not account.has_entry(plan, who):
             _client_context(plan, who)
     with phase("roles up"):
-        _until_roles_up(plan, who)
-    if "libvirtd" in plan.services:
-        open_kvm(plan, supervision)
+        _until_roles_up(plan, supervision, who)
+    boot.install(plan, environ)
     firsts.provide(plan, wanted, lambda *words, timeout_s, check=True: client(plan, who, *words, timeout_s=timeout_s, check=check), who.home)
     print(f"{clock.monotonic() - began:7.2f} s  in all", file=sys.stderr, flush=True)
     if plan.profile.is_simulated:
         print(f"notice          {SIMULATION}")
-    print(f"console         {plan.console}")
-    if plan.secured:
+    there = console.of(plan)
+    print(f"console         {there.url}/")
+    if plan.secured and not there.own:
         print(f"authority       {plan.certified / identity.AUTHORITY_FILE} (browsers and clients elsewhere are told to trust it)")
+    if moved:
+        print(f"notice          {moved}")
     print("administrator   admin")
     print(f"password file   {plan.admin_password}")
 
 
-def as_role(plan: Plan, role: str, *words: str, timeout_s: float = 120.0) -> str:
+def as_role(plan: Plan, role: str, *words: str, stdin: bytes = b"", timeout_s: float = 120.0) -> str:
     """Run ``python -m deploy.admin ...`` with a role's account and configuration; its standard output."""
     program = plan.programs_of(role)[0]
     enclosed: list[str | Path] = [plan.python, "-m", "deploy.host.enclose", plan.supervisor / f"{program}.json", "--"]
-    return process.run([*enclosed, plan.python, "-m", "deploy.admin", *words], timeout_s=timeout_s, cwd=plan.program).text
+    return process.run([*enclosed, plan.python, "-m", "deploy.admin", *words], timeout_s=timeout_s, cwd=plan.program, stdin=stdin).text
 
 
 def _settle(plan: Plan, supervision: Supervision, beside: Executor) -> None:
-    done = plan.supervisor / "settled"
-    stamp = _migrations(plan.program)
-    if not done.exists() or done.read_text("utf-8") != stamp:
+    is_apart = "cc" in plan.roles and plan.programs_of("cc") != plan.programs_of("clc")
+    cluster = beside.submit(unsettled, plan, "cc") if is_apart else None
+    if unsettled(plan, "clc") | bool(cluster and cluster.result()):
         # A schema changes under nobody: what runs on the old one stops first.
         for program in plan.role_programs:
             supervision.stop(program)
-        is_apart = "cc" in plan.roles and plan.programs_of("cc") != plan.programs_of("clc")
-        cluster = beside.submit(as_role, plan, "cc", "migrate") if is_apart else None
+        migrated = beside.submit(as_role, plan, "cc", "migrate") if is_apart else None
         as_role(plan, "clc", "migrate")
         as_role(plan, "clc", "create-admin", "--password-file", str(plan.admin_password))
-        if cluster:
-            cluster.result()
-        done.write_text(stamp, "utf-8")
+        if migrated:
+            migrated.result()
     for role in ground.join_tokens_missing(plan):
         token = as_role(plan, "clc", "join-token", "--role", role).strip().splitlines()[-1]
         ground.write(plan.join_token(role), token + "\n", ground.owner(plan.user(role)))
 
 
-def _migrations(program: Path) -> str:
-    return "\n".join(sorted(p.name for p in (program / "luhyadb" / "migrations").glob("*.py")))
+def unsettled(plan: Plan, role: str) -> bool:
+    """Whether a boss's database lacks what this version needs. It is asked itself: another one may have taken its place."""
+    return not plan.certificate(role).exists() or bool(as_role(plan, role, "unsettled").strip())
 
 
 def _client_context(plan: Plan, who: account.Caller) -> None:
@@ -194,7 +201,7 @@ def broker_heard(document: Any) -> bool:
     return all(part.get("health") == "ok" for part in parts if part.get("name") == "broker")
 
 
-def _until_roles_up(plan: Plan, who: account.Caller) -> None:
+def _until_roles_up(plan: Plan, supervision: Supervision, who: account.Caller) -> None:
     until = clock.monotonic() + _ROLES_PATIENCE_S
     last, is_renewed = "", False
     while True:
@@ -213,11 +220,13 @@ def _until_roles_up(plan: Plan, who: account.Caller) -> None:
                 seen |= {"clc": "not at the broker yet"}
         except (Trouble, ValueError) as e:
             last = str(e)
+        open_kvm(plan, supervision)
         missing = [role for role in plan.roles if seen.get(role) != "up"]
         if not missing:
             return
         if clock.monotonic() > until:
-            raise Failed("timeout", f"Not up after {_ROLES_PATIENCE_S:.0f} s: {', '.join(missing)}", _explain(plan, missing, seen, last))
+            raise Failed("timeout", f"Not up after {_ROLES_PATIENCE_S:.0f} s: {', '.join(missing)}", _explain(plan, missing, seen, last),
+                         hint=console.hint(plan))
         clock.sleep(0.5)
 
 
@@ -232,19 +241,22 @@ def _explain(plan: Plan, missing: list[str], seen: dict[str, str], last: str) ->
 
 def open_kvm(plan: Plan, supervision: Supervision) -> None:
     """Let libvirt see /dev/kvm once the node proved it, which happens after libvirt's first start. Guests stay."""
-    if not enclose.proved(plan.accelerator_verdict):
+    if "libvirtd" not in plan.services or not enclose.proved(plan.accelerator_verdict):
         return
     if not plan.profile.is_roots:
         return  # it sees what its user may open
-    mounts = Path(f"/proc/{supervision.pid('libvirtd')}/mounts")
-    if " /dev/kvm " in mounts.read_text("utf-8"):
+    try:
+        mounts = Path(f"/proc/{supervision.pid('libvirtd')}/mounts").read_text("utf-8")
+    except OSError:
+        return  # about to start: it looks for the proof itself
+    if " /dev/kvm " in mounts:
         with phase("libvirt opened to the proved accelerator"):
             supervision.restart("libvirtd")
             _until_libvirt(plan, supervision)
 
 
-def not_ready(plan: Plan, role: str) -> str:
-    """Why a role of this host is not ready, by its own door; empty: it is."""
+def not_ready(plan: Plan, role: str) -> list[str]:
+    """Why a role of this host is not ready, by its own door; nothing: it is."""
     reached = plan.secured and role in REACHED
     folder = plan.home / role / "identity"
     trusted = tls.trust(folder, identity.role_name(role)) if reached else None
@@ -253,9 +265,9 @@ def not_ready(plan: Plan, role: str) -> str:
         with tls.http(trusted) as client:
             url = f"http{'s' if reached else ''}://{where}:{plan.ports[f'{role}_door']}/readyz"
             form = client.get(url, timeout=5, extensions=tls.asking(trusted)).json()
-        return "" if form.get("ready") else "; ".join(map(str, form.get("reasons", ["not ready"])))
+        return [] if form.get("ready") else [*map(str, form.get("reasons", []))] or ["not ready"]
     except (httpx.HTTPError, OSError, ValueError) as e:
-        return f"its door does not answer: {e}"
+        return [f"its door does not answer: {e}"]
 
 
 def _listens(port: int) -> bool:

@@ -37,7 +37,8 @@ _REACHED = (Role.CC, Role.WALRUS, Role.NC)
 def membership(settings: Settings, stopped: Callable[[], bool] = lambda: False, marks: AbstractSet[str] = frozenset()) -> Membership:
     """What this host holds, joining first where needed; waits as long as it takes. ``marks``: what only this machine has.
 
-    Raises Refused when turned away, and Refused(conflict) for the identity of another machine.
+    Raises Refused when turned away, Refused(conflict) for the identity of another machine, Refused(state) for one without the
+    certificate that its doors need.
     """
     folder = settings.host.identity
     told = ""
@@ -46,6 +47,9 @@ def membership(settings: Settings, stopped: Callable[[], bool] = lambda: False, 
         if held is not None:
             if why := of_another(folder, marks):
                 raise Refused("conflict", "This identity belongs to another machine", why, hint=what_to_do(folder))
+            if _speaks_tls(settings) and not (folder / identity.TLS_FILE).exists():
+                raise Refused("state", "This role has no certificate for its doors", "it joined while no other host reached them",
+                              hint="`make up` on the host of the CLC gets it one; on another host the role joins anew, with a token.")
             _remember(folder, marks)
             return held
         if stopped():
@@ -115,7 +119,7 @@ def _is_virtual(mark: str) -> bool:
 
 
 def _ask(settings: Settings, folder: Path) -> Membership | None:
-    role, name = settings.host.role, settings.host.name or os.uname().nodename
+    role, name = settings.host.role, _name(settings)
     key = identity.own_key(folder)
     file = folder / "request"
     if not file.exists():
@@ -125,7 +129,7 @@ def _ask(settings: Settings, folder: Path) -> Membership | None:
     door = _Door(settings, folder, token)
     form = {
         "request": request, "role": str(role), "name": name, "token": token,
-        "csr": identity.request(key, name), "address": settings.host.address, "tls": _tls_request(settings, folder, name),
+        "csr": identity.request(key, name), "address": settings.host.address, "tls": tls_request(settings),
     }
     answer = door.call("GET", f"join/{request}/")
     if answer.status_code == 404:
@@ -141,14 +145,24 @@ def _ask(settings: Settings, folder: Path) -> Membership | None:
     return granted
 
 
-def _tls_request(settings: Settings, folder: Path, name: str) -> str:
-    """The signing request for our own doors, the same each time: a P-256 signature has chance in it."""
-    if not (settings.host.tls and settings.host.role in _REACHED):
+def tls_request(settings: Settings) -> str:
+    """The signing request for our own doors (PEM), the same each time: a P-256 signature has chance in it. Empty: they speak no TLS."""
+    if not _speaks_tls(settings):
         return ""
+    folder = settings.host.identity
     file = folder / "tls-request.pem"
     if not file.exists():
-        files.write_atomic(file, identity.request(identity.tls_key(folder / identity.TLS_KEY_FILE), name).encode())
+        made = identity.request(identity.tls_key(folder / identity.TLS_KEY_FILE), _name(settings))
+        files.write_atomic(file, made.encode())
     return file.read_text()
+
+
+def _speaks_tls(settings: Settings) -> bool:
+    return settings.host.tls and settings.host.role in _REACHED
+
+
+def _name(settings: Settings) -> str:
+    return settings.host.name or os.uname().nodename
 
 
 def _token(settings: Settings) -> str:

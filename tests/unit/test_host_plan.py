@@ -220,6 +220,99 @@ def test_an_update_of_the_programs_is_noticed(tmp_path):
     assert ground.release(tmp_path) != before
 
 
+@pytest.mark.parametrize("part", ["deploy/processes.py", "deploy/host/enclose.py", "requirements.txt"])
+def test_an_update_of_what_starts_them_is_noticed_too(tmp_path, part):
+    before = ground.release(tmp_path)
+    (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / part).write_text("a", "utf-8")
+    assert ground.release(tmp_path) != before
+
+
+def test_another_keeper_takes_another_supervisor(cloud, tmp_path):
+    ground.prepare(cloud, me)
+    assert ground.prepare(cloud, me) == set()
+    other = tmp_path / "program"
+    (other / "deploy/host").mkdir(parents=True)
+    (other / "deploy/host/keeper.py").write_text("another")
+    assert "supervisor" in ground.prepare(plan.Plan(cloud.home, cloud.ports, cloud.subnet, other, cloud.python), me)
+
+
+def test_a_setting_of_the_operator_restarts_the_programs_of_its_role(cloud):
+    ground.prepare(cloud, me)
+    for role, programs in (("clc", {"clc-web", "clc-relay"}), ("nc", {"nc"})):
+        file = cloud.own_settings(role)
+        for text in ("[cache]\nquota_mib = 1\n", "[cache]\nquota_mib = 2\n"):
+            file.write_text(text)
+            assert ground.prepare(cloud, me) == programs
+            assert ground.prepare(cloud, me) == set()
+        file.unlink()
+        assert ground.prepare(cloud, me) == programs
+
+
+@pytest.mark.parametrize(("role", "text", "named", "by"), [
+    ("cc", "[network]\nsubnet = '10.9.0.0/24'", "network.subnet", "EDUCLOUD_SUBNET"), ("nc", "[host]\ndoor_port = 1", "host.door_port", "EDUCLOUD_PORT_BASE"),
+    ("clc", "[host]\nlisten = '0.0.0.0'", "host.listen", "LISTEN"), ("clc", "[console]\nport = 443", "console.port", "EDUCLOUD_PORT_BASE"),
+    ("nc", "[network]\nbridge = 'br0'", "network.bridge", "EDUCLOUD_PORT_BASE"), ("walrus", "[boss]\ndoor = 'http://x:1'", "boss.door", "make join BOSS="),
+])
+def test_what_all_programs_agree_in_no_role_sets_for_itself(cloud, role, text, named, by):
+    cloud.own_settings(role).parent.mkdir(parents=True)
+    cloud.own_settings(role).write_text(text)
+    with pytest.raises(Refused, match=named) as e:
+        checks.settings(cloud)
+    assert by in e.value.hint
+    cloud.own_settings(role).write_text("[cache]\nquota_mib = 1\n[network]\ncampus = 'eth1'\n[hypervisor]\nuri = 'xen:///system'")
+    checks.settings(cloud)
+    cloud.own_settings(role).write_text("[cache")
+    with pytest.raises(Refused, match=r"local\.toml cannot be read"):
+        checks.settings(cloud)
+
+
+def test_every_setting_that_is_owned_is_one():
+    for group, fields in configs.OWNED.items():
+        assert set(fields) <= set(type(getattr(conf.Settings(), group)).model_fields)
+
+
+class Running:
+    """A supervisor all of whose programs run since ``began``; what it is told is noted."""
+
+    def __init__(self, began):
+        self.began, self.told = began, set()
+
+    def answers(self):
+        return True
+
+    def states(self):
+        return dict.fromkeys(plan.PROGRAMS, "RUNNING")
+
+    def started(self):
+        return dict.fromkeys(plan.PROGRAMS, self.began)
+
+    def stop(self, program):
+        self.told.add(("stop", program))
+
+    def restart(self, program):
+        self.told.add(("restart", program))
+
+
+def test_a_role_that_changed_stops_until_its_database_is_as_the_new_one_wants_it(cloud):
+    ground.prepare(cloud, me)
+    running = Running(began=2**40)
+    up._supervise(cloud, running, {"broker", "cc", "clc-web"})
+    assert running.told == {("restart", "broker"), ("stop", "cc"), ("stop", "clc-web")}
+
+
+def test_what_an_earlier_run_left_unfinished_is_done(cloud):
+    """It was cut after the files were written: nothing differs any more, and what runs read the old ones."""
+    ground.prepare(cloud, me)
+    later = int(cloud.config("nc").stat().st_mtime) + 10
+    running = Running(began=later)
+    up._supervise(cloud, running, set())
+    assert running.told == set()
+    os.utime(cloud.config("nc"), (later + 5, later + 5))
+    up._supervise(cloud, running, set())
+    assert running.told == {("stop", "nc")}
+
+
 def test_an_old_join_token_is_replaced_until_the_role_joined(cloud):
     ground.prepare(cloud, me)
     assert ground.join_tokens_missing(cloud) == list(plan.ACTING)
