@@ -161,8 +161,8 @@ def settings() -> str:
     parts = [
         "# Settings\n", _NOTE,
         "Each role reads its own TOML file, named by `EDUCLOUD_CONFIG`. Where `make up` writes that file, what you choose yourself goes",
-        "beside it, into `<role>.local.toml`: it wins, is never touched, and the next `make up` restarts the role with it. A role that is started by hand, or by a",
-        "unit of its own, takes `EDUCLOUD_<GROUP>__<FIELD>` from its environment before either file; one that `make up` starts has an environment of its own.",
+        "beside it, into `<role>.local.toml`: it wins, is never touched, and the next `make up` restarts the role with it. A role that is started by hand,",
+        "or by a unit of its own, takes `EDUCLOUD_<GROUP>__<FIELD>` from its environment before either file; one that `make up` starts has an environment of its own.",
         "Secrets are never values: a setting names the file that holds one.\n",
         "## make up\n", "What `make up` takes from the environment to write the files of the roles. It remembers all of it",
         f"but `EDUCLOUD_HOME`; `home`, `port_base` and `subnet` may stand in `{plan.CONFIG_FILE}` instead.\n",
