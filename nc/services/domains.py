@@ -11,7 +11,7 @@ from luhyaapi.conf import Settings
 from luhyaapi.contracts.reports import InstanceFacts
 from luhyaapi.contracts.specs import DomainFacts, Fault, MachineSpec
 from luhyaapi.contracts.vocabulary import DomainState, InstanceState
-from luhyaapi.errors import Failed, Refused, Trouble, Unavailable
+from luhyaapi.errors import Failed, Refused, Trouble, Unavailable, of
 from luhyaapi.role import Job
 from luhyaapi.wire import stream
 from nc.services import belongings, disks
@@ -47,6 +47,7 @@ class Domains:
         self._turns = Turns()
         self._told: dict[str, tuple[str, int, int, bool]] = {}
         self._failed: dict[str, Fault] = {}
+        self._unseen: dict[str, str] = {}
         self._compared = False
         self._watched: set[str] = set()
         self._fetched: dict[tuple[str, str], float] = {}
@@ -167,8 +168,8 @@ class Domains:
             for blob in wanted.spec.image.blobs:
                 self._hands.cache.unpin(blob.sha256, instance)
         self.wanted.forget(instance)
-        self._told.pop(instance, None)
-        self._failed.pop(instance, None)
+        for known in (self._told, self._failed, self._unseen):
+            known.pop(instance, None)
         self._watched.discard(instance)
         self._connected.discard(instance)
 
@@ -258,9 +259,11 @@ class Domains:
     # ---- wanted against found
 
     def reconcile(self, busy: set[str]) -> None:
-        """Look at every instance that no order is about; the first time, start what should run."""
-        if not self._compared:
-            self.standing.resume()
+        """Look at every instance that no order is about; the first time, start what should run.
+
+        One that cannot be looked at is tried again the next time. Raises what ``list`` of the hypervisor raises.
+        """
+        self.standing.resume()
         self.standing.settle()
         found = self._found()
         self._serve()
@@ -272,13 +275,28 @@ class Domains:
             if instance not in busy:
                 with self._turns.look(instance) as is_ours:
                     if is_ours:
-                        self._look(instance, self._there(instance, found, asked_at))
+                        self._try_look(instance, found, asked_at)
         self._compared = True
-        self.wanted.seen()
         known = set(self.wanted.all()) | busy
         self.strangers = tuple(sorted(i for i, d in found.items() if i not in known and d.state is DomainState.RUNNING))
         for stranger in self.strangers:
             _log.warning("domain without an order is left alone", instance=stranger)
+        self.wanted.seen()
+
+    def _try_look(self, instance: str, found: dict[str, DomainFacts], asked_at: float) -> None:
+        """What one instance is in the way of is in no other's way."""
+        try:
+            self._look(instance, self._there(instance, found, asked_at))
+        except Exception as error:
+            trouble = of(error)
+            if self._unseen.get(instance) != trouble.code:
+                is_bug = trouble.code == "bug"
+                _log.warning("instance could not be looked at", instance=instance, code=trouble.code, why=str(error), exc_info=is_bug)
+            self._unseen[instance] = trouble.code
+            if trouble.family == "unavailable":
+                self._found()  # which tells a hypervisor that answers nobody from one guest it has trouble with
+        else:
+            self._unseen.pop(instance, None)
 
     def unpin_fetched(self) -> None:
         """What a task fetched and never started is let go after a while: its flow has long ended."""
