@@ -50,11 +50,16 @@ class Beat:
         agent, wanted, word = self._agent, self._office.domains.wanted, self._office.domains.guards.word
         disks.keep_logs_short(wanted.folder(instance) / "console.log" for instance in wanted.all())
         agent.report(host_facts(
-            agent.me, agent.settings, services={"hypervisor": self._office.trouble or "ok"}, guests=self._office.domains.counts(),
+            agent.me, agent.settings, services=self._services(), guests=self._office.domains.counts(),
             blobs=tuple(self._office.cache.sha256s()), halves=self._office.cache.halves(), open_commands=agent.journal.counts()[0],
             health=self._office.trouble,
             strangers=self._office.domains.strangers, segments=word.number if word else 0,
         ))
+
+    def _services(self) -> dict[str, str]:
+        stalled = len(self._office.domains.stalls.instances)
+        disk = {"disk": f"has no room for what guests write: {stalled} of them stand still"} if stalled else {}
+        return {"hypervisor": self._office.trouble or "ok", **disk}
 
     def prove(self) -> None:
         """Ask the hypervisor what it is; the first time this boots the accelerator proof. A change is told at once.

@@ -76,7 +76,8 @@ class Hypervisor(Protocol):
     ``stop`` asks by ACPI and pulls the plug after ``grace_s`` seconds; cancelled, it raises Refused(cancelled)
     and pulls nothing. ``remove`` also ends what runs and leaves no definition; files belong to the caller.
     ``inspect`` of an absent domain answers DomainState.ABSENT; only a hypervisor that answered may say so.
-    ``list`` names our domains only. ``stand`` has the disk of a running guest that was started on ``base_socket`` stand on
+    ``start`` lets one go on that is paused. One whose disk took no more (its node's is full) pauses by itself, is told ``paused`` with
+    ``io_error``, and writes again what it could not when it goes on. ``list`` names our domains only. ``stand`` has the disk of a running guest that was started on ``base_socket`` stand on
     ``base``, which holds the same: from then on the socket is not needed, and the guest notices nothing. ``connect`` gives the cards
     of a running guest their carrier.
     ``display.port`` of a running one is the port its machine was lent, whether or not anything listens there.

@@ -83,7 +83,10 @@ class LibvirtHypervisor:
             if not domain.isActive():
                 _begin(domain)
                 _no_ipv6(domain)
-            if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
+            state, reason = domain.state()
+            if _is_stalled(state, reason):
+                domain.resume()
+            elif state == libvirt.VIR_DOMAIN_PAUSED:
                 _go(domain)
             return _facts(domain)
 
@@ -283,9 +286,16 @@ def _facts(domain: Any) -> DomainFacts:
     return DomainFacts(
         instance=domain.name(),
         state=_state(state, reason),
+        paused=state == libvirt.VIR_DOMAIN_PAUSED,
+        io_error=_is_stalled(state, reason),
         display=Display(port=_port(tree) if running else 0),
         accelerator=_ACCELERATORS.get(tree.get("type", ""), Accelerator.UNPROVED),
     )
+
+
+def _is_stalled(state: int, reason: int) -> bool:
+    """Without an error policy QEMU pauses a guest whose write finds no room; other errors the guest is told of."""
+    return state == libvirt.VIR_DOMAIN_PAUSED and reason == libvirt.VIR_DOMAIN_PAUSED_IOERROR
 
 
 def _state(state: int, reason: int) -> DomainState:

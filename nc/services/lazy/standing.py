@@ -42,6 +42,10 @@ class Standing:
                 return False
             return is_ours
 
+    def forget(self, instance: str) -> None:
+        """What was known of its last start says nothing of the next."""
+        self._assured.discard(instance)
+
     def started(self, instance: str) -> None:
         """Its start went to its end in this process."""
         self._assured.add(instance)
