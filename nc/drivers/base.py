@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Protocol, runtime_checkable
 from luhyaapi import clock
 from luhyaapi.contracts.specs import Allow, DomainFacts, LinkFacts, MachineSpec, Nic, NodeForward, SegmentSpan
 from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, Part
-from luhyaapi.errors import Refused
+from luhyaapi.errors import Refused, Unavailable
 
 ASK_EVERY_S = 2.0
 LOOK_EVERY_S = 0.2
@@ -172,7 +173,7 @@ def ends_politely(
 ) -> bool:
     """Ask a guest to end, again every few seconds since one that still boots is deaf; whether it ended in ``grace_s``.
 
-    Raises Refused(cancelled).
+    One whose process does not answer is deaf too: ``ask`` raises Unavailable. Raises Refused(cancelled).
     """
     until = clock.monotonic() + grace_s
     ask_at = clock.monotonic()
@@ -183,7 +184,8 @@ def ends_politely(
         if now >= until:
             return False
         if now >= ask_at:
-            ask()
+            with contextlib.suppress(Unavailable):
+                ask()
             ask_at = now + ASK_EVERY_S
         clock.sleep(min(LOOK_EVERY_S, max(until - clock.monotonic(), 0.0)))
     return True

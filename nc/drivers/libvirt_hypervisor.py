@@ -25,6 +25,7 @@ from nc.drivers.libvirt_link import Absent, Link
 _log = log.get(__name__)
 
 QUICK_S = 30.0
+POLITE_S = 5.0
 START_S = 120.0
 DESTROY_S = 60.0
 _RUNNING = {
@@ -92,7 +93,7 @@ class LibvirtHypervisor:
 
         what = f"{instance} could not be started"
         try:
-            return self._link.ask(act, what=what, timeout_s=START_S)
+            return self._link.ask_guest(instance, act, what=what, timeout_s=START_S)
         except Absent:
             raise Failed("hypervisor", what, "it is not defined here") from None
 
@@ -100,13 +101,13 @@ class LibvirtHypervisor:
         """See :class:`nc.drivers.base.Hypervisor`."""
         what = f"{instance} could not be put on its image"
         with contextlib.suppress(Absent):
-            self._link.ask(lambda c: libvirt_base.on_file(_find(c, instance), base, base_format), what=what)
+            self._link.ask_guest(instance, lambda c: libvirt_base.on_file(_find(c, instance), base, base_format), what=what)
 
     def stop(self, instance: str, grace_s: float, cancelled: Callable[[], bool] = never) -> None:
         what = f"{instance} could not be stopped"
         try:
             ended = ends_politely(
-                lambda: self._link.ask(lambda c: _shutdown(_find(c, instance)), what=what),
+                lambda: self._link.ask_guest(instance, lambda c: _shutdown(_find(c, instance)), what=what, timeout_s=POLITE_S),
                 lambda: self._link.ask(lambda c: bool(_find(c, instance).isActive()), what=what),
                 grace_s, cancelled,
             )
@@ -138,7 +139,7 @@ class LibvirtHypervisor:
     def connect(self, instance: str) -> None:
         """See :class:`nc.drivers.base.Hypervisor`."""
         with contextlib.suppress(Absent):
-            self._link.ask(lambda c: _connect(_find(c, instance)), what=f"{instance} could not be connected")
+            self._link.ask_guest(instance, lambda c: _connect(_find(c, instance)), what=f"{instance} could not be connected")
 
     def inspect(self, instance: str) -> DomainFacts:
         try:
