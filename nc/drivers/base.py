@@ -76,6 +76,7 @@ class Hypervisor(Protocol):
     Refused(invalid) for a machine it cannot make. Never reports, never waits without a limit. ``define`` leaves it as it runs and changes the next start.
     ``stop`` asks by ACPI and pulls the plug after ``grace_s`` seconds; cancelled, it raises Refused(cancelled)
     and pulls nothing. ``remove`` also ends what runs and leaves no definition; files belong to the caller.
+    One whose process was ended from outside is CRASHED, as far as the driver heard of it; STOPPED is one that ended by itself.
     ``inspect`` of an absent domain answers DomainState.ABSENT; only a hypervisor that answered may say so.
     ``start`` lets one go on that is paused. One whose disk took no more (its node's is full) pauses by itself, is told ``paused`` with
     ``io_error``, and writes again what it could not when it goes on. ``list`` names our domains only. ``stand`` has the disk of a running guest that was started on ``base_socket`` stand on

@@ -24,6 +24,7 @@ _DEAD_CODES = {
     libvirt.VIR_ERR_NO_CONNECT, libvirt.VIR_ERR_INVALID_CONN, libvirt.VIR_ERR_RPC, libvirt.VIR_ERR_AUTH_FAILED,
     libvirt.VIR_ERR_AUTH_CANCELLED, libvirt.VIR_ERR_AUTH_UNAVAILABLE, libvirt.VIR_ERR_OPERATION_TIMEOUT,
 }
+_ENDS_A_STORY = {libvirt.VIR_DOMAIN_EVENT_STARTED, libvirt.VIR_DOMAIN_EVENT_UNDEFINED}
 _DEAD_DOMAINS = {libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE}
 
 
@@ -92,6 +93,8 @@ class Link:
         self._connection: Any = None
         self._stuck: list[_Call] = []
         self._callback: Callable[[str], None] | None = None
+        self.killed: set[str] = set()
+        """Domains whose process this host told to end, as far as was heard while somebody watched."""
 
     def ask(self, call: Callable[[Any], T], *, what: str, timeout_s: float | None = None) -> T:
         """Answer of ``call(connection)`` within ``timeout_s`` (default: the link's).
@@ -192,9 +195,14 @@ class Link:
     def _register(self, connection: Any) -> None:
         connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._changed, None)
 
-    def _changed(self, _connection: Any, domain: Any, _event: int, _detail: int, _opaque: Any) -> None:
+    def _changed(self, _connection: Any, domain: Any, event: int, detail: int, _opaque: Any) -> None:
+        name = domain.name()
+        if event == libvirt.VIR_DOMAIN_EVENT_SHUTDOWN and detail == libvirt.VIR_DOMAIN_EVENT_SHUTDOWN_HOST:
+            self.killed.add(name)
+        elif event in _ENDS_A_STORY or (event == libvirt.VIR_DOMAIN_EVENT_STOPPED and detail != libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN):
+            self.killed.discard(name)
         if self._callback:
-            self._callback(domain.name())
+            self._callback(name)
 
     def _closed(self, connection: Any, reason: int, _opaque: Any) -> None:
         _log.warning("libvirt connection closed", uri=self._uri, reason=reason)

@@ -43,7 +43,7 @@ class Bench:
 
     driver: Hypervisor
     folder: Path
-    kill: Callable[[str], None]
+    kill: Callable[..., None]
     answer: Callable[[str], None]
     again: Callable[[], Hypervisor]
     is_connected: Callable[[str], bool]
@@ -115,7 +115,7 @@ def _fake(tmp_path: Path) -> Iterator[Bench]:
         driver.write(A)
         return driver.full.clear
 
-    yield Bench(driver, tmp_path, driver.kill, driver.answer, lambda: HYPERVISORS["fake"](settings), driver.is_connected, full)
+    yield Bench(driver, tmp_path, lambda it, _number=0: driver.kill(it), driver.answer, lambda: HYPERVISORS["fake"](settings), driver.is_connected, full)
 
 
 def _libvirt(private: PrivateLibvirtd) -> Iterator[Bench]:
@@ -125,9 +125,9 @@ def _libvirt(private: PrivateLibvirtd) -> Iterator[Bench]:
     )
     driver = HYPERVISORS["libvirt"](settings)
 
-    def kill(instance: str) -> None:
+    def kill(instance: str, number: signal.Signals = signal.SIGKILL) -> None:
         for pid in private.pids(f"guest={instance},"):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
 
     link = Link(private.uri)
 
@@ -365,11 +365,15 @@ def test_two_guests_side_by_side(bench: Bench) -> None:
     assert [facts.display.port for facts in bench.driver.list()] == [PORTS[A], PORTS[B]]
 
 
-def test_killed_behind_our_back_is_crashed_and_starts_again(bench: Bench) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_behind_our_back_is_crashed_and_starts_again(bench: Bench, number: signal.Signals) -> None:
     bench.running()
-    bench.kill(A)
+    bench.kill(A, number)
     assert bench.becomes(A, DomainState.CRASHED, DomainState.STOPPED) is DomainState.CRASHED
+    assert [facts.state for facts in bench.driver.list()] == [DomainState.CRASHED]
     assert bench.driver.start(A).state is DomainState.RUNNING
+    bench.driver.stop(A, 0)
+    assert bench.driver.inspect(A).state is DomainState.STOPPED
 
 
 def test_lists_all_of_ours(bench: Bench) -> None:
