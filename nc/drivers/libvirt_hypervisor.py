@@ -300,7 +300,7 @@ def _destroy(domain: Any) -> None:
 
 def _is_stalled(state: int, reason: int) -> bool:
     """Without an error policy QEMU pauses a guest whose write finds no room; other errors the guest is told of."""
-    return state == libvirt.VIR_DOMAIN_PAUSED and reason == libvirt.VIR_DOMAIN_PAUSED_IOERROR
+    return (state, reason) == (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR)
 
 
 def _state(state: int, reason: int, *, is_killed: bool) -> DomainState:
