@@ -30,7 +30,7 @@ from tests.support.private_libvirtd import PrivateLibvirtd, private_libvirtd
 
 A, B = "ins-0000000a", "ins-0000000b"
 WRITER = bytes.fromhex("31c08ed88ed0bc007cbe207cb80043cd138106287c80008126287cff07ebea").ljust(32, b"\0") + bytes.fromhex(
-    "1000" "0100" "007c0000" "0100000000000000").ljust(478, b"\0") + b"\x55\xaa"
+    "10000100007c00000100000000000000").ljust(478, b"\0") + b"\x55\xaa"
 """A boot sector that writes to one place of its disk of 1 MiB after the other, for ever."""
 PORTS = {A: 8700, B: 8701}
 NIC = Nic(mac="52:54:00:00:00:0a", ip="10.231.0.7")
