@@ -79,7 +79,8 @@ class Hypervisor(Protocol):
     One whose process was ended from outside is CRASHED, as far as the driver heard of it; STOPPED is one that ended by itself.
     ``inspect`` of an absent domain answers DomainState.ABSENT; only a hypervisor that answered may say so.
     ``start`` lets one go on that is paused. One whose disk took no more (its node's is full) pauses by itself, is told ``paused`` with
-    ``io_error``, and writes again what it could not when it goes on. ``list`` names our domains only. ``stand`` has the disk of a running guest that was started on ``base_socket`` stand on
+    ``io_error``, and writes again what it could not when it goes on.
+    ``list`` names our domains only. ``stand`` has the disk of a running guest that was started on ``base_socket`` stand on
     ``base``, which holds the same: from then on the socket is not needed, and the guest notices nothing. ``connect`` gives the cards
     of a running guest their carrier.
     ``display.port`` of a running one is the port its machine was lent, whether or not anything listens there.

@@ -28,7 +28,8 @@ class Standing:
     def resume(self) -> None:
         """What the last process of this node left: guests wait for their images. Again for those that could not be served."""
         if not self._is_resumed:
-            self._is_resumed = all([self._resume(instance) for instance in self._wanted.all()])
+            left = [instance for instance in self._wanted.all() if not self._resume(instance)]
+            self._is_resumed = not left
 
     def _resume(self, instance: str) -> bool:
         with self._turns.look(instance) as is_ours:
