@@ -1,10 +1,13 @@
 """A guest whose node has no room for what it writes stands still, is said to, and goes on by itself when there is room."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from luhyaapi import clock, facts
 from luhyaapi.clock import ManualClock
 from luhyaapi.contracts.vocabulary import InstanceState
+from nc.beat import Beat
 from nc.services.domains import Domains
 from nc.services.stalls import EVERY_S, ROOM_MIB
 from tests.support.small_node import ONE, Node
@@ -95,3 +98,14 @@ def test_an_order_to_start_lets_it_go_on_at_once(node, disk):
     node.driver.full.clear()
     node.start()
     assert node.effects == ["resumed"]
+
+
+def test_its_node_says_how_many(node, disk):
+    said = []
+    office = SimpleNamespace(domains=node.domains, cache=node.hands.cache, trouble="")
+    journal = SimpleNamespace(counts=lambda: (0, 0))
+    beat = Beat(SimpleNamespace(services=office, me="nc-00000001", settings=node.settings, report=said.append, journal=journal), node.driver)
+    beat.beat()
+    node.domains.reconcile(set())
+    beat.beat()
+    assert [dict(facts.services).get("disk", "") for facts in said] == ["", "has no room for what guests write: 1 of them stand still"]
