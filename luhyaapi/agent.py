@@ -26,6 +26,7 @@ from luhyaapi.wire.signing import seal
 
 _log = log.get(__name__)
 _REPORT_LIFE_S = 30 * 86400.0
+_RECONCILE_ENDS_IN_S = 1.0
 HOSTS_AT_ONCE = 200
 """Heartbeats in one report: it stays far below the largest message, also when each host lists a hundred files."""
 
@@ -229,6 +230,10 @@ class Agent:
 
     def stop(self) -> None:
         """Stop taking orders, let running ones reach a checkpoint, publish what there is."""
+        # first: what ends together with this machine has not gone wrong
+        for loop in self.loops:
+            if loop.name == "reconcile":
+                loop.stop(_RECONCILE_ENDS_IN_S)
         for link in (self.up, self.down):
             if link is not None:
                 link.stop()

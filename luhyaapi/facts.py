@@ -111,6 +111,11 @@ def capacity(settings: Settings) -> Capacity:
     )
 
 
+def disk_free(folder: Path) -> int:
+    """Free bytes where that folder is."""
+    return _machine.disk(folder)[1]
+
+
 def host_facts(host: str, settings: Settings, services: Mapping[str, str] | None = None, **more: Any) -> HostFacts:
     """A heartbeat; ``services`` is what the role says of those it uses."""
     unsupervised = {} if _machine.is_supervised() else {"supervisor": "is gone"}

@@ -50,11 +50,16 @@ class Beat:
         agent, wanted, word = self._agent, self._office.domains.wanted, self._office.domains.guards.word
         disks.keep_logs_short(wanted.folder(instance) / "console.log" for instance in wanted.all())
         agent.report(host_facts(
-            agent.me, agent.settings, services={"hypervisor": self._office.trouble or "ok"}, guests=self._office.domains.counts(),
+            agent.me, agent.settings, services=self._services(), guests=self._office.domains.counts(),
             blobs=tuple(self._office.cache.sha256s()), halves=self._office.cache.halves(), open_commands=agent.journal.counts()[0],
             health=self._office.trouble,
             strangers=self._office.domains.strangers, segments=word.number if word else 0,
         ))
+
+    def _services(self) -> dict[str, str]:
+        stalled = len(self._office.domains.stalls.instances)
+        disk = {"disk": f"has no room for what guests write: {stalled} of them stand still"} if stalled else {}
+        return {"hypervisor": self._office.trouble or "ok", **disk}
 
     def prove(self) -> None:
         """Ask the hypervisor what it is; the first time this boots the accelerator proof. A change is told at once.
@@ -74,16 +79,27 @@ class Beat:
                     loop.wake()
 
     def reconcile(self) -> None:
-        """Domains wanted against domains found; now and then all of them are told, whatever was lost on the way."""
+        """Domains wanted against domains found; now and then all of them are told, whatever was lost on the way.
+
+        Each part is done also when another fails; then what the first one raised is raised at the end.
+        """
         if clock.monotonic() - self._told_all_at > _TELL_ALL_EVERY_S:
             self._told_all_at = clock.monotonic()
             self._office.domains.tell_all()
-        self._office.cache.sweep(_DAY_S)
-        self._office.domains.unpin_fetched()
-        self._office.domains.exports.go_on()
+        domains, failed = self._office.domains, None
+        for part in (lambda: self._office.cache.sweep(_DAY_S), domains.unpin_fetched, domains.exports.go_on, self._compare, domains.guards.renew):
+            try:
+                part()
+            except Exception as error:
+                if failed:
+                    _log.warning("step failed", loop="reconcile", why=str(error))
+                failed = failed or error
+        if failed:
+            raise failed
+
+    def _compare(self) -> None:
         if self._probe.accelerator is not Accelerator.UNPROVED or self._probe.name:
             self._office.domains.reconcile(self._agent.journal.open_subjects())
-        self._office.domains.guards.renew()
 
     def look(self) -> None:
         """What the hypervisor told of."""

@@ -1,4 +1,4 @@
-"""Sentences that have their own subject: why the store refuses a file or a transfer fails, and networks."""
+"""Sentences that have their own subject: why the store refuses a file or a transfer fails, guests that stand still, and networks."""
 
 from __future__ import annotations
 
@@ -277,4 +277,13 @@ NETWORKS = (
     _("There is no network {}"),
     _("network made"),
     _("network given up"),
+)
+
+GUESTS = (
+    _("The guest stands still"),
+    _("its node had no room for what it wrote to its disk"),
+    _("Free space on its node; the guest goes on by itself within a minute."),
+    _("the guest's process did not answer in {} s"),
+    _("an earlier call hangs in the guest's process"),
+    _("Its disk may hang: look at the storage of its node, or stop the instance without grace."),
 )

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_noop as _
 from clc.services.access_sentences import ACCESS
 from clc.services.directory_sentences import DIRECTORIES
 from clc.services.event_sentences import EVENTS
-from clc.services.more_sentences import NETWORKS, STORE
+from clc.services.more_sentences import GUESTS, NETWORKS, STORE
 from clc.services.people_sentences import PEOPLE
 from clc.services.pool_sentences import POOLS
 from clc.services.probe_sentences import LINKS
@@ -379,7 +379,7 @@ SENTENCES = (
     _("waits for approval"),
     _("the hypervisor does not answer"),
     _("{} refused at the door"),
-    *STORE, *NETWORKS, *POOLS, *RIGHTS, *ACCESS, *LINKS, *SIGN_IN, *DIRECTORIES, *PEOPLE, *EVENTS,
+    *STORE, *GUESTS, *NETWORKS, *POOLS, *RIGHTS, *ACCESS, *LINKS, *SIGN_IN, *DIRECTORIES, *PEOPLE, *EVENTS,
 )
 """Every ``{}`` stands for a value, which may be a sentence or a word of ours itself."""
 

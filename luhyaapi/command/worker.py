@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from luhyaapi.agent import Agent
 
 _log = log.get(__name__)
-WIDTH = {Lane.TRANSFER: 3, Lane.BOOT: 16, Lane.DOMAIN: 4, Lane.QUICK: 4}
+WIDTH = {Lane.TRANSFER: 3, Lane.BOOT: 16, Lane.STOP: 64, Lane.DOMAIN: 4, Lane.QUICK: 4}
+"""So many at once in each lane; a stop hardly does more than wait for its guest."""
 _ASK_THE_LOG = "the log of that host tells more"
 _BACKOFF_S = (0.2, 0.5, 1, 2, 5, 10)
 

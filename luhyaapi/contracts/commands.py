@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -32,6 +32,13 @@ from luhyaapi.contracts.vocabulary import DiskFormat, Lane, Role, Usage
 from luhyaapi.ids import HostId, ImgId, InsId, LtrId, NetId, PrbId, Sha256, TaskId
 
 ALL_ROLES = (Role.WALRUS, Role.CC, Role.NC, Role.SC)
+
+
+class _AndGrace(float):
+    """Seconds an order may take beside the grace it gives: of an order they are the sum, of its class this number."""
+
+    def __get__(self, order: Any, _kind: type[Command]) -> float:
+        return self if order is None else self + order.grace_s
 
 
 class ImagePublish(Command):
@@ -131,17 +138,17 @@ class InstanceRestore(Command):
 
 
 class InstanceStop(Command):
-    """Have an instance stopped: asked politely first, by force after ``grace_s`` seconds."""
+    """Have an instance stopped: asked politely first, by force after ``grace_s`` seconds, for which it has time beside its own."""
 
-    to, timeout_s = Role.CC, 300
+    to, timeout_s = Role.CC, _AndGrace(270)
     instance: InsId
     grace_s: float = 30
 
 
 class InstanceReboot(Command):
-    """Stop and start an instance in place; its addresses stay."""
+    """Stop and start an instance in place; its addresses stay. It has time for ``grace_s`` beside its own."""
 
-    to, timeout_s = Role.CC, 600
+    to, timeout_s = Role.CC, _AndGrace(570)
     instance: InsId
     grace_s: float = 30
 
@@ -248,9 +255,9 @@ class DomainConnect(Command):
 
 
 class DomainStop(Command):
-    """Have a domain stopped; its overlay stays."""
+    """Have a domain stopped; its overlay stays. It has time for ``grace_s`` beside its own."""
 
-    to, timeout_s, lane = Role.NC, 300, Lane.DOMAIN
+    to, timeout_s, lane = Role.NC, _AndGrace(270), Lane.STOP
     instance: InsId
     grace_s: float = 30
 

@@ -404,10 +404,12 @@ class Display(Model):
 
 
 class DomainFacts(Model):
-    """What a hypervisor says of one domain."""
+    """What a hypervisor says of one domain. ``paused``: it runs, and stands still; ``io_error``: since its disk took no more."""
 
     instance: InsId
     state: DomainState
+    paused: bool = False
+    io_error: bool = False
     display: Display = Display()
     accelerator: Accelerator = Accelerator.UNPROVED
 

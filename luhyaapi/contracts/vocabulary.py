@@ -33,10 +33,11 @@ class Role(Word):
 
 
 class Lane(StrEnum):
-    """Where a command waits for its turn: long copies, boots, what else is done to domains, and everything quick."""
+    """Where a command waits for its turn: long copies, boots, stops, what else is done to domains, and everything quick."""
 
     TRANSFER = "transfer"
     BOOT = "boot"
+    STOP = "stop"
     DOMAIN = "domain"
     QUICK = "quick"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Protocol, runtime_checkable
 from luhyaapi import clock
 from luhyaapi.contracts.specs import Allow, DomainFacts, LinkFacts, MachineSpec, Nic, NodeForward, SegmentSpan
 from luhyaapi.contracts.vocabulary import Accelerator, DiskFormat, Part
-from luhyaapi.errors import Refused
+from luhyaapi.errors import Refused, Unavailable
 
 ASK_EVERY_S = 2.0
 LOOK_EVERY_S = 0.2
@@ -75,7 +76,10 @@ class Hypervisor(Protocol):
     Refused(invalid) for a machine it cannot make. Never reports, never waits without a limit. ``define`` leaves it as it runs and changes the next start.
     ``stop`` asks by ACPI and pulls the plug after ``grace_s`` seconds; cancelled, it raises Refused(cancelled)
     and pulls nothing. ``remove`` also ends what runs and leaves no definition; files belong to the caller.
+    One whose process was ended from outside is CRASHED, as far as the driver heard of it; STOPPED is one that ended by itself.
     ``inspect`` of an absent domain answers DomainState.ABSENT; only a hypervisor that answered may say so.
+    ``start`` lets one go on that is paused. One whose disk took no more (its node's is full) pauses by itself, is told ``paused`` with
+    ``io_error``, and writes again what it could not when it goes on.
     ``list`` names our domains only. ``stand`` has the disk of a running guest that was started on ``base_socket`` stand on
     ``base``, which holds the same: from then on the socket is not needed, and the guest notices nothing. ``connect`` gives the cards
     of a running guest their carrier.
@@ -171,7 +175,7 @@ def ends_politely(
 ) -> bool:
     """Ask a guest to end, again every few seconds since one that still boots is deaf; whether it ended in ``grace_s``.
 
-    Raises Refused(cancelled).
+    One whose process does not answer is deaf too: ``ask`` raises Unavailable. Raises Refused(cancelled).
     """
     until = clock.monotonic() + grace_s
     ask_at = clock.monotonic()
@@ -182,7 +186,8 @@ def ends_politely(
         if now >= until:
             return False
         if now >= ask_at:
-            ask()
+            with contextlib.suppress(Unavailable):
+                ask()
             ask_at = now + ASK_EVERY_S
         clock.sleep(min(LOOK_EVERY_S, max(until - clock.monotonic(), 0.0)))
     return True

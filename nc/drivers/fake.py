@@ -55,8 +55,8 @@ def _trouble(code: str, what: str) -> Trouble:
 class FakeHypervisor:
     """One JSON file per domain in ``folder``/domains, so domains outlive this process.
 
-    ``stubborn`` names guests that do not end when asked. ``faults`` is what goes wrong. ``effect(what, instance, domain)``
-    is told of every change there really was: ``defined``, a state, ``removed``.
+    ``stubborn`` names guests that do not end when asked, ``full`` those whose disk takes nothing. ``faults`` is what goes wrong.
+    ``effect(what, instance, domain)`` is told of every change there really was: ``defined``, a state, ``removed``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -64,6 +64,7 @@ class FakeHypervisor:
         self._domains.mkdir(parents=True, exist_ok=True)
         self.faults = Faults()
         self.stubborn: set[str] = set()
+        self.full: set[str] = set()
         self.effect: Callable[[str, str, dict[str, Any]], None] = lambda _what, _instance, _domain: None
         self._callback: Callable[[str], None] = lambda _instance: None
 
@@ -74,9 +75,10 @@ class FakeHypervisor:
     def define(self, spec: MachineSpec, files: Files) -> None:
         self.faults.strike("define", spec.instance)
         check(spec, files)
+        before = self._read(spec.instance)
         needed = [str(path) for path in (files.disk, files.data, files.kernel, files.initrd, files.seed) if path]
         self._write(spec.instance, {
-            "state": self._read(spec.instance).get("state", DomainState.STOPPED),
+            "state": before.get("state", DomainState.STOPPED), "paused": before.get("paused", ""),
             "spec": spec.model_dump(mode="json"), "needed": needed, "console_log": str(files.console_log),
             "screen": str(files.screen or ""), "serial": str(files.serial or ""), "first_boot": str(files.first_boot or ""),
             "base_socket": str(files.base_socket or ""), "base": str(files.base or ""),
@@ -99,6 +101,9 @@ class FakeHypervisor:
             for at in (domain["screen"], domain.get("serial", ""), domain.get("first_boot", "")):
                 _show(at, what)
             self._become(instance, DomainState.RUNNING)
+        if domain.get("paused"):
+            self._pause(instance, "")
+            self.write(instance)
         return self._facts(instance)
 
     def stand(self, instance: str, base: Path, base_format: DiskFormat) -> None:  # noqa: ARG002 - nothing is read
@@ -180,6 +185,22 @@ class FakeHypervisor:
         if self._runs(instance):
             self._become(instance, DomainState.STOPPED)
 
+    def write(self, instance: str) -> None:
+        """What happens behind our back: the guest writes to its disk."""
+        if instance in self.full and self._runs(instance):
+            self._pause(instance, "io_error")
+
+    def halt(self, instance: str) -> None:
+        """What happens behind our back: its start was cut off before it was let run."""
+        self.wake(instance)
+        self._pause(instance, "halted")
+
+    def _pause(self, instance: str, why: str) -> None:
+        domain = self._read(instance)
+        self._write(instance, {**domain, "paused": why})
+        self.effect("paused" if why else "resumed", instance, domain)
+        self._callback(instance)
+
     def answer(self, instance: str) -> None:
         """What happens behind our back: the guest says back what is typed at its serial port, until it ends."""
         domain = self._read(instance)
@@ -229,7 +250,7 @@ class FakeHypervisor:
         domain = self._read(instance)
         state = DomainState(domain["state"]) if domain else DomainState.ABSENT
         return DomainFacts(
-            instance=instance, state=state,
+            instance=instance, state=state, paused=bool(why := domain.get("paused", "")), io_error=why == "io_error",
             display=Display(port=domain["spec"]["display_port"] if state is DomainState.RUNNING else 0),
             accelerator=Accelerator.SIMULATED if domain else Accelerator.UNPROVED,
         )
@@ -240,7 +261,7 @@ class FakeHypervisor:
     def _become(self, instance: str, state: DomainState) -> None:
         domain = self._read(instance)
         if domain and domain["state"] != state:
-            self._write(instance, {**domain, "state": state})
+            self._write(instance, {**domain, "state": state, "paused": ""})
             self.effect(str(state), instance, domain)
             self._callback(instance)
 

@@ -25,6 +25,7 @@ from nc.drivers.libvirt_link import Absent, Link
 _log = log.get(__name__)
 
 QUICK_S = 30.0
+POLITE_S = 5.0
 START_S = 120.0
 DESTROY_S = 60.0
 _RUNNING = {
@@ -50,6 +51,8 @@ class LibvirtHypervisor:
     def __init__(self, settings: Settings, quick_s: float = QUICK_S) -> None:
         self._settings = settings
         self._link = Link(settings.hypervisor.uri, quick_s)
+        self._callback: Callable[[str], None] = lambda _instance: None
+        self._link.watch(self._changed)
         network = settings.network
         self._wiring = libvirt_xml.Wiring(
             bridge=network.bridge if network.node_driver == "bridge" else "", subnet=network.subnet if network.node_driver == "user" else "",
@@ -83,13 +86,16 @@ class LibvirtHypervisor:
             if not domain.isActive():
                 _begin(domain)
                 _no_ipv6(domain)
-            if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
+            state, reason = domain.state()
+            if _is_stalled(state, reason):
+                domain.resume()
+            elif state == libvirt.VIR_DOMAIN_PAUSED:
                 _go(domain)
-            return _facts(domain)
+            return self._facts(domain)
 
         what = f"{instance} could not be started"
         try:
-            return self._link.ask(act, what=what, timeout_s=START_S)
+            return self._link.ask_guest(instance, act, what=what, timeout_s=START_S)
         except Absent:
             raise Failed("hypervisor", what, "it is not defined here") from None
 
@@ -97,13 +103,13 @@ class LibvirtHypervisor:
         """See :class:`nc.drivers.base.Hypervisor`."""
         what = f"{instance} could not be put on its image"
         with contextlib.suppress(Absent):
-            self._link.ask(lambda c: libvirt_base.on_file(_find(c, instance), base, base_format), what=what)
+            self._link.ask_guest(instance, lambda c: libvirt_base.on_file(_find(c, instance), base, base_format), what=what)
 
     def stop(self, instance: str, grace_s: float, cancelled: Callable[[], bool] = never) -> None:
         what = f"{instance} could not be stopped"
         try:
             ended = ends_politely(
-                lambda: self._link.ask(lambda c: _shutdown(_find(c, instance)), what=what),
+                lambda: self._link.ask_guest(instance, lambda c: _shutdown(_find(c, instance)), what=what, timeout_s=POLITE_S),
                 lambda: self._link.ask(lambda c: bool(_find(c, instance).isActive()), what=what),
                 grace_s, cancelled,
             )
@@ -135,16 +141,40 @@ class LibvirtHypervisor:
     def connect(self, instance: str) -> None:
         """See :class:`nc.drivers.base.Hypervisor`."""
         with contextlib.suppress(Absent):
-            self._link.ask(lambda c: _connect(_find(c, instance)), what=f"{instance} could not be connected")
+            self._link.ask_guest(instance, lambda c: _connect(_find(c, instance)), what=f"{instance} could not be connected")
 
     def inspect(self, instance: str) -> DomainFacts:
         try:
-            return self._link.ask(lambda c: _facts(_find(c, instance)), what=f"{instance} could not be looked at")
+            return self._link.ask(lambda c: self._facts(_find(c, instance)), what=f"{instance} could not be looked at")
         except Absent:
             return DomainFacts(instance=instance, state=DomainState.ABSENT)
 
     def list(self) -> builtins.list[DomainFacts]:
-        return self._link.ask(_all_facts, what="The domains could not be listed")
+        return self._link.ask(self._all_facts, what="The domains could not be listed")
+
+    def _all_facts(self, connection: Any) -> builtins.list[DomainFacts]:
+        found = []
+        for domain in connection.listAllDomains():
+            try:
+                if _is_ours(domain):
+                    found.append(self._facts(domain))
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                    raise
+        return sorted(found, key=lambda facts: facts.instance)
+
+    def _facts(self, domain: Any) -> DomainFacts:
+        state, reason = domain.state()
+        tree = etree.fromstring(domain.XMLDesc().encode())
+        running = state in _RUNNING
+        return DomainFacts(
+            instance=domain.name(),
+            state=_state(state, reason, is_killed=domain.name() in self._link.killed),
+            paused=state == libvirt.VIR_DOMAIN_PAUSED,
+            io_error=_is_stalled(state, reason),
+            display=Display(port=_port(tree) if running else 0),
+            accelerator=_ACCELERATORS.get(tree.get("type", ""), Accelerator.UNPROVED),
+        )
 
     def account(self, spec: MachineSpec) -> Account | None:
         """A user told from the port the machine was lent, which no other instance of this host has.
@@ -176,7 +206,11 @@ class LibvirtHypervisor:
 
     def watch(self, callback: Callable[[str], None]) -> None:
         """See :class:`nc.drivers.base.Watched`."""
-        self._link.watch(lambda name: callback(name) if not name or ids.is_id(name, "ins") else None)
+        self._callback = callback
+
+    def _changed(self, name: str) -> None:
+        if not name or ids.is_id(name, "ins"):
+            self._callback(name)
 
     def close(self) -> None:
         """End the connection; the next verb opens it again."""
@@ -264,35 +298,18 @@ def _destroy(domain: Any) -> None:
             raise
 
 
-def _all_facts(connection: Any) -> list[DomainFacts]:
-    found = []
-    for domain in connection.listAllDomains():
-        try:
-            if _is_ours(domain):
-                found.append(_facts(domain))
-        except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-                raise
-    return sorted(found, key=lambda facts: facts.instance)
+def _is_stalled(state: int, reason: int) -> bool:
+    """Without an error policy QEMU pauses a guest whose write finds no room; other errors the guest is told of."""
+    return (state, reason) == (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR)
 
 
-def _facts(domain: Any) -> DomainFacts:
-    state, reason = domain.state()
-    tree = etree.fromstring(domain.XMLDesc().encode())
-    running = state in _RUNNING
-    return DomainFacts(
-        instance=domain.name(),
-        state=_state(state, reason),
-        display=Display(port=_port(tree) if running else 0),
-        accelerator=_ACCELERATORS.get(tree.get("type", ""), Accelerator.UNPROVED),
-    )
-
-
-def _state(state: int, reason: int) -> DomainState:
+def _state(state: int, reason: int, *, is_killed: bool) -> DomainState:
+    """A guest that was told to end from outside crashed: only libvirt's news tell that from one that ended by itself."""
     if state in _RUNNING:
         return DomainState.RUNNING
     crashed = state == libvirt.VIR_DOMAIN_CRASHED or (
-        state == libvirt.VIR_DOMAIN_SHUTOFF and reason == libvirt.VIR_DOMAIN_SHUTOFF_CRASHED
+        state == libvirt.VIR_DOMAIN_SHUTOFF
+        and (reason == libvirt.VIR_DOMAIN_SHUTOFF_CRASHED or (is_killed and reason == libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN))
     )
     return DomainState.CRASHED if crashed else DomainState.STOPPED
 

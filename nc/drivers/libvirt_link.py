@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ _DEAD_CODES = {
     libvirt.VIR_ERR_NO_CONNECT, libvirt.VIR_ERR_INVALID_CONN, libvirt.VIR_ERR_RPC, libvirt.VIR_ERR_AUTH_FAILED,
     libvirt.VIR_ERR_AUTH_CANCELLED, libvirt.VIR_ERR_AUTH_UNAVAILABLE, libvirt.VIR_ERR_OPERATION_TIMEOUT,
 }
+_ENDS_A_STORY = {libvirt.VIR_DOMAIN_EVENT_STARTED, libvirt.VIR_DOMAIN_EVENT_UNDEFINED}
 _DEAD_DOMAINS = {libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE}
 
 
@@ -53,8 +55,9 @@ _events = _Events()
 class _Call:
     """One call in a thread of its own, so that a libvirt that hangs hangs that thread only."""
 
-    def __init__(self, call: Callable[[], Any]) -> None:
+    def __init__(self, call: Callable[[], Any], guest: str = "") -> None:
         self._call = call
+        self.guest = guest
         self._done = threading.Event()
         self._value: Any = None
         self._error: BaseException | None = None
@@ -90,6 +93,8 @@ class Link:
         self._connection: Any = None
         self._stuck: list[_Call] = []
         self._callback: Callable[[str], None] | None = None
+        self.killed: set[str] = set()
+        """Domains whose process this host told to end, as far as was heard while somebody watched."""
 
     def ask(self, call: Callable[[Any], T], *, what: str, timeout_s: float | None = None) -> T:
         """Answer of ``call(connection)`` within ``timeout_s`` (default: the link's).
@@ -107,6 +112,29 @@ class Link:
         except libvirt.libvirtError as error:
             raise self._understood(error, connection, what) from error
         return answer
+
+    def ask_guest(self, guest: str, call: Callable[[Any], T], *, what: str, timeout_s: float | None = None) -> T:
+        """The same for what the process of ``guest`` has to answer too, which may hang alone.
+
+        It has a connection of its own: a call that hangs holds up others that share one. While it hangs, no other is begun.
+        """
+        limit_s = timeout_s or self._timeout_s
+        try:
+            answer: T = self._within(lambda: self._alone(call), limit_s, guest)
+        except TimeoutError:
+            raise _deaf(what, f"the guest's process did not answer in {limit_s:.0f} s") from None
+        except libvirt.libvirtError as error:
+            raise self._understood(error, None, what) from error
+        return answer
+
+    def _alone(self, call: Callable[[Any], T]) -> T:
+        _events.begin()
+        connection = libvirt.open(self._uri)
+        try:
+            return call(connection)
+        finally:
+            with contextlib.suppress(libvirt.libvirtError):
+                connection.close()
 
     def watch(self, callback: Callable[[str], None]) -> None:
         """Tell ``callback`` the name of each domain whose life changes; empty text when the connection did."""
@@ -167,9 +195,14 @@ class Link:
     def _register(self, connection: Any) -> None:
         connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._changed, None)
 
-    def _changed(self, _connection: Any, domain: Any, _event: int, _detail: int, _opaque: Any) -> None:
+    def _changed(self, _connection: Any, domain: Any, event: int, detail: int, _opaque: Any) -> None:
+        name = domain.name()
+        if event == libvirt.VIR_DOMAIN_EVENT_SHUTDOWN and detail == libvirt.VIR_DOMAIN_EVENT_SHUTDOWN_HOST:
+            self.killed.add(name)
+        elif event in _ENDS_A_STORY or (event == libvirt.VIR_DOMAIN_EVENT_STOPPED and detail != libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN):
+            self.killed.discard(name)
         if self._callback:
-            self._callback(domain.name())
+            self._callback(name)
 
     def _closed(self, connection: Any, reason: int, _opaque: Any) -> None:
         _log.warning("libvirt connection closed", uri=self._uri, reason=reason)
@@ -177,12 +210,15 @@ class Link:
         if self._callback:
             self._callback("")
 
-    def _within(self, call: Callable[[], Any], timeout_s: float) -> Any:
+    def _within(self, call: Callable[[], Any], timeout_s: float, guest: str = "") -> Any:
         with self._lock:
             self._stuck = [c for c in self._stuck if not c.done]
-            if len(self._stuck) >= STUCK_CALLS:
-                raise self._down(f"{STUCK_CALLS} calls hang in it")
-        running = _Call(call)
+            hang = [c.guest for c in self._stuck]
+        if hang.count("") >= STUCK_CALLS:
+            raise self._down(f"{STUCK_CALLS} calls hang in it")
+        if guest and guest in hang:
+            raise _deaf(f"{guest} does not answer", "an earlier call hangs in the guest's process")
+        running = _Call(call, guest)
         try:
             return running.result(timeout_s)
         except TimeoutError:
@@ -211,11 +247,15 @@ class Link:
         code, domain = error.get_error_code(), error.get_error_domain()
         if code in _ABSENT:
             return Absent(what)
-        if code in _DEAD_CODES or domain in _DEAD_DOMAINS or not connection.isAlive():
-            if code != libvirt.VIR_ERR_OPERATION_TIMEOUT:
+        if code in _DEAD_CODES or domain in _DEAD_DOMAINS or (connection is not None and not connection.isAlive()):
+            if connection is not None and code != libvirt.VIR_ERR_OPERATION_TIMEOUT:
                 self._drop(connection)
             return Unavailable("hypervisor_down", what, _words(error))
         return Failed("hypervisor", what, _words(error))
+
+
+def _deaf(what: str, why: str) -> Unavailable:
+    return Unavailable("hypervisor_down", what, why, hint="Its disk may hang: look at the storage of its node, or stop the instance without grace.")
 
 
 def _words(error: libvirt.libvirtError) -> str:

@@ -11,10 +11,10 @@ from luhyaapi.conf import Settings
 from luhyaapi.contracts.reports import InstanceFacts
 from luhyaapi.contracts.specs import DomainFacts, Fault, MachineSpec
 from luhyaapi.contracts.vocabulary import DomainState, InstanceState
-from luhyaapi.errors import Failed, Refused, Trouble, Unavailable
+from luhyaapi.errors import Failed, Refused, Trouble, Unavailable, of
 from luhyaapi.role import Job
 from luhyaapi.wire import stream
-from nc.services import belongings, disks
+from nc.services import belongings, disks, stalls
 from nc.services.boots import Boots
 from nc.services.first_boots import FirstBoots
 from nc.services.furnishing import Hands, furnish
@@ -22,6 +22,7 @@ from nc.services.guards import Guards
 from nc.services.lazy.exports import Exports
 from nc.services.lazy.standing import Standing
 from nc.services.probes import Probes
+from nc.services.stalls import Stalls
 from nc.services.turns import Turns
 from nc.services.wanted import Wanted, WantedFiles
 from nc.services.ways import Ways
@@ -45,8 +46,9 @@ class Domains:
         self._tell = tell
         self._boots = Boots(settings.hypervisor, hands.hypervisor.used_s)
         self._turns = Turns()
-        self._told: dict[str, tuple[str, int, int, bool]] = {}
+        self._told: dict[str, tuple[str, int, int, bool, bool]] = {}
         self._failed: dict[str, Fault] = {}
+        self._unseen: dict[str, str] = {}
         self._compared = False
         self._watched: set[str] = set()
         self._fetched: dict[tuple[str, str], float] = {}
@@ -58,6 +60,7 @@ class Domains:
         self._connected: set[str] = set()
         self.exports = exports or Exports(settings, hands.cache)
         self.standing = Standing(hands.hypervisor, hands.cache, self.exports, self.wanted, self._turns)
+        self.stalls = Stalls(hands.hypervisor, settings.host.state)
         self.strangers: tuple[str, ...] = ()
         """Guests that run here and that nobody told this node to run; its boss judges them."""
 
@@ -163,12 +166,14 @@ class Domains:
         if self._hands.metadata:
             self._hands.metadata.drop(instance)
         self.exports.close(instance)
+        self.standing.forget(instance)
         if wanted is not None:
             for blob in wanted.spec.image.blobs:
                 self._hands.cache.unpin(blob.sha256, instance)
         self.wanted.forget(instance)
-        self._told.pop(instance, None)
-        self._failed.pop(instance, None)
+        for known in (self._told, self._failed, self._unseen):
+            known.pop(instance, None)
+        self.stalls.forget(instance)
         self._watched.discard(instance)
         self._connected.discard(instance)
 
@@ -225,7 +230,8 @@ class Domains:
         spec = wanted.spec
         found = self._hands.hypervisor.inspect(spec.instance)
         if found.state is DomainState.RUNNING:
-            return found
+            return self._hands.hypervisor.start(spec.instance) if found.paused else found
+        self.standing.forget(spec.instance)
         files = furnish(spec, self._hands, self.exports, self.wanted.folder(spec.instance), offline=wanted.is_offline)
         self.guards.stand(spec)
         self._serve(spec)
@@ -258,9 +264,11 @@ class Domains:
     # ---- wanted against found
 
     def reconcile(self, busy: set[str]) -> None:
-        """Look at every instance that no order is about; the first time, start what should run."""
-        if not self._compared:
-            self.standing.resume()
+        """Look at every instance that no order is about; the first time, start what should run.
+
+        One that cannot be looked at is tried again the next time. Raises what ``list`` of the hypervisor raises.
+        """
+        self.standing.resume()
         self.standing.settle()
         found = self._found()
         self._serve()
@@ -272,13 +280,28 @@ class Domains:
             if instance not in busy:
                 with self._turns.look(instance) as is_ours:
                     if is_ours:
-                        self._look(instance, self._there(instance, found, asked_at))
+                        self._try_look(instance, found, asked_at)
         self._compared = True
-        self.wanted.seen()
         known = set(self.wanted.all()) | busy
         self.strangers = tuple(sorted(i for i, d in found.items() if i not in known and d.state is DomainState.RUNNING))
         for stranger in self.strangers:
             _log.warning("domain without an order is left alone", instance=stranger)
+        self.wanted.seen()
+
+    def _try_look(self, instance: str, found: dict[str, DomainFacts], asked_at: float) -> None:
+        """What one instance is in the way of is in no other's way."""
+        try:
+            self._look(instance, self._there(instance, found, asked_at))
+        except Exception as error:
+            trouble = of(error)
+            if self._unseen.get(instance) != trouble.code:
+                is_bug = trouble.code == "bug"
+                _log.warning("instance could not be looked at", instance=instance, code=trouble.code, why=str(error), exc_info=is_bug)
+            self._unseen[instance] = trouble.code
+            if trouble.family == "unavailable":
+                self._found()  # which tells a hypervisor that answers nobody from one guest it has trouble with
+        else:
+            self._unseen.pop(instance, None)
 
     def unpin_fetched(self) -> None:
         """What a task fetched and never started is let go after a while: its flow has long ended."""
@@ -317,13 +340,15 @@ class Domains:
         elif wanted.state == InstanceState.STOPPED and found.state is DomainState.RUNNING:
             self._hands.hypervisor.stop(instance, 0)
             found = self._hands.hypervisor.inspect(instance)
-        if found.state is not DomainState.RUNNING:
+        if found.state is DomainState.RUNNING:
+            found = self.stalls.seen(found)
+            self._watch_first_boot(wanted)
+        else:
+            self.stalls.forget(instance)
             self._close_screen(instance)
             if wanted.state != InstanceState.RUNNING:
                 self.exports.close(instance)
                 self._reset(wanted)
-        else:
-            self._watch_first_boot(wanted)
         self._report(wanted, found)
 
     def _close_screen(self, instance: str) -> None:
@@ -415,7 +440,7 @@ class Domains:
     def _report(self, wanted: Wanted, found: DomainFacts) -> None:
         facts = self._facts(wanted, found)
         self._watched.add(facts.instance)
-        mark = _mark(facts.state, wanted)
+        mark = _mark(facts.state, wanted, is_stalled=found.io_error)
         if self._told.get(facts.instance) != mark:
             self._tell(facts)
             self._told[facts.instance] = mark
@@ -423,7 +448,7 @@ class Domains:
     def _facts(self, wanted: Wanted, found: DomainFacts) -> InstanceFacts:
         state, error = InstanceState.DELETED if wanted.state == InstanceState.DELETED else InstanceState.STOPPED, None
         if found.state is DomainState.RUNNING:
-            state = InstanceState.RUNNING
+            state, error = InstanceState.RUNNING, stalls.fault() if found.io_error else None
         elif wanted.state == InstanceState.RUNNING:
             trouble = Failed("guest", "The guest ended unexpectedly", f"it was restarted {RESTARTS} times in 8 hours")
             state, error = InstanceState.FAILED, self._failed.get(wanted.spec.instance) or Fault(**trouble.wire())
@@ -438,9 +463,9 @@ class Domains:
         return len(self.wanted.all())
 
 
-def _mark(state: InstanceState, wanted: Wanted) -> tuple[str, int, int, bool]:
+def _mark(state: InstanceState, wanted: Wanted, *, is_stalled: bool = False) -> tuple[str, int, int, bool, bool]:
     """What is told again only when it is otherwise."""
-    return state, wanted.gen, wanted.spec.image.version, wanted.is_offline
+    return state, wanted.gen, wanted.spec.image.version, wanted.is_offline, is_stalled
 
 
 def _absent(instance: str) -> DomainFacts:

@@ -29,6 +29,9 @@ from nc.services.lazy.door import SocketDoor
 from tests.support.private_libvirtd import PrivateLibvirtd, private_libvirtd
 
 A, B = "ins-0000000a", "ins-0000000b"
+WRITER = bytes.fromhex("31c08ed88ed0bc007cbe207cb80043cd138106287c80008126287cff07ebea").ljust(32, b"\0") + bytes.fromhex(
+    "10000100007c00000100000000000000").ljust(478, b"\0") + b"\x55\xaa"
+"""A boot sector that writes to one place of its disk of 1 MiB after the other, for ever."""
 PORTS = {A: 8700, B: 8701}
 NIC = Nic(mac="52:54:00:00:00:0a", ip="10.231.0.7")
 IMAGE = ImageRef(image="img-00000001", version=1, blobs=(Blob(part=Part.DISK, sha256="0" * 64, index="0" * 64, size=512, format="raw"),))
@@ -40,22 +43,23 @@ class Bench:
 
     driver: Hypervisor
     folder: Path
-    kill: Callable[[str], None]
+    kill: Callable[..., None]
     answer: Callable[[str], None]
     again: Callable[[], Hypervisor]
     is_connected: Callable[[str], bool]
+    full: Callable[[Bench], Callable[[], None]]
 
     def spec(self, instance: str = A, **over: object) -> MachineSpec:
         given = {"instance": instance, "name": "trial", "cpus": 1, "memory_mib": 64, "image": IMAGE, "display_port": PORTS[instance]}
         return MachineSpec(**{**given, **over})
 
-    def files(self, instance: str = A) -> Files:
-        """Of a guest that shows its firmware for ever and hears no ACPI."""
-        folder = self.folder / "instances" / instance
+    def files(self, instance: str = A, home: Path | None = None, code: bytes = b"") -> Files:
+        """Of a guest that shows its firmware for ever, or runs ``code``, and hears no ACPI."""
+        folder = (home or self.folder) / "instances" / instance
         folder.mkdir(parents=True, exist_ok=True)
-        base = self.folder / "base.img"
+        base = (home or self.folder) / "base.img"
         if not base.exists():
-            base.write_bytes(bytes(1024 * 1024))
+            base.write_bytes(code.ljust(1024 * 1024, b"\0"))
         account = self.driver.account(self.spec(instance))
         assert account
         for each in (folder.parent, folder):
@@ -104,7 +108,14 @@ def _fake(tmp_path: Path) -> Iterator[Bench]:
     settings = _settings(host={"state": tmp_path})
     driver = HYPERVISORS["fake"](settings)
     driver.stubborn |= {A, B}
-    yield Bench(driver, tmp_path, driver.kill, driver.answer, lambda: HYPERVISORS["fake"](settings), driver.is_connected)
+
+    def full(bench: Bench) -> Callable[[], None]:
+        bench.running()
+        driver.full.add(A)
+        driver.write(A)
+        return driver.full.clear
+
+    yield Bench(driver, tmp_path, lambda it, _number=0: driver.kill(it), driver.answer, lambda: HYPERVISORS["fake"](settings), driver.is_connected, full)
 
 
 def _libvirt(private: PrivateLibvirtd) -> Iterator[Bench]:
@@ -114,9 +125,9 @@ def _libvirt(private: PrivateLibvirtd) -> Iterator[Bench]:
     )
     driver = HYPERVISORS["libvirt"](settings)
 
-    def kill(instance: str) -> None:
+    def kill(instance: str, number: signal.Signals = signal.SIGKILL) -> None:
         for pid in private.pids(f"guest={instance},"):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
 
     link = Link(private.uri)
 
@@ -124,7 +135,15 @@ def _libvirt(private: PrivateLibvirtd) -> Iterator[Bench]:
         xml = link.ask(lambda c: c.lookupByName(instance).XMLDesc(), what="looked at")
         return etree.fromstring(xml.encode()).find("devices/interface/link[@state='down']") is None
 
-    yield Bench(driver, private.folder, kill, lambda _instance: None, lambda: HYPERVISORS["libvirt"](settings), is_connected)
+    def full(bench: Bench) -> Callable[[], None]:
+        files = bench.files(home=private.small, code=WRITER)
+        ballast = private.small / "ballast"
+        ballast.write_bytes(bytes(shutil.disk_usage(private.small).free - 128 * 1024))
+        driver.define(bench.spec(), files)
+        driver.start(A)
+        return ballast.unlink
+
+    yield Bench(driver, private.folder, kill, lambda _instance: None, lambda: HYPERVISORS["libvirt"](settings), is_connected, full)
     link.close()
     for facts in driver.list():
         driver.remove(facts.instance)
@@ -346,11 +365,15 @@ def test_two_guests_side_by_side(bench: Bench) -> None:
     assert [facts.display.port for facts in bench.driver.list()] == [PORTS[A], PORTS[B]]
 
 
-def test_killed_behind_our_back_is_crashed_and_starts_again(bench: Bench) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_behind_our_back_is_crashed_and_starts_again(bench: Bench, number: signal.Signals) -> None:
     bench.running()
-    bench.kill(A)
+    bench.kill(A, number)
     assert bench.becomes(A, DomainState.CRASHED, DomainState.STOPPED) is DomainState.CRASHED
+    assert [facts.state for facts in bench.driver.list()] == [DomainState.CRASHED]
     assert bench.driver.start(A).state is DomainState.RUNNING
+    bench.driver.stop(A, 0)
+    assert bench.driver.inspect(A).state is DomainState.STOPPED
 
 
 def test_lists_all_of_ours(bench: Bench) -> None:
@@ -421,3 +444,22 @@ def test_a_guest_on_files_stands_on_them_already(bench: Bench) -> None:
     bench.driver.stop(A, 0)
     bench.driver.stand(A, files.base, DiskFormat.RAW)
     assert bench.driver.inspect(A).state is DomainState.STOPPED
+
+
+def test_a_guest_whose_write_finds_no_room_stands_still_and_goes_on_when_started_again(bench: Bench) -> None:
+    make_room = bench.full(bench)
+    until = clock.monotonic() + 20
+    while not (facts := bench.driver.inspect(A)).io_error and clock.monotonic() < until:
+        clock.sleep(0.05)
+    assert (facts.state, facts.paused, facts.io_error) == (DomainState.RUNNING, True, True)
+    assert bench.again().list() == [facts]
+    bench.driver.start(A)
+    until = clock.monotonic() + 10
+    while not (facts := bench.driver.inspect(A)).io_error and clock.monotonic() < until:
+        clock.sleep(0.05)
+    assert facts.io_error, "there is still no room"
+    make_room()
+    started = bench.driver.start(A)
+    assert (started.state, started.paused, started.io_error) == (DomainState.RUNNING, False, False)
+    clock.sleep(0.5)
+    assert not bench.driver.inspect(A).paused

@@ -486,7 +486,7 @@ def test_the_end_of_a_run_tells_where_it_is_also_when_a_stop_was_asked_for_since
     one, run = cloud.ask()
     cloud.p.settle()
     _, stop = cloud.ask("stop", one)
-    cloud.p.pass_time(InstanceStop.timeout_s + 20)
+    cloud.p.pass_time(InstanceStop(instance=one).timeout_s + 20)
     assert (cloud.task(run)[0], cloud.task(stop)) == ("running", ("failed", "busy"))
     assert (cloud.state(one), Instance.objects.get(pk=one).node) == ("failed", "")
     cloud.tap(lambda _d, _h, m: [m])

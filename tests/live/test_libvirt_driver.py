@@ -6,6 +6,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from luhyaapi.contracts.specs import Blob, ImageRef, MachineSpec, Nic
 from luhyaapi.contracts.vocabulary import DiskFormat, DomainState, Part
 from luhyaapi.errors import Failed, Refused, Unavailable
 from nc.drivers.base import Files, tap_name
-from nc.drivers.libvirt_hypervisor import LibvirtHypervisor
+from nc.drivers.libvirt_hypervisor import POLITE_S, LibvirtHypervisor
 from nc.drivers.libvirt_link import Link
 from nc.drivers.libvirt_xml import domain_xml
 from nc.services import belongings, disks
@@ -183,6 +184,27 @@ def test_a_hung_libvirt_is_unavailable_until_it_goes_on(private: PrivateLibvirtd
         os.kill(daemon, signal.SIGCONT)
     assert soon(lambda: answers(driver))
     driver.close()
+
+
+def test_a_hung_guest_is_ended_when_its_grace_is_over_and_hangs_nothing_else(private: PrivateLibvirtd, driver: LibvirtHypervisor) -> None:
+    driver.define(spec(), of_disk(private))
+    driver.start(A)
+    pid, = private.pids(f"guest={A},")
+    os.kill(pid, signal.SIGSTOP)
+    before, grace_s = clock.monotonic(), POLITE_S + 2
+    stopping = threading.Thread(target=driver.stop, args=(A, grace_s))
+    stopping.start()
+    while clock.monotonic() < before + grace_s:
+        asked_at = clock.monotonic()
+        assert [each.state for each in driver.list()] == [DomainState.RUNNING]
+        assert driver.inspect(A).state is DomainState.RUNNING
+        assert clock.monotonic() - asked_at < 1
+        clock.sleep(0.1)
+    stopping.join(25)
+    assert not stopping.is_alive()
+    assert driver.inspect(A).state is DomainState.STOPPED
+    assert not private.pids(f"guest={A},")
+    assert soon(lambda: driver.start(A).state is DomainState.RUNNING), "no call hangs in it any more"
 
 
 def answers(driver: LibvirtHypervisor) -> bool:

@@ -35,7 +35,7 @@ FIRST = textwrap.dedent("""
 
 @dataclass(frozen=True)
 class PrivateLibvirtd:
-    """``uri`` to connect to; ``inside`` is a process in its namespaces; ``folder`` is open to its guests."""
+    """``uri`` to connect to; ``inside`` is a process in its namespaces; ``folder`` is open to its guests, ``small`` a file system that is soon full."""
 
     uri: str
     folder: Path
@@ -54,6 +54,10 @@ class PrivateLibvirtd:
             except OSError:
                 continue
         return found
+
+    @property
+    def small(self) -> Path:
+        return self.folder / "small"
 
     @property
     def daemon(self) -> int:
@@ -76,6 +80,9 @@ def private_libvirtd(bridge: str = "edutest0") -> Iterator[PrivateLibvirtd]:
     for name in FOLDERS:
         (folder / name).mkdir()
     (folder / "nothing").touch(mode=0o000)
+    small = folder / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=755", "none", str(small)], check=True, timeout=20)
     (folder / "etc" / "qemu.conf").write_text(configs.qemu())
     for place in FOLDERS.values():
         Path(place).mkdir(parents=True, exist_ok=True)
@@ -97,6 +104,7 @@ def private_libvirtd(bridge: str = "edutest0") -> Iterator[PrivateLibvirtd]:
     finally:
         outer.send_signal(signal.SIGKILL)
         outer.wait(20)
+        subprocess.run(["umount", "--lazy", str(small)], check=True, timeout=20)
         _gone(folder)
 
 

@@ -16,7 +16,7 @@ from luhyaapi.command.control import CancelTask
 from luhyaapi.command.send import compose, stamp
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.base import Command, Envelope, Report
-from luhyaapi.contracts.commands import DomainStart, DomainStop, ImageDelete, TaskCancel
+from luhyaapi.contracts.commands import DomainDelete, DomainStart, DomainStop, ImageDelete, TaskCancel
 from luhyaapi.contracts.reports import REPORTS, Outcome
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.role import Done, Handler, RoleShape
@@ -70,7 +70,7 @@ class Pair:
             LEAF, identity.certify(authority_key, self.authority, identity.request(self.leaf_key, "n"), LEAF), self.authority, BOSS,
             identity.certify(authority_key, self.authority, identity.request(self.boss_key, "c"), BOSS), "memory:",
         )
-        self.handlers = {c.kind: Scripted(c, self.said) for c in (DomainStart, DomainStop, ImageDelete)}
+        self.handlers = {c.kind: Scripted(c, self.said) for c in (DomainStart, DomainStop, DomainDelete, ImageDelete)}
         self.down = MemoryDownLink(self.wire, BOSS)
         self.down.admit(LEAF)
         self.down.start(self._heard)

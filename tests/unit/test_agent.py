@@ -186,3 +186,36 @@ def test_refresh_says_everything_at_once(pair: Pair) -> None:
     job: Any = type("Job", (), {"services": type("Office", (), {"agent": pair.leaf})})
     RefreshHost().run(job, HostRefresh(host=LEAF))
     assert said == ["hello", "beat"]
+
+
+def test_a_role_that_ends_compares_no_more_while_its_orders_end(tmp_path: Path) -> None:
+    """A guest that ends together with its machine is not taken for one that ended by itself."""
+    pair = Pair(tmp_path, ManualClock(), inline=False)
+    pair.leaf.worker.stop()
+    leaf = pair.start()
+    compared: list[int] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def run(_job: Any, _command: Any) -> None:
+        begun.set()
+        go_on.wait(10)
+
+    leaf.reconcile = lambda: compared.append(1)
+    pair.handler.on["run"] = run
+    leaf.start()
+    pair.post()
+    assert begun.wait(10)
+    comparing = next(loop for loop in leaf.loops if loop.name == "reconcile")
+    ending = threading.Thread(target=leaf.stop)
+    ending.start()
+    try:
+        until = clock.monotonic() + 10
+        while not leaf.worker._stop.is_set() and clock.monotonic() < until:
+            clock.sleep(0.01)
+        before = len(compared)
+        comparing.wake()
+        clock.sleep(0.2)
+        assert len(compared) == before
+    finally:
+        go_on.set()
+        ending.join(10)

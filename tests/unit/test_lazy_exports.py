@@ -209,6 +209,53 @@ def test_a_start_cut_off_half_way_is_ended(node, far):
     assert starts == [ONE]
 
 
+def _cut_off(node):
+    """The order's first try dies between making the guest and letting it run; libvirt is back for the second."""
+    begin = node.driver.start
+
+    def start(instance):
+        begin(instance)
+        node.driver.halt(instance)
+        node.driver.start = begin
+        raise Unavailable("hypervisor_down", "It went away")
+
+    node.driver.start = start
+    with pytest.raises(Unavailable):
+        node.start()
+
+
+def test_a_second_start_cut_off_half_way_is_ended_by_the_order(node, far):
+    node.fetch()
+    node.start()
+    node.stop()
+    _cut_off(node)
+    assert node.driver.inspect(ONE).paused
+    node.gen -= 1
+    node.start()
+    assert not node.driver.inspect(ONE).paused
+
+
+def test_a_second_start_cut_off_half_way_is_ended_by_the_comparison(node, far):
+    node.fetch()
+    node.start()
+    node.stop()
+    _cut_off(node)
+    node.domains.reconcile(set())
+    assert not node.driver.inspect(ONE).paused
+
+
+def test_a_socket_that_cannot_be_opened_again_now_is_opened_later_and_others_at_once(node, far, monkeypatch):
+    node.fetch()
+    node.start()
+    node.again()
+    real, failures = node.exports.open, [OSError(24, "Too many open files")]
+    monkeypatch.setattr(node.exports, "open", lambda *given: (_ for _ in ()).throw(failures.pop()) if failures else real(*given))
+    node.domains.standing.resume()
+    assert node.exports.instances() == []
+    node.domains.reconcile(set())
+    assert node.exports.instances() == [ONE]
+
+
 @pytest.mark.parametrize("end", ["stop", "delete", "crash"])
 def test_what_no_guest_reads_is_closed(node, end):
     node.fetch()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import libvirt
 import pytest
@@ -81,6 +81,34 @@ def test_a_hanging_call_hangs_nobody_and_many_are_not_piled_up(link: Link) -> No
             clock.sleep(0.01)
     else:
         pytest.fail("the link did not recover")
+
+
+def soon(holds: Callable[[], bool]) -> bool:
+    until = clock.monotonic() + 5
+    while not (answer := holds()) and clock.monotonic() < until:
+        clock.sleep(0.01)
+    return answer
+
+
+def test_guests_that_hang_hang_nobody_else_and_each_only_one_call(link: Link) -> None:
+    shared = link.ask(lambda c: c, what="first")
+    go_on, hung = threading.Event(), [f"guest {n}" for n in range(2 * STUCK_CALLS)]
+    begun: list[str] = []
+    try:
+        for guest in hung:
+            with pytest.raises(Unavailable, match="process did not answer"):
+                link.ask_guest(guest, lambda _c, it=guest: (begun.append(it), go_on.wait(20)), what="asked", timeout_s=0.05)
+        for guest in hung:
+            with pytest.raises(Unavailable, match="earlier call"):
+                link.ask_guest(guest, lambda _c, it=guest: begun.append(it), what="asked")
+        assert begun == hung
+        assert link.ask(domains, what="listed") == ["test"]
+        assert link.ask(lambda c: c, what="again") is shared
+        assert link.ask_guest("another", domains, what="asked") == ["test"]
+    finally:
+        go_on.set()
+    assert soon(lambda: all(call.done for call in link._stuck))
+    assert link.ask_guest(hung[0], domains, what="asked") == ["test"]
 
 
 def test_news_come_by_themselves_also_after_reopening(link: Link) -> None:

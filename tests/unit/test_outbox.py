@@ -49,8 +49,11 @@ def publisher(broker: Broker) -> outbox.Publisher:
     return outbox.Publisher(CLC, 30, broker)
 
 
+STOP = InstanceStop(instance="ins-00000001")
+
+
 def _send(step: str, to: str = CC, **kw: object) -> None:
-    outbox.send(InstanceStop(instance="ins-00000001"), to, sender=CLC, task=TASK, step=step, **kw)  # type: ignore[arg-type]
+    outbox.send(STOP, to, sender=CLC, task=TASK, step=step, **kw)  # type: ignore[arg-type]
 
 
 def _word(instance: int, number: int, to: str = CC) -> None:
@@ -92,7 +95,7 @@ def test_an_order_is_stamped_when_it_goes_out(broker: Broker, publisher: outbox.
     time.sleep(100)
     publisher.step()
     assert broker.got[0][1].issued_at == clock.now()
-    assert broker.got[0][1].deadline == clock.now() - 100 + InstanceStop.timeout_s
+    assert broker.got[0][1].deadline == clock.now() - 100 + STOP.timeout_s
 
 
 def test_what_overtakes_is_marked(broker: Broker, publisher: outbox.Publisher) -> None:
@@ -127,7 +130,7 @@ def test_an_order_nobody_can_receive_is_dropped_at_its_deadline(broker: Broker, 
     broker.missing = {CC}
     _send("1")
     publisher.step()
-    time.sleep(InstanceStop.timeout_s + 1)
+    time.sleep(STOP.timeout_s + 1)
     publisher.step()
     assert outbox.waiting() == 0
 

@@ -14,7 +14,7 @@ from luhyaapi import clock, process
 from luhyaapi.clock import ManualClock
 from luhyaapi.command import worker
 from luhyaapi.contracts.base import Envelope
-from luhyaapi.contracts.commands import DomainStart, DomainStop, EdgeApply, ImageDelete
+from luhyaapi.contracts.commands import DomainDelete, DomainStart, DomainStop, EdgeApply, ImageDelete
 from luhyaapi.contracts.reports import Progress
 from luhyaapi.contracts.vocabulary import Lane
 from luhyaapi.errors import Failed, Refused, Unavailable
@@ -180,7 +180,7 @@ def test_what_is_worth_several_tries_fails_only_after_the_last(pair: Pair, time:
 
 def test_an_order_whose_deadline_passed_while_the_role_was_away_is_not_begun(pair: Pair, time: ManualClock) -> None:
     pair.post()
-    time.sleep(DomainStop.timeout_s + 1)
+    time.sleep(DomainStop(instance=INSTANCE).timeout_s + 1)
     pair.start()
     pair.step()
     assert f"run {INSTANCE}" not in pair.said
@@ -405,10 +405,33 @@ def test_orders_on_one_subject_take_turns_and_others_go_on(threaded: Pair) -> No
     assert threaded.said.count(f"run {INSTANCE}") == 3
 
 
-def test_a_cancel_and_a_quick_order_overtake_a_full_lane(threaded: Pair) -> None:
+def test_stops_that_wait_for_their_guests_are_in_no_deletes_way(threaded: Pair) -> None:
+    """A class is stopped with much grace, more of it than are stopped at once, while somebody deletes."""
     gate = Gate()
     threaded.handler.on["run"] = gate
-    width = worker.WIDTH[Lane.DOMAIN]
+    for n in range(worker.WIDTH[Lane.STOP] + 1):
+        threaded.post(DomainStop(instance=f"ins-000001{n:02x}", grace_s=600), step=f"s{n}")
+    assert threaded.step() == worker.WIDTH[Lane.STOP] >= 60
+    deletes = [threaded.post(DomainDelete(instance=f"ins-0000020{n}"), step=f"d{n}") for n in range(worker.WIDTH[Lane.DOMAIN])]
+    assert threaded.step() == len(deletes)
+    until = clock.monotonic() + 10
+    while not all(_state(threaded, each) == DONE for each in deletes) and clock.monotonic() < until:
+        clock.sleep(0.01)
+    assert [_state(threaded, each) for each in deletes] == [DONE] * len(deletes)
+    gate.open.set()
+    _drain(threaded)
+
+
+def _state(pair: Pair, envelope: Envelope) -> str:
+    row = pair.leaf.journal.row(envelope.id)
+    return row.state if row else ""
+
+
+def test_a_cancel_and_a_quick_order_overtake_a_full_lane(threaded: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate()
+    threaded.handler.on["run"] = gate
+    width = 4
+    monkeypatch.setitem(worker.WIDTH, Lane.STOP, width)
     for n in range(width + 2):
         threaded.post(DomainStop(instance=f"ins-0000001{n}"), step=str(n))
     assert threaded.step() == width

@@ -22,16 +22,30 @@ class Standing:
         self._hypervisor, self._cache, self._exports = hypervisor, cache, exports
         self._wanted, self._turns = wanted, turns
         self._assured: set[str] = set()
+        self._is_resumed = False
         exports.on_whole = self.settle
 
     def resume(self) -> None:
-        """What the last process of this node left: guests wait for their images."""
-        for instance in self._wanted.all():
-            with self._turns.look(instance) as is_ours:
+        """What the last process of this node left: guests wait for their images. Again for those that could not be served."""
+        if not self._is_resumed:
+            left = [instance for instance in self._wanted.all() if not self._resume(instance)]
+            self._is_resumed = not left
+
+    def _resume(self, instance: str) -> bool:
+        with self._turns.look(instance) as is_ours:
+            try:
                 at, wanted = belongings.export_of(self._wanted.folder(instance)), self._wanted.read(instance)
                 blob = wanted.spec.image.blob(Part.DISK) if wanted else None
                 if is_ours and blob and at.is_socket() and instance not in self._exports.instances():
                     self._exports.open(instance, at, blob, belongings.owner_of(at))
+            except (Trouble, OSError) as e:
+                _log.warning("guest waits for its image", instance=instance, why=str(e))
+                return False
+            return is_ours
+
+    def forget(self, instance: str) -> None:
+        """What was known of its last start says nothing of the next."""
+        self._assured.discard(instance)
 
     def started(self, instance: str) -> None:
         """Its start went to its end in this process."""
@@ -44,7 +58,7 @@ class Standing:
                 if is_ours:
                     try:
                         self._settle(instance)
-                    except Trouble as e:
+                    except (Trouble, OSError) as e:
                         _log.warning("guest still reads its image through us", instance=instance, why=str(e))
 
     def _settle(self, instance: str) -> None:
