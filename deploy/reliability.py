@@ -56,8 +56,10 @@ def _runs(row: Row, ledger: Ledger) -> str:
 
 @dataclass(frozen=True)
 class Counts:
-    """Of one or several points: ``clean`` runs of those that never failed; of the others ``runs``, ``failures`` among them, of which
-    so many are ``mended`` and pass now, and the runs ``since`` the last failure of each."""
+    """Of one or several points: ``clean`` runs of those that never failed; of the others ``runs``, and ``failures`` among them.
+
+    Of the failures so many are ``mended`` and pass now; so many ran ``since`` the last failure of each point.
+    """
 
     clean: int = 0
     runs: int = 0
@@ -93,8 +95,8 @@ def bound(counts: Counts) -> str:
     if not counts.failures:
         return _none_of(counts.clean) if counts.clean else "not run yet"
     which = "each" if counts.mended == counts.failures else f"{counts.mended}" if counts.mended else "none"
-    words = f"{counts.runs:,} runs, {counts.failures} failed, {which} of them mended and passing now; of those since {_none_of(counts.since)}"
-    return f"{words}; of what never failed {_none_of(counts.clean)}" if counts.clean else words
+    words = f"{counts.runs:,} runs, {counts.failures} failed, {which} of them mended and passing now; since then {_none_of(counts.since)}"
+    return f"{words}; elsewhere {_none_of(counts.clean)}" if counts.clean else words
 
 
 def _none_of(runs: int) -> str:
@@ -156,8 +158,8 @@ def _seeds(ledger: Ledger) -> list[str]:
 def _bugs(ledger: Ledger) -> list[str]:
     lines = ["| Bug | What it does | Caught | Seeds looked at |", "|---|---|---|---|"]
     for name, e in sorted(ledger.get("bugs", {}).items()):
-        after = e["after"] if str(e["caught"]).startswith("at seed") else ""
-        lines.append(f"| {name} | {e['what']} | {e['caught'] or 'no'} | {after} |")
+        caught = str(e.get("caught", ""))
+        lines.append(f"| {name} | {e.get('what', '')} | {caught or 'no'} | {e['after'] if caught.startswith('at seed') else ''} |")
     return lines
 
 
