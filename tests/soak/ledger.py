@@ -31,7 +31,7 @@ def machine() -> str:
 def add(tally: Tally, file: Path = FILE) -> None:
     """Add what a run counted; two programs may do so at once."""
     today, where = datetime.now(UTC).date().isoformat(), machine()
-    with _open(file) as ledger:
+    with opened(file) as ledger:
         points = ledger.setdefault(tally.kind, {})
         for point in sorted({*tally.runs, *(f.point for f in tally.failures)}):
             entry: dict[str, Any] = points.setdefault(point, {"runs": 0, "failures": 0})
@@ -83,7 +83,8 @@ def number(replay: str) -> int:
 
 
 @contextmanager
-def _open(file: Path) -> Iterator[dict[str, Any]]:
+def opened(file: Path) -> Iterator[dict[str, Any]]:
+    """The ledger, written when this is closed; nobody else has it meanwhile."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.with_name(f".{file.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -12,7 +12,7 @@ import pytest
 
 from clc.web.api import once
 from deploy import attack_table, fault_table, reliability
-from tests.soak import attacks, bugs, command, crashes, ledger, rights, seeds, spans, starts, walks
+from tests.soak import attacks, bugs, command, crashes, ledger, merge, rights, seeds, spans, starts, walks
 from tests.soak.intervals import IntervalLog, judge
 from tests.soak.tally import Budget, Tally
 from tests.support import bed_sight
@@ -157,6 +157,48 @@ def test_seeds_in_which_something_came_are_counted_once(tmp_path):
     assert kept["runs"] == {"cut": 3, "cuts": 4, "clock_forward": 0, "clocks": 0, "cut_one_way": 1}
     assert kept["failed"] == {"cut": [6], "cuts": [6], "clock_forward": [6], "clocks": [6]}
     assert (kept["since"]["cut"], kept["since"]["cut_one_way"]) == (0, 1)
+
+
+def test_ledgers_that_grew_apart_are_added_up(tmp_path):
+    base, mine, theirs = (tmp_path / name for name in ("base", "mine", "theirs"))
+
+    def seed(file, ran, came, failed=()):
+        form = {"seeds": spans.size(spans.read(ran)), "spans": ran, "came": came, "failed": list(failed), "seconds": 1}
+        ledger.add(seeds.counted(form), file)
+
+    def kills(file, point, times):
+        one = Tally("kills")
+        one.count(point, times)
+        ledger.add(one, file)
+
+    seed(base, "0:10", {"cut": "0:4"}, [3])
+    kills(base, "head cc killed", 5)
+    for file in (mine, theirs):
+        file.write_text(base.read_text())
+    seed(mine, "10:20", {"cut": "11:13"})
+    seed(mine, "3:4", {})
+    kills(mine, "head cc killed", 2)
+    seed(theirs, "20:30", {"cut": "20:25", "double": "22:23"}, [22])
+    kills(theirs, "head cc killed", 4)
+    kills(theirs, "front broker killed", 1)
+    assert merge.main([str(base), str(mine), str(theirs)]) == 0
+    found = json.loads(mine.read_text())
+    assert {point: e["runs"] for point, e in found["kills"].items()} == {"head cc killed": 11, "front broker killed": 1}
+    one = found["seeds"]["seeds"]
+    assert (one["runs"], one["spans"], one["failures"], one["since"]) == (30, "0:30", 2, 0)
+    assert ([ledger.number(r) for r in one["replays"]], [ledger.number(r) for r in one["mended"]]) == ([3, 22], [3])
+    assert (one["with"]["spans"], one["with"]["runs"]) == ("0:30", {"cut": 11, "cuts": 11, "double": 1})
+    assert one["with"]["failed"] == {"cut": [3, 22], "cuts": [3, 22], "double": [22]}
+
+
+def test_a_seed_that_both_sides_ran_is_added_once(tmp_path):
+    base, mine, theirs = (tmp_path / name for name in ("base", "mine", "theirs"))
+    base.write_text("{}")
+    for file, ran in ((mine, "0:10"), (theirs, "5:20")):
+        ledger.add(seeds.counted({"seeds": spans.size(spans.read(ran)), "spans": ran, "failed": [7], "seconds": 1}), file)
+    merge.main([str(base), str(mine), str(theirs)])
+    one = json.loads(mine.read_text())["seeds"]["seeds"]
+    assert (one["runs"], one["failures"], one["spans"]) == (20, 1, "0:20")
 
 
 def test_the_rate_of_a_long_run_stands_in_the_ledger(tmp_path):
