@@ -21,17 +21,26 @@ GROUPS = {
     "died at a rename": tuple(f"died at {what}: {when} rename" for what in ("file", "blob", "object") for when in ("before", "after")),
 }
 """Names for what several faults are: a seed with any of them counts once."""
+_NEAR = 20
 _RATED = 200
 """So many seeds and more tell a rate."""
 
 
 def holes(file: Path = ledger.FILE) -> list[Span]:
-    """The seeds before the last one counted which are not counted; then, as one without an end, all after it."""
+    """Where seeds before the last one counted are not counted; then, as one without an end, all after it.
+
+    Those that lie near each other are one: to run a few again takes less long than to begin anew, and none is counted twice.
+    """
     told = json.loads(file.read_text("utf-8")) if file.exists() else {}
     ran = spans.read(told.get("seeds", {}).get(POINT, {}).get("spans", ""))
     ends = [0, *(end for _, end in ran)]
-    between = [(end, first) for end, (first, _) in zip(ends, ran, strict=False) if end < first]
-    return [*between, (ends[-1], ends[-1])]
+    found: list[Span] = []
+    for end, (first, _) in zip(ends, ran, strict=False):
+        if found and end - found[-1][1] < _NEAR:
+            found[-1] = found[-1][0], first
+        elif end < first:
+            found.append((end, first))
+    return [*found, (ends[-1], ends[-1])]
 
 
 def run(budget: Budget, given: argparse.Namespace) -> Tally:

@@ -145,6 +145,10 @@ def test_a_seed_is_counted_once(tmp_path):
     entry = json.loads(file.read_text())["seeds"]["seeds"]
     assert (entry["runs"], entry["failures"], entry["spans"], entry["since"]) == (160, 1, "0:150 500:510", 10)
     assert seeds.holes(file) == [(150, 500), (510, 510)]
+    ledger.add(seeds.counted({"seeds": 2, "spans": "160:161 162:163", "failed": [], "seconds": 1}), file)
+    assert seeds.holes(file) == [(150, 500), (510, 510)], "seeds apart by few are run in one go"
+    ledger.add(seeds.counted({"seeds": 50, "spans": "300:350", "failed": [], "seconds": 1}), file)
+    assert seeds.holes(file) == [(150, 300), (350, 500), (510, 510)]
 
 
 def test_seeds_in_which_something_came_are_counted_once(tmp_path):
