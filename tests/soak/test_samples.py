@@ -12,6 +12,8 @@ import pytest
 
 from clc.web.api import once
 from deploy import attack_table, fault_table, reliability
+from tests.simulator import bugs as simulated
+from tests.simulator import image_bugs  # noqa: F401 - it adds its own
 from tests.soak import attacks, bugs, command, crashes, ledger, merge, rights, seeds, spans, starts, walks
 from tests.soak.intervals import IntervalLog, judge
 from tests.soak.tally import Budget, Tally
@@ -122,6 +124,12 @@ def test_a_bug_no_seed_could_show_is_caught_elsewhere(django_db_blocker, bug):
         found = bugs.run(Budget(60, 1), argparse.Namespace(bug=[bug]))
     assert (found.failures, found.runs) == ([], {bug: 1})
     assert found.facts[bug]["caught"].startswith("by ")
+
+
+def test_every_deliberate_bug_stands_in_the_ledger_as_caught():
+    known = json.loads(ledger.FILE.read_text("utf-8"))["bugs"]
+    assert set(known) == {*simulated.BUGS, *bugs.ELSEWHERE}
+    assert [name for name, entry in known.items() if not entry["caught"]] == []
 
 
 def test_the_ledger_only_grows(tmp_path):
@@ -263,6 +271,21 @@ def test_minutes_are_shared_out_and_all_of_them_used():
 def test_the_whole_of_a_walk_is_counted_by_its_test():
     found = walks.run(Budget(60, 1), argparse.Namespace(jobs=0, only="test_a_cancelled_later_start_leaves"))
     assert (found.failures, found.runs) == ([], {"test_cancel test_a_cancelled_later_start_leaves_a_stopped_instance": 1})
+
+
+def test_walks_are_counted_file_by_file_as_long_as_there_is_time(monkeypatch):
+    monkeypatch.setattr(walks, "WHERE", ("tests/soak", "tests/arch"))
+    begun = []
+    budget = Budget(60, 1)
+
+    def walk(files, _given, _found):
+        begun.extend(files)
+        budget.seconds = 0 if len(begun) == 2 else 60
+
+    monkeypatch.setattr(walks, "_walk", walk)
+    walks.run(budget, argparse.Namespace(jobs=0, only=""))
+    assert len(begun) == 2
+    assert all((ROOT / file).is_file() for file in begun)
 
 
 def test_all_points_of_a_walk_or_a_third(monkeypatch):
