@@ -23,6 +23,8 @@ from nc.services.domains import Domains
 
 Patch = tuple[Any, str, Any]
 MESSAGES = ("double", "reorder", "delay", "cut", "cut_one_way")
+NEWEST = 1 << 40
+"""A generation that no order has."""
 DEATHS = ("crash", "crash_at", "outage", "host_power")
 
 
@@ -59,8 +61,15 @@ def bug(
 @contextmanager
 def planted(name: str) -> Iterator[None]:
     """The bug is in the product while this is open."""
+    with patched(BUGS[name].patches()):
+        yield
+
+
+@contextmanager
+def patched(patches: list[Patch]) -> Iterator[None]:
+    """So is what these patches make."""
     with ExitStack() as back:
-        for owner, attribute, fresh in BUGS[name].patches():
+        for owner, attribute, fresh in patches:
             if isinstance(owner, dict):
                 back.callback(owner.__setitem__, attribute, owner[attribute])
                 owner[attribute] = fresh
@@ -120,9 +129,12 @@ def _judge_off() -> list[Patch]:
 
 @bug("an older order is carried out after a newer one", 5, ("delay", "reorder"), ("run", "stop", "stop", "stop", "delete"), 2)
 def _no_order_check() -> list[Patch]:
-    """The second guard is the node's own: the generation of its wanted file, and of what it removed."""
+    """The second guard is the node's own: the generation of its wanted file, and of what it removed. The fence is still looked at."""
+    real = Domains._newest
+
     return [
-        (flows, "is_overtaken", lambda _envelope: False), (Domains, "_newest", lambda self, instance, _gen, _fence: self.wanted.read(instance)),
+        (flows, "is_overtaken", lambda _envelope: False),
+        (Domains, "_newest", lambda self, instance, _gen, fence: real(self, instance, NEWEST, fence)),
         (wanted.WantedFiles, "buried", lambda _self, _instance: -1),
     ]
 

@@ -6,6 +6,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from luhyaapi import log
 from tests.simulator import bugs, cloud, runs, story
@@ -22,8 +23,9 @@ def main(words: list[str]) -> int:
     if args.story:
         with cloud.own_memories():
             return _story(args)
-    first, _, end = args.seeds.partition(":")
-    asked = runs.Range(int(first), int(end or int(first) + 1), args.step, args.minutes * 60, args.bug, args.like)
+    first, _, end = (args.seeds or ("0:0" if args.minutes else "0:100")).partition(":")
+    is_endless = args.minutes and int(end or 0) == int(first)
+    asked = runs.Range(int(first), runs.ENDLESS if is_endless else int(end or int(first) + 1), args.step, args.minutes * 60, args.bug, args.like)
     if args.batches:
         with cloud.own_memories():
             for batch in runs.here(asked):
@@ -38,8 +40,8 @@ def main(words: list[str]) -> int:
 
 def _arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulator")
-    parser.add_argument("--seeds", default="0:100", help="A:B, from A to before B; they are counted in docs/ledger.json, each once")
-    parser.add_argument("--minutes", type=float, default=0, help="so long instead, from the first of --seeds on")
+    parser.add_argument("--seeds", default="", help="A:B, from A to before B, by default 0:100; they are counted in docs/ledger.json, each once")
+    parser.add_argument("--minutes", type=float, default=0, help="so long at most; with A:A, or without --seeds, from there on")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--no-ledger", action="store_true", help="do not count")
     parser.add_argument("--bug", default="", choices=["", *bugs.BUGS], help="plant one of the deliberate bugs")
@@ -76,24 +78,27 @@ def _add_up(args: argparse.Namespace, asked: runs.Range, batches: Iterable[runs.
             print(_progress(whole, asked, now - began), flush=True)
         if now - counted > COUNTED_EVERY_S:
             counted = now
-            fresh = _count(args, fresh)
+            _count(args, fresh.form(0))
+            fresh = runs.Sum()
         if len(whole.failed) >= (1 if args.bug else FAILED_AT_MOST) and not args.keep_going:
             break
-    _count(args, fresh)
-    print(json.dumps(whole.form(time.monotonic() - began) | {"bug": args.bug}))
+    last = whole.form(time.monotonic() - began) | {"jobs": args.jobs}
+    _count(args, fresh.form(0) | {"rate": seeds.rate(last)})
+    if not args.no_ledger:
+        del last["came"]  # of whoever counts elsewhere: long, and counted here
+    print(json.dumps(last | {"bug": args.bug}))
     return 1 if whole.failed else 0
 
 
 def _progress(whole: runs.Sum, asked: runs.Range, seconds: float) -> str:
     ran = len(whole.ran)
     rate = ran / seconds
-    left_s = asked.seconds - seconds if asked.seconds else (asked.end - asked.first - ran) / rate
+    left_s = min(asked.seconds - seconds if asked.seconds else 1e9, (asked.end - asked.first - ran) / rate)
     end = time.strftime("%H:%M:%S", time.localtime(time.time() + max(left_s, 0)))
     return f"{time.strftime('%H:%M:%S')} {ran} seeds, {len(whole.failed)} failed, {rate:.2f} a second, until {end}"
 
 
-def _count(args: argparse.Namespace, fresh: runs.Sum) -> runs.Sum:
-    """Into the ledger, if they are seeds that count; what is counted next."""
-    if fresh.ran and not (args.no_ledger or args.bug or args.like):
-        ledger.add(seeds.counted(fresh.form(0)))
-    return runs.Sum()
+def _count(args: argparse.Namespace, form: dict[str, Any]) -> None:
+    """Into the ledger, if they are seeds that count."""
+    if form["seeds"] and not (args.no_ledger or args.bug or args.like):
+        ledger.add(seeds.counted(form))

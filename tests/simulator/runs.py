@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import queue
 import subprocess
 import sys
@@ -17,18 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from tests.simulator import cloud, story
+from tests.simulator.history import Record
 from tests.soak import spans
 
 BATCH = 20
 """Seeds between two tellings, and between two collections of what is in circles; at every allocation it costs a tenth."""
+ENDLESS = 1 << 40
 ROOT = Path(__file__).resolve().parents[2]
 Batch = dict[str, Any]
-"""``first`` and ``end`` of its seeds, every ``step``-th; ``failed`` ones with why; ``simulated_s``, ``cpu_s``, ``faults``, ``actions``."""
+"""``first`` and ``end`` of its seeds, every ``step``-th; ``failed`` ones with why; ``simulated_s``, ``cpu_s``, ``faults``, ``actions``;
+``came``: in which seeds each fault and action came, and who died where."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """Seeds from ``first`` to before ``end``, every ``step``-th; ``seconds`` instead of an end when it is not 0."""
+    """Seeds from ``first`` to before ``end``, every ``step``-th; at most for ``seconds`` when that is not 0."""
 
     first: int
     end: int
@@ -54,6 +58,7 @@ class Sum:
     cpu_s: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
     actions: Counter[str] = field(default_factory=Counter)
+    came: dict[str, list[int]] = field(default_factory=dict)
 
     def add(self, batch: Batch) -> None:
         """One more batch."""
@@ -63,6 +68,8 @@ class Sum:
         self.cpu_s += batch["cpu_s"]
         self.faults.update(batch["faults"])
         self.actions.update(batch["actions"])
+        for what, seeds in batch["came"].items():
+            self.came.setdefault(what, []).extend(seeds)
 
     def form(self, seconds: float) -> dict[str, Any]:
         """As the last line of a run."""
@@ -73,6 +80,7 @@ class Sum:
             "cpu_seconds": round(self.cpu_s, 2), "seeds_per_second": round(rate, 2), "seeds_per_cpu_second": round(of_core, 2),
             "simulated_hours": round(self.simulated_s / 3600, 2), "actions": dict(sorted(self.actions.items())),
             "faults": dict(sorted(self.faults.items())), "first": {str(s): self.failed[s][:3] for s in worst[:5]},
+            "came": {what: spans.write(spans.of(seeds)) for what, seeds in sorted(self.came.items())},
         }
 
 
@@ -82,15 +90,15 @@ def here(asked: Range) -> Iterator[Batch]:
     gc.collect()
     gc.freeze()
     gc.disable()
-    until = time.perf_counter() + asked.seconds
+    until = time.perf_counter() + (asked.seconds or math.inf)
     seed = asked.first
-    while (time.perf_counter() < until) if asked.seconds else seed < asked.end:
+    while seed < asked.end and time.perf_counter() < until:
         batch = _empty(seed, asked.step)
         cpu = time.process_time()
-        while len(range(batch["first"], batch["end"], asked.step)) < BATCH and (asked.seconds or seed < asked.end):
+        while len(range(batch["first"], batch["end"], asked.step)) < BATCH and seed < asked.end:
             _one(seed, asked, batch)
             seed += asked.step
-            if asked.seconds and time.perf_counter() >= until:
+            if time.perf_counter() >= until:
                 break
         gc.collect()
         batch["cpu_s"] = time.process_time() - cpu
@@ -98,7 +106,8 @@ def here(asked: Range) -> Iterator[Batch]:
 
 
 def _empty(seed: int, step: int) -> Batch:
-    return {"first": seed, "end": seed, "step": step, "failed": {}, "simulated_s": 0.0, "cpu_s": 0.0, "faults": Counter(), "actions": Counter()}
+    return {"first": seed, "end": seed, "step": step, "failed": {}, "simulated_s": 0.0, "cpu_s": 0.0, "faults": Counter(), "actions": Counter(),
+            "came": {}}
 
 
 def _one(seed: int, asked: Range, batch: Batch) -> None:
@@ -107,8 +116,27 @@ def _one(seed: int, asked: Range, batch: Batch) -> None:
     batch["simulated_s"] += result.simulated_s
     batch["faults"] += result.faults
     batch["actions"] += result.actions
+    for what in {*result.faults, *result.actions, *_seen(result.records)}:
+        batch["came"].setdefault(what, []).append(seed)
     if result.violations:
         batch["failed"][str(seed)] = result.violations
+
+
+def _seen(records: list[Record]) -> set[str]:
+    """Which roles died, and at which named points (the web process dies in a request and nowhere else); what no fault alone brings about."""
+    found, ran = set(), set()
+    for r in records:
+        if r["what"] == "died" or (r["what"] == "dies" and r["who"] == "web"):
+            found.add(f"{r['who'].rstrip('0123456789')} died")
+        if r["what"] == "dies":
+            found.add(f"died at {r['at']}")
+        elif r["what"] == "got" and r.get("late"):
+            found.add("an order after its time")
+        elif r["what"] == "effect" and r["effect"] == "running":
+            ran.add(r["instance"])
+        elif r["what"] == "asked" and r["verb"] == "delete" and r["answer"].get("accepted") and r["instance"] not in ran:
+            found.add("deleted before it ran")
+    return found
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def ran(monkeypatch):
 
 def batch(first, end, step=1, **failed):
     return {"first": first, "end": end, "step": step, "failed": failed, "simulated_s": 1.0, "cpu_s": 0.5,
-            "faults": Counter(cut=1), "actions": Counter(run=2)}
+            "faults": Counter(cut=1), "actions": Counter(run=2), "came": {"cut": [first], "run": list(range(first, end, step))}}
 
 
 def test_batches_of_jobs_add_up():
@@ -44,6 +44,7 @@ def test_batches_of_jobs_add_up():
     assert (form["seeds"], form["spans"], form["failed"], form["seeds_per_second"]) == (5, "0:5", ["3"], 2.5)
     assert form["first"] == {"3": ["lost"]}
     assert (form["faults"], form["actions"]) == ({"cut": 2}, {"run": 4})
+    assert form["came"] == {"cut": "0:2", "run": "0:5"}
 
 
 @pytest.mark.parametrize("word", ["--no-ledger", "--bug=no_inbox", "--like=no_inbox"])
@@ -58,7 +59,27 @@ def test_seeds_are_counted(ran, capsys):
     assert command.main(["--seeds", "0:2"]) == 1
     (tally,) = counted
     assert (tally.runs["seeds"], tally.spans["seeds"], len(tally.failures)) == (2, [(0, 2)], 1)
+    assert tally.came["seeds"]["run"] == [(0, 2)]
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["failed"] == ["1"]
+
+
+def test_time_and_end_are_both_kept(monkeypatch, capsys, ran):
+    asked = []
+    ran()
+    monkeypatch.setattr(command.runs, "here", lambda one: asked.append(one) or iter(()))
+    for words in (["--seeds", "3:9", "--minutes", "1"], ["--seeds", "3:3", "--minutes", "1"], ["--minutes", "1"], []):
+        command.main([*words, "--no-ledger"])
+    assert [(one.first, one.end, one.seconds) for one in asked] == [(3, 9, 60), (3, runs.ENDLESS, 60), (0, runs.ENDLESS, 60), (0, 100, 0)]
+
+
+def test_what_was_seen_in_a_history():
+    told = [
+        {"who": "nc2", "what": "died"}, {"who": "web", "what": "dies", "at": "statement"}, {"who": "cc", "what": "got", "late": True},
+        {"who": "nc1", "what": "effect", "effect": "running", "instance": "a"},
+        *({"who": "web", "what": "asked", "verb": "delete", "instance": one, "answer": {"accepted": True}} for one in "ab"),
+    ]
+    assert runs._seen(told) == {"nc died", "web died", "died at statement", "an order after its time", "deleted before it ran"}
+    assert "deleted before it ran" not in runs._seen(told[:-1])
 
 
 @pytest.mark.walk

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,10 +19,12 @@ from tests.soak.tally import Failure, Tally
 
 ROOT = Path(__file__).resolve().parents[2]
 _GRACE_S = 900.0
-SHARES = {"walks": 1.5, "seeds": 3.0, "allocations": 1.5, "starts": 0.5, "crashes": 2.0, "images": 1.5, "attacks": 1.0, "rights": 1.5, "bed": 4.0}
+SHARES = {"walks": 1.5, "seeds": 3.0, "allocations": 1.5, "starts": 0.5, "crashes": 2.0, "images": 1.5, "attacks": 1.0, "rights": 1.5, "bugs": 1.5,
+          "bed": 4.0}
 """How the minutes are shared out. ``bed`` is kills, cuts, freezes and real guests, on one bed."""
 OF_BED = ("kills", "cuts", "faults", "guests")
-ONLY = ("seeds", "kills", "cuts", "starts", "allocations", "guests", "crashes", "faults", "walks", "images", "attacks", "rights", "replays")
+ONLY = ("seeds", "kills", "cuts", "starts", "allocations", "guests", "crashes", "faults", "walks", "images", "attacks", "rights", "bugs",
+        "replays")
 """``replays``: the seeds that failed once, with the program as it is now."""
 
 
@@ -48,7 +53,7 @@ def main(argv: list[str]) -> int:
 
 def plan(only: list[str] | None, seconds: float, jobs: int = 2) -> list[list[str]]:
     """The programs to run, in turn. Allocations run on both databases, and once more on one that is killed."""
-    asked = only or ["walks", "seeds", "allocations", "starts", "crashes", "images", "rights", *OF_BED]
+    asked = only or ["walks", "seeds", "allocations", "starts", "crashes", "images", "rights", "bugs", *OF_BED]
     on_bed = [kind for kind in OF_BED if kind in asked]
     shares = {kind: share for kind, share in SHARES.items() if kind in asked or (kind == "bed" and on_bed)}
     whole = sum(shares.values())
@@ -73,11 +78,21 @@ def _read(words: list[str]) -> list[Tally]:
     seconds = float(words[1].partition("=")[2])
     kind = words[0].rpartition(".")[2]
     try:
-        done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False, timeout=seconds + _GRACE_S)
-        forms = json.loads(done.stdout.strip().rpartition("\n")[2])
+        forms = json.loads(_said(words, seconds + _GRACE_S).strip().rpartition("\n")[2])
     except (subprocess.TimeoutExpired, ValueError) as error:
         return [Tally(kind, Counter({"the run itself": 1}), [Failure("the run itself", str(error)[:500], f"python -m {' '.join(words)}")])]
     return [Tally.read(form) for form in (forms if isinstance(forms, list) else [forms])]
+
+
+def _said(words: list[str], timeout_s: float) -> str:
+    """What one program wrote. Raises TimeoutExpired; nothing that it started and left in its group runs on after this."""
+    job = subprocess.Popen([sys.executable, "-m", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        return job.communicate(timeout=timeout_s)[0]
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
 
 
 def table(tallies: list[Tally], say: Callable[[str], object]) -> None:

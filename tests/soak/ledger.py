@@ -31,7 +31,7 @@ def machine() -> str:
 def add(tally: Tally, file: Path = FILE) -> None:
     """Add what a run counted; two programs may do so at once."""
     today, where = datetime.now(UTC).date().isoformat(), machine()
-    with _open(file) as ledger:
+    with opened(file) as ledger:
         points = ledger.setdefault(tally.kind, {})
         for point in sorted({*tally.runs, *(f.point for f in tally.failures)}):
             entry: dict[str, Any] = points.setdefault(point, {"runs": 0, "failures": 0})
@@ -43,7 +43,9 @@ def add(tally: Tally, file: Path = FILE) -> None:
             entry["runs"] += runs
             entry["failures"] += len(failed)
             entry["since"] = 0 if failed or fails_again else entry.get("since", 0) + runs
-            entry |= {"last": today, "machine": where}
+            entry |= {"last": today, "machine": where} | tally.facts.get(point, {})
+            if came := tally.came.get(point):
+                _with(entry, tally.spans[point], came, {number(f.replay) for f in tally.failures if f.point == point})
             if failed:
                 entry["replays"] = [*entry.get("replays", []), *(f.replay for f in failed)][-REPLAYS_KEPT:]
 
@@ -60,13 +62,29 @@ def _new(entry: dict[str, Any], ran: list[Span], failed: list[Failure]) -> tuple
     return spans.size(both) - spans.size(before), [f for f in failed if f.replay not in known]
 
 
+def _with(entry: dict[str, Any], ran: list[Span], came: dict[str, list[Span]], fails: set[int]) -> None:
+    """In how many of the numbered runs each thing came, which of these failed, and how many ran after; counted once, as the runs are."""
+    kept = entry.setdefault("with", {"counted_since": entry["last"], "spans": "", "runs": {}, "failed": {}, "since": {}})
+    before = spans.read(kept["spans"])
+    fresh = spans.numbers(ran) - spans.numbers(before)
+    kept["spans"] = spans.write([*before, *ran])
+    for what, where in came.items():
+        mine = spans.numbers(where)
+        failed, runs = mine & fails, len(mine & fresh)
+        kept["runs"][what] = kept["runs"].get(what, 0) + runs
+        kept["since"][what] = 0 if failed else kept["since"].get(what, 0) + runs
+        if failed:
+            kept["failed"][what] = sorted(failed | set(kept["failed"].get(what, [])))
+
+
 def number(replay: str) -> int:
     """The number of a run, which its command line ends with."""
     return int(replay.rpartition(" ")[2])
 
 
 @contextmanager
-def _open(file: Path) -> Iterator[dict[str, Any]]:
+def opened(file: Path) -> Iterator[dict[str, Any]]:
+    """The ledger, written when this is closed; nobody else has it meanwhile."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.with_name(f".{file.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

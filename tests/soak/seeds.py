@@ -1,4 +1,4 @@
-"""Seeds of the simulator, as many as the time allows, after those that were run before."""
+"""Seeds of the simulator, as many as the time allows, of those that were not run before."""
 
 from __future__ import annotations
 
@@ -9,29 +9,67 @@ import sys
 from pathlib import Path
 
 from tests.soak import ledger, spans, tally
+from tests.soak.spans import Span
 from tests.soak.tally import Budget, Tally
 
 ROOT = Path(__file__).resolve().parents[2]
 POINT = "seeds"
+GROUPS = {
+    "messages lost or late": ("message drop", "broker_lost", "message delay", "message reorder"), "messages late": ("message delay", "message reorder"),
+    "messages in a storm": ("message drop", "message double", "message delay", "message reorder"), "cuts": ("cut", "cut_one_way"),
+    "clocks": ("clock_forward", "clock_backward"), "bytes broken off": ("bytes_cut", "crash_bytes"),
+    "died at a rename": tuple(f"died at {what}: {when} rename" for what in ("file", "blob", "object") for when in ("before", "after")),
+}
+"""Names for what several faults are: a seed with any of them counts once."""
+_NEAR = 20
+_RATED = 200
+"""So many seeds and more tell a rate."""
 
 
-def first_new(file: Path = ledger.FILE) -> int:
-    """The first seed that the ledger does not count yet."""
-    if not file.exists():
-        return 0
-    ran = spans.read(json.loads(file.read_text("utf-8")).get("seeds", {}).get(POINT, {}).get("spans", ""))
-    return ran[0][1] if ran and ran[0][0] == 0 else 0
+def holes(file: Path = ledger.FILE) -> list[Span]:
+    """Where seeds before the last one counted are not counted; then, as one without an end, all after it.
+
+    Those that lie near each other are one: to run a few again takes less long than to begin anew, and none is counted twice.
+    """
+    told = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    ran = spans.read(told.get("seeds", {}).get(POINT, {}).get("spans", ""))
+    ends = [0, *(end for _, end in ran)]
+    found: list[Span] = []
+    for end, (first, _) in zip(ends, ran, strict=False):
+        if found and end - found[-1][1] < _NEAR:
+            found[-1] = found[-1][0], first
+        elif end < first:
+            found.append((end, first))
+    return [*found, (ends[-1], ends[-1])]
 
 
 def run(budget: Budget, given: argparse.Namespace) -> Tally:
-    """From the first new seed on. Whoever runs this counts it."""
+    """The holes, then those after the last one. Whoever runs this counts it."""
     if given.again:
         return again()
-    first = given.first if given.first >= 0 else first_new()
-    words = [sys.executable, "-m", "tests.simulator", "--seeds", f"{first}:{first}", "--minutes", f"{budget.seconds / 60:.2f}", "--jobs", str(given.jobs),
-             "--no-ledger"]
-    done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    found = Tally("seeds")
+    for first, end in [(given.first, given.first)] if given.first >= 0 else holes():
+        if budget.left() <= 0:
+            break
+        words = ["--seeds", f"{first}:{end}", "--minutes", f"{budget.left() / 60:.3f}", "--jobs", str(given.jobs)]
+        _plus(found, _simulated(words))
+    return found
+
+
+def _simulated(words: list[str]) -> Tally:
+    done = subprocess.run([sys.executable, "-m", "tests.simulator", *words, "--no-ledger"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     return counted(json.loads(done.stdout.strip().rpartition("\n")[2]))
+
+
+def _plus(found: Tally, more: Tally) -> None:
+    found.runs += more.runs
+    found.failures += more.failures
+    found.figures |= more.figures
+    found.facts |= more.facts
+    found.spans[POINT] = spans.merged([*found.spans.get(POINT, []), *more.spans[POINT]])
+    came = found.came.setdefault(POINT, {})
+    for what, where in more.came[POINT].items():
+        came[what] = spans.merged([*came.get(what, []), *where])
 
 
 def again(file: Path = ledger.FILE) -> Tally:
@@ -39,12 +77,7 @@ def again(file: Path = ledger.FILE) -> Tally:
     found = Tally("seeds")
     known = json.loads(file.read_text("utf-8")).get("seeds", {}).get(POINT, {}) if file.exists() else {}
     for seed in map(ledger.number, known.get("replays", [])):
-        words = [sys.executable, "-m", "tests.simulator", "--seeds", f"{seed}:{seed + 1}", "--no-ledger"]
-        done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
-        one = counted(json.loads(done.stdout.strip().rpartition("\n")[2]))
-        found.runs += one.runs
-        found.failures += one.failures
-        found.spans[POINT] = spans.merged([*found.spans.get(POINT, []), *one.spans[POINT]])
+        _plus(found, _simulated(["--seeds", f"{seed}:{seed + 1}"]))
     return found
 
 
@@ -57,8 +90,22 @@ def counted(form: dict) -> Tally:
     stories = form.get("first", {})
     for seed in map(str, form.get("failed", [])):
         found.fail(POINT, "; ".join(stories.get(seed, ["told by its story"])), f"python -m tests.simulator --story {seed}")
+    came = {what: spans.read(text) for what, text in form.get("came", {}).items()}
+    for name, kinds in GROUPS.items():
+        if any_of := spans.merged(span for kind in kinds for span in came.get(kind, [])):
+            came[name] = any_of
+    found.came[POINT] = came
     found.figures["per_s"] = form["seeds"] / form["seconds"] if form.get("seconds") else 0.0
+    if told := form.get("rate") or rate(form):
+        found.facts[POINT] = {"rate": told}
     return found
+
+
+def rate(form: dict) -> dict[str, float]:
+    """How fast a run was, from its last line; empty when it was short."""
+    if form["seeds"] < _RATED or not form.get("seconds"):
+        return {}
+    return {"seeds": form["seeds"], "jobs": form.get("jobs", 1), "per_s": form["seeds_per_second"], "per_cpu_s": form["seeds_per_cpu_second"]}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

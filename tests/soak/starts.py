@@ -1,4 +1,4 @@
-"""Double starts at the real node code: twice the same order, older fences and generations, another node's order, after a delete."""
+"""Double starts at the real node code: twice the same order, older fences and generations, orders of two places, after a delete."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ _CC = "cc-00000001"
 _SHA = "ab" * 32
 _DIES = 0.1
 _FRESH_EVERY = 300
+_CONTROL = 0xFFFFFFFF
+"""The number of the instance of the control, which no case has."""
 
 
 class Cluster:
@@ -138,14 +140,20 @@ class Case:
             self.node.start()
         self.node.hear(*envelopes)
 
-    def check(self, *, began: int, runs: bool) -> str:
-        """In words what is wrong; empty when all is as it must be."""
+    def check(self, *, began: int, runs: bool, elsewhere: bool = False) -> str:
+        """In words what is wrong; empty when all is as it must be, and when it runs on the other node just as it must."""
         found = self.node.began(self.instance), self.node.runs(self.instance)
         if found != (began, runs):
             return f"{self.instance} began {found[0]} times and runs: {found[1]}; it should have been {began} and {runs}"
-        if self.other.began(self.instance):
-            return f"{self.instance} runs on another node too"
+        found = self.other.began(self.instance), self.other.runs(self.instance)
+        if found != (int(elsewhere), elsewhere):
+            return f"{self.instance} began {found[0]} times on the other node and runs there: {found[1]}; it should have been {elsewhere}"
         return ""
+
+    def refused(self, late: Envelope) -> str:
+        """In words what is wrong when the node did not refuse an order as too old."""
+        code = self.node.error(late)
+        return "" if code == "state" else f"the late order ended {code!r}"
 
 
 def same_twice(case: Case) -> str:
@@ -168,7 +176,7 @@ def older_fence(case: Case) -> str:
     late = case.order(fence=case.fence - 1)
     case.hear(case.order(), case.order(DomainStop))
     case.hear(late)
-    return case.check(began=1, runs=False) or ("" if case.node.error(late) == "state" else f"ended {case.node.error(late)!r}")
+    return case.check(began=1, runs=False) or case.refused(late)
 
 
 def older_than_stop(case: Case) -> str:
@@ -176,7 +184,7 @@ def older_than_stop(case: Case) -> str:
     first, late = case.order(), case.order()
     case.hear(first, case.order(DomainStop, gen=case.gen + 1))
     case.hear(late)
-    return case.check(began=1, runs=False) or ("" if case.node.error(late) == "state" else f"ended {case.node.error(late)!r}")
+    return case.check(began=1, runs=False) or case.refused(late)
 
 
 def after_delete(case: Case) -> str:
@@ -185,7 +193,7 @@ def after_delete(case: Case) -> str:
     late = case.order()
     case.hear(*([case.order()] if was_there else []), case.order(DomainDelete, gen=case.gen + case._chance.randint(0, 1)))
     case.hear(late)
-    return case.check(began=int(was_there), runs=False) or ("" if case.node.error(late) == "state" else f"ended {case.node.error(late)!r}")
+    return case.check(began=int(was_there), runs=False) or case.refused(late)
 
 
 def other_node(case: Case) -> str:
@@ -196,17 +204,39 @@ def other_node(case: Case) -> str:
     return case.check(began=1, runs=True) or ("" if case.other.error(start) == "never" else "the other node took it")
 
 
-def anew_after_delete(case: Case) -> str:
-    """Not a double start: a newer order after a delete is carried out, so that the guard does not stand in its way."""
-    case.hear(case.order(), case.order(DomainDelete, gen=case.gen))
-    case.hear(case.order(gen=case.gen + 1))
-    return case.check(began=2, runs=True)
+def two_places(case: Case) -> str:
+    """Placed here and taken back, now and then after it ran; placed on the other node since, with the next fence. Both orders are well sealed and in time."""
+    ran, late = case._chance.random() < 0.5, case.order()
+    case.hear(*([case.order()] if ran else []), case.order(DomainDelete))
+    moved = case.order(gen=case.gen + 1, fence=case.fence + 1, to=case.other.me)
+    steps = [lambda: case.other.hear(moved), lambda: case.hear(late)]
+    case._chance.shuffle(steps)
+    for step in steps:
+        step()
+    return case.check(began=int(ran), runs=False, elsewhere=True) or case.refused(late)
+
+
+def restored_memory(case: Case) -> str:
+    """The cluster has an old copy of its memory: of newer generations, as the CLC's orders are, its orders have an older fence."""
+    is_running = case._chance.random() < 0.5
+    case.hear(case.order(), *([] if is_running else [case.order(DomainStop)]))
+    late = [case.order(gen=case.gen + n, fence=case.fence - 1) for n in range(1, case._chance.randint(2, 4))]
+    for each in late:
+        case.hear(each)
+    return case.check(began=1, runs=is_running) or next(filter(None, map(case.refused, late)), "")
 
 
 SHAPES: dict[str, Callable[[Case], str]] = {
     "same order twice": same_twice, "said again": said_again, "older fence": older_fence, "older than a stop": older_than_stop,
-    "after a delete": after_delete, "another node's order": other_node, "anew after a delete": anew_after_delete,
+    "after a delete": after_delete, "another node's order": other_node, "orders of two places": two_places, "restored memory": restored_memory,
 }
+
+
+def anew_after_delete(case: Case) -> str:
+    """A newer order after a delete is carried out: the guard does not stand in its way. No double start, so it is tried and not counted."""
+    case.hear(case.order(), case.order(DomainDelete, gen=case.gen))
+    case.hear(case.order(gen=case.gen + 1))
+    return case.check(began=2, runs=True)
 
 
 def run(budget: Budget, given: argparse.Namespace) -> Tally:
@@ -227,6 +257,9 @@ def _run(budget: Budget, given: argparse.Namespace) -> Tally:
         folder = scratch.folder("starts")
         try:
             nodes = Node(folder, 1, cluster), Node(folder, 2, cluster)
+            again = f"python -m tests.soak.starts --seed {budget.seed} --most "
+            if wrong := anew_after_delete(Case(nodes, _CONTROL, budget)):
+                found.fail("anew after a delete", wrong, f"{again}{number + 1}")
             for _ in range(_FRESH_EVERY):
                 if budget.left() <= 0 or (given.most and number >= given.most):
                     break
@@ -235,7 +268,7 @@ def _run(budget: Budget, given: argparse.Namespace) -> Tally:
                 wrong = SHAPES[shape](Case(nodes, number, budget))
                 found.count(shape)
                 if wrong:
-                    found.fail(shape, wrong, f"python -m tests.soak.starts --seed {budget.seed} --most {number}")
+                    found.fail(shape, wrong, f"{again}{number}")
         finally:
             shutil.rmtree(folder)
     return found

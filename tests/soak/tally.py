@@ -29,7 +29,8 @@ class Failure:
 class Tally:
     """Counts of one kind. ``figures`` are measured on the way, such as a rate.
 
-    ``spans`` says, of a point whose runs are numbered, which numbers were run: the ledger counts none of them twice.
+    ``spans`` says, of a point whose runs are numbered, which numbers were run: the ledger counts none of them twice. ``came`` says of
+    such a point in which of them each thing came, and ``facts`` what stands beside its counts, each as the last run found it.
     """
 
     kind: str
@@ -37,6 +38,8 @@ class Tally:
     failures: list[Failure] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
     spans: dict[str, list[Span]] = field(default_factory=dict)
+    came: dict[str, dict[str, list[Span]]] = field(default_factory=dict)
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def count(self, point: str, times: int = 1) -> None:
         """That point was tried."""
@@ -52,13 +55,15 @@ class Tally:
         return {
             "kind": self.kind, "runs": dict(sorted(self.runs.items())), "failures": [vars(f) for f in self.failures],
             "figures": {k: round(v, 3) for k, v in self.figures.items()}, "spans": {k: spans.write(v) for k, v in self.spans.items()},
+            "came": {k: {what: spans.write(v) for what, v in each.items()} for k, each in self.came.items()}, "facts": self.facts,
         }
 
     @classmethod
     def read(cls, form: dict[str, Any]) -> Tally:
         """What :meth:`form` wrote."""
         return cls(form["kind"], Counter(form["runs"]), [Failure(**f) for f in form["failures"]], dict(form["figures"]),
-                   {k: spans.read(v) for k, v in form.get("spans", {}).items()})
+                   {k: spans.read(v) for k, v in form.get("spans", {}).items()},
+                   {k: {what: spans.read(v) for what, v in each.items()} for k, each in form.get("came", {}).items()}, form.get("facts", {}))
 
 
 @dataclass

@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from clc.web.api import once
 from deploy import attack_table, fault_table, reliability
-from tests.soak import attacks, command, crashes, ledger, rights, seeds, spans, starts, walks
+from tests.simulator import bugs as simulated
+from tests.simulator import image_bugs  # noqa: F401 - it adds its own
+from tests.soak import attacks, bugs, command, crashes, ledger, merge, rights, seeds, spans, starts, walks
 from tests.soak.intervals import IntervalLog, judge
 from tests.soak.tally import Budget, Tally
+from tests.support import bed_sight
 from tests.support.walks import WHOLE, sampled
 
 pytestmark = pytest.mark.walk
@@ -72,8 +76,60 @@ def test_a_few_roles_die(django_db_blocker):
 def test_a_double_start_nobody_refuses_is_counted_and_can_be_repeated(monkeypatch):
     monkeypatch.setattr("nc.services.wanted.WantedFiles.buried", lambda _self, _instance: -1)
     found = starts.run(Budget(60, 1), argparse.Namespace(most=14))
-    assert {f.point for f in found.failures} == {"after a delete"}
+    assert {f.point for f in found.failures} == {"after a delete", "orders of two places"}
     assert found.failures[0].replay.startswith("python -m tests.soak.starts --seed 1")
+
+
+def test_a_guard_that_stands_in_the_way_of_newer_orders_is_seen_and_no_double_start(monkeypatch):
+    monkeypatch.setattr("nc.services.wanted.WantedFiles.buried", lambda _self, _instance: 1 << 40)
+    found = starts.run(Budget(60, 1), argparse.Namespace(most=1))
+    assert "anew after a delete" in {f.point for f in found.failures}
+    assert found.runs.total() == 1
+
+
+@pytest.mark.walk
+@pytest.mark.parametrize("role", ["walrus", "sc"])
+def test_the_store_and_the_storage_die(django_db_blocker, monkeypatch, role):
+    monkeypatch.setattr(crashes, "ROLES", (role,))
+    with django_db_blocker.unblock():
+        found = crashes.run(Budget(120, 3), argparse.Namespace(most=2))
+    assert found.failures == []
+    assert {point.split()[0] for point in found.runs} == {role}
+
+
+@pytest.mark.walk
+def test_the_web_process_dies_in_a_request(django_db_blocker, monkeypatch):
+    monkeypatch.setattr(crashes, "ROLES", ("web",))
+    with django_db_blocker.unblock():
+        found = crashes.run(Budget(120, 3), argparse.Namespace(most=4))
+    assert found.failures == []
+    assert {point.split()[0] for point in found.runs} == {"web"}
+    assert found.runs.total() >= 3
+
+
+@pytest.mark.walk
+def test_a_request_that_is_carried_out_again_is_seen(django_db_blocker, monkeypatch):
+    monkeypatch.setattr(crashes, "ROLES", ("web",))
+    monkeypatch.setattr(once._Answers, "earlier", lambda _self: None)
+    monkeypatch.setattr(once._Answers, "claim", lambda _self: None)
+    with django_db_blocker.unblock():
+        found = crashes.run(Budget(120, 3), argparse.Namespace(most=1))
+    assert "answered otherwise" in found.failures[0].story
+
+
+@pytest.mark.walk
+@pytest.mark.parametrize("bug", sorted(bugs.ELSEWHERE))
+def test_a_bug_no_seed_could_show_is_caught_elsewhere(django_db_blocker, bug):
+    with django_db_blocker.unblock():
+        found = bugs.run(Budget(60, 1), argparse.Namespace(bug=[bug]))
+    assert (found.failures, found.runs) == ([], {bug: 1})
+    assert found.facts[bug]["caught"].startswith("by ")
+
+
+def test_every_deliberate_bug_stands_in_the_ledger_as_caught():
+    known = json.loads(ledger.FILE.read_text("utf-8"))["bugs"]
+    assert set(known) == {*simulated.BUGS, *bugs.ELSEWHERE}
+    assert [name for name, entry in known.items() if not entry["caught"]] == []
 
 
 def test_the_ledger_only_grows(tmp_path):
@@ -90,13 +146,79 @@ def test_the_ledger_only_grows(tmp_path):
 
 def test_a_seed_is_counted_once(tmp_path):
     file = tmp_path / "ledger.json"
-    assert seeds.first_new(file) == 0
+    assert seeds.holes(file) == [(0, 0)]
     for first, end, failed in ((0, 100, []), (50, 150, [60]), (60, 61, [60]), (500, 510, [])):
         form = {"seeds": end - first, "spans": f"{first}:{end}", "failed": failed, "seconds": 1}
         ledger.add(seeds.counted(form), file)
     entry = json.loads(file.read_text())["seeds"]["seeds"]
     assert (entry["runs"], entry["failures"], entry["spans"], entry["since"]) == (160, 1, "0:150 500:510", 10)
-    assert seeds.first_new(file) == 150
+    assert seeds.holes(file) == [(150, 500), (510, 510)]
+    ledger.add(seeds.counted({"seeds": 2, "spans": "160:161 162:163", "failed": [], "seconds": 1}), file)
+    assert seeds.holes(file) == [(150, 500), (510, 510)], "seeds apart by few are run in one go"
+    ledger.add(seeds.counted({"seeds": 50, "spans": "300:350", "failed": [], "seconds": 1}), file)
+    assert seeds.holes(file) == [(150, 300), (350, 500), (510, 510)]
+
+
+def test_seeds_in_which_something_came_are_counted_once(tmp_path):
+    file = tmp_path / "ledger.json"
+    for ran, came, failed in (("0:10", {"cut": "2:5"}, []), ("5:20", {"cut": "4:8", "clock_forward": "6:7", "cut_one_way": "12:13"}, [6]), ("20:30", {}, [])):
+        form = {"seeds": spans.size(spans.read(ran)), "spans": ran, "came": came, "failed": failed, "seconds": 1}
+        ledger.add(seeds.counted(form), file)
+    kept = json.loads(file.read_text())["seeds"]["seeds"]["with"]
+    assert kept["spans"] == "0:20", "of an older program nothing is known"
+    assert kept["runs"] == {"cut": 3, "cuts": 4, "clock_forward": 0, "clocks": 0, "cut_one_way": 1}
+    assert kept["failed"] == {"cut": [6], "cuts": [6], "clock_forward": [6], "clocks": [6]}
+    assert (kept["since"]["cut"], kept["since"]["cut_one_way"]) == (0, 1)
+
+
+def test_ledgers_that_grew_apart_are_added_up(tmp_path):
+    base, mine, theirs = (tmp_path / name for name in ("base", "mine", "theirs"))
+
+    def seed(file, ran, came, failed=()):
+        form = {"seeds": spans.size(spans.read(ran)), "spans": ran, "came": came, "failed": list(failed), "seconds": 1}
+        ledger.add(seeds.counted(form), file)
+
+    def kills(file, point, times):
+        one = Tally("kills")
+        one.count(point, times)
+        ledger.add(one, file)
+
+    seed(base, "0:10", {"cut": "0:4"}, [3])
+    kills(base, "head cc killed", 5)
+    for file in (mine, theirs):
+        file.write_text(base.read_text())
+    seed(mine, "10:20", {"cut": "11:13"})
+    seed(mine, "3:4", {})
+    kills(mine, "head cc killed", 2)
+    seed(theirs, "20:30", {"cut": "20:25", "double": "22:23"}, [22])
+    kills(theirs, "head cc killed", 4)
+    kills(theirs, "front broker killed", 1)
+    assert merge.main([str(base), str(mine), str(theirs)]) == 0
+    found = json.loads(mine.read_text())
+    assert {point: e["runs"] for point, e in found["kills"].items()} == {"head cc killed": 11, "front broker killed": 1}
+    one = found["seeds"]["seeds"]
+    assert (one["runs"], one["spans"], one["failures"], one["since"]) == (30, "0:30", 2, 0)
+    assert ([ledger.number(r) for r in one["replays"]], [ledger.number(r) for r in one["mended"]]) == ([3, 22], [3])
+    assert (one["with"]["spans"], one["with"]["runs"]) == ("0:30", {"cut": 11, "cuts": 11, "double": 1})
+    assert one["with"]["failed"] == {"cut": [3, 22], "cuts": [3, 22], "double": [22]}
+
+
+def test_a_seed_that_both_sides_ran_is_added_once(tmp_path):
+    base, mine, theirs = (tmp_path / name for name in ("base", "mine", "theirs"))
+    base.write_text("{}")
+    for file, ran in ((mine, "0:10"), (theirs, "5:20")):
+        ledger.add(seeds.counted({"seeds": spans.size(spans.read(ran)), "spans": ran, "failed": [7], "seconds": 1}), file)
+    merge.main([str(base), str(mine), str(theirs)])
+    one = json.loads(mine.read_text())["seeds"]["seeds"]
+    assert (one["runs"], one["failures"], one["spans"]) == (20, 1, "0:20")
+
+
+def test_the_rate_of_a_long_run_stands_in_the_ledger(tmp_path):
+    file = tmp_path / "ledger.json"
+    for n, per_s in ((400, 3.5), (20, 9.0)):
+        form = {"seeds": n, "spans": f"0:{n}", "failed": [], "seconds": n / per_s, "seeds_per_second": per_s, "seeds_per_cpu_second": 2.0, "jobs": 2}
+        ledger.add(seeds.counted(form), file)
+    assert json.loads(file.read_text())["seeds"]["seeds"]["rate"] == {"seeds": 400, "jobs": 2, "per_s": 3.5, "per_cpu_s": 2.0}
 
 
 def test_a_seed_that_was_mended_is_told_as_long_as_it_passes(tmp_path):
@@ -134,6 +256,8 @@ def test_what_a_run_says_comes_back_whole():
     one.count("store")
     one.fail("store", "stuck", "again")
     one.figures["per_s"] = 1.5
+    one.came["store"] = {"cut": [(3, 4)]}
+    one.facts["store"] = {"rate": {"per_s": 1.5}}
     assert Tally.read(json.loads(json.dumps(one.form()))) == one
 
 
@@ -149,6 +273,21 @@ def test_the_whole_of_a_walk_is_counted_by_its_test():
     assert (found.failures, found.runs) == ([], {"test_cancel test_a_cancelled_later_start_leaves_a_stopped_instance": 1})
 
 
+def test_walks_are_counted_file_by_file_as_long_as_there_is_time(monkeypatch):
+    monkeypatch.setattr(walks, "WHERE", ("tests/soak", "tests/arch"))
+    begun = []
+    budget = Budget(60, 1)
+
+    def walk(files, _given, _found):
+        begun.extend(files)
+        budget.seconds = 0 if len(begun) == 2 else 60
+
+    monkeypatch.setattr(walks, "_walk", walk)
+    walks.run(budget, argparse.Namespace(jobs=0, only=""))
+    assert len(begun) == 2
+    assert all((ROOT / file).is_file() for file in begun)
+
+
 def test_all_points_of_a_walk_or_a_third(monkeypatch):
     monkeypatch.delenv(WHOLE, raising=False)
     assert [sampled("abcdefgh"), sampled("abcdefgh", 1), sampled("a", 2), sampled("")] == [["a", "d", "g"], ["b", "e", "h"], [], []]
@@ -159,6 +298,14 @@ def test_all_points_of_a_walk_or_a_third(monkeypatch):
 def test_a_program_that_says_nothing_is_a_failure(monkeypatch):
     (told,) = command._read(["tests.soak.no_such_kind", "--seconds=1"])
     assert told.failures[0].replay == "python -m tests.soak.no_such_kind --seconds=1"
+
+
+def test_what_a_program_started_ends_with_it_when_its_time_is_over(tmp_path):
+    file = tmp_path / "pid"
+    starts_one = f"import subprocess; p = subprocess.Popen(['sleep', '600']); open({str(file)!r}, 'w').write(str(p.pid)); p.wait()"
+    with pytest.raises(subprocess.TimeoutExpired):
+        command._said(["timeit", "-n", "1", "-r", "1", starts_one], 3)
+    assert bed_sight.soon(lambda: not Path(f"/proc/{file.read_text()}/fd").exists(), 10)
 
 
 def test_the_simulators_last_line_is_counted():
@@ -213,13 +360,34 @@ def test_each_question_of_rights_counts(tmp_path):
 
 
 def test_counts_of_a_row_come_from_the_ledger():
-    row = fault_table.Row("F", "", "", (), ("kills/node1 nc", "cuts"))
+    names = "kills/node1 nc", "kills/*nc killed", "cuts"
     kills = {"node1 nc killed": {"runs": 5, "failures": 0}, "head cc killed": {"runs": 9, "failures": 1}}
     counts = {"kills": kills, "cuts": {"store": {"runs": 2, "failures": 0}}}
-    assert reliability.counted(row, counts) == reliability.Counts(7, since=7)
-    again = {"kills": {"node1 nc killed": {"runs": 9, "failures": 2, "mended": ["a 1"], "since": 3}}, "cuts": {}}
-    assert reliability.counted(row, again) == reliability.Counts(9, 2, 1, 3)
-    assert reliability.bound(reliability.Counts(300)) == "0 of 300 failed: rate below 0.01"
-    assert reliability.bound(reliability.Counts(300, 2, 1, 8)) == "2 of 300 failed, 1 of them was mended and passes now; 0 of the 8 since"
-    assert reliability.bound(reliability.Counts(300, 2, 2, 8)) == "2 of 300 failed, each of them was mended and passes now; 0 of the 8 since"
-    assert reliability.bound(reliability.Counts()) == "not run yet"
+    assert reliability.counted(names, counts) == reliability.Counts(7)
+    again = {"kills": {"node1 nc killed": {"runs": 9, "failures": 2, "mended": ["a 1"], "since": 3}}, "cuts": {"store": {"runs": 4, "failures": 0}}}
+    assert reliability.counted(names, again) == reliability.Counts(4, 9, 2, 1, 3)
+
+
+@pytest.mark.parametrize(("counts", "words"), [
+    (reliability.Counts(), "not run yet"),
+    (reliability.Counts(3), "0 of 3 failed: too few to bound"),
+    (reliability.Counts(300), "0 of 300 failed: rate below 0.01"),
+    (reliability.Counts(0, 300, 2, 1, 8), "300 runs, 2 failed, 1 of them mended and passing now; since then 0 of 8 failed: rate below 0.38"),
+    (reliability.Counts(30, 300, 2, 2, 0),
+     "300 runs, 2 failed, each of them mended and passing now; since then 0 of 0 failed: too few to bound; elsewhere 0 of 30 failed: rate below 0.1"),
+])
+def test_what_so_many_runs_bound(counts, words):
+    assert reliability.bound(counts) == words
+
+
+def test_a_row_counts_the_seeds_in_which_its_fault_came():
+    kept = {"counted_since": "2026-11-23", "spans": "0:50", "runs": {"cut": 40}, "failed": {"cut": [7]}, "since": {"cut": 30}}
+    counts = {"seeds": {"seeds": {"runs": 900, "failures": 1, "mended": ["again 7"], "since": 3, "with": kept}}}
+    assert reliability._with("cut", counts) == (
+        "seeds with it, counted since 2026-11-23: 40 runs, 1 failed, each of them mended and passing now; since then 0 of 30 failed: rate below 0.1")
+    assert reliability._with("double", counts) == "no seed with it counted yet"
+
+
+def test_every_kind_a_row_counts_is_one_the_soak_has():
+    kinds = {name.partition("/")[0] for row in ROWS for name in row.counted} | {figure.kind for figure in fault_table.FIGURES}
+    assert kinds - {"with"} <= set(command.ONLY)
