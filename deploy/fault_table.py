@@ -82,7 +82,7 @@ PROMISES = (
         "I3", "Nothing is lent twice, nothing lent is lost",
         "A MAC, an address and a display port have one holder, a dead holder's come back.",
         (f"{_MARIADB}::test_eight_lend_while_one_sweeps", f"{_SAMPLES}::test_a_few_takers_are_killed"),
-        ("allocations", "seeds"),
+        ("allocations/*takers", "seeds"),
     ),
     Row(
         "I4", "Nothing sticks",
@@ -236,7 +236,7 @@ FAULTS = (
         "F18", "The word to release is lost",
         "What it lent comes back with the next sweep.",
         (f"{_MARIADB}::test_eight_lend_while_one_sweeps",),
-        ("allocations",),
+        ("allocations/*takers",),
     ),
     Row(
         "F19", "A connection is half open",
@@ -455,6 +455,6 @@ FAULTS = (
             "tests/flow/test_many_forwards.py::test_too_many_for_the_pool_are_refused_with_the_reason_and_the_others_are_open",
             "tests/flow/test_pools_and_leases.py::test_when_all_are_lent_it_says_what_there_is_and_when_more_comes",
         ),
-        ("allocations",),
+        ("allocations/*takers",),
     ),
 )
