@@ -92,6 +92,7 @@ def test_a_hypervisor_that_goes_away_meanwhile_ends_the_comparison(node, dark, m
 
 
 def test_the_same_trouble_with_an_instance_is_one_line(node, dark, monkeypatch, caplog):
+    caplog.set_level(0)
     failing(node, monkeypatch, "start", ONE, OSError(errno.ENOSPC, "No space left on device"))
     for _ in range(3):
         dark.reconcile(set())
