@@ -15,7 +15,7 @@ from luhyadb.models import Account, Host, Instance, Task, TaskOrder, Turn
 def lost(account: Account, host_id: str) -> Host:
     """Give up a silent host and what was on it: its instances fail with that reason, and begin anew elsewhere or are deleted.
 
-    Of a node its cluster is told, which gives back what it lent and says so; who is below no cluster is given up here.
+    Of a node its cluster is told, which gives back what it lent and says so; of a lost cluster nobody says anything, so that is done here.
     Raises Refused(forbidden | not_found | state): one that answers, the CLC, one with hosts below it.
     """
     host = hosts.lose(account, host_id)

@@ -61,6 +61,13 @@ def environ(database, role, tmp_path):
     }
 
 
+def works(script, mine):
+    """That it says so at its end, on tables just made."""
+    subprocess.run([sys.executable, "-m", "deploy.admin", "migrate"], cwd=ROOT, env=mine, check=True)
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=mine, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "works", done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("role", ["clc", "cc"])
 def test_tables_are_made_and_made_again(database, tmp_path, role):
     for _ in range(2):
@@ -69,9 +76,7 @@ def test_tables_are_made_and_made_again(database, tmp_path, role):
 
 def test_services_work_on_it(database, tmp_path):
     mine = environ(database, "clc", tmp_path)
-    subprocess.run([sys.executable, "-m", "deploy.admin", "migrate"], cwd=ROOT, env=mine, check=True)
-    done = subprocess.run([sys.executable, "-c", WORK], cwd=ROOT, env=mine, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "works", done.stdout + done.stderr
+    works(WORK, mine)
 
 
 LEND = """
@@ -118,9 +123,7 @@ def test_eight_lend_while_one_sweeps(database, tmp_path, kind):
     mine = environ(database, "cc", tmp_path)
     if kind == "sqlite":
         mine = {k: v for k, v in mine.items() if "DATABASE" not in k}
-    subprocess.run([sys.executable, "-m", "deploy.admin", "migrate"], cwd=ROOT, env=mine, check=True)
-    done = subprocess.run([sys.executable, "-c", LEND], cwd=ROOT, env=mine, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "works", done.stdout + done.stderr
+    works(LEND, mine)
 
 
 CREATE = """
@@ -173,9 +176,7 @@ def test_fifty_at_once_never_pass_a_limit_and_use_it_up(database, tmp_path, kind
     mine = environ(database, "clc", tmp_path)
     if kind == "sqlite":
         mine = {k: v for k, v in mine.items() if "DATABASE" not in k}
-    subprocess.run([sys.executable, "-m", "deploy.admin", "migrate"], cwd=ROOT, env=mine, check=True)
-    done = subprocess.run([sys.executable, "-c", CREATE], cwd=ROOT, env=mine, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "works", done.stdout + done.stderr
+    works(CREATE, mine)
 
 
 RACE = """
@@ -233,9 +234,7 @@ print("works")
 def test_who_orders_at_the_same_moment_is_one_after_the_other(database, tmp_path):
     """Else a start that was taken makes a disk and boots nothing, or a place is taken for what is deleted."""
     mine = environ(database, "clc", tmp_path)
-    subprocess.run([sys.executable, "-m", "deploy.admin", "migrate"], cwd=ROOT, env=mine, check=True)
-    done = subprocess.run([sys.executable, "-c", RACE], cwd=ROOT, env=mine, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "works", done.stdout + done.stderr
+    works(RACE, mine)
 
 
 SEAL = """
@@ -346,9 +345,7 @@ def test_two_seal_while_four_write(database, tmp_path, kind):
     mine = environ(database, "clc", tmp_path)
     if kind == "sqlite":
         mine = {k: v for k, v in mine.items() if "DATABASE" not in k}
-    subprocess.run([sys.executable, "-m", "deploy.admin", "migrate"], cwd=ROOT, env=mine, check=True)
-    done = subprocess.run([sys.executable, "-c", SEAL], cwd=ROOT, env=mine, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "works", done.stdout + done.stderr
+    works(SEAL, mine)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "mariadb"])
@@ -357,9 +354,7 @@ def test_many_who_guess_at_once_are_counted_one_by_one(database, tmp_path, kind)
     mine = environ(database, "clc", tmp_path)
     if kind == "sqlite":
         mine = {k: v for k, v in mine.items() if "DATABASE" not in k}
-    subprocess.run([sys.executable, "-m", "deploy.admin", "migrate"], cwd=ROOT, env=mine, check=True)
-    done = subprocess.run([sys.executable, "-c", GUESS], cwd=ROOT, env=mine, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "works", done.stdout + done.stderr
+    works(GUESS, mine)
 
 
 DECIDE = """
@@ -413,9 +408,7 @@ print("works")
 def test_of_many_who_decide_and_sign_in_at_once_one_does(database, tmp_path):
     """A request is decided once, and a challenge is answered once."""
     mine = environ(database, "clc", tmp_path)
-    subprocess.run([sys.executable, "-m", "deploy.admin", "migrate"], cwd=ROOT, env=mine, check=True)
-    done = subprocess.run([sys.executable, "-c", DECIDE], cwd=ROOT, env=mine, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "works", done.stdout + done.stderr
+    works(DECIDE, mine)
 
 
 def test_a_server_that_is_killed_again_and_again_loses_nothing():
