@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cc.services import access, edge, flows, lent, placements, pool, prefetches, segments, strangers
 from cc.services.office import Office
-from luhyaapi import log
+from luhyaapi import clock, log
 from luhyaapi.agent import Agent
 from luhyaapi.edge import connections
 from luhyaapi.errors import Trouble
@@ -14,6 +14,7 @@ from luhyadb.models import Child
 
 _log = log.get(__name__)
 _DAY_S = 86400.0
+_TELL_ALL_EVERY_S = 600.0
 
 
 class Beat:
@@ -23,6 +24,7 @@ class Beat:
         self._agent = agent
         self._trouble = ""
         self._strangers = ""
+        self._told_all_at = clock.monotonic()
 
     @property
     def _office(self) -> Office:
@@ -33,6 +35,7 @@ class Beat:
         """We are there."""
         network = self._agent.settings.network
         self._agent.report(hello(self._agent.me, self._agent.shape, self._agent.settings, subnet=network.subnet, subnet6=network.subnet6))
+        placements.tell_all(self._office)
 
     def beat(self) -> None:
         """How we are."""
@@ -48,7 +51,10 @@ class Beat:
         ))
 
     def reconcile(self) -> None:
-        """Repair what does not fit."""
+        """Repair what does not fit; now and then say which places there are, whatever was lost on the way."""
+        if clock.monotonic() - self._told_all_at > _TELL_ALL_EVERY_S:
+            self._told_all_at = clock.monotonic()
+            placements.tell_all(self._office)
         self._office.arrivals.go_on()
         for instance in placements.sweep():
             _log.warning("lease without a placement given back", instance=instance)

@@ -15,12 +15,12 @@ from cc.services import (
     placements,
     prefetches,
     probes,
+    recall,
     segments,
     steps,
     tunnels,
 )
 from luhyaapi import clock, log
-from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.commands import (
     AccessSet,
     EdgeApply,
@@ -36,6 +36,7 @@ from luhyaapi.contracts.commands import (
     InstanceConnect,
     InstanceDelete,
     InstanceReboot,
+    InstanceRecall,
     InstanceRestore,
     InstanceRun,
     InstanceStop,
@@ -58,10 +59,14 @@ __all__ = ["steps"]
 _log = log.get(__name__)
 
 
-class _Flow(Handler[Command]):
+OnInstance = InstanceRun | InstanceStop | InstanceConnect | InstanceReboot | InstanceRestore | InstanceSubmit | InstanceDelete
+
+
+class _Flow(Handler[OnInstance]):
     """Opens the flow of its order; the flow sends the Outcome. Orders on one instance take turns."""
 
-    def run(self, job: Job, command: Command) -> Done:
+    def run(self, job: Job, command: OnInstance) -> Done:
+        recall.require(job.services, command.instance, command.node, job.envelope.fence)
         with memory.atomic():
             before = FlowRun.objects.filter(instance=command.subject, ended_at=0).exclude(pk=job.id).exists()
             if before:
@@ -106,6 +111,17 @@ class SubmitInstance(_Flow):
 @handles(InstanceDelete)
 class DeleteInstance(_Flow):
     """Leave nothing of it."""
+
+
+@handles(InstanceRecall)
+class RecallInstance(Handler[InstanceRecall]):
+    """Know again where it is."""
+
+    def run(self, job: Job, command: InstanceRecall) -> None:
+        """That its node has nothing of it is told above."""
+        recall.require(job.services, command.instance, command.node, job.envelope.fence)
+        if placements.find(command.instance) is None:
+            job.services.agent.report(placements.facts(command.instance, job.task))
 
 
 @handles(ImageFetch)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cc.services import children, flows, placements, prefetches
+from cc.services import children, flows, placements, prefetches, recall
 from cc.services.office import Office
 from luhyaapi.contracts.base import Envelope
-from luhyaapi.contracts.reports import Hello, HostFacts, InstanceFacts, Outcome
+from luhyaapi.contracts.reports import Hello, HostFacts, InstanceFacts, MachineFacts, Outcome
 from luhyaapi.role import reduces, reduces_all
 
 
@@ -30,6 +30,12 @@ def hosts_facts(office: Office, reports: Mapping[str, HostFacts]) -> None:
 def instance_facts(_office: Office, _envelope: Envelope, report: InstanceFacts) -> None:
     """How an instance is on its node."""
     placements.found(report)
+
+
+@reduces(MachineFacts)
+def machine_facts(office: Office, _envelope: Envelope, report: MachineFacts) -> None:
+    """What of an instance is on a node that was asked."""
+    recall.told(office, report)
 
 
 @reduces(Outcome)

@@ -12,6 +12,7 @@ from clc.services import (
     instance_reports,
     leases,
     outcomes,
+    places,
     probes,
     tasks,
 )
@@ -29,6 +30,7 @@ from luhyaapi.contracts.reports import (
     LetterFacts,
     Outcome,
     PlacementFacts,
+    PlacesFacts,
     ProbeFacts,
     Progress,
     TaskSteps,
@@ -88,6 +90,12 @@ def conflict_facts(_office: Office, _envelope: Envelope, report: ConflictFacts) 
 def placement_facts(_office: Office, _envelope: Envelope, report: PlacementFacts) -> None:
     """Where an instance was placed."""
     instance_reports.placed(report)
+
+
+@reduces(PlacesFacts)
+def places_facts(_office: Office, _envelope: Envelope, report: PlacesFacts) -> None:
+    """Which instances have a place in a cluster."""
+    places.heard(report)
 
 
 @reduces(AccessFacts)

@@ -84,6 +84,11 @@ def gen_of(run: FlowRun) -> int:
     return Envelope.model_validate_json(run.envelope).gen
 
 
+def node_of(run: FlowRun) -> str:
+    """Where the CLC took the instance to be when it gave the order; empty: nowhere."""
+    return str(getattr(order_of(run), "node", ""))
+
+
 def go(office: Office, command: str) -> None:
     """Move a flow as far as it goes now, in one transaction: until a step waits for its Outcome, or the flow ends."""
     with memory.atomic():

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from cc.services import networks, pool, pools
 from luhyaapi import clock, subnets
 from luhyaapi.conf import Network, bridge_of
-from luhyaapi.contracts.specs import NetworkSpec, Nic, SegmentSpan
+from luhyaapi.contracts.specs import MachineSpec, NetworkSpec, Nic, SegmentSpan
 from luhyaapi.contracts.vocabulary import SPANNING, NetworkMode
 from luhyaapi.edge.networks import EdgeLease, EdgeNetwork
 from luhyaapi.errors import Unavailable
@@ -171,6 +171,25 @@ def _none_free(network: Network, what: str, rows: QuerySet[Any], withheld: str =
         "no_capacity", f"No {what} is free", f"of {lent + len(resting)}, {lent} are lent and {len(resting)} rest after their last use{withheld}",
         hint=pools.when_free(resting, network.cooldown_s, "Delete instances that nobody needs, or choose another network."),
     )
+
+
+def take_again(cluster: str, network: Network, machine: MachineSpec) -> tuple[tuple[Nic, ...], int]:
+    """What a machine has already, lent to it again; another in place of what somebody else was lent meanwhile. In a transaction of the caller's.
+
+    Raises Unavailable(no_capacity), Refused(not_found) for a network that is not there.
+    """
+    pool.alone()
+    for nic in machine.nics:
+        same = AddressLease.objects.filter(Q(ip=nic.ip) | Q(mac=nic.mac))
+        if not same.exclude(instance="").exists():
+            same.delete()
+            AddressLease.objects.create(
+                ip=nic.ip, mac=nic.mac, network=nic.network, instance=machine.instance, name=machine.name, lent_at=clock.now(),
+            )
+    if machine.display_port and not PortLease.objects.filter(port=machine.display_port).exclude(instance="").exists():
+        PortLease.objects.update_or_create(port=machine.display_port, defaults={"instance": machine.instance})
+    cards = networks.named(network, [nic.network for nic in machine.nics])
+    return take(cluster, network, machine.instance, machine.name, None, cards)
 
 
 def exchange(cluster: str, network: Network, instance: str, name: str, others: Mapping[str, str], cards: Sequence[NetworkSpec]) -> tuple[Nic, ...]:

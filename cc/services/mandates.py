@@ -6,7 +6,7 @@ from functools import singledispatch
 
 from luhyaapi import ids
 from luhyaapi.contracts.base import Envelope, Report
-from luhyaapi.contracts.reports import Hello, HostFacts, InstanceFacts, Outcome, ProbeFacts, Progress
+from luhyaapi.contracts.reports import Hello, HostFacts, InstanceFacts, MachineFacts, Outcome, ProbeFacts, Progress
 from luhyaapi.errors import Refused
 from luhyadb.models import FlowRun, Placement, Prefetch
 
@@ -43,6 +43,12 @@ def _(report: InstanceFacts, sender: str) -> None:
     _is_on(report.instance, sender)
     if report.node not in ("", sender):
         raise Refused("forbidden", "A node reports about an instance that is not on it", f"{sender} about {report.instance}")
+
+
+@_judge.register
+def _(report: MachineFacts, sender: str) -> None:
+    """Whether this cluster asked it is looked at where the answer is taken."""
+    _about_itself(report.node, sender)
 
 
 @_judge.register

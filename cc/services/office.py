@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cc.drivers.base import EdgeDriver
 from cc.services.arrivals import ClusterArrivals
 from cc.services.asked import Asked
+from cc.services.recalled import Recalled
 from cc.services.roll import Roll
 from cc.services.rows import Rows
 from cc.services.shared import Shared
@@ -48,6 +49,8 @@ class Office:
     """By sha256, the hosts that have such a file."""
     segments: dict[str, Said] = field(default_factory=dict)
     """What each node was told of the hosts its networks span."""
+    recalls: dict[str, Recalled] = field(default_factory=dict)
+    """Instances whose place this cluster does not know, and what their nodes said."""
     asked: Asked = field(default_factory=Asked)
     """Who answered for the addresses of instances that are about to start."""
     lends: tuple[int, float, tuple[PoolFacts, ...]] = (-1, 0.0, ())

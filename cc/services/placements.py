@@ -9,12 +9,14 @@ from cc.services import access, children, leases, networks, pool
 from cc.services.office import Office
 from cc.services.placement import NodeView, Wanted, refusal
 from luhyaapi.contracts.commands import InstanceRun
-from luhyaapi.contracts.reports import InstanceFacts, PlacementFacts
+from luhyaapi.contracts.reports import InstanceFacts, MachineFacts, PlacementFacts, PlacesFacts
 from luhyaapi.contracts.specs import Display, ImageRef, MachineSpec, Nic
 from luhyaapi.contracts.vocabulary import HostState, InstanceState
 from luhyaapi.errors import Unavailable
 from luhyadb import memory
-from luhyadb.models import FlowRun, Placement
+from luhyadb.models import Child, FlowRun, Placement
+
+_TOLD_AT_ONCE = 1000
 
 
 def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Placement, bool]:
@@ -44,7 +46,7 @@ def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Plac
             first_boot_offline=order.first_boot_offline,
         )
         row = Placement.objects.create(
-            instance=order.instance, node=choice.node.host, gen=gen, spec=spec.model_dump(mode="json"), cpus=order.cpus,
+            instance=order.instance, node=choice.node.host, gen=gen, fence=gen, spec=spec.model_dump(mode="json"), cpus=order.cpus,
             memory_mib=order.memory_mib, disk_mib=order.data_disk_mib, why=dict(choice.why),
         )
         pool.turn()
@@ -67,6 +69,45 @@ def replug(office: Office, instance: str, nics: Sequence[Nic], task: str) -> Non
     Placement.objects.filter(pk=instance).update(spec=row.spec | {"nics": [nic.model_dump(mode="json") for nic in nics]})
     told = facts(instance, task)
     memory.on_commit(lambda: office.agent.report(told, task))
+
+
+def recall(office: Office, report: MachineFacts) -> bool:
+    """Have the place of an instance again as its node tells it, with what was lent to it; whether it was older than that, or nowhere."""
+    machine = report.machine
+    if machine is None:
+        return False
+    with memory.atomic():
+        pool.alone()
+        row = find(report.instance)
+        is_newer = row is not None and (row.fence > report.fence or row.node == report.node)
+        if is_newer or not Child.objects.filter(pk=report.node).exists():
+            return False
+        if row is not None:
+            leases.give_back(row.pk)
+            row.delete()
+        nics, port = leases.take_again(office.agent.me, office.agent.settings.network, machine)
+        spec = machine.model_copy(update={"nics": nics, "display_port": port})
+        Placement.objects.create(
+            instance=report.instance, node=report.node, gen=report.gen, fence=report.fence, wanted=report.wanted, found_gen=report.gen,
+            found=InstanceState.RUNNING if report.runs else InstanceState.STOPPED, spec=spec.model_dump(mode="json"), cpus=machine.cpus,
+            memory_mib=machine.memory_mib, disk_mib=machine.data_disk_mib,
+        )
+        pool.turn()
+        told = facts(report.instance, "")
+        memory.on_commit(lambda: office.agent.report(told))
+    return True
+
+
+def tell_all(office: Office) -> None:
+    """Which instances have a place here: the CLC looks whether that is what it knows."""
+    placed, after = sorted(known()), ""
+    while True:
+        page, placed = placed[:_TOLD_AT_ONCE], placed[_TOLD_AT_ONCE:]
+        until = page[-1] if placed else ""
+        office.agent.report(PlacesFacts(host=office.agent.me, after=after, until=until, instances=tuple(page)))
+        if not placed:
+            return
+        after = until
 
 
 def _check_still_fits(host: str, wanted: Wanted, nodes: list[NodeView]) -> None:

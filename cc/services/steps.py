@@ -160,7 +160,8 @@ def _push(office: Office, run: FlowRun) -> Say:
 def _wipe(_office: Office, run: FlowRun) -> Say | None:
     place = placements.find(run.instance)
     if place is None:
-        return None
+        # a node that has no order of it may have its files
+        return Say(DomainDelete(instance=run.instance), node, flows.gen_of(run)) if (node := flows.node_of(run)) else None
     placements.want(run.instance, InstanceState.DELETED, flows.gen_of(run))
     return Say(DomainDelete(instance=run.instance), place.node, flows.gen_of(run), place.fence)
 

@@ -36,7 +36,7 @@ def _placed(report: PlacementFacts) -> None:
         instances.lose_place(row.pk, lost)
         return
     Instance.objects.filter(pk=row.pk).update(
-        node=report.node, nics=[n.model_dump() for n in report.nics], display_port=report.display.port, why=report.why,
+        node=report.node, fence=report.fence, nics=[n.model_dump() for n in report.nics], display_port=report.display.port, why=report.why,
         changed_at=clock.now(),
     )
     on: dict[str, Any] = {"node": report.node} if report.node else {}
@@ -127,7 +127,7 @@ def _learned(report: InstanceFacts) -> dict[str, Any]:
     """The columns that a report says."""
     changes: dict[str, Any] = {"accelerator": report.accelerator, "offline": report.offline, "error": report.error.model_dump() if report.error else None}
     if report.node:
-        changes["node"] = report.node
+        changes |= {"node": report.node, "fence": report.fence} if report.fence else {"node": report.node}
     if report.nics:
         changes["nics"] = [n.model_dump() for n in report.nics]
     if report.display.port:

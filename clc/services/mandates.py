@@ -22,6 +22,7 @@ from luhyaapi.contracts.reports import (
     LetterFacts,
     Outcome,
     PlacementFacts,
+    PlacesFacts,
     ProbeFacts,
     Progress,
     TaskSteps,
@@ -128,6 +129,14 @@ def _(report: PlacementFacts, sender: str) -> None:
         raise Refused("forbidden", "A cluster reports about another's instance", f"{sender} about {report.instance}")
     if report.node and _boss_of(report.node) != sender:
         raise Refused("forbidden", "A cluster places on a node that is not its own", f"{sender} on {report.node[:20]}")
+
+
+@_judge.register
+def _(report: PlacesFacts, sender: str) -> None:
+    """What is said of another's instances is passed over where it is heard: the others count."""
+    _about_itself(report.host, sender)
+    if ids.role_of(sender) != Role.CC:
+        raise Refused("forbidden", "Only a cluster has places", sender)
 
 
 @_judge.register

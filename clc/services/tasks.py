@@ -36,11 +36,11 @@ def open_task(kind: str, owner: Account | None, subject: str, subject_name: str,
     return task
 
 
-def send(task: Task, command: Command, to: Host, *, gen: int = 0, attempt: int = 0, phase: str = "") -> None:
+def send(task: Task, command: Command, to: Host, *, gen: int = 0, fence: int = 0, attempt: int = 0, phase: str = "") -> None:
     """Give the one order of a task to a child, in the open transaction; its time begins now."""
     task.deadline = clock.now() + command.timeout_s + _SLACK_S
     order = outbox.send(
-        command, to.id, sender=own().id, task=task.id, attempt=attempt, deadline=task.deadline - _SLACK_S, gen=gen, speaks=to.speaks,
+        command, to.id, sender=own().id, task=task.id, attempt=attempt, deadline=task.deadline - _SLACK_S, gen=gen, fence=fence, speaks=to.speaks,
     )
     task.command, task.order, task.receiver = order.id, order.model_dump_json(), to.id
     task.phase = phase or task.phase

@@ -98,10 +98,11 @@ class InstanceRun(Command):
     """Have an instance running on some node of the cluster; where it already has a place, there. Without ``boot``: ready to be.
 
     ``transient`` and ``data_disk_mib`` (MiB): as in the machine they become. ``networks``: one card in each, in that order;
-    none: one in the network of the cluster's settings.
+    none: one in the network of the cluster's settings. ``node``, as in every order about an instance: where it is, as far as the CLC
+    knows; empty: nowhere. A cluster that knows of no place as new as the fence of the order asks that node first.
     """
 
-    v = 6
+    v = 7
 
     to, timeout_s = Role.CC, 1800
     instance: InsId
@@ -120,6 +121,7 @@ class InstanceRun(Command):
     data_disk_mib: int = Field(default=0, ge=0)
     networks: tuple[NetId, ...] = Field(default=(), max_length=8)
     first_boot_offline: bool = False
+    node: HostId | Literal[""] = ""
 
 
 class InstanceRestore(Command):
@@ -128,6 +130,8 @@ class InstanceRestore(Command):
     It is stopped for that: asked politely first, by force after ``grace_s`` seconds. With ``boot`` it runs again afterwards.
     """
 
+    v = 2
+
     to, timeout_s = Role.CC, 1800
     instance: InsId
     image: ImageRef
@@ -135,33 +139,45 @@ class InstanceRestore(Command):
     image_ticket: str
     boot: bool
     grace_s: float = 30
+    node: HostId | Literal[""] = ""
 
 
 class InstanceStop(Command):
     """Have an instance stopped: asked politely first, by force after ``grace_s`` seconds, for which it has time beside its own."""
 
+    v = 2
+
     to, timeout_s = Role.CC, _AndGrace(270)
     instance: InsId
     grace_s: float = 30
+    node: HostId | Literal[""] = ""
 
 
 class InstanceReboot(Command):
     """Stop and start an instance in place; its addresses stay. It has time for ``grace_s`` beside its own."""
 
+    v = 2
+
     to, timeout_s = Role.CC, _AndGrace(570)
     instance: InsId
     grace_s: float = 30
+    node: HostId | Literal[""] = ""
 
 
 class InstanceConnect(Command):
     """Give the cards of an instance their carrier, whether or not its first boot is done."""
 
+    v = 2
+
     to, timeout_s = Role.CC, 60
     instance: InsId
+    node: HostId | Literal[""] = ""
 
 
 class InstanceSubmit(Command):
     """Have the disk of an instance in the store as a draft: it is stopped, and what differs from its image goes up."""
+
+    v = 2
 
     to, timeout_s = Role.CC, 3 * 3600
     instance: InsId
@@ -169,12 +185,31 @@ class InstanceSubmit(Command):
     url: str
     ticket: str
     grace_s: float = 60
+    node: HostId | Literal[""] = ""
 
 
 class InstanceDelete(Command):
     """Have nothing left of an instance: no domain, overlay, lease, DHCP entry or tap."""
 
+    v = 2
+
     to, timeout_s = Role.CC, 600
+    instance: InsId
+    node: HostId | Literal[""] = ""
+
+
+class InstanceRecall(Command):
+    """Know again where an instance is: ``node`` is asked, unless its place is known."""
+
+    to, timeout_s = Role.CC, 600
+    instance: InsId
+    node: HostId
+
+
+class MachineTell(Command):
+    """Say what of an instance is on this node; nothing changes."""
+
+    to, timeout_s = Role.NC, 60
     instance: InsId
 
 

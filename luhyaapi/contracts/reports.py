@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from luhyaapi.contracts.base import Report
@@ -19,6 +21,7 @@ from luhyaapi.contracts.specs import (
     LeaseFacts,
     LinkFacts,
     Mac,
+    MachineSpec,
     Nic,
     PartFacts,
     PoolFacts,
@@ -240,6 +243,42 @@ class PlacementFacts(Report):
     def subject(self) -> str:
         """One picture per instance, apart from its state."""
         return f"place:{self.instance}"
+
+
+class PlacesFacts(Report):
+    """Instances that have a place in a cluster: all of them behind ``after``, up to ``until``; empty: to the end. May be lost: it is said again."""
+
+    durable = False
+    host: HostId
+    after: InsId | Literal[""] = ""
+    until: InsId | Literal[""] = ""
+    instances: tuple[InsId, ...] = Field(max_length=1000)
+
+    @property
+    def subject(self) -> str:
+        """One picture per part of a cluster."""
+        return f"places:{self.host}:{self.after}"
+
+
+class MachineFacts(Report):
+    """What of an instance is on a node, as its cluster asked: its machine, if the node was told one, and what shall become of it.
+
+    ``runs``: whether there is a guest. ``gen`` and ``fence`` are those of the last order about it. May be lost: it is asked again.
+    """
+
+    durable = False
+    instance: InsId
+    node: HostId
+    runs: bool
+    machine: MachineSpec | None = None
+    wanted: InstanceState = InstanceState.STOPPED
+    gen: int = Field(default=0, ge=0)
+    fence: int = Field(default=0, ge=0)
+
+    @property
+    def subject(self) -> str:
+        """One picture per instance on a node, apart from its state."""
+        return f"machine:{self.instance}"
 
 
 class Outcome(Report):

@@ -36,6 +36,7 @@ class Instance(Table):
     task = models.CharField(max_length=20, default="")
     cluster = models.CharField(max_length=20, default="", blank=True)
     node = models.CharField(max_length=20, default="", blank=True)
+    fence = models.PositiveIntegerField(default=0, help_text="the generation of the order that placed it there")
     nics = models.JSONField(default=list)
     display_port = models.PositiveIntegerField(default=0)
     accelerator = word(Accelerator, default=Accelerator.UNPROVED)

@@ -32,7 +32,7 @@ class Placement(Table):
     home = "cc"
     instance = pk()
     node = models.CharField(max_length=20, db_index=True)
-    fence = models.PositiveIntegerField(default=1)
+    fence = models.PositiveIntegerField(default=1, help_text="the generation of the order that placed it here")
     gen = models.PositiveIntegerField(default=0)
     wanted = word(InstanceState, default=InstanceState.RUNNING)
     found = word(InstanceState, default=InstanceState.DEFINED)

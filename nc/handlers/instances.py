@@ -1,10 +1,10 @@
-"""Handlers: DomainStart, DomainConnect, DomainStop, DomainDelete, StreamOpen."""
+"""Handlers: DomainStart, DomainConnect, DomainStop, DomainDelete, MachineTell, StreamOpen."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from luhyaapi.contracts.commands import DomainConnect, DomainDelete, DomainStart, DomainStop, StreamOpen
+from luhyaapi.contracts.commands import DomainConnect, DomainDelete, DomainStart, DomainStop, MachineTell, StreamOpen
 from luhyaapi.errors import Trouble
 from luhyaapi.role import Done, Handler, Job, handles
 from luhyaapi.wire import stream
@@ -50,6 +50,15 @@ class DeleteDomain(Handler[DomainDelete]):
 
     def run(self, job: Job, command: DomainDelete) -> None:
         job.services.domains.delete(command.instance, job.envelope.gen, job.envelope.fence)
+
+
+@handles(MachineTell)
+class TellMachine(Handler[MachineTell]):
+    """Say what of it is here."""
+
+    def run(self, job: Job, command: MachineTell) -> None:
+        """Raises Unavailable while the hypervisor cannot be asked."""
+        job.services.agent.report(job.services.domains.machine(command.instance), job.task)
 
 
 @handles(StreamOpen)

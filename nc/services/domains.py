@@ -8,7 +8,7 @@ from pathlib import Path
 
 from luhyaapi import clock, ids, log
 from luhyaapi.conf import Settings
-from luhyaapi.contracts.reports import InstanceFacts
+from luhyaapi.contracts.reports import InstanceFacts, MachineFacts
 from luhyaapi.contracts.specs import DomainFacts, Fault, MachineSpec
 from luhyaapi.contracts.vocabulary import DomainState, InstanceState
 from luhyaapi.errors import Failed, Refused, Trouble, Unavailable, of
@@ -153,6 +153,15 @@ class Domains:
         wanted = self.wanted.read(instance)
         return wanted is not None and wanted.is_offline
 
+    def machine(self, instance: str) -> MachineFacts:
+        """What of it is here. Raises Unavailable when the hypervisor cannot be asked."""
+        with self._turns.order(instance):
+            wanted = self.wanted.read(instance)
+            runs = self._hands.hypervisor.inspect(instance).state is DomainState.RUNNING
+        if wanted is None:
+            return MachineFacts(instance=instance, node=self._node, runs=runs)
+        return MachineFacts(instance=instance, node=self._node, runs=runs, machine=wanted.spec, wanted=wanted.state, gen=wanted.gen, fence=wanted.fence)
+
     def is_going(self, instance: str) -> bool:
         """Whether its delete has begun."""
         wanted = self.wanted.read(instance)
@@ -167,9 +176,11 @@ class Domains:
             self._hands.metadata.drop(instance)
         self.exports.close(instance)
         self.standing.forget(instance)
-        if wanted is not None:
-            for blob in wanted.spec.image.blobs:
-                self._hands.cache.unpin(blob.sha256, instance)
+        cache = self._hands.cache
+        # of one whose file is gone nobody knows its image
+        pinned = [b.sha256 for b in wanted.spec.image.blobs] if wanted else [one for one, owners in cache.pins().items() if instance in owners]
+        for sha256 in pinned:
+            cache.unpin(sha256, instance)
         self.wanted.forget(instance)
         for known in (self._told, self._failed, self._unseen):
             known.pop(instance, None)
@@ -282,8 +293,9 @@ class Domains:
                     if is_ours:
                         self._try_look(instance, found, asked_at)
         self._compared = True
-        known = set(self.wanted.all()) | busy
-        self.strangers = tuple(sorted(i for i, d in found.items() if i not in known and d.state is DomainState.RUNNING))
+        running = sorted(instance for instance, d in found.items() if d.state is DomainState.RUNNING)
+        # also one whose file is gone or cannot be read
+        self.strangers = tuple(one for one in running if one not in busy and self.wanted.read(one) is None)
         for stranger in self.strangers:
             _log.warning("domain without an order is left alone", instance=stranger)
         self.wanted.seen()

@@ -1,0 +1,44 @@
+"""Places that clusters say they have against the instances of this cloud: what either side has forgotten is told to it again."""
+
+from __future__ import annotations
+
+from clc.services import events
+from clc.services.own import own
+from luhyaapi import ids, log
+from luhyaapi.contracts.base import Command
+from luhyaapi.contracts.commands import InstanceDelete, InstanceRecall
+from luhyaapi.contracts.reports import PlacesFacts
+from luhyaapi.contracts.vocabulary import InstanceState
+from luhyadb import memory, outbox
+from luhyadb.models import Host, Instance
+
+_log = log.get(__name__)
+
+
+def heard(report: PlacesFacts) -> None:
+    """Have the cluster recall what it should have, and delete once more what was deleted.
+
+    What is just being done may look so too; neither order changes anything then.
+    """
+    cluster = Host.objects.filter(pk=report.host).first()
+    if cluster is None:
+        return
+    placed = set(report.instances)
+    rows = Instance.objects.filter(cluster=report.host, pk__gt=report.after)
+    if report.until:
+        rows = rows.filter(pk__lte=report.until)
+    known = rows.exclude(state=InstanceState.DELETED).exclude(node="").values_list("pk", "node", "gen", "fence")
+    with memory.atomic():
+        for pk, node, gen, fence in known:
+            if pk not in placed:
+                _log.warning("a cluster has forgotten where an instance is", instance=pk, host=report.host)
+                _send(InstanceRecall(instance=pk, node=node), cluster, gen, fence)
+        for pk, gen in Instance.objects.filter(cluster=report.host, pk__in=placed, state=InstanceState.DELETED).values_list("pk", "gen"):
+            events.record("instance", pk, "a deleted instance has a place: deleted again", host=report.host)
+            _send(InstanceDelete(instance=pk), cluster, gen + 1, 0)
+    if strange := len(placed) - Instance.objects.filter(cluster=report.host, pk__in=placed).count():
+        _log.warning("a cluster has places of instances that are not its own", host=report.host, instances=strange)
+
+
+def _send(command: Command, to: Host, gen: int, fence: int) -> None:
+    outbox.send(command, to.pk, sender=own().id, task=ids.new("tsk"), gen=gen, fence=fence, speaks=to.speaks)

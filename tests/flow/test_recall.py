@@ -1,0 +1,200 @@
+"""A cluster whose memory is older than its nodes: it asks them before it acts, and says nothing is done that is not."""
+
+import pytest
+
+from clc.services import instances
+from luhyaapi.contracts.reports import MachineFacts, PlacesFacts
+from luhyaapi.contracts.vocabulary import DomainState
+from luhyadb import memory
+from luhyadb.models import AddressLease, Child, Instance, Placement, PortLease
+from tests.support.flow_world import NODES, opened
+
+pytestmark = pytest.mark.walk
+
+
+def _forget(cloud, *made):
+    """The cluster's database is restored from before these were placed."""
+    with memory.thread_of("cc"):
+        Placement.objects.filter(pk__in=made).delete()
+        AddressLease.objects.filter(instance__in=made).delete()
+        PortLease.objects.filter(instance__in=made).delete()
+    cloud.crash("cc")
+
+
+def _place(cloud, one):
+    with memory.thread_of("cc"):
+        return Placement.objects.filter(pk=one).first()
+
+
+def _listing(message):
+    return opened(message)["kind"] == PlacesFacts.kind
+
+
+def _deaf_to_listings(cloud):
+    cloud.tap(lambda _direction, _host, message: [] if _listing(message) else [message])
+
+
+def _do(cloud, verb, one):
+    """Ask, and let time go by until it is done."""
+    _, task = cloud.ask(verb, one)
+    cloud.until_rest()
+    assert cloud.task(task) == ("done", None)
+
+
+def _seen(one):
+    row = Instance.objects.get(pk=one)
+    return row.node, row.nics, row.display_port
+
+
+def test_what_is_deleted_is_gone_from_the_node_that_had_it(cloud):
+    one = cloud.do()
+    _deaf_to_listings(cloud)
+    _forget(cloud, one)
+    _do(cloud, "delete", one)
+    assert cloud.state(one) == "deleted"
+    assert one not in cloud.domains()
+    cloud.rest()
+
+
+def test_what_is_stopped_does_not_run_on(cloud):
+    one = cloud.do()
+    before = _seen(one)
+    _deaf_to_listings(cloud)
+    _forget(cloud, one)
+    _do(cloud, "stop", one)
+    assert cloud.state(one) == "stopped"
+    assert cloud.p.hypervisor(cloud.node(one)).inspect(one).state is DomainState.STOPPED
+    assert _seen(one) == before
+    cloud.rest()
+
+
+def test_what_is_started_again_has_its_own_disk_and_addresses_and_runs_nowhere_else(cloud):
+    one = cloud.do()
+    _do(cloud, "stop", one)
+    before = _seen(one)
+    _deaf_to_listings(cloud)
+    _forget(cloud, one)
+    _do(cloud, "start", one)
+    assert cloud.state(one) == "running"
+    assert _seen(one) == before
+    assert [name for name in NODES if cloud.p.hypervisor(name).inspect(one).state is DomainState.RUNNING] == [cloud.node(one)]
+    cloud.rest()
+
+
+def test_without_an_order_the_places_are_known_again_with_what_was_lent(cloud):
+    made = dict.fromkeys(cloud.do() for _ in range(3))
+    before = {one: _seen(one) for one in made}
+    _forget(cloud, *made)
+    cloud.p.pass_time(60)
+    assert {one: _seen(one) for one in made} == before
+    for one in made:
+        place = _place(cloud, one)
+        assert (place.node, place.wanted, place.found) == (before[one][0], "running", "running")
+        with memory.thread_of("cc"):
+            assert [lease.ip for lease in AddressLease.objects.filter(instance=one)] == [nic["ip"] for nic in before[one][1]]
+            assert PortLease.objects.get(instance=one).port == before[one][2]
+    cloud.rest()
+
+
+def test_an_address_that_was_lent_to_somebody_else_meanwhile_is_exchanged(cloud):
+    one = cloud.do()
+    _do(cloud, "stop", one)
+    ip = _seen(one)[1][0]["ip"]
+    _deaf_to_listings(cloud)
+    _forget(cloud, one)
+    other = cloud.do()
+    assert _seen(other)[1][0]["ip"] == ip, "it was the lowest that is free"
+    _do(cloud, "start", one)
+    assert cloud.state(one) == cloud.state(other) == "running"
+    assert _seen(one)[1][0]["ip"] != ip
+    cloud.rest()
+
+
+def test_what_was_deleted_since_the_copy_is_deleted_again(cloud):
+    one = cloud.do()
+    with memory.thread_of("cc"):
+        place = Placement.objects.get(pk=one)
+        lent = list(AddressLease.objects.filter(instance=one)), list(PortLease.objects.filter(instance=one))
+    cloud.do("delete", one)
+    with memory.thread_of("cc"):
+        Placement.objects.bulk_create([place])
+        AddressLease.objects.filter(ip__in=[lease.ip for lease in lent[0]]).update(instance=one)
+        PortLease.objects.filter(port__in=[lease.port for lease in lent[1]]).update(instance=one)
+    cloud.crash("cc")
+    cloud.p.pass_time(60)
+    assert _place(cloud, one) is None
+    with memory.thread_of("cc"):
+        assert not AddressLease.objects.filter(instance=one).exists()
+    cloud.rest()
+
+
+def test_what_nobody_has_any_more_is_told_to_be_stopped(cloud):
+    one = cloud.do()
+    node = cloud.p.houses[cloud.node(one)]
+    node.agent.services.domains.delete(one, 1, 1)
+    _forget(cloud, one)
+    cloud.p.pass_time(60)
+    row = Instance.objects.get(pk=one)
+    assert (row.state, row.node) == ("stopped", "")
+    _do(cloud, "start", one)
+    assert cloud.state(one) == "running"
+    cloud.rest()
+
+
+def test_an_older_place_elsewhere_is_not_believed(cloud):
+    one = cloud.do()
+    real = cloud.p.houses[cloud.node(one)].agent.me
+    with memory.thread_of("cc"):
+        other = Child.objects.filter(role="nc").exclude(pk=real).first().pk
+        Placement.objects.filter(pk=one).update(node=other, fence=0)
+    _deaf_to_listings(cloud)
+    _do(cloud, "delete", one)
+    assert cloud.state(one) == "deleted"
+    assert one not in cloud.domains()
+    cloud.rest()
+
+
+def test_a_node_that_is_silent_is_waited_for(cloud):
+    one = cloud.do()
+    name = cloud.node(one)
+    _deaf_to_listings(cloud)
+    _forget(cloud, one)
+    house = cloud.p.houses.pop(name)
+    cloud.p.pass_time(60)
+    instances.delete(cloud.user, one)
+    cloud.p.pass_time(60)
+    assert cloud.state(one) == "stopping"
+    cloud.p.houses[name] = house
+    cloud.until_rest()
+    assert cloud.state(one) == "deleted"
+    assert one not in cloud.domains()
+    cloud.rest()
+
+
+def test_a_guest_that_its_node_was_not_told_of_is_not_called_deleted(cloud):
+    made = [cloud.do() for _ in range(3)]
+    one = made[0]
+    house = cloud.p.houses[cloud.node(one)]
+    (house.agent.services.domains.wanted.folder(one) / "wanted.json").unlink()
+    _deaf_to_listings(cloud)
+    _forget(cloud, one)
+    instances.delete(cloud.user, one)
+    cloud.p.pass_time(30)
+    assert cloud.state(one) == "stopping"
+    assert one in cloud.domains()
+    cloud.p.pass_time(200)
+    cloud.until_rest()
+    assert cloud.state(one) == "deleted"
+    assert one not in cloud.domains()
+    cloud.rest()
+
+
+def test_what_nobody_asked_for_is_not_believed(cloud):
+    one = cloud.do()
+    spec = cloud.p.houses[cloud.node(one)].agent.services.domains.machine(one)
+    cloud.do("delete", one)
+    liar = cloud.p.houses[NODES[0]].agent
+    liar.report(MachineFacts.model_validate(spec.model_dump() | {"node": liar.me}))
+    cloud.until_rest()
+    assert _place(cloud, one) is None
+    cloud.rest()
