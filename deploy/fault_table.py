@@ -49,6 +49,7 @@ _FAULTS = "tests/flow/test_faults.py"
 _TROUBLE = "tests/flow/test_trouble.py"
 _CUTS = "tests/flow/test_cluster_cuts.py"
 _LATE = "tests/flow/test_late_orders.py"
+_RECALL = "tests/flow/test_recall.py"
 _BED = "tests/live/test_bed.py"
 _WORKER = "tests/unit/test_worker.py"
 _COURIER = "tests/unit/test_transfer_courier.py"
@@ -418,13 +419,15 @@ FAULTS = (
     ),
     Row(
         "F40", "A database is restored from yesterday",
-        "Nothing is reaped for it, and its orders become newer than what the nodes know.",
+        "Nothing is reaped for it. A cluster that forgot where an instance is asks the node before it starts, stops or deletes anything, and the CLC's orders become newer than what the nodes know.",
         (
             f"{_STRANGERS}::test_a_cluster_that_lost_its_memory_reaps_nothing",
             f"{_LATE}::test_a_restored_memory_learns_the_generation_its_node_knows",
+            f"{_RECALL}::test_what_is_deleted_is_gone_from_the_node_that_had_it",
+            f"{_RECALL}::test_what_is_started_again_has_its_own_disk_and_addresses_and_runs_nowhere_else",
+            f"{_RECALL}::test_what_was_deleted_since_the_copy_is_deleted_again",
         ),
         (),
-        gap="A cluster that forgot where an instance is calls a stop or a delete of it done while its guest runs on.",
     ),
     Row(
         "F41", "A node is cloned",

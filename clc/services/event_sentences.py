@@ -21,6 +21,7 @@ EVENTS = (
     _("instance has another version"),
     _("instance placed"),
     _("instance has no place"),
+    _("a deleted instance has a place: deleted again"),
     _("instance withdrawn"),
     _("its host {} is silent"),
     _("workspace {}"),
