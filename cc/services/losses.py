@@ -15,6 +15,7 @@ def host_lost(office: Office, host: str) -> None:
     """Forget a child, end the flows of what was placed there, and give back what was lent to it. Again: nothing is left to do."""
     # first, so that a machine which is not gone after all says nothing more
     children.forget(office, host)
+    office.lost.add(host)
     with memory.atomic():
         pool.alone()
         given_up = list(Placement.objects.filter(node=host).values_list("pk", flat=True))

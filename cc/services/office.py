@@ -51,6 +51,8 @@ class Office:
     """What each node was told of the hosts its networks span."""
     recalls: dict[str, Recalled] = field(default_factory=dict)
     """Instances whose place this cluster does not know, and what their nodes said."""
+    lost: set[str] = field(default_factory=set)
+    """Hosts that are gone for good: nobody waits for their answer."""
     asked: Asked = field(default_factory=Asked)
     """Who answered for the addresses of instances that are about to start."""
     lends: tuple[int, float, tuple[PoolFacts, ...]] = (-1, 0.0, ())

@@ -27,7 +27,7 @@ def require(office: Office, instance: str, node: str, fence: int) -> None:
 
     Raises Unavailable(busy | host_silent) until its node has answered.
     """
-    if not node or _is_known(instance, node, fence):
+    if not node or node in office.lost or _is_known(instance, node, fence):
         return
     now, said = clock.now(), office.recalls.get(instance)
     is_new = said is not None and said.node == node and 0 <= now - said.at < (_HOLDS_S if said.answered else _AGAIN_S)

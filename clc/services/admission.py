@@ -66,7 +66,7 @@ def _hand_down(turn: Turn, cluster: str, store: Host) -> None:
     ticket = make_ticket(own().key, {"get": [b.sha256 for b in ref.blobs], "to": cluster}, _TICKET_LIFE_S)
     if turn.image is not None:
         boot = row.wanted == InstanceState.RUNNING
-        order = InstanceRestore(instance=row.id, image=ref, image_url=store.address, image_ticket=ticket, boot=boot, node=row.node)
+        order = InstanceRestore(instance=row.id, image=ref, image_url=store.address, image_ticket=ticket, boot=boot, node=instances.is_on(row))
         tasks.send(turn.task, order, Host.objects.get(pk=cluster), gen=instances.restoring(row), fence=row.fence)
         queue.placed(turn.task_id)
         return
@@ -74,7 +74,7 @@ def _hand_down(turn: Turn, cluster: str, store: Host) -> None:
         instance=row.id, name=row.name, usage=Usage(row.usage), cpus=row.cpus, memory_mib=row.memory_mib, image=ref,
         image_url=store.address, image_ticket=ticket, owner=row.owner.username, ssh_keys=tuple(row.ssh_keys), user_data=row.user_data,
         boot=row.wanted == InstanceState.RUNNING, transient=row.persistence == Persistence.TRANSIENT, data_disk_mib=row.data_disk_mib,
-        networks=cards.cards_of(row), first_boot_offline=row.first_boot_offline, node=row.node,
+        networks=cards.cards_of(row), first_boot_offline=row.first_boot_offline, node=instances.is_on(row),
     ), Host.objects.get(pk=cluster), gen=row.gen, fence=row.fence, attempt=turn.attempt)
     instances.goes_to(row.pk, cluster)
 

@@ -106,11 +106,16 @@ def submit(row: Instance, task: Task, command: InstanceSubmit) -> None:
         raise Refused("state", "The disk cannot be submitted now", f"its instance is {row.state}")
     cluster = _cluster(row)
     gen = row.gen + 1
-    tasks.send(task, command.model_copy(update={"node": row.node}), cluster, gen=gen, fence=row.fence)
+    tasks.send(task, command.model_copy(update={"node": is_on(row)}), cluster, gen=gen, fence=row.fence)
     if row.state == InstanceState.RUNNING:
         move(row, "stop", wanted=InstanceState.STOPPED, gen=gen, task=task.pk, error=None)
     else:
         Instance.objects.filter(pk=row.pk).update(gen=gen, task=task.pk, error=None)
+
+
+def is_on(row: Instance) -> str:
+    """The node that can say what it has of an instance; empty: none, or one that is gone for good."""
+    return "" if hosts.lost(row.node) else row.node
 
 
 _START = "instance/start"
@@ -282,7 +287,7 @@ def _given(row: Instance, event: str, wanted: InstanceState, command: Any) -> In
     cluster = _cluster(row)
     row.gen += 1
     task = tasks.open_task(command.kind, row.owner, row.id, row.name, command.timeout_s)
-    tasks.send(task, command.model_copy(update={"node": row.node}), cluster, gen=row.gen, fence=row.fence)
+    tasks.send(task, command.model_copy(update={"node": is_on(row)}), cluster, gen=row.gen, fence=row.fence)
     move(row, event, wanted=wanted, gen=row.gen, task=task.id, error=None)
     return row
 
