@@ -15,7 +15,7 @@ from luhyaapi.contracts.commands import MachineTell
 from luhyaapi.contracts.reports import MachineFacts
 from luhyaapi.errors import Unavailable
 from luhyadb import memory, outbox
-from luhyadb.models import Child
+from luhyadb.models import Child, Placement
 
 _log = log.get(__name__)
 _AGAIN_S = 10.0
@@ -52,8 +52,8 @@ def told(office: Office, report: MachineFacts) -> None:
 
 
 def _is_known(instance: str, node: str, fence: int) -> bool:
-    place = placements.find(instance)
-    return place is not None and (place.node == node or place.fence > fence)
+    place = Placement.objects.filter(pk=instance).values_list("node", "fence").first()
+    return place is not None and (place[0] == node or place[1] > fence)
 
 
 def _ask(office: Office, instance: str, node: str) -> None:

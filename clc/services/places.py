@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from clc.services import events
 from clc.services.own import own
-from luhyaapi import ids, log
+from luhyaapi import clock, ids, log
 from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.commands import InstanceDelete, InstanceRecall
 from luhyaapi.contracts.reports import PlacesFacts
@@ -13,6 +13,8 @@ from luhyadb import memory, outbox
 from luhyadb.models import Host, Instance
 
 _log = log.get(__name__)
+_CAME_LATE_S = 30.0
+"""What was said just before a delete was done is no news."""
 
 
 def heard(report: PlacesFacts) -> None:
@@ -33,7 +35,8 @@ def heard(report: PlacesFacts) -> None:
             if pk not in placed:
                 _log.warning("a cluster has forgotten where an instance is", instance=pk, host=report.host)
                 _send(InstanceRecall(instance=pk, node=node), cluster, gen, fence)
-        for pk, gen in Instance.objects.filter(cluster=report.host, pk__in=placed, state=InstanceState.DELETED).values_list("pk", "gen"):
+        gone = Instance.objects.filter(cluster=report.host, pk__in=placed, state=InstanceState.DELETED, changed_at__lt=clock.now() - _CAME_LATE_S)
+        for pk, gen in gone.values_list("pk", "gen"):
             events.record("instance", pk, "a deleted instance has a place: deleted again", host=report.host)
             _send(InstanceDelete(instance=pk), cluster, gen + 1, 0)
     if strange := len(placed) - Instance.objects.filter(cluster=report.host, pk__in=placed).count():

@@ -116,6 +116,7 @@ def test_what_was_deleted_since_the_copy_is_deleted_again(cloud):
         place = Placement.objects.get(pk=one)
         lent = list(AddressLease.objects.filter(instance=one)), list(PortLease.objects.filter(instance=one))
     cloud.do("delete", one)
+    cloud.p.pass_time(60)
     with memory.thread_of("cc"):
         Placement.objects.bulk_create([place])
         AddressLease.objects.filter(ip__in=[lease.ip for lease in lent[0]]).update(instance=one)
