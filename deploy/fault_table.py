@@ -419,7 +419,8 @@ FAULTS = (
     ),
     Row(
         "F40", "A database is restored from yesterday",
-        "Nothing is reaped for it. A cluster that forgot where an instance is asks the node before it starts, stops or deletes anything, and the CLC's orders become newer than what the nodes know.",
+        "Nothing is reaped for it. A cluster that forgot where an instance is asks the node before it starts, stops or deletes anything; "
+        "the CLC's orders become newer than what the nodes know.",
         (
             f"{_STRANGERS}::test_a_cluster_that_lost_its_memory_reaps_nothing",
             f"{_LATE}::test_a_restored_memory_learns_the_generation_its_node_knows",
