@@ -61,7 +61,7 @@ def test_a_role_handles_exactly_the_orders_that_name_it(role: str) -> None:
 def test_every_report_is_reduced_at_the_top() -> None:
     shape = _shape("clc")
     opened_or_below = {HostsFacts.kind, MachineFacts.kind}
-    assert set(shape.reducers) | set(shape.gatherers) | opened_or_below == set(REPORTS), "gathered heartbeats are opened by the relay, and a machine ends at its cluster"
+    assert set(shape.reducers) | set(shape.gatherers) | opened_or_below == set(REPORTS), "heartbeats are opened by the relay, a machine ends at its cluster"
     assert not set(shape.reducers) & set(shape.gatherers)
 
 
