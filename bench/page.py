@@ -33,7 +33,7 @@ def _made(name: str, known: dict[str, Any]) -> str:
 def line(row: Row, result: dict[str, Any] | None) -> str:
     """A row of the page; says when it was not measured."""
     seen = found(row, result["runs"]) if result else None
-    unit = unit_of(row.ours)
+    unit = row.unit or unit_of(row.ours)
     goal = ", ".join(part for part in (_goal(row, row.limit, unit), _goal(row, row.ratio, "", "ratio ")) if part)
     if seen is None:
         return _joined(row.what, NOT_YET, row.named, "", row.better, goal, row.note)

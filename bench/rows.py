@@ -30,6 +30,7 @@ class Row:
 
     ``named``: what the peer is called, or why there is none. ``limit``: the most our figure may be where lower is better, the least
     where higher is. ``ratio``: the same for ours / peer. ``note``: why a goal is missed, or what is to be known of one that is met.
+    ``at``: which of several runs counts. ``unit``: of both figures, where the key's last words do not say it.
     """
 
     of: str
@@ -42,6 +43,7 @@ class Row:
     ratio: float | None = None
     note: str = ""
     at: str = "median"
+    unit: str = ""
 
 
 @dataclass(frozen=True)

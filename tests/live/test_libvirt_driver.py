@@ -200,6 +200,7 @@ def test_a_hung_guest_is_ended_when_its_grace_is_over_and_hangs_nothing_else(pri
         asked_at = clock.monotonic()
         assert [each.state for each in driver.list()] == [DomainState.RUNNING]
         assert driver.inspect(A).state is DomainState.RUNNING
+        assert driver.busy_s(A) is not None
         assert clock.monotonic() - asked_at < 1
         clock.sleep(0.1)
     stopping.join(25)
