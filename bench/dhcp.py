@@ -15,7 +15,6 @@ import os
 import secrets
 import select
 import socket
-import statistics
 import struct
 import subprocess
 import tempfile

@@ -30,9 +30,8 @@ GIVEN = "quiet-river-9040"
 
 def measure() -> dict[str, Any]:
     """Seconds, launches a second, MiB; and what was verified."""
-    with ready() as (cloud, admin):
-        with pretended(cloud, ROOM // NODES, NODES) as homes:
-            runs, verified = _overload(homes, admin)
+    with ready() as (cloud, admin), pretended(cloud, ROOM // NODES, NODES) as homes:
+        runs, verified = _overload(homes, admin)
     return {"runs": runs, "verified": verified}
 
 
@@ -122,7 +121,7 @@ def _overload(homes: Sequence[Cloud], admin: httpx.Client) -> tuple[dict[str, li
 
 def unplaced(waiting: Sequence[dict[str, Any]]) -> int:
     """How many of those that wait have no place of their own, or no reason."""
-    places = Counter(r["queue"]["place"] for r in waiting if r["queue"] and r["queue"]["why"])
+    places = Counter(r["queue"]["place"] for r in waiting if r["queue"] and r["queue"]["what"])
     return len(waiting) - len(set(places) & set(range(1, len(waiting) + 1)))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.rows import NOT_YET, Quoted, Row, found
+from bench.rows import NOT_YET, Found, Quoted, Row, found
 from bench.tables import TABLES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,6 +16,7 @@ PAGE = "docs/performance.md"
 RESULTS = ROOT / "bench" / "results"
 _TABLE = re.compile(r"<!-- table (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 _HEAD = "| what | ours | peer | ours / peer | better | goal | met, or why not |\n|---|---|---|---|---|---|---|\n"
+_UNIT = re.compile(r"[,:] (s|ms|us|MB|MiB|MB/s)$")
 _SMALLER = {"s": ("ms", 1e3), "ms": ("us", 1e3)}
 _SMALL = 0.0999
 
@@ -27,7 +28,7 @@ def text(page: Path = ROOT / PAGE, results: Path = RESULTS) -> str:
 
 
 def _made(name: str, known: dict[str, Any]) -> str:
-    return _measured(known) if name == "measured" else _HEAD + "".join(map(lambda row: line(row, known.get(row.of)), TABLES[name]))
+    return _measured(known) if name == "measured" else _HEAD + "".join(line(row, known.get(row.of)) for row in TABLES[name])
 
 
 def line(row: Row, result: dict[str, Any] | None) -> str:
@@ -37,11 +38,17 @@ def line(row: Row, result: dict[str, Any] | None) -> str:
     goal = ", ".join(part for part in (_goal(row, row.limit, unit), _goal(row, row.ratio, "", "ratio ")) if part)
     if seen is None:
         return _joined(row.what, NOT_YET, row.named, "", row.better, goal, row.note)
-    peer = f"{row.named} {figure(seen.peer, row.peer.unit if isinstance(row.peer, Quoted) else unit)}" if seen.peer is not None else row.named
-    quoted = " (quoted)" if isinstance(row.peer, Quoted) else ""
     met = {True: "yes", False: "no", None: ""}[seen.met]
     ratio = "" if seen.ratio is None else _number(seen.ratio)
-    return _joined(row.what, figure(seen.ours, unit), peer + quoted, ratio, row.better, goal, ": ".join(part for part in (met, row.note) if part))
+    return _joined(row.what, figure(seen.ours, unit), _peer(row, seen, unit), ratio, row.better, goal, ": ".join(part for part in (met, row.note) if part))
+
+
+def _peer(row: Row, seen: Found, unit: str) -> str:
+    if isinstance(row.peer, Quoted):
+        return f"{row.named} {figure(row.peer.figure, row.peer.unit)} (quoted)"
+    if seen.peer is not None:
+        return f"{row.named} {figure(seen.peer, unit)}"
+    return f"{row.named}: {NOT_YET}" if row.peer else row.named
 
 
 def _joined(*cells: str) -> str:
@@ -49,9 +56,9 @@ def _joined(*cells: str) -> str:
 
 
 def unit_of(key: str) -> str:
-    """The unit a figure's name ends with: after the last comma, or from its colon on; empty for a plain number."""
-    tail = key.rpartition(", ")[2] if ", " in key else key.rpartition(": ")[2]
-    return tail if tail in ("s", "ms", "us", "MB", "MiB", "MB/s") else ""
+    """The unit a figure's name ends with, after a comma or a colon; empty for a plain number."""
+    unit = _UNIT.search(key)
+    return unit[1] if unit else ""
 
 
 def figure(value: float, unit: str) -> str:
@@ -77,12 +84,9 @@ def _measured(known: dict[str, Any]) -> str:
     lines = ["| result | commit | load before | machine |\n|---|---|---|---|\n"]
     for name, result in known.items():
         at = result["machine"]
-        busy = ": busy" if at.get("busy", at["load_before"] > _QUIET) else ""
-        lines.append(_joined(f"`{name}`", at.get("commit", "not recorded"), f"{at['load_before']:.2f}{busy}", f"{at['cpus']} x {at['cpu']}"))
+        load = "not recorded" if at["load_before"] is None else f"{at['load_before']:.2f}{', too much' if at['busy'] else ''}"
+        lines.append(_joined(f"`{name}`", at["commit"], load, f"{at['cpus']} x {at['cpu']}"))
     return "".join(lines)
-
-
-_QUIET = 0.5
 
 
 def unknown(tables: dict[str, Sequence[Row]], page: str) -> set[str]:

@@ -48,7 +48,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Found:
-    """The figures of a row. ``ratio`` is None without a peer's figure, ``met`` is None without a goal."""
+    """The figures of a row. ``peer`` and ``ratio`` are None without a peer's figure, ``met`` without a goal, or where one of a goal's figures is missing."""
 
     ours: float
     peer: float | None
@@ -57,14 +57,14 @@ class Found:
 
 
 def found(row: Row, runs: Runs) -> Found | None:
-    """What a benchmark's runs say of it; None when they have not measured it, or not its peer."""
-    if row.ours not in runs or (row.peer and isinstance(row.peer, str) and row.peer not in runs):
+    """What a benchmark's runs say of it; None when they have not measured it."""
+    if row.ours not in runs:
         return None
     ours = AT[row.at](runs[row.ours])
     peer, ratio = None, None
     if isinstance(row.peer, Quoted):
         peer = row.peer.figure
-    elif row.peer:
+    elif row.peer in runs:
         peer = AT[row.at](runs[row.peer])
     if peer:
         ratio = _paired(runs[row.ours], runs[row.peer]) if isinstance(row.peer, str) and row.at == "median" else ours / peer
@@ -81,14 +81,15 @@ def _paired(ours: Sequence[float], theirs: Sequence[float]) -> float:
 def _met(row: Row, ours: float, ratio: float | None) -> bool | None:
     goals = [(row.limit, ours), (row.ratio, ratio)]
     judged = [(figure <= goal if row.better == "lower" else figure >= goal) for goal, figure in goals if goal is not None and figure is not None]
-    return all(judged) if judged else None
+    if False in judged:
+        return False
+    return True if judged and len(judged) == sum(goal is not None for goal, _ in goals) else None
 
 
 def told(rows: Sequence[Row], of: str, runs: Runs) -> list[dict[str, Any]]:
     """The rows of one benchmark as they are kept in its result."""
-    made = []
-    for row in rows:
-        if row.of == of and (seen := found(row, runs)):
-            made.append({"what": row.what, "ours": seen.ours, "peer": seen.peer, "peer_is": row.named, "ratio": seen.ratio, "better": row.better,
-                         "limit": row.limit, "ratio_limit": row.ratio, "met": seen.met})
-    return made
+    return [
+        {"what": row.what, "ours": seen.ours, "peer": seen.peer, "peer_is": row.named, "ratio": seen.ratio, "better": row.better, "limit": row.limit,
+         "ratio_limit": row.ratio, "met": seen.met}
+        for row in rows if row.of == of and (seen := found(row, runs))
+    ]

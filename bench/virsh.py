@@ -83,7 +83,8 @@ class Twin:
         for element in tree.find("devices").iter("source", "log", "listen", "graphics"):
             for key in ("path", "file", "socket"):
                 if (element.tag, key) != ("source", "file") and element.get(key):
-                    element.set(key, str(self._folder / f"{_name(number)}-{Path(element.get(key)).name}"))
+                    of = Path(element.get(key))
+                    element.set(key, str(of.with_name(f"{_name(number)}-{of.name}")))
         for graphics in tree.iterfind("devices/graphics[@port]"):
             graphics.set("port", str(_PORTS_FROM + number))
         for card in tree.iterfind("devices/interface"):

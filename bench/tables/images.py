@@ -92,7 +92,7 @@ IMAGES = (
         note="this processor has instructions for SHA-256"),
     Row("store", "names of blocks", "names: A, MB/s", "higher", "sha256sum", "names: B sha256sum, MB/s", ratio=8),
     Row("store", "a disk on an image that is here", "a disk of an image that is here: A, ms", "lower", "cp --sparse",
-        "a disk of an image that is here: B cp --sparse=always, ms", limit=5, ratio=1 / 25, note="most of it is the start of qemu-img, which we do not replace"),
+        "a disk of an image that is here: B cp --sparse=always, ms", limit=5, ratio=1 / 25, note="most of it is the start of qemu-img, which is not replaced"),
     Row("store", "the same", "a disk of an image that is here: A, ms", "lower", "qemu-img create", "a disk of an image that is here: B qemu-img create, ms"),
 )
 TABLES: dict[str, Sequence[Row]] = {"images": IMAGES}

@@ -8,6 +8,7 @@ from bench.rows import Row
 
 _SIZES = (100, 1_000, 10_000, 40_000)
 _READS = "20 ms are dnsmasq's, which reads its folder of 10,000; none restarts"
+_WAYS = (("cable", "B, cable"), ("router", "C, router"))
 _NAIVE = "looked for, then marked"
 _SAFE = "the way that lends some twice is what it is compared with"
 
@@ -41,10 +42,9 @@ EDGE = (
         Row(of, f"leases taken by 32 at once, {name}: lent twice or leaked", "A: failures", "lower", _NAIVE, "B: lent twice", limit=0, at="most",
             note="some takers are killed; none of the peer's"),
     )),
-    *(Row("through", f"through a forward: {what}", f"A, forward: {key}", better, peer, f"{at}: {key}", unit=unit)
-      for what, key, better, unit in (("bytes", "MB/s", "higher", "MB/s"), ("a round trip", "round trip, us", "lower", "us"),
-                                      ("a new connection", "new connection, us", "lower", "us"))
-      for peer, at in (("cable", "B, cable"), ("router", "C, router"))),
+    *(Row("through", "through a forward: bytes", "A, forward: MB/s", "higher", peer, f"{at}: MB/s") for peer, at in _WAYS),
+    *(Row("through", f"through a forward: a {what}", f"A, forward: {what}, us", "lower", peer, f"{at}: {what}, us")
+      for what in ("round trip", "new connection") for peer, at in _WAYS),
     Row("through", "of 200 connections, alive after all rules were made again", "connections after all rules were made again", "higher",
         "no peer: a cable has no rules", limit=200),
 )
