@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bench.rows import Quoted, Row
 
 _SIGNED = "0.1 to 0.2 ms of each is its Ed25519 signature, which the original did not have; it is why clusters gather"
-_PACED = "no peer: at its 0.4 to 0.9 k/s the original's way falls behind"
+_PACED = "no peer: what the others take a second stands above"
 _WHY_PLACE = "3 ms of cpu each, of which choosing is less than 0.6; the rest is seven statements of the ORM, the report, two commits"
 _LAYERS = "token, middleware and the pictures of each row"
 _IN_PYTHON = "pictures are made row by row in Python; an answer made by the database would be another shape"
@@ -37,7 +37,7 @@ HEARTBEATS = (
         Row("heartbeat", f"{n:,} nodes every 10 s: lag p99", f"{n:,} nodes, lag p99, s", "lower", _PACED, limit=2.0,
             note="up to 1 s of it is the gathering, the sender's own lateness is in it"),
         Row("heartbeat", f"{n:,} nodes every 10 s: age on the board p50", f"{n:,} nodes, age on the board p50, s", "lower", _PACED),
-        Row("heartbeat", f"{n:,} nodes every 10 s: age on the board p99", f"{n:,} nodes, age on the board p99, s", "lower", _PACED, limit=12.0,
+        Row("heartbeat", f"{n:,} nodes every 10 s: age on the board p99", f"{n:,} nodes, age on the board p99, s", "lower", _PACED,
             note="a host tells every 10 s"),
     )),
 )
