@@ -115,7 +115,8 @@ def test_a_line_without_figures_says_so():
 
 
 @pytest.mark.parametrize(("value", "unit", "text"), [
-    (0.0374, "s", "37.4 ms"), (0.00002, "s", "20 us"), (0.75, "s", "0.75 s"), (12345.6, "", "12,346"), (0, "s", "0 s"), (0.05, "ms", "50 us"), (7.0, "MiB", "7 MiB"),
+    (0.0374, "s", "37.4 ms"), (0.00002, "s", "20 us"), (0.75, "s", "0.75 s"), (12345.6, "", "12,346"), (0, "s", "0 s"), (0.05, "ms", "50 us"),
+    (7.0, "MiB", "7 MiB"),
 ])
 def test_a_figure_has_three_digits_and_a_unit_that_fits(value, unit, text):
     assert page.figure(value, unit) == text
