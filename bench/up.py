@@ -8,7 +8,9 @@ minute of rest each program's memory is read (PSS: what is shared is shared out)
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import sys
 import threading
 import time
 from collections import defaultdict
@@ -44,7 +46,7 @@ def measure() -> dict[str, Any]:
         for _ in range(RUNS):
             timed("up again, s", "up")
             timed("down, s", "down")
-            with _Watch(Ports(_ALONE)) as alone, private_broker.services(str(_ALONE), "clc"):
+            with contextlib.redirect_stdout(sys.stderr), _Watch(Ports(_ALONE)) as alone, private_broker.services(str(_ALONE), "clc"):
                 alone.end()
             runs["B RabbitMQ alone takes connections, s"].append(alone.broker_s)
             with _Watch(Ports(BASE), DOORS) as watch:
