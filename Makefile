@@ -38,8 +38,8 @@ doctor: ## What is missing or wrong on this machine and what to do; works before
 	@if $(PYTHON) -c 'import typer, httpx' 2>/dev/null; then $(PYTHON) -m deploy.cli.main doctor; \
 	elif [ -x $(PYTHON) ]; then $(PYTHON) -m deploy.doctor; else python3 -m deploy.doctor; fi
 
-bench: dev ## Benchmarks, all or NAME=start|up|many|overload|...: a table and bench/results/<name>.json
-	@$(PYTHON) -m bench.run $(NAME)
+bench: dev ## Benchmarks, all or NAME=start|up|many|overload|...: a table and bench/results/<name>.json; BUSY=1: whatever else runs
+	@code=0; EDUCLOUD_BENCH_BUSY=$(BUSY) $(PYTHON) -m bench.run $(NAME) || code=$$?; $(PYTHON) -m deploy.generate docs; exit $$code
 
 soak: install-test ## Kill, cut, freeze and flood it for MINUTES=10 (ONLY="images attacks": these kinds); a table, and counts for docs/ledger.json
 	@code=0; $(PYTHON) -m tests.soak --minutes $(MINUTES) $(ONLY:%=--only %) || code=$$?; $(PYTHON) -m deploy.generate docs; exit $$code

@@ -10,12 +10,16 @@ import tempfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from deploy.cli import contexts
 from deploy.host.configs import toml
-from tests.support.real_cloud import Cloud
+from deploy.host.plan import Ports
+from tests.support.real_cloud import BASE, Cloud
+
+_PORTS_APART = 20
 
 
 @contextlib.contextmanager
@@ -41,18 +45,52 @@ def client_of(cloud: Cloud) -> httpx.Client:
 def pretend(cloud: Cloud, room: int) -> None:
     """CC and NC of a cloud that is up begin again with fake drivers and room for so many guests."""
     home = Path(cloud.environ["EDUCLOUD_HOME"])
-    over = {
-        "nc": {"hypervisor": {"driver": "fake", "cpus": room, "memory_mib": room * 1024}, "network": {"node_driver": "fake"}},
-        "cc": {"network": {"driver": "fake", "subnet": "10.238.0.0/20", "display_count": 2000}},
-    }
+    over = {"nc": _pretended_node(room), "cc": {"network": {"driver": "fake", "subnet": "10.238.0.0/20", "display_count": 2000}}}
     for role, groups in over.items():
         file = home / role / f"{role}.toml"
         told = tomllib.loads(file.read_text())
         file.write_text(toml({g: told.get(g, {}) | groups.get(g, {}) for g in told | groups}))
         for pid in programs(cloud)[role]:
             os.kill(pid, signal.SIGTERM)
-    assert cloud.soon(lambda: any(h["facts"].get("cpus") == room for h in cloud.json("status")["hosts"])), "the node does not pretend"
+    assert cloud.soon(lambda: _pretending(cloud, room) == 1), "the node does not pretend"
     assert cloud.soon(cloud.all_up)
+
+
+@contextlib.contextmanager
+def pretended(cloud: Cloud, room: int, nodes: int) -> Iterator[list[Cloud]]:
+    """The same with so many nodes of that room: its own, and others that join it from homes of their own. The homes, the cloud's first."""
+    pretend(cloud, room)
+    with contextlib.ExitStack() as stack:
+        homes = [cloud, *(stack.enter_context(_joined(cloud, number, room)) for number in range(1, nodes))]
+        assert cloud.soon(lambda: _pretending(cloud, room) == nodes), "not all nodes have joined"
+        yield homes
+
+
+@contextlib.contextmanager
+def _joined(cloud: Cloud, number: int, room: int) -> Iterator[Cloud]:
+    folder = cloud.home / f"node{number}"
+    folder.mkdir(mode=0o755)
+    node = Cloud(folder)
+    own = folder / "cloud" / "nc"
+    own.mkdir()
+    (own / "nc.local.toml").write_text(toml(_pretended_node(room)))
+    node.environ |= {
+        "EDUCLOUD_PORT_BASE": str(BASE + number * _PORTS_APART), "ROLE": "nc", "BOSS": f"http://127.0.0.1:{Ports(BASE)['cc_door']}",
+        "TOKEN": cloud.json("host", "token", "--role", "nc")["token"],
+    }
+    try:
+        node.host("join")
+        yield node
+    finally:
+        node.host("reset")
+
+
+def _pretended_node(room: int) -> dict[str, dict[str, Any]]:
+    return {"hypervisor": {"driver": "fake", "cpus": room, "memory_mib": room * 1024}, "network": {"node_driver": "fake"}}
+
+
+def _pretending(cloud: Cloud, room: int) -> int:
+    return sum(h["facts"].get("cpus") == room and h["state"] == "up" for h in cloud.json("status")["hosts"])
 
 
 def programs(cloud: Cloud) -> dict[str, list[int]]:

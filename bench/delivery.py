@@ -28,7 +28,7 @@ ONCE, NEVER = "8 GiB", ("8 GiB", 94, "curl")
 
 
 def measure() -> dict[str, Any]:
-    """Seconds and bytes; ratio of the medians."""
+    """Seconds and bytes."""
     peers.needed("nginx", "curl", "zstd", "bzip2", "rsync")
     runs: images.Runs = {}
     with tempfile.TemporaryDirectory(prefix="edu-bench-") as made:
@@ -45,10 +45,7 @@ def measure() -> dict[str, Any]:
                 for disk, blob in blobs.items():
                     _deliver(disk, blob, mbit, ends[1], folder, runs)
                 images.note(runs, f"{_cable(mbit)}: A, MiB of memory of the server", web.memory_mib(door))
-    middle = images.medians(runs)
-    ratios = {f"{what.removesuffix(', s')} / A": seconds / middle[f"{what.split(': B ')[0]}: A, s"]
-              for what, seconds in middle.items() if ": B " in what and what.endswith(", s")}
-    return {"runs": runs, "ratios": ratios}
+    return {"runs": runs}
 
 
 def _deliver(disk: Path, blob: Blob, mbit: int, here: Sequence[str], folder: Path, runs: images.Runs) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,7 +28,7 @@ Place = tuple[list[str], str]
 
 
 def measure() -> dict[str, Any]:
-    """Seconds and copies; ratio of the medians."""
+    """Seconds and copies."""
     peers.needed("nginx", "curl", "zstd")
     with tempfile.TemporaryDirectory(prefix="edu-bench-") as folder:
         return _measure(Path(folder))
@@ -55,13 +54,7 @@ def _measure(folder: Path) -> dict[str, Any]:
             images.note(runs, "8 nodes, the fourth killed: A, s", took)
             images.note(runs, "8 nodes, the fourth killed: A, copies sent", sent / one_copy)
             images.note(runs, "8 nodes: B curl | zstd -dc, s", _naively(folder, disk, server, nodes))
-    middle = {what: statistics.median(values) for what, values in runs.items()}
-    ratios = {
-        "8 nodes / 1 node": middle["8 nodes: A, s"] / middle["1 node: A, s"],
-        "8 nodes, one killed / 1 node": middle["8 nodes, the fourth killed: A, s"] / middle["1 node: A, s"],
-        "8 nodes: B / A": middle["8 nodes: B curl | zstd -dc, s"] / middle["8 nodes: A, s"],
-    }
-    return {"runs": runs, "ratios": ratios}
+    return {"runs": runs}
 
 
 def _together(folder: Path, disk: Path, blob: Blob, server: Place, nodes: Sequence[Place], dies_s: float = 0.0) -> tuple[float, int, float]:

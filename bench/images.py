@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -55,8 +54,3 @@ def note(runs: Runs, what: str, value: float) -> None:
     """One value more, said as it comes: these benchmarks take long."""
     print(f"{what}: {value:.2f}", file=sys.stderr, flush=True)
     runs.setdefault(what, []).append(value)
-
-
-def medians(runs: Runs) -> dict[str, float]:
-    """The middle of each."""
-    return {what: statistics.median(values) for what, values in runs.items()}

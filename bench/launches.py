@@ -20,8 +20,6 @@ from bench.many import distinct, instances, ready
 from tests.support.real_cloud import Cloud
 
 COUNT, CLIENTS = 1000, 4
-NOVA_PER_S = 2.4
-"""What OpenStack Nova with its own fake driver was measured at on such a machine; not in the same run."""
 _PATIENCE_S = 500.0
 _ROLES = ("clc-web", "clc-relay", "cc", "nc")
 
@@ -43,8 +41,7 @@ def measure() -> dict[str, Any]:
         verified = distinct(rows)
         assert set(verified.values()) == {COUNT}, verified
     runs = {"launches a second": [COUNT / took_s], "all POSTs, s": [asked], "one POST, s": posts, **runs}
-    return {"runs": runs, "ratios": {"A / Nova's, as quoted": COUNT / took_s / NOVA_PER_S}, "verified": verified,
-            "aims_met": {">= 200/s": COUNT / took_s >= 200, ">= 80x": COUNT / took_s >= 80 * NOVA_PER_S}}
+    return {"runs": runs, "verified": verified}
 
 
 def _post(cloud: Cloud, count: int) -> list[float]:

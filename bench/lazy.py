@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -32,7 +31,7 @@ _ENOUGH_MIB = 1 << 20
 
 
 def measure() -> dict[str, Any]:
-    """Seconds and bytes; ratio of the medians."""
+    """Seconds and bytes."""
     folder = Path(tempfile.mkdtemp(prefix="edu-bench-"))
     try:
         return _measure(folder)
@@ -69,12 +68,7 @@ def _measure(folder: Path) -> dict[str, Any]:
         finally:
             door.kill()
             door.wait()
-    middle = {what: statistics.median(values) for what, values in runs.items()}
-    return {"runs": runs, "ratios": {
-        "to the marker: lazy / local": middle["lazy: marker s"] / middle["local: marker s"],
-        "to the marker: whole / lazy": middle["whole: marker s"] / middle["lazy: marker s"],
-        "bytes to the marker: lazy / whole": middle["lazy: marker MB"] / middle["whole: marker MB"],
-    }}
+    return {"runs": runs}
 
 
 def _disk(folder: Path) -> Path:

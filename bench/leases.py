@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def measure() -> dict[str, Any]:
-    """Per second; the ratio of A to B; how often B lent a thing twice."""
+    """Per second; how often B lent a thing twice."""
     database, wanted = os.environ.pop("EDUCLOUD_BENCH_DATABASE", "sqlite"), int(os.environ.get("EDUCLOUD_BENCH_TAKEN", "20000"))
     if database == "mariadb":
         peers.needed("mariadbd")
@@ -42,13 +41,8 @@ def measure() -> dict[str, Any]:
         ):
             runs.setdefault(what, []).append(value)
     assert not failures, failures
-    return {
-        "database": {"sqlite": "SQLite", "mariadb": "MariaDB"}[database], "runs": runs,
-        "ratios": {"A / B, lent/s": statistics.median(a / b for a, b in zip(runs["A: lent/s"], runs["B: lent/s"], strict=True)),
-                   "B lent twice, of all": sum(runs["B: lent twice"]) / sum(runs["B: lent"])},
-        "aims_met": {f"{wanted:,} lent": sum(runs["A: lent"]) >= wanted, "none twice, none leaked": not failures,
-                     "B lends some twice": min(runs["B: lent twice"]) > 0},
-    }
+    assert sum(runs["A: lent"]) >= wanted, runs["A: lent"]
+    return {"database": {"sqlite": "SQLite", "mariadb": "MariaDB"}[database], "runs": runs}
 
 
 def _run(kind: str, database: str, seed: int, seconds: int, *more: str) -> Tally:

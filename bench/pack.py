@@ -24,7 +24,7 @@ SLOW = ("bzip2 -3", "gzip -6")
 
 
 def measure() -> dict[str, Any]:
-    """Seconds; ratio of the medians."""
+    """Seconds."""
     peers.needed("zstd", "bzip2", "gzip", "qemu-img")
     runs: images.Runs = {}
     with tempfile.TemporaryDirectory(prefix="edu-bench-") as made, cable(0) as (there, here):
@@ -47,11 +47,7 @@ def measure() -> dict[str, Any]:
                 shutil.rmtree(folder / "store")
                 shutil.rmtree(folder / "cache")
             disk.unlink()
-    middle = images.medians(runs)
-    ratios = {f"{what}: {peer} / A": middle[f"{what}: B {peer}, s"] / middle[f"{what}: A, s"]
-              for what in ("pack 450 MiB", "pack 8 GiB", "unpack 450 MiB", "unpack 8 GiB")
-              for peer in ("zstd -3", "gzip -6", "bzip2 -3", "qemu-img convert -c")}
-    return {"runs": runs, "ratios": ratios}
+    return {"runs": runs}
 
 
 def _others(disk: Path, folder: Path, runs: images.Runs) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import statistics
 import subprocess
 import tempfile
 import time
@@ -33,7 +32,7 @@ Runs = dict[str, list[float]]
 
 
 def measure() -> dict[str, Any]:
-    """MB/s; ratio of the medians."""
+    """MB/s."""
     peers.needed("nginx", "curl", "b3sum", "openssl")
     with tempfile.TemporaryDirectory(prefix="edu-bench-") as folder:
         return _measure(Path(folder))
@@ -48,11 +47,7 @@ def _measure(folder: Path) -> dict[str, Any]:
     with web.door(folder / "store", PORT, library=folder / "library"), web.files(folder, PORT + 1):
         for number in range(ROUNDS):
             _round(folder, disk, blob.sha256, f"upl-{number}", runs)
-    middle = {what: statistics.median(values) for what, values in runs.items()}
-    ratios = {f"{what}: A / B {peer}": middle[f"{what}: A, MB/s"] / middle[f"{what}: B {peer}, MB/s"]
-              for what, peer in (("download", "nginx"), ("upload", "cp and sync"), ("upload", "multipart"), ("names", "b3sum"),
-                                 ("names", "b3sum --num-threads 1"), ("names", "openssl sha256"), ("names", "sha256sum"))}
-    return {"runs": runs, "ratios": ratios}
+    return {"runs": runs}
 
 
 def _round(folder: Path, disk: Path, sha256: str, upload: str, runs: Runs) -> None:

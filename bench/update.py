@@ -25,7 +25,7 @@ PORT, MBIT = 20390, 94
 
 
 def measure() -> dict[str, Any]:
-    """Seconds and bytes; ratio of the medians."""
+    """Seconds and bytes."""
     peers.needed("nginx", "curl", "zstd", "rsync", "casync", "zsyncmake")
     runs: images.Runs = {}
     with tempfile.TemporaryDirectory(prefix="edu-bench-") as made:
@@ -42,10 +42,7 @@ def measure() -> dict[str, Any]:
                     _ours(what, blobs[old], new, blobs[new], ends[1], folder, runs)
                     _rsync(what, old, new, ends[1], folder, runs)
                 _others(what, old, new, ends[1], folder, runs)
-    middle = images.medians(runs)
-    ratios = {f"{what}: {unit}, A / {peer}": middle[f"{what}: A, {unit}"] / middle[f"{what}: B {peer}, {unit}"]
-              for what in newer for peer in ("rsync -z", "casync", "zsync", "curl | zstd -dc") for unit in ("s", "MB")}
-    return {"runs": runs, "ratios": ratios}
+    return {"runs": runs}
 
 
 def _ours(what: str, old: Blob, new: Path, blob: Blob, here: Sequence[str], folder: Path, runs: images.Runs) -> None:

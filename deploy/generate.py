@@ -1,4 +1,4 @@
-"""What is written by program: message samples, and the pages of messages, settings, errors, life cycles, words and reliability."""
+"""What is written by program: message samples, and the pages of messages, settings, errors, life cycles, words, reliability and performance."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from bench import page
 from deploy import reliability
 from deploy.host import plan
 from luhyaapi import conf
@@ -302,7 +303,7 @@ def documents() -> dict[str, str]:
     """Every generated page by its path from the root."""
     pages: dict[str, Callable[[], str]] = {
         "docs/messages.md": messages, "docs/settings.md": settings, "docs/errors.md": errors, "docs/life-cycles.md": life_cycles,
-        "docs/glossary.md": glossary, "docs/reliability.md": lambda: reliability.page(ROOT / "docs/ledger.json", _NOTE),
+        "docs/glossary.md": glossary, "docs/reliability.md": lambda: reliability.page(ROOT / "docs/ledger.json", _NOTE), "docs/performance.md": page.text,
     }
     return {path: make().rstrip() + "\n" for path, make in pages.items()}
 

@@ -87,8 +87,8 @@ class Hypervisor(Protocol):
 
     ``account`` answers what a guest of that machine runs as; None: as the hypervisor decides, which then takes the
     files over itself. ``screen`` answers where a running guest's screen is dialled: ``at`` if that is what it was
-    told, or a port of loopback from hypervisors that know no sockets. ``used_s`` answers how many seconds of a
-    processor a running guest has had so far; None for one that does not run, or when that says nothing.
+    told, or a port of loopback from hypervisors that know no sockets. ``busy_s`` answers how many seconds of a
+    processor a running guest has had or stood in line for so far; None for one that does not run, or when that says nothing.
     """
 
     def probe(self) -> Probe: ...
@@ -102,7 +102,7 @@ class Hypervisor(Protocol):
     def list(self) -> list[DomainFacts]: ...
     def account(self, spec: MachineSpec) -> Account | None: ...
     def screen(self, facts: DomainFacts, at: Path) -> Path | int: ...
-    def used_s(self, instance: str) -> float | None: ...
+    def busy_s(self, instance: str) -> float | None: ...
 
 
 @dataclass(frozen=True)

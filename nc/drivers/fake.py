@@ -167,7 +167,7 @@ class FakeHypervisor:
         """The socket, on which nobody answers."""
         return at
 
-    def used_s(self, instance: str) -> float | None:  # noqa: ARG002 - it boots no longer than its start takes
+    def busy_s(self, instance: str) -> float | None:  # noqa: ARG002 - it boots no longer than its start takes
         """Nobody can tell."""
         return None
 

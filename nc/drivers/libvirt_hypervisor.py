@@ -196,13 +196,12 @@ class LibvirtHypervisor:
         """See :class:`nc.drivers.base.Hypervisor`."""
         return facts.display.port if self._xen else at
 
-    def used_s(self, instance: str) -> float | None:
+    def busy_s(self, instance: str) -> float | None:
         """See :class:`nc.drivers.base.Hypervisor`."""
         try:
-            state, _, _, _, used_ns = self._link.ask(lambda c: _find(c, instance).info(), what=f"{instance} could not be looked at")
+            return self._link.ask(lambda c: _busy_s(c, _find(c, instance)), what=f"{instance} could not be looked at")
         except Absent:
             return None
-        return float(used_ns) / 1e9 if state in _RUNNING else None
 
     def watch(self, callback: Callable[[str], None]) -> None:
         """See :class:`nc.drivers.base.Watched`."""
@@ -225,6 +224,18 @@ class LibvirtHypervisor:
             if self._proof is None:
                 self._proof = kvm_proof.prove(self._settings)
             return self._proof
+
+
+def _busy_s(connection: Any, domain: Any) -> float | None:
+    state, _, _, _, used_ns = domain.info()
+    if state not in _RUNNING:
+        return None
+    told: dict[str, Any] = {}
+    # not every hypervisor has these, and what would have to wait for the guest's process is not asked for
+    with contextlib.suppress(libvirt.libvirtError):
+        told = connection.domainListGetStats([domain], libvirt.VIR_DOMAIN_STATS_VCPU, libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT)[0][1]
+    waited_ns = sum(value for name, value in told.items() if name.startswith("vcpu.") and name.endswith(".delay"))
+    return float(used_ns + waited_ns) / 1e9
 
 
 def _find(connection: Any, instance: str) -> Any:

@@ -14,26 +14,29 @@ from luhyaapi.errors import Refused, Trouble
 
 LOOK_EVERY_S = 0.25
 RESTS_BELOW, RESTS_FOR_S = 0.3, 0.5
-"""A guest rests when it used less than this share of one processor for so long."""
-Used = Callable[[str], float | None]
+"""A guest rests when it asked for less than this share of one processor for so long."""
+Busy = Callable[[str], float | None]
 
 
 @dataclass
 class _Boot:
-    """A guest that holds a slot. ``since`` and ``used_s``: when and at which processor time it was last seen busy; 0 before its start."""
+    """A guest that holds a slot. ``since`` and ``busy_s``: when it was last looked at, and how busy it had been by then; 0 before its start."""
 
     started_at: float = 0.0
     since: float = 0.0
-    used_s: float = 0.0
+    busy_s: float = 0.0
 
 
 class Boots:
-    """Slots of this node. ``used`` answers the processor seconds a running guest has had, None when nobody can tell."""
+    """Slots of this node. ``busy`` answers the processor seconds a running guest has had or stood in line for, None when nobody can tell.
 
-    def __init__(self, limits: Limits, used: Used) -> None:
+    Its place in the line counts: on a busy host a guest that boots gets little, and must not pass for one that rests.
+    """
+
+    def __init__(self, limits: Limits, busy: Busy) -> None:
         self._slots = limits.boots or max(2, os.cpu_count() or 1)
         self._longest_s = limits.boot_s
-        self._used = used
+        self._busy = busy
         self._held: dict[str, _Boot] = {}
         self._lock = threading.Lock()
 
@@ -48,16 +51,16 @@ class Boots:
             if cancelled():
                 raise Refused("cancelled", "It was cancelled before it booted")
             yield
-            used = self._used_s(instance)
+            busy = self._busy_s(instance)
         except BaseException:
             self._give_back(instance)
             raise
-        if used is None:
+        if busy is None:
             self._give_back(instance)
             return
         now = clock.monotonic()
         with self._lock:
-            self._held[instance] = _Boot(now, now, used)
+            self._held[instance] = _Boot(now, now, busy)
 
     def _take(self, instance: str) -> bool:
         for each, boot in list(self._held.items()):
@@ -70,19 +73,19 @@ class Boots:
             return True
 
     def _is_over(self, instance: str, boot: _Boot) -> bool:
-        now, used = clock.monotonic(), self._used_s(instance)
-        if used is None or now - boot.started_at >= self._longest_s:
+        now, busy = clock.monotonic(), self._busy_s(instance)
+        if busy is None or now - boot.started_at >= self._longest_s:
             return True
         if now - boot.since < RESTS_FOR_S:
             return False
-        rests = used - boot.used_s < RESTS_BELOW * (now - boot.since)
-        boot.since, boot.used_s = now, used
+        rests = busy - boot.busy_s < RESTS_BELOW * (now - boot.since)
+        boot.since, boot.busy_s = now, busy
         return rests
 
-    def _used_s(self, instance: str) -> float | None:
+    def _busy_s(self, instance: str) -> float | None:
         """None also when the hypervisor does not say: nobody waits for a guest that cannot be looked at."""
         try:
-            return self._used(instance)
+            return self._busy(instance)
         except Trouble:
             return None
 

@@ -44,7 +44,7 @@ class Domains:
         self._hands = hands
         self._node = node
         self._tell = tell
-        self._boots = Boots(settings.hypervisor, hands.hypervisor.used_s)
+        self._boots = Boots(settings.hypervisor, hands.hypervisor.busy_s)
         self._turns = Turns()
         self._told: dict[str, tuple[str, int, int, bool, bool]] = {}
         self._failed: dict[str, Fault] = {}

@@ -6,6 +6,8 @@ import dataclasses
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -198,6 +200,7 @@ def test_a_hung_guest_is_ended_when_its_grace_is_over_and_hangs_nothing_else(pri
         asked_at = clock.monotonic()
         assert [each.state for each in driver.list()] == [DomainState.RUNNING]
         assert driver.inspect(A).state is DomainState.RUNNING
+        assert driver.busy_s(A) is not None
         assert clock.monotonic() - asked_at < 1
         clock.sleep(0.1)
     stopping.join(25)
@@ -212,6 +215,33 @@ def answers(driver: LibvirtHypervisor) -> bool:
         return driver.list() is not None
     except Unavailable:
         return False
+
+
+def test_a_guest_that_is_kept_from_its_processor_is_busy_all_the_same(private: PrivateLibvirtd, driver: LibvirtHypervisor) -> None:
+    files = of_disk(private)
+    assert files.base
+    files.base.write_bytes(b"\xeb\xfe".ljust(510, b"\0") + b"\x55\xaa" + bytes(1024 * 1024 - 512))  # a boot sector that turns in a circle
+    driver.define(spec(), files)
+    driver.start(A)
+    (guest,) = private.pids(f"guest={A},")
+    one = {min(os.sched_getaffinity(0))}
+    crowd = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(6)]
+    try:
+        for thread in [int(each.name) for each in Path(f"/proc/{guest}/task").iterdir()] + [each.pid for each in crowd]:
+            os.sched_setaffinity(thread, one)
+        clock.sleep(1.5)
+        began, before = clock.monotonic(), driver.busy_s(A)
+        clock.sleep(2)
+        busy, took = driver.busy_s(A), clock.monotonic() - began
+    finally:
+        for each in crowd:
+            each.kill()
+            each.wait()
+    assert before is not None
+    assert busy is not None
+    assert (busy - before) / took > 0.7
+    driver.remove(A)
+    assert driver.busy_s(A) is None
 
 
 def test_guests_and_news_outlive_a_killed_libvirt(private: PrivateLibvirtd, driver: LibvirtHypervisor) -> None:

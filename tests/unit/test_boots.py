@@ -13,13 +13,13 @@ from nc.services.boots import LOOK_EVERY_S, RESTS_FOR_S, Boots
 
 
 class Guests:
-    """Processor time by the clock: ``share`` of one processor for each, until told that it rests."""
+    """Processor time had or waited for, by the clock: ``share`` of one processor for each, until told that it rests."""
 
     def __init__(self):
         self.share = {}
         self.down = False
 
-    def used_s(self, instance):
+    def busy_s(self, instance):
         if self.down:
             raise Unavailable("hypervisor_down", "The hypervisor does not answer")
         return None if instance not in self.share else self.share[instance] * clock.monotonic()
@@ -40,7 +40,7 @@ def guests():
 
 @pytest.fixture
 def boots(guests):
-    return Boots(Hypervisor(boots=2, boot_s=20), guests.used_s)
+    return Boots(Hypervisor(boots=2, boot_s=20), guests.busy_s)
 
 
 def boot(boots, guests, name, share=1.0):
@@ -113,7 +113,7 @@ def test_one_cancelled_before_gives_its_slot_back(hand, boots, guests):
 
 
 def test_never_more_at_once_than_slots(guests):
-    boots, inside, most, lock = Boots(Hypervisor(boots=3), guests.used_s), [], [0], threading.Lock()
+    boots, inside, most, lock = Boots(Hypervisor(boots=3), guests.busy_s), [], [0], threading.Lock()
 
     def one(n):
         with boots.slot(f"ins-{n}", never):
@@ -133,4 +133,4 @@ def test_never_more_at_once_than_slots(guests):
 
 
 def test_slots_follow_the_processors(guests):
-    assert Boots(Hypervisor(), guests.used_s)._slots >= 2
+    assert Boots(Hypervisor(), guests.busy_s)._slots >= 2

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import gzip
+import re
 import shutil
 import stat
 import struct
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -275,3 +277,27 @@ def test_the_screens_status_line_fits_80_columns():
     banner = (initrd.GUEST / "tiny/etc/banner").read_text().splitlines()
     assert len(banner) == 5
     assert all(len(line.replace("|", "")) <= 76 for line in banner)
+
+
+SCREEN = Path(__file__).resolve().parents[2] / "deploy/demo_images/guest/tiny/etc/screen"
+
+
+def test_the_line_on_tinys_screen_says_who_where_and_how_long(tmp_path: Path) -> None:
+    for name, text in {"id": "ins-1234abcd", "ip": "10.0.2.15", "uptime": "3723.45 1.00", "banner": "E|D"}.items():
+        (tmp_path / name).write_text(f"{text}\n")
+    script = SCREEN.read_text()
+    for there in ("/proc/uptime", "/etc/banner", "/run/id", "/run/ip", "/run/picture", "/dev/tty1"):
+        script = script.replace(there, str(tmp_path / there.rpartition("/")[2]))
+    subprocess.run(["sh", "-c", script, "screen", "once"], check=True)
+    shown = re.sub(r"\x1b(\[[0-9;]*[A-Za-z]|.)", "", (tmp_path / "tty1").read_text())
+    assert "    instance ins-1234abcd   address 10.0.2.15        up 1:02:03" in shown
+
+
+def test_the_clock_of_tiny_needs_no_process_each_second() -> None:
+    """A fork a second in each of 40 emulated guests took more than a whole processor of their host."""
+    script = SCREEN.read_text()
+    status = script[script.index("status() {"):script.index("draw() {")]
+    loop = script[script.index("while :; do"):]
+    assert not re.search(r"\$\((?!\()|`|\|", status + loop)
+    begun = {line.split()[0] for line in (status + loop).splitlines() if line.strip()}
+    assert begun <= {"status()", "read", "up=${up%.*}", "printf", '"$id"', "}", "while", "status", "done"}
