@@ -8,13 +8,15 @@ from __future__ import annotations
 import ipaddress
 import json
 import sys
+import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from deploy.testbed.bed import Bed
 from tests.simulator import checker
+from tests.support.bed_sight import soon
 
 Facts = dict[str, Any]
 """``hosts``: by name what :mod:`tests.support.bed_facts` found there; ``told``: instances and hosts as the command line lists them."""
@@ -36,11 +38,24 @@ def collect(bed: Bed) -> Facts:
         return {"hosts": hosts, "told": {noun: asked.result() for noun, asked in told.items()}}
 
 
-def wrong(facts: Facts, known: Collection[str] = ()) -> list[str]:
-    """Every difference, in words; tasks that are ``known`` to have ended badly on purpose are not judged."""
+def wrong(facts: Facts) -> list[str]:
+    """Every difference, in words."""
     seen = picture(facts)
-    seen["clc"]["task"] = [task for task in seen["clc"]["task"] if task["id"] not in known]
     return [*(said for rule in _JUDGED for said in rule([], seen)), *(said for rule in RULES for said in rule(facts))]
+
+
+def at_rest(bed: Bed, until: float, what: str) -> None:
+    """Nothing is wrong any more, at that time (monotonic) at the latest. Raises AssertionError, at once when an instance runs twice."""
+    last = ["nothing was seen"]
+
+    def look() -> bool:
+        facts = collect(bed)
+        last[:] = wrong(facts)
+        twice = [each for each in one_guest_each(facts) if "times" in each]
+        assert not twice, f"{what}: {twice}"
+        return not last
+
+    assert soon(look, max(until - time.monotonic(), 1)), f"{what}: {last}"
 
 
 def picture(facts: Facts) -> dict[str, Any]:
@@ -64,6 +79,12 @@ def _owners(host: Facts) -> dict[str, str]:
 
 
 # ---- rules of what is there
+
+
+def each_program_runs_once(facts: Facts) -> Iterator[str]:
+    """Whatever a host's supervisor keeps running runs, and not twice."""
+    for name, host in facts["hosts"].items():
+        yield from (f"{program} runs {times} times on {name}" for program, times in host["programs"].items() if times != 1)
 
 
 def one_guest_each(facts: Facts) -> Iterator[str]:
@@ -164,5 +185,5 @@ def _twice(thing: str, among: str, held: Iterable[tuple[object, str]]) -> Iterat
 
 
 RULES: tuple[Callable[[Facts], Iterator[str]], ...] = (
-    one_guest_each, nothing_is_shared, cards_are_plugged, dhcp_serves_its_plan, rules_name_the_lent, what_is_told_is_so,
+    each_program_runs_once, one_guest_each, nothing_is_shared, cards_are_plugged, dhcp_serves_its_plan, rules_name_the_lent, what_is_told_is_so,
 )

@@ -6,7 +6,6 @@ Tables and journals are opened read-only. A part that this host has none of is e
 from __future__ import annotations
 
 import json
-import os
 import re
 import sqlite3
 import subprocess
@@ -14,8 +13,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
+from deploy.testbed.bed import named
 from tests.simulator.snapshot import CC, CLC, FORMS
 
 HOME = Path("/var/lib/educloud")
@@ -29,6 +29,7 @@ def here() -> dict[str, Any]:
     """Every fact of this host."""
     processes = list(_processes())
     return {
+        "programs": _programs(processes),
         "guests": [each for pid, words in processes if (each := _guest(pid, words))],
         "domains": _domains() if _SOCKET.exists() else {},
         "taps": _taps(),
@@ -52,6 +53,28 @@ def _processes() -> Iterator[tuple[int, list[str]]]:
                 continue
 
 
+def _programs(processes: list[tuple[int, list[str]]]) -> dict[str, int]:
+    """How often each program of this host runs, which its supervisor keeps running."""
+    running = [named(words, _command(pid), _marked(pid)) for pid, words in processes]
+    return {file.stem: running.count(file.stem) for file in sorted((HOME / "supervisor").glob("*.json")) if file.stem != "choices"}
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text("utf-8").strip()
+    except OSError:
+        return ""
+
+
+def _marked(pid: int) -> str:
+    """As which program it was started."""
+    try:
+        marks = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    return next((mark[17:].decode() for mark in marks if mark.startswith(b"EDUCLOUD_PROGRAM=")), "")
+
+
 def _guest(pid: int, words: list[str]) -> dict[str, Any] | None:
     """A guest's process by its own words: whose it is, the MACs of its cards, where its screen listens."""
     instance = next((w[6:].partition(",")[0] for w in words if w.startswith("guest=")), "")
@@ -59,7 +82,7 @@ def _guest(pid: int, words: list[str]) -> dict[str, Any] | None:
         return None
     macs = re.findall(r'"mac":"([0-9a-f:]+)"', " ".join(words))
     screen = next((w.partition("unix:")[2].partition(",")[0] for w in words if w.startswith("vnc=unix:")), "")
-    return {"instance": instance, "pid": pid, "macs": macs, "screen": screen, "listens": bool(screen) and os.path.exists(screen)}
+    return {"instance": instance, "pid": pid, "macs": macs, "screen": screen, "listens": bool(screen) and Path(screen).exists()}
 
 
 def _domains() -> dict[str, Any]:
@@ -67,7 +90,7 @@ def _domains() -> dict[str, Any]:
     virsh = ["virsh", "--quiet", "--readonly", "--connect", f"qemu:///system?socket={_SOCKET}"]
     found = {}
     for name in _said(*virsh, "list", "--all", "--name").split():
-        root = ElementTree.fromstring(_said(*virsh, "dumpxml", name))
+        root = ET.fromstring(_said(*virsh, "dumpxml", name))
         cards = [{"mac": mac.get("address", ""), "tap": tap.get("dev", "") if (tap := card.find("target")) is not None else ""}
                  for card in root.findall("devices/interface") if (mac := card.find("mac")) is not None]
         ports = [int(each.get("display-port", 0)) for each in root.iter() if each.get("display-port")]
