@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deploy.host.plan import FOLDERS
+from deploy.processes import DIE_AT
+from deploy.testbed import kills
 from deploy.testbed.bed import Bed
 from luhyaapi.errors import Failed
 from tests.soak import bed_truth
@@ -39,11 +43,20 @@ MOMENTS: dict[str, tuple[tuple[str, ...], str]] = {
 }
 """By moment of a start: on which hosts which file is written then. ``placed``: its node has the first order about it."""
 
+_JOURNAL = ("journal: before write", "journal: before commit", "journal: after commit")
+_DATABASE = ("database: before write", "database: before commit", "database: after commit")
+_ORDER, _REPORT = ("order: before post", "order: confirmed"), ("report: before post", "report: confirmed")
+POINTS = {
+    ("front", "clc-web"): _DATABASE, ("front", "clc-relay"): (*_DATABASE, *_ORDER), ("head", "cc"): (*_JOURNAL, *_DATABASE, *_ORDER, *_REPORT),
+    **{(node, "nc"): (*_JOURNAL, *_REPORT, "file: before rename", "file: after rename") for node in NODES},
+}
+"""Durable steps of a start, each the first of its name after the run was asked for, at which a program of ours kills itself."""
+
 IN_S = 120.0
 _ENDS = ("running", "failed")
 _NEVER_S, _LOOK_S, _IMAGE_S = 30.0, 0.005, 120.0
 _NOISE = 64 * 1024 * 1024
-_STATE = "files/var/lib/educloud"
+_HOME, _STATE = Path("/var/lib/educloud"), "files/var/lib/educloud"
 _NAMED = "death-"
 _numbers = itertools.count(1)
 
@@ -61,9 +74,9 @@ class Death:
 
 
 def cases() -> list[tuple[str, str, str]]:
-    """Every process at every moment: host, process, moment. A guest's own process is there at the last moment alone."""
-    return [(host, process, moment) for host, processes in PROCESSES.items() for process in processes for moment in MOMENTS
-            if process != "guest" or moment == "guest"]
+    """Host, process, moment: every process at every moment, a guest's own, which is there at the last alone, then; and ours at their points."""
+    return [(host, process, moment) for host, processes in PROCESSES.items() for process in processes
+            for moment in (("guest",) if process == "guest" else (*MOMENTS, *POINTS.get((host, process), ())))]
 
 
 def one_death(bed: Bed, host: str, process: str, moment: str) -> Death:
@@ -88,13 +101,10 @@ def _die(bed: Bed, host: str, process: str, moment: str) -> tuple[float, Death]:
     name, image = f"{_NAMED}{next(_numbers)}", "tiny"
     if moment == "image":
         image = _image_nowhere(bed)
-    running = bed.programs(host)
-    before = dict(_seen(bed, moment))
+    strike = _at_moment(bed, host, process, moment) if moment in MOMENTS else _at_point(bed, host, process, moment)
     with ThreadPoolExecutor(1) as beside:
         run = beside.submit(bed.answer, "instance", "run", "--image", image, "--name", name, "--no-wait")
-        came = _soon_seen(bed, moment, before)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(_guest(bed, host, set(running)) if process == "guest" else running[process], signal.SIGKILL)
+        came = strike()
         began = time.monotonic()
         refused = run.exception()
     assert came, f"there was no {moment}"
@@ -109,6 +119,39 @@ def _die(bed: Bed, host: str, process: str, moment: str) -> tuple[float, Death]:
     death = Death(host, process, moment, instance, ended, time.monotonic() - began)
     assert ended in (*_ENDS, "refused"), death
     return began, death
+
+
+def _at_moment(bed: Bed, host: str, process: str, moment: str) -> Callable[[], bool]:
+    """What waits for the moment and kills then; whether it came."""
+    running, before = bed.programs(host), dict(_seen(bed, moment))
+
+    def strike() -> bool:
+        came = _soon(lambda: any(before.get(file) != at for file, at in _seen(bed, moment)))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(_guest(bed, host, set(running)) if process == "guest" else running[process], signal.SIGKILL)
+        return came
+
+    return strike
+
+
+def _at_point(bed: Bed, host: str, program: str, point: str) -> Callable[[], bool]:
+    """What waits for the program to have killed itself at the point; whether it did. The program is started anew so that it may."""
+    file, spec_file = Path(FOLDERS.get(program, program), f"die-{program}"), _HOME / "supervisor" / f"{program}.json"
+    spec = json.loads(bed.run(host, ["cat", spec_file]).text)
+    if spec["environ"].get(DIE_AT) != str(_HOME / file):
+        spec["environ"][DIE_AT] = str(_HOME / file)
+        bed.run(host, ["tee", spec_file], stdin=json.dumps(spec).encode())
+        kills.kill(bed, host, program)
+        bed_truth.at_rest(bed, time.monotonic() + IN_S, f"{program} of {host} started anew")
+    bed.run(host, ["tee", _HOME / file], stdin=point.encode())
+    outside = bed.folder / host / _STATE / file
+
+    def strike() -> bool:
+        came = _soon(lambda: not outside.exists())
+        bed.run(host, ["rm", "-f", _HOME / file])
+        return came
+
+    return strike
 
 
 def _guest(bed: Bed, host: str, before: set[str]) -> int:
@@ -126,13 +169,11 @@ def _seen(bed: Bed, moment: str) -> Iterator[tuple[Path, int]]:
                 yield file, file.stat().st_mtime_ns
 
 
-def _soon_seen(bed: Bed, moment: str, before: dict[Path, int]) -> bool:
+def _soon(true: Callable[[], bool]) -> bool:
     until = time.monotonic() + _NEVER_S
-    while time.monotonic() < until:
-        if any(before.get(file) != at for file, at in _seen(bed, moment)):
-            return True
+    while not (found := true()) and time.monotonic() < until:
         time.sleep(_LOOK_S)
-    return False
+    return found
 
 
 @contextlib.contextmanager
@@ -154,7 +195,7 @@ def _image_nowhere(bed: Bed) -> str:
     with contextlib.suppress(Failed):
         shown: Any = bed.answer("image", "show", name)
         for host, role in (("head", "cc"), *((node, "nc") for node in NODES)):
-            bed.run(host, ["find", f"/var/lib/educloud/{role}/cache/blobs", "-name", f"{shown['versions'][0]['sha256']}*", "-delete"])
+            bed.run(host, ["find", _HOME / role / "cache/blobs", "-name", f"{shown['versions'][0]['sha256']}*", "-delete"])
         return name
     disk = bed.folder / "noise.raw"
     disk.write_bytes(os.urandom(_NOISE))

@@ -1,10 +1,14 @@
 """The judge of a bed judges: facts of five hosts written by hand, kept and broken, one kind of wrong at a time."""
 
 import copy
+import signal
+import subprocess
+import sys
 
 import pytest
 
-from deploy.testbed.bed import named
+from deploy import processes
+from deploy.testbed.bed import ROOT, named
 from tests.soak import bed_deaths, bed_truth
 from tests.support.bed_sight import NODES
 
@@ -76,8 +80,9 @@ def test_a_stopped_one_is_at_rest():
 def _second(f, **more):
     """Another instance that runs on the second node, beside what the tables say."""
     node = f["hosts"]["node2"]
-    node["domains"][TWO] = {"state": "running", "nics": [{"mac": more.get("mac", "02:00:00:00:00:03"), "tap": "t00000002000003"}], "port": more.get("port", 8701)}
-    node["guests"].append({"instance": TWO, "pid": 3, "macs": [more.get("mac", "02:00:00:00:00:03")], "screen": more.get("screen", "/2"), "listens": True})
+    mac = more.get("mac", "02:00:00:00:00:03")
+    node["domains"][TWO] = {"state": "running", "nics": [{"mac": mac, "tap": "t00000002000003"}], "port": more.get("port", 8701)}
+    node["guests"].append({"instance": TWO, "pid": 3, "macs": [mac], "screen": more.get("screen", "/2"), "listens": True})
 
 
 def _failed(f):
@@ -103,7 +108,8 @@ BROKEN = {
     "a tap that is unplugged": ("on no bridge", lambda f: f["hosts"]["node1"]["taps"].update({TAP: ""})),
     "another card than its domain's": ("has the cards", lambda f: f["hosts"]["node1"]["guests"][0].update(macs=["02:00:00:00:00:09"])),
     "a guest without a screen": ("has no screen", lambda f: f["hosts"]["node1"]["guests"][0].update(listens=False)),
-    "a domain of no instance": (f"domains of {TWO} is left", lambda f: f["hosts"]["node2"]["domains"].update({TWO: {"state": "shut off", "nics": [], "port": 0}})),
+    "a domain of no instance": (f"domains of {TWO} is left", lambda f: f["hosts"]["node2"]["domains"].update(
+        {TWO: {"state": "shut off", "nics": [], "port": 0}})),
     "a folder of no instance": (f"wanted of {TWO} is left", lambda f: f["hosts"]["node2"]["wanted"].update({TWO: {"state": "deleted"}})),
     "a pin of no instance": (f"pins of {TWO} is left", lambda f: f["hosts"]["node2"]["pins"].append(TWO)),
     "a lease of no instance": ("addresses are held by", lambda f: f["hosts"]["head"]["cc"]["addresslease"].append(
@@ -161,4 +167,18 @@ def test_every_process_dies_at_every_moment():
     tried = bed_deaths.cases()
     assert len(tried) == len(set(tried))
     assert {(host, process) for host, process, _ in tried} == {(host, process) for host, all_of in bed_deaths.PROCESSES.items() for process in all_of}
-    assert {moment for _, _, moment in tried} == set(bed_deaths.MOMENTS)
+    assert {moment for _, _, moment in tried} == {*bed_deaths.MOMENTS, *(point for points in bed_deaths.POINTS.values() for point in points)}
+
+
+def test_a_process_kills_itself_at_the_point_a_file_names_and_lives_without_it(tmp_path, monkeypatch):
+    file = tmp_path / "die-cc"
+    monkeypatch.setenv(processes.DIE_AT, str(file))
+    steps = "points.at('report: confirmed'); points.at('file: before rename')"
+    program = [sys.executable, "-c", f"from deploy import processes; from luhyaapi import points; processes.may_die(); {steps}"]
+    assert subprocess.run(program, cwd=ROOT, check=False).returncode == 0
+    file.write_text("file: before rename\n")
+    assert subprocess.run(program, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    assert not file.exists(), "its next life is not killed"
+    file.write_text("order: confirmed")
+    assert subprocess.run(program, cwd=ROOT, check=False).returncode == 0
+    assert file.exists()
