@@ -259,8 +259,11 @@ def test_a_process_dies_while_an_instance_starts(bed, pair, host, process, momen
 
 
 def test_every_process_of_every_host_dies_in_the_soak(bed, pair):
-    for host, processes in bed_deaths.PROCESSES.items():
-        assert {name.partition(" ins-")[0] for name in bed.programs(host)} == set(processes), host
+    def running():
+        return {host: {name.partition(" ins-")[0] for name in bed.programs(host)} for host in bed_deaths.PROCESSES}
+
+    # A broker starts helpers for a moment, each minute.
+    assert soon(lambda: running() == {host: set(processes) for host, processes in bed_deaths.PROCESSES.items()}, 20), running()
     assert bed_deaths.PROCESSES.keys() == {name for name, host in bed.description.hosts.items() if host.roles}
 
 

@@ -91,8 +91,7 @@ def one_death(bed: Bed, host: str, process: str, moment: str) -> Death:
         if death.ended == "running" and moment != "image":
             _answers(bed, death.instance, began + IN_S)
     finally:
-        for one in (row["id"] for row in _listed(bed) if row["name"].startswith(_NAMED)):
-            bed.educloud("instance", "delete", one, "--yes", timeout_s=180)
+        soon(lambda: _delete(bed), IN_S)
     bed_truth.at_rest(bed, time.monotonic() + IN_S, f"deleted after {death}")
     return death
 
@@ -206,6 +205,12 @@ def _image_nowhere(bed: Bed) -> str:
 def _answers(bed: Bed, instance: str, until: float) -> None:
     one: Any = bed.answer("instance", "show", instance)
     assert soon(lambda: asked(bed, "head", one["nics"][0]["ip"], wait_s=2) == instance, max(until - time.monotonic(), 1)), "the guest has no address"
+
+
+def _delete(bed: Bed) -> bool:
+    for one in (row["id"] for row in _listed(bed) if row["name"].startswith(_NAMED)):
+        bed.educloud("instance", "delete", one, "--yes", timeout_s=180)
+    return True
 
 
 def _listed(bed: Bed) -> list[dict[str, Any]]:
