@@ -54,7 +54,7 @@ POINTS = {
 
 IN_S = 120.0
 _ENDS = ("running", "failed")
-_NEVER_S, _LOOK_S, _IMAGE_S = 30.0, 0.005, 120.0
+_NEVER_S, _REFUSED_S, _LOOK_S, _IMAGE_S = 30.0, 5.0, 0.005, 120.0
 _NOISE = 64 * 1024 * 1024
 _HOME, _STATE = Path("/var/lib/educloud"), "files/var/lib/educloud"
 _NAMED = "death-"
@@ -105,14 +105,14 @@ def _die(bed: Bed, host: str, process: str, moment: str) -> tuple[float, Death]:
         run = beside.submit(bed.answer, "instance", "run", "--image", image, "--name", name, "--no-wait")
         came = strike()
         began = time.monotonic()
-        refused = run.exception()
+        refused, asked_s = run.exception(), time.monotonic()
     assert came, f"there was no {moment}"
     ended, instance = "", ""
     while time.monotonic() < began + IN_S and ended not in _ENDS:
         with contextlib.suppress(Failed, ValueError):
             one = next((one for one in _listed(bed) if one["name"] == name), None)
             ended, instance = (str(one["state"]), str(one["id"])) if one else ("refused" if refused else "lost", "")
-            if ended == "refused" and time.monotonic() > began + _NEVER_S:
+            if ended == "refused" and time.monotonic() > asked_s + _REFUSED_S:
                 break
         time.sleep(0.2)
     death = Death(host, process, moment, instance, ended, time.monotonic() - began)

@@ -19,7 +19,7 @@ from tests.simulator import checker
 from tests.support.bed_sight import soon
 
 Facts = dict[str, Any]
-"""``hosts``: by name what :mod:`tests.support.bed_facts` found there; ``told``: instances and hosts as the command line lists them."""
+"""``hosts``: by name what :mod:`tests.support.bed_facts` found there; ``told``: the instances as the command line lists them."""
 
 _COLLECT_S = 60
 _JUDGED = (
@@ -32,10 +32,10 @@ def collect(bed: Bed) -> Facts:
     """What is there now. Raises Failed when a host or the CLC does not answer."""
     there = [name for name, host in bed.description.hosts.items() if host.roles]
     words = [sys.executable, "-m", "tests.support.bed_facts"]
-    with ThreadPoolExecutor(len(there) + 2) as beside:
-        told = {noun: beside.submit(bed.answer, noun, "list", timeout_s=_COLLECT_S) for noun in ("instance", "host")}
+    with ThreadPoolExecutor(len(there) + 1) as beside:
+        told = beside.submit(bed.answer, "instance", "list", timeout_s=_COLLECT_S)
         hosts = dict(zip(there, beside.map(lambda name: json.loads(bed.run(name, words, timeout_s=_COLLECT_S).text), there), strict=True))
-        return {"hosts": hosts, "told": {noun: asked.result() for noun, asked in told.items()}}
+        return {"hosts": hosts, "told": told.result()}
 
 
 def wrong(facts: Facts) -> list[str]:
@@ -104,7 +104,7 @@ def nothing_is_shared(facts: Facts) -> Iterator[str]:
     """No MAC, address or display port has two holders: among domains, processes, host files of DHCP, and what the CLC tells."""
     domains = [(one, domain) for _, host in facts["hosts"].items() for one, domain in host["domains"].items()]
     guests = [guest for _, guest in _each(facts, "guests")]
-    told = facts["told"]["instance"]
+    told = facts["told"]
     yield from _twice("MAC", "domains", ((card["mac"], one) for one, domain in domains for card in domain["nics"]))
     yield from _twice("display port", "domains", ((domain["port"], one) for one, domain in domains if domain["port"]))
     yield from _twice("MAC", "processes", ((mac, guest["instance"]) for guest in guests for mac in guest["macs"]))
@@ -154,7 +154,7 @@ def rules_name_the_lent(facts: Facts) -> Iterator[str]:
 
 def what_is_told_is_so(facts: Facts) -> Iterator[str]:
     """The CLC lists exactly its instances; who runs has one process, there; who does not has none, and who failed says why."""
-    told = {one["id"]: one for one in facts["told"]["instance"]}
+    told = {one["id"]: one for one in facts["told"]}
     where = {guest["instance"]: name for name, guest in _each(facts, "guests")}
     rows = next(host["clc"]["instance"] for host in facts["hosts"].values() if host["clc"])
     kept = {row["id"] for row in rows if row["state"] != "deleted"}
@@ -168,9 +168,6 @@ def what_is_told_is_so(facts: Facts) -> Iterator[str]:
             yield f"{one} is told to be {row['state']} and runs on {where[one]}"
         elif row["state"] == "failed" and not row["error"]:
             yield f"{one} has failed and nobody says why"
-    for host in facts["told"]["host"]:
-        if host["state"] not in ("up", "draining"):
-            yield f"{host['name']} {host['role']} is told to be {host['state']}"
 
 
 def _each(facts: Facts, what: str) -> Iterator[tuple[str, Any]]:

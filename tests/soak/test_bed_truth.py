@@ -10,7 +10,6 @@ import pytest
 from deploy import processes
 from deploy.testbed.bed import ROOT, named
 from tests.soak import bed_deaths, bed_truth
-from tests.support.bed_sight import NODES
 
 ONE, TWO = "ins-00000001", "ins-00000002"
 NC1, NC2 = "nc-00000001", "nc-00000002"
@@ -49,10 +48,7 @@ def facts():
                           wanted={ONE: {"state": "running", "gen": 1, "fence": 1, "version": 1}}),
             "node2": host("nc"),
         },
-        "told": {
-            "instance": [{"id": ONE, "state": "running", "error": None, "host_name": "node1", "nics": [card], "display": {"port": 8700}}],
-            "host": [{"name": name, "role": "nc", "state": "up"} for name in NODES],
-        },
+        "told": [{"id": ONE, "state": "running", "error": None, "host_name": "node1", "nics": [card], "display": {"port": 8700}}],
     }
 
 
@@ -66,7 +62,7 @@ def _stopped(f):
     node["guests"].clear()
     node["taps"].clear()
     node["domains"][ONE]["state"] = "shut off"
-    node["wanted"][ONE]["state"] = f["told"]["instance"][0]["state"] = "stopped"
+    node["wanted"][ONE]["state"] = f["told"][0]["state"] = "stopped"
     f["hosts"]["front"]["clc"]["instance"][0].update(state="stopped")
     f["hosts"]["head"]["cc"]["placement"][0].update(wanted="stopped")
 
@@ -88,7 +84,7 @@ def _second(f, **more):
 def _failed(f):
     _stopped(f)
     f["hosts"]["front"]["clc"]["instance"][0].update(state="failed")
-    f["told"]["instance"][0].update(state="failed")
+    f["told"][0].update(state="failed")
 
 
 BROKEN = {
@@ -101,7 +97,7 @@ BROKEN = {
     "a screen of two": (f"screen /{ONE}/sock is of", lambda f: _second(f, screen=f"/{ONE}/sock")),
     "an address of two by DHCP": (f"address {IP} is of", lambda f: f["hosts"]["head"]["networks"][0]["hosts"].append(["02:00:00:00:00:03", IP])),
     "a MAC of two by DHCP": (f"MAC {MAC} is of", lambda f: f["hosts"]["head"]["networks"][0]["hosts"].append([MAC, "10.0.0.3"])),
-    "an address told of two": ("by what is told", lambda f: f["told"]["instance"].append({**f["told"]["instance"][0], "id": TWO})),
+    "an address told of two": ("by what is told", lambda f: f["told"].append({**f["told"][0], "id": TWO})),
     "a tap of no instance": ("of no guest that runs", lambda f: f["hosts"]["node2"]["taps"].update(t00000002000003="edu8600")),
     "a tap of a stopped one": ("of no guest that runs", lambda f: (_stopped(f), f["hosts"]["node1"]["taps"].update({TAP: "edu8600"}))),
     "a card without its tap": (f"tap {TAP} on node1 is missing", lambda f: f["hosts"]["node1"]["taps"].clear()),
@@ -121,10 +117,10 @@ BROKEN = {
     "a network served twice": ("served by 2 dnsmasq", lambda f: f["hosts"]["head"]["networks"][0].update(served_by=[7, 8])),
     "a forward to nobody": ("which is lent to nobody", lambda f: f["hosts"]["head"]["addresses"].append("10.0.0.3")),
     "a running one without a guest": ("its process is on no host", lambda f: f["hosts"]["node1"]["guests"].clear()),
-    "a running one elsewhere": ("told to run on node2", lambda f: f["told"]["instance"][0].update(host_name="node2")),
-    "a stopped one that runs": ("is told to be stopped and runs", lambda f: f["told"]["instance"][0].update(state="stopped")),
+    "a running one elsewhere": ("told to run on node2", lambda f: f["told"][0].update(host_name="node2")),
+    "a stopped one that runs": ("is told to be stopped and runs", lambda f: f["told"][0].update(state="stopped")),
     "a guest of no instance": ("tells of no such instance", _second),
-    "an instance that is not told": ("is there and not told", lambda f: f["told"]["instance"].clear()),
+    "an instance that is not told": ("is there and not told", lambda f: f["told"].clear()),
     "an instance that is not there": ("is told and is not there", lambda f: f["hosts"]["front"]["clc"]["instance"].clear()),
     "one that failed without a reason": ("nobody says why", _failed),
     "one on its way": ("is starting at rest", lambda f: f["hosts"]["front"]["clc"]["instance"][0].update(state="starting")),
@@ -135,7 +131,7 @@ BROKEN = {
     "a report that is not told": ("is unsaid at cc of head", lambda f: f["hosts"]["head"]["journals"]["cc"]["reports"].append(ONE)),
     "a flow under way": ("the flow c", lambda f: f["hosts"]["head"]["cc"]["flowrun"].append({"command": "c", "kind": "k", "step": 1, "waiting": ""})),
     "half a file": ("half a file is left: node1/nc/instances", lambda f: f["hosts"]["node1"]["parts"].append("nc/instances/x/wanted.json.part")),
-    "a silent host": ("is told to be silent", lambda f: f["told"]["host"][0].update(state="silent")),
+    "a silent host": ("node1 is silent at rest", lambda f: f["hosts"]["front"]["clc"]["host"][1].update(state="silent")),
     "a program that does not run": ("nc runs 0 times on node1", lambda f: f["hosts"]["node1"]["programs"].update(nc=0)),
     "a program that runs twice": ("cc runs 2 times on head", lambda f: f["hosts"]["head"]["programs"].update(cc=2)),
 }
