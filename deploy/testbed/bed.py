@@ -206,5 +206,9 @@ def named(words: Sequence[str], command: str, program: str) -> str:
         return f"guest {guest}"
     if not program:
         return "dnsmasq" if command == "dnsmasq" else ""
-    is_it_itself = command == _COMMANDS[program] if program in _COMMANDS else program == "supervisor" or list(words[-2:]) == ["deploy.processes", program]
+    if program in _COMMANDS:
+        # Each minute a broker looks after its epmd by another of its kind, for a moment.
+        is_it_itself = command == _COMMANDS[program] and not any(word.startswith("epmd-starter") for word in words)
+    else:
+        is_it_itself = program == "supervisor" or list(words[-2:]) == ["deploy.processes", program]
     return program if is_it_itself else f"{program} {command}"

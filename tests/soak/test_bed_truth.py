@@ -148,6 +148,7 @@ def test_each_kind_of_wrong_is_named(what):
 @pytest.mark.parametrize(("words", "command", "program", "name"), [
     (["/usr/bin/beam.smp", "-W"], "beam.smp", "broker", "broker"),
     (["/usr/bin/epmd", "-daemon"], "epmd", "broker", "broker epmd"),
+    (["/usr/bin/beam.smp", "-sname", "epmd-starter-7"], "beam.smp", "broker", "broker beam.smp"),
     (["python", "-m", "deploy.processes", "cc"], "python", "cc", "cc"),
     (["python", "-m", "deploy.host.enclose", "cc.json"], "python", "cc", "cc python"),
     (["dnsmasq", "--port=0"], "dnsmasq", "", "dnsmasq"),
