@@ -7,7 +7,7 @@ import time
 import pytest
 
 from deploy.testbed import kills, scan
-from tests.soak import bed_deaths, bed_runs
+from tests.soak import bed_deaths, bed_runs, bed_truth
 from tests.soak.bed_case import Case
 from tests.support.bed_sight import NODES, asked, five_hosts, greeting, guests, hosts, instances, settled, soon
 
@@ -265,6 +265,23 @@ def test_every_process_of_every_host_dies_in_the_soak(bed, pair):
     # A broker starts helpers for a moment, each minute.
     assert soon(lambda: running() == {host: set(processes) for host, processes in bed_deaths.PROCESSES.items()}, 20), running()
     assert bed_deaths.PROCESSES.keys() == {name for name, host in bed.description.hosts.items() if host.roles}
+
+
+def test_what_belongs_to_nobody_is_seen_where_it_is(bed, pair):
+    tap, folder, entry = "t0badcafe000009", "/var/lib/educloud/nc/instances/ins-0badcafe", "/var/lib/educloud/cc/edge/hosts/02-00-00-00-00-09"
+    bed_truth.at_rest(bed, time.monotonic() + 60, "before")
+    try:
+        bed.run("node1", ["ip", "tuntap", "add", "dev", tap, "mode", "tap"])
+        bed.run("node2", ["mkdir", "-p", folder])
+        bed.run("head", ["tee", entry], stdin=b"02:00:00:00:00:09,10.99.100.9,nobody,infinite\n")
+        wrong = bed_truth.wrong(bed_truth.collect(bed))
+    finally:
+        bed.run("node1", ["ip", "link", "del", "dev", tap])
+        bed.run("node2", ["rm", "-rf", folder])
+        bed.run("head", ["rm", "-f", entry])
+    for part in (f"the tap {tap} on node1 is of no guest", "wanted of ins-0badcafe is left on node2", "DHCP of edu8600 on head knows"):
+        assert [each for each in wrong if part in each], (part, wrong)
+    bed_truth.at_rest(bed, time.monotonic() + 60, "afterwards")
 
 
 def test_a_trial_of_the_soak(bed):
