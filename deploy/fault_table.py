@@ -38,6 +38,7 @@ FIGURES = (
     Figure("Seeds of the simulator", "100,000", "seeds"),
     Figure("Crash-restarts, over all roles and points", "1,000", "crashes", by_role=True),
     Figure("Cuts, on the bed of five hosts", "100 in 5 shapes", "cuts"),
+    Figure("Kill -9 of any one process while an instance starts, on the bed", "each of 26 at every moment", "deaths", by_role=True),
     Figure("Double starts", "5,000", "starts"),
     Figure("Allocations, with kills", "100,000 by 32 takers", "allocations", "32 takers"),
     Figure("Deliberate bugs", "15 of 15 caught", "bugs"),
@@ -51,6 +52,7 @@ _CUTS = "tests/flow/test_cluster_cuts.py"
 _LATE = "tests/flow/test_late_orders.py"
 _RECALL = "tests/flow/test_recall.py"
 _BED = "tests/live/test_bed.py"
+_DEATHS = f"{_BED}::test_a_process_dies_while_an_instance_starts"
 _WORKER = "tests/unit/test_worker.py"
 _COURIER = "tests/unit/test_transfer_courier.py"
 _CACHE = "tests/unit/test_transfer_cache.py"
@@ -66,30 +68,30 @@ PROMISES = (
         "An order that was answered with its task is carried out, or its task says why not.",
         (
             f"{_CRASHES}::test_each_point_of_run_and_delete", f"{_RESTORE}::test_each_point_of_a_restore",
-            f"{_FAULTS}::test_a_storm_without_a_pattern",
+            f"{_FAULTS}::test_a_storm_without_a_pattern", _DEATHS,
         ),
-        ("crashes", "kills", "cuts", "faults", "seeds"),
+        ("crashes", "deaths", "kills", "cuts", "faults", "seeds"),
     ),
     Row(
         "I2", "Nothing runs twice",
         "A guest runs on at most one node, and an order begins it at most once.",
         (
             f"{_SAMPLES}::test_two_hundred_double_starts",
-            f"{_STRANGERS}::test_a_second_life_elsewhere_is_stopped_after_a_while_and_its_disk_stays",
+            f"{_STRANGERS}::test_a_second_life_elsewhere_is_stopped_after_a_while_and_its_disk_stays", _DEATHS,
         ),
-        ("starts", "kills", "cuts", "faults", "seeds"),
+        ("starts", "deaths", "kills", "cuts", "faults", "seeds"),
     ),
     Row(
         "I3", "Nothing is lent twice, nothing lent is lost",
         "A MAC, an address and a display port have one holder, a dead holder's come back.",
-        (f"{_MARIADB}::test_eight_lend_while_one_sweeps", f"{_SAMPLES}::test_a_few_takers_are_killed"),
-        ("allocations/*takers", "seeds"),
+        (f"{_MARIADB}::test_eight_lend_while_one_sweeps", f"{_SAMPLES}::test_a_few_takers_are_killed", _DEATHS),
+        ("allocations/*takers", "deaths", "seeds"),
     ),
     Row(
         "I4", "Nothing sticks",
         "Every instance reaches running, stopped, failed with a reason or deleted by itself.",
-        (f"{_CRASHES}::test_all_roles_die_at_once_after_each_round", f"{_TROUBLE}::test_delete_on_a_silent_host_ends"),
-        ("crashes", "kills", "cuts", "faults", "seeds"),
+        (f"{_CRASHES}::test_all_roles_die_at_once_after_each_round", f"{_TROUBLE}::test_delete_on_a_silent_host_ends", _DEATHS),
+        ("crashes", "deaths", "kills", "cuts", "faults", "seeds"),
     ),
     Row(
         "I5", "No half image is seen",
@@ -100,8 +102,8 @@ PROMISES = (
     Row(
         "I6", "Nothing is left behind",
         "What is stopped or deleted has no process, no file, no lease, no entry in DHCP.",
-        ("tests/flow/test_life.py::test_deleting_leaves_nothing_and_addresses_rest", f"{_CLOUD}::test_delete_leaves_nothing"),
-        ("crashes", "kills", "cuts", "seeds"),
+        ("tests/flow/test_life.py::test_deleting_leaves_nothing_and_addresses_rest", f"{_CLOUD}::test_delete_leaves_nothing", _DEATHS),
+        ("crashes", "deaths", "kills", "cuts", "seeds"),
     ),
 )
 
@@ -110,7 +112,7 @@ FAULTS = (
         "F01", "The web side of the CLC dies in a request",
         "The request never happened, or is durable; repeated with its key it is answered the same.",
         (f"{_SAMPLES}::test_the_web_process_dies_in_a_request", "tests/api/test_once.py::test_the_same_key_gets_the_same_answer"),
-        ("crashes/web", "kills/front clc-web", "with/web died"),
+        ("crashes/web", "deaths/front clc-web", "kills/front clc-web", "with/web died"),
     ),
     Row(
         "F02", "Death between commit and sending",
@@ -127,8 +129,8 @@ FAULTS = (
     Row(
         "F04", "The cluster controller dies while it places",
         "One placement, or none.",
-        (f"{_CRASHES}::test_each_point_of_run_and_delete",),
-        ("crashes/cc", "kills/head cc"),
+        (f"{_CRASHES}::test_each_point_of_run_and_delete", _DEATHS),
+        ("crashes/cc", "deaths/head cc", "kills/head cc"),
     ),
     Row(
         "F05", "The node's program dies, its guests live",
@@ -137,7 +139,7 @@ FAULTS = (
             "tests/flow/test_life.py::test_the_guest_keeps_running_when_every_role_restarts",
             "tests/flow/test_boot.py::test_a_node_that_starts_again_beside_its_running_guests_says_they_run",
         ),
-        ("crashes/nc1", "kills/node1 nc", "kills/node2 nc"),
+        ("crashes/nc1", "deaths/node1 nc", "deaths/node2 nc", "kills/node1 nc", "kills/node2 nc"),
     ),
     Row(
         "F06", "The hypervisor's service dies or hangs",
@@ -147,7 +149,7 @@ FAULTS = (
             f"{_LIBVIRT}::test_guests_and_news_outlive_a_killed_libvirt",
             f"{_TROUBLE}::test_a_hypervisor_that_stays_away_is_told_and_given_up",
         ),
-        ("kills/node1 libvirtd", "kills/node2 libvirtd", "faults/hypervisor frozen"),
+        ("deaths/*libvirtd", "kills/node1 libvirtd", "kills/node2 libvirtd", "faults/hypervisor frozen"),
     ),
     Row(
         "F07", "A guest's process dies",
@@ -156,7 +158,7 @@ FAULTS = (
             f"{_TROUBLE}::test_a_guest_that_crashes_is_started_five_times_in_eight_hours",
             f"{_CLOUD}::test_a_domain_killed_behind_our_back_comes_back",
         ),
-        ("guests/killed",),
+        ("deaths/node1 guest", "deaths/node2 guest", "guests/killed"),
     ),
     Row(
         "F08", "A node loses its power",
@@ -191,19 +193,20 @@ FAULTS = (
             "tests/unit/test_outbox.py::test_a_broker_that_is_away_leaves_everything_in_order",
             "tests/live/test_broker_links.py::test_a_broker_without_room_takes_nothing_and_loses_nothing",
         ),
-        ("faults/broker away", "kills/front broker", "kills/head broker"),
+        ("faults/broker away", "deaths/front broker:", "deaths/head broker:"),
+        "Kills of a broker by the soak are not counted here: before 2026-11-23 some of them were of its helper epmd.",
     ),
     Row(
         "F12", "The board is emptied or dies",
         "Pictures are slower, never wrong.",
         (f"{_TROUBLE}::test_the_board_is_emptied_all_the_time",),
-        ("faults/board killed", "kills/front board"),
+        ("faults/board killed", "deaths/front board", "kills/front board"),
     ),
     Row(
         "F13", "The kernel kills a worker for its memory",
         "As any death: it comes back and goes on.",
-        (f"{_CLOUD}::test_a_killed_process_is_back_by_itself",),
-        ("kills",),
+        (f"{_CLOUD}::test_a_killed_process_is_back_by_itself", _DEATHS),
+        ("deaths", "kills"),
         "Not set off by a memory limit of its own: the end is the same SIGKILL.",
     ),
     Row(
@@ -261,9 +264,9 @@ FAULTS = (
         (
             f"{_TROUBLE}::test_dhcp_that_is_away_for_a_while",
             "tests/live/test_dnsmasq_edge.py::test_dead_dnsmasq_runs_again_after_the_next_apply",
-            "tests/conformance/test_edge.py::test_closing_does_not_take_the_network_from_the_guests",
+            "tests/conformance/test_edge.py::test_closing_does_not_take_the_network_from_the_guests", _DEATHS,
         ),
-        (),
+        ("deaths/head dnsmasq",),
     ),
     Row(
         "F22", "Links clog and clear one by one",

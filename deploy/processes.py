@@ -7,9 +7,10 @@ import signal
 import sys
 import threading
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from luhyaapi import bell, clock, conf, log
+from luhyaapi import bell, clock, conf, log, points
 from luhyaapi.conf import Settings
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.errors import Trouble, of
@@ -17,6 +18,8 @@ from luhyaapi.wire import identity
 
 _log = log.get(__name__)
 _REMEMBER = {"clc-web", "clc-relay", "cc", "cloud"}
+DIE_AT = "EDUCLOUD_DIE_AT"
+"""For tests, read once: a file that, once it is there, names the point at which this process kills itself; without it nothing happens."""
 PROCESSES = ("clc-web", "clc-relay", "walrus", "cc", "nc", "sc", "cloud")
 
 
@@ -24,6 +27,7 @@ def main(name: str) -> int:
     """Run one process until it is told to stop; its exit code."""
     settings = conf.load()
     log.setup(settings.host.log_level, role=str(settings.host.role), process=name)
+    may_die()
     try:
         if name in _REMEMBER:
             _open_database(name)
@@ -33,6 +37,23 @@ def main(name: str) -> int:
     except Trouble as e:
         _log.error("cannot run", code=e.code, what=e.what, why=e.why, hint=e.hint)
         return 1
+
+
+def may_die() -> None:
+    """Have this process killed at the point that a test names."""
+    if file := os.environ.get(DIE_AT):
+        points.use(partial(_die, Path(file)))
+
+
+def _die(file: Path, point: str) -> None:
+    """As ``kill -9``, at the point that the file names, once."""
+    try:
+        if file.read_text("utf-8").strip() != point:
+            return
+        file.unlink()
+    except OSError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _open_database(name: str) -> None:

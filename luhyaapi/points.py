@@ -1,4 +1,4 @@
-"""Named points beside every durable step: nothing happens there, unless a test or the simulator asks for it."""
+"""Named points beside every durable step: nothing happens there, unless a test, the simulator or EDUCLOUD_DIE_AT (``deploy.processes``) asks for it."""
 
 from __future__ import annotations
 

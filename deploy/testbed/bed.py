@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MARK = ".educloud-testbed"
 _READY_S = 20.0
 _UP_S = 600.0
+_COMMANDS = {"broker": "beam.smp", "board": "memcached", "libvirtd": "libvirtd"}
+"""By which command a program of others runs; ours run by their own names."""
 
 
 class Bed:
@@ -88,16 +90,16 @@ class Bed:
         return pid if process.alive(pid) else 0
 
     def programs(self, name: str) -> dict[str, int]:
-        """The host's programs with their process numbers on this machine; ``guest`` and an id for each running guest."""
-        found = {}
+        """The host's processes that belong to the cloud, with their numbers on this machine.
+
+        A program bears its own name, what it started for itself has its command's beside (``broker epmd``), ``dnsmasq`` and ``supervisor``
+        are as they are, and each running guest is ``guest`` and its id.
+        """
+        found: dict[str, int] = {}
         for each in psutil.Process(self.pid(name)).children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                words, program = each.cmdline(), each.environ().get("EDUCLOUD_PROGRAM", "")
-                guest = next((w[6:].partition(",")[0] for w in words if w.startswith("guest=")), "")
-                if guest:
-                    found[f"guest {guest}"] = each.pid
-                elif program and program != "supervisor":
-                    found.setdefault(program, each.pid)
+                if called := named(each.cmdline(), each.name(), each.environ().get("EDUCLOUD_PROGRAM", "")):
+                    found.setdefault(called, each.pid)
         return found
 
     def destroy(self) -> None:
@@ -196,3 +198,17 @@ class Bed:
 
     def _folder(self, name: str) -> Path:
         return self.folder / name
+
+
+def named(words: Sequence[str], command: str, program: str) -> str:
+    """What a process is called here; empty for one that is none of the cloud's."""
+    if guest := next((w[6:].partition(",")[0] for w in words if w.startswith("guest=")), ""):
+        return f"guest {guest}"
+    if not program:
+        return "dnsmasq" if command == "dnsmasq" else ""
+    if program in _COMMANDS:
+        # Each minute a broker looks after its epmd by another of its kind, for a moment.
+        is_it_itself = command == _COMMANDS[program] and not any(word.startswith("epmd-starter") for word in words)
+    else:
+        is_it_itself = program == "supervisor" or list(words[-2:]) == ["deploy.processes", program]
+    return program if is_it_itself else f"{program} {command}"

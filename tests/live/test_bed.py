@@ -7,7 +7,7 @@ import time
 import pytest
 
 from deploy.testbed import kills, scan
-from tests.soak import bed_runs
+from tests.soak import bed_deaths, bed_runs, bed_truth
 from tests.soak.bed_case import Case
 from tests.support.bed_sight import NODES, asked, five_hosts, greeting, guests, hosts, instances, settled, soon
 
@@ -247,14 +247,41 @@ def test_power_is_lost_and_comes_back(bed, pair):
     assert soon(lambda: said(bed, one)[0]) == one["id"]
 
 
-@pytest.mark.parametrize(("host", "program"), [("head", "cc"), ("node2", "nc"), ("front", "clc-relay")])
-def test_a_program_dies_while_an_instance_starts(bed, pair, host, program):
-    outcome = kills.while_starting(bed, host, program)
-    assert outcome.ended in ("running", "failed"), outcome
-    assert outcome.took_s < 120
-    bed.educloud("instance", "delete", outcome.instance, "--yes")
-    assert soon(lambda: settled(bed), 60)
-    assert outcome.instance not in guests(bed)
+@pytest.mark.parametrize(("host", "process", "moment"), [
+    ("front", "clc-web", "accepted"), ("front", "broker", "accepted"), ("head", "cc", "ordered"), ("store", "sc", "ordered"), ("front", "walrus", "image"),
+    ("front", "clc-relay", "placed"), ("head", "dnsmasq", "address"), ("node2", "nc", "boot"), ("node1", "libvirtd", "guest"), ("node2", "guest", "guest"),
+])
+def test_a_process_dies_while_an_instance_starts(bed, pair, host, process, moment):
+    """Each program and each moment once; the soak has every process of every host at every moment (``--only deaths``)."""
+    death = bed_deaths.one_death(bed, host, process, moment)
+    assert death.took_s < bed_deaths.IN_S
+    assert set(guests(bed)) == {one["id"] for one in pair.values()}
+
+
+def test_every_process_of_every_host_dies_in_the_soak(bed, pair):
+    def running():
+        return {host: {name.partition(" ins-")[0] for name in bed.programs(host)} for host in bed_deaths.PROCESSES}
+
+    # A broker starts helpers for a moment, each minute.
+    assert soon(lambda: running() == {host: set(processes) for host, processes in bed_deaths.PROCESSES.items()}, 20), running()
+    assert bed_deaths.PROCESSES.keys() == {name for name, host in bed.description.hosts.items() if host.roles}
+
+
+def test_what_belongs_to_nobody_is_seen_where_it_is(bed, pair):
+    tap, folder, entry = "t0badcafe000009", "/var/lib/educloud/nc/instances/ins-0badcafe", "/var/lib/educloud/cc/edge/hosts/02-00-00-00-00-09"
+    bed_truth.at_rest(bed, time.monotonic() + 60, "before")
+    try:
+        bed.run("node1", ["ip", "tuntap", "add", "dev", tap, "mode", "tap"])
+        bed.run("node2", ["mkdir", "-p", folder])
+        bed.run("head", ["tee", entry], stdin=b"02:00:00:00:00:09,10.99.100.9,nobody,infinite\n")
+        wrong = bed_truth.wrong(bed_truth.collect(bed))
+    finally:
+        bed.run("node1", ["ip", "link", "del", "dev", tap])
+        bed.run("node2", ["rm", "-rf", folder])
+        bed.run("head", ["rm", "-f", entry])
+    for part in (f"the tap {tap} on node1 is of no guest", "wanted of ins-0badcafe is left on node2", "DHCP of edu8600 on head knows"):
+        assert [each for each in wrong if part in each], (part, wrong)
+    bed_truth.at_rest(bed, time.monotonic() + 60, "afterwards")
 
 
 def test_a_trial_of_the_soak(bed):

@@ -12,19 +12,19 @@ from django.db import connections
 if TYPE_CHECKING:
     from tests.simulator.simulation import Simulation
 
-_CLC = {
+CLC = {
     "task": "id, kind, state, subject, error, deadline, created_at, owner_id, receiver",
     "instance": "id, state, wanted, node, nics, display_port, gen, task, error, image_id",
     "host": "id, role, name, state, boss", "imageversion": "id, image_id, version, state, blobs, task, parent_id", "outbox": 'command, "to", why',
     "taskstep": "task_id, name, state", "network": "id, number, subnet, retired_at",
     "upload": "id", "workspace": "id, state, instance_id, version_id, base_id, is_new, task",
 }
-_CC = {
+CC = {
     "placement": "instance, node, fence, gen, wanted, found, spec", "addresslease": "ip, mac, instance, released_at",
     "portlease": "port, instance, released_at", "outbox": 'command, "to", why', "child": "id, role, draining",
     "flowrun": "command, kind, instance, step, waiting, ended_at", "segment": "id, number",
 }
-_JSON = {"error", "nics", "blobs", "spec", "facts"}
+FORMS = {"error", "nics", "blobs", "spec", "facts"}
 
 
 def rows(alias: str, table: str, columns: str, where: str = "") -> list[dict[str, Any]]:
@@ -32,7 +32,7 @@ def rows(alias: str, table: str, columns: str, where: str = "") -> list[dict[str
     raw = connections[alias].connection
     names = [c.strip().strip('"') for c in columns.split(",")]
     found = raw.execute(f"select {columns} from luhyadb_{table} {where}").fetchall()
-    return [{k: json.loads(v) if k in _JSON and v else v for k, v in zip(names, row, strict=True)} for row in found]
+    return [{k: json.loads(v) if k in FORMS and v else v for k, v in zip(names, row, strict=True)} for row in found]
 
 
 def is_open(sim: Simulation) -> bool:
@@ -53,8 +53,8 @@ def take(sim: Simulation) -> dict[str, Any]:
     folder = sim.p.folder
     names = {m.host: n for n, (m, _) in sim.p.known.items()}
     return {
-        "clc": {t: rows("default", t, c, "where ended_at = 0" if t == "flowrun" else "") for t, c in _CLC.items()},
-        "cc": {t: rows("cc", t, c, "where ended_at = 0" if t == "flowrun" else "") for t, c in _CC.items()},
+        "clc": {t: rows("default", t, c, "where ended_at = 0" if t == "flowrun" else "") for t, c in CLC.items()},
+        "cc": {t: rows("cc", t, c, "where ended_at = 0" if t == "flowrun" else "") for t, c in CC.items()},
         "journals": {p.parent.name: _journal(db) for p, db in sim.disks._journals.items() if p.parent.name not in sim.retired},
         "nodes": {n: _node(folder / n) for n in sorted(sim.p.known) if n.startswith("nc") and n not in sim.retired},
         "hosts": names,

@@ -9,7 +9,8 @@ from typing import Any
 
 from deploy.testbed.bed import Bed
 from luhyaapi.errors import Failed, Trouble
-from tests.support.bed_sight import NODES, guests, soon
+from tests.soak import bed_deaths, bed_truth
+from tests.support.bed_sight import NODES, guests
 
 REST_S = 120.0
 _MOST = 4
@@ -22,7 +23,14 @@ class Case:
     def __init__(self, bed: Bed, chance: random.Random) -> None:
         self.bed, self.chance = bed, chance
         self._standing: dict[str, int] = {}
-        self._asked: list[str] = []
+        self._deaths: list[tuple[str, str, str]] = []
+
+    def next_death(self) -> tuple[str, str, str]:
+        """Which process dies at which moment now: each once before any a second time."""
+        if not self._deaths:
+            self._deaths = bed_deaths.cases()
+            self.chance.shuffle(self._deaths)
+        return self._deaths.pop()
 
     def stand(self) -> None:
         """Have the standing guests run, and remember their processes."""
@@ -68,50 +76,16 @@ class Case:
             more = ["--yes"] if verb == "delete" else []
             task = self.bed.answer("instance", verb, self.chance.choice(fit)["id"], "--no-wait", *more)
         assert isinstance(task, dict)
-        self._asked.append(str(task["id"]))
         return f"{verb} {task['subject']}"
 
     def rest(self) -> float:
         """Wait until all is at rest; how long it took. Raises AssertionError with what is wrong: late, twice, left over, or touched."""
         began = time.monotonic()
-        wrong = "nothing was seen"
-
-        def look() -> bool:
-            nonlocal wrong
-            wrong = self._wrong()
-            return not wrong
-
-        try:
-            fine = soon(look, REST_S)
-        except AssertionError as error:
-            raise AssertionError(f"after {REST_S:.0f} s: {error}") from error
-        assert fine, f"after {REST_S:.0f} s: {wrong}"
+        bed_truth.at_rest(self.bed, began + REST_S, f"after {REST_S:.0f} s")
         gone = {one for one in self._standing if self._guests_by_pid().get(one) != self._standing[one]}
         assert not gone, f"standing guests were touched: {gone}"
-        self._asked.clear()
         self._tidy()
         return time.monotonic() - began
-
-    def _wrong(self) -> str:
-        running = guests(self.bed)
-        assert all(len(nodes) == 1 for nodes in running.values()), f"runs twice: {running}"
-        down = {h["name"]: h["state"] for h in self._hosts() if h["state"] != "up"}
-        if down:
-            return f"hosts {down}"
-        for task in self._asked:
-            told: Any = self.bed.answer("task", "show", task)
-            if told["state"] not in ("done", "failed", "cancelled"):
-                return f"task {task} {told['kind']} {told['state']} {told['phase']} {told['prompt']}"
-        names = {h["id"]: h["name"] for h in self._hosts()}
-        for one in (found := self._instances()):
-            if one["state"] not in _RESTING:
-                return f"{one['id']} {one['state']}"
-            if _RESTING[one["state"]] != (one["id"] in running) or (one["state"] == "failed" and not one["error"]):
-                return f"{one['id']} {one['state']}, {one['error']}, its processes: {running.get(one['id'])}"
-            if one["id"] in running and running[one["id"]] != [names[one["host"]]]:
-                return f"{one['id']} on {running[one['id']]}, told: {names[one['host']]}"
-        left = set(running) - {one["id"] for one in found}
-        return f"left over: {left}" if left else ""
 
     def _tidy(self) -> None:
         """What failed is told and goes; the user would do that."""

@@ -15,11 +15,12 @@ from deploy.testbed import description, kills
 from deploy.testbed.bed import ROOT, Bed
 from luhyaapi import log
 from luhyaapi.errors import Trouble
+from tests.soak import bed_deaths
 from tests.soak.bed_case import Case
 from tests.soak.tally import Budget, Tally
 from tests.support.bed_sight import five_hosts, guests, soon
 
-KINDS = ("kills", "cuts", "faults", "guests")
+KINDS = ("deaths", "kills", "cuts", "faults", "guests")
 _CACHE = Path("/var/lib/educloud/nc/cache")
 CUTS = {
     "node both ways": ("node1", "cluster", True, True), "node is not heard": ("node1", "cluster", True, False),
@@ -33,7 +34,7 @@ def one_kill(case: Case) -> str:
     """A program of a host dies, or stands still for a while, while something is being done."""
     chance, bed = case.chance, case.bed
     host = chance.choice(sorted(name for name, host in bed.description.hosts.items() if host.roles))
-    program = chance.choice(sorted(p for p in bed.programs(host) if not p.startswith("guest ")))
+    program = chance.choice(sorted(p for p in bed.programs(host) if p != "supervisor" and not p.startswith("guest ")))
     case.patiently(case.ask)
     time.sleep(chance.uniform(0, 2.0))
     if chance.random() < 0.15:
@@ -163,7 +164,11 @@ def run(bed: Bed, budget: Budget, kinds: list[str], again: str, broker_s: float 
         kind = kinds[number % len(kinds)]
         number, point = number + 1, f"{kind} itself"
         try:
-            if kind == "faults":
+            if kind == "deaths":
+                host, process, moment = case.next_death()
+                point = f"{host} {process}: {moment}"
+                bed_deaths.one_death(bed, host, process, moment)
+            elif kind == "faults":
                 fault, seconds = faults[(number - 1) // len(kinds) % len(faults)]
                 point = fault(case, broker_s if fault is broker_away else seconds)
             else:

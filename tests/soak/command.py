@@ -22,8 +22,8 @@ _GRACE_S = 900.0
 SHARES = {"walks": 1.5, "seeds": 3.0, "allocations": 1.5, "starts": 0.5, "crashes": 2.0, "images": 1.5, "attacks": 1.0, "rights": 1.5, "bugs": 1.5,
           "bed": 4.0}
 """How the minutes are shared out. ``bed`` is kills, cuts, freezes and real guests, on one bed."""
-OF_BED = ("kills", "cuts", "faults", "guests")
-ONLY = ("seeds", "kills", "cuts", "starts", "allocations", "guests", "crashes", "faults", "walks", "images", "attacks", "rights", "bugs",
+OF_BED = ("deaths", "kills", "cuts", "faults", "guests")
+ONLY = ("seeds", "deaths", "kills", "cuts", "starts", "allocations", "guests", "crashes", "faults", "walks", "images", "attacks", "rights", "bugs",
         "replays")
 """``replays``: the seeds that failed once, with the program as it is now."""
 
