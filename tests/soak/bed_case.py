@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.support.bed_sight import NODES, guests
 
 REST_S = 120.0
 _MOST = 4
+_LOGS, _BEGAN = "hypervisor/log/libvirt/qemu", ": starting up libvirt"
 _RESTING = {"running": True, "stopped": False, "failed": False}
 
 
@@ -22,6 +24,7 @@ class Case:
 
     def __init__(self, bed: Bed, chance: random.Random) -> None:
         self.bed, self.chance = bed, chance
+        self.taken: list[tuple[str, str, str]] = []
         self._standing: dict[str, int] = {}
         self._deaths: list[tuple[str, str, str]] = []
 
@@ -62,12 +65,14 @@ class Case:
     def _node_of(self, instance: str) -> str:
         return next((str(i["host_name"]) for i in self._instances() if i["id"] == instance), "")
 
-    def ask(self) -> str:
-        """Something is asked for and not waited for; what."""
+    def ask(self, *, delete: bool = True) -> str:
+        """Something is asked for and not waited for; what. Of what was taken :attr:`taken` keeps task, verb and instance."""
         found = [i for i in self._instances() if i["id"] not in self._standing and i["state"] in _RESTING]
         verbs = ["run"] * (3 if len(found) < _MOST else 0)
-        verbs += ["delete"] * bool(found) + ["stop"] * any(i["state"] == "running" for i in found)
+        verbs += ["delete"] * bool(found and delete) + ["stop"] * any(i["state"] == "running" for i in found)
         verbs += ["start"] * any(i["state"] == "stopped" for i in found)
+        if not verbs:
+            return ""
         verb = self.chance.choice(verbs)
         if verb == "run":
             task = self.bed.answer("instance", "run", "--image", "tiny", "--no-wait")
@@ -76,7 +81,25 @@ class Case:
             more = ["--yes"] if verb == "delete" else []
             task = self.bed.answer("instance", verb, self.chance.choice(fit)["id"], "--no-wait", *more)
         assert isinstance(task, dict)
+        self.taken.append((str(task["id"]), verb, str(task["subject"])))
         return f"{verb} {task['subject']}"
+
+    def once(self) -> str:
+        """Everything taken since :attr:`taken` was emptied was done, and each guest was begun as often as that was taken; in words how much that was.
+
+        libvirt itself writes down each start. Raises AssertionError.
+        """
+        states = {task: self.bed.answer("task", "show", task)["state"] for task, _, _ in self.taken}  # type: ignore[call-overload, index]
+        assert set(states.values()) <= {"done"}, f"taken and not done: {states}"
+        ours = {instance for _, verb, instance in self.taken if verb == "run"}
+        asked = Counter(instance for _, verb, instance in self.taken if verb in ("run", "start") and instance in ours)
+        begun = {instance: self._begun(instance) for instance in ours}
+        assert begun == asked, f"begun {begun}, asked for {dict(asked)}"
+        return f"{len(states)} orders, {sum(begun.values())} starts"
+
+    def _begun(self, instance: str) -> int:
+        logs = (self.bed.folder / node / "files/var/lib/educloud" / _LOGS / f"{instance}.log" for node in NODES)
+        return sum(log.read_text("utf-8", "replace").count(_BEGAN) for log in logs if log.exists())
 
     def rest(self) -> float:
         """Wait until all is at rest; how long it took. Raises AssertionError with what is wrong: late, twice, left over, or touched."""

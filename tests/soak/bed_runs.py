@@ -86,15 +86,20 @@ def one_guest(case: Case) -> str:
 
 
 def broker_away(case: Case, seconds: float) -> str:
-    """A broker is stopped; what was accepted before and meanwhile is done once it is there again."""
-    host = case.chance.choice(("front", "head"))
-    case.patiently(case.ask)
-    with kills.stopped(case.bed, host, "broker"):
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            with contextlib.suppress(Trouble, ValueError):
-                case.ask()
-            time.sleep(case.chance.uniform(2, 10))
+    """The brokers are stopped, each in its turn and then both; what was accepted before and meanwhile is done, once, when they are there again."""
+    for away in (("front",), ("head",), ("front", "head")):
+        case.taken.clear()
+        case.patiently(case.ask)
+        with contextlib.ExitStack() as stopped:
+            for host in away:
+                stopped.enter_context(kills.stopped(case.bed, host, "broker"))
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                with contextlib.suppress(Trouble, ValueError):
+                    case.ask(delete=False)
+                time.sleep(case.chance.uniform(2, 10))
+        case.rest()
+        print(f"{' and '.join(away)}: {case.once()}", file=sys.stderr, flush=True)
     return f"broker away for {seconds:.0f} s"
 
 
