@@ -43,6 +43,8 @@ class Office:
     strangers: dict[tuple[str, str], float] = field(default_factory=dict)
     """Node and instance of guests nobody ordered: since when, or until when they are waited for."""
 
+    unplaced: dict[str, float] = field(default_factory=dict)
+    """Nodes that have more instances than are placed there: since when."""
     roll: Roll = field(default_factory=Roll)
     """The nodes in the order of their room, between one placement and the next."""
     holders: dict[str, set[str]] = field(default_factory=dict)

@@ -9,6 +9,8 @@ decides.
 
 from __future__ import annotations
 
+from django.db.models import Count
+
 from cc.services import children, placements
 from cc.services.office import Office
 from luhyaapi import clock, ids, log
@@ -30,7 +32,7 @@ def look(office: Office) -> str:
     running = {(node, one) for node, facts in office.facts.items() for one in facts.strangers}
     office.strangers = {key: office.strangers.get(key, now) for key in running}
     if not running:
-        return ""
+        return _unplaced(office, now)
     homeless = []
     for node, instance in sorted(running):
         since = office.strangers[node, instance]
@@ -47,6 +49,15 @@ def look(office: Office) -> str:
     for node, instance in homeless:
         _put_to_sleep(office, node, instance, now)
     return words
+
+
+def _unplaced(office: Office, now: float) -> str:
+    """Which nodes have had more instances than are placed there for a while, as after all who knew of one forgot it; they are left alone."""
+    placed = dict(Placement.objects.order_by().values_list("node").annotate(Count("pk")))
+    more = {node: facts.guests - placed.get(node, 0) for node, facts in office.facts.items() if facts.guests > placed.get(node, 0)}
+    office.unplaced = {node: office.unplaced.get(node, now) for node in more}
+    told = [f"{node} has {number} without a place" for node, number in sorted(more.items()) if now - office.unplaced[node] >= QUARANTINE_S]
+    return f"instances this cluster does not know: {', '.join(told[:5])}" if told else ""
 
 
 def _adopt(office: Office, place: Placement, now: float) -> None:

@@ -199,3 +199,13 @@ def test_what_nobody_asked_for_is_not_believed(cloud):
     cloud.until_rest()
     assert _place(cloud, one) is None
     cloud.rest()
+
+
+def test_what_nobody_knows_any_more_is_told_and_left_alone(cloud):
+    one = cloud.do()
+    _forget(cloud, one)
+    Instance.objects.filter(pk=one).delete()
+    cloud.p.pass_time(150)
+    assert one in cloud.domains()
+    me = cloud.p.houses["cc"].agent.me
+    assert "1 without a place" in cloud.role("clc").board.read([f"host:{me}"])[f"host:{me}"]["health"]
