@@ -93,6 +93,7 @@ class Link:
         self._connection: Any = None
         self._stuck: list[_Call] = []
         self._callback: Callable[[str], None] | None = None
+        self._heard_by: dict[Any, int] = {}
         self.killed: set[str] = set()
         """Domains whose process this host told to end, as far as was heard while somebody watched."""
 
@@ -193,7 +194,7 @@ class Link:
         return connection
 
     def _register(self, connection: Any) -> None:
-        connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._changed, None)
+        self._heard_by[connection] = connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._changed, None)
 
     def _changed(self, _connection: Any, domain: Any, event: int, detail: int, _opaque: Any) -> None:
         name = domain.name()
@@ -234,12 +235,16 @@ class Link:
 
     def _abandon(self, connection: Any) -> None:
         # closing speaks to libvirt as well, so it may hang as well: nobody waits for it
+        hears = self._heard_by.pop(connection, None)
+
         def close() -> None:
-            try:
-                connection.unregisterCloseCallback()
-                connection.close()
-            except libvirt.libvirtError as error:
-                _log.debug("libvirt connection not closed", why=str(error))
+            # each of these holds the connection open
+            ways = ([lambda: connection.domainEventDeregisterAny(hears)] if hears is not None else []) + [connection.unregisterCloseCallback, connection.close]
+            for way in ways:
+                try:
+                    way()
+                except libvirt.libvirtError as error:
+                    _log.debug("libvirt connection not closed", why=str(error))
 
         _Call(close)
 

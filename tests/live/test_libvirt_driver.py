@@ -265,6 +265,23 @@ def test_guests_and_news_outlive_a_killed_libvirt(private: PrivateLibvirtd, driv
     assert soon(lambda: driver.inspect(A).state is DomainState.CRASHED)
 
 
+def test_a_connection_that_is_dropped_leaves_no_socket(private: PrivateLibvirtd) -> None:
+    link = Link(private.uri)
+    link.watch(lambda _domain: None)
+    link.ask(lambda c: c.getVersion(), what="asked")
+
+    def sockets() -> int:
+        return sum(str(each.readlink()).startswith("socket:") for each in Path("/proc/self/fd").iterdir() if each.is_symlink())
+
+    before = sockets()
+    for _ in range(5):
+        link._drop(link._open())
+        link.ask(lambda c: c.getVersion(), what="asked")
+    assert soon(lambda: sockets() == before), f"{sockets()} sockets, {before} before"
+    link.close()
+    assert soon(lambda: sockets() == before - 1)
+
+
 def test_a_domain_of_somebody_else_is_left_alone(private: PrivateLibvirtd, driver: LibvirtHypervisor) -> None:
     connection = libvirt.open(private.uri)
     for name in (FOREIGN, "somebody"):
