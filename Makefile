@@ -19,12 +19,9 @@ down: profile ## Stop everything `make up` started, guests gracefully first; the
 reset: profile ## Like down, and delete the state; Debian packages and .venv stay
 	@if [ -x $(PYTHON) ]; then $(PYTHON) -m deploy.host reset; else echo "nothing to do: nothing is installed here"; fi
 
-test: install-test ## The whole suite; what waits for guests leaves the processors to what runs in process, which is told at the end
-	@code=0; told=$$(mktemp); \
-	nice -n 19 $(PYTHON) -m pytest -q -n auto --dist worksteal -m "not live" >"$$told" 2>&1 & beside=$$!; \
-	trap 'kill $$beside 2>/dev/null; rm -f "$$told"' EXIT; trap 'exit 130' INT TERM; \
-	$(PYTHON) -m pytest -q -n 2 --dist loadscope -m live || code=$$?; \
-	wait $$beside || code=$$?; cat "$$told"; exit $$code
+test: install-test ## The whole suite with real services and guests; installs what it needs
+	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not live"
+	@$(PYTHON) -m pytest -q -n 2 --dist loadscope -m live
 
 quick: dev ## The fast part: in-process, no sockets, about a minute
 	@$(PYTHON) -m pytest -q -n auto --dist worksteal -m "not live and not walk" $(QUICK)
