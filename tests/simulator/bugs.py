@@ -12,9 +12,10 @@ from cc.role import ROLE as CC_ROLE
 from cc.services import flows, leases, placements, steps
 from clc.role import ROLE as CLC_ROLE
 from clc.services import deletes, tasks
-from luhyaapi import clock, journal
+from luhyaapi import clock, ids, journal
 from luhyaapi.command.worker import Worker
 from luhyaapi.contracts.vocabulary import TaskState
+from luhyaapi.transfer.cache import BlobCache
 from luhyaapi.wire.memory import MemoryWire
 from luhyadb import boss, memory, outbox
 from luhyadb.models import Placement, PortLease, Task
@@ -287,12 +288,13 @@ def _half_wiped() -> list[Patch]:
 
 @bug("a deleted guest keeps its image pinned", 0)
 def _pin_forgotten() -> list[Patch]:
-    real = Domains._wipe
+    real = BlobCache.unpin
 
-    def wipe(self: Any, instance: str, _wanted: Any) -> None:
-        real(self, instance, None)
+    def unpin(self: Any, sha256: str, owner: str, until: float = 0) -> None:
+        if not ids.is_id(owner, "ins"):
+            real(self, sha256, owner, until)
 
-    return [(Domains, "_wipe", wipe)]
+    return [(BlobCache, "unpin", unpin)]
 
 
 @bug("an order that failed is said to be done", 4, ("hypervisor_refuses", "full_disk"))
