@@ -13,6 +13,7 @@ from cc.services import (
     losses,
     networks,
     placements,
+    pool,
     prefetches,
     probes,
     recall,
@@ -120,8 +121,11 @@ class RecallInstance(Handler[InstanceRecall]):
     def run(self, job: Job, command: InstanceRecall) -> None:
         """That its node has nothing of it is told above."""
         recall.require(job.services, command.instance, command.node, job.envelope.fence)
-        if placements.find(command.instance) is None:
-            job.services.agent.report(placements.facts(command.instance, job.task))
+        with memory.atomic():
+            pool.alone()
+            is_open = FlowRun.objects.filter(instance=command.instance, ended_at=0).exists()
+            if not is_open and placements.find(command.instance) is None:
+                job.services.agent.report(placements.facts(command.instance, job.task))
 
 
 @handles(ImageFetch)

@@ -84,6 +84,11 @@ def gen_of(run: FlowRun) -> int:
     return Envelope.model_validate_json(run.envelope).gen
 
 
+def fence_of(run: FlowRun) -> int:
+    """The fence the CLC gave with the order that opened a flow."""
+    return Envelope.model_validate_json(run.envelope).fence
+
+
 def node_of(run: FlowRun) -> str:
     """Where the CLC took the instance to be when it gave the order; empty: nowhere."""
     return str(getattr(order_of(run), "node", ""))

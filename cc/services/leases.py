@@ -179,17 +179,24 @@ def take_again(cluster: str, network: Network, machine: MachineSpec) -> tuple[tu
     Raises Unavailable(no_capacity), Refused(not_found) for a network that is not there.
     """
     pool.alone()
+    cards = networks.named(network, [nic.network for nic in machine.nics])
     for nic in machine.nics:
         same = AddressLease.objects.filter(Q(ip=nic.ip) | Q(mac=nic.mac))
-        if not same.exclude(instance="").exists():
+        spec = next((each for each in cards if each.id == nic.network), None)
+        if spec and _may_keep(spec, nic, machine) and not same.exclude(instance="").exists():
             same.delete()
             AddressLease.objects.create(
                 ip=nic.ip, mac=nic.mac, network=nic.network, instance=machine.instance, name=machine.name, lent_at=clock.now(),
             )
     if machine.display_port and not PortLease.objects.filter(port=machine.display_port).exclude(instance="").exists():
         PortLease.objects.update_or_create(port=machine.display_port, defaults={"instance": machine.instance})
-    cards = networks.named(network, [nic.network for nic in machine.nics])
     return take(cluster, network, machine.instance, machine.name, None, cards)
+
+
+def _may_keep(spec: NetworkSpec, nic: Nic, machine: MachineSpec) -> bool:
+    """Whether an address is one that is lent in that network, and is not meant for another."""
+    meant = ReservedAddress.objects.filter(ip=nic.ip).first()
+    return networks.may_have(spec, nic.ip) and (meant is None or meant.mac == nic.mac or (bool(meant.owner) and meant.name in ("", machine.name)))
 
 
 def exchange(cluster: str, network: Network, instance: str, name: str, others: Mapping[str, str], cards: Sequence[NetworkSpec]) -> tuple[Nic, ...]:

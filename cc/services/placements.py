@@ -71,15 +71,20 @@ def replug(office: Office, instance: str, nics: Sequence[Nic], task: str) -> Non
     memory.on_commit(lambda: office.agent.report(told, task))
 
 
-def recall(office: Office, report: MachineFacts) -> bool:
-    """Have the place of an instance again as its node tells it, with what was lent to it; whether it was older than that, or nowhere."""
+def recall(office: Office, report: MachineFacts, fence: int) -> bool:
+    """Have the place of an instance again as its node tells it, with what was lent to it; whether it is there now.
+
+    ``fence``: what the CLC says of that place; only so much does a node's word count against another place. Raises what :func:`leases.take_again` raises.
+    """
     machine = report.machine
     if machine is None:
         return False
     with memory.atomic():
         pool.alone()
         row = find(report.instance)
-        is_newer = row is not None and (row.fence > report.fence or row.node == report.node)
+        if row is not None and row.node == report.node and row.fence == report.fence:
+            return True
+        is_newer = row is not None and row.fence > min(report.fence, fence)
         if is_newer or not Child.objects.filter(pk=report.node).exists():
             return False
         if row is not None:

@@ -7,15 +7,15 @@ called deleted before that node has said what it has. Only what was asked for is
 
 from __future__ import annotations
 
-from cc.services import children, placements
+from cc.services import children, flows, placements
 from cc.services.office import Office
 from cc.services.recalled import Recalled
 from luhyaapi import clock, ids, log
 from luhyaapi.contracts.commands import MachineTell
 from luhyaapi.contracts.reports import MachineFacts
-from luhyaapi.errors import Unavailable
+from luhyaapi.errors import Trouble, Unavailable
 from luhyadb import memory, outbox
-from luhyadb.models import Child, Placement
+from luhyadb.models import Child, FlowRun, Placement
 
 _log = log.get(__name__)
 _AGAIN_S = 10.0
@@ -27,42 +27,53 @@ def require(office: Office, instance: str, node: str, fence: int) -> None:
 
     Raises Unavailable(busy | host_silent) until its node has answered.
     """
-    if not node or node in office.lost or _is_known(instance, node, fence):
+    if not node or node in office.lost or is_known(instance, node, fence):
         return
     now, said = clock.now(), office.recalls.get(instance)
     is_new = said is not None and said.node == node and 0 <= now - said.at < (_HOLDS_S if said.answered else _AGAIN_S)
-    if said is not None and is_new and said.answered and not said.runs:
+    if said is not None and is_new and said.answered and not said.hinders:
         return
     if said is None or not is_new:
-        _ask(office, instance, node)
-    elif said.runs:
-        raise Unavailable("busy", "A guest of this instance runs that nobody ordered", node, hint="It is stopped after a while; its disk stays.")
+        _ask(office, instance, node, fence)
+    elif said.hinders:
+        raise Unavailable("busy", "The place of this instance cannot be known again now", said.hinders)
     raise Unavailable("busy", "The cluster asks a node what it has of this instance", node)
 
 
 def told(office: Office, report: MachineFacts) -> None:
-    """What a node has of an instance."""
+    """What a node has of an instance, once for each question. What it cannot be believed in is passed over, and asked for again."""
     asked = office.recalls.get(report.instance)
-    if asked is None or asked.node != report.node:
+    machine, is_open = report.machine, asked is not None and not asked.answered and 0 <= clock.now() - asked.at < _HOLDS_S
+    if asked is None or not is_open or asked.node != report.node or (machine is not None and machine.instance != report.instance):
         _log.info("nobody asked for this machine", instance=report.instance, host=report.node)
         return
-    if report.machine is not None and placements.recall(office, report):
-        _log.warning("the place of an instance is known again", instance=report.instance, host=report.node)
-    office.recalls[report.instance] = Recalled(report.node, clock.now(), answered=True, runs=report.runs and report.machine is None)
+    hinders = f"a guest that nobody ordered runs on {report.node}" if report.runs and machine is None else ""
+    if machine is not None:
+        try:
+            hinders = "" if placements.recall(office, report, asked.fence) else "its node says something else of it"
+        except Trouble as e:
+            # a report that fails for lack of room would come again for ever, and all others behind it
+            hinders = str(e)
+        _log.warning("a node told where an instance is", instance=report.instance, host=report.node, hinders=hinders)
+    answer = Recalled(report.node, clock.now(), asked.fence, answered=True, hinders=hinders)
+    memory.on_commit(lambda: office.recalls.update({report.instance: answer}))
 
 
-def _is_known(instance: str, node: str, fence: int) -> bool:
+def is_known(instance: str, node: str, fence: int) -> bool:
+    """Whether this cluster's memory is as new as that place: it has it, a newer one, or took it back itself."""
     place = Placement.objects.filter(pk=instance).values_list("node", "fence").first()
-    return place is not None and (place[0] == node or place[1] > fence)
+    if place is not None:
+        return place[1] > fence or (place[0] == node and place[1] >= fence)
+    return any(flows.gen_of(run) >= fence for run in FlowRun.objects.filter(instance=instance, ended_at__gt=0))
 
 
-def _ask(office: Office, instance: str, node: str) -> None:
+def _ask(office: Office, instance: str, node: str, fence: int) -> None:
     child = Child.objects.filter(pk=node).first()
     if child is None:
         raise Unavailable("host_silent", "The node of this instance is not one of its cluster's", node, hint="Let it join again, or give it up.")
     if children.is_silent(office, child):
         raise Unavailable("host_silent", "The node of this instance does not answer", node)
     now = clock.now()
-    office.recalls = {one: said for one, said in office.recalls.items() if 0 <= now - said.at < _HOLDS_S} | {instance: Recalled(node, now)}
+    office.recalls = {one: said for one, said in office.recalls.items() if 0 <= now - said.at < _HOLDS_S} | {instance: Recalled(node, now, fence)}
     with memory.atomic():
         outbox.send(MachineTell(instance=instance), node, sender=office.agent.me, task=ids.new("tsk"), speaks=child.speaks)

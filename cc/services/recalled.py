@@ -7,10 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Recalled:
-    """A question to a node and its answer. ``at``: when it was asked, and from the answer on when that came (seconds since 1970)."""
+    """A question to a node and its answer. ``at``: when it was asked, and from the answer on when that came (seconds since 1970).
+
+    ``fence``: that of the order which asked.
+    """
 
     node: str
     at: float
+    fence: int = 0
     answered: bool = False
-    runs: bool = False
-    """There is a guest which the node was not told to run."""
+    hinders: str = ""
+    """Why the answer is not that nothing is there."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cc.services import flows, library, neighbours, placements
+from cc.services import flows, library, neighbours, placements, recall
 from cc.services.flows import Say, Step
 from cc.services.office import Office
 from luhyaapi.contracts.commands import (
@@ -160,8 +160,9 @@ def _push(office: Office, run: FlowRun) -> Say:
 def _wipe(_office: Office, run: FlowRun) -> Say | None:
     place = placements.find(run.instance)
     if place is None:
+        node, fence = flows.node_of(run), flows.fence_of(run)
         # a node that has no order of it may have its files
-        return Say(DomainDelete(instance=run.instance), node, flows.gen_of(run)) if (node := flows.node_of(run)) else None
+        return Say(DomainDelete(instance=run.instance), node, flows.gen_of(run), fence) if node and not recall.is_known(run.instance, node, fence) else None
     placements.want(run.instance, InstanceState.DELETED, flows.gen_of(run))
     return Say(DomainDelete(instance=run.instance), place.node, flows.gen_of(run), place.fence)
 

@@ -14,7 +14,7 @@ from luhyadb.models import Host, Instance
 
 _log = log.get(__name__)
 _CAME_LATE_S = 30.0
-"""What was said just before a delete was done is no news."""
+"""What was said just before something was done is no news."""
 
 
 def heard(report: PlacesFacts) -> None:
@@ -29,13 +29,14 @@ def heard(report: PlacesFacts) -> None:
     rows = Instance.objects.filter(cluster=report.host, pk__gt=report.after)
     if report.until:
         rows = rows.filter(pk__lte=report.until)
-    known = rows.exclude(state=InstanceState.DELETED).exclude(node="").values_list("pk", "node", "gen", "fence")
+    before = clock.now() - _CAME_LATE_S
+    known = rows.filter(changed_at__lt=before).exclude(state=InstanceState.DELETED).exclude(node="").values_list("pk", "node", "gen", "fence")
     with memory.atomic():
         for pk, node, gen, fence in known:
             if pk not in placed:
                 _log.warning("a cluster has forgotten where an instance is", instance=pk, host=report.host)
                 _send(InstanceRecall(instance=pk, node=node), cluster, gen, fence)
-        gone = Instance.objects.filter(cluster=report.host, pk__in=placed, state=InstanceState.DELETED, changed_at__lt=clock.now() - _CAME_LATE_S)
+        gone = Instance.objects.filter(cluster=report.host, pk__in=placed, state=InstanceState.DELETED, changed_at__lt=before)
         for pk, gen in gone.values_list("pk", "gen"):
             events.record("instance", pk, "a deleted instance has a place: deleted again", host=report.host)
             _send(InstanceDelete(instance=pk), cluster, gen + 1, 0)

@@ -34,6 +34,10 @@ from luhyaapi.ids import HostId, ImgId, InsId, LtrId, NetId, PrbId, Sha256, Task
 ALL_ROLES = (Role.WALRUS, Role.CC, Role.NC, Role.SC)
 
 
+AWAY_S = 600
+"""So long a broker may be away without an order about an instance failing for it."""
+
+
 class _AndGrace(float):
     """Seconds an order may take beside the grace it gives: of an order they are the sum, of its class this number."""
 
@@ -97,14 +101,12 @@ class ImageCompare(Command):
 class InstanceRun(Command):
     """Have an instance running on some node of the cluster; where it already has a place, there. Without ``boot``: ready to be.
 
-    ``transient`` and ``data_disk_mib`` (MiB): as in the machine they become. ``networks``: one card in each, in that order;
-    none: one in the network of the cluster's settings. ``node``, as in every order about an instance: where it is, as far as the CLC
-    knows; empty: nowhere. A cluster that knows of no place as new as the fence of the order asks that node first.
+    ``transient``, ``data_disk_mib`` (MiB): as in the machine they become. ``networks``: one card in each, in that order; none: one in the network
+    of the cluster's settings. ``node``, as in every order about an instance: where the CLC takes it to be; empty: nowhere. A cluster that knows
+    of no place as new as the fence of the order asks that node first.
     """
 
-    v = 7
-
-    to, timeout_s = Role.CC, 1800
+    v, to, timeout_s = 7, Role.CC, 1800
     instance: InsId
     name: Name
     usage: Usage
@@ -130,9 +132,7 @@ class InstanceRestore(Command):
     It is stopped for that: asked politely first, by force after ``grace_s`` seconds. With ``boot`` it runs again afterwards.
     """
 
-    v = 2
-
-    to, timeout_s = Role.CC, 1800
+    v, to, timeout_s = 2, Role.CC, 1800
     instance: InsId
     image: ImageRef
     image_url: str
@@ -147,7 +147,7 @@ class InstanceStop(Command):
 
     v = 2
 
-    to, timeout_s = Role.CC, _AndGrace(270)
+    to, timeout_s = Role.CC, _AndGrace(AWAY_S + 270)
     instance: InsId
     grace_s: float = 30
     node: HostId | Literal[""] = ""
@@ -158,7 +158,7 @@ class InstanceReboot(Command):
 
     v = 2
 
-    to, timeout_s = Role.CC, _AndGrace(570)
+    to, timeout_s = Role.CC, _AndGrace(AWAY_S + 570)
     instance: InsId
     grace_s: float = 30
     node: HostId | Literal[""] = ""
@@ -167,9 +167,7 @@ class InstanceReboot(Command):
 class InstanceConnect(Command):
     """Give the cards of an instance their carrier, whether or not its first boot is done."""
 
-    v = 2
-
-    to, timeout_s = Role.CC, 60
+    v, to, timeout_s = 2, Role.CC, AWAY_S + 60
     instance: InsId
     node: HostId | Literal[""] = ""
 
@@ -191,9 +189,7 @@ class InstanceSubmit(Command):
 class InstanceDelete(Command):
     """Have nothing left of an instance: no domain, overlay, lease, DHCP entry or tap."""
 
-    v = 2
-
-    to, timeout_s = Role.CC, 600
+    v, to, timeout_s = 2, Role.CC, AWAY_S + 600
     instance: InsId
     node: HostId | Literal[""] = ""
 
@@ -257,7 +253,7 @@ class EdgeApply(Command):
     ``is_new``: it was just lent its addresses; where somebody else answers for one of them, it gets another.
     """
 
-    to, timeout_s = Role.CC, 120
+    to, timeout_s = Role.CC, AWAY_S + 120
     v = 2
     instance: InsId | Literal[""] = ""
     is_new: bool = False
@@ -276,7 +272,7 @@ class DomainStart(Command):
 
     v = 8
 
-    to, timeout_s, lane = Role.NC, 600, Lane.BOOT
+    to, timeout_s, lane = Role.NC, AWAY_S + 600, Lane.BOOT
     instance: InsId
     spec: MachineSpec
     boot: bool = True
@@ -285,14 +281,14 @@ class DomainStart(Command):
 class DomainConnect(Command):
     """Give the cards of a domain their carrier, whether or not its first boot is done."""
 
-    to, timeout_s = Role.NC, 60
+    to, timeout_s = Role.NC, AWAY_S + 60
     instance: InsId
 
 
 class DomainStop(Command):
     """Have a domain stopped; its overlay stays. It has time for ``grace_s`` beside its own."""
 
-    to, timeout_s, lane = Role.NC, _AndGrace(270), Lane.STOP
+    to, timeout_s, lane = Role.NC, _AndGrace(AWAY_S + 270), Lane.STOP
     instance: InsId
     grace_s: float = 30
 
@@ -310,7 +306,7 @@ class DiskPush(Command):
 class DomainDelete(Command):
     """Have no domain, overlay or tap of an instance on this node."""
 
-    to, timeout_s, lane = Role.NC, 300, Lane.DOMAIN
+    to, timeout_s, lane = Role.NC, AWAY_S + 300, Lane.DOMAIN
     instance: InsId
 
 

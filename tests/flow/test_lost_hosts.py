@@ -96,7 +96,7 @@ def test_a_delete_it_never_heard_of_ends_too(cloud):
     one = cloud.do()
     node = _off(cloud, cloud.node(one))
     _, delete = cloud.ask("delete", one)
-    cloud.long(700)
+    cloud.long(1400)
     assert cloud.task(delete) == ("failed", "timeout")
     losses.lost(cloud.admin, node)
     cloud.until_rest()

@@ -6,7 +6,7 @@ from clc.services import instances
 from luhyaapi.contracts.reports import MachineFacts, PlacesFacts
 from luhyaapi.contracts.vocabulary import DomainState
 from luhyadb import memory
-from luhyadb.models import AddressLease, Child, Instance, Placement, PortLease
+from luhyadb.models import AddressLease, Child, FlowRun, Instance, Placement, PortLease
 from tests.support.flow_world import NODES, opened
 
 pytestmark = pytest.mark.walk
@@ -14,7 +14,9 @@ pytestmark = pytest.mark.walk
 
 def _forget(cloud, *made):
     """The cluster's database is restored from before these were placed."""
+    cloud.p.pass_time(40)
     with memory.thread_of("cc"):
+        FlowRun.objects.filter(instance__in=made).delete()
         Placement.objects.filter(pk__in=made).delete()
         AddressLease.objects.filter(instance__in=made).delete()
         PortLease.objects.filter(instance__in=made).delete()
@@ -176,9 +178,9 @@ def test_a_guest_that_its_node_was_not_told_of_is_not_called_deleted(cloud):
     made = [cloud.do() for _ in range(3)]
     one = made[0]
     house = cloud.p.houses[cloud.node(one)]
-    (house.agent.services.domains.wanted.folder(one) / "wanted.json").unlink()
     _deaf_to_listings(cloud)
     _forget(cloud, one)
+    (house.agent.services.domains.wanted.folder(one) / "wanted.json").unlink()
     instances.delete(cloud.user, one)
     cloud.p.pass_time(30)
     assert cloud.state(one) == "stopping"
@@ -209,3 +211,52 @@ def test_what_nobody_knows_any_more_is_told_and_left_alone(cloud):
     assert one in cloud.domains()
     me = cloud.p.houses["cc"].agent.me
     assert "1 without a place" in cloud.role("clc").board.read([f"host:{me}"])[f"host:{me}"]["health"]
+
+
+def test_a_delete_of_what_was_just_taken_back_asks_nobody(cloud):
+    kinds = []
+    cloud.tap(lambda _direction, _host, message: kinds.append(opened(message)["kind"]) or [message])
+    one, _ = cloud.ask()
+    for _ in range(4):
+        cloud.p.step()
+    _do(cloud, "delete", one)
+    assert cloud.state(one) == "deleted"
+    assert "machine/tell" not in kinds
+    cloud.rest()
+
+
+def test_without_room_for_what_it_was_lent_only_its_own_order_waits(cloud):
+    one = cloud.do()
+    ip = _seen(one)[1][0]["ip"]
+    _deaf_to_listings(cloud)
+    _forget(cloud, one)
+    other = cloud.do()
+    assert _seen(other)[1][0]["ip"] == ip
+    house = cloud.p.houses["cc"].agent
+    network = house.settings.network
+    house.settings = house.settings.model_copy(update={"network": network.model_copy(update={"display_count": 1})})
+    _, task = cloud.ask("stop", one)
+    cloud.p.pass_time(40)
+    assert cloud.task(task)[0] in ("queued", "running")
+    assert "display port" in cloud.role("cc").recalls[one].hinders
+    _do(cloud, "delete", other)
+    cloud.until_rest()
+    assert cloud.task(task) == ("done", None)
+    assert _seen(one)[1][0]["ip"] == ip
+    house.settings = house.settings.model_copy(update={"network": network})
+    cloud.rest()
+
+
+def test_a_second_answer_is_not_believed(cloud):
+    one = cloud.do()
+    _deaf_to_listings(cloud)
+    _forget(cloud, one)
+    _do(cloud, "stop", one)
+    place = _place(cloud, one)
+    liar = cloud.p.houses[cloud.node(one)].agent
+    said = liar.services.domains.machine(one)
+    for lie in ({"fence": 10**6}, {"fence": 10**6, "instance": "ins-0000000b"}):
+        liar.report(MachineFacts.model_validate(said.model_dump() | lie))
+        cloud.p.settle()
+    assert _place(cloud, "ins-0000000b") is None
+    assert _place(cloud, one).fence == place.fence

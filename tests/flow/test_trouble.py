@@ -98,7 +98,7 @@ def test_a_hypervisor_that_stays_away_is_told_and_given_up(cloud):
     one, task = cloud.ask()
     for name in NODES:
         cloud.p.hypervisor(name).faults.always["start"] = "hypervisor_down"
-    cloud.long(560)
+    cloud.long(1160)
     cloud.until_rest()
     assert "hypervisor_down" in _failed(cloud, task, "hypervisor_down")["code"]
     assert cloud.state(one) == "failed"
@@ -388,7 +388,7 @@ def test_delete_on_a_silent_host_ends(cloud):
     cloud.p.pass_time(30)
     _, task = cloud.ask("delete", one)
     cloud.p.settle()
-    cloud.long(700)
+    cloud.long(1400)
     assert Host.objects.get(pk=house.agent.me).state == "silent"
     assert Event.objects.filter(subject=house.agent.me, what="host silent").count() == 1
     assert cloud.task(task)[0] == "failed"

@@ -14,7 +14,7 @@ from tests.soak import bed_deaths, bed_truth
 from tests.support.bed_sight import NODES, guests
 
 REST_S = 120.0
-_MOST = 4
+_MOST = 8
 _LOGS, _BEGAN = "hypervisor/log/libvirt/qemu", ": starting up libvirt"
 _RESTING = {"running": True, "stopped": False, "failed": False}
 
@@ -67,8 +67,9 @@ class Case:
 
     def ask(self, *, delete: bool = True) -> str:
         """Something is asked for and not waited for; what. Of what was taken :attr:`taken` keeps task, verb and instance."""
-        found = [i for i in self._instances() if i["id"] not in self._standing and i["state"] in _RESTING]
-        verbs = ["run"] * (3 if len(found) < _MOST else 0)
+        ours = [i for i in self._instances() if i["id"] not in self._standing]
+        found = [i for i in ours if i["state"] in _RESTING]
+        verbs = ["run"] * (3 if len(ours) < _MOST else 0)
         verbs += ["delete"] * bool(found and delete) + ["stop"] * any(i["state"] == "running" for i in found)
         verbs += ["start"] * any(i["state"] == "stopped" for i in found)
         if not verbs:

@@ -21,6 +21,8 @@ from tests.soak.tally import Budget, Tally
 from tests.support.bed_sight import five_hosts, guests, soon
 
 KINDS = ("deaths", "kills", "cuts", "faults", "guests")
+_BEFORE = 3
+"""Orders that are done before a broker goes, so that there is something to stop and start meanwhile."""
 _CACHE = Path("/var/lib/educloud/nc/cache")
 CUTS = {
     "node both ways": ("node1", "cluster", True, True), "node is not heard": ("node1", "cluster", True, False),
@@ -88,6 +90,9 @@ def one_guest(case: Case) -> str:
 def broker_away(case: Case, seconds: float) -> str:
     """The brokers are stopped, each in its turn and then both; what was accepted before and meanwhile is done, once, when they are there again."""
     for away in (("front",), ("head",), ("front", "head")):
+        for _ in range(_BEFORE):
+            case.patiently(case.ask)
+        case.rest()
         case.taken.clear()
         case.patiently(case.ask)
         with contextlib.ExitStack() as stopped:
