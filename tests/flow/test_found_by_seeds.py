@@ -262,7 +262,7 @@ def test_an_order_its_node_never_heard_of_leaves_the_guest_running(cloud):
     one = cloud.do()
     cloud.tap(lambda _d, _h, m: [] if opened(m)["kind"] in ("domain/stop", "host/refresh") else [m])
     _, task = cloud.ask("stop", one)
-    cloud.long(350)
+    cloud.long(1000)
     assert cloud.task(task) == ("failed", "timeout")
     assert cloud.state(one) == "failed"
     _heal(cloud)
