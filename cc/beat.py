@@ -24,7 +24,7 @@ class Beat:
         self._agent = agent
         self._trouble = ""
         self._strangers = ""
-        self._told_all_at = clock.monotonic()
+        self._told_all_at: float | None = None
 
     @property
     def _office(self) -> Office:
@@ -35,7 +35,7 @@ class Beat:
         """We are there."""
         network = self._agent.settings.network
         self._agent.report(hello(self._agent.me, self._agent.shape, self._agent.settings, subnet=network.subnet, subnet6=network.subnet6))
-        placements.tell_all(self._office)
+        self._told_all_at = None
 
     def beat(self) -> None:
         """How we are."""
@@ -52,7 +52,7 @@ class Beat:
 
     def reconcile(self) -> None:
         """Repair what does not fit; now and then say which places there are, whatever was lost on the way."""
-        if clock.monotonic() - self._told_all_at > _TELL_ALL_EVERY_S:
+        if self._told_all_at is None or clock.monotonic() - self._told_all_at > _TELL_ALL_EVERY_S:
             self._told_all_at = clock.monotonic()
             placements.tell_all(self._office)
         self._office.arrivals.go_on()

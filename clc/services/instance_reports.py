@@ -127,7 +127,7 @@ def _learned(report: InstanceFacts) -> dict[str, Any]:
     """The columns that a report says."""
     changes: dict[str, Any] = {"accelerator": report.accelerator, "offline": report.offline, "error": report.error.model_dump() if report.error else None}
     if report.node:
-        changes |= {"node": report.node, "fence": report.fence} if report.fence else {"node": report.node}
+        changes["node"] = report.node  # the fence of its place is the cluster's to say
     if report.nics:
         changes["nics"] = [n.model_dump() for n in report.nics]
     if report.display.port:
