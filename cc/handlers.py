@@ -125,7 +125,7 @@ class RecallInstance(Handler[InstanceRecall]):
             pool.alone()
             is_open = FlowRun.objects.filter(instance=command.instance, ended_at=0).exists()
             if not is_open and placements.find(command.instance) is None:
-                job.services.agent.report(placements.facts(command.instance, job.task))
+                job.services.agent.report(placements.facts(command.instance, job.task, job.envelope.fence))
 
 
 @handles(ImageFetch)

@@ -430,9 +430,9 @@ FAULTS = (
             f"{_RECALL}::test_what_is_deleted_is_gone_from_the_node_that_had_it",
             f"{_RECALL}::test_what_is_started_again_has_its_own_disk_and_addresses_and_runs_nowhere_else",
             f"{_RECALL}::test_what_was_deleted_since_the_copy_is_deleted_again",
+            "tests/flow/test_restored_flows.py::test_a_first_run_that_ended_since_the_copy_runs_on",
         ),
         (),
-        gap="A first run that was under way in the copy of a cluster is taken back, also if it came to its end since.",
     ),
     Row(
         "F41", "A node is cloned",

@@ -15,9 +15,9 @@ from luhyaapi import clock, log
 from luhyaapi.command.send import compose, stamp
 from luhyaapi.contracts.base import Command, Envelope
 from luhyaapi.contracts.commands import COMMANDS, InstanceDelete, TaskCancel
-from luhyaapi.contracts.reports import Outcome, TaskSteps
+from luhyaapi.contracts.reports import MachineFacts, Outcome, TaskSteps
 from luhyaapi.contracts.specs import StepFacts
-from luhyaapi.errors import Bug, Failed, Refused, Trouble, from_wire, of
+from luhyaapi.errors import Bug, Failed, Refused, Trouble, Unavailable, from_wire, of
 from luhyaapi.journal import KEEP_S, PENDING
 from luhyadb import memory, outbox
 from luhyadb.models import FlowRun
@@ -56,6 +56,12 @@ class Step:
 
 
 FLOWS: dict[str, tuple[Step, ...]] = {}
+
+PROOFS: dict[str, Callable[[Office, FlowRun], MachineFacts | None]] = {}
+"""By kind, what the node has of an order that came to its end unheard, as after a restored database; None: it did not.
+
+Asked before anything is taken back by a process which began after the deadline. Raises Unavailable while that is not known.
+"""
 
 
 def open_flow(envelope: Envelope) -> None:
@@ -206,7 +212,7 @@ def _end(office: Office, run: FlowRun) -> None:
     """The one Outcome of the CLC's order."""
     error = from_wire(run.error) if run.error else None
     envelope = Envelope.model_validate_json(run.envelope)
-    place = placements.facts(run.instance, envelope.task)
+    place = placements.facts(run.instance, envelope.task, envelope.gen)
     office.agent.worker.end(envelope, error, {**run.facts.get("outcome", {}), "place": place})
 
 
@@ -313,6 +319,37 @@ def _say_again(office: Office, run: FlowRun) -> None:
 
 
 def _give_up(office: Office, run: FlowRun) -> None:
+    """What nobody answers comes to nothing; what a node may have done before this process began, not without its word."""
+    said = None
+    if not run.back and not run.error and run.deadline < office.since and run.kind in PROOFS:
+        try:
+            said = PROOFS[run.kind](office, run)
+        except Unavailable as e:
+            if clock.now() > office.since + _GIVE_UP_S:
+                _conclude(office, run, None, Failed("timeout", "Its node did not say whether it was done before the deadline", str(e)))
+            return
+    if said is None:
+        _take_back(office, run)
+    else:
+        _conclude(office, run, said, None)
+
+
+def _conclude(office: Office, run: FlowRun, said: MachineFacts | None, trouble: Trouble | None) -> None:
+    """End it where it stands: its place is kept, and nothing is taken back."""
+    with memory.atomic():
+        fresh = FlowRun.objects.select_for_update().filter(pk=run.pk, waiting=run.waiting).first()
+        if fresh is None:
+            return
+        steps = FLOWS[run.kind]
+        _tell(office, fresh, steps[fresh.step], "failed" if trouble else "done", str(trouble or ""))
+        fresh.waiting, fresh.step, fresh.error = "", len(steps), trouble.wire() if trouble else None
+        if said is not None:
+            placements.told(said)
+        _settle(office, fresh, steps)
+        fresh.save()
+
+
+def _take_back(office: Office, run: FlowRun) -> None:
     with memory.atomic():
         fresh = FlowRun.objects.select_for_update().filter(pk=run.pk, waiting=run.waiting).first()
         if fresh is None:

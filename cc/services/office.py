@@ -13,6 +13,7 @@ from cc.services.recalled import Recalled
 from cc.services.roll import Roll
 from cc.services.rows import Rows
 from cc.services.shared import Shared
+from luhyaapi import clock
 from luhyaapi.contracts.reports import HostFacts
 from luhyaapi.contracts.specs import PoolFacts
 from luhyaapi.transfer.cache import BlobCache
@@ -51,6 +52,8 @@ class Office:
     """By sha256, the hosts that have such a file."""
     segments: dict[str, Said] = field(default_factory=dict)
     """What each node was told of the hosts its networks span."""
+    since: float = field(default_factory=clock.now)
+    """When this process began, in seconds since 1970."""
     recalls: dict[str, Recalled] = field(default_factory=dict)
     """Instances whose place this cluster does not know, and what their nodes said."""
     lost: set[str] = field(default_factory=set)

@@ -58,7 +58,7 @@ def place(office: Office, order: InstanceRun, task: str, gen: int) -> tuple[Plac
         again = {"spec": row.spec | {"disk": gen}} if order.transient and row.found not in _RUNS else {}
         Placement.objects.filter(pk=row.pk).update(wanted=InstanceState.RUNNING, gen=gen, **again)
         row.refresh_from_db()
-    told = facts(row.pk, task)
+    told = facts(row.pk, task, gen)
     memory.on_commit(lambda: agent.report(told, task))
     return row, is_new
 
@@ -67,7 +67,7 @@ def replug(office: Office, instance: str, nics: Sequence[Nic], task: str) -> Non
     """It has these cards from now on; the CLC hears that too. In a transaction of the caller's."""
     row = Placement.objects.get(pk=instance)
     Placement.objects.filter(pk=instance).update(spec=row.spec | {"nics": [nic.model_dump(mode="json") for nic in nics]})
-    told = facts(instance, task)
+    told = facts(instance, task, row.fence)
     memory.on_commit(lambda: office.agent.report(told, task))
 
 
@@ -94,11 +94,11 @@ def recall(office: Office, report: MachineFacts, fence: int) -> bool:
         spec = machine.model_copy(update={"nics": nics, "display_port": port})
         Placement.objects.create(
             instance=report.instance, node=report.node, gen=report.gen, fence=report.fence, wanted=report.wanted, found_gen=report.gen,
-            found=InstanceState.RUNNING if report.runs else InstanceState.STOPPED, spec=spec.model_dump(mode="json"), cpus=machine.cpus,
+            found=_found_when(report), spec=spec.model_dump(mode="json"), cpus=machine.cpus,
             memory_mib=machine.memory_mib, disk_mib=machine.data_disk_mib,
         )
         pool.turn()
-        told = facts(report.instance, "")
+        told = facts(report.instance, "", report.fence)
         memory.on_commit(lambda: office.agent.report(told))
     return True
 
@@ -149,11 +149,11 @@ def find(instance: str) -> Placement | None:
     return Placement.objects.filter(pk=instance).first()
 
 
-def facts(instance: str, task: str) -> PlacementFacts:
-    """Where an instance is, as it is told; without a node when it has no place."""
+def facts(instance: str, task: str, free: int) -> PlacementFacts:
+    """Where an instance is, as it is told; without a node when it has no place of the fence ``free`` or an older one."""
     row = find(instance)
     if row is None:
-        return PlacementFacts(instance=instance, task=task, node="", fence=0)
+        return PlacementFacts(instance=instance, task=task, node="", fence=free)
     spec = spec_of(row)
     return PlacementFacts(
         instance=instance, task=task, node=row.node, fence=row.fence, nics=spec.nics, why=row.why,
@@ -174,6 +174,12 @@ def found(report: InstanceFacts) -> None:
         changes["wanted"] = _wanted_when(report.state)
         _turn_if(Placement.objects.filter(pk=report.instance).exclude(wanted=changes["wanted"]).exists())
     Placement.objects.filter(pk=report.instance).update(**changes)
+
+
+def told(report: MachineFacts) -> None:
+    """What its node has of it, which was asked for, holds. In a transaction of the caller's."""
+    _turn_if(Placement.objects.filter(pk=report.instance).exclude(wanted=report.wanted).exists())
+    Placement.objects.filter(pk=report.instance).update(wanted=report.wanted, gen=report.gen, found=_found_when(report), found_gen=report.gen)
 
 
 def want_as_found(instance: str) -> None:
@@ -200,12 +206,16 @@ def _turn_if(changes: bool) -> None:
 _RUNS = (InstanceState.RUNNING, InstanceState.STARTING)
 
 
+def _found_when(report: MachineFacts) -> InstanceState:
+    return InstanceState.RUNNING if report.runs else InstanceState.STOPPED
+
+
 def _wanted_when(found: str) -> InstanceState:
     return InstanceState.RUNNING if found in _RUNS else InstanceState.STOPPED
 
 
-def release(office: Office, instance: str, task: str) -> None:
-    """The place and everything lent with it are free; the CLC hears that too."""
+def release(office: Office, instance: str, task: str, gen: int = 0) -> None:
+    """The place and everything lent with it are free; the CLC hears that too. ``gen``: of the order that asks for it; 0: none does."""
     number, row = pool.alone(), find(instance)
     leases.give_back(instance)
     access.forget(instance)
@@ -213,7 +223,7 @@ def release(office: Office, instance: str, task: str) -> None:
     if row is not None:
         memory.on_commit(lambda: office.roll.released(number, row))
     memory.on_commit(lambda: office.arrivals.let_go(instance))
-    told = facts(instance, task)
+    told = facts(instance, task, max(gen, row.fence if row else 0))
     memory.on_commit(lambda: office.agent.report(told, task))
 
 

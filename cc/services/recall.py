@@ -29,21 +29,29 @@ def require(office: Office, instance: str, node: str, fence: int) -> None:
     """
     if not node or node in office.lost or is_known(instance, node, fence):
         return
-    now, said = clock.now(), office.recalls.get(instance)
-    is_new = said is not None and said.node == node and 0 <= now - said.at < (_HOLDS_S if said.answered else _AGAIN_S)
-    if said is not None and is_new and said.answered and not said.hinders:
-        return
-    if said is None or not is_new:
+    found(office, instance, node, fence)
+
+
+def found(office: Office, instance: str, node: str, fence: int) -> MachineFacts:
+    """What a node has of an instance, not older than a minute; it is asked if it has not said it. In no transaction.
+
+    Raises Unavailable(busy | host_silent) until it has answered.
+    """
+    now, known = clock.now(), office.recalls.get(instance)
+    is_new = known is not None and known.node == node and 0 <= now - known.at < (_HOLDS_S if known.said else _AGAIN_S)
+    if known is None or not is_new:
         _ask(office, instance, node, fence)
-    elif said.hinders:
-        raise Unavailable("busy", "The place of this instance cannot be known again now", said.hinders)
+    elif known.hinders:
+        raise Unavailable("busy", "The place of this instance cannot be known again now", known.hinders)
+    elif known.said is not None:
+        return known.said
     raise Unavailable("busy", "The cluster asks a node what it has of this instance", node)
 
 
 def told(office: Office, report: MachineFacts) -> None:
     """What a node has of an instance, once for each question. What it cannot be believed in is passed over, and asked for again."""
     asked = office.recalls.get(report.instance)
-    machine, is_open = report.machine, asked is not None and not asked.answered and 0 <= clock.now() - asked.at < _HOLDS_S
+    machine, is_open = report.machine, asked is not None and asked.said is None and 0 <= clock.now() - asked.at < _HOLDS_S
     if asked is None or not is_open or asked.node != report.node or (machine is not None and machine.instance != report.instance):
         _log.info("nobody asked for this machine", instance=report.instance, host=report.node)
         return
@@ -55,7 +63,7 @@ def told(office: Office, report: MachineFacts) -> None:
             # a report that fails for lack of room would come again for ever, and all others behind it
             hinders = str(e)
         _log.warning("a node told where an instance is", instance=report.instance, host=report.node, hinders=hinders)
-    answer = Recalled(report.node, clock.now(), asked.fence, answered=True, hinders=hinders)
+    answer = Recalled(report.node, clock.now(), asked.fence, report, hinders)
     memory.on_commit(lambda: office.recalls.update({report.instance: answer}))
 
 

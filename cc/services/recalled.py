@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from luhyaapi.contracts.reports import MachineFacts
+
 
 @dataclass(frozen=True)
 class Recalled:
@@ -15,6 +17,6 @@ class Recalled:
     node: str
     at: float
     fence: int = 0
-    answered: bool = False
+    said: MachineFacts | None = None
     hinders: str = ""
     """Why the answer is not that nothing is there."""

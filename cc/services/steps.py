@@ -21,6 +21,7 @@ from luhyaapi.contracts.commands import (
     InstanceStop,
     InstanceSubmit,
 )
+from luhyaapi.contracts.reports import MachineFacts
 from luhyaapi.contracts.vocabulary import DiskBus, InstanceState
 from luhyaapi.errors import Refused
 from luhyaapi.wire.signing import make_ticket
@@ -55,7 +56,7 @@ def _give_place_back(office: Office, run: FlowRun) -> Say | None:
     if not run.facts.get("is_new") or run.facts.get("left"):
         placements.want_as_found(run.instance)
         return None
-    placements.release(office, run.instance, run.task)
+    placements.release(office, run.instance, run.task, flows.gen_of(run))
     return Say(EdgeApply(), office.agent.me)
 
 
@@ -168,8 +169,20 @@ def _wipe(_office: Office, run: FlowRun) -> Say | None:
 
 
 def _release(office: Office, run: FlowRun) -> Say:
-    placements.release(office, run.instance, run.task)
+    placements.release(office, run.instance, run.task, flows.gen_of(run))
     return Say(EdgeApply(), office.agent.me)
+
+
+def _came_to_its_end(office: Office, run: FlowRun) -> MachineFacts | None:
+    """What its node has if that is what the order leads to, or what a newer one left. Raises Unavailable until the node has said it."""
+    place, order, gen = placements.find(run.instance), _image_order(run), flows.gen_of(run)
+    if place is None:
+        return None
+    said = recall.found(office, run.instance, place.node, place.fence)
+    if said.machine is None or said.fence < place.fence or said.gen < gen:
+        return None
+    is_done = said.machine.image == order.image and said.wanted == (InstanceState.RUNNING if order.boot else InstanceState.STOPPED)
+    return said if said.gen > gen or is_done else None
 
 
 _BOOT = Step("boot", _boot, _take_boot_back, lacking="fetch-cluster")
@@ -194,3 +207,5 @@ flows.FLOWS.update({
     InstanceSubmit.kind: (Step("halt", _halt), Step("push", _push)),
     InstanceDelete.kind: (Step("wipe", _wipe, _unchanged, commits=True), Step("release", _release)),
 })
+
+flows.PROOFS.update({InstanceRun.kind: _came_to_its_end, InstanceRestore.kind: _came_to_its_end})

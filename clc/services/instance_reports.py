@@ -29,7 +29,7 @@ def _held(ident: str) -> Instance | None:
 
 def _placed(report: PlacementFacts) -> None:
     row = _held(report.instance)
-    if row is None or row.state == InstanceState.DELETED:
+    if row is None or row.state == InstanceState.DELETED or report.fence < row.fence:
         return
     lost = hosts.lost(row.node) if not report.node else None
     if lost is not None and row.state not in (InstanceState.QUEUED, InstanceState.STARTING, InstanceState.STOPPING):

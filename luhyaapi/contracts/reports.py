@@ -227,7 +227,10 @@ class TaskSteps(Report):
 
 
 class PlacementFacts(Report):
-    """Where the cluster placed an instance, and why each other node was not chosen."""
+    """Where the cluster placed an instance, and why each other node was not chosen.
+
+    Without ``node`` it has no place of this ``fence``, nor of an older one; of a newer one this says nothing.
+    """
 
     v = 5
 
