@@ -10,7 +10,7 @@ from typing import Any
 
 from deploy.testbed.bed import Bed
 from luhyaapi.errors import Failed, Trouble
-from tests.soak import bed_deaths, bed_truth
+from tests.soak import bed_deaths, bed_truth, ledger
 from tests.support.bed_sight import NODES, guests
 
 REST_S = 120.0
@@ -29,10 +29,12 @@ class Case:
         self._deaths: list[tuple[str, str, str]] = []
 
     def next_death(self) -> tuple[str, str, str]:
-        """Which process dies at which moment now: each once before any a second time."""
+        """Which process dies at which moment now: each once before any a second time, and first what the ledger has seen least of."""
         if not self._deaths:
             self._deaths = bed_deaths.cases()
             self.chance.shuffle(self._deaths)
+            seen = ledger.runs("deaths")
+            self._deaths.sort(key=lambda death: -seen.get(bed_deaths.point(*death), 0))
         return self._deaths.pop()
 
     def stand(self) -> None:

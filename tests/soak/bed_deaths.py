@@ -79,6 +79,11 @@ def cases() -> list[tuple[str, str, str]]:
             for moment in (("guest",) if process == "guest" else (*MOMENTS, *POINTS.get((host, process), ())))]
 
 
+def point(host: str, process: str, moment: str) -> str:
+    """The name it is counted under."""
+    return f"{host} {process}: {moment}"
+
+
 def one_death(bed: Bed, host: str, process: str, moment: str) -> Death:
     """A whole trial; afterwards nothing of it is there. Raises AssertionError with what is wrong two minutes after the kill."""
     try:

@@ -176,7 +176,7 @@ def run(bed: Bed, budget: Budget, kinds: list[str], again: str, broker_s: float 
         try:
             if kind == "deaths":
                 host, process, moment = case.next_death()
-                point = f"{host} {process}: {moment}"
+                point = bed_deaths.point(host, process, moment)
                 bed_deaths.one_death(bed, host, process, moment)
             elif kind == "faults":
                 fault, seconds = faults[(number - 1) // len(kinds) % len(faults)]

@@ -82,6 +82,11 @@ def number(replay: str) -> int:
     return int(replay.rpartition(" ")[2])
 
 
+def runs(kind: str, file: Path = FILE) -> dict[str, int]:
+    """How often each point of a kind was tried."""
+    return {point: entry["runs"] for point, entry in json.loads(file.read_text("utf-8")).get(kind, {}).items()}
+
+
 @contextmanager
 def opened(file: Path) -> Iterator[dict[str, Any]]:
     """The ledger, written when this is closed; nobody else has it meanwhile."""
