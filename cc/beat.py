@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cc.services import access, edge, flows, lent, placements, pool, prefetches, segments, strangers
+from cc.services import access, edge, flows, lent, listings, placements, pool, prefetches, segments, strangers
 from cc.services.office import Office
 from luhyaapi import clock, log
 from luhyaapi.agent import Agent
@@ -15,6 +15,8 @@ from luhyadb.models import Child
 _log = log.get(__name__)
 _DAY_S = 86400.0
 _TELL_ALL_EVERY_S = 600.0
+_TELL_ALL_AT_FIRST_S = 120.0
+"""At first with each repair: of what is just being done a listing says nothing."""
 
 
 class Beat:
@@ -24,7 +26,8 @@ class Beat:
         self._agent = agent
         self._trouble = ""
         self._strangers = ""
-        self._told_all_at: float | None = None
+        self._told_all_at = -_TELL_ALL_EVERY_S
+        self._greeted_at = 0.0
 
     @property
     def _office(self) -> Office:
@@ -35,7 +38,7 @@ class Beat:
         """We are there."""
         network = self._agent.settings.network
         self._agent.report(hello(self._agent.me, self._agent.shape, self._agent.settings, subnet=network.subnet, subnet6=network.subnet6))
-        self._told_all_at = None
+        self._greeted_at = clock.monotonic()
 
     def beat(self) -> None:
         """How we are."""
@@ -52,9 +55,11 @@ class Beat:
 
     def reconcile(self) -> None:
         """Repair what does not fit; now and then say which places there are, whatever was lost on the way."""
-        if self._told_all_at is None or clock.monotonic() - self._told_all_at > _TELL_ALL_EVERY_S:
-            self._told_all_at = clock.monotonic()
+        now = clock.monotonic()
+        if now - self._greeted_at < _TELL_ALL_AT_FIRST_S or now - self._told_all_at > _TELL_ALL_EVERY_S:
+            self._told_all_at = now
             placements.tell_all(self._office)
+        listings.look(self._office)
         self._office.arrivals.go_on()
         for instance in placements.sweep():
             _log.warning("lease without a placement given back", instance=instance)

@@ -10,6 +10,7 @@ from cc.services import (
     flows,
     lent,
     library,
+    listings,
     losses,
     networks,
     placements,
@@ -68,6 +69,8 @@ class _Flow(Handler[OnInstance]):
 
     def run(self, job: Job, command: OnInstance) -> Done:
         recall.require(job.services, command.instance, command.node, job.envelope.fence)
+        if isinstance(command, InstanceRun):
+            listings.require(job.services, command.instance, job.envelope.gen)
         with memory.atomic():
             before = FlowRun.objects.filter(instance=command.subject, ended_at=0).exclude(pk=job.id).exists()
             if before:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cc.services import children, flows, placements, prefetches, recall
+from cc.services import children, flows, listings, placements, prefetches, recall
 from cc.services.office import Office
 from luhyaapi.contracts.base import Envelope
-from luhyaapi.contracts.reports import Hello, HostFacts, InstanceFacts, MachineFacts, Outcome
+from luhyaapi.contracts.reports import Hello, HostFacts, InstanceFacts, MachineFacts, MachinesFacts, Outcome
 from luhyaapi.role import reduces, reduces_all
 
 
@@ -36,6 +36,12 @@ def instance_facts(_office: Office, _envelope: Envelope, report: InstanceFacts) 
 def machine_facts(office: Office, _envelope: Envelope, report: MachineFacts) -> None:
     """What of an instance is on a node that was asked."""
     recall.told(office, report)
+
+
+@reduces(MachinesFacts)
+def machines_facts(office: Office, _envelope: Envelope, report: MachinesFacts) -> None:
+    """Which instances a node has."""
+    listings.heard(office, report)
 
 
 @reduces(Outcome)

@@ -148,6 +148,13 @@ class Journal:
         with self._write() as db:
             db.execute("update commands set due = ?, attempts = attempts + 1 where id = ?", (until, command))
 
+    def hasten(self) -> None:
+        """Try all that wait again now."""
+        now = clock.now()
+        if self._connect().execute("select 1 from commands where state = ? and due > ? limit 1", (ACCEPTED, now)).fetchone():
+            with self._write() as db:
+                db.execute("update commands set due = ? where state = ? and due > ?", (now, ACCEPTED, now))
+
     def pend(self, command: str) -> None:
         """A flow goes on with it and will end it."""
         with self._write() as db:

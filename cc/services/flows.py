@@ -100,6 +100,11 @@ def node_of(run: FlowRun) -> str:
     return str(getattr(order_of(run), "node", ""))
 
 
+def has_begun(run: FlowRun) -> bool:
+    """Whether a flow came past its first step, or at least to it: one that found no room did not, and another of its generation may have."""
+    return bool(run.facts.get("steps"))
+
+
 def go(office: Office, command: str) -> None:
     """Move a flow as far as it goes now, in one transaction: until a step waits for its Outcome, or the flow ends."""
     with memory.atomic():

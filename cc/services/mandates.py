@@ -6,7 +6,16 @@ from functools import singledispatch
 
 from luhyaapi import ids
 from luhyaapi.contracts.base import Envelope, Report
-from luhyaapi.contracts.reports import Hello, HostFacts, InstanceFacts, MachineFacts, Outcome, ProbeFacts, Progress
+from luhyaapi.contracts.reports import (
+    Hello,
+    HostFacts,
+    InstanceFacts,
+    MachineFacts,
+    MachinesFacts,
+    Outcome,
+    ProbeFacts,
+    Progress,
+)
 from luhyaapi.errors import Refused
 from luhyadb.models import FlowRun, Placement, Prefetch
 
@@ -48,6 +57,11 @@ def _(report: InstanceFacts, sender: str) -> None:
 @_judge.register
 def _(report: MachineFacts, sender: str) -> None:
     """Whether this cluster asked it is looked at where the answer is taken."""
+    _about_itself(report.node, sender)
+
+
+@_judge.register
+def _(report: MachinesFacts, sender: str) -> None:
     _about_itself(report.node, sender)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cc.drivers.base import EdgeDriver
 from cc.services.arrivals import ClusterArrivals
 from cc.services.asked import Asked
-from cc.services.recalled import Recalled
+from cc.services.recalled import Listing, Recalled
 from cc.services.roll import Roll
 from cc.services.rows import Rows
 from cc.services.shared import Shared
@@ -54,6 +54,8 @@ class Office:
     """What each node was told of the hosts its networks span."""
     since: float = field(default_factory=clock.now)
     """When this process began, in seconds since 1970."""
+    listings: dict[str, Listing] = field(default_factory=dict)
+    """By node, which instances it was told of, as it said since this process began."""
     recalls: dict[str, Recalled] = field(default_factory=dict)
     """Instances whose place this cluster does not know, and what their nodes said."""
     lost: set[str] = field(default_factory=set)

@@ -64,7 +64,13 @@ def told(office: Office, report: MachineFacts) -> None:
             hinders = str(e)
         _log.warning("a node told where an instance is", instance=report.instance, host=report.node, hinders=hinders)
     answer = Recalled(report.node, clock.now(), asked.fence, report, hinders)
-    memory.on_commit(lambda: office.recalls.update({report.instance: answer}))
+    memory.on_commit(lambda: _answered(office, answer))
+
+
+def _answered(office: Office, answer: Recalled) -> None:
+    if answer.said is not None:
+        office.recalls[answer.said.instance] = answer
+    office.agent.worker.hurry()
 
 
 def is_known(instance: str, node: str, fence: int) -> bool:
@@ -72,7 +78,7 @@ def is_known(instance: str, node: str, fence: int) -> bool:
     place = Placement.objects.filter(pk=instance).values_list("node", "fence").first()
     if place is not None:
         return place[1] > fence or (place[0] == node and place[1] >= fence)
-    return any(flows.gen_of(run) >= fence for run in FlowRun.objects.filter(instance=instance, ended_at__gt=0))
+    return any(flows.gen_of(run) >= fence for run in FlowRun.objects.filter(instance=instance, ended_at__gt=0) if flows.has_begun(run))
 
 
 def _ask(office: Office, instance: str, node: str, fence: int) -> None:

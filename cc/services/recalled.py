@@ -8,6 +8,14 @@ from luhyaapi.contracts.reports import MachineFacts
 
 
 @dataclass(frozen=True)
+class Listing:
+    """Which instances a node has; None until it has said that. ``at``: when it was asked, in seconds since 1970."""
+
+    at: float
+    instances: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
 class Recalled:
     """A question to a node and its answer. ``at``: when it was asked, and from the answer on when that came (seconds since 1970).
 

@@ -360,14 +360,13 @@ def lost(host_id: str) -> Host | None:
 def repair(pictures: dict[str, dict[str, Any]]) -> int:
     """Say to clusters again what got lost on the way: whom to let in, to drain, to forget. ``pictures``: their facts by host; how many orders."""
     said = 0
-    waiting = set(Outbox.objects.values_list("to", flat=True))
     for cluster in hosts_of(Role.CC):
         children = pictures.get(cluster.pk, {}).get("children")
-        if children is None or cluster.pk in waiting:
+        if children is None:
             continue
         for host in Host.objects.filter(boss=cluster.pk).exclude(certificate="", state=HostState.NEW):
             order = _missing(host, children)
-            if order is not None:
+            if order is not None and not Outbox.objects.filter(to=cluster.pk, order__contains=host.pk).exists():
                 outbox.send(order, cluster.pk, sender=own().id, task=ids.new("tsk"))
                 said += 1
     return said

@@ -67,7 +67,7 @@ def _reservations(cluster: Host) -> tuple[ReservationSpec, ...]:
 
 def repair(pictures: Mapping[str, Mapping[str, Any]]) -> int:
     """Say the networks again to clusters that did not hear the last word. ``pictures``: their facts by host; how many."""
-    waiting = set(Outbox.objects.values_list("to", flat=True))
+    waiting = set(Outbox.objects.filter(subject=NetworksSet.kind.partition("/")[0]).values_list("to", flat=True))
     said = 0
     for plan in NetworkPlan.objects.all():
         heard = pictures.get(plan.pk, {}).get("networks")

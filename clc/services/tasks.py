@@ -10,7 +10,7 @@ from clc.services.own import own
 from luhyaapi import clock, ids
 from luhyaapi.command.send import Order
 from luhyaapi.contracts.base import Command
-from luhyaapi.contracts.commands import TaskCancel
+from luhyaapi.contracts.commands import COMMANDS, TaskCancel
 from luhyaapi.contracts.reports import Outcome, TaskSteps
 from luhyaapi.contracts.specs import StepFacts
 from luhyaapi.contracts.vocabulary import TaskState, Verb
@@ -18,7 +18,7 @@ from luhyaapi.errors import Refused
 from luhyaapi.journal import KEEP_S
 from luhyaapi.machines import TASK
 from luhyadb import memory, outbox, scope
-from luhyadb.models import Account, Host, Task, TaskOrder, TaskStep
+from luhyadb.models import Account, Host, Instance, Task, TaskOrder, TaskStep
 
 _SLACK_S = 60.0
 PREPARE, SUBMIT = "workspace/prepare", "workspace/submit"
@@ -236,10 +236,20 @@ def _again(task: Task) -> int:
         return 0
     with memory.atomic():
         for text in unsaid:
-            outbox.put(Order.model_validate_json(text))
+            outbox.put(_as_known_now(Order.model_validate_json(text)))
         if task.state == TaskState.CANCELLING:
             _tell_cancel(task)
     return len(unsaid)
+
+
+def _as_known_now(order: Order) -> Order:
+    """The same order, with the place that its instance has by now: its receiver may have forgotten that it gave it one."""
+    kind = COMMANDS[order.kind]
+    place = Instance.objects.filter(pk=order.subject).exclude(node="").values_list("node", "fence").first() if "node" in kind.model_fields else None
+    if place is None:
+        return order
+    body = kind.model_validate_json(order.body).model_copy(update={"node": place[0]}).model_dump_json()
+    return order.model_copy(update={"body": body, "fence": place[1]})
 
 
 def _tell_cancel(task: Task) -> None:

@@ -125,6 +125,11 @@ class Worker:
                 self._pool.submit(self._carry_out, row)
         return begun
 
+    def hurry(self) -> None:
+        """What some orders waited for may be there: all that wait are tried again at once."""
+        self._agent.journal.hasten()
+        self._agent.wake_worker()
+
     def stop(self) -> None:
         """Let handlers reach their next checkpoint; what is open is resumed at the next start."""
         self._stop.set()

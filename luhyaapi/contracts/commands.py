@@ -203,10 +203,10 @@ class InstanceRecall(Command):
 
 
 class MachineTell(Command):
-    """Say what of an instance is on this node; nothing changes."""
+    """Say what of an instance is on this node, or without one which are; nothing changes."""
 
-    to, timeout_s = Role.NC, 60
-    instance: InsId
+    to, timeout_s, v = Role.NC, 60, 2
+    instance: InsId | Literal[""] = ""
 
 
 class ImageFetch(Command):

@@ -263,6 +263,19 @@ class PlacesFacts(Report):
         return f"places:{self.host}:{self.after}"
 
 
+class MachinesFacts(Report):
+    """Every instance that a node was told of, as its cluster asked. May be lost: it is asked again."""
+
+    durable = False
+    node: HostId
+    instances: tuple[InsId, ...] = Field(max_length=10_000)
+
+    @property
+    def subject(self) -> str:
+        """One picture per node."""
+        return f"machines:{self.node}"
+
+
 class MachineFacts(Report):
     """What of an instance is on a node, as its cluster asked: its machine, if the node was told one, and what shall become of it.
 

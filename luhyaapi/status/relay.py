@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from luhyaapi import clock, log
 from luhyaapi.contracts.base import Envelope, Report
-from luhyaapi.contracts.reports import REPORTS, HostFacts, HostsFacts, JoinAsked, MachineFacts, Outcome
+from luhyaapi.contracts.reports import REPORTS, HostFacts, HostsFacts, JoinAsked, MachineFacts, MachinesFacts, Outcome
 from luhyaapi.errors import Refused, of
 from luhyaapi.wire import signing
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from luhyaapi.agent import Agent
 
 _log = log.get(__name__)
-ENDS_HERE = frozenset({Outcome.kind, JoinAsked.kind, MachineFacts.kind})
-"""Reports a boss answers itself: an Outcome ends the boss's own order, and it asked for the facts of a machine itself."""
+ENDS_HERE = frozenset({Outcome.kind, JoinAsked.kind, MachineFacts.kind, MachinesFacts.kind})
+"""Reports a boss answers itself: an Outcome ends the boss's own order, and it asked for the facts of machines itself."""
 SUBJECTS_KEPT = 20_000
 DURABLE_AT_ONCE = 100
 """Durable reports in one transaction: nobody else writes meanwhile."""

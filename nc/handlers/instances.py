@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from luhyaapi.contracts.commands import DomainConnect, DomainDelete, DomainStart, DomainStop, MachineTell, StreamOpen
+from luhyaapi.contracts.reports import MachinesFacts
 from luhyaapi.errors import Trouble
 from luhyaapi.role import Done, Handler, Job, handles
 from luhyaapi.wire import stream
@@ -54,11 +55,16 @@ class DeleteDomain(Handler[DomainDelete]):
 
 @handles(MachineTell)
 class TellMachine(Handler[MachineTell]):
-    """Say what of it is here."""
+    """Say what of it is here; or of which there is something, and then how each is."""
 
     def run(self, job: Job, command: MachineTell) -> None:
         """Raises Unavailable while the hypervisor cannot be asked."""
-        job.services.agent.report(job.services.domains.machine(command.instance), job.task)
+        agent, domains = job.services.agent, job.services.domains
+        if command.instance:
+            agent.report(domains.machine(command.instance), job.task)
+        else:
+            domains.tell_all()
+            agent.report(MachinesFacts(node=agent.me, instances=tuple(domains.wanted.all())), job.task)
 
 
 @handles(StreamOpen)

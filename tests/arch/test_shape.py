@@ -12,7 +12,7 @@ import tomllib
 import pytest
 
 from luhyaapi.contracts.commands import COMMANDS
-from luhyaapi.contracts.reports import REPORTS, HostsFacts, MachineFacts
+from luhyaapi.contracts.reports import REPORTS, HostsFacts, MachineFacts, MachinesFacts
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.role import RoleShape
 from luhyaapi.wire.topology import CONTROL, ROUTES, boss_of
@@ -60,8 +60,8 @@ def test_a_role_handles_exactly_the_orders_that_name_it(role: str) -> None:
 
 def test_every_report_is_reduced_at_the_top() -> None:
     shape = _shape("clc")
-    opened_or_below = {HostsFacts.kind, MachineFacts.kind}
-    assert set(shape.reducers) | set(shape.gatherers) | opened_or_below == set(REPORTS), "heartbeats are opened by the relay, a machine ends at its cluster"
+    opened_or_below = {HostsFacts.kind, MachineFacts.kind, MachinesFacts.kind}
+    assert set(shape.reducers) | set(shape.gatherers) | opened_or_below == set(REPORTS), "heartbeats are opened by the relay, machines end at their cluster"
     assert not set(shape.reducers) & set(shape.gatherers)
 
 

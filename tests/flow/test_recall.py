@@ -23,6 +23,11 @@ def _forget(cloud, *made):
     cloud.crash("cc")
 
 
+def _grow_old(cloud):
+    """The cluster's process does not wait for its nodes any more before it places anything."""
+    cloud.role("cc").since -= 3600
+
+
 def _place(cloud, one):
     with memory.thread_of("cc"):
         return Placement.objects.filter(pk=one).first()
@@ -104,6 +109,7 @@ def test_an_address_that_was_lent_to_somebody_else_meanwhile_is_exchanged(cloud)
     ip = _seen(one)[1][0]["ip"]
     _deaf_to_listings(cloud)
     _forget(cloud, one)
+    _grow_old(cloud)
     other = cloud.do()
     assert _seen(other)[1][0]["ip"] == ip, "it was the lowest that is free"
     _do(cloud, "start", one)
@@ -230,6 +236,7 @@ def test_without_room_for_what_it_was_lent_only_its_own_order_waits(cloud):
     ip = _seen(one)[1][0]["ip"]
     _deaf_to_listings(cloud)
     _forget(cloud, one)
+    _grow_old(cloud)
     other = cloud.do()
     assert _seen(other)[1][0]["ip"] == ip
     house = cloud.p.houses["cc"].agent

@@ -74,8 +74,8 @@ def nothing_lent_twice(history: list[Record]) -> Iterator[str]:
 
 
 def lent_things_rest(history: list[Record]) -> Iterator[str]:
-    """An address is not given to another owner before it has rested."""
-    if any(r["who"] == "fault" and r["what"].startswith("clock") for r in history):
+    """An address is not given to another owner before it has rested. A copy from before it was lent does not know that it was."""
+    if any(r["who"] == "fault" and r["what"].startswith(("clock", "older_copy")) for r in history):
         return
     freed: dict[str, tuple[float, str]] = {}
     for r in _effects(history):

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from django.db import connections
+
 from tests.simulator import lies
 from tests.simulator.plan import Item
 
@@ -224,6 +226,18 @@ class Faults:
                 hypervisor.end(facts.instance)
 
     # ---- disks and clocks
+
+    def _older_copy(self, _item: Item) -> Any:
+        """The cluster's database and journal are later those of now, as after a restored backup."""
+        sim, journal = self._sim, self._sim.p.folder / "cc" / "journal.sqlite"
+        copy, journals = connections["cc"].connection.serialize(), sim.disks.journals()["cc"]
+
+        def restore() -> None:
+            sim.kill("cc", "its disk is restored from before", back_s=2.0)
+            connections["cc"].connection.deserialize(copy)
+            sim.disks.give_journal(journal, journals)
+
+        return "cc", restore
 
     def _slow_disk(self, item: Item) -> Any:
         sim, name = self._sim, self._role(item.dice[0])

@@ -78,6 +78,9 @@ def make(seed: str, *, kinds: tuple[str, ...] | None = None, only: tuple[str, ..
         items += _prefetches(seed, moments, LASTS_S * longer)
     if only is None or "restore" in only:
         items += _restores(seed, moments, LASTS_S * longer)
+    if is_free and not any(i.name == "join" for i in items):
+        # nobody asks a host of which the copy knows nothing
+        items += _older_copies(seed, moments)
     if is_free or "submit" in (only or ()):
         items += _of_images(seed, is_calm=not kinds or not is_free, always=not is_free)
     return Plan(seed, kinds, actions, tuple(sorted(items, key=lambda i: i.at)))
@@ -112,6 +115,14 @@ def _restores(seed: str, moments: list[float], lasts_s: float) -> list[Item]:
     if rng.random() > 0.25:
         return []
     return [Item(min(rng.choice(moments) + rng.random(), lasts_s), "client", "restore", _dice(rng)) for _ in range(rng.randint(1, 3))]
+
+
+def _older_copies(seed: str, moments: list[float]) -> list[Item]:
+    """Of every tenth seed."""
+    rng = random.Random(f"older copy {seed}")
+    if rng.random() > 0.1:
+        return []
+    return [Item(rng.choice(moments), "fault", "older_copy", _dice(rng), rng.choice((1.0, 5.0, 15.0, 40.0)))]
 
 
 def _dice(rng: random.Random) -> tuple[float, ...]:
