@@ -148,12 +148,12 @@ class Journal:
         with self._write() as db:
             db.execute("update commands set due = ?, attempts = attempts + 1 where id = ?", (until, command))
 
-    def hasten(self) -> None:
-        """Try all that wait again now."""
-        now = clock.now()
-        if self._connect().execute("select 1 from commands where state = ? and due > ? limit 1", (ACCEPTED, now)).fetchone():
+    def hasten(self, subject: str = "") -> None:
+        """Try all that wait again now, or those on a subject."""
+        of, now = "state = ? and due > ? and ? in ('', subject)", clock.now()
+        if self._connect().execute(f"select 1 from commands where {of} limit 1", (ACCEPTED, now, subject)).fetchone():  # noqa: S608 - our own words
             with self._write() as db:
-                db.execute("update commands set due = ? where state = ? and due > ?", (now, ACCEPTED, now))
+                db.execute(f"update commands set due = ? where {of}", (now, ACCEPTED, now, subject))  # noqa: S608 - our own words
 
     def pend(self, command: str) -> None:
         """A flow goes on with it and will end it."""

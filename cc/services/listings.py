@@ -17,7 +17,7 @@ from luhyaapi.errors import Unavailable
 from luhyadb import memory, outbox
 from luhyadb.models import Child
 
-_LASTS_S, _AGAIN_S = 120.0, 5.0
+_LASTS_S, _AGAIN_S, _LOOK_S = 120.0, 5.0, 1.0
 _SINCE_V = 2
 """The first version of the order that lists."""
 
@@ -27,21 +27,16 @@ def require(office: Office, instance: str, gen: int) -> None:
 
     An instance that a node has already has its place there then. Raises Unavailable(busy | host_silent).
     """
-    if not _is_new(office):
+    if not _is_new(office) or placements.find(instance) is not None:
         return
-    placed = placements.known()
-    if instance in placed:
-        return
-    if waited_for := _silent_yet(office):
+    waited_for, unknown = _seen(office)
+    if waited_for:
         raise Unavailable("busy", "The cluster has just begun and asks its nodes what they have", waited_for)
-    unknown = _unknown(office, placed)
     if instance in unknown:
-        node = unknown.pop(instance)
+        node = unknown[instance]
         if recall.found(office, instance, node, gen).machine is not None:
             return
-        _ask(office, node)
-    for node in sorted(set(unknown.values())):
-        _ask(office, node)
+        unknown = {one: node for one, node in unknown.items() if one != instance}
     if unknown:
         raise Unavailable("busy", "The cluster has just begun and does not know all instances again", ", ".join(sorted(unknown)[:5]))
 
@@ -49,7 +44,7 @@ def require(office: Office, instance: str, gen: int) -> None:
 def look(office: Office) -> None:
     """Have every node asked, while this process is new."""
     if _is_new(office):
-        _silent_yet(office)
+        _seen(office)
 
 
 def heard(office: Office, report: MachinesFacts) -> None:
@@ -58,7 +53,9 @@ def heard(office: Office, report: MachinesFacts) -> None:
 
     def keep() -> None:
         office.listings[report.node] = listing
-        office.agent.worker.hurry()
+        office.unknown = None
+        if all(each.instances is not None for each in list(office.listings.values())):
+            office.agent.worker.hurry()
 
     memory.on_commit(keep)
 
@@ -71,7 +68,7 @@ def _silent_yet(office: Office) -> str:
     """A node that is heard and has not answered, having asked all; empty when there is none."""
     first = ""
     for child in Child.objects.filter(role=Role.NC).order_by("pk"):
-        listing, speaks = office.listings.get(child.pk), child.speaks.get(MachineTell.kind, _SINCE_V)
+        listing, speaks = office.listings.get(child.pk), child.speaks.get(MachineTell.kind, 0 if child.speaks else _SINCE_V)
         if speaks < _SINCE_V or (listing is not None and listing.instances is not None) or children.is_silent(office, child):
             continue
         _ask(office, child.pk)
@@ -79,9 +76,16 @@ def _silent_yet(office: Office) -> str:
     return first
 
 
-def _unknown(office: Office, placed: set[str]) -> dict[str, str]:
-    """Instances without a place here, and the nodes that have them."""
-    return {one: node for node, listing in office.listings.items() for one in (listing.instances or frozenset()) - placed}
+def _seen(office: Office) -> tuple[str, dict[str, str]]:
+    """A node that has not answered, and instances without a place with the nodes that have them; at most once a second, for many orders may wait."""
+    now, seen = clock.monotonic(), office.unknown
+    if seen is None or not 0 <= now - seen[0] < _LOOK_S:
+        placed = placements.known()
+        unknown = {one: node for node, listing in list(office.listings.items()) for one in (listing.instances or frozenset()) - placed}
+        for node in sorted(set(unknown.values())):
+            _ask(office, node)
+        seen = office.unknown = now, _silent_yet(office), unknown
+    return seen[1], seen[2]
 
 
 def _ask(office: Office, node: str) -> None:

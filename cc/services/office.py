@@ -56,6 +56,8 @@ class Office:
     """When this process began, in seconds since 1970."""
     listings: dict[str, Listing] = field(default_factory=dict)
     """By node, which instances it was told of, as it said since this process began."""
+    unknown: tuple[float, str, dict[str, str]] | None = None
+    """When it was looked (monotonic seconds): a node that has not answered, and those of them that have no place here with their nodes."""
     recalls: dict[str, Recalled] = field(default_factory=dict)
     """Instances whose place this cluster does not know, and what their nodes said."""
     lost: set[str] = field(default_factory=set)
@@ -86,6 +88,7 @@ class Office:
 
     def forget(self, host: str) -> None:
         """A child is gone."""
+        self.listings.pop(host, None)
         before = self.facts.pop(host, None)
         for blob in before.blobs if before else ():
             self.holders.get(blob, set()).discard(host)

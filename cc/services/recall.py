@@ -70,7 +70,7 @@ def told(office: Office, report: MachineFacts) -> None:
 def _answered(office: Office, answer: Recalled) -> None:
     if answer.said is not None:
         office.recalls[answer.said.instance] = answer
-    office.agent.worker.hurry()
+        office.agent.worker.hurry(answer.said.instance)
 
 
 def is_known(instance: str, node: str, fence: int) -> bool:

@@ -125,9 +125,9 @@ class Worker:
                 self._pool.submit(self._carry_out, row)
         return begun
 
-    def hurry(self) -> None:
-        """What some orders waited for may be there: all that wait are tried again at once."""
-        self._agent.journal.hasten()
+    def hurry(self, subject: str = "") -> None:
+        """What orders on a subject waited for is there, or what any did: they are tried again at once."""
+        self._agent.journal.hasten(subject)
         self._agent.wake_worker()
 
     def stop(self) -> None:

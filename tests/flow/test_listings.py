@@ -102,10 +102,13 @@ def test_what_nobody_knows_holds_nothing_up_for_longer_than_two_minutes(cloud):
     assert cloud.task(task) == ("done", None)
 
 
-def test_a_node_of_before_is_not_asked(cloud):
+@pytest.mark.parametrize("knows", [{MachineTell.kind: 1}, {}])
+def test_a_node_of_before_is_not_asked(cloud, knows):
     with memory.thread_of("cc"):
         for child in Child.objects.filter(role="nc"):
-            Child.objects.filter(pk=child.pk).update(speaks=child.speaks | {MachineTell.kind: 1})
+            speaks = {kind: v for kind, v in child.speaks.items() if kind != MachineTell.kind}
+            Child.objects.filter(pk=child.pk).update(speaks=speaks | knows)
+    cloud.crash("cc")
     kinds = []
     cloud.tap(lambda _direction, _host, message: kinds.append(opened(message)["kind"]) or [message])
     cloud.do()

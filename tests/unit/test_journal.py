@@ -75,6 +75,15 @@ def test_ending_an_unknown_order_changes_nothing(journal: Journal) -> None:
     assert journal.counts() == (0, 0)
 
 
+@pytest.mark.parametrize("subject", ["", "ins-00000001"])
+def test_what_is_waited_for_is_there_before_its_time(journal: Journal, time: ManualClock, subject: str) -> None:
+    for n in (1, 2):
+        journal.accept(_envelope(n).model_copy(update={"subject": f"ins-0000000{n}"}), "quick")
+        journal.postpone(_envelope(n).id, clock.now() + 9)
+    journal.hasten(subject)
+    assert [row.due <= clock.now() for row in journal.open_rows()] == [True, subject == ""]
+
+
 def test_a_postponed_order_waits_and_counts(journal: Journal, time: ManualClock) -> None:
     journal.accept(_envelope(), "quick")
     journal.postpone(_envelope().id, clock.now() + 5)
