@@ -16,7 +16,7 @@ _log = log.get(__name__)
 _DAY_S = 86400.0
 _TELL_ALL_EVERY_S = 600.0
 _TELL_ALL_AT_FIRST_S = 120.0
-"""At first with each repair: of what is just being done a listing says nothing."""
+"""When the process is new, with each repair: of what is just being done a listing says nothing."""
 
 
 class Beat:
@@ -26,8 +26,7 @@ class Beat:
         self._agent = agent
         self._trouble = ""
         self._strangers = ""
-        self._told_all_at = -_TELL_ALL_EVERY_S
-        self._greeted_at = 0.0
+        self._told_all_at: float | None = None
 
     @property
     def _office(self) -> Office:
@@ -38,7 +37,7 @@ class Beat:
         """We are there."""
         network = self._agent.settings.network
         self._agent.report(hello(self._agent.me, self._agent.shape, self._agent.settings, subnet=network.subnet, subnet6=network.subnet6))
-        self._greeted_at = clock.monotonic()
+        self._told_all_at = None
 
     def beat(self) -> None:
         """How we are."""
@@ -56,7 +55,8 @@ class Beat:
     def reconcile(self) -> None:
         """Repair what does not fit; now and then say which places there are, whatever was lost on the way."""
         now = clock.monotonic()
-        if now - self._greeted_at < _TELL_ALL_AT_FIRST_S or now - self._told_all_at > _TELL_ALL_EVERY_S:
+        is_new = 0 <= clock.now() - self._office.since < _TELL_ALL_AT_FIRST_S
+        if is_new or self._told_all_at is None or now - self._told_all_at > _TELL_ALL_EVERY_S:
             self._told_all_at = now
             placements.tell_all(self._office)
         listings.look(self._office)

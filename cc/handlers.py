@@ -78,6 +78,7 @@ class _Flow(Handler[OnInstance]):
             if flows.is_overtaken(job.envelope):
                 raise Refused("state", "A newer order on this instance came first", "this one was late")
             flows.open_flow(job.envelope)
+        job.services.begun.add(job.id)
         flows.go(job.services, job.id)
         return PENDING
 

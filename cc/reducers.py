@@ -16,6 +16,7 @@ def hello(office: Office, _envelope: Envelope, report: Hello) -> None:
     """A child is there."""
     children.hello(report)
     children.joined(office, report.host)
+    listings.greeted(office, report)
 
 
 @reduces_all(HostFacts)

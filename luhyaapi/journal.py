@@ -109,9 +109,10 @@ class Journal:
             del self._local.db
 
     def next_epoch(self) -> int:
-        """A counter raised at each start: reports of a later life are always newer."""
+        """Raised at each start, and to the time: reports of a later life are always newer, also than those of a life that a restored copy forgot."""
         with self._write() as db:
-            db.execute("insert into facts values ('epoch', '1') on conflict (name) do update set value = value + 1")
+            first = int(clock.now())
+            db.execute("insert into facts values ('epoch', ?) on conflict (name) do update set value = max(value + 1, ?)", (first, first))
             return int(db.execute("select value from facts where name = 'epoch'").fetchone()[0])
 
     def accept(self, envelope: Envelope, lane: str) -> Row | None:

@@ -17,7 +17,7 @@ from luhyaapi.contracts.base import Command, Envelope
 from luhyaapi.contracts.commands import COMMANDS, InstanceDelete, TaskCancel
 from luhyaapi.contracts.reports import MachineFacts, Outcome, TaskSteps
 from luhyaapi.contracts.specs import StepFacts
-from luhyaapi.errors import Bug, Failed, Refused, Trouble, Unavailable, from_wire, of
+from luhyaapi.errors import Bug, Failed, Refused, Trouble, from_wire, of
 from luhyaapi.journal import KEEP_S, PENDING
 from luhyadb import memory, outbox
 from luhyadb.models import FlowRun
@@ -60,7 +60,7 @@ FLOWS: dict[str, tuple[Step, ...]] = {}
 PROOFS: dict[str, Callable[[Office, FlowRun], MachineFacts | None]] = {}
 """By kind, what the node has of an order that came to its end unheard, as after a restored database; None: it did not.
 
-Asked before anything is taken back by a process which began after the deadline. Raises Unavailable while that is not known.
+Asked before a flow that another process began is taken back for want of an answer. Raises Trouble while that is not known.
 """
 
 
@@ -101,8 +101,8 @@ def node_of(run: FlowRun) -> str:
 
 
 def has_begun(run: FlowRun) -> bool:
-    """Whether a flow came past its first step, or at least to it: one that found no room did not, and another of its generation may have."""
-    return bool(run.facts.get("steps"))
+    """Whether a flow had a place or came past its first step: one that found no room did not, and another of its generation may have."""
+    return bool(run.facts.get("is_new")) or len(run.facts.get("steps", {})) > 1
 
 
 def go(office: Office, command: str) -> None:
@@ -216,6 +216,8 @@ def _settle(office: Office, run: FlowRun, steps: tuple[Step, ...]) -> None:
 def _end(office: Office, run: FlowRun) -> None:
     """The one Outcome of the CLC's order."""
     error = from_wire(run.error) if run.error else None
+    office.begun.discard(run.command)
+    office.doubts.pop(run.command, None)
     envelope = Envelope.model_validate_json(run.envelope)
     place = placements.facts(run.instance, envelope.task, envelope.gen)
     office.agent.worker.end(envelope, error, {**run.facts.get("outcome", {}), "place": place})
@@ -239,12 +241,20 @@ def ended(office: Office, report: Outcome) -> None:
             run.back, run.waiting = True, ""
         else:
             _advance(run)
+    elif is_doubtful(office, run) and run.facts.get("at") == office.agent.me:
+        # our own order may have come to its end before this process, and only its time be over
+        run.facts = {**run.facts, "doubt": report.error.model_dump()}
     else:
         _tell(office, run, step, "failed", f"{report.error.what}: {report.error.why}")
         _fail(run, from_wire(report.error.model_dump()))
     _settle(office, run, steps)
     run.save()
     memory.on_commit(lambda: go(office, run.command))
+
+
+def is_doubtful(office: Office, run: FlowRun) -> bool:
+    """Whether a flow may have come to its end without this process knowing: it began before it."""
+    return not run.back and not run.error and run.kind in PROOFS and run.command not in office.begun
 
 
 def cancel(office: Office, task: str) -> int:
@@ -288,7 +298,7 @@ def look_after(office: Office) -> int:
     patience = office.agent.settings.beat.queue_patience_s
     touched = 0
     for run in FlowRun.objects.filter(ended_at=0):
-        if now > run.deadline + 30 and run.waiting:
+        if run.waiting and (now > run.deadline + 30 or run.facts.get("doubt")):
             _give_up(office, run)
         elif not run.waiting:
             go(office, run.command)
@@ -326,11 +336,12 @@ def _say_again(office: Office, run: FlowRun) -> None:
 def _give_up(office: Office, run: FlowRun) -> None:
     """What nobody answers comes to nothing; what a node may have done before this process began, not without its word."""
     said = None
-    if not run.back and not run.error and run.deadline < office.since and run.kind in PROOFS:
+    if is_doubtful(office, run):
+        asked_at = office.doubts.setdefault(run.command, clock.now())
         try:
             said = PROOFS[run.kind](office, run)
-        except Unavailable as e:
-            if clock.now() > office.since + _GIVE_UP_S:
+        except Trouble as e:
+            if not 0 <= clock.now() - asked_at < _GIVE_UP_S:
                 _conclude(office, run, None, Failed("timeout", "Its node did not say whether it was done before the deadline", str(e)))
             return
     if said is None:
@@ -360,7 +371,8 @@ def _take_back(office: Office, run: FlowRun) -> None:
         if fresh is None:
             return
         steps = FLOWS[run.kind]
-        _fail(fresh, Failed("timeout", f"The step {steps[fresh.step].name} had no answer before the deadline"))
+        doubt = fresh.facts.pop("doubt", None)
+        _fail(fresh, from_wire(doubt) if doubt else Failed("timeout", f"The step {steps[fresh.step].name} had no answer before the deadline"))
         fresh.deadline = clock.now() + _GIVE_UP_S
         _settle(office, fresh, steps)
         fresh.save()

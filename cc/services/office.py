@@ -54,6 +54,12 @@ class Office:
     """What each node was told of the hosts its networks span."""
     since: float = field(default_factory=clock.now)
     """When this process began, in seconds since 1970."""
+    begun: set[str] = field(default_factory=set)
+    """Orders whose flows this process opened."""
+    doubts: dict[str, float] = field(default_factory=dict)
+    """Orders of which their node is asked whether they came to their end, and since when."""
+    answers: int = 0
+    """How many listings nodes gave."""
     listings: dict[str, Listing] = field(default_factory=dict)
     """By node, which instances it was told of, as it said since this process began."""
     unknown: tuple[float, str, dict[str, str]] | None = None

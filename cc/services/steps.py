@@ -174,15 +174,16 @@ def _release(office: Office, run: FlowRun) -> Say:
 
 
 def _came_to_its_end(office: Office, run: FlowRun) -> MachineFacts | None:
-    """What its node has if that is what the order leads to, or what a newer one left. Raises Unavailable until the node has said it."""
+    """What its node has if this order or a newer one was begun there; what became of it since is the node's to say. Raises what :func:`recall.found` raises."""
     place, order, gen = placements.find(run.instance), _image_order(run), flows.gen_of(run)
     if place is None:
         return None
     said = recall.found(office, run.instance, place.node, place.fence)
     if said.machine is None or said.fence < place.fence or said.gen < gen:
         return None
-    is_done = said.machine.image == order.image and said.wanted == (InstanceState.RUNNING if order.boot else InstanceState.STOPPED)
-    return said if said.gen > gen or is_done else None
+    # the first order of a restore to its node stops the guest, the second gives it the disk of that number
+    is_begun = isinstance(order, InstanceRun) or said.machine.disk == gen
+    return said if said.gen > gen or is_begun else None
 
 
 _BOOT = Step("boot", _boot, _take_boot_back, lacking="fetch-cluster")

@@ -29,9 +29,11 @@ def _held(ident: str) -> Instance | None:
 
 def _placed(report: PlacementFacts) -> None:
     row = _held(report.instance)
-    if row is None or row.state == InstanceState.DELETED or report.fence < row.fence:
+    if row is None or row.state == InstanceState.DELETED:
         return
     lost = hosts.lost(row.node) if not report.node else None
+    if lost is None and 0 < report.fence < row.fence:
+        return  # of an older place; 0 was said by clusters of before
     if lost is not None and row.state not in (InstanceState.QUEUED, InstanceState.STARTING, InstanceState.STOPPING):
         instances.lose_place(row.pk, lost)
         return

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from clc.services import events
 from clc.services.own import own
-from luhyaapi import clock, ids, log
+from luhyaapi import clock, log
 from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.commands import InstanceDelete, InstanceRecall
 from luhyaapi.contracts.reports import PlacesFacts
@@ -13,6 +15,7 @@ from luhyadb import memory, outbox
 from luhyadb.models import Host, Instance
 
 _log = log.get(__name__)
+_AGAIN_S = 600.0
 _CAME_LATE_S = 30.0
 """What was said just before something was done is no news."""
 
@@ -45,4 +48,7 @@ def heard(report: PlacesFacts) -> None:
 
 
 def _send(command: Command, to: Host, gen: int, fence: int) -> None:
-    outbox.send(command, to.pk, sender=own().id, task=ids.new("tsk"), gen=gen, fence=fence, speaks=to.speaks)
+    """Once in ten minutes, however often the cluster says the same meanwhile: the same order again is done once."""
+    said = f"{command.kind} {command.subject} {gen} {fence} {int(clock.now() / _AGAIN_S)}"
+    task = f"tsk-{hashlib.sha256(said.encode()).hexdigest()[:8]}"
+    outbox.send(command, to.pk, sender=own().id, task=task, gen=gen, fence=fence, speaks=to.speaks)

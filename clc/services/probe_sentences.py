@@ -116,6 +116,7 @@ LINKS = (
     _("The instance has no place in this cluster"),
     _("{} said nothing within {} s"),
     _("Its node does not answer"),
+    _("Its node did not say whether it was done before the deadline"),
     _("Its cluster does not answer"),
     _("Look whether that host is up, and its agent runs there; `educloud host list` says when it was heard last."),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from clc.services.own import own
 from luhyaapi import clock, ids
 from luhyaapi.command.send import Order
 from luhyaapi.contracts.base import Command
-from luhyaapi.contracts.commands import COMMANDS, TaskCancel
+from luhyaapi.contracts.commands import TaskCancel
 from luhyaapi.contracts.reports import Outcome, TaskSteps
 from luhyaapi.contracts.specs import StepFacts
 from luhyaapi.contracts.vocabulary import TaskState, Verb
@@ -244,12 +245,11 @@ def _again(task: Task) -> int:
 
 def _as_known_now(order: Order) -> Order:
     """The same order, with the place that its instance has by now: its receiver may have forgotten that it gave it one."""
-    kind = COMMANDS[order.kind]
-    place = Instance.objects.filter(pk=order.subject).exclude(node="").values_list("node", "fence").first() if "node" in kind.model_fields else None
-    if place is None:
+    place = Instance.objects.filter(pk=order.subject).exclude(node="").values_list("node", "fence").first() if order.subject else None
+    body = json.loads(order.body)
+    if place is None or "node" not in body:
         return order
-    body = kind.model_validate_json(order.body).model_copy(update={"node": place[0]}).model_dump_json()
-    return order.model_copy(update={"body": body, "fence": place[1]})
+    return order.model_copy(update={"body": json.dumps(body | {"node": place[0]}), "fence": place[1]})
 
 
 def _tell_cancel(task: Task) -> None:

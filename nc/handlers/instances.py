@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from luhyaapi.contracts.commands import DomainConnect, DomainDelete, DomainStart, DomainStop, MachineTell, StreamOpen
 from luhyaapi.contracts.reports import MachinesFacts
-from luhyaapi.errors import Trouble
+from luhyaapi.errors import Trouble, Unavailable
 from luhyaapi.role import Done, Handler, Job, handles
 from luhyaapi.wire import stream
 
@@ -55,16 +55,18 @@ class DeleteDomain(Handler[DomainDelete]):
 
 @handles(MachineTell)
 class TellMachine(Handler[MachineTell]):
-    """Say what of it is here; or of which there is something, and then how each is."""
+    """Say what of it is here; or of which there is or will be something."""
 
     def run(self, job: Job, command: MachineTell) -> None:
-        """Raises Unavailable while the hypervisor cannot be asked."""
+        """Raises Unavailable while the hypervisor cannot be asked, or a start is still to be begun."""
         agent, domains = job.services.agent, job.services.domains
-        if command.instance:
-            agent.report(domains.machine(command.instance), job.task)
+        starts = {row.subject for row in agent.journal.open_rows() if row.kind == DomainStart.kind}
+        if not command.instance:
+            agent.report(MachinesFacts(node=agent.me, instances=tuple(sorted({*domains.wanted.all(), *starts}))), job.task)
+        elif command.instance in starts:
+            raise Unavailable("busy", "It is about to be started here")
         else:
-            domains.tell_all()
-            agent.report(MachinesFacts(node=agent.me, instances=tuple(domains.wanted.all())), job.task)
+            agent.report(domains.machine(command.instance), job.task)
 
 
 @handles(StreamOpen)

@@ -1,13 +1,18 @@
 """A cluster that has just begun asks its nodes what they have, before it places or lends anything: its database may be an older copy."""
 
+import shutil
+from types import SimpleNamespace
+
 import pytest
 
 from clc.services import instances
-from luhyaapi.contracts.commands import MachineTell
+from luhyaapi.contracts.commands import DomainStart, MachineTell
 from luhyaapi.contracts.reports import MachinesFacts, PlacesFacts
 from luhyaapi.contracts.vocabulary import DomainState
+from luhyaapi.errors import Unavailable
 from luhyadb import memory
 from luhyadb.models import AddressLease, Child, FlowRun, Instance, Placement, PortLease
+from nc.handlers.instances import TellMachine
 from tests.support.flow_world import NODES, opened
 
 pytestmark = pytest.mark.walk
@@ -113,6 +118,40 @@ def test_a_node_of_before_is_not_asked(cloud, knows):
     cloud.tap(lambda _direction, _host, message: kinds.append(opened(message)["kind"]) or [message])
     cloud.do()
     assert MachinesFacts.kind not in kinds
+
+
+def test_a_node_that_comes_late_is_asked_too(cloud):
+    one = cloud.do()
+    cloud.p.pass_time(40)
+    name = cloud.node(one)
+    house = cloud.p.houses.pop(name)
+    _forget(cloud, one)
+    cloud.p.pass_time(200)
+    assert cloud.role("cc").listings[house.agent.me].instances is None
+    cloud.p.houses[name] = house
+    house.agent.hello()
+    cloud.p.settle()
+    assert cloud.role("cc").listings[house.agent.me].instances == {one}
+
+
+def test_a_start_that_waits_for_its_turn_is_there_already(cloud):
+    one = cloud.do()
+    cloud.do("stop", one)
+    name = cloud.node(one)
+    house, worker = cloud.p.houses[name], cloud.p.houses[name].agent.worker
+    _, task = cloud.ask("start", one)
+    worker.step = lambda: 0
+    cloud.p.settle()
+    (row,) = house.agent.journal.open_rows()
+    start = row.envelope.model_copy(update={"id": f"{task}#boot.0", "kind": DomainStart.kind, "subject": one})
+    house.agent.journal.accept(start, DomainStart.lane)
+    shutil.rmtree(house.agent.services.domains.wanted.folder(one))
+    job = SimpleNamespace(services=house.agent.services, task=task, envelope=row.envelope)
+    with pytest.raises(Unavailable, match="about to be started"):
+        TellMachine().run(job, MachineTell(instance=one))
+    TellMachine().run(job, MachineTell())
+    cloud.p.settle()
+    assert cloud.role("cc").listings[house.agent.me].instances == {one}
 
 
 def test_a_lost_answer_is_asked_for_again(cloud):

@@ -6,7 +6,8 @@ from cc.services.flows import FLOWS
 from clc.services import renewals
 from luhyaapi import clock, ids
 from luhyaapi.contracts.commands import DomainStart
-from luhyaapi.contracts.reports import PlacementFacts
+from luhyaapi.contracts.reports import Outcome, PlacementFacts
+from luhyaapi.contracts.specs import Fault
 from luhyaapi.contracts.vocabulary import DomainState
 from luhyadb import memory
 from luhyadb.models import AddressLease, FlowRun, Instance, Placement
@@ -46,10 +47,10 @@ def _earlier(copy):
     return copy
 
 
-def _restore(cloud, one, copy):
+def _restore(cloud, one, copy, deadline_s=-60):
     """The cluster's database is that copy again, long after what was under way there should have ended."""
     cloud.p.pass_time(40)
-    copy[0][0].deadline = clock.now() - 60
+    copy[0][0].deadline = clock.now() + deadline_s
     with memory.thread_of("cc"):
         FlowRun.objects.filter(instance=one).delete()
         Placement.objects.filter(pk=one).delete()
@@ -95,6 +96,55 @@ def test_a_first_run_that_was_stopped_since_the_copy_stays_as_it_is(cloud):
     assert one in cloud.domains()
     cloud.do("start", one)
     assert cloud.state(one) == "running"
+    cloud.rest()
+
+
+def test_a_first_run_that_was_switched_off_from_inside_keeps_its_disk(cloud):
+    one, _, copy = _copied(cloud, cloud.ask)
+    cloud.p.hypervisor(cloud.node(one)).end(one)
+    cloud.p.pass_time(40)
+    assert cloud.state(one) == "stopped"
+    _restore(cloud, one, copy)
+    cloud.p.pass_time(60)
+    assert not _open(one)
+    assert one in cloud.domains()
+    assert (_place(one).wanted, cloud.state(one)) == ("stopped", "stopped")
+    cloud.rest()
+
+
+def test_a_young_copy_asks_too(cloud):
+    one, _, copy = _copied(cloud, cloud.ask)
+    name = cloud.node(one)
+    _restore(cloud, one, copy, deadline_s=90)
+    house = cloud.p.houses.pop(name)
+    cloud.p.pass_time(160)
+    cloud.p.houses[name] = house
+    cloud.p.pass_time(90)
+    assert not _open(one)
+    assert _place(one) is not None
+    assert cloud.p.hypervisor(name).inspect(one).state is DomainState.RUNNING
+    cloud.do("delete", one)
+    cloud.rest()
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_an_order_to_itself_whose_time_is_over_takes_nothing_back_unasked(cloud, is_there):
+    one, _, copy = _copied(cloud, cloud.ask)
+    copy = _earlier(copy)
+    run = copy[0][0]
+    run.facts |= {"at": cloud.p.houses["cc"].agent.me}
+    if not is_there:
+        row = Instance.objects.get(pk=one)
+        cloud.p.houses[cloud.node(one)].agent.services.domains.delete(one, row.gen, row.fence)
+    _restore(cloud, one, copy, deadline_s=600)
+    me = cloud.p.houses["cc"].agent
+    fault = Fault(code="timeout", what="Its deadline passed before it could be done", why="")
+    me.reduce_own(Outcome(command=run.waiting, task=run.task, error=fault), run.task)
+    cloud.p.pass_time(60)
+    assert not _open(one)
+    assert (_place(one) is not None) == is_there
+    assert (one in cloud.domains()) == is_there
+    cloud.until_rest()
     cloud.rest()
 
 
@@ -170,6 +220,7 @@ def test_the_cloud_believes_no_older_cluster_that_a_place_is_free(cloud):
     one = cloud.do()
     cloud.do("stop", one)
     cloud.do("start", one)
+    Instance.objects.filter(pk=one).update(fence=2)
     before = Instance.objects.get(pk=one)
     cluster = cloud.p.houses["cc"].agent
     cluster.report(PlacementFacts(instance=one, task=before.task, node="", fence=before.fence - 1))

@@ -173,9 +173,22 @@ def test_an_order_of_another_version_holds_up_no_other(journal: Journal) -> None
     assert journal.counts() == (1, 0)
 
 
-def test_each_life_has_a_higher_epoch(journal: Journal) -> None:
+def test_each_life_has_a_higher_epoch(journal: Journal, time: ManualClock) -> None:
+    began = int(clock.now())
     lives = [journal.next_epoch(), _again(journal).next_epoch(), _again(journal).next_epoch()]
-    assert lives == [1, 2, 3]
+    assert lives == [began, began + 1, began + 2]
+    clock.use(ManualClock(began - 3600.0))
+    assert _again(journal).next_epoch() == began + 3
+
+
+def test_a_life_after_a_restored_copy_is_newer_than_those_it_forgot(journal: Journal, time: ManualClock) -> None:
+    copied = journal.next_epoch()
+    time.sleep(60)
+    forgotten = _again(journal).next_epoch()
+    with journal._write() as db:
+        db.execute("update facts set value = ? where name = 'epoch'", (copied,))
+    time.sleep(60)
+    assert _again(journal).next_epoch() > forgotten
 
 
 def test_many_threads_write_at_once(journal: Journal) -> None:
