@@ -55,7 +55,7 @@ class Beat:
     def reconcile(self) -> None:
         """Repair what does not fit; now and then say which places there are, whatever was lost on the way."""
         now = clock.monotonic()
-        is_new = 0 <= clock.now() - self._office.since < _TELL_ALL_AT_FIRST_S
+        is_new = now - self._office.since < _TELL_ALL_AT_FIRST_S
         if is_new or self._told_all_at is None or now - self._told_all_at > _TELL_ALL_EVERY_S:
             self._told_all_at = now
             placements.tell_all(self._office)

@@ -71,7 +71,7 @@ def heard(office: Office, report: MachinesFacts) -> None:
 
 
 def _is_new(office: Office) -> bool:
-    return 0 <= clock.now() - office.since < _LASTS_S
+    return clock.monotonic() - office.since < _LASTS_S
 
 
 def _lists(child: Child) -> bool:

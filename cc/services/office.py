@@ -52,8 +52,8 @@ class Office:
     """By sha256, the hosts that have such a file."""
     segments: dict[str, Said] = field(default_factory=dict)
     """What each node was told of the hosts its networks span."""
-    since: float = field(default_factory=clock.now)
-    """When this process began, in seconds since 1970."""
+    since: float = field(default_factory=clock.monotonic)
+    """When this process began, in monotonic seconds: the clock may be set meanwhile."""
     begun: set[str] = field(default_factory=set)
     """Orders whose flows this process opened."""
     doubts: dict[str, float] = field(default_factory=dict)

@@ -32,14 +32,15 @@ def heard(report: PlacesFacts) -> None:
     rows = Instance.objects.filter(cluster=report.host, pk__gt=report.after)
     if report.until:
         rows = rows.filter(pk__lte=report.until)
-    before = clock.now() - _CAME_LATE_S
-    known = rows.filter(changed_at__lt=before).exclude(state=InstanceState.DELETED).exclude(node="").values_list("pk", "node", "gen", "fence")
+    # what changed in the future did so before our clock was set back
+    just_now = {"changed_at__gte": clock.now() - _CAME_LATE_S, "changed_at__lte": clock.now()}
+    known = rows.exclude(**just_now).exclude(state=InstanceState.DELETED).exclude(node="").values_list("pk", "node", "gen", "fence")
     with memory.atomic():
         for pk, node, gen, fence in known:
             if pk not in placed:
                 _log.warning("a cluster has forgotten where an instance is", instance=pk, host=report.host)
                 _send(InstanceRecall(instance=pk, node=node), cluster, gen, fence)
-        gone = Instance.objects.filter(cluster=report.host, pk__in=placed, state=InstanceState.DELETED, changed_at__lt=before)
+        gone = Instance.objects.filter(cluster=report.host, pk__in=placed, state=InstanceState.DELETED).exclude(**just_now)
         for pk, gen in gone.values_list("pk", "gen"):
             events.record("instance", pk, "a deleted instance has a place: deleted again", host=report.host)
             _send(InstanceDelete(instance=pk), cluster, gen + 1, 0)

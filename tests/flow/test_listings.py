@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from clc.services import instances
+from luhyaapi import clock
 from luhyaapi.contracts.commands import DomainStart, MachineTell
 from luhyaapi.contracts.reports import MachinesFacts, PlacesFacts
 from luhyaapi.contracts.vocabulary import DomainState
@@ -118,6 +119,16 @@ def test_a_node_of_before_is_not_asked(cloud, knows):
     cloud.tap(lambda _direction, _host, message: kinds.append(opened(message)["kind"]) or [message])
     cloud.do()
     assert MachinesFacts.kind not in kinds
+
+
+def test_what_changed_before_the_clock_was_set_back_is_known_again_too(cloud):
+    one = cloud.do()
+    cloud.p.pass_time(40)
+    Instance.objects.filter(pk=one).update(changed_at=clock.now() + 1000)
+    _forget(cloud, one)
+    cloud.p.pass_time(60)
+    assert _place(one) is not None
+    cloud.rest()
 
 
 def test_a_node_that_comes_late_is_asked_too(cloud):
