@@ -83,7 +83,7 @@ def patched(patches: list[Patch]) -> Iterator[None]:
 # ---- messages
 
 
-@bug("an order that is done is carried out again when it comes twice", 90, ("double",))
+@bug("an order that is done is carried out again when it comes twice", 116, ("double",))
 def _no_inbox() -> list[Patch]:
     real = journal.Journal.accept
 

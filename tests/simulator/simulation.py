@@ -89,7 +89,8 @@ class Simulation:
     def _live(self) -> None:
         self._begin()
         self._until(lambda: not any(isinstance(what, Item) for _, _, what in self.later))
-        end = self.clock.world + self.rng.choice((2.0, 10.0, 40.0))
+        # whoever shall die at a point has the time to come there
+        end = self.clock.world + (40.0 if self.plan.kinds == ("die",) else self.rng.choice((2.0, 10.0, 40.0)))
         self._until(lambda: self.clock.world >= end)
         self.heal()
         self._rest()
