@@ -59,7 +59,9 @@ class Studio:
         if answer := self._clients.ask("prepare", work):
             self._spaces.append((answer["workspace"], answer["instances"][0]))
             self._clients.tasks += answer["tasks"]
-            self._disks[answer["instances"][0]] = bytearray(self._contents[answer["base"]])
+            if answer["base"] not in self._contents:
+                self._sim.tell("simulator", "stumbled", why=f"a version holds {answer['base'][:12]}, which nobody wrote", full=False)
+            self._disks[answer["instances"][0]] = bytearray(self._contents.get(answer["base"], b""))
 
     def _know(self, content: bytes) -> str:
         """A version may come to hold this; its digest."""

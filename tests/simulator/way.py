@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from tests.simulator.simulation import Simulation
 
 T = TypeVar("T")
-_FLIP = 0.05
+_FLIP, _FLIP_ALONE = 0.05, 0.3
+"""How often bits are turned; alone: where that is the only fault."""
 
 
 class Way(Near):
@@ -64,8 +65,8 @@ class Way(Near):
         return self._at_other(source, lambda: super(Way, self).put(source, body, stopped))
 
     def _spoiled(self, piece: bytes) -> bytes:
-        rng = self._sim.rng
-        if self._after("flip", -1) < 0 or not piece or rng.random() > _FLIP:
+        rng, often = self._sim.rng, _FLIP_ALONE if self._sim.plan.kinds == ("bytes_flip",) else _FLIP
+        if self._after("flip", -1) < 0 or not piece or rng.random() > often:
             return piece
         at = rng.randrange(len(piece))
         return piece[:at] + bytes([piece[at] ^ 1 << rng.randrange(8)]) + piece[at + 1 :]
