@@ -22,6 +22,8 @@ from luhyadb import memory, outbox, scope
 from luhyadb.models import Account, Host, Instance, Task, TaskOrder, TaskStep
 
 _SLACK_S = 60.0
+PAST_S = 3600.0
+"""So long ago an order ended that nobody shall begin any more: further than clocks of two hosts are apart."""
 PREPARE, SUBMIT = "workspace/prepare", "workspace/submit"
 """Kinds of the tasks of a workspace. A submit gives two orders, one after the other; its service says when it is done."""
 
@@ -244,12 +246,19 @@ def _again(task: Task) -> int:
 
 
 def _as_known_now(order: Order) -> Order:
-    """The same order, with the place that its instance has by now: its receiver may have forgotten that it gave it one."""
-    place = Instance.objects.filter(pk=order.subject).exclude(node="").values_list("node", "fence").first() if order.subject else None
-    body = json.loads(order.body)
-    if place is None or "node" not in body:
+    """The same order, with the place that its instance has by now: its receiver may have forgotten that it gave it one.
+
+    Where a newer order came to its end meanwhile, it is said past its deadline: nobody begins it any more, also who forgot the newer one.
+    """
+    row = Instance.objects.filter(pk=order.subject).first() if order.subject else None
+    if row is None:
         return order
-    return order.model_copy(update={"body": json.dumps(body | {"node": place[0]}), "fence": place[1]})
+    if 0 < order.gen < row.gen and not is_open(row.task):
+        order = order.model_copy(update={"deadline": min(order.deadline, clock.now() - PAST_S)})
+    body = json.loads(order.body)
+    if not row.node or "node" not in body:
+        return order
+    return order.model_copy(update={"body": json.dumps(body | {"node": row.node}), "fence": row.fence})
 
 
 def _tell_cancel(task: Task) -> None:

@@ -173,12 +173,12 @@ class Worker:
             if handler is None:
                 raise Refused("unsupported", f"A {agent.shape.name} does not know {row.kind}")
             command = _decode(row)
+            if not isinstance(command, TaskCancel):
+                job.begin(handler, command)
             if clock.now() > row.envelope.deadline:
                 raise Unavailable("timeout", "Its deadline passed before it could be done")
             if isinstance(command, TaskCancel):
                 agent.journal.bury(command.target)
-            else:
-                job.begin(handler, command)
             if row.attempts == 0:
                 handler.check(job, command)
             done = handler.run(job, command) or Done()

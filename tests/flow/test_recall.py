@@ -3,6 +3,7 @@
 import pytest
 
 from clc.services import instances
+from luhyaapi.contracts.commands import DomainStart, InstanceRun, TaskCancel
 from luhyaapi.contracts.reports import MachineFacts, PlacesFacts
 from luhyaapi.contracts.vocabulary import DomainState
 from luhyadb import memory
@@ -267,3 +268,24 @@ def test_a_second_answer_is_not_believed(cloud):
         cloud.p.settle()
     assert _place(cloud, "ins-0000000b") is None
     assert _place(cloud, one).fence == place.fence
+
+
+def test_what_was_deleted_before_its_run_was_heard_is_not_run_by_a_cluster_that_forgot_the_delete(cloud):
+    begun, deaf = [], [True]
+
+    def hear(_direction, _host, message):
+        said = opened(message)
+        if said["kind"] == DomainStart.kind:
+            begun.append(said["subject"])
+        return [] if deaf[0] and said["kind"] in (InstanceRun.kind, TaskCancel.kind) else [message]
+
+    cloud.tap(hear)
+    one, run = cloud.ask()
+    _do(cloud, "delete", one)
+    assert cloud.task(run)[0] == "cancelling"
+    _forget(cloud, one)
+    deaf[0] = False
+    cloud.until_rest()
+    assert cloud.state(one) == "deleted"
+    assert cloud.task(run) == ("failed", "timeout")
+    assert begun == []

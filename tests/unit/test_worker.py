@@ -209,10 +209,11 @@ def test_an_order_cancelled_before_it_began_does_not_run(pair: Pair) -> None:
     assert pair.codes() == ["cancelled"]
 
 
-def test_an_order_that_comes_after_its_cancel_is_refused(pair: Pair) -> None:
+@pytest.mark.parametrize("deadline", [None, 1.0], ids=["in time", "past its deadline"])
+def test_an_order_that_comes_after_its_cancel_is_refused(pair: Pair, deadline: float | None) -> None:
     pair.cancel()
     pair.step()
-    pair.post()
+    pair.post(deadline=deadline)
     pair.step()
     assert f"run {INSTANCE}" not in pair.said
     assert pair.codes() == ["done", "cancelled"]
