@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management import call_command
 from django.db import connections
 
 from clc.services import own
@@ -22,7 +21,7 @@ from luhyaapi.transfer import courier
 from tests.simulator import keys, overlays, prepared, studio
 from tests.simulator.clockwork import SimClock
 from tests.simulator.disk import Disks, installed
-from tests.support import flow_world, scratch
+from tests.support import backends, flow_world, scratch
 
 OVER: dict[str, dict[str, Any]] = {
     "beat": {"every_s": 16.0, "reconcile_s": 20.0},
@@ -134,7 +133,7 @@ def template() -> Template:
     try:
         with _worldly(now, disks, random.Random("template")):
             for alias in ALIASES:
-                call_command("migrate", database=alias, run_syncdb=True, verbosity=0, skip_checks=True)
+                backends.make_tables(alias)
             world = flow_world.World(folder, now)
             world.p = Playground(folder, folder / "clc", over=OVER)
             flow_world.populate(world)

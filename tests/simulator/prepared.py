@@ -1,7 +1,7 @@
 """Django's SQL compiled once for each shape of a question and kept: the same SQL and the same rows, in a fraction of the time.
 
-Only the simulator uses it, and not for every seed. A question is written down as it is asked; at its end its shape is looked
-up. What cannot be written down so is asked Django's own way.
+The simulator uses it, and not for every seed, and so do the flows in one process on SQLite. A question is written down as it is
+asked; at its end its shape is looked up. What cannot be written down so is asked Django's own way.
 """
 
 from __future__ import annotations

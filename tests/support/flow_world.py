@@ -284,7 +284,7 @@ def make_template() -> tuple[Path, float]:
     try:
         with backends.opened(folder, is_template=True):
             for alias in backends.ALIASES:
-                backends.migrate(alias)
+                backends.make_tables(alias)
             populate(World(folder, hand))
     finally:
         clock.use(before)
