@@ -67,6 +67,7 @@ class TellMachine(Handler[MachineTell]):
             raise Unavailable("busy", "It is about to be started here")
         else:
             agent.report(domains.machine(command.instance), job.task)
+            domains.tell_again(command.instance)
 
 
 @handles(StreamOpen)

@@ -397,6 +397,10 @@ class Domains:
         """Say every instance's state again: the boss may have forgotten."""
         self._told.clear()
 
+    def tell_again(self, instance: str) -> None:
+        """Say how one is with the next comparison: what was said before its place was known was passed over."""
+        self._told.pop(instance, None)
+
     def greet(self, busy: set[str]) -> None:
         """Say every instance's state again, and before the first comparison at once, as far as it can be known.
 

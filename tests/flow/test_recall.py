@@ -289,3 +289,18 @@ def test_what_was_deleted_before_its_run_was_heard_is_not_run_by_a_cluster_that_
     assert cloud.state(one) == "deleted"
     assert cloud.task(run) == ("failed", "timeout")
     assert begun == []
+
+
+def test_what_ended_before_its_place_was_known_again_is_not_said_to_run(cloud):
+    one, deaf = cloud.do(), [True]
+    node = cloud.node(one)
+    cloud.tap(lambda _direction, _host, message: [] if deaf and opened(message)["kind"] == MachineFacts.kind else [message])
+    _forget(cloud, one)
+    cloud.p.hypervisor(node).end(one)
+    cloud.p.pass_time(40)
+    assert cloud.state(one) == "running", "what has no place is passed over"
+    deaf.clear()
+    cloud.until_rest()
+    cloud.p.pass_time(30)
+    assert cloud.state(one) == "stopped"
+    cloud.rest()
