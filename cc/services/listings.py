@@ -58,10 +58,11 @@ def greeted(office: Office, report: Hello) -> None:
 
 def heard(office: Office, report: MachinesFacts) -> None:
     """What a node has."""
-    listing = Listing(clock.now(), frozenset(report.instances))
+    listing, elsewhere = Listing(clock.now(), frozenset(report.instances)), placements.elsewhere(report.node, report.instances)
 
     def keep() -> None:
         office.listings[report.node] = listing
+        office.twice = {(node, one) for node, one in office.twice if node != report.node} | {(report.node, one) for one in elsewhere}
         office.answers += 1
         office.unknown = None
         if all(each.instances is not None for each in list(office.listings.values())):

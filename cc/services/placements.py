@@ -241,3 +241,7 @@ def known() -> set[str]:
     """Every placed instance."""
     return set(Placement.objects.values_list("pk", flat=True))
 
+
+def elsewhere(node: str, instances: Sequence[str]) -> set[str]:
+    """Those of them that are placed on another node."""
+    return set(Placement.objects.filter(pk__in=instances).exclude(node=node).values_list("pk", flat=True))

@@ -4,7 +4,8 @@ A node names what runs there without a wanted file of its own. Whose it is this 
 node, the node has lost its memory and is told again; placed elsewhere, or nowhere, it may write a disk that another one
 writes, so it is stopped, and its disk stays. That takes positive evidence (the node says so for a while, and is heard), and
 never happens to more than a tenth of the cluster's instances at once: then rather our own memory is wrong, and a person
-decides.
+decides. So it is with an instance that a node was told to run and that is placed on another: its node joined after the copy of a
+database was made that was restored since, and it was placed again.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _TENTH = 10
 def look(office: Office) -> str:
     """Do what is due now; in words what an operator should know, empty when nothing runs unordered."""
     now = clock.now()
-    running = {(node, one) for node, facts in office.facts.items() for one in facts.strangers}
+    running = {(node, one) for node, facts in office.facts.items() for one in facts.strangers} | _twice(office)
     office.strangers = {key: office.strangers.get(key, now) for key in running}
     if not running:
         return _unplaced(office, now)
@@ -49,6 +50,12 @@ def look(office: Office) -> str:
     for node, instance in homeless:
         _put_to_sleep(office, node, instance, now)
     return words
+
+
+def _twice(office: Office) -> set[tuple[str, str]]:
+    places = {one: placements.find(one) for _, one in office.twice}
+    office.twice = {(node, one) for node, one in office.twice if (place := places[one]) is not None and place.node != node}
+    return office.twice
 
 
 def _unplaced(office: Office, now: float) -> str:
@@ -72,6 +79,7 @@ def _put_to_sleep(office: Office, node: str, instance: str, now: float) -> None:
     _log.warning("guest nobody ordered is stopped, its disk stays", instance=instance, host=node)
     fence, gen = (place.fence, place.gen) if place else (0, 0)
     _send(office, DomainStop(instance=instance, grace_s=GRACE_S), node, gen, fence)
+    office.twice.discard((node, instance))
     office.strangers[node, instance] = now + AGAIN_S
 
 

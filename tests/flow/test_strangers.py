@@ -2,8 +2,11 @@
 
 import pytest
 
+from cc.services import placements
+from luhyaapi import ids
+from luhyaapi.contracts.commands import DomainStart
 from luhyaapi.contracts.vocabulary import DomainState
-from luhyadb import memory
+from luhyadb import memory, outbox
 from luhyadb.models import Placement
 from tests.support.flow_world import NODES
 
@@ -34,6 +37,29 @@ def test_a_second_life_elsewhere_is_stopped_after_a_while_and_its_disk_stays(clo
     assert _state(cloud, other, one) is DomainState.STOPPED
     assert _state(cloud, cloud.node(one), one) is DomainState.RUNNING
     assert cloud.state(one) == "running"
+
+
+def test_what_another_node_was_told_to_run_too_is_stopped_there_when_it_is_asked(cloud):
+    one, _ = cloud.do(), cloud.do()
+    other = _elsewhere(cloud, one)
+    cluster, node = cloud.p.houses["cc"].agent, cloud.p.houses[other].agent.me
+    with memory.thread_of("cc"), memory.atomic():
+        place = Placement.objects.get(pk=one)
+        order = DomainStart(instance=one, spec=placements.spec_of(place))
+        outbox.send(order, node, sender=cluster.me, task=ids.new("tsk"), gen=place.gen, fence=place.fence)
+    cloud.p.pass_time(5)
+    assert _state(cloud, other, one) is DomainState.RUNNING
+    cloud.p.pass_time(200)
+    assert _state(cloud, other, one) is DomainState.RUNNING, "nobody asked"
+    cloud.crash("cc")
+    cloud.p.pass_time(40)
+    assert _state(cloud, other, one) is DomainState.RUNNING, "not before it is sure"
+    cloud.p.pass_time(60)
+    assert _state(cloud, other, one) is DomainState.STOPPED
+    assert _state(cloud, cloud.node(one), one) is DomainState.RUNNING
+    assert cloud.state(one) == "running"
+    cloud.p.pass_time(60)
+    assert cloud.role("cc").twice == set()
 
 
 def test_what_its_own_node_forgot_is_told_again(cloud):
