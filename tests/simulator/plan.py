@@ -78,8 +78,7 @@ def make(seed: str, *, kinds: tuple[str, ...] | None = None, only: tuple[str, ..
         items += _prefetches(seed, moments, LASTS_S * longer)
     if only is None or "restore" in only:
         items += _restores(seed, moments, LASTS_S * longer)
-    if is_free and not any(i.name == "join" for i in items):
-        # nobody asks a host of which the copy knows nothing
+    if is_free:
         items += _older_copies(seed, moments)
     if is_free or "submit" in (only or ()):
         items += _of_images(seed, is_calm=not kinds or not is_free, always=not is_free)
