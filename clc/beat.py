@@ -73,21 +73,27 @@ class Beat:
             picture = self._agent.services.board.read([f"host:{store.pk}"]).get(f"host:{store.pk}", {})
             remains.forget_again(store.pk, set(picture.get("blobs", ())))
 
+    def _repair(self) -> None:
+        clusters = hosts.hosts_of(Role.CC)
+        found = self._agent.services.board.read([f"host:{c.pk}" for c in clusters])
+        pictures = {key.removeprefix("host:"): picture for key, picture in found.items()}
+        hosts.repair(pictures)
+        plans.repair(pictures)
+        self._differ = access.repair(pictures, self._differ)
+        self._forget_again()
+
     def reconcile(self) -> None:
         """Wanted against heard."""
         patience = self._agent.settings.beat.queue_patience_s
-        if self._said_at is None or clock.monotonic() - self._said_at > patience:
+        is_time = self._said_at is None or clock.monotonic() - self._said_at > patience
+        if is_time:
             self._said_at = clock.monotonic()
-            tasks.say_again(patience)
-            clusters = hosts.hosts_of(Role.CC)
-            found = self._agent.services.board.read([f"host:{c.pk}" for c in clusters])
-            pictures = {key.removeprefix("host:"): picture for key, picture in found.items()}
-            hosts.repair(pictures)
-            plans.repair(pictures)
-            self._differ = access.repair(pictures, self._differ)
-            self._forget_again()
-        admission.tend()
+            self._repair()
         hosts.ask_again()
+        if is_time:
+            # last: those before it leave alone whom an order waits for
+            tasks.say_again(patience)
+        admission.tend()
         forwards.expire()
         prefetches.warn()
         tasks.lose_overdue()

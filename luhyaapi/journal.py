@@ -161,6 +161,11 @@ class Journal:
         with self._write() as db:
             db.execute("update commands set state = ? where id = ? and state = ?", (PENDING, command, ACCEPTED))
 
+    def reopen(self, command: str) -> None:
+        """The flow that would have ended it is gone: it is begun anew."""
+        with self._write() as db:
+            db.execute("update commands set state = ?, due = ? where id = ? and state = ?", (ACCEPTED, clock.now(), command, PENDING))
+
     def end(self, command: str, outcome: str, report: tuple[str, bytes] | None = None) -> bool:
         """Keep how an order ended, and its report, in one transaction; False when it had ended before."""
         with self._write() as db:

@@ -308,9 +308,13 @@ def look_after(office: Office) -> int:
             continue
         touched += 1
     for row in office.agent.journal.open_rows(PENDING):
-        ended = FlowRun.objects.filter(pk=row.id, ended_at__gt=0).first()
-        if ended is not None:
-            _end(office, ended)
+        run = FlowRun.objects.filter(pk=row.id).first()
+        if run is None and row.kind in FLOWS:
+            _log.warning("the flow of an order is forgotten, it is begun anew", cmd=row.id, kind=row.kind)
+            office.agent.journal.reopen(row.id)
+            office.agent.wake_worker()
+        elif run is not None and run.ended_at:
+            _end(office, run)
     FlowRun.objects.filter(ended_at__gt=0, ended_at__lt=now - _KEPT_S).delete()
     return touched
 

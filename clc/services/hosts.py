@@ -14,6 +14,7 @@ from clc.services import events, groups, queue
 from clc.services.own import own
 from clc.services.sentences import counted
 from luhyaapi import clock, ids, log
+from luhyaapi.command.send import Order
 from luhyaapi.contracts.base import Command
 from luhyaapi.contracts.commands import HostAdmit, HostDrain, HostLost, HostRefresh, HostRefuse, HostRemove
 from luhyaapi.contracts.reports import Hello, JoinAsked
@@ -366,10 +367,16 @@ def repair(pictures: dict[str, dict[str, Any]]) -> int:
             continue
         for host in Host.objects.filter(boss=cluster.pk).exclude(certificate="", state=HostState.NEW):
             order = _missing(host, children)
-            if order is not None and not Outbox.objects.filter(to=cluster.pk, order__contains=host.pk).exists():
+            if order is not None and not _is_waiting(order, host.pk, cluster.pk):
                 outbox.send(order, cluster.pk, sender=own().id, task=ids.new("tsk"))
                 said += 1
     return said
+
+
+def _is_waiting(order: Command, host: str, to: str) -> bool:
+    """Whether an order of that kind about that host was not posted yet; those about its instances are no such."""
+    texts = Outbox.objects.filter(to=to, order__contains=host).values_list("order", flat=True)
+    return any(Order.model_validate_json(text).kind == order.kind for text in texts)
 
 
 def _missing(host: Host, children: dict[str, bool]) -> Command | None:

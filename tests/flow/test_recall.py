@@ -3,7 +3,7 @@
 import pytest
 
 from clc.services import instances
-from luhyaapi.contracts.commands import DomainStart, InstanceRun, TaskCancel
+from luhyaapi.contracts.commands import DomainStart, DomainStop, InstanceRun, TaskCancel
 from luhyaapi.contracts.reports import MachineFacts, PlacesFacts
 from luhyaapi.contracts.vocabulary import DomainState
 from luhyadb import memory
@@ -302,5 +302,21 @@ def test_what_ended_before_its_place_was_known_again_is_not_said_to_run(cloud):
     deaf.clear()
     cloud.until_rest()
     cloud.p.pass_time(30)
+    assert cloud.state(one) == "stopped"
+    cloud.rest()
+
+
+def test_a_node_that_joined_after_the_copy_is_let_in_again_while_an_order_to_it_is_open(cloud):
+    one = cloud.do()
+    node = cloud.p.houses[cloud.node(one)].agent.me
+    deaf = [True]
+    cloud.tap(lambda _direction, _host, message: [] if deaf and opened(message)["kind"] == DomainStop.kind else [message])
+    _, task = cloud.ask("stop", one)
+    _forget(cloud, one)
+    with memory.thread_of("cc"):
+        Child.objects.filter(pk=node).delete()
+    deaf.clear()
+    cloud.until_rest()
+    assert cloud.task(task) == ("done", None)
     assert cloud.state(one) == "stopped"
     cloud.rest()
