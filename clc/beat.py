@@ -86,13 +86,15 @@ class Beat:
         """Wanted against heard."""
         patience = self._agent.settings.beat.queue_patience_s
         is_time = self._said_at is None or clock.monotonic() - self._said_at > patience
-        if is_time:
-            self._said_at = clock.monotonic()
-            self._repair()
-        hosts.ask_again()
-        if is_time:
-            # last: those before it leave alone whom an order waits for
-            tasks.say_again(patience)
+        try:
+            if is_time:
+                self._said_at = clock.monotonic()
+                self._repair()
+            hosts.ask_again()
+        finally:
+            if is_time:
+                # after those, which leave alone whom an order waits for; also when one of them fails again and again
+                tasks.say_again(patience)
         admission.tend()
         forwards.expire()
         prefetches.warn()

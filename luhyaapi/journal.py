@@ -161,10 +161,10 @@ class Journal:
         with self._write() as db:
             db.execute("update commands set state = ? where id = ? and state = ?", (PENDING, command, ACCEPTED))
 
-    def reopen(self, command: str) -> None:
-        """The flow that would have ended it is gone: it is begun anew."""
+    def forget(self, command: str) -> None:
+        """What would have ended it is gone: it is as if it never came, and is said again as things are by then."""
         with self._write() as db:
-            db.execute("update commands set state = ?, due = ? where id = ? and state = ?", (ACCEPTED, clock.now(), command, PENDING))
+            db.execute("delete from commands where id = ? and state = ?", (command, PENDING))
 
     def end(self, command: str, outcome: str, report: tuple[str, bytes] | None = None) -> bool:
         """Keep how an order ended, and its report, in one transaction; False when it had ended before."""

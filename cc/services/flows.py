@@ -310,9 +310,9 @@ def look_after(office: Office) -> int:
     for row in office.agent.journal.open_rows(PENDING):
         run = FlowRun.objects.filter(pk=row.id).first()
         if run is None and row.kind in FLOWS:
-            _log.warning("the flow of an order is forgotten, it is begun anew", cmd=row.id, kind=row.kind)
-            office.agent.journal.reopen(row.id)
-            office.agent.wake_worker()
+            # not begun anew as it is: when it is said again it names the place its instance has by then
+            _log.warning("the flow of an order is forgotten, and so is the order", cmd=row.id, kind=row.kind)
+            office.agent.journal.forget(row.id)
         elif run is not None and run.ended_at:
             _end(office, run)
     FlowRun.objects.filter(ended_at__gt=0, ended_at__lt=now - _KEPT_S).delete()

@@ -1,7 +1,7 @@
 """What nodes have, asked when this process begins: its database may be an older one, and what it lends or places anew may be there already.
 
-Every node is asked which instances it was told of. Until all that are heard have answered, and each of theirs has its place here again,
-nothing new is placed, two minutes at most. A node that comes later is asked then.
+Every node is asked which instances it was told of. Until all that are heard have answered, and each of theirs, and each the CLC tells of,
+has its place here again, nothing new is placed, two minutes at most. A node that comes later is asked then.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from cc.services import children, placements, recall
 from cc.services.office import Office
 from cc.services.recalled import Listing
 from luhyaapi import clock, ids
-from luhyaapi.contracts.commands import HostRefresh, MachineTell
+from luhyaapi.contracts.commands import HostRefresh, InstanceRecall, MachineTell
 from luhyaapi.contracts.reports import Hello, MachinesFacts
 from luhyaapi.contracts.vocabulary import Role
 from luhyaapi.errors import Unavailable
@@ -62,7 +62,7 @@ def heard(office: Office, report: MachinesFacts) -> None:
 
     def keep() -> None:
         office.listings[report.node] = listing
-        office.twice = {(node, one) for node, one in office.twice if node != report.node} | {(report.node, one) for one in elsewhere}
+        office.twice |= dict.fromkeys(((report.node, one) for one in elsewhere), clock.monotonic())
         office.answers += 1
         office.unknown = None
         if all(each.instances is not None for each in list(office.listings.values())):
@@ -92,12 +92,17 @@ def _silent_yet(office: Office) -> str:
     return first
 
 
+def _told_to_recall(office: Office) -> str:
+    """An instance that the CLC says is on a node which has not answered; empty when there is none."""
+    return next((row.subject for row in office.agent.journal.open_rows() if row.kind == InstanceRecall.kind), "")
+
+
 def _seen(office: Office) -> tuple[str, dict[str, str]]:
     """A node that has not answered, and instances without a place with the nodes that have them; at most once a second, for many orders may wait."""
     now, seen, answers = clock.monotonic(), office.unknown, office.answers
     if seen is not None and 0 <= now - seen[0] < _LOOK_S:
         return seen[1], seen[2]
-    waited_for = _silent_yet(office)
+    waited_for = _silent_yet(office) or _told_to_recall(office)
     listings, placed = list(office.listings.items()), placements.known()
     unknown = {one: node for node, listing in listings for one in (listing.instances or frozenset()) - placed}
     for node in sorted(set(unknown.values())):

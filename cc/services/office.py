@@ -62,8 +62,8 @@ class Office:
     """How many listings nodes gave."""
     listings: dict[str, Listing] = field(default_factory=dict)
     """By node, which instances it was told of, as it said since this process began."""
-    twice: set[tuple[str, str]] = field(default_factory=set)
-    """Node and instance of those a node said it has and that are placed on another."""
+    twice: dict[tuple[str, str], float] = field(default_factory=dict)
+    """Node and instance of those a node said it has and that are placed on another; when it said so, in monotonic seconds."""
     unknown: tuple[float, str, dict[str, str]] | None = None
     """When it was looked (monotonic seconds): a node that has not answered, and those of them that have no place here with their nodes."""
     recalls: dict[str, Recalled] = field(default_factory=dict)

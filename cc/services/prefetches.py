@@ -169,7 +169,10 @@ def look_after(office: Office) -> int:
     journal = office.agent.journal
     mine = [row.envelope for row in journal.open_rows(PENDING) if row.kind == ImagePrefetch.kind]
     for envelope in mine:
-        go(office, envelope)
+        if Prefetch.objects.filter(command=envelope.id).exists():
+            go(office, envelope)
+        else:
+            journal.forget(envelope.id)  # our database is older than our journal: it is said again
     for command in set(Prefetch.objects.exclude(command__in=[e.id for e in mine]).values_list("command", flat=True)):
         if (row := journal.row(command)) is None or row.state == OVER:
             Prefetch.objects.filter(command=command).delete()

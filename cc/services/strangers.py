@@ -25,12 +25,14 @@ QUARANTINE_S = 60.0
 AGAIN_S = 120.0
 GRACE_S = 30.0
 _TENTH = 10
+_TWICE_S = 600.0
 
 
 def look(office: Office) -> str:
     """Do what is due now; in words what an operator should know, empty when nothing runs unordered."""
     now = clock.now()
-    running = {(node, one) for node, facts in office.facts.items() for one in facts.strangers} | _twice(office)
+    twice = _twice(office)
+    running = {(node, one) for node, facts in office.facts.items() for one in facts.strangers} | twice
     office.strangers = {key: office.strangers.get(key, now) for key in running}
     if not running:
         return _unplaced(office, now)
@@ -45,17 +47,22 @@ def look(office: Office) -> str:
             homeless.append((node, instance))
     words = f"{len(running)} unordered: {', '.join(f'{one} on {node}' for node, one in sorted(running)[:5])}"
     most = max(1, Placement.objects.count() // _TENTH)
-    if len(homeless) > most:
-        return f"{words}; more than a tenth of what is placed here, so they are left alone: look before you act"
+    too_many = len(set(homeless) - twice) > most
     for node, instance in homeless:
-        _put_to_sleep(office, node, instance, now)
-    return words
+        if not too_many or (node, instance) in twice:
+            _put_to_sleep(office, node, instance, now)
+    return f"{words}; more than a tenth of what is placed here, so they are left alone: look before you act" if too_many else words
 
 
 def _twice(office: Office) -> set[tuple[str, str]]:
-    places = {one: placements.find(one) for _, one in office.twice}
-    office.twice = {(node, one) for node, one in office.twice if (place := places[one]) is not None and place.node != node}
-    return office.twice
+    """Those are stopped again and again for a while, for nobody hears whether they are; a node that has a newer place refuses it."""
+    now, known = clock.monotonic(), dict(office.twice)
+    places = {one: placements.find(one) for _, one in known}
+    found = {(node, one) for node, one in known if (place := places[one]) is not None and place.node != node}
+    for key, at in known.items():
+        if (key not in found or now - at > _TWICE_S) and office.twice.get(key) == at:
+            office.twice.pop(key, None)
+    return found
 
 
 def _unplaced(office: Office, now: float) -> str:
@@ -76,10 +83,11 @@ def _adopt(office: Office, place: Placement, now: float) -> None:
 
 def _put_to_sleep(office: Office, node: str, instance: str, now: float) -> None:
     place = placements.find(instance)
+    if place is not None and place.node == node:
+        return  # it came to be so in this moment
     _log.warning("guest nobody ordered is stopped, its disk stays", instance=instance, host=node)
     fence, gen = (place.fence, place.gen) if place else (0, 0)
     _send(office, DomainStop(instance=instance, grace_s=GRACE_S), node, gen, fence)
-    office.twice.discard((node, instance))
     office.strangers[node, instance] = now + AGAIN_S
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from clc.services import instances
+from clc.services import instances, plans
+from luhyaapi.errors import Refused
 from luhyadb.models import Instance
 from tests.support.flow_world import opened
 
@@ -44,3 +45,23 @@ def test_a_restored_memory_learns_the_generation_its_node_knows(cloud):
     cloud.until_rest()
     assert cloud.state(one) == "stopped"
     cloud.rest()
+
+
+def test_an_order_that_got_lost_is_said_again_also_while_a_repair_fails(cloud, monkeypatch):
+    lost = []
+
+    def lose(_direction, _host, message):
+        if opened(message)["kind"] == "instance/run" and not lost:
+            lost.append(message)
+            return []
+        return [message]
+
+    def fail(_pictures):
+        raise Refused("unsupported", "that host does not know it")
+
+    cloud.tap(lose)
+    monkeypatch.setattr(plans, "repair", fail)
+    _, task = cloud.ask()
+    cloud.until_rest()
+    assert lost
+    assert cloud.task(task) == ("done", None)

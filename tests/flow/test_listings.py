@@ -48,8 +48,6 @@ def _without(kind, to=""):
     return fault
 
 
-
-
 def test_a_first_run_that_the_copy_knows_nothing_of_is_not_placed_twice(cloud):
     cloud.tap(_without("outcome", "clc"))
     made = [cloud.ask()[0] for _ in range(4)]
@@ -94,6 +92,24 @@ def test_a_silent_node_is_not_waited_for_longer_than_till_it_is_silent(cloud):
     assert cloud.task(task)[0] == "queued"
     cloud.p.pass_time(100)
     assert cloud.task(task) == ("done", None)
+
+
+def test_what_the_cloud_says_is_on_a_silent_node_is_not_lent_to_others(cloud):
+    one = cloud.do()
+    cloud.p.pass_time(40)
+    name = cloud.node(one)
+    house = cloud.p.houses.pop(name)
+    _forget(cloud, one)
+    cloud.p.pass_time(20)
+    _, task = cloud.ask()
+    cloud.p.pass_time(70)
+    assert cloud.task(task)[0] == "queued"
+    cloud.p.houses[name] = house
+    cloud.until_rest()
+    assert cloud.task(task) == ("done", None)
+    nics = [nic["ip"] for row in Instance.objects.all() for nic in row.nics]
+    assert len(set(nics)) == len(nics) == 2
+    cloud.rest()
 
 
 def test_what_nobody_knows_holds_nothing_up_for_longer_than_two_minutes(cloud):

@@ -117,6 +117,19 @@ def test_a_killed_cluster_only_delays_it(cloud, steps):
     cloud.rest()
 
 
+def test_what_the_database_has_forgotten_is_begun_anew(cloud):
+    cloud.tap(lambda _direction, _host, message: [] if opened(message)["kind"] == "image/fetch" else [message])
+    task = _ask(cloud)
+    cloud.p.pass_time(5)
+    with memory.thread_of("cc"):
+        assert Prefetch.objects.exists()
+        Prefetch.objects.all().delete()
+    cloud.tap(lambda _direction, _host, message: [message])
+    cloud.crash("cc")
+    cloud.until_rest()
+    assert cloud.task(task) == ("done", None)
+
+
 def test_who_is_away_fails_alone(cloud):
     cloud.p.stop("nc1")
     cloud.p.pass_time(30)

@@ -4,7 +4,7 @@ import pytest
 
 from clc.services import instances
 from luhyaapi.contracts.commands import DomainStart, DomainStop, InstanceRun, TaskCancel
-from luhyaapi.contracts.reports import MachineFacts, PlacesFacts
+from luhyaapi.contracts.reports import MachineFacts, Outcome, PlacesFacts
 from luhyaapi.contracts.vocabulary import DomainState
 from luhyadb import memory
 from luhyadb.models import AddressLease, Child, FlowRun, Instance, Placement, PortLease
@@ -319,4 +319,28 @@ def test_a_node_that_joined_after_the_copy_is_let_in_again_while_an_order_to_it_
     cloud.until_rest()
     assert cloud.task(task) == ("done", None)
     assert cloud.state(one) == "stopped"
+    cloud.rest()
+
+
+def test_a_run_whose_flow_is_forgotten_is_not_run_elsewhere(cloud):
+    cloud.warm()
+    deaf = [True]
+    cloud.tap(lambda _direction, _host, message: [] if deaf and opened(message)["kind"] == Outcome.kind else [message])
+    one, task = cloud.ask()
+    cloud.p.pass_time(5)
+    first, node = cloud.node(one), cloud.p.houses[cloud.node(one)].agent.me
+    assert [row.kind for row in cloud.p.houses["cc"].agent.journal.open_rows("pending")] == [InstanceRun.kind]
+    with memory.thread_of("cc"):
+        FlowRun.objects.filter(instance=one).delete()
+        Placement.objects.filter(pk=one).delete()
+        AddressLease.objects.filter(instance=one).delete()
+        PortLease.objects.filter(instance=one).delete()
+        # it joined after the copy was made: it is not asked which instances it has
+        Child.objects.filter(pk=node).delete()
+    deaf.clear()
+    cloud.crash("cc")
+    cloud.until_rest()
+    assert cloud.task(task) == ("done", None)
+    assert cloud.domains()[one] == [(first, DomainState.RUNNING)]
+    assert cloud.state(one) == "running"
     cloud.rest()

@@ -4,11 +4,11 @@ import pytest
 
 from cc.services import placements
 from luhyaapi import ids
-from luhyaapi.contracts.commands import DomainStart
+from luhyaapi.contracts.commands import DomainStart, DomainStop
 from luhyaapi.contracts.vocabulary import DomainState
 from luhyadb import memory, outbox
 from luhyadb.models import Placement
-from tests.support.flow_world import NODES
+from tests.support.flow_world import NODES, opened
 
 pytestmark = pytest.mark.walk
 
@@ -27,6 +27,19 @@ def _state(cloud, name, one):
     return cloud.p.hypervisor(name).inspect(one).state
 
 
+def _second_life(cloud, one):
+    """Its cluster had another node run it too."""
+    other = _elsewhere(cloud, one)
+    cluster, node = cloud.p.houses["cc"].agent, cloud.p.houses[other].agent.me
+    with memory.thread_of("cc"), memory.atomic():
+        place = Placement.objects.get(pk=one)
+        order = DomainStart(instance=one, spec=placements.spec_of(place))
+        outbox.send(order, node, sender=cluster.me, task=ids.new("tsk"), gen=place.gen, fence=place.fence)
+    cloud.p.pass_time(5)
+    assert _state(cloud, other, one) is DomainState.RUNNING
+    return other
+
+
 def test_a_second_life_elsewhere_is_stopped_after_a_while_and_its_disk_stays(cloud):
     one = cloud.do()
     other = _elsewhere(cloud, one)
@@ -41,14 +54,7 @@ def test_a_second_life_elsewhere_is_stopped_after_a_while_and_its_disk_stays(clo
 
 def test_what_another_node_was_told_to_run_too_is_stopped_there_when_it_is_asked(cloud):
     one, _ = cloud.do(), cloud.do()
-    other = _elsewhere(cloud, one)
-    cluster, node = cloud.p.houses["cc"].agent, cloud.p.houses[other].agent.me
-    with memory.thread_of("cc"), memory.atomic():
-        place = Placement.objects.get(pk=one)
-        order = DomainStart(instance=one, spec=placements.spec_of(place))
-        outbox.send(order, node, sender=cluster.me, task=ids.new("tsk"), gen=place.gen, fence=place.fence)
-    cloud.p.pass_time(5)
-    assert _state(cloud, other, one) is DomainState.RUNNING
+    other = _second_life(cloud, one)
     cloud.p.pass_time(200)
     assert _state(cloud, other, one) is DomainState.RUNNING, "nobody asked"
     cloud.crash("cc")
@@ -58,8 +64,28 @@ def test_what_another_node_was_told_to_run_too_is_stopped_there_when_it_is_asked
     assert _state(cloud, other, one) is DomainState.STOPPED
     assert _state(cloud, cloud.node(one), one) is DomainState.RUNNING
     assert cloud.state(one) == "running"
-    cloud.p.pass_time(60)
-    assert cloud.role("cc").twice == set()
+    cloud.p.pass_time(600)
+    assert cloud.role("cc").twice == {}
+
+
+def test_a_second_life_is_stopped_though_the_first_word_is_lost_and_more_than_a_tenth_have_one(cloud):
+    made = [cloud.do() for _ in range(3)]
+    others = [_second_life(cloud, one) for one in made]
+    lost = []
+
+    def lose(_direction, _host, message):
+        if opened(message)["kind"] == DomainStop.kind and len(lost) < len(made):
+            lost.append(message)
+            return []
+        return [message]
+
+    cloud.tap(lose)
+    cloud.crash("cc")
+    cloud.p.pass_time(400)
+    assert len(lost) == len(made)
+    for one, other in zip(made, others, strict=True):
+        assert _state(cloud, other, one) is DomainState.STOPPED
+        assert _state(cloud, cloud.node(one), one) is DomainState.RUNNING
 
 
 def test_what_its_own_node_forgot_is_told_again(cloud):
