@@ -35,10 +35,12 @@ def require(office: Office, instance: str, node: str, fence: int) -> None:
 def found(office: Office, instance: str, node: str, fence: int) -> MachineFacts:
     """What a node has of an instance, not older than a minute; it is asked if it has not said it. In no transaction.
 
+    What hinders it to be known again may be over soon: that is looked at again after ten seconds.
+
     Raises Unavailable(busy | host_silent) until it has answered.
     """
     now, known = clock.now(), office.recalls.get(instance)
-    is_new = known is not None and known.node == node and 0 <= now - known.at < (_HOLDS_S if known.said else _AGAIN_S)
+    is_new = known is not None and known.node == node and 0 <= now - known.at < (_HOLDS_S if known.said and not known.hinders else _AGAIN_S)
     if known is None or not is_new:
         _ask(office, instance, node, fence)
     elif known.hinders:
