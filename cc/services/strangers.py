@@ -4,8 +4,8 @@ A node names what runs there without a wanted file of its own. Whose it is this 
 node, the node has lost its memory and is told again; placed elsewhere, or nowhere, it may write a disk that another one
 writes, so it is stopped, and its disk stays. That takes positive evidence (the node says so for a while, and is heard), and
 never happens to more than a tenth of the cluster's instances at once: then rather our own memory is wrong, and a person
-decides. So it is with an instance that a node was told to run and that is placed on another: its node joined after the copy of a
-database was made that was restored since, and it was placed again.
+decides. An instance that a node was told to run and that is placed on another is stopped likewise, however many there are, for a node
+whose place is newer refuses that: it joined after the copy of a database was made that was restored since, and it was placed again.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _adopt(office: Office, place: Placement, now: float) -> None:
 
 def _put_to_sleep(office: Office, node: str, instance: str, now: float) -> None:
     place = placements.find(instance)
-    if place is not None and place.node == node:
+    if place is not None and place.node == node and place.wanted == InstanceState.RUNNING:
         return  # it came to be so in this moment
     _log.warning("guest nobody ordered is stopped, its disk stays", instance=instance, host=node)
     fence, gen = (place.fence, place.gen) if place else (0, 0)

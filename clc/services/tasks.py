@@ -22,7 +22,7 @@ from luhyadb import memory, outbox, scope
 from luhyadb.models import Account, Host, Instance, Task, TaskOrder, TaskStep
 
 _SLACK_S = 60.0
-PAST_S = 3600.0
+_PAST_S = 3600.0
 """So long ago an order ended that nobody shall begin any more: further than clocks of two hosts are apart."""
 PREPARE, SUBMIT = "workspace/prepare", "workspace/submit"
 """Kinds of the tasks of a workspace. A submit gives two orders, one after the other; its service says when it is done."""
@@ -254,7 +254,7 @@ def _as_known_now(order: Order) -> Order:
     if row is None:
         return order
     if 0 < order.gen < row.gen and not is_open(row.task):
-        order = order.model_copy(update={"deadline": min(order.deadline, clock.now() - PAST_S)})
+        order = order.model_copy(update={"deadline": min(order.deadline, clock.now() - _PAST_S)})
     body = json.loads(order.body)
     if not row.node or "node" not in body:
         return order

@@ -40,16 +40,20 @@ def _second_life(cloud, one):
     return other
 
 
-def test_a_second_life_elsewhere_is_stopped_after_a_while_and_its_disk_stays(cloud):
-    one = cloud.do()
-    other = _elsewhere(cloud, one)
-    _copy(cloud, one, other)
+def _is_put_to_sleep(cloud, one, other):
     cloud.p.pass_time(40)
     assert _state(cloud, other, one) is DomainState.RUNNING, "not before it is sure"
     cloud.p.pass_time(60)
     assert _state(cloud, other, one) is DomainState.STOPPED
     assert _state(cloud, cloud.node(one), one) is DomainState.RUNNING
     assert cloud.state(one) == "running"
+
+
+def test_a_second_life_elsewhere_is_stopped_after_a_while_and_its_disk_stays(cloud):
+    one = cloud.do()
+    other = _elsewhere(cloud, one)
+    _copy(cloud, one, other)
+    _is_put_to_sleep(cloud, one, other)
 
 
 def test_what_another_node_was_told_to_run_too_is_stopped_there_when_it_is_asked(cloud):
@@ -58,12 +62,7 @@ def test_what_another_node_was_told_to_run_too_is_stopped_there_when_it_is_asked
     cloud.p.pass_time(200)
     assert _state(cloud, other, one) is DomainState.RUNNING, "nobody asked"
     cloud.crash("cc")
-    cloud.p.pass_time(40)
-    assert _state(cloud, other, one) is DomainState.RUNNING, "not before it is sure"
-    cloud.p.pass_time(60)
-    assert _state(cloud, other, one) is DomainState.STOPPED
-    assert _state(cloud, cloud.node(one), one) is DomainState.RUNNING
-    assert cloud.state(one) == "running"
+    _is_put_to_sleep(cloud, one, other)
     cloud.p.pass_time(600)
     assert cloud.role("cc").twice == {}
 
@@ -86,6 +85,20 @@ def test_a_second_life_is_stopped_though_the_first_word_is_lost_and_more_than_a_
     for one, other in zip(made, others, strict=True):
         assert _state(cloud, other, one) is DomainState.STOPPED
         assert _state(cloud, cloud.node(one), one) is DomainState.RUNNING
+
+
+def test_what_shall_be_stopped_and_runs_forgotten_on_its_own_node_is_stopped(cloud):
+    one = cloud.do()
+    name = cloud.node(one)
+    hypervisor = cloud.p.hypervisor(name)
+    runs = hypervisor._read(one)
+    cloud.do("stop", one)
+    kept = cloud.role(name).domains.wanted
+    kept.forget(one)
+    kept.folder(one).mkdir(exist_ok=True)
+    hypervisor._write(one, runs)
+    cloud.p.pass_time(150)
+    assert _state(cloud, name, one) is DomainState.STOPPED
 
 
 def test_what_its_own_node_forgot_is_told_again(cloud):
